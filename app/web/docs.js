@@ -1,0 +1,30 @@
+import SwaggerUI from "swagger-ui-dist/swagger-ui-es-bundle.js";
+import "swagger-ui-dist/swagger-ui.css";
+
+const config = JSON.parse(document.getElementById("config").textContent);
+
+// Swagger UI brings a dark style, but only its topbar, which this page leaves out, turns it on.
+const darkness = matchMedia("(prefers-color-scheme: dark)");
+const applyDarkness = () => document.documentElement.classList.toggle("dark-mode", darkness.matches);
+darkness.addEventListener("change", applyDarkness);
+applyDarkness();
+
+function preauthorize() {
+  if (!config.token) return;
+  const schemes = ui.specSelectors.specJson().toJS().components?.securitySchemes ?? {};
+  for (const [name, { type, scheme }] of Object.entries(schemes)) {
+    if (type === "http" && scheme.toLowerCase() === "bearer") {
+      ui.preauthorizeApiKey(name, config.token);
+    }
+  }
+}
+
+const ui = SwaggerUI({
+  dom_id: "#app",
+  url: config.openapiUrl,
+  validatorUrl: null,
+  deepLinking: true,
+  displayRequestDuration: true,
+  defaultModelsExpandDepth: 0,
+  onComplete: preauthorize,
+});

