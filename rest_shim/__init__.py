@@ -1,0 +1,1 @@
+"""The published REST document, as a table over named GraphQL operations."""

@@ -1,0 +1,1 @@
+"""Every write of the service, as use cases."""

@@ -1,0 +1,167 @@
+"""Loading a catalogue with its stock and history into a tenant that has none of it yet."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import Table
+from sqlalchemy.ext.asyncio import AsyncConnection
+from ulid import ULID
+
+from app.errors import invalid_field
+from app.models import adjustment, sku, sku_count, stock_level, warehouse
+from app.records import WarehouseRecord
+from app.stock import SHADOWED_SKUS, Figures, is_sku, total
+
+BATCH: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedCount:
+    """One entry of a level's history: what was counted, when, by whom and why."""
+
+    quantity: int
+    reason: str
+    created_by: str
+    created_at: datetime
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedLevel:
+    """A stock level with its history, oldest first; its last count is its `on_hand`."""
+
+    warehouse_id: str
+    reserved: int = 0
+    safety_stock: int = 0
+    history: Sequence[LoadedCount] = ()
+
+    @property
+    def figures(self) -> Figures:
+        """The figures that the history leads to."""
+        on_hand = self.history[-1].quantity if self.history else 0
+        return Figures(on_hand, self.reserved, self.safety_stock)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedSku:
+    """A SKU with its levels."""
+
+    sku: str
+    title: str
+    levels: Sequence[LoadedLevel] = field(default=())
+
+
+async def load_warehouses(
+    connection: AsyncConnection, tenant: str, warehouses: Iterable[WarehouseRecord]
+) -> None:
+    """Insert warehouses."""
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "tenant_id": tenant,
+            "id": place.id,
+            "name": place.name,
+            "type": place.type.value,
+            "address": place.address,
+            "marketplace": place.marketplace,
+            "is_active": place.is_active,
+            "created_at": now,
+        }
+        for place in warehouses
+    ]
+    await _insert(connection, warehouse, rows)
+
+
+async def load_skus(connection: AsyncConnection, tenant: str, skus: Iterable[LoadedSku]) -> None:
+    """Insert SKUs with levels and ledger, and count them.
+
+    Raises:
+        ValidationFailed: a code is malformed, or one that the routes shadow.
+
+    """
+    now = datetime.now(UTC)
+    rows: dict[Table, list[dict[str, object]]] = {sku: [], stock_level: [], adjustment: []}
+    counts: Counter[tuple[str, str]] = Counter()
+    for item in skus:
+        _check_code(item.sku)
+        status = total(level.figures for level in item.levels).status
+        counts["", status] += 1
+        rows[sku].append(
+            {
+                "tenant_id": tenant,
+                "sku": item.sku,
+                "title": item.title,
+                "status": status,
+                "version": 1 + sum(len(level.history) for level in item.levels),
+                "created_at": now,
+                "updated_at": now,
+            }
+        )
+        for level in item.levels:
+            counts[level.warehouse_id, level.figures.status] += 1
+            rows[stock_level].append(_level_row(tenant, item.sku, level))
+            rows[adjustment].extend(_ledger_rows(tenant, item.sku, level))
+    for table, table_rows in rows.items():
+        await _insert(connection, table, table_rows)
+    await _insert(
+        connection,
+        sku_count,
+        [
+            {"tenant_id": tenant, "warehouse_id": place, "status": status, "skus": number}
+            for (place, status), number in sorted(counts.items())
+        ],
+    )
+
+
+def _check_code(code: str) -> None:
+    if not is_sku(code):
+        raise invalid_field(
+            "sku",
+            "must be 1 to 64 characters in NFC: letters, digits, space and ._:/+-, a letter or "
+            f"digit first, and is {code!r}",
+        )
+    if code in SHADOWED_SKUS:
+        raise invalid_field("sku", f"must not be {code}, the name of a route")
+
+
+def _level_row(tenant: str, code: str, level: LoadedLevel) -> dict[str, object]:
+    figures = level.figures
+    return {
+        "tenant_id": tenant,
+        "sku": code,
+        "warehouse_id": level.warehouse_id,
+        "on_hand": figures.on_hand,
+        "reserved": figures.reserved,
+        "safety_stock": figures.safety_stock,
+        "status": figures.status,
+        "version": len(level.history),
+        "adjusted_at": level.history[-1].created_at if level.history else None,
+    }
+
+
+def _ledger_rows(tenant: str, code: str, level: LoadedLevel) -> Iterable[dict[str, object]]:
+    before = 0
+    for sequence, entry in enumerate(level.history, start=1):
+        yield {
+            "tenant_id": tenant,
+            "id": f"adj_{ULID.from_datetime(entry.created_at)}",
+            "sku": code,
+            "warehouse_id": level.warehouse_id,
+            "sequence": sequence,
+            "before_quantity": before,
+            "after_quantity": entry.quantity,
+            "delta": entry.quantity - before,
+            "reason": entry.reason,
+            "note": entry.note,
+            "created_by": entry.created_by,
+            "created_at": entry.created_at,
+        }
+        before = entry.quantity
+
+
+async def _insert(connection: AsyncConnection, table: Table, rows: list[Any]) -> None:
+    for start in range(0, len(rows), BATCH):
+        await connection.execute(table.insert(), rows[start : start + BATCH])

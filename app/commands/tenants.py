@@ -1,0 +1,149 @@
+"""Tenants and their API tokens."""
+
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import exists, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+from ulid import ULID
+
+from app.auth import Scope, hash_of
+from app.database import Database
+from app.errors import NotFound, invalid_field
+from app.models import api_token, tenant
+
+TENANT_ID: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+# Its tokens are public, and every start of a demo empties it.
+DEMO_TENANT: Final = "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token as its owner sees it, once."""
+
+    id: str
+    token: str
+    expires_at: datetime | None
+
+
+async def create_tenant(database: Database, tenant_id: str, *, name: str) -> None:
+    """Create a tenant.
+
+    Raises:
+        ValidationFailed: the id is malformed, reserved or taken.
+
+    """
+    if not TENANT_ID.fullmatch(tenant_id):
+        raise invalid_field("id", "must be 1 to 32 of a-z, 0-9 and _, a letter first")
+    if tenant_id == DEMO_TENANT:
+        raise invalid_field("id", "must not be demo, which `inventory demo` empties")
+
+    async def work(connection: AsyncConnection) -> None:
+        taken = select(exists().where(tenant.c.tenant_id == tenant_id))
+        if await connection.scalar(taken):
+            raise invalid_field("id", f"{tenant_id} is taken")
+        await insert_tenant(connection, tenant_id, name=name)
+
+    await database.transaction(work)
+
+
+async def insert_tenant(connection: AsyncConnection, tenant_id: str, *, name: str) -> None:
+    """Insert a tenant with a cursor key of its own."""
+    row = {
+        "tenant_id": tenant_id,
+        "name": name,
+        "cursor_key": secrets.token_bytes(32),
+        "created_at": datetime.now(UTC),
+    }
+    await connection.execute(tenant.insert(), row)
+
+
+async def create_token(
+    database: Database,
+    tenant_id: str,
+    *,
+    name: str,
+    email: str,
+    scopes: Iterable[Scope],
+    expires_in: timedelta | None = None,
+) -> NewToken:
+    """Create a token of 256 random bits, and return it: only its hash is kept.
+
+    Raises:
+        NotFound: there is no such tenant.
+
+    """
+    token = f"inv_{tenant_id}-{secrets.token_urlsafe(32)}"
+    expires_at = datetime.now(UTC) + expires_in if expires_in else None
+
+    async def work(connection: AsyncConnection) -> str:
+        if not await connection.scalar(select(exists().where(tenant.c.tenant_id == tenant_id))):
+            raise tenant_not_found(tenant_id)
+        return await insert_token(
+            connection,
+            tenant_id,
+            token=token,
+            name=name,
+            email=email,
+            scopes=scopes,
+            expires_at=expires_at,
+        )
+
+    return NewToken(await database.transaction(work), token, expires_at)
+
+
+async def insert_token(
+    connection: AsyncConnection,
+    tenant_id: str,
+    *,
+    token: str,
+    name: str,
+    email: str,
+    scopes: Iterable[Scope],
+    expires_at: datetime | None = None,
+) -> str:
+    """Insert the hash of a token and return the id of its row."""
+    row = {
+        "tenant_id": tenant_id,
+        "id": f"tok_{ULID()}",
+        "name": name,
+        "email": email,
+        "scopes": " ".join(sorted(scopes)),
+        "token_hash": hash_of(token),
+        "created_at": datetime.now(UTC),
+        "expires_at": expires_at,
+    }
+    await connection.execute(api_token.insert(), row)
+    return str(row["id"])
+
+
+async def revoke_token(database: Database, tenant_id: str, token_id: str) -> None:
+    """Revoke a token for good.
+
+    Raises:
+        NotFound: the tenant has no such token.
+
+    """
+
+    async def work(connection: AsyncConnection) -> None:
+        mine = (api_token.c.tenant_id == tenant_id) & (api_token.c.id == token_id)
+        if not await connection.scalar(select(exists().where(mine))):
+            message = (
+                f"Tenant {tenant_id} has no token {token_id}; `inventory token list` shows all."
+            )
+            raise NotFound(message)
+        still_good = mine & api_token.c.revoked_at.is_(None)
+        await connection.execute(
+            update(api_token).where(still_good).values(revoked_at=datetime.now(UTC))
+        )
+
+    await database.transaction(work)
+
+
+def tenant_not_found(tenant_id: str) -> NotFound:
+    """Return the refusal of a tenant id that does not exist."""
+    return NotFound(f"There is no tenant {tenant_id}; `inventory tenant create` makes one.")

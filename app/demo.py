@@ -1,0 +1,210 @@
+"""The demo's tenant: 1,248 SKUs, of which SKU-001 is the published document's example.
+
+The data is the same at every start: names and quantities come from one seed.
+"""
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import inspect, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.auth import Scope
+from app.commands.loading import (
+    LoadedCount,
+    LoadedLevel,
+    LoadedSku,
+    load_skus,
+    load_warehouses,
+)
+from app.commands.tenants import DEMO_TENANT, insert_tenant, insert_token
+from app.database import Database
+from app.migrations import drop_all, migrate
+from app.models import METADATA, tenant
+from app.records import WarehouseRecord
+from app.stock import WarehouseType
+
+SKUS: Final = 1_248
+TOKENS: Final = {
+    "demo-read": Scope.READ,
+    "demo-write": Scope.WRITE,
+    "demo-admin": Scope.ADMIN,
+}
+# As the published document prints it.
+DOCUMENT_EMAIL: Final = "[email protected]"
+
+WAREHOUSE_A: Final = "wh_01HXAAAAAAAAAAAAAAAAAAAAAA"
+FBA_EU: Final = "wh_01HYAAAAAAAAAAAAAAAAAAAAAA"
+FBS_DE: Final = "wh_01HZAAAAAAAAAAAAAAAAAAAAAA"
+NORTH: Final = "wh_01J0AAAAAAAAAAAAAAAAAAAAAA"
+OLD_HALL: Final = "wh_01J1AAAAAAAAAAAAAAAAAAAAAA"
+WAREHOUSES: Final = (
+    WarehouseRecord(
+        WAREHOUSE_A,
+        "Warehouse A",
+        WarehouseType.OWN,
+        "Industriestraße 1, 12345 Berlin, DE",
+        None,
+        is_active=True,
+    ),
+    WarehouseRecord(FBA_EU, "FBA EU", WarehouseType.FBA, None, "amazon_eu", is_active=True),
+    WarehouseRecord(FBS_DE, "FBS DE", WarehouseType.FBS, None, "amazon_de", is_active=True),
+    WarehouseRecord(
+        NORTH,
+        "North Logistics",
+        WarehouseType.THIRD_PARTY,
+        "Havenstraat 12, 9723 Groningen, NL",
+        None,
+        is_active=True,
+    ),
+    WarehouseRecord(
+        OLD_HALL,
+        "Old Hall",
+        WarehouseType.OWN,
+        "Speicherweg 4, 20457 Hamburg, DE",
+        None,
+        is_active=False,
+    ),
+)
+
+COLOURS: Final = ("Blue", "Red", "Green", "Black", "White", "Amber", "Clear", "Silver")
+THINGS: Final = ("Widget", "Bottle", "Lamp", "Cable", "Filter", "Bracket", "Kettle", "Notebook")
+SIZES: Final = ("500ml", "1l", "250g", "2m", "Size M", "Size L", "10 pack", "XL")
+PEOPLE: Final = ("anna@example.com", "bilal@example.com", "chen@example.com")
+
+
+class NotADemoDatabase(Exception):
+    """The database holds something else than an earlier demo."""
+
+
+async def prepare_demo(database: Database) -> None:
+    """Fill a database with fresh demo data, in place of an earlier demo's.
+
+    Raises:
+        NotADemoDatabase: it holds anything else; nothing was changed.
+
+    """
+    await database.transaction(_empty)
+    await migrate(database)
+    await database.transaction(_load)
+
+
+async def _empty(connection: AsyncConnection) -> None:
+    tables = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+    ours = set(METADATA.tables)
+    if tables - ours - {"alembic_version"}:
+        message = "The database has tables that are not this service's. Choose an empty one."
+        raise NotADemoDatabase(message)
+    if not tables:
+        return
+    if "tenant" in tables:
+        found = set(await connection.scalars(select(tenant.c.tenant_id)))
+        if found - {DEMO_TENANT}:
+            message = (
+                f"The database holds the tenants {', '.join(sorted(found))}, which a demo would "
+                "delete. Choose an empty one."
+            )
+            raise NotADemoDatabase(message)
+    await connection.run_sync(drop_all)
+
+
+async def _load(connection: AsyncConnection) -> None:
+    await insert_tenant(connection, DEMO_TENANT, name="Demo")
+    for token, scope in TOKENS.items():
+        await insert_token(
+            connection,
+            DEMO_TENANT,
+            token=token,
+            name=token,
+            email="demo@example.com",
+            scopes=[scope],
+        )
+    await load_warehouses(connection, DEMO_TENANT, WAREHOUSES)
+    await load_skus(connection, DEMO_TENANT, demo_skus())
+
+
+def demo_skus() -> Iterator[LoadedSku]:
+    """Yield the SKUs, each with its levels and their history."""
+    yield LoadedSku(
+        sku="SKU-001",
+        title="Blue Widget 500ml",
+        levels=[
+            LoadedLevel(
+                warehouse_id=WAREHOUSE_A,
+                reserved=18,
+                safety_stock=15,
+                history=_history_of_the_document(),
+            ),
+            LoadedLevel(
+                warehouse_id=FBA_EU,
+                reserved=5,
+                history=[
+                    _count(120, "initial_stock", "2026-01-20T09:00:00Z"),
+                    _count(137, "marketplace_sync", "2026-03-01T03:15:00Z"),
+                ],
+            ),
+        ],
+    )
+    chance = random.Random(1248)  # noqa: S311 - the same data at every start
+    for number in range(2, SKUS + 1):
+        yield _sku(number, chance)
+
+
+def _history_of_the_document() -> list[LoadedCount]:
+    return [
+        _count(300, "initial_stock", "2026-01-12T08:30:00Z"),
+        _count(288, "damage", "2026-02-03T10:05:00Z"),
+        _count(450, "cycle_count", "2026-02-20T16:40:00Z"),
+        LoadedCount(
+            quantity=500,
+            reason="supplier_receipt",
+            note="PO-2026-0312 received",
+            created_by=DOCUMENT_EMAIL,
+            created_at=datetime(2026, 3, 12, 14, tzinfo=UTC),
+        ),
+        _count(420, "correction", "2026-03-19T07:20:00Z"),
+        _count(350, "cycle_count", "2026-04-02T15:10:00Z"),
+    ]
+
+
+def _count(quantity: int, reason: str, created_at: str) -> LoadedCount:
+    return LoadedCount(
+        quantity=quantity,
+        reason=reason,
+        created_by=PEOPLE[0],
+        created_at=datetime.fromisoformat(created_at),
+    )
+
+
+def _sku(number: int, chance: random.Random) -> LoadedSku:
+    title = " ".join(chance.choice(words) for words in (COLOURS, THINGS, SIZES))
+    places = chance.sample([place.id for place in WAREHOUSES], chance.randint(1, 3))
+    levels = [_level(place, chance) for place in sorted(places)]
+    return LoadedSku(sku=f"SKU-{number:03}", title=title, levels=levels)
+
+
+def _level(place: str, chance: random.Random) -> LoadedLevel:
+    on_hand = chance.choice([0, chance.randint(1, 40), chance.randint(50, 900)])
+    moment = datetime(2026, 1, 5, 8, tzinfo=UTC)
+    quantities = [chance.randint(20, 900) for _ in range(chance.randint(0, 4))] + [on_hand]
+    history = []
+    for position, quantity in enumerate(quantities):
+        moment += timedelta(minutes=chance.randint(60, 20_000), milliseconds=chance.randint(0, 999))
+        history.append(
+            LoadedCount(
+                quantity=quantity,
+                reason="initial_stock"
+                if position == 0
+                else chance.choice(["cycle_count", "supplier_receipt", "correction", "damage"]),
+                created_by=chance.choice(PEOPLE),
+                created_at=moment,
+            )
+        )
+    return LoadedLevel(
+        warehouse_id=place,
+        reserved=chance.randint(0, on_hand // 5),
+        safety_stock=chance.choice([0, 5, 10, 25]),
+        history=history,
+    )

@@ -1,0 +1,172 @@
+"""The one error tree: every refusal of the service, with its code and HTTP status.
+
+InventoryError
+├── MalformedRequest        400 MALFORMED_REQUEST
+├── Unauthenticated         401 UNAUTHENTICATED
+├── InsufficientScope       403 INSUFFICIENT_SCOPE
+├── ReadonlyWarehouse       403 READONLY_WAREHOUSE
+├── NotFound                404 NOT_FOUND
+│   ├── InventoryNotFound       INVENTORY_NOT_FOUND
+│   └── WarehouseNotFound       WAREHOUSE_NOT_FOUND
+├── MethodNotAllowed        405 METHOD_NOT_ALLOWED
+├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
+├── UnsupportedMediaType    415 UNSUPPORTED_MEDIA_TYPE
+├── ValidationFailed        422 VALIDATION_ERROR
+│   ├── InvalidCursor           INVALID_CURSOR
+│   ├── NegativeQuantity        NEGATIVE_QUANTITY
+│   └── WarehouseInactive       WAREHOUSE_INACTIVE
+├── Internal                500 INTERNAL
+└── Unavailable             503 UNAVAILABLE
+
+Both faces answer these: REST as `{"error": ..}`, GraphQL as `errors[].extensions`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+Details = Sequence[Mapping[str, object]]
+
+
+class InventoryError(Exception):
+    """A refusal with a `message` for people and `details`, a list of facts, for programs."""
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+
+    def __init__(self, message: str, *, details: Details = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+    @property
+    def extensions(self) -> dict[str, object]:
+        """What `errors[].extensions` of a GraphQL answer says: code, status, details if any."""
+        facts: dict[str, object] = {"code": self.code, "status": self.status}
+        if self.details:
+            facts["details"] = self.details
+        return facts
+
+
+class MalformedRequest(InventoryError):
+    """The request cannot be read: no JSON in its body, no UTF-8 in its path, no GraphQL."""
+
+    code = "MALFORMED_REQUEST"
+    status = 400
+
+
+class Unauthenticated(InventoryError):
+    """The credential is missing, unknown, expired or revoked."""
+
+    code = "UNAUTHENTICATED"
+    status = 401
+
+
+class InsufficientScope(InventoryError):
+    """The credential is good, but not for this."""
+
+    code = "INSUFFICIENT_SCOPE"
+    status = 403
+
+
+class ReadonlyWarehouse(InventoryError):
+    """FBA and FBS warehouses are run by a marketplace and take no stock writes."""
+
+    code = "READONLY_WAREHOUSE"
+    status = 403
+
+
+class NotFound(InventoryError):
+    """There is nothing at this address."""
+
+    code = "NOT_FOUND"
+    status = 404
+
+
+class InventoryNotFound(NotFound):
+    """The SKU has no inventory record."""
+
+    code = "INVENTORY_NOT_FOUND"
+
+
+class WarehouseNotFound(NotFound):
+    """The warehouse id does not exist."""
+
+    code = "WAREHOUSE_NOT_FOUND"
+
+
+class MethodNotAllowed(InventoryError):
+    """The path exists, but not with this method; `allowed` names those that it has."""
+
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(f"This path takes {allowed}.")
+        self.allowed = allowed
+
+
+class PayloadTooLarge(InventoryError):
+    """The body is longer than the service reads."""
+
+    code = "PAYLOAD_TOO_LARGE"
+    status = 413
+
+
+class UnsupportedMediaType(InventoryError):
+    """The body is not declared as `application/json`."""
+
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    status = 415
+
+
+class ValidationFailed(InventoryError):
+    """A value is missing, of the wrong type or out of range; `details` name each field."""
+
+    code = "VALIDATION_ERROR"
+    status = 422
+
+
+class InvalidCursor(ValidationFailed):
+    """The cursor is not one that this query, with these filters, handed out."""
+
+    code = "INVALID_CURSOR"
+
+
+class NegativeQuantity(ValidationFailed):
+    """The resulting quantity would be negative."""
+
+    code = "NEGATIVE_QUANTITY"
+
+
+class WarehouseInactive(ValidationFailed):
+    """The warehouse is inactive: it can only be emptied."""
+
+    code = "WAREHOUSE_INACTIVE"
+
+
+class Internal(InventoryError):
+    """A fault of the service; the log holds it under the request id."""
+
+    code = "INTERNAL"
+    status = 500
+
+
+class Unavailable(InventoryError):
+    """The database cannot be reached or is too busy; the same request may succeed later."""
+
+    code = "UNAVAILABLE"
+    status = 503
+
+
+def invalid_field(field: str, message: str) -> ValidationFailed:
+    """Return the refusal of one field."""
+    return invalid_fields([(field, message)])
+
+
+def invalid_fields(problems: Sequence[tuple[str, str]]) -> ValidationFailed:
+    """Return the refusal of several fields, given as (field, what it must be)."""
+    listing = "; ".join(f"{field} {message}" for field, message in problems)
+    return ValidationFailed(
+        f"{listing}.",
+        details=[{"field": field, "message": message} for field, message in problems],
+    )

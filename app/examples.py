@@ -1,0 +1,119 @@
+"""The queries that GraphiQL opens with."""
+
+from typing import Final
+
+from app.pages import Tab
+
+TABS: Final = (
+    Tab(
+        query="""
+# SKUs with their stock in every warehouse, page by page. Press the play button.
+query Stock($first: Int! = 10, $filter: SkuFilterInput) {
+  skus(first: $first, filter: $filter) {
+    totalCount
+    pageInfo {
+      hasNextPage
+      endCursor
+    }
+    nodes {
+      sku
+      title
+      status
+      totalOnHand
+      totalReserved
+      totalAvailable
+      stock {
+        onHand
+        available
+        warehouse {
+          name
+          type
+        }
+      }
+    }
+  }
+}
+""",
+        variables={"first": 10, "filter": {"status": "NORMAL"}},
+    ),
+    Tab(
+        query="""
+# One SKU and its ledger, newest first.
+query History($sku: String!) {
+  sku(sku: $sku) {
+    title
+    totalOnHand
+    adjustments(first: 20) {
+      totalCount
+      nodes {
+        createdAt
+        warehouse {
+          name
+        }
+        beforeQuantity
+        delta
+        afterQuantity
+        reason
+        note
+        createdBy
+      }
+    }
+  }
+}
+""",
+        variables={"sku": "SKU-001"},
+    ),
+    Tab(
+        query="""
+# What each warehouse is about to run out of.
+query Warehouses {
+  warehouses {
+    id
+    name
+    type
+    isReadonly
+    critical: stock(first: 5, status: CRITICAL) {
+      totalCount
+      nodes {
+        onHand
+        reserved
+        safetyStock
+        sku {
+          sku
+          title
+        }
+      }
+    }
+  }
+}
+""",
+    ),
+    Tab(
+        query="""
+# A count: it needs the scope inventory:write. Take a warehouseId from the tab Warehouses.
+mutation Count($input: SetStockInput!) {
+  setStock(input: $input) {
+    sku {
+      totalOnHand
+      status
+    }
+    adjustment {
+      id
+      beforeQuantity
+      afterQuantity
+      delta
+    }
+  }
+}
+""",
+        variables={
+            "input": {
+                "sku": "SKU-002",
+                "warehouseId": "wh_...",
+                "quantity": 120,
+                "reason": "cycle_count",
+                "note": "Counted twice",
+            }
+        },
+    ),
+)

@@ -1,0 +1,57 @@
+"""The enums of the schema: Python's own, which know nothing of GraphQL, with descriptions."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import strawberry
+from strawberry.types.enum import StrawberryEnumDefinition
+
+from app.commands.stock import OnError
+from app.stock import Status, WarehouseType
+
+__all__ = ["OnError", "Status", "WarehouseType"]
+
+
+def described(enum: type[Enum], *, name: str, description: str, values: Mapping[Any, str]) -> None:
+    """Make a GraphQL enum of a Python one that knows nothing of GraphQL."""
+    strawberry.enum(enum, name=name, description=description)
+    definition: StrawberryEnumDefinition = enum.__strawberry_definition__  # type: ignore[attr-defined]
+    for value in definition.values:
+        value.description = values[enum(value.value)]
+
+
+described(
+    Status,
+    name="SkuStatus",
+    description=(
+        "How stock stands, where sellable is on hand minus reserved. Derived, never set; of the "
+        "conditions that hold, the most severe counts."
+    ),
+    values={
+        Status.NORMAL: "Sellable is more than twice the safety stock.",
+        Status.LOW: "Sellable is at most twice the safety stock.",
+        Status.CRITICAL: "Sellable is at most the safety stock.",
+        Status.OUT_OF_STOCK: "Nothing is sellable.",
+    },
+)
+described(
+    WarehouseType,
+    name="WarehouseType",
+    description="Who runs a warehouse.",
+    values={
+        WarehouseType.OWN: "The merchant. REST says `own`.",
+        WarehouseType.FBA: "The marketplace (fulfilment by Amazon); read-only to stock writes.",
+        WarehouseType.FBS: "The marketplace (fulfilment by seller); read-only to stock writes.",
+        WarehouseType.THIRD_PARTY: "A logistics provider. REST says `3PL`.",
+    },
+)
+described(
+    OnError,
+    name="BulkOnError",
+    description="What a bulk does when some of its updates are refused.",
+    values={
+        OnError.ABORT: "Nothing is changed, and the error names every refused update.",
+        OnError.CONTINUE: "The good ones are applied, and each result says what became of it.",
+    },
+)

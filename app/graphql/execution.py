@@ -1,0 +1,197 @@
+"""Documents, prepared once and executed often.
+
+Strawberry's own `Schema.execute` parses and validates on every call; here a document is prepared
+once, with the scopes that its operations need, and executed by the schema's executor class.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from inspect import isawaitable
+from typing import Any, Final
+
+import structlog
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    OperationDefinitionNode,
+    OperationType,
+    execute,
+    parse,
+    specified_rules,
+    type_from_ast,
+)
+from graphql.utilities import validate_input_value
+from strawberry.schema.schema import validate_document
+
+from app.auth import Scope
+from app.errors import (
+    Internal,
+    InventoryError,
+    MalformedRequest,
+    ValidationFailed,
+    invalid_field,
+    invalid_fields,
+)
+from app.graphql.access import needed_scopes
+from app.graphql.context import Context
+from app.graphql.schema import schema
+
+log = structlog.get_logger()
+
+MAX_ERRORS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation of a valid document, ready to run."""
+
+    document: DocumentNode
+    node: OperationDefinitionNode
+    scopes: frozenset[Scope]
+
+    @property
+    def name(self) -> str | None:
+        """The name, if it has one."""
+        return self.node.name.value if self.node.name else None
+
+    @property
+    def is_mutation(self) -> bool:
+        """Whether it writes."""
+        return self.node.operation is OperationType.MUTATION
+
+
+Variables = Mapping[str, object]
+Prepared = tuple[Operation, ...] | InventoryError
+
+
+class Documents:
+    """Prepares documents, and keeps the latest."""
+
+    def __init__(self, *, kept: int, max_tokens: int) -> None:
+        self._max_tokens = max_tokens
+        self._prepare = lru_cache(maxsize=kept)(self._prepare_anew)
+
+    def operation(self, text: str, name: str | None = None) -> Operation:
+        """Return an operation of a document, which needs a name only if there are several.
+
+        Raises:
+            MalformedRequest: the text is no GraphQL.
+            ValidationFailed: the document does not fit the schema, or has no such operation.
+
+        """
+        prepared = self._prepare(text)
+        if isinstance(prepared, InventoryError):
+            raise prepared
+        found = [operation for operation in prepared if name is None or operation.name == name]
+        if len(found) != 1:
+            names = ", ".join(str(operation.name) for operation in prepared)
+            problem = f"must name one operation of the document, which has: {names or 'none'}"
+            raise invalid_field("operationName", problem)
+        return found[0]
+
+    def operations(self, text: str) -> dict[str | None, Operation]:
+        """Return every operation of a document by name.
+
+        Raises:
+            MalformedRequest: the text is no GraphQL.
+            ValidationFailed: the document does not fit the schema.
+
+        """
+        prepared = self._prepare(text)
+        if isinstance(prepared, InventoryError):
+            raise prepared
+        return {operation.name: operation for operation in prepared}
+
+    def _prepare_anew(self, text: str) -> Prepared:
+        try:
+            document = parse(text, max_tokens=self._max_tokens)
+        except GraphQLError as error:
+            return MalformedRequest(f"The query is no GraphQL: {error.message}", details=_at(error))
+        except RecursionError:
+            return MalformedRequest("The query is nested too deeply.")
+        errors = validate_document(schema._schema, document, tuple(specified_rules))  # noqa: SLF001
+        if errors:
+            listing = " ".join(error.message for error in errors[:MAX_ERRORS])
+            details = [detail for error in errors[:MAX_ERRORS] for detail in _at(error)]
+            return ValidationFailed(f"The query does not fit the schema: {listing}", details=details)
+        return tuple(
+            Operation(document, node, needed_scopes(document, node))
+            for node in document.definitions
+            if isinstance(node, OperationDefinitionNode)
+        )
+
+
+async def run(operation: Operation, variables: Variables, context: Context) -> ExecutionResult:
+    """Execute an operation for a principal.
+
+    Raises:
+        InsufficientScope: a scope is missing; nothing was executed.
+        ValidationFailed: the variables do not fit; nothing was executed.
+
+    """
+    for scope in sorted(operation.scopes):
+        context.principal.require(scope)
+    result = execute(
+        schema._schema,  # noqa: SLF001 - Strawberry shares it with its own executor in the same way
+        operation.document,
+        variable_values=dict(variables),
+        operation_name=operation.name,
+        context_value=context,
+        executor_class=schema.execution_context_class,
+        operation_extensions={},
+    )
+    if isawaitable(result):
+        result = await result
+    if result.data is None and result.errors and all(error.path is None for error in result.errors):
+        raise _variables_problem(operation, variables, result.errors)
+    return result
+
+
+def refusal_of(error: GraphQLError) -> InventoryError:
+    """Return what a field's error means; what is not ours is logged and masked."""
+    original = error.original_error
+    while isinstance(original, GraphQLError) and original.original_error:
+        original = original.original_error
+    if isinstance(original, InventoryError):
+        return original
+    if original is None:
+        return ValidationFailed(error.message)
+    log.error("unexpected_error", path=error.path, exc_info=original)
+    return Internal("The service failed. Report this request id if it happens again.")
+
+
+def _variables_problem(
+    operation: Operation, variables: Variables, errors: list[GraphQLError]
+) -> InventoryError:
+    """Return which variables do not fit, each by its path."""
+    problems: list[tuple[str, str]] = []
+    for definition in operation.node.variable_definitions or ():
+        name = definition.variable.name.value
+        type_ = type_from_ast(schema._schema, definition.type)  # noqa: SLF001
+        if name not in variables and definition.default_value is not None:
+            continue
+
+        def note(error: GraphQLError, path: list[str | int], name: str = name) -> None:
+            where = ".".join(str(step) for step in (name, *path))
+            problems.append((where, _in_words(error)))
+
+        validate_input_value(variables.get(name), type_, note)  # type: ignore[arg-type]
+    if problems:
+        return invalid_fields(problems[:MAX_ERRORS])
+    return ValidationFailed(" ".join(error.message for error in errors[:MAX_ERRORS]))
+
+
+def _in_words(error: GraphQLError) -> str:
+    """Return what a value must be."""
+    if error.original_error is not None:
+        return str(error.original_error)
+    return error.message
+
+
+def _at(error: GraphQLError) -> list[dict[str, object]]:
+    return [
+        {"line": place.line, "column": place.column, "message": error.message}
+        for place in error.locations or ()
+    ]

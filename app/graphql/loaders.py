@@ -1,0 +1,134 @@
+"""The DataLoaders of one request: each edge of the graph is one statement for all its parents.
+
+A loader of a paginated edge exists once per set of arguments, so the number of statements depends
+on the document and never on the number of rows.
+"""
+
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from strawberry.dataloader import DataLoader
+
+from app import queries
+from app.database import Snapshot
+from app.queries import AdjustmentPosition, LevelKey
+from app.records import (
+    AdjustmentFilter,
+    AdjustmentRecord,
+    LevelRecord,
+    SkuRecord,
+    WarehouseRecord,
+)
+from app.stock import Status
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+# A SKU as seen in one warehouse, or (None) in all.
+SkuKey = tuple[str | None, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustmentPage:
+    """The arguments of a list of adjustments."""
+
+    where: AdjustmentFilter
+    after: AdjustmentPosition | None
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class LevelPage:
+    """The arguments of a warehouse's list of stock levels."""
+
+    status: Status | None
+    after: str | None
+    limit: int
+
+
+class Loaders:
+    """The edges, by name."""
+
+    def __init__(self, snapshot: Snapshot, tenant: str) -> None:
+        self._snapshot = snapshot
+        self._tenant = tenant
+        self._by_arguments: dict[Hashable, DataLoader[Any, Any]] = {}
+        self.sku: DataLoader[SkuKey, SkuRecord | None] = DataLoader(self._load_skus)
+        self.warehouse: DataLoader[str, WarehouseRecord | None] = DataLoader(self._load_warehouses)
+
+    def levels_by_warehouse(self, page: LevelPage) -> DataLoader[str, list[LevelRecord]]:
+        """Return the loader of a page of levels, by warehouse id."""
+
+        async def load(ids: Sequence[str]) -> list[list[LevelRecord]]:
+            found = await queries.list_levels_of_warehouses(
+                self._snapshot,
+                self._tenant,
+                ids=ids,
+                status=page.status,
+                after=page.after,
+                limit=page.limit,
+            )
+            return [found[id_] for id_ in ids]
+
+        return self._for(("levels", page), load)
+
+    def level_count_by_warehouse(self, status: Status | None) -> DataLoader[str, int]:
+        """Return the loader of how many levels there are, by warehouse id."""
+
+        async def load(ids: Sequence[str]) -> list[int]:
+            counts = await queries.count_levels_of_warehouses(
+                self._snapshot, self._tenant, ids=ids, status=status
+            )
+            return [counts[id_] for id_ in ids]
+
+        return self._for(("level count", status), load)
+
+    def adjustments(
+        self, page: AdjustmentPage, *, by_level: bool
+    ) -> DataLoader[LevelKey, list[AdjustmentRecord]]:
+        """Return the loader of a page of adjustments, by SKU or by level."""
+
+        async def load(keys: Sequence[LevelKey]) -> list[list[AdjustmentRecord]]:
+            found = await queries.list_adjustments_of(
+                self._snapshot,
+                self._tenant,
+                parents=keys,
+                where=page.where,
+                after=page.after,
+                limit=page.limit,
+            )
+            return [found[key] for key in keys]
+
+        return self._for(("adjustments", page, by_level), load)
+
+    def adjustment_count(
+        self, where: AdjustmentFilter, *, by_level: bool
+    ) -> DataLoader[LevelKey, int]:
+        """Return the loader of how many adjustments match, by SKU or by level."""
+
+        async def load(keys: Sequence[LevelKey]) -> list[int]:
+            counts = await queries.count_adjustments_of(
+                self._snapshot, self._tenant, parents=keys, where=where
+            )
+            return [counts[key] for key in keys]
+
+        return self._for(("adjustment count", where, by_level), load)
+
+    def _for(
+        self, arguments: Hashable, load: Callable[[list[Key]], Awaitable[list[Value]]]
+    ) -> DataLoader[Key, Value]:
+        return self._by_arguments.setdefault(arguments, DataLoader(load))
+
+    async def _load_skus(self, keys: Sequence[SkuKey]) -> list[SkuRecord | None]:
+        found: dict[SkuKey, SkuRecord] = {}
+        for warehouse_id in {view for view, _ in keys}:
+            codes = [code for view, code in keys if view == warehouse_id]
+            records = await queries.get_skus(
+                self._snapshot, self._tenant, codes=codes, warehouse_id=warehouse_id
+            )
+            found |= {(warehouse_id, code): record for code, record in records.items()}
+        return [found.get(key) for key in keys]
+
+    async def _load_warehouses(self, ids: Sequence[str]) -> list[WarehouseRecord | None]:
+        found = await queries.get_warehouses(self._snapshot, self._tenant, ids=ids)
+        return [found.get(id_) for id_ in ids]

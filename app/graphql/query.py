@@ -1,0 +1,195 @@
+"""The root of the reads."""
+
+from enum import Enum
+from typing import Annotated
+
+import strawberry
+
+from app import cursors, queries
+from app.graphql.context import Info
+from app.graphql.enums import Status
+from app.graphql.relay import (
+    DEFAULT_PAGE,
+    After,
+    Connection,
+    First,
+    Node,
+    connection,
+    described_field,
+    page_size,
+)
+from app.graphql.types import (
+    Adjustment,
+    AdjustmentCursors,
+    AdjustmentFilterInput,
+    Sku,
+    StockLevel,
+    Warehouse,
+    adjustment_filter,
+    sku_of,
+    warehouse_of,
+)
+from app.records import SkuFilter
+
+
+@strawberry.enum(description="The order of a list of SKUs.")
+class SkuOrder(Enum):
+    """The order of a list of SKUs."""
+
+    SKU_ASC = strawberry.enum_value("ascending", description="By code point, A before Z.")
+    SKU_DESC = strawberry.enum_value("descending", description="By code point, Z before A.")
+
+
+@strawberry.input(description="Which SKUs a list holds; conditions combine.")
+class SkuFilterInput:
+    """Conditions on SKUs."""
+
+    status: Status | None = described_field("Only those of this status.")
+    warehouse_id: strawberry.ID | None = described_field(
+        "Only those with stock levels in this warehouse, seen as if there were no other."
+    )
+    sku: str | None = described_field("Only the one of this code.")
+
+
+@strawberry.input(description="Which adjustments a list holds; conditions combine.")
+class LedgerFilterInput(AdjustmentFilterInput):
+    """Conditions on adjustments of any SKU."""
+
+    sku: str | None = described_field("Only those of this SKU.")
+
+
+@strawberry.type(description="The reads. Each needs the scope inventory:read or inventory:write.")
+class Query:
+    """The reads."""
+
+    @strawberry.field(description="SKUs with their stock, by code.")
+    async def skus(
+        self,
+        info: Info,
+        first: First = DEFAULT_PAGE,
+        after: After = None,
+        filter: Annotated[  # noqa: A002 - GraphQL's word
+            SkuFilterInput | None, strawberry.argument(description="Which SKUs; all without it.")
+        ] = None,
+        order_by: Annotated[
+            SkuOrder, strawberry.argument(description="In which order.")
+        ] = SkuOrder.SKU_ASC,
+    ) -> Connection[Sku]:
+        """Page through the SKUs.
+
+        Raises:
+            ValidationFailed, InvalidCursor, WarehouseNotFound.
+
+        """
+        context = info.context
+        where = SkuFilter() if filter is None else SkuFilter(**strawberry.asdict(filter))
+        key = context.principal.cursor_key
+        question = ["skus", where, order_by.value]
+        limit = page_size(first)
+        position = cursors.decode(after, question=question, key=key) if after is not None else None
+        if where.warehouse_id is not None:
+            await warehouse_of(context, where.warehouse_id)
+        tenant = context.principal.tenant
+        records = await queries.list_skus(
+            context.snapshot,
+            tenant,
+            where=where,
+            after=position,
+            order=order_by.value,
+            limit=limit + 1,
+        )
+        return connection(
+            [Sku.of(record) for record in records],
+            limit=limit,
+            after=after,
+            cursor_of=lambda sku: cursors.encode(sku.sku, question=question, key=key),
+            count=lambda: queries.count_skus(context.snapshot, tenant, where=where),
+        )
+
+    @strawberry.field(description="The SKU of a code, or the error INVENTORY_NOT_FOUND.")
+    async def sku(
+        self, info: Info, sku: Annotated[str, strawberry.argument(description="The code.")]
+    ) -> Sku | None:
+        """Find a SKU."""
+        return await sku_of(info.context, sku)
+
+    @strawberry.field(description="All warehouses by id, inactive ones too.")
+    async def warehouses(self, info: Info) -> list[Warehouse]:
+        """List the warehouses."""
+        context = info.context
+        records = await queries.list_warehouses(context.snapshot, context.principal.tenant)
+        return [Warehouse.of(record) for record in records]
+
+    @strawberry.field(description="The warehouse of an id, or the error WAREHOUSE_NOT_FOUND.")
+    async def warehouse(
+        self,
+        info: Info,
+        id: Annotated[  # noqa: A002 - GraphQL's word
+            strawberry.ID, strawberry.argument(description="The id, wh_...")
+        ],
+    ) -> Warehouse | None:
+        """Find a warehouse."""
+        return await warehouse_of(info.context, id)
+
+    @strawberry.field(description="The ledger of all stock levels, newest first.")
+    async def adjustments(
+        self,
+        info: Info,
+        first: First = DEFAULT_PAGE,
+        after: After = None,
+        filter: Annotated[  # noqa: A002 - GraphQL's word
+            LedgerFilterInput | None,
+            strawberry.argument(description="Which adjustments; all without it."),
+        ] = None,
+    ) -> Connection[Adjustment]:
+        """Page through the ledger.
+
+        Raises:
+            ValidationFailed, InvalidCursor, InventoryNotFound, WarehouseNotFound.
+
+        """
+        context = info.context
+        code = filter.sku if filter else None
+        limit = page_size(first)
+        if code is not None:
+            await sku_of(context, code)
+        where = await adjustment_filter(context, filter, sku=code)
+        ledger = AdjustmentCursors(context, None, where)
+        tenant = context.principal.tenant
+        records = await queries.list_adjustments(
+            context.snapshot, tenant, where=where, after=ledger.position(after), limit=limit + 1
+        )
+        return connection(
+            [Adjustment.of(record) for record in records],
+            limit=limit,
+            after=after,
+            cursor_of=ledger.cursor,
+            count=lambda: queries.count_adjustments(context.snapshot, tenant, where=where),
+        )
+
+    @strawberry.field(description="The object of an id, or null.")
+    async def node(
+        self,
+        info: Info,
+        id: Annotated[  # noqa: A002 - GraphQL's word
+            strawberry.ID, strawberry.argument(description="The `id` of any object.")
+        ],
+    ) -> Node | None:
+        """Fetch an object again."""
+        context = info.context
+        kind, _, rest = id.partition("_")
+        if kind == "sku":
+            found = await context.loaders.sku.load((None, rest))
+            return Sku.of(found) if found else None
+        if kind == "wh":
+            place = await context.loaders.warehouse.load(id)
+            return Warehouse.of(place) if place else None
+        if kind == "adj":
+            entry = await queries.get_adjustment(context.snapshot, context.principal.tenant, id_=id)
+            return Adjustment.of(entry) if entry else None
+        if kind == "level":
+            # level_wh_<ULID>_<SKU>
+            prefix, ulid, code = [*rest.split("_", 2), "", ""][:3]
+            record = await context.loaders.sku.load((f"{prefix}_{ulid}", code))
+            return StockLevel.of(record.levels[0]) if record else None
+        return None

@@ -1,0 +1,110 @@
+"""Relay: nodes that can be fetched again, and lists in pages."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+import strawberry
+from strawberry import Private
+
+from app.errors import invalid_field
+from app.graphql.scalars import Quantity
+
+DEFAULT_PAGE: Final = 50
+MAX_PAGE: Final = 200
+
+T = TypeVar("T")
+
+First = Annotated[int, strawberry.argument(description=f"How many, 1 to {MAX_PAGE}.")]
+After = Annotated[
+    str | None,
+    strawberry.argument(
+        description="A cursor of this very list (same filters, same order): what follows it."
+    ),
+]
+
+
+def quantity(description: str) -> Any:  # noqa: ANN401 - what Strawberry's field takes and gives
+    """Return a field of a quantity."""
+    return strawberry.field(description=description, graphql_type=Quantity)
+
+
+def described_field(description: str) -> Any:  # noqa: ANN401
+    """Return a field that is read from the object as it is."""
+    return strawberry.field(description=description)
+
+
+@strawberry.interface(description="An object that can be fetched again by its id.")
+class Node:
+    """An object with an id."""
+
+    id: strawberry.ID = described_field("Identifies the object within the tenant, for good.")
+
+
+@strawberry.type(description="Where a page stands in its list (Relay).")
+class PageInfo:
+    """Where a page stands in its list."""
+
+    has_next_page: bool = described_field("Whether more follows.")
+    has_previous_page: bool = described_field("Whether the page was asked for by a cursor.")
+    start_cursor: str | None = described_field("The cursor of the first item.")
+    end_cursor: str | None = described_field("The cursor of the last item: pass it as `after`.")
+
+
+@strawberry.type(description="An item of a list with its cursor (Relay).")
+class Edge(Generic[T]):
+    """An item with its cursor."""
+
+    node: T = described_field("The item.")
+    cursor: str = described_field("The position of the item in its list.")
+
+
+@strawberry.type(description="A page of a list (Relay).")
+class Connection(Generic[T]):
+    """A page of a list."""
+
+    nodes: list[T] = described_field("The items.")
+    page_info: PageInfo = described_field("Where the page stands in the list.")
+    cursor_of: Private[Any]
+    count: Private[Any]
+
+    @strawberry.field(description="The items with their cursors.")
+    def edges(self) -> list[Edge[T]]:
+        """Give every item its cursor."""
+        return [Edge(node=node, cursor=self.cursor_of(node)) for node in self.nodes]
+
+    @strawberry.field(description="How many there are in the whole list, exactly.")
+    async def total_count(self) -> int:
+        """Count only when asked."""
+        total: int = await self.count()
+        return total
+
+
+def connection(
+    nodes: Sequence[T],
+    *,
+    limit: int,
+    after: str | None,
+    cursor_of: Callable[[T], str],
+    count: Callable[[], Awaitable[int]],
+) -> Connection[T]:
+    """Return the connection of a page that was read with one item more than asked for."""
+    page = list(nodes[:limit])
+    info = PageInfo(
+        has_next_page=len(nodes) > limit,
+        has_previous_page=after is not None,
+        start_cursor=cursor_of(page[0]) if page else None,
+        end_cursor=cursor_of(page[-1]) if page else None,
+    )
+    return Connection(nodes=page, page_info=info, cursor_of=cursor_of, count=count)
+
+
+def page_size(first: int) -> int:
+    """Return the size of a page.
+
+    Raises:
+        ValidationFailed: it is out of range.
+
+    """
+    if not 1 <= first <= MAX_PAGE:
+        raise invalid_field("first", f"must be 1 to {MAX_PAGE}, and is {first}")
+    return first

@@ -1,0 +1,238 @@
+"""What both faces share of HTTP: one strict reader of JSON, one writer, and the outermost edge."""
+
+import json
+import math
+import re
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any, Final, NoReturn
+
+import orjson
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from ulid import ULID
+
+from app.errors import (
+    Internal,
+    InventoryError,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMediaType,
+)
+
+log = structlog.get_logger()
+
+GRAPHQL_PATH: Final = "/graphql"
+REQUEST_ID_HEADER: Final = "X-Request-ID"
+CLIENT_CLOSED_REQUEST: Final = 499
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_JSON_TYPE: Final = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+current_request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+
+class JSONResponse(Response):
+    """A JSON answer, written by orjson."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:  # noqa: ANN401 - any JSON value
+        """Return the bytes of a value."""
+        return orjson.dumps(content)
+
+
+async def read_json(request: Request, *, limit: int) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the JSON value of a request's body.
+
+    Raises:
+        UnsupportedMediaType: it is not declared as JSON in UTF-8.
+        PayloadTooLarge: it has more than `limit` bytes.
+        MalformedRequest: it is not exactly one JSON value as RFC 8259 has it.
+
+    """
+    if not _JSON_TYPE.fullmatch(request.headers.get("content-type", "")):
+        message = "Send the body as JSON, with the header `Content-Type: application/json`."
+        raise UnsupportedMediaType(message)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            message = f"The body has more than {limit} bytes."
+            raise PayloadTooLarge(message, details=[{"limit_bytes": limit}])
+    return parse_json(bytes(body))
+
+
+def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a JSON value, and refuse what lenient readers let through.
+
+    That is: other encodings than UTF-8, NaN and Infinity, numbers beyond a double, a key twice in
+    one object, lone surrogates, nesting beyond the interpreter's depth.
+
+    Raises:
+        MalformedRequest: it is not exactly one JSON value.
+
+    """
+    try:
+        value = json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
+        if _SURROGATE.search(body):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except RecursionError as error:
+        message = "The body is nested too deeply."
+        raise MalformedRequest(message) from error
+    except ValueError as error:
+        reason = str(error) if isinstance(error, (json.JSONDecodeError, _Refused)) else "bad value"
+        message = f"The body is not JSON in UTF-8: {reason}."
+        raise MalformedRequest(message) from error
+    return value
+
+
+class _Refused(ValueError):
+    """What JSON does not allow, in words."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        message = "an object has a key twice"
+        raise _Refused(message)
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    message = f"{name} is no JSON number"
+    raise _Refused(message)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        message = "a number is out of range"
+        raise _Refused(message)
+    return number
+
+
+def error_facts(error: InventoryError) -> dict[str, object]:
+    """Return the body of an error as both faces know it, its request id last."""
+    facts: dict[str, object] = {"code": error.code, "message": error.message}
+    if error.details:
+        facts["details"] = error.details
+    return {**facts, "request_id": current_request_id.get()}
+
+
+def error_response(error: InventoryError, *, path: str) -> Response:
+    """Return an error in the shape of the face that was asked."""
+    facts = error_facts(error)
+    if path == GRAPHQL_PATH:
+        message = facts.pop("message")
+        extensions = {"code": error.code, "status": error.status, **facts}
+        content: object = {"errors": [{"message": message, "extensions": extensions}]}
+    else:
+        content = {"error": facts}
+    return JSONResponse(content, status_code=error.status, headers=error_headers(error))
+
+
+def error_headers(error: InventoryError) -> Mapping[str, str]:
+    """Return the headers that go with an error."""
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, Unavailable):
+        return {"Retry-After": "1"}
+    if isinstance(error, MethodNotAllowed):
+        return {"Allow": error.allowed}
+    return {}
+
+
+async def refuse_http_exception(_request: Request, error: Exception) -> NoReturn:
+    """Give Starlette's own refusals a place in our error tree."""
+    status = error.status_code if isinstance(error, HTTPException) else None
+    if status == MethodNotAllowed.status:
+        raise MethodNotAllowed(", ".join(sorted((error.headers or {}).get("Allow", "").split(", "))))  # type: ignore[attr-defined]
+    if status == NotFound.status:
+        message = "There is nothing here. GET /docs shows the REST routes; /graphql is GraphQL."
+        raise NotFound(message) from error
+    message = f"The request cannot be answered: {error}."
+    raise MalformedRequest(message) from error
+
+
+class Edge:
+    """The outermost layer: request ids, the last catch of errors, one log line per request.
+
+    Routes match the raw path, so that `%2F` in a SKU code is no separator.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, whatever happens."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        answer = _Answer(send, _request_id(scope))
+        current_request_id.set(answer.request_id)
+        error: InventoryError | None = None
+        try:
+            raw_path = scope.get("raw_path") or scope["path"].encode()
+            if not raw_path.isascii():
+                message = "The path has bytes that are not percent-encoded."
+                raise MalformedRequest(message)  # noqa: TRY301 - caught with all others
+            await self.app({**scope, "path": raw_path.decode()}, receive, answer.send)
+        except ClientDisconnect:
+            answer.status = CLIENT_CLOSED_REQUEST
+        except InventoryError as refusal:
+            error = refusal
+        except Exception:
+            log.exception("unexpected_error")
+            error = Internal("The service failed. Report this request id if it happens again.")
+        if error is not None and answer.status is None:
+            response = error_response(error, path=scope["path"])
+            await response(scope, receive, answer.send)
+        log.info(
+            "request",
+            method=scope["method"],
+            path=scope["path"],
+            status=answer.status,
+            code=error.code if error else None,
+            milliseconds=round((time.perf_counter() - started) * 1000, 1),
+        )
+
+
+class _Answer:
+    """What is sent back, with the headers that every answer has."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self.request_id = request_id
+        self.status: int | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID_HEADER] = self.request_id
+            headers.setdefault("X-Content-Type-Options", "nosniff")
+            headers.setdefault("Cache-Control", "no-store")
+        await self._send(message)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value.decode("latin-1")):
+            return str(value.decode())
+    return f"req_{ULID()}"

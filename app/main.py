@@ -1,0 +1,85 @@
+"""The composition root: settings -> Starlette application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+
+from app.auth import Authenticator
+from app.database import Database
+from app.examples import TABS
+from app.graphql.endpoint import GraphQLEndpoint
+from app.graphql.execution import Documents
+from app.http import GRAPHQL_PATH, Edge, JSONResponse, refuse_http_exception
+from app.logs import configure_logs
+from app.migrations import require_current
+from app.pages import docs_page, static_routes
+from app.settings import Settings
+from rest_shim.endpoint import Shim
+from rest_shim.openapi import openapi
+
+
+def create_app(settings: Settings | None = None) -> Starlette:
+    """Return the service as an ASGI application."""
+    settings = settings or Settings()
+    configure_logs(settings.log_level)
+    database = Database(settings)
+    authenticator = Authenticator(database, cache_seconds=settings.token_cache_seconds)
+    documents = Documents(kept=settings.prepared_documents, max_tokens=settings.max_query_tokens)
+    door = GraphQLEndpoint(
+        settings=settings,
+        database=database,
+        authenticator=authenticator,
+        documents=documents,
+        tabs=TABS,
+    )
+    shim = Shim(
+        settings=settings, database=database, authenticator=authenticator, documents=documents
+    )
+    description = openapi()
+
+    async def index(_request: Request) -> Response:
+        return RedirectResponse(GRAPHQL_PATH)
+
+    async def docs(_request: Request) -> Response:
+        return docs_page(authorization=settings.page_authorization)
+
+    async def openapi_document(_request: Request) -> Response:
+        return JSONResponse(description)
+
+    async def healthz(_request: Request) -> Response:
+        return PlainTextResponse("alive\n")
+
+    async def readyz(_request: Request) -> Response:
+        await require_current(database)
+        return PlainTextResponse("ready\n")
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        await database.dispose()
+
+    app = Starlette(
+        routes=[
+            Route(GRAPHQL_PATH, door),
+            *shim.routes(),
+            Route("/", index),
+            Route("/docs", docs),
+            Route("/api/openapi.json", openapi_document),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            *static_routes(),
+        ],
+        middleware=[Middleware(Edge)],
+        exception_handlers={HTTPException: refuse_http_exception},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.database = database
+    return app

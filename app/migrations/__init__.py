@@ -1,0 +1,74 @@
+"""The schema's history, by Alembic: the same steps serve SQLite and PostgreSQL."""
+
+from functools import cache
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.database import Database
+from app.errors import Unavailable
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Return Alembic's configuration, bound to a connection."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.attributes["connection"] = connection
+    return config
+
+
+@cache
+def head() -> str:
+    """Return the revision that this version of the service needs."""
+    return str(ScriptDirectory.from_config(alembic_config()).get_current_head())
+
+
+async def migrate(database: Database) -> None:
+    """Bring the database to the newest schema, in one transaction."""
+
+    async def work(connection: AsyncConnection) -> None:
+        if database.dialect == "postgresql":
+            await connection.execute(text("SET LOCAL statement_timeout = 0"))
+        await connection.run_sync(
+            lambda connection: command.upgrade(alembic_config(connection), "head")
+        )
+
+    await database.transaction(work)
+
+
+async def current(database: Database) -> str | None:
+    """Return the revision that the database has; None when it is empty."""
+    async with database.writer.connect() as connection:
+        return await connection.run_sync(
+            lambda connection: MigrationContext.configure(connection).get_current_revision()
+        )
+
+
+async def require_current(database: Database) -> None:
+    """Refuse a database that is behind, or ahead.
+
+    Raises:
+        Unavailable: says what to run.
+
+    """
+    found = await current(database)
+    if found != head():
+        message = (
+            f"The database is at revision {found or 'none'}, and this version needs {head()}. "
+            "Run: inventory migrate"
+        )
+        raise Unavailable(message)
+
+
+def drop_all(connection: Connection) -> None:
+    """Take every table of this service away, whatever revision they have."""
+    tables = MetaData()
+    tables.reflect(connection)
+    tables.drop_all(connection)
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("DROP FUNCTION IF EXISTS refuse_change_of_adjustments()"))

@@ -1,0 +1,279 @@
+"""The tables and what the database itself enforces.
+
+Every primary, unique and foreign key leads with the tenant, so that a sharded PostgreSQL can hold
+a tenant as one unit. Text that is a key sorts by code point on both engines.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    CheckConstraint,
+    Dialect,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    Table,
+    Text,
+    TypeDecorator,
+    event,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlmodel import Field, SQLModel
+
+from app.stock import MAX_QUANTITY
+
+SQLModel.metadata.naming_convention = {
+    "pk": "%(table_name)s_pkey",
+    "fk": "%(table_name)s_%(referred_table_name)s_fkey",
+    "ck": "%(table_name)s_%(constraint_name)s_check",
+    "ix": "%(table_name)s_%(column_0_N_name)s_index",
+}
+
+# Sorted by code point: SQLite's default, PostgreSQL's collation "C".
+KeyText: Final = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant in UTC, to the millisecond: timestamptz, or text that sorts in SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:  # noqa: ANN401 - as its base says
+        """Return the engine's own type."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(TIMESTAMP(timezone=True, precision=3))
+        return dialect.type_descriptor(Text())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:  # noqa: ANN401
+        """Give the engine what it stores."""
+        if value is None or dialect.name == "postgresql":
+            return value
+        return as_text(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ANN401
+        """Give Python an aware datetime."""
+        if value is None or dialect.name == "postgresql":
+            return value  # type: ignore[no-any-return]
+        return datetime.fromisoformat(value)
+
+
+def as_text(instant: datetime) -> str:
+    """Return an instant in UTC as RFC 3339 with milliseconds and `Z`."""
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def key(**options: Any) -> Any:  # noqa: ANN401 - what Field takes and gives
+    """Return a column of key text."""
+    return Field(sa_type=KeyText, **options)  # type: ignore[call-overload]
+
+
+def text(**options: Any) -> Any:  # noqa: ANN401
+    """Return a column of text that nothing is looked up by."""
+    return Field(sa_type=Text, **options)
+
+
+def count(**options: Any) -> Any:  # noqa: ANN401
+    """Return a column of a whole number."""
+    return Field(sa_type=BigInteger, **options)
+
+
+def instant(**options: Any) -> Any:  # noqa: ANN401
+    """Return a column of an instant."""
+    return Field(sa_type=UtcDateTime, **options)  # type: ignore[call-overload]
+
+
+class Tenant(SQLModel, table=True):
+    """One customer of the service."""
+
+    __tablename__ = "tenant"
+
+    tenant_id: str = key(primary_key=True)
+    name: str = text()
+    cursor_key: bytes = Field(sa_type=LargeBinary)  # type: ignore[call-overload]
+    created_at: datetime = instant()
+
+
+class ApiToken(SQLModel, table=True):
+    """A credential; only the SHA-256 of its text is kept."""
+
+    __tablename__ = "api_token"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
+        Index("api_token_hash_key", "tenant_id", "token_hash", unique=True),
+    )
+
+    tenant_id: str = key(primary_key=True)
+    id: str = key(primary_key=True)
+    name: str = text()
+    email: str = text()
+    scopes: str = text()
+    token_hash: bytes = Field(sa_type=LargeBinary)  # type: ignore[call-overload]
+    created_at: datetime = instant()
+    expires_at: datetime | None = instant(nullable=True)
+    revoked_at: datetime | None = instant(nullable=True)
+    last_used_at: datetime | None = instant(nullable=True)
+
+
+class Sku(SQLModel, table=True):
+    """A stock-keeping unit; its row is the lock of all its stock levels."""
+
+    __tablename__ = "sku"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
+        CheckConstraint("status IN ('normal', 'low', 'critical', 'out_of_stock')", name="status"),
+        CheckConstraint("version >= 1", name="version"),
+        Index(None, "tenant_id", "status", "sku"),
+    )
+
+    tenant_id: str = key(primary_key=True)
+    sku: str = key(primary_key=True)
+    title: str = text()
+    status: str = key()
+    version: int = count()
+    created_at: datetime = instant()
+    updated_at: datetime = instant()
+
+
+class Warehouse(SQLModel, table=True):
+    """A place that holds stock."""
+
+    __tablename__ = "warehouse"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
+        CheckConstraint("type IN ('own', 'FBA', 'FBS', '3PL')", name="type"),
+    )
+
+    tenant_id: str = key(primary_key=True)
+    id: str = key(primary_key=True)
+    name: str = text()
+    type: str = text()
+    address: str | None = text(nullable=True)
+    marketplace: str | None = text(nullable=True)
+    is_active: bool
+    created_at: datetime = instant()
+
+
+class StockLevel(SQLModel, table=True):
+    """What one warehouse holds of one SKU; `version` counts its adjustments."""
+
+    __tablename__ = "stock_level"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "sku"], ["sku.tenant_id", "sku.sku"]),
+        ForeignKeyConstraint(
+            ["tenant_id", "warehouse_id"], ["warehouse.tenant_id", "warehouse.id"]
+        ),
+        CheckConstraint(f"on_hand BETWEEN 0 AND {MAX_QUANTITY}", name="on_hand"),
+        CheckConstraint("reserved >= 0", name="reserved"),
+        CheckConstraint("safety_stock >= 0", name="safety_stock"),
+        CheckConstraint("version >= 0", name="version"),
+        CheckConstraint("status IN ('normal', 'low', 'critical', 'out_of_stock')", name="status"),
+        Index(None, "tenant_id", "warehouse_id", "sku"),
+        Index(None, "tenant_id", "warehouse_id", "status", "sku"),
+    )
+
+    tenant_id: str = key(primary_key=True)
+    sku: str = key(primary_key=True)
+    warehouse_id: str = key(primary_key=True)
+    on_hand: int = count()
+    reserved: int = count()
+    safety_stock: int = count()
+    status: str = key()
+    version: int = count()
+    adjusted_at: datetime | None = instant(nullable=True)
+
+
+class Adjustment(SQLModel, table=True):
+    """One change of `on_hand` at one stock level: an append-only ledger entry.
+
+    Per level, `sequence` is dense from 1 and `created_at` never runs backwards.
+    """
+
+    __tablename__ = "adjustment"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "sku", "warehouse_id"],
+            ["stock_level.tenant_id", "stock_level.sku", "stock_level.warehouse_id"],
+        ),
+        CheckConstraint("after_quantity = before_quantity + delta", name="delta"),
+        CheckConstraint(f"before_quantity BETWEEN 0 AND {MAX_QUANTITY}", name="before"),
+        CheckConstraint(f"after_quantity BETWEEN 0 AND {MAX_QUANTITY}", name="after"),
+        CheckConstraint("sequence >= 1", name="sequence"),
+        Index(
+            "adjustment_sequence_key", "tenant_id", "sku", "warehouse_id", "sequence", unique=True
+        ),
+        Index("adjustment_by_sku_index", "tenant_id", "sku", "created_at", "sequence", "id"),
+        Index("adjustment_by_time_index", "tenant_id", "created_at", "sequence", "id"),
+    )
+
+    tenant_id: str = key(primary_key=True)
+    id: str = key(primary_key=True)
+    sku: str = key()
+    warehouse_id: str = key()
+    sequence: int = count()
+    before_quantity: int = count()
+    after_quantity: int = count()
+    delta: int = count()
+    reason: str = key()
+    note: str | None = text(nullable=True)
+    created_by: str = text()
+    created_at: datetime = instant()
+
+
+class SkuCount(SQLModel, table=True):
+    """How many SKUs have a status: in one warehouse, or over all (`warehouse_id` empty)."""
+
+    __tablename__ = "sku_count"
+    __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),)
+
+    tenant_id: str = key(primary_key=True)
+    warehouse_id: str = key(primary_key=True)
+    status: str = key(primary_key=True)
+    skus: int = count()
+
+
+METADATA: Final = SQLModel.metadata
+tenant: Final = METADATA.tables["tenant"]
+api_token: Final = METADATA.tables["api_token"]
+sku: Final = METADATA.tables["sku"]
+warehouse: Final = METADATA.tables["warehouse"]
+stock_level: Final = METADATA.tables["stock_level"]
+adjustment: Final = METADATA.tables["adjustment"]
+sku_count: Final = METADATA.tables["sku_count"]
+
+APPEND_ONLY: Final = {
+    "sqlite": [
+        f"""
+        CREATE TRIGGER adjustment_refuses_{action} BEFORE {action.upper()} ON adjustment
+        BEGIN SELECT RAISE(ABORT, 'adjustments are append-only'); END
+        """
+        for action in ("update", "delete")
+    ],
+    "postgresql": [
+        """
+        CREATE FUNCTION refuse_change_of_adjustments() RETURNS trigger LANGUAGE plpgsql AS
+        $$BEGIN RAISE EXCEPTION 'adjustments are append-only'; END$$
+        """,
+        """
+        CREATE TRIGGER adjustment_is_append_only BEFORE UPDATE OR DELETE ON adjustment
+        FOR EACH ROW EXECUTE FUNCTION refuse_change_of_adjustments()
+        """,
+        """
+        CREATE TRIGGER adjustment_refuses_truncate BEFORE TRUNCATE ON adjustment
+        FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_adjustments()
+        """,
+    ],
+}
+
+
+def _append_only(table: Table) -> None:
+    for dialect, statements in APPEND_ONLY.items():
+        for statement in statements:
+            # DDL formats its text with %, and none of these has any.
+            event.listen(table, "after_create", DDL(statement).execute_if(dialect=dialect))
+
+
+_append_only(adjustment)

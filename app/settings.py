@@ -1,0 +1,65 @@
+"""The settings of a process: read once from the environment, then frozen.
+
+Every field is an environment variable of the same name in capitals, with the prefix `INVENTORY_`,
+except `DATABASE_URL`. The README lists them all.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_DATABASE_URL = "sqlite+aiosqlite:///./inventory.db"
+
+
+class Settings(BaseSettings):
+    """What an operator may choose."""
+
+    model_config = SettingsConfigDict(env_prefix="INVENTORY_", frozen=True)
+
+    database_url: str = Field(
+        default=DEFAULT_DATABASE_URL,
+        validation_alias="DATABASE_URL",
+        description="Where the data is: `sqlite+aiosqlite:///..` or `postgresql+asyncpg://..`.",
+    )
+    database_pool_size: int = Field(
+        default=10, ge=1, description="Connections that a worker keeps open at most."
+    )
+    database_pool_timeout_seconds: float = Field(
+        default=2.0, gt=0, description="How long a request waits for a connection before 503."
+    )
+    database_lock_timeout_ms: int = Field(
+        default=2_000, ge=1, description="How long a write waits for a lock before 503."
+    )
+    database_statement_timeout_ms: int = Field(
+        default=5_000, ge=1, description="How long PostgreSQL may work on one statement."
+    )
+    max_body_bytes: int = Field(
+        default=4 * 1024 * 1024, ge=1024, description="The longest request body that is read."
+    )
+    max_query_tokens: int = Field(
+        default=1_000, ge=100, description="The longest GraphQL document, in tokens."
+    )
+    prepared_documents: int = Field(
+        default=500, ge=1, description="GraphQL documents kept parsed and validated per worker."
+    )
+    token_cache_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        le=30,
+        description="How long a worker trusts a token it has just checked; a revocation takes "
+        "effect within this time.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least severe log line that is written."
+    )
+    page_token: str | None = Field(
+        default=None,
+        description="A token that GraphiQL and the REST reference come filled in with. It is "
+        "shown to everyone who opens them: for demonstrations only.",
+    )
+
+    @property
+    def page_authorization(self) -> str | None:
+        """The Authorization header that the pages come filled in with."""
+        return f"Bearer {self.page_token}" if self.page_token else None

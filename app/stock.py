@@ -1,0 +1,183 @@
+"""The rules of stock, as pure functions and values: no I/O, no framework.
+
+Quantities are whole pieces. `available = on_hand - reserved - safety_stock`, per stock level, and
+may be negative; a SKU's figures are the sums over its stock levels.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from app.errors import (
+    InventoryError,
+    NegativeQuantity,
+    ReadonlyWarehouse,
+    WarehouseInactive,
+    WarehouseNotFound,
+)
+
+MAX_QUANTITY: Final = 1_000_000_000_000
+MAX_NOTE_LENGTH: Final = 1_000
+MAX_SKU_LENGTH: Final = 64
+MAX_BULK_UPDATES: Final = 500
+USUAL_REASONS: Final = (
+    "supplier_receipt",
+    "cycle_count",
+    "customer_return",
+    "damage",
+    "loss",
+    "correction",
+    "initial_stock",
+)
+# The routes /api/inventory/warehouses and /api/inventory/bulk shadow these codes.
+SHADOWED_SKUS: Final = frozenset({"warehouses", "bulk"})
+
+_REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_SKU_PUNCTUATION: Final = frozenset(" ._:/+-")
+
+
+class Status(StrEnum):
+    """How a SKU stands: derived from its figures, never set."""
+
+    NORMAL = "normal"
+    LOW = "low"
+    CRITICAL = "critical"
+    OUT_OF_STOCK = "out_of_stock"
+
+
+class WarehouseType(StrEnum):
+    """Who runs a warehouse."""
+
+    OWN = "own"
+    FBA = "FBA"
+    FBS = "FBS"
+    THIRD_PARTY = "3PL"
+
+    @property
+    def is_readonly(self) -> bool:
+        """Whether a marketplace runs it, so that stock writes are refused."""
+        return self in (WarehouseType.FBA, WarehouseType.FBS)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The quantities of a stock level, or their sums over several."""
+
+    on_hand: int = 0
+    reserved: int = 0
+    safety_stock: int = 0
+
+    @property
+    def available(self) -> int:
+        """What can be promised: negative when oversold or eating into the safety stock."""
+        return self.on_hand - self.reserved - self.safety_stock
+
+    @property
+    def status(self) -> Status:
+        """The status that these figures mean."""
+        sellable = self.on_hand - self.reserved
+        if sellable <= 0:
+            return Status.OUT_OF_STOCK
+        if sellable <= self.safety_stock:
+            return Status.CRITICAL
+        if sellable <= 2 * self.safety_stock:
+            return Status.LOW
+        return Status.NORMAL
+
+
+def total(figures: Iterable[Figures]) -> Figures:
+    """Return the sums over stock levels."""
+    on_hand = reserved = safety_stock = 0
+    for level in figures:
+        on_hand += level.on_hand
+        reserved += level.reserved
+        safety_stock += level.safety_stock
+    return Figures(on_hand, reserved, safety_stock)
+
+
+def check_new_on_hand(
+    quantity: int,
+    *,
+    on_hand: int,
+    warehouse_id: str,
+    warehouse_type: WarehouseType | None,
+    is_active: bool,
+) -> InventoryError | None:
+    """Return why a warehouse (type None: there is none) may not change a level to `quantity`.
+
+    Setting below what is reserved is allowed: a physical count is the truth.
+    """
+    if warehouse_type is None:
+        return warehouse_not_found(warehouse_id)
+    if warehouse_type.is_readonly:
+        return ReadonlyWarehouse(
+            f"Warehouse {warehouse_id} is {warehouse_type}: its marketplace runs it, and its "
+            "stock is read-only.",
+            details=[{"warehouse_id": warehouse_id, "type": warehouse_type.value}],
+        )
+    if quantity < 0:
+        return NegativeQuantity(
+            f"The resulting quantity would be {quantity}; it must be 0 or more.",
+            details=[{"field": "quantity", "quantity": quantity}],
+        )
+    if not is_active and quantity > on_hand:
+        return WarehouseInactive(
+            f"Warehouse {warehouse_id} is inactive and can only be emptied: it holds {on_hand}, "
+            f"and {quantity} would be an increase.",
+            details=[{"warehouse_id": warehouse_id, "on_hand": on_hand, "quantity": quantity}],
+        )
+    return None
+
+
+def warehouse_not_found(warehouse_id: str) -> WarehouseNotFound:
+    """Return the refusal of a warehouse id that the tenant does not have."""
+    return WarehouseNotFound(
+        f"Warehouse {warehouse_id!r} does not exist; GET /api/inventory/warehouses lists all.",
+        details=[{"warehouse_id": warehouse_id}],
+    )
+
+
+def is_sku(code: str) -> bool:
+    """Tell whether a text can be a SKU code.
+
+    1 to 64 characters in NFC: letters, digits, space and `._:/+-`, a letter or digit first.
+    """
+    return (
+        0 < len(code) <= MAX_SKU_LENGTH
+        and code[0].isalnum()
+        and all(letter.isalnum() or letter in _SKU_PUNCTUATION for letter in code)
+        and unicodedata.is_normalized("NFC", code)
+    )
+
+
+def is_reason(text: str) -> bool:
+    """Tell whether a text can be the reason of an adjustment: `^[a-z][a-z0-9_]{0,63}$`."""
+    return _REASON.fullmatch(text) is not None
+
+
+def quantity_problem(quantity: int) -> str | None:
+    """Return what is wrong with the size of a quantity; the sign is another rule's matter."""
+    if quantity > MAX_QUANTITY:
+        return f"must be at most {MAX_QUANTITY}"
+    return None
+
+
+def reason_problem(reason: str) -> str | None:
+    """Return what is wrong with a reason."""
+    if is_reason(reason):
+        return None
+    return "must be 1 to 64 of a-z, 0-9 and _, a letter first, for example supplier_receipt"
+
+
+def note_problem(note: str | None) -> str | None:
+    """Return what is wrong with a note."""
+    if note is None:
+        return None
+    if len(note) > MAX_NOTE_LENGTH:
+        return f"must have at most {MAX_NOTE_LENGTH} characters, and has {len(note)}"
+    if "\x00" in note:
+        return "must not contain the character NUL"
+    return None

@@ -1,0 +1,213 @@
+"""Proof of a tenant's ledger: replays every adjustment and derives every figure again.
+
+This is the slow, obvious definition of everything that writes keep up to date.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Row, Select, Table, bindparam, func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.database import Database
+from app.models import adjustment, sku, sku_count, stock_level, tenant
+from app.stock import Figures, total
+
+FETCHED_AT_ONCE: Final = 2_000
+TENANT: Final = bindparam("tenant")
+Progress = Callable[[int], None]
+
+
+class LedgerBroken(Exception):
+    """The first thing that does not add up, in words."""
+
+
+@dataclass
+class Proof:
+    """How much of a tenant was checked."""
+
+    tenant: str
+    skus: int = 0
+    stock_levels: int = 0
+    adjustments: int = 0
+    counts: int = 0
+
+
+async def list_tenants(database: Database) -> list[str]:
+    """Return the ids of all tenants."""
+    async with database.snapshot() as snapshot:
+        rows = await snapshot.rows(select(tenant.c.tenant_id).order_by(tenant.c.tenant_id), {})
+    return [row.tenant_id for row in rows]
+
+
+async def verify_tenant(
+    database: Database, tenant_id: str, *, progress: Progress = lambda _: None
+) -> Proof:
+    """Check a tenant's whole ledger and all derived figures, in one snapshot and bounded memory.
+
+    `progress` is told the number of adjustments replayed so far.
+
+    Raises:
+        LedgerBroken: names the first break.
+
+    """
+    async with database.reader.connect() as connection:
+        if database.dialect == "postgresql":
+            await connection.execute(text("SET LOCAL statement_timeout = 0"))
+        check = _Check(connection, Proof(tenant_id), progress)
+        await check.ledger()
+        await check.skus()
+        await check.counts()
+        return check.proof
+
+
+class _Check:
+    def __init__(self, connection: AsyncConnection, proof: Proof, progress: Progress) -> None:
+        self.connection = connection
+        self.proof = proof
+        self.progress = progress
+        self.derived_counts: Counter[tuple[str, str]] = Counter()
+
+    async def ledger(self) -> None:
+        """Replay the adjustments of every stock level."""
+        level, previous = None, None
+        async for row in self.rows(_levels_with_adjustments()):
+            if level is None or (row.sku, row.warehouse_id) != (level.sku, level.warehouse_id):
+                self.level_ends(level, previous)
+                level, previous = row, None
+            if row.id is not None:
+                self.adjustment_follows(row, previous)
+                previous = row
+        self.level_ends(level, previous)
+        await self.none_left_out(adjustment, self.proof.adjustments)
+
+    def adjustment_follows(self, row: Row[Any], previous: Row[Any] | None) -> None:
+        """Check one link of the chain."""
+        where = f"adjustment {row.id} of {_name(row)}"
+        before = previous.after_quantity if previous else 0
+        sequence = previous.sequence + 1 if previous else 1
+        _equal(f"sequence of {where}", row.sequence, sequence)
+        _equal(f"before_quantity of {where}", row.before_quantity, before)
+        _equal(f"after_quantity of {where}", row.after_quantity, row.before_quantity + row.delta)
+        if previous and row.created_at < previous.created_at:
+            message = f"created_at of {where} is before that of the adjustment that it follows"
+            raise LedgerBroken(message)
+        self.proof.adjustments += 1
+        if self.proof.adjustments % FETCHED_AT_ONCE == 0:
+            self.progress(self.proof.adjustments)
+
+    def level_ends(self, level: Row[Any] | None, last: Row[Any] | None) -> None:
+        """Check a stock level against the end of its chain."""
+        if level is None:
+            return
+        where = f"stock level {_name(level)}"
+        _equal(f"on_hand of {where}", level.on_hand, last.after_quantity if last else 0)
+        _equal(f"version of {where}", level.version, last.sequence if last else 0)
+        _equal(f"adjusted_at of {where}", level.adjusted_at, last.created_at if last else None)
+        figures = Figures(level.on_hand, level.reserved, level.safety_stock)
+        _equal(f"status of {where}", level.status, figures.status)
+        if min(level.on_hand, level.reserved, level.safety_stock) < 0:
+            message = f"{where} has a negative quantity"
+            raise LedgerBroken(message)
+        self.derived_counts[level.warehouse_id, figures.status] += 1
+        self.proof.stock_levels += 1
+
+    async def skus(self) -> None:
+        """Derive the status of every SKU from its levels."""
+        current, figures = None, Figures()
+        levels = 0
+        async for row in self.rows(_skus_with_levels()):
+            if current is None or row.sku != current.sku:
+                self.sku_ends(current, figures)
+                current, figures = row, Figures()
+            if row.warehouse_id is not None:
+                level = Figures(row.on_hand, row.reserved, row.safety_stock)
+                figures = total([figures, level])
+                levels += 1
+        self.sku_ends(current, figures)
+        # A level whose SKU is gone is in the first list, and not in the second.
+        _equal("the number of stock levels that have a SKU", levels, self.proof.stock_levels)
+        await self.none_left_out(stock_level, levels)
+
+    def sku_ends(self, row: Row[Any] | None, figures: Figures) -> None:
+        """Check a SKU against the sums over its levels."""
+        if row is not None:
+            _equal(f"status of SKU {row.sku}", row.status, figures.status)
+            self.derived_counts["", figures.status] += 1
+            self.proof.skus += 1
+
+    async def counts(self) -> None:
+        """Compare the kept counts with counted ones."""
+        kept: Counter[tuple[str, str]] = Counter()
+        async for row in self.rows(select(sku_count).where(sku_count.c.tenant_id == TENANT)):
+            kept[row.warehouse_id, row.status] = row.skus
+            self.proof.counts += 1
+        for place, status in sorted(kept.keys() | self.derived_counts.keys()):
+            name = f"count of {status} SKUs in {place or 'all warehouses'}"
+            _equal(name, kept[place, status], self.derived_counts[place, status])
+
+    async def rows(self, statement: Select[Any]) -> AsyncIterator[Row[Any]]:
+        """Stream the tenant's rows of a statement."""
+        parameters = {"tenant": self.proof.tenant}
+        options = {"yield_per": FETCHED_AT_ONCE}
+        async for row in await self.connection.stream(
+            statement, parameters, execution_options=options
+        ):
+            yield row
+
+    async def none_left_out(self, table: Table, seen: int) -> None:
+        """Check that the tenant has no row beyond those that were replayed."""
+        mine = select(func.count()).select_from(table).where(table.c.tenant_id == TENANT)
+        kept = await self.connection.scalar(mine, {"tenant": self.proof.tenant})
+        _equal(f"the number of rows of {table.name} that belong to another row", seen, kept)
+
+
+def _levels_with_adjustments() -> Select[Any]:
+    same_level = (
+        (adjustment.c.tenant_id == stock_level.c.tenant_id)
+        & (adjustment.c.sku == stock_level.c.sku)
+        & (adjustment.c.warehouse_id == stock_level.c.warehouse_id)
+    )
+    return (
+        select(
+            stock_level,
+            adjustment.c.id,
+            adjustment.c.sequence,
+            adjustment.c.before_quantity,
+            adjustment.c.after_quantity,
+            adjustment.c.delta,
+            adjustment.c.created_at,
+        )
+        .select_from(stock_level.join(adjustment, same_level, isouter=True))
+        .where(stock_level.c.tenant_id == TENANT)
+        .order_by(stock_level.c.sku, stock_level.c.warehouse_id, adjustment.c.sequence)
+    )
+
+
+def _skus_with_levels() -> Select[Any]:
+    same_sku = (stock_level.c.tenant_id == sku.c.tenant_id) & (stock_level.c.sku == sku.c.sku)
+    return (
+        select(
+            sku.c.sku,
+            sku.c.status,
+            stock_level.c.warehouse_id,
+            stock_level.c.on_hand,
+            stock_level.c.reserved,
+            stock_level.c.safety_stock,
+        )
+        .select_from(sku.join(stock_level, same_sku, isouter=True))
+        .where(sku.c.tenant_id == TENANT)
+        .order_by(sku.c.sku)
+    )
+
+
+def _name(row: Row[Any]) -> str:
+    return f"({row.sku}, {row.warehouse_id})"
+
+
+def _equal(name: str, found: object, derived: object) -> None:
+    if found != derived:
+        message = f"{name} is {found}, and should be {derived}"
+        raise LedgerBroken(message)

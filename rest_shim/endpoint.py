@@ -1,0 +1,164 @@
+"""Bind, execute, render: how every REST route is answered."""
+
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+import orjson
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from app.auth import Authenticator, Principal
+from app.database import Database
+from app.errors import InventoryError, MalformedRequest, MethodNotAllowed, ValidationFailed
+from app.errors import invalid_fields
+from app.graphql.context import request_context
+from app.graphql.execution import Documents, Operation, refusal_of, run
+from app.http import JSONResponse, read_json
+from app.settings import Settings
+from rest_shim.binding import bind_body, bind_query
+from rest_shim.rendering import adjustment
+from rest_shim.routes import ROUTES, RestRoute
+
+OPERATIONS: Final = (Path(__file__).parent / "operations.graphql").read_text(encoding="utf-8")
+REST_NAMES: Final = {"first": "limit", "after": "cursor"}
+_HUMP: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+class SkuConvertor(Convertor[str]):
+    """A path segment as it was sent, percent-decoded exactly once."""
+
+    regex = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        """Return the SKU code of a segment."""
+        try:
+            return unquote_to_bytes(value).decode("utf-8")
+        except UnicodeDecodeError as error:
+            message = "The path is not percent-encoded UTF-8."
+            raise MalformedRequest(message) from error
+
+    def to_string(self, value: str) -> str:
+        """Refuse: no route is ever spelled from here."""
+        raise NotImplementedError(value)
+
+
+register_url_convertor("sku", SkuConvertor())
+
+
+class Shim:
+    """What the REST routes need of the service."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        database: Database,
+        authenticator: Authenticator,
+        documents: Documents,
+    ) -> None:
+        self.limit = settings.max_body_bytes
+        self.database = database
+        self.authenticator = authenticator
+        self.operations = documents.operations(OPERATIONS)
+
+    def routes(self) -> list[Route]:
+        """Return one Starlette route per path."""
+        by_path: dict[str, dict[str, RestRoute]] = {}
+        for route in ROUTES:
+            by_path.setdefault(route.path, {})[route.method] = route
+        return [Route(path, PathEndpoint(self, routes)) for path, routes in by_path.items()]
+
+    async def answer(self, route: RestRoute, request: Request) -> Response:
+        """Answer a request: credential, scope, shape, then whatever the operation finds."""
+        principal = await self.authenticator.authenticate(request.headers.get("authorization"))
+        operation = self.operations[route.operation]
+        for scope in operation.scopes:
+            principal.require(scope)
+        variables = {**request.path_params, **bind_query(request.scope["query_string"], route.query)}
+        if route.body is not None:
+            variables |= bind_body(await read_json(request, limit=self.limit), route.body)
+        if route.streams and route.unless.isdisjoint(variables):
+            return await self.stream(self.operations[route.streams], variables, principal)
+        data = await self.execute(operation, variables, principal)
+        return JSONResponse(route.render(data, variables))
+
+    async def execute(
+        self, operation: Operation, variables: Mapping[str, object], principal: Principal
+    ) -> Mapping[str, Any]:
+        """Return the data of an operation.
+
+        Raises:
+            InventoryError: the first of its errors, its fields by their REST names.
+
+        """
+        try:
+            async with request_context(self.database, principal) as context:
+                result = await run(operation, variables, context)
+        except ValidationFailed as error:
+            raise in_rest_names(error) from error
+        if result.errors:
+            raise in_rest_names(refusal_of(result.errors[0]))
+        data: Mapping[str, Any] = result.data or {}
+        return data
+
+    async def stream(
+        self, operation: Operation, variables: Mapping[str, object], principal: Principal
+    ) -> Response:
+        """Answer with a whole history, in the memory of one page.
+
+        GraphQL has no way to say "all": the operation is run page by page. What is wrong with the
+        request shows on the first page, before anything is sent.
+        """
+        first = await self.execute(operation, variables, principal)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            page = first["sku"]["adjustments"]
+            yield b'{"data":[' + _joined(page["nodes"])
+            while page["pageInfo"]["hasNextPage"]:
+                cursor = page["pageInfo"]["endCursor"]
+                data = await self.execute(operation, {**variables, "cursor": cursor}, principal)
+                page = data["sku"]["adjustments"]
+                yield b"," + _joined(page["nodes"])
+            yield b"]}"
+
+        return StreamingResponse(chunks(), media_type="application/json")
+
+
+class PathEndpoint:
+    """All methods of one path, an ASGI application."""
+
+    def __init__(self, shim: Shim, routes: Mapping[str, RestRoute]) -> None:
+        self._shim = shim
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if method not in self._routes:
+            raise MethodNotAllowed(", ".join(sorted(self._routes)))
+        response = await self._shim.answer(self._routes[method], Request(scope, receive))
+        await response(scope, receive, send)
+
+
+def in_rest_names(error: InventoryError) -> InventoryError:
+    """Return an error whose fields have the names that REST gave them."""
+    if not all("field" in detail and "message" in detail for detail in error.details):
+        return error
+    problems = [(_rest_name(str(detail["field"])), str(detail["message"])) for detail in error.details]
+    renamed = invalid_fields(problems)
+    message = renamed.message if type(error) is ValidationFailed else error.message
+    return type(error)(message, details=renamed.details)
+
+
+def _rest_name(field: str) -> str:
+    return ".".join(REST_NAMES.get(part, _HUMP.sub("_", part).lower()) for part in field.split("."))
+
+
+def _joined(nodes: Iterable[Mapping[str, Any]]) -> bytes:
+    return b",".join(orjson.dumps(adjustment(node)) for node in nodes)

@@ -1,0 +1,3 @@
+"""placeholder"""
+def openapi() -> dict[str, object]:
+    return {}

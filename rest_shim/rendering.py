@@ -1,0 +1,118 @@
+"""GraphQL -> REST: an operation's data as the published bodies, keys in the published order."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+STATUSES: Final = {
+    "normal": "NORMAL",
+    "low": "LOW",
+    "critical": "CRITICAL",
+    "out_of_stock": "OUT_OF_STOCK",
+}
+ON_ERROR: Final = {"abort": "ABORT", "continue": "CONTINUE"}
+WAREHOUSE_TYPES: Final = {"OWN": "own", "FBA": "FBA", "FBS": "FBS", "THIRD_PARTY": "3PL"}
+_REST_STATUS: Final = {graphql: rest for rest, graphql in STATUSES.items()}
+
+Data = Mapping[str, Any]
+Body = dict[str, Any]
+
+
+def record(sku: Data) -> Body:
+    """Return an inventory record."""
+    return {
+        **sku,
+        "status": _REST_STATUS[sku["status"]],
+        "warehouses": [_level(level) for level in sku["warehouses"]],
+    }
+
+
+def inventory(data: Data, variables: Data) -> Body:
+    """Return a page of inventory records."""
+    return {
+        "data": [record(sku) for sku in data["skus"]["nodes"]],
+        "meta": _meta(data["skus"], variables),
+    }
+
+
+def sku(data: Data, _variables: Data) -> Body:
+    """Return one inventory record."""
+    return {"data": record(data["sku"])}
+
+
+def updated_sku(data: Data, _variables: Data) -> Body:
+    """Return the inventory record that was updated."""
+    return {"data": record(data["setStock"]["sku"])}
+
+
+def bulk(data: Data, _variables: Data) -> Body:
+    """Return what became of a bulk."""
+    outcome = data["bulkSetStock"]
+    meta = {name: outcome[name] for name in ("total", "succeeded", "failed")}
+    return {"data": [_result(result) for result in outcome["results"]], "meta": meta}
+
+
+def warehouses(data: Data, _variables: Data) -> Body:
+    """Return all warehouses."""
+    return {"data": [_warehouse(warehouse) for warehouse in data["warehouses"]]}
+
+
+def adjustments(data: Data, variables: Data) -> Body:
+    """Return a page of adjustments."""
+    page = data["sku"]["adjustments"]
+    return {"data": [adjustment(node) for node in page["nodes"]], "meta": _meta(page, variables)}
+
+
+def adjustment(node: Data) -> Body:
+    """Return an adjustment."""
+    body = {
+        "id": node["id"],
+        "sku": node["sku"]["sku"],
+        "warehouse_id": node["warehouse"]["id"],
+        **{name: node[name] for name in ("before_quantity", "after_quantity", "delta", "reason")},
+    }
+    if node["note"] is not None:
+        body["note"] = node["note"]
+    return {**body, "created_by": node["created_by"], "created_at": node["created_at"]}
+
+
+def _level(level: Data) -> Body:
+    place = level["warehouse"]
+    body = {
+        "warehouse_id": place["warehouse_id"],
+        "name": place["name"],
+        "on_hand": level["on_hand"],
+        "reserved": level["reserved"],
+        "available": level["available"],
+    }
+    if place["type"] != "OWN":
+        body["type"] = WAREHOUSE_TYPES[place["type"]]
+    return body
+
+
+def _warehouse(place: Data) -> Body:
+    body = {"id": place["id"], "name": place["name"]}
+    if place["address"] is not None:
+        body["address"] = place["address"]
+    body["type"] = WAREHOUSE_TYPES[place["type"]]
+    if place["marketplace"] is not None:
+        body["marketplace"] = place["marketplace"]
+    body["is_active"] = place["is_active"]
+    if place["is_readonly"]:
+        body["is_readonly"] = True
+    return body
+
+
+def _result(result: Data) -> Body:
+    body = {name: result[name] for name in ("index", "sku", "warehouse_id")}
+    if result["error"] is not None:
+        return {**body, "status": "failed", "error": result["error"]}
+    return {**body, "status": "updated", **result["adjustment"]}
+
+
+def _meta(page: Data, variables: Data) -> Body:
+    info = page["pageInfo"]
+    return {
+        "total": page["totalCount"],
+        "limit": variables.get("limit", 50),
+        "nextCursor": info["endCursor"] if info["hasNextPage"] else None,
+    }

@@ -1,0 +1,83 @@
+"""THE TABLE: which route runs which operation, how a request becomes its variables and how its
+data becomes the body."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from rest_shim import rendering
+from rest_shim.binding import Readers, as_given, integer, list_of, one_of, string
+from rest_shim.rendering import ON_ERROR, STATUSES, Body, Data
+
+PAGE: Final[Readers] = {"limit": integer, "cursor": as_given}
+UPDATE: Final[Readers] = {
+    "warehouse_id": string,
+    "quantity": as_given,
+    "reason": as_given,
+    "note": as_given,
+}
+HISTORY: Final[Readers] = {
+    "start_date": as_given,
+    "end_date": as_given,
+    "warehouse_id": as_given,
+    "reason": as_given,
+}
+BULK_ITEM: Final = {
+    "sku": ("sku", as_given),
+    "warehouse_id": ("warehouseId", string),
+    "quantity": ("quantity", as_given),
+    "reason": ("reason", as_given),
+    "note": ("note", as_given),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RestRoute:
+    """A method of a path."""
+
+    method: str
+    path: str
+    operation: str
+    render: Callable[[Data, Mapping[str, object]], Body]
+    query: Readers = field(default_factory=dict)
+    body: Readers | None = None
+    # Without these query parameters, this operation is streamed page by page.
+    streams: str | None = None
+    unless: frozenset[str] = frozenset()
+
+
+ROUTES: Final = (
+    RestRoute(
+        "GET",
+        "/api/inventory",
+        "ListInventory",
+        rendering.inventory,
+        query={
+            **PAGE,
+            "status": one_of(STATUSES),
+            "warehouse_id": as_given,
+            "sku": as_given,
+        },
+    ),
+    RestRoute(
+        "POST",
+        "/api/inventory/bulk",
+        "BulkSetStock",
+        rendering.bulk,
+        body={"updates": list_of(BULK_ITEM), "on_error": one_of(ON_ERROR)},
+    ),
+    RestRoute("GET", "/api/inventory/warehouses", "ListWarehouses", rendering.warehouses),
+    RestRoute("GET", "/api/inventory/{sku:sku}", "GetInventory", rendering.sku),
+    RestRoute(
+        "PUT", "/api/inventory/{sku:sku}", "SetStock", rendering.updated_sku, body=UPDATE
+    ),
+    RestRoute(
+        "GET",
+        "/api/inventory/{sku:sku}/adjustments",
+        "ListAdjustments",
+        rendering.adjustments,
+        query={**HISTORY, **PAGE},
+        streams="StreamAdjustments",
+        unless=frozenset(PAGE),
+    ),
+)
