@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from app.demo import WAREHOUSE_A
 from app.pages import Tab
 
 TABS: Final = (
@@ -90,7 +91,7 @@ query Warehouses {
     ),
     Tab(
         query="""
-# A count: it needs the scope inventory:write. Take a warehouseId from the tab Warehouses.
+# A count: it needs the scope inventory:write. The tab Warehouses has the ids.
 mutation Count($input: SetStockInput!) {
   setStock(input: $input) {
     sku {
@@ -109,7 +110,7 @@ mutation Count($input: SetStockInput!) {
         variables={
             "input": {
                 "sku": "SKU-002",
-                "warehouseId": "wh_...",
+                "warehouseId": WAREHOUSE_A,
                 "quantity": 120,
                 "reason": "cycle_count",
                 "note": "Counted twice",

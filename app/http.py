@@ -159,10 +159,10 @@ def error_headers(error: InventoryError) -> Mapping[str, str]:
 
 async def refuse_http_exception(_request: Request, error: Exception) -> NoReturn:
     """Give Starlette's own refusals a place in our error tree."""
-    status = error.status_code if isinstance(error, HTTPException) else None
-    if status == MethodNotAllowed.status:
-        raise MethodNotAllowed(", ".join(sorted((error.headers or {}).get("Allow", "").split(", "))))  # type: ignore[attr-defined]
-    if status == NotFound.status:
+    if isinstance(error, HTTPException) and error.status_code == MethodNotAllowed.status:
+        allowed = (error.headers or {}).get("Allow", "").split(", ")
+        raise MethodNotAllowed(", ".join(sorted(allowed))) from error
+    if isinstance(error, HTTPException) and error.status_code == NotFound.status:
         message = "There is nothing here. GET /docs shows the REST routes; /graphql is GraphQL."
         raise NotFound(message) from error
     message = f"The request cannot be answered: {error}."

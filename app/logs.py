@@ -4,14 +4,14 @@ import logging
 import sys
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.http import current_request_id
 
 
 def configure_logs(level: str) -> None:
     """Send this process's logs, and those of its libraries, to standard error."""
-    shared = [
+    shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_request_id,
@@ -37,11 +37,12 @@ def configure_logs(level: str) -> None:
             ],
         )
     )
-    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     # What uvicorn says of each request stands in the log of the edge.
     for name in ("uvicorn", "uvicorn.access", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], name != "uvicorn.access"
+        logger.setLevel(level.upper())
 
 
 def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

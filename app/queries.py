@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from itertools import groupby
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -28,18 +28,28 @@ from sqlalchemy import (
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from app.database import Snapshot, as_json, rows_from, texts_in
-from app.models import UtcDateTime, adjustment, sku, sku_count, stock_level, warehouse
+from app.models import (
+    UtcDateTime,
+    adjustment,
+    api_token,
+    as_text,
+    sku,
+    sku_count,
+    stock_level,
+    warehouse,
+)
+from app.models import tenant as tenant_table
 from app.records import (
     AdjustmentFilter,
     AdjustmentRecord,
     LevelRecord,
+    Order,
     SkuFilter,
     SkuRecord,
     WarehouseRecord,
 )
 from app.stock import Figures, Status, WarehouseType
 
-Order = Literal["ascending", "descending"]
 # One stock level as (SKU, warehouse id), or all levels of a SKU as (SKU, None).
 LevelKey = tuple[str, str | None]
 # Where an adjustment stands in a list: when, sequence, id.
@@ -116,7 +126,7 @@ async def list_skus(
     *,
     where: SkuFilter,
     after: str | None = None,
-    order: Order = "ascending",
+    order: Order = Order.ASCENDING,
     limit: int,
 ) -> list[SkuRecord]:
     """Return a page of SKUs by code, each with its levels, from after a code on."""
@@ -125,7 +135,7 @@ async def list_skus(
         "warehouse_id": where.warehouse_id,
         "status": where.status,
         "sku": where.sku,
-        "after" if order == "ascending" else "before": after,
+        "after" if order is Order.ASCENDING else "before": after,
     }
     statement = _skus_page(_asked(parameters), order)
     rows = await snapshot.rows(statement, {**parameters, "limit": limit})
@@ -197,7 +207,7 @@ async def count_levels_of_warehouses(
     parameters = {"tenant_id": tenant, "status": status}
     statement = _levels_count(snapshot.dialect, _asked(parameters))
     rows = await snapshot.rows(statement, {**parameters, "ids": ids})
-    return dict.fromkeys(ids, 0) | {row[0]: int(row[1]) for row in rows}
+    return dict.fromkeys(ids, 0) | {row.warehouse_id: int(row.skus) for row in rows}
 
 
 async def list_adjustments(
@@ -251,8 +261,8 @@ async def count_adjustments_of(
     statement = _adjustments_count_of(snapshot.dialect, _asked(parameters), by_level=by_level)
     parameters |= {"parents": _levels_json(parents)}
     counts = dict.fromkeys(parents, 0)
-    for code, warehouse_id, number in await snapshot.rows(statement, parameters):
-        counts[code, warehouse_id if by_level else None] = int(number)
+    for row in await snapshot.rows(statement, parameters):
+        counts[row.sku, row.warehouse_id if by_level else None] = int(row.adjustments)
     return counts
 
 
@@ -262,9 +272,43 @@ async def get_adjustment(snapshot: Snapshot, tenant: str, *, id_: str) -> Adjust
     return adjustment_record(rows[0]) if rows else None
 
 
+async def list_tenants(snapshot: Snapshot) -> list[str]:
+    """Return the ids of all tenants: for operators, never for a tenant."""
+    rows = await snapshot.rows(
+        select(tenant_table.c.tenant_id).order_by(tenant_table.c.tenant_id), {}
+    )
+    return [row.tenant_id for row in rows]
+
+
+async def list_tokens(snapshot: Snapshot, tenant_id: str) -> list[dict[str, object]]:
+    """Return what is kept of a tenant's tokens, oldest first."""
+    statement = (
+        select(
+            api_token.c.id,
+            api_token.c.name,
+            api_token.c.email,
+            api_token.c.scopes,
+            api_token.c.created_at,
+            api_token.c.expires_at,
+            api_token.c.revoked_at,
+            api_token.c.last_used_at,
+        )
+        .where(_equals("tenant_id")(api_token.c))
+        .order_by(api_token.c.created_at, api_token.c.id)
+    )
+    rows = await snapshot.rows(statement, {"tenant_id": tenant_id})
+    return [
+        {
+            name: as_text(value) if isinstance(value, datetime) else value
+            for name, value in row._mapping.items()  # noqa: SLF001 - SQLAlchemy's public name
+        }
+        for row in rows
+    ]
+
+
 def warehouse_record(row: Row[Any]) -> WarehouseRecord:
     """Return a row of WAREHOUSE_COLUMNS as a record."""
-    id_, name, type_, address, marketplace, is_active = row
+    id_, name, type_, address, marketplace, is_active = tuple(row)
     return WarehouseRecord(id_, name, WarehouseType(type_), address, marketplace, is_active)
 
 
@@ -276,7 +320,7 @@ def level_record(row: Row[Any]) -> LevelRecord:
 
 def adjustment_record(row: Row[Any]) -> AdjustmentRecord:
     """Return a row of ADJUSTMENT_COLUMNS as a record."""
-    return AdjustmentRecord(*row)
+    return AdjustmentRecord(*tuple(row))
 
 
 def _sku_records(rows: Iterable[Row[Any]], warehouse_id: str | None) -> list[SkuRecord]:
@@ -328,7 +372,7 @@ def _skus_page(asked: frozenset[str], order: Order) -> Select[Any]:
     page = (
         select(source.c.tenant_id, source.c.sku)
         .where(*_all_of(SKU_CONDITIONS, asked, source.c))
-        .order_by(source.c.sku if order == "ascending" else source.c.sku.desc())
+        .order_by(_in_order(source.c.sku, order))
         .limit(LIMIT)
         .cte("page")
     )
@@ -342,7 +386,7 @@ def _skus_by_code(dialect: str, *, narrowed: bool) -> Select[Any]:
         .where(SKU_CONDITIONS["tenant_id"](sku.c), texts_in(dialect, sku.c.sku, "codes"))
         .cte("page")
     )
-    return _with_levels(page, narrowed=narrowed, order="ascending")
+    return _with_levels(page, narrowed=narrowed, order=Order.ASCENDING)
 
 
 def _with_levels(page: FromClause, *, narrowed: bool, order: Order) -> Select[Any]:
@@ -354,9 +398,14 @@ def _with_levels(page: FromClause, *, narrowed: bool, order: Order) -> Select[An
         select(*SKU_COLUMNS, *LEVEL_COLUMNS)
         .select_from(page.join(sku, on_sku).join(stock_level, on_level, isouter=not narrowed))
         .order_by(
-            page.c.sku if order == "ascending" else page.c.sku.desc(), stock_level.c.warehouse_id
+            page.c.sku if order is Order.ASCENDING else page.c.sku.desc(),
+            stock_level.c.warehouse_id,
         )
     )
+
+
+def _in_order(code: ColumnElement[str], order: Order) -> ColumnElement[str]:
+    return code if order is Order.ASCENDING else code.desc()
 
 
 @cache
@@ -369,7 +418,7 @@ def _skus_count(asked: frozenset[str]) -> Select[Any]:
 @cache
 def _levels_count(dialect: str, asked: frozenset[str]) -> Select[Any]:
     return (
-        select(sku_count.c.warehouse_id, func.sum(sku_count.c.skus))
+        select(sku_count.c.warehouse_id, func.sum(sku_count.c.skus).label("skus"))
         .where(
             *_all_of(SKU_CONDITIONS, asked, sku_count.c),
             texts_in(dialect, sku_count.c.warehouse_id, "ids"),
@@ -453,12 +502,11 @@ def _adjustments_of(dialect: str, asked: frozenset[str], *, by_level: bool) -> S
 @cache
 def _adjustments_count_of(dialect: str, asked: frozenset[str], *, by_level: bool) -> Select[Any]:
     parents = rows_from(dialect, "parents", {"sku": Text(), "warehouse_id": Text()})
-    if asked & {"reason", "start", "end"}:
-        source, number = adjustment, func.count()
-    else:
-        source, number = stock_level, func.sum(stock_level.c.version)
+    counted = bool(asked & {"reason", "start", "end"})
+    source = adjustment if counted else stock_level
+    number: ColumnElement[int] = func.count() if counted else func.sum(stock_level.c.version)
     return (
-        select(parents.c.sku, parents.c.warehouse_id, number)
+        select(parents.c.sku, parents.c.warehouse_id, number.label("adjustments"))
         .select_from(parents.join(source, _and(_of_parent(source.c, parents, by_level=by_level))))
         .where(*_all_of(ADJUSTMENT_CONDITIONS, asked, source.c))
         .group_by(parents.c.sku, parents.c.warehouse_id)
@@ -520,7 +568,7 @@ def _pages_of(
         )
         return select(*page.c).select_from(parents.join(page, true())).order_by(*order(page.c))
     inner = table.alias("page")
-    page_rows = (
+    page_rows: Select[Any] = (
         select(literal_column("page.rowid"))
         .select_from(inner)
         .where(*where(inner.c))

@@ -6,6 +6,7 @@ with, so a record's totals are always the sums of its own levels.
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 from app.stock import Figures, Status, WarehouseType, total
 
@@ -81,6 +82,13 @@ class AdjustmentRecord:
     def delta(self) -> int:
         """The change of `on_hand`."""
         return self.after_quantity - self.before_quantity
+
+
+class Order(StrEnum):
+    """The order of a list of SKUs, by code point."""
+
+    ASCENDING = "ascending"
+    DESCENDING = "descending"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

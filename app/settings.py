@@ -15,7 +15,9 @@ DEFAULT_DATABASE_URL = "sqlite+aiosqlite:///./inventory.db"
 class Settings(BaseSettings):
     """What an operator may choose."""
 
-    model_config = SettingsConfigDict(env_prefix="INVENTORY_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="INVENTORY_", frozen=True, validate_by_name=True, validate_by_alias=True
+    )
 
     database_url: str = Field(
         default=DEFAULT_DATABASE_URL,

@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, Table, bindparam, func, select, text
+from sqlalchemy import Row, Select, Table, Text, bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import Database
-from app.models import adjustment, sku, sku_count, stock_level, tenant
+from app.models import adjustment, sku, sku_count, stock_level
 from app.stock import Figures, total
 
 FETCHED_AT_ONCE: Final = 2_000
-TENANT: Final = bindparam("tenant")
+TENANT: Final = bindparam("tenant", type_=Text)
 Progress = Callable[[int], None]
 
 
@@ -33,13 +33,6 @@ class Proof:
     stock_levels: int = 0
     adjustments: int = 0
     counts: int = 0
-
-
-async def list_tenants(database: Database) -> list[str]:
-    """Return the ids of all tenants."""
-    async with database.snapshot() as snapshot:
-        rows = await snapshot.rows(select(tenant.c.tenant_id).order_by(tenant.c.tenant_id), {})
-    return [row.tenant_id for row in rows]
 
 
 async def verify_tenant(

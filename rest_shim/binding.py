@@ -117,9 +117,7 @@ def bind_query(query_string: bytes, readers: Readers) -> dict[str, object]:
 
 
 def _twice(names: Sequence[str]) -> Problems:
-    return [
-        (name, "must be given once") for name in dict.fromkeys(names) if names.count(name) > 1
-    ]
+    return [(name, "must be given once") for name in dict.fromkeys(names) if names.count(name) > 1]
 
 
 def _unless(problems: Problems, variables: dict[str, object]) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Bind, execute, render: how every REST route is answered."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -15,8 +15,13 @@ from starlette.types import Receive, Scope, Send
 
 from app.auth import Authenticator, Principal
 from app.database import Database
-from app.errors import InventoryError, MalformedRequest, MethodNotAllowed, ValidationFailed
-from app.errors import invalid_fields
+from app.errors import (
+    InventoryError,
+    MalformedRequest,
+    MethodNotAllowed,
+    ValidationFailed,
+    invalid_fields,
+)
 from app.graphql.context import request_context
 from app.graphql.execution import Documents, Operation, refusal_of, run
 from app.http import JSONResponse, read_json
@@ -80,7 +85,10 @@ class Shim:
         operation = self.operations[route.operation]
         for scope in operation.scopes:
             principal.require(scope)
-        variables = {**request.path_params, **bind_query(request.scope["query_string"], route.query)}
+        variables = {
+            **request.path_params,
+            **bind_query(request.scope["query_string"], route.query),
+        }
         if route.body is not None:
             variables |= bind_body(await read_json(request, limit=self.limit), route.body)
         if route.streams and route.unless.isdisjoint(variables):
@@ -150,7 +158,9 @@ def in_rest_names(error: InventoryError) -> InventoryError:
     """Return an error whose fields have the names that REST gave them."""
     if not all("field" in detail and "message" in detail for detail in error.details):
         return error
-    problems = [(_rest_name(str(detail["field"])), str(detail["message"])) for detail in error.details]
+    problems = [
+        (_rest_name(str(detail["field"])), str(detail["message"])) for detail in error.details
+    ]
     renamed = invalid_fields(problems)
     message = renamed.message if type(error) is ValidationFailed else error.message
     return type(error)(message, details=renamed.details)

@@ -1,3 +1,5 @@
 """placeholder"""
+
+
 def openapi() -> dict[str, object]:
     return {}

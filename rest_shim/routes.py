@@ -1,5 +1,7 @@
-"""THE TABLE: which route runs which operation, how a request becomes its variables and how its
-data becomes the body."""
+"""THE TABLE: which route runs which operation.
+
+A row also says how a request becomes variables, and how data becomes the body.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -68,9 +70,7 @@ ROUTES: Final = (
     ),
     RestRoute("GET", "/api/inventory/warehouses", "ListWarehouses", rendering.warehouses),
     RestRoute("GET", "/api/inventory/{sku:sku}", "GetInventory", rendering.sku),
-    RestRoute(
-        "PUT", "/api/inventory/{sku:sku}", "SetStock", rendering.updated_sku, body=UPDATE
-    ),
+    RestRoute("PUT", "/api/inventory/{sku:sku}", "SetStock", rendering.updated_sku, body=UPDATE),
     RestRoute(
         "GET",
         "/api/inventory/{sku:sku}/adjustments",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache, partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import TypeEngine
 from ulid import ULID
 
 from app.database import Database, as_json, rows_from, texts_in
@@ -82,6 +83,7 @@ class Actor:
 
 
 Outcome = StockChange | InventoryError
+Columns = dict[str, TypeEngine[Any]]
 
 
 async def set_stock(database: Database, actor: Actor, change: StockUpdate) -> StockChange:
@@ -349,6 +351,8 @@ def inventory_not_found(code: str) -> InventoryNotFound:
 
 
 TENANT: Final = bindparam("tenant", type_=Text)
+# ON CONFLICT is no part of standard SQL.
+INSERTS: Final = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 
 
 @cache
@@ -379,7 +383,7 @@ def _warehouses(dialect: str) -> Select[Any]:
 
 @cache
 def _write_levels(dialect: str) -> Executable:
-    columns = {
+    columns: Columns = {
         "sku": Text(),
         "warehouse_id": Text(),
         "on_hand": BigInteger(),
@@ -390,8 +394,9 @@ def _write_levels(dialect: str) -> Executable:
     rows = rows_from(dialect, "rows", columns)
     # Without WHERE, SQLite takes ON CONFLICT for a join condition.
     source = select(TENANT, *rows.c, literal(0), literal(0)).where(true())
-    insert = (postgresql if dialect == "postgresql" else sqlite).insert(stock_level)
-    insert = insert.from_select(["tenant_id", *columns, "reserved", "safety_stock"], source)
+    names = ["tenant_id", *columns, "reserved", "safety_stock"]
+    # SQLite's INSERT has the same methods.
+    insert = cast("postgresql.Insert", INSERTS[dialect](stock_level).from_select(names, source))
     return insert.on_conflict_do_update(
         index_elements=["tenant_id", "sku", "warehouse_id"],
         set_={name: insert.excluded[name] for name in (*columns,)[2:]},
@@ -400,7 +405,7 @@ def _write_levels(dialect: str) -> Executable:
 
 @cache
 def _write_adjustments(dialect: str) -> Executable:
-    columns = {
+    columns: Columns = {
         "id": Text(),
         "sku": Text(),
         "warehouse_id": Text(),
@@ -420,7 +425,7 @@ def _write_adjustments(dialect: str) -> Executable:
 
 @cache
 def _write_skus(dialect: str) -> Executable:
-    columns = {
+    columns: Columns = {
         "sku": Text(),
         "status": Text(),
         "version": BigInteger(),
@@ -436,12 +441,14 @@ def _write_skus(dialect: str) -> Executable:
 
 @cache
 def _write_counts(dialect: str) -> Executable:
-    columns = {"warehouse_id": Text(), "status": Text(), "skus": BigInteger()}
+    columns: Columns = {"warehouse_id": Text(), "status": Text(), "skus": BigInteger()}
     rows = rows_from(dialect, "rows", columns)
     # Rows are inserted, and so locked, in this order.
     source = select(TENANT, *rows.c).where(true()).order_by(rows.c.warehouse_id, rows.c.status)
-    insert = (postgresql if dialect == "postgresql" else sqlite).insert(sku_count)
-    insert = insert.from_select(["tenant_id", *columns], source)
+    insert = cast(
+        "postgresql.Insert",
+        INSERTS[dialect](sku_count).from_select(["tenant_id", *columns], source),
+    )
     return insert.on_conflict_do_update(
         index_elements=["tenant_id", "warehouse_id", "status"],
         set_={"skus": sku_count.c.skus + insert.excluded.skus},

@@ -15,7 +15,6 @@ from app.errors import (
     InventoryError,
     MalformedRequest,
     MethodNotAllowed,
-    Unavailable,
     ValidationFailed,
 )
 from app.graphql.context import request_context

@@ -8,17 +8,27 @@ import strawberry
 from strawberry.types.enum import StrawberryEnumDefinition
 
 from app.commands.stock import OnError
+from app.records import Order
 from app.stock import Status, WarehouseType
 
-__all__ = ["OnError", "Status", "WarehouseType"]
+__all__ = ["OnError", "Order", "Status", "WarehouseType"]
 
 
-def described(enum: type[Enum], *, name: str, description: str, values: Mapping[Any, str]) -> None:
+def described(
+    enum: type[Enum],
+    *,
+    name: str,
+    description: str,
+    values: Mapping[Any, str],
+    names: Mapping[Any, str] | None = None,
+) -> None:
     """Make a GraphQL enum of a Python one that knows nothing of GraphQL."""
     strawberry.enum(enum, name=name, description=description)
     definition: StrawberryEnumDefinition = enum.__strawberry_definition__  # type: ignore[attr-defined]
     for value in definition.values:
-        value.description = values[enum(value.value)]
+        member = enum(value.value)
+        value.description = values[member]
+        value.name = (names or {}).get(member, value.name)
 
 
 described(
@@ -54,4 +64,14 @@ described(
         OnError.ABORT: "Nothing is changed, and the error names every refused update.",
         OnError.CONTINUE: "The good ones are applied, and each result says what became of it.",
     },
+)
+described(
+    Order,
+    name="SkuOrder",
+    description="The order of a list of SKUs.",
+    values={
+        Order.ASCENDING: "By code point, A before Z.",
+        Order.DESCENDING: "By code point, Z before A.",
+    },
+    names={Order.ASCENDING: "SKU_ASC", Order.DESCENDING: "SKU_DESC"},
 )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from inspect import isawaitable
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from graphql import (
@@ -115,7 +115,9 @@ class Documents:
         if errors:
             listing = " ".join(error.message for error in errors[:MAX_ERRORS])
             details = [detail for error in errors[:MAX_ERRORS] for detail in _at(error)]
-            return ValidationFailed(f"The query does not fit the schema: {listing}", details=details)
+            return ValidationFailed(
+                f"The query does not fit the schema: {listing}", details=details
+            )
         return tuple(
             Operation(document, node, needed_scopes(document, node))
             for node in document.definitions
@@ -187,7 +189,9 @@ def _in_words(error: GraphQLError) -> str:
     """Return what a value must be."""
     if error.original_error is not None:
         return str(error.original_error)
-    return error.message
+    if error.message.startswith("Expected value of non-null type"):
+        return "is required"
+    return error.message.rstrip(".")
 
 
 def _at(error: GraphQLError) -> list[dict[str, object]]:

@@ -10,7 +10,7 @@ from app.commands.stock import StockChange, StockUpdate, bulk_set_stock, set_sto
 from app.errors import InventoryError
 from app.graphql.context import Info
 from app.graphql.enums import OnError
-from app.graphql.relay import described_field
+from app.graphql.relay import described_field, optional
 from app.graphql.scalars import Quantity
 from app.graphql.types import Adjustment, Sku, StockLevel
 
@@ -31,7 +31,7 @@ class SetStockInput:
         "Why, in a word: ^[a-z][a-z0-9_]{0,63}$. Usual ones: supplier_receipt, cycle_count, "
         "customer_return, damage, loss, correction, initial_stock."
     )
-    note: str | None = described_field("Why, in a sentence of up to 1000 characters.")
+    note: str | None = optional("Why, in a sentence of up to 1000 characters.")
 
     def update(self) -> StockUpdate:
         """Return what the commands take."""
@@ -105,14 +105,23 @@ class BulkResult:
         cls, index: int, update: StockUpdate, outcome: StockChange | InventoryError
     ) -> "BulkResult":
         """Make one of an outcome."""
-        refused = isinstance(outcome, InventoryError)
+        id_ = strawberry.ID(update.warehouse_id)
+        if isinstance(outcome, StockChange):
+            return cls(
+                index=index,
+                sku=update.sku,
+                warehouse_id=id_,
+                status=BulkResultStatus.UPDATED,
+                adjustment=Adjustment.of(outcome.adjustment),
+                error=None,
+            )
         return cls(
             index=index,
             sku=update.sku,
-            warehouse_id=strawberry.ID(update.warehouse_id),
-            status=BulkResultStatus.FAILED if refused else BulkResultStatus.UPDATED,
-            adjustment=None if refused else Adjustment.of(outcome.adjustment),
-            error=BulkError(code=outcome.code, message=outcome.message) if refused else None,
+            warehouse_id=id_,
+            status=BulkResultStatus.FAILED,
+            adjustment=None,
+            error=BulkError(code=outcome.code, message=outcome.message),
         )
 
 
@@ -142,7 +151,7 @@ class Mutation:
     async def set_stock(
         self,
         info: Info,
-        input: Annotated[SetStockInput, strawberry.argument(description="What to set.")],  # noqa: A002
+        input: Annotated[SetStockInput, strawberry.argument(description="What to set.")],
     ) -> SetStockPayload:
         """Set a stock level."""
         context = info.context
@@ -151,12 +160,14 @@ class Mutation:
         return SetStockPayload.of(change)
 
     @strawberry.mutation(
-        description="Set on hand of up to 500 stock levels at once. Needs the scope inventory:write."
+        description=(
+            "Set on hand of up to 500 stock levels at once. Needs the scope inventory:write."
+        )
     )
     async def bulk_set_stock(
         self,
         info: Info,
-        input: Annotated[BulkSetStockInput, strawberry.argument(description="What to set.")],  # noqa: A002
+        input: Annotated[BulkSetStockInput, strawberry.argument(description="What to set.")],
     ) -> BulkSetStockPayload:
         """Set many stock levels."""
         context = info.context

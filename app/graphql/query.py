@@ -1,13 +1,12 @@
 """The root of the reads."""
 
-from enum import Enum
 from typing import Annotated
 
 import strawberry
 
 from app import cursors, queries
 from app.graphql.context import Info
-from app.graphql.enums import Status
+from app.graphql.enums import Order, Status
 from app.graphql.relay import (
     DEFAULT_PAGE,
     After,
@@ -15,7 +14,7 @@ from app.graphql.relay import (
     First,
     Node,
     connection,
-    described_field,
+    optional,
     page_size,
 )
 from app.graphql.types import (
@@ -32,30 +31,26 @@ from app.graphql.types import (
 from app.records import SkuFilter
 
 
-@strawberry.enum(description="The order of a list of SKUs.")
-class SkuOrder(Enum):
-    """The order of a list of SKUs."""
-
-    SKU_ASC = strawberry.enum_value("ascending", description="By code point, A before Z.")
-    SKU_DESC = strawberry.enum_value("descending", description="By code point, Z before A.")
-
-
 @strawberry.input(description="Which SKUs a list holds; conditions combine.")
 class SkuFilterInput:
     """Conditions on SKUs."""
 
-    status: Status | None = described_field("Only those of this status.")
-    warehouse_id: strawberry.ID | None = described_field(
+    status: Status | None = optional("Only those of this status.")
+    warehouse_id: strawberry.ID | None = optional(
         "Only those with stock levels in this warehouse, seen as if there were no other."
     )
-    sku: str | None = described_field("Only the one of this code.")
+    sku: str | None = optional("Only the one of this code.")
+
+    def conditions(self) -> SkuFilter:
+        """Return what the queries take."""
+        return SkuFilter(status=self.status, warehouse_id=self.warehouse_id, sku=self.sku)
 
 
 @strawberry.input(description="Which adjustments a list holds; conditions combine.")
 class LedgerFilterInput(AdjustmentFilterInput):
     """Conditions on adjustments of any SKU."""
 
-    sku: str | None = described_field("Only those of this SKU.")
+    sku: str | None = optional("Only those of this SKU.")
 
 
 @strawberry.type(description="The reads. Each needs the scope inventory:read or inventory:write.")
@@ -68,12 +63,12 @@ class Query:
         info: Info,
         first: First = DEFAULT_PAGE,
         after: After = None,
-        filter: Annotated[  # noqa: A002 - GraphQL's word
+        filter: Annotated[
             SkuFilterInput | None, strawberry.argument(description="Which SKUs; all without it.")
         ] = None,
         order_by: Annotated[
-            SkuOrder, strawberry.argument(description="In which order.")
-        ] = SkuOrder.SKU_ASC,
+            Order, strawberry.argument(description="In which order.")
+        ] = Order.ASCENDING,
     ) -> Connection[Sku]:
         """Page through the SKUs.
 
@@ -82,9 +77,9 @@ class Query:
 
         """
         context = info.context
-        where = SkuFilter() if filter is None else SkuFilter(**strawberry.asdict(filter))
+        where = filter.conditions() if filter else SkuFilter()
         key = context.principal.cursor_key
-        question = ["skus", where, order_by.value]
+        question = ["skus", where, order_by]
         limit = page_size(first)
         position = cursors.decode(after, question=question, key=key) if after is not None else None
         if where.warehouse_id is not None:
@@ -95,7 +90,7 @@ class Query:
             tenant,
             where=where,
             after=position,
-            order=order_by.value,
+            order=order_by,
             limit=limit + 1,
         )
         return connection(
@@ -124,9 +119,7 @@ class Query:
     async def warehouse(
         self,
         info: Info,
-        id: Annotated[  # noqa: A002 - GraphQL's word
-            strawberry.ID, strawberry.argument(description="The id, wh_...")
-        ],
+        id: Annotated[strawberry.ID, strawberry.argument(description="The id, wh_...")],
     ) -> Warehouse | None:
         """Find a warehouse."""
         return await warehouse_of(info.context, id)
@@ -137,7 +130,7 @@ class Query:
         info: Info,
         first: First = DEFAULT_PAGE,
         after: After = None,
-        filter: Annotated[  # noqa: A002 - GraphQL's word
+        filter: Annotated[
             LedgerFilterInput | None,
             strawberry.argument(description="Which adjustments; all without it."),
         ] = None,
@@ -171,9 +164,7 @@ class Query:
     async def node(
         self,
         info: Info,
-        id: Annotated[  # noqa: A002 - GraphQL's word
-            strawberry.ID, strawberry.argument(description="The `id` of any object.")
-        ],
+        id: Annotated[strawberry.ID, strawberry.argument(description="The `id` of any object.")],
     ) -> Node | None:
         """Fetch an object again."""
         context = info.context

@@ -33,6 +33,11 @@ def described_field(description: str) -> Any:  # noqa: ANN401
     return strawberry.field(description=description)
 
 
+def optional(description: str) -> Any:  # noqa: ANN401
+    """Return an input field that may be left out."""
+    return strawberry.field(default=None, description=description)
+
+
 @strawberry.interface(description="An object that can be fetched again by its id.")
 class Node:
     """An object with an id."""

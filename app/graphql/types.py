@@ -21,6 +21,7 @@ from app.graphql.relay import (
     Node,
     connection,
     described_field,
+    optional,
     page_size,
     quantity,
 )
@@ -86,12 +87,10 @@ class Warehouse(Node):
 class AdjustmentFilterInput:
     """Conditions on adjustments."""
 
-    warehouse_id: strawberry.ID | None = described_field("Only those of this warehouse.")
-    reason: str | None = described_field("Only those with this reason.")
-    start_date: Period | None = described_field("Only those at or after this.")
-    end_date: Period | None = described_field(
-        "Only those at or before this; a whole day if a date."
-    )
+    warehouse_id: strawberry.ID | None = optional("Only those of this warehouse.")
+    reason: str | None = optional("Only those with this reason.")
+    start_date: Period | None = optional("Only those at or after this.")
+    end_date: Period | None = optional("Only those at or before this; a whole day if a date.")
 
 
 AdjustmentFilterArgument = Annotated[
@@ -142,7 +141,7 @@ class Sku(Node):
         info: Info,
         first: First = DEFAULT_PAGE,
         after: After = None,
-        filter: AdjustmentFilterArgument = None,  # noqa: A002 - GraphQL's word
+        filter: AdjustmentFilterArgument = None,
     ) -> Connection["Adjustment"]:
         """Page through the ledger of this SKU."""
         where = await adjustment_filter(info.context, filter)
@@ -203,7 +202,7 @@ class StockLevel(Node):
         info: Info,
         first: First = DEFAULT_PAGE,
         after: After = None,
-        filter: AdjustmentFilterArgument = None,  # noqa: A002 - GraphQL's word
+        filter: AdjustmentFilterArgument = None,
     ) -> Connection["Adjustment"]:
         """Page through the ledger of this level."""
         where = await adjustment_filter(info.context, filter)
@@ -300,8 +299,8 @@ async def adjustment_filter(
         sku=sku,
         warehouse_id=given.warehouse_id,
         reason=given.reason,
-        start=given.start_date and given.start_date.start,
-        end=given.end_date and given.end_date.end,
+        start=given.start_date.start if given.start_date else None,
+        end=given.end_date.end if given.end_date else None,
     )
 
 

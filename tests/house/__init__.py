@@ -1,0 +1,1 @@
+"""The house: its structure, its settings and its commands."""

@@ -1,0 +1,1 @@
+"""The documented REST face."""

@@ -1,0 +1,174 @@
+"""A service under test with a tenant of its own, and builders with defaults for its data."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.applications import Starlette
+from ulid import ULID
+
+from app.auth import Scope
+from app.commands.loading import LoadedCount, LoadedLevel, LoadedSku, load_skus, load_warehouses
+from app.commands.tenants import insert_tenant, insert_token
+from app.database import Database
+from app.main import create_app
+from app.records import WarehouseRecord
+from app.settings import Settings
+from app.stock import WarehouseType
+
+EMAIL = "tester@example.com"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running application and one tenant of its database."""
+
+    app: Starlette
+    client: httpx.AsyncClient
+    database: Database
+    tenant: str
+
+    def token(self, scope: str) -> str:
+        """Return the tenant's token with the scope `read`, `write` or `admin`."""
+        return f"inv_{self.tenant}-{scope}"
+
+    async def rest(
+        self, method: str, path: str, *, token: str | None = "write", **options: Any
+    ) -> httpx.Response:
+        """Send a REST request; `token` is a scope, a whole token, or None for no credential."""
+        headers = {**self._authorization(token), **options.pop("headers", {})}
+        return await self.client.request(method, path, headers=headers, **options)
+
+    async def graphql(
+        self,
+        query: str,
+        variables: Mapping[str, object] | None = None,
+        *,
+        token: str | None = "write",
+    ) -> dict[str, Any]:
+        """Run a GraphQL operation and return the JSON of its answer."""
+        body = {"query": query, "variables": variables}
+        headers = self._authorization(token)
+        response = await self.client.post("/graphql", json=body, headers=headers)
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def data(
+        self,
+        query: str,
+        variables: Mapping[str, object] | None = None,
+        *,
+        token: str | None = "write",
+    ) -> dict[str, Any]:
+        """Run a GraphQL operation that must succeed and return its data."""
+        answer = await self.graphql(query, variables, token=token)
+        assert "errors" not in answer, answer
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    async def load(
+        self, warehouses: Sequence[WarehouseRecord] = (), skus: Sequence[LoadedSku] = ()
+    ) -> None:
+        """Insert warehouses and SKUs with their history; at most once per test and tenant."""
+
+        async def work(connection: AsyncConnection) -> None:
+            await load_warehouses(connection, self.tenant, warehouses)
+            await load_skus(connection, self.tenant, skus)
+
+        await self.database.transaction(work)
+
+    def _authorization(self, token: str | None) -> dict[str, str]:
+        if token is None:
+            return {}
+        whole = self.token(token) if token in ("read", "write", "admin") else token
+        return {"Authorization": f"Bearer {whole}"}
+
+
+def warehouse(
+    name: str = "Main",
+    type_: WarehouseType = WarehouseType.OWN,
+    *,
+    address: str | None = None,
+    marketplace: str | None = None,
+    is_active: bool = True,
+) -> WarehouseRecord:
+    """Build a warehouse with an id of its own."""
+    return WarehouseRecord(f"wh_{ULID()}", name, type_, address, marketplace, is_active)
+
+
+def level(
+    place: WarehouseRecord, on_hand: int, *, reserved: int = 0, safety_stock: int = 0
+) -> LoadedLevel:
+    """Build a stock level that was counted once."""
+    return LoadedLevel(
+        warehouse_id=place.id,
+        reserved=reserved,
+        safety_stock=safety_stock,
+        history=[counted(on_hand)],
+    )
+
+
+def counted(
+    quantity: int,
+    at: str = "2026-01-01T00:00:00Z",
+    *,
+    reason: str = "initial_stock",
+    note: str | None = None,
+) -> LoadedCount:
+    """Build an entry of a level's history."""
+    return LoadedCount(
+        quantity=quantity,
+        reason=reason,
+        note=note,
+        created_by=EMAIL,
+        created_at=datetime.fromisoformat(at),
+    )
+
+
+def sku(code: str, *levels: LoadedLevel, title: str = "Thing") -> LoadedSku:
+    """Build a SKU."""
+    return LoadedSku(sku=code, title=title, levels=levels)
+
+
+@asynccontextmanager
+async def running(database_url: str, **settings: Any) -> AsyncIterator[tuple[Starlette, Any]]:
+    """Run the application on a database, and yield it with a client."""
+    app = create_app(
+        Settings(
+            database_url=database_url,
+            **{"token_cache_seconds": 0, "log_level": "error", **settings},
+        )
+    )
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        yield app, client
+    await app.state.database.dispose()
+
+
+async def new_tenant(database: Database) -> str:
+    """Create a tenant with a token per scope and return its id."""
+    tenant = f"t{ULID()}".lower()
+
+    async def work(connection: AsyncConnection) -> None:
+        await insert_tenant(connection, tenant, name="Test")
+        for scope in Scope:
+            await insert_token(
+                connection,
+                tenant,
+                token=f"inv_{tenant}-{scope.name.lower()}",
+                name=scope.name,
+                email=EMAIL,
+                scopes=[scope],
+            )
+
+    await database.transaction(work)
+    return tenant
+
+
+def now() -> datetime:
+    """Return the present in UTC."""
+    return datetime.now(UTC)
