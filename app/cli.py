@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -85,6 +86,8 @@ def demo(
 ) -> None:
     """Start the service on this machine alone, with fresh example data and public tokens."""
     directory = Path(tempfile.mkdtemp(prefix="inventory-demo-"))
+    # uvicorn raises the signal again when it is done, and the files shall go then too.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         settings = Settings(
             database_url=database_url or f"sqlite+aiosqlite:///{directory}/demo.db",
@@ -196,7 +199,7 @@ def tenant_create(
 
 
 @token_app.command("create")
-def token_create(
+def token_create(  # noqa: PLR0917 - options have names
     tenant: TenantArgument,
     name: Annotated[str, typer.Option(help="What it is for.")],
     email: Annotated[str, typer.Option(help="Who answers for it; the ledger names it.")],

@@ -79,9 +79,9 @@ def upgrade() -> None:
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("updated_at", INSTANT, nullable=False),
         sa.CheckConstraint(
-            "status IN ('normal', 'low', 'critical', 'out_of_stock')", name="sku_status_check"
+            "status IN ('normal', 'low', 'critical', 'out_of_stock')", name=op.f("sku_status_check")
         ),
-        sa.CheckConstraint("version >= 1", name="sku_version_check"),
+        sa.CheckConstraint("version >= 1", name=op.f("sku_version_check")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"], name="sku_tenant_fkey"),
         sa.PrimaryKeyConstraint("tenant_id", "sku", name="sku_pkey"),
     )
@@ -105,7 +105,9 @@ def upgrade() -> None:
         sa.Column("marketplace", sa.Text(), nullable=True),
         sa.Column("is_active", sa.Boolean(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
-        sa.CheckConstraint("type IN ('own', 'FBA', 'FBS', '3PL')", name="warehouse_type_check"),
+        sa.CheckConstraint(
+            "type IN ('own', 'FBA', 'FBS', '3PL')", name=op.f("warehouse_type_check")
+        ),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"], name="warehouse_tenant_fkey"),
         sa.PrimaryKeyConstraint("tenant_id", "id", name="warehouse_pkey"),
     )
@@ -122,12 +124,14 @@ def upgrade() -> None:
         sa.Column("adjusted_at", INSTANT, nullable=True),
         sa.CheckConstraint(
             "status IN ('normal', 'low', 'critical', 'out_of_stock')",
-            name="stock_level_status_check",
+            name=op.f("stock_level_status_check"),
         ),
-        sa.CheckConstraint("on_hand BETWEEN 0 AND 1000000000000", name="stock_level_on_hand_check"),
-        sa.CheckConstraint("reserved >= 0", name="stock_level_reserved_check"),
-        sa.CheckConstraint("safety_stock >= 0", name="stock_level_safety_stock_check"),
-        sa.CheckConstraint("version >= 0", name="stock_level_version_check"),
+        sa.CheckConstraint(
+            "on_hand BETWEEN 0 AND 1000000000000", name=op.f("stock_level_on_hand_check")
+        ),
+        sa.CheckConstraint("reserved >= 0", name=op.f("stock_level_reserved_check")),
+        sa.CheckConstraint("safety_stock >= 0", name=op.f("stock_level_safety_stock_check")),
+        sa.CheckConstraint("version >= 0", name=op.f("stock_level_version_check")),
         sa.ForeignKeyConstraint(
             ["tenant_id", "sku"], ["sku.tenant_id", "sku.sku"], name="stock_level_sku_fkey"
         ),
@@ -163,15 +167,15 @@ def upgrade() -> None:
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.CheckConstraint(
-            "after_quantity = before_quantity + delta", name="adjustment_delta_check"
+            "after_quantity = before_quantity + delta", name=op.f("adjustment_delta_check")
         ),
         sa.CheckConstraint(
-            "after_quantity BETWEEN 0 AND 1000000000000", name="adjustment_after_check"
+            "after_quantity BETWEEN 0 AND 1000000000000", name=op.f("adjustment_after_check")
         ),
         sa.CheckConstraint(
-            "before_quantity BETWEEN 0 AND 1000000000000", name="adjustment_before_check"
+            "before_quantity BETWEEN 0 AND 1000000000000", name=op.f("adjustment_before_check")
         ),
-        sa.CheckConstraint("sequence >= 1", name="adjustment_sequence_check"),
+        sa.CheckConstraint("sequence >= 1", name=op.f("adjustment_sequence_check")),
         sa.ForeignKeyConstraint(
             ["tenant_id", "sku", "warehouse_id"],
             ["stock_level.tenant_id", "stock_level.sku", "stock_level.warehouse_id"],

@@ -1,0 +1,111 @@
+"""What the database itself refuses, whoever asks."""
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from app.commands.loading import LoadedLevel
+from app.errors import InventoryError
+from app.stock import MAX_QUANTITY, Figures, Status
+from tests.service import Service, counted, level, sku, warehouse
+
+REFUSED = {
+    "an adjustment is changed": "UPDATE adjustment SET note = 'x' WHERE tenant_id = :tenant",
+    "an adjustment is deleted": "DELETE FROM adjustment WHERE tenant_id = :tenant",
+    "a delta does not lead from before to after": (
+        "INSERT INTO adjustment SELECT tenant_id, 'adj_x', sku, warehouse_id, 9, 1, 3, 1, reason,"
+        " note, created_by, created_at FROM adjustment WHERE tenant_id = :tenant"
+    ),
+    "a sequence is there twice": (
+        "INSERT INTO adjustment SELECT tenant_id, 'adj_x', sku, warehouse_id, sequence, 1, 2, 1,"
+        " reason, note, created_by, created_at FROM adjustment WHERE tenant_id = :tenant"
+    ),
+    "a sequence starts before 1": (
+        "INSERT INTO adjustment SELECT tenant_id, 'adj_x', sku, warehouse_id, 0, 1, 2, 1,"
+        " reason, note, created_by, created_at FROM adjustment WHERE tenant_id = :tenant"
+    ),
+    "an adjustment has no level": (
+        "INSERT INTO adjustment SELECT tenant_id, 'adj_x', sku, 'wh_x', 1, 1, 2, 1, reason,"
+        " note, created_by, created_at FROM adjustment WHERE tenant_id = :tenant"
+    ),
+    "less than nothing is on hand": (
+        "UPDATE stock_level SET on_hand = -1 WHERE tenant_id = :tenant"
+    ),
+    "more than can be is on hand": (
+        f"UPDATE stock_level SET on_hand = {MAX_QUANTITY + 1} WHERE tenant_id = :tenant"
+    ),
+    "less than nothing is reserved": (
+        "UPDATE stock_level SET reserved = -1 WHERE tenant_id = :tenant"
+    ),
+    "less than nothing is safety stock": (
+        "UPDATE stock_level SET safety_stock = -1 WHERE tenant_id = :tenant"
+    ),
+    "a status is unknown": "UPDATE sku SET status = 'fine' WHERE tenant_id = :tenant",
+    "a level's status is unknown": (
+        "UPDATE stock_level SET status = 'fine' WHERE tenant_id = :tenant"
+    ),
+    "a warehouse type is unknown": "UPDATE warehouse SET type = 'x' WHERE tenant_id = :tenant",
+    "a level has no SKU": "UPDATE stock_level SET sku = 'Z' WHERE tenant_id = :tenant",
+    "a SKU with stock is deleted": "DELETE FROM sku WHERE tenant_id = :tenant",
+    "a warehouse with stock is deleted": "DELETE FROM warehouse WHERE tenant_id = :tenant",
+    "a level moves to another tenant": (
+        "UPDATE stock_level SET tenant_id = 'other' WHERE tenant_id = :tenant"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+async def test_the_database_refuses_it(service: Service, what: str) -> None:
+    main = warehouse()
+    await service.load([main], [sku("A", level(main, 5))])
+
+    with pytest.raises(DBAPIError):
+        async with service.database.writer.connect() as connection:
+            await connection.execute(text(REFUSED[what]), {"tenant": service.tenant})
+
+
+async def test_readers_cannot_write(service: Service) -> None:
+    with pytest.raises(DBAPIError):
+        async with service.database.reader.connect() as connection:
+            await connection.execute(text("DELETE FROM sku_count"))
+
+
+async def test_a_loaded_code_must_be_one(service: Service) -> None:
+    for code in ("", " A", "-A", "A" * 65, "A\x00", "A!", "cafe\u0301", "warehouses", "bulk"):
+        with pytest.raises(InventoryError):
+            await service.load(skus=[sku(code)])
+
+
+async def test_a_level_may_hold_the_most_that_is_allowed(service: Service) -> None:
+    main = warehouse()
+    most = LoadedLevel(warehouse_id=main.id, history=[counted(MAX_QUANTITY)])
+    await service.load([main], [sku("A", most)])
+
+    record = (await service.rest("GET", "/api/inventory/A")).json()["data"]
+    assert record["total_on_hand"] == MAX_QUANTITY
+
+
+@pytest.mark.parametrize(
+    ("on_hand", "reserved", "safety_stock", "status"),
+    [
+        (0, 0, 0, Status.OUT_OF_STOCK),
+        (5, 5, 0, Status.OUT_OF_STOCK),
+        (5, 6, 0, Status.OUT_OF_STOCK),
+        (1, 0, 0, Status.NORMAL),
+        (10, 0, 10, Status.CRITICAL),
+        (11, 0, 10, Status.LOW),
+        (20, 0, 10, Status.LOW),
+        (21, 0, 10, Status.NORMAL),
+        (25, 5, 10, Status.LOW),
+        (487, 23, 15, Status.NORMAL),
+    ],
+)
+def test_the_status_follows_from_the_figures(
+    on_hand: int, reserved: int, safety_stock: int, status: Status
+) -> None:
+    assert Figures(on_hand, reserved, safety_stock).status is status
+
+
+def test_available_may_be_negative() -> None:
+    assert Figures(350, 18, 15).available == 317
+    assert Figures(1, 5, 10).available == -14

@@ -1,0 +1,158 @@
+"""`verify` finds whatever is broken behind the service's back."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+
+import pytest
+from sqlalchemy import text
+
+from app.commands.loading import LoadedLevel
+from app.migrations import migrate
+from app.verify import LedgerBroken, verify_tenant
+from tests.service import Service, counted, level, new_tenant, running, sku, warehouse
+
+# What is changed behind the service's back, and what the proof then says.
+BREAKS = {
+    "an entry is gone from the middle": (
+        "DELETE FROM adjustment WHERE sku = 'A' AND sequence = 2",
+        "sequence of adjustment",
+    ),
+    "the last entry is gone": (
+        "DELETE FROM adjustment WHERE sku = 'A' AND sequence = 3",
+        "on_hand of stock level (A, ",
+    ),
+    "every entry of a level is gone": (
+        "DELETE FROM adjustment WHERE sku = 'A'",
+        "on_hand of stock level (A, ",
+    ),
+    "an entry starts where the one before did not end": (
+        "UPDATE adjustment SET before_quantity = 11, delta = delta - 1"
+        " WHERE sku = 'A' AND sequence = 2",
+        "before_quantity of adjustment",
+    ),
+    "an entry ends where its delta does not lead": (
+        "UPDATE adjustment SET delta = delta + 1 WHERE sku = 'A' AND sequence = 2",
+        "after_quantity of adjustment",
+    ),
+    "the first entry starts from something": (
+        "UPDATE adjustment SET before_quantity = 1, delta = delta - 1"
+        " WHERE sku = 'A' AND sequence = 1",
+        "before_quantity of adjustment",
+    ),
+    "an entry is older than the one that it follows": (
+        "UPDATE adjustment SET created_at = '2020-01-01T00:00:00.000Z'"
+        " WHERE sku = 'A' AND sequence = 2",
+        "created_at of adjustment",
+    ),
+    "an entry belongs to a level that does not exist": (
+        "UPDATE adjustment SET warehouse_id = 'wh_gone' WHERE sku = 'B'",
+        "on_hand of stock level (B, ",
+    ),
+    "an entry of another level is there too": (
+        "INSERT INTO adjustment SELECT tenant_id, 'adj_x', sku, 'wh_gone', sequence,"
+        " before_quantity, after_quantity, delta, reason, note, created_by, created_at"
+        " FROM adjustment WHERE sku = 'B'",
+        "the number of rows of adjustment",
+    ),
+    "what is on hand is another number": (
+        "UPDATE stock_level SET on_hand = 31 WHERE sku = 'A'",
+        "on_hand of stock level (A, ",
+    ),
+    "a level has another version": (
+        "UPDATE stock_level SET version = 4 WHERE sku = 'A'",
+        "version of stock level (A, ",
+    ),
+    "a level was adjusted at another time": (
+        "UPDATE stock_level SET adjusted_at = '2026-06-01T00:00:00.000Z' WHERE sku = 'A'",
+        "adjusted_at of stock level (A, ",
+    ),
+    "a level has another status": (
+        "UPDATE stock_level SET status = 'low' WHERE sku = 'A'",
+        "status of stock level (A, ",
+    ),
+    "a level has a negative reservation": (
+        "UPDATE stock_level SET reserved = -1 WHERE sku = 'A'",
+        "negative quantity",
+    ),
+    "a SKU has another status": (
+        "UPDATE sku SET status = 'critical' WHERE sku = 'A'",
+        "status of SKU A",
+    ),
+    "a level belongs to a SKU that does not exist": (
+        "UPDATE stock_level SET sku = 'Z' WHERE sku = 'C'",
+        "the number of stock levels that have a SKU",
+    ),
+    "a SKU is counted that does not exist": (
+        "UPDATE sku_count SET skus = skus + 1 WHERE warehouse_id = '' AND status = 'normal'",
+        "count of normal SKUs in all warehouses",
+    ),
+    "a count of a warehouse is gone": (
+        "DELETE FROM sku_count WHERE warehouse_id <> '' AND status = 'normal'",
+        "count of normal SKUs in wh_",
+    ),
+}
+
+
+@pytest.fixture
+async def shop(empty_database_url: str) -> AsyncIterator[Service]:
+    """Run a database of its own with three SKUs, one of them counted three times."""
+    async with running(empty_database_url) as (app, client):
+        database = app.state.database
+        await migrate(database)
+        shop = Service(app, client, database, await new_tenant(database))
+        main = warehouse()
+        history = [counted(10), counted(20), counted(30, "2026-01-02T00:00:00Z")]
+        await shop.load(
+            [main],
+            [
+                sku("A", LoadedLevel(warehouse_id=main.id, history=history)),
+                sku("B", level(main, 5)),
+                sku("C", LoadedLevel(warehouse_id=main.id)),
+            ],
+        )
+        yield shop
+
+
+async def change_behind_its_back(shop: Service, statement: str) -> None:
+    """Run a statement with every constraint and trigger out of the way."""
+    if shop.database.dialect == "sqlite":
+        with closing(sqlite3.connect(str(shop.database.writer.url.database))) as connection:
+            connection.execute("PRAGMA ignore_check_constraints = ON")
+            connection.execute("DROP TRIGGER adjustment_refuses_update")
+            connection.execute("DROP TRIGGER adjustment_refuses_delete")
+            connection.execute(statement)
+            connection.commit()
+        return
+    async with shop.database.writer.connect() as connection:
+        for step in (
+            "SET LOCAL session_replication_role = replica",
+            "ALTER TABLE adjustment DROP CONSTRAINT adjustment_delta_check",
+            "ALTER TABLE stock_level DROP CONSTRAINT stock_level_reserved_check",
+            statement,
+        ):
+            await connection.execute(text(step))
+        await connection.commit()
+
+
+async def test_a_whole_ledger_is_proved_and_counted(shop: Service) -> None:
+    proof = await verify_tenant(shop.database, shop.tenant)
+
+    assert (proof.skus, proof.stock_levels, proof.adjustments, proof.counts) == (3, 3, 4, 4)
+
+
+@pytest.mark.parametrize("what", BREAKS)
+async def test_a_break_is_found_and_named(shop: Service, what: str) -> None:
+    statement, named = BREAKS[what]
+    await change_behind_its_back(shop, statement)
+
+    with pytest.raises(LedgerBroken) as found:
+        await verify_tenant(shop.database, shop.tenant)
+    assert named in str(found.value)
+
+
+async def test_another_tenants_break_is_not_mine(shop: Service) -> None:
+    other = await new_tenant(shop.database)
+    await change_behind_its_back(shop, "UPDATE stock_level SET version = 4 WHERE sku = 'A'")
+
+    assert (await verify_tenant(shop.database, other)).stock_levels == 0
