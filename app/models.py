@@ -11,6 +11,7 @@ from sqlalchemy import (
     DDL,
     BigInteger,
     CheckConstraint,
+    DateTime,
     Dialect,
     ForeignKeyConstraint,
     Index,
@@ -20,7 +21,6 @@ from sqlalchemy import (
     TypeDecorator,
     event,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlmodel import Field, SQLModel
 
 from app.stock import MAX_QUANTITY
@@ -45,7 +45,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     def load_dialect_impl(self, dialect: Dialect) -> Any:  # noqa: ANN401 - as its base says
         """Return the engine's own type."""
         if dialect.name == "postgresql":
-            return dialect.type_descriptor(TIMESTAMP(timezone=True, precision=3))
+            return dialect.type_descriptor(DateTime(timezone=True))
         return dialect.type_descriptor(Text())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:  # noqa: ANN401

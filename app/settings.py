@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     database_url: str = Field(
         default=DEFAULT_DATABASE_URL,
         validation_alias="DATABASE_URL",
+        pattern=r"^(sqlite\+aiosqlite|postgresql\+asyncpg)://",
         description="Where the data is: `sqlite+aiosqlite:///..` or `postgresql+asyncpg://..`.",
     )
     database_pool_size: int = Field(

@@ -5,13 +5,12 @@ Revision: 0001, the first
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 revision = "0001"
 down_revision = None
 
 KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-INSTANT = sa.Text().with_variant(TIMESTAMP(timezone=True, precision=3), "postgresql")
+INSTANT = sa.Text().with_variant(sa.DateTime(timezone=True), "postgresql")
 
 A_STATUS = "status IN ('normal', 'low', 'critical', 'out_of_stock')"
 

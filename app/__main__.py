@@ -1,0 +1,5 @@
+"""`python -m app` is `inventory`."""
+
+from app.cli import main
+
+main()

@@ -1,0 +1,150 @@
+"""The command line, as an operator uses it: real processes on real databases."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import httpx
+import pytest
+
+from tests.databases import migrated
+
+
+def run(*words: str, database_url: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "app", *words],
+        env={**os.environ, "DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def started(*words: str, database_url: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start a server on a free port and yield it with its address once it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", "app", *words, "--port", str(port)],
+        env={**os.environ, "DATABASE_URL": database_url},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        while not _answers(address):
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.05)
+                pytest.fail(f"the server ended: {process.communicate()[1]}")
+        yield process, address
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_an_operator_goes_from_nothing_to_a_token_that_works(empty_database_url: str) -> None:
+    url = empty_database_url
+    assert run("migrate", database_url=url).stdout == "The database is current.\n"
+    assert "Created acme" in run("tenant", "create", "acme", database_url=url).stdout
+    options = ("--name", "shop", "--email", "it@acme.example", "--scope", "inventory:write")
+    made = json.loads(run("token", "create", "acme", *options, "--json", database_url=url).stdout)
+    [listed] = json.loads(run("token", "list", "acme", "--json", database_url=url).stdout)
+
+    assert made["token"].startswith("inv_acme-")
+    assert (listed["id"], listed["scopes"]) == (made["id"], "inventory:write")
+    assert made["token"] not in str(listed)
+    with started("serve", database_url=url) as (_, address):
+        headers = {"Authorization": f"Bearer {made['token']}"}
+        listing = httpx.get(f"{address}/api/inventory", headers=headers)
+        assert listing.json()["meta"] == {"total": 0, "limit": 50, "nextCursor": None}
+
+    assert "Revoked" in run("token", "revoke", "acme", made["id"], database_url=url).stdout
+    [listed] = json.loads(run("token", "list", "acme", "--json", database_url=url).stdout)
+    assert listed["revoked_at"] is not None
+
+
+def test_refusals_are_one_clear_line_and_a_failure(empty_database_url: str) -> None:
+    url = migrated(empty_database_url)
+    refusals = {
+        ("tenant", "create", "Acme!"): "id must be 1 to 32 of a-z, 0-9 and _, a letter first.",
+        ("tenant", "create", "demo"): "id must not be demo, which `inventory demo` empties.",
+        ("token", "list", "acme"): "There is no tenant acme; `inventory tenant create` makes one.",
+        ("token", "create", "acme", "--name", "x", "--email", "y"): "There is no tenant acme; "
+        "`inventory tenant create` makes one.",
+        ("verify", "--tenant", "acme"): "There is no tenant acme; "
+        "`inventory tenant create` makes one.",
+    }
+    for words, message in refusals.items():
+        done = run(*words, database_url=url)
+        assert (done.returncode, done.stderr) == (1, f"inventory: {message}\n")
+
+
+def test_a_postgresql_that_is_behind_is_not_served(empty_database_url: str, engine: str) -> None:
+    if engine == "sqlite":
+        with started("serve", database_url=empty_database_url) as (_, address):
+            assert httpx.get(f"{address}/readyz").text == "ready\n"
+        return
+    done = run("serve", "--port", "0", database_url=empty_database_url)
+    assert done.returncode == 1
+    assert "Run: inventory migrate" in done.stderr
+
+
+def test_an_unknown_database_is_refused(tmp_path: object) -> None:
+    done = run("migrate", database_url=f"sqlite+aiosqlite:///{tmp_path}/missing/inventory.db")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    done = run("migrate", database_url="mysql://localhost/x")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+
+
+def test_the_demo_starts_afresh_and_its_ledger_verifies(empty_database_url: str) -> None:
+    url = empty_database_url
+    for _ in range(2):
+        with started("demo", "--database-url", url, database_url=url) as (_, address):
+            headers = {"Authorization": "Bearer demo-read"}
+            listing = httpx.get(f"{address}/api/inventory", headers=headers).json()
+            assert listing["meta"]["total"] == 1248
+    done = run("verify", database_url=url)
+    assert done.returncode == 0
+    assert done.stdout.startswith("demo: 1,248 SKUs, ")
+
+
+def test_the_demo_leaves_other_data_alone(empty_database_url: str) -> None:
+    url = migrated(empty_database_url)
+    run("tenant", "create", "acme", database_url=url)
+    done = run("demo", "--database-url", url, database_url=url)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("inventory: The database holds the tenants acme")
+    assert json.loads(run("verify", "--json", database_url=url).stdout)[0]["tenant"] == "acme"
+
+
+def test_a_server_ends_by_itself_when_it_is_told_to(empty_database_url: str) -> None:
+    url = migrated(empty_database_url)
+    with started("serve", "--workers", "1", database_url=url) as (process, address):
+        assert httpx.get(f"{address}/healthz").text == "alive\n"
+        process.send_signal(signal.SIGTERM)
+        _, logged = process.communicate(timeout=30)
+
+    assert process.returncode in (0, -signal.SIGTERM)
+    assert "Application shutdown complete." in logged
+
+
+def test_the_schema_is_printed(empty_database_url: str) -> None:
+    assert run("schema", database_url=empty_database_url).stdout.startswith('"""One change of')

@@ -1,0 +1,83 @@
+"""Migrations lead to exactly the schema of the models, on both engines."""
+
+import re
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from app.database import Database
+from app.errors import Unavailable
+from app.migrations import drop_all, migrate, require_current
+from app.models import METADATA
+from app.settings import Settings
+
+# What each engine itself says of its schema.
+CATALOGUE = {
+    "sqlite": [
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE tbl_name <> 'alembic_version'"
+    ],
+    "postgresql": [
+        "SELECT table_name, column_name, data_type, collation_name, is_nullable, datetime_precision"
+        " FROM information_schema.columns WHERE table_schema = 'public'"
+        " AND table_name <> 'alembic_version'",
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE connamespace = 'public'::regnamespace"
+        " AND conrelid <> coalesce(to_regclass('alembic_version'), 0)",
+        "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'"
+        " AND tablename <> 'alembic_version'",
+        "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal",
+    ],
+}
+
+
+def clauses(definition: str) -> list[str]:
+    """Return the clauses of a definition, sorted, without spaces and brackets."""
+    return sorted(re.sub(r"[\s()]", "", definition).split(","))
+
+
+def catalogue(connection: Connection) -> list[tuple[Any, ...]]:
+    """Return all that the engine says, whatever its spacing and the order of its clauses."""
+    rows = [
+        tuple(clauses(cell) if isinstance(cell, str) else cell for cell in row)
+        for query in CATALOGUE[connection.dialect.name]
+        for row in connection.execute(text(query))
+    ]
+    return sorted(rows, key=repr)
+
+
+async def test_migrations_and_models_make_the_same_schema(empty_database_url: str) -> None:
+    database = Database(Settings(database_url=empty_database_url))
+    await migrate(database)
+    async with database.writer.connect() as connection:
+        migrated = await connection.run_sync(catalogue)
+        difference = await connection.run_sync(
+            lambda sync: compare_metadata(MigrationContext.configure(sync), METADATA)
+        )
+        await connection.run_sync(drop_all)
+        await connection.run_sync(METADATA.create_all)
+        created = await connection.run_sync(catalogue)
+    await database.dispose()
+
+    assert difference == []
+    assert migrated == created
+    assert len(created) > 20
+
+
+async def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
+    database = Database(Settings(database_url=empty_database_url))
+    await migrate(database)
+    await migrate(database)
+    await require_current(database)
+    await database.dispose()
+
+
+async def test_a_database_that_is_behind_is_refused_with_the_command_to_run(
+    empty_database_url: str,
+) -> None:
+    database = Database(Settings(database_url=empty_database_url))
+    with pytest.raises(Unavailable, match="Run: inventory migrate"):
+        await require_current(database)
+    await database.dispose()

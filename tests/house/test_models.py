@@ -1,0 +1,39 @@
+"""A sharded PostgreSQL can hold a tenant as one unit: the models say so."""
+
+import pytest
+from sqlalchemy import ForeignKeyConstraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint
+
+from app.models import METADATA
+
+TABLES = METADATA.sorted_tables
+
+
+@pytest.mark.parametrize("table", TABLES, ids=str)
+def test_every_key_leads_with_the_tenant(table: Table) -> None:
+    keys = [
+        [column.name for column in constraint.columns]
+        for constraint in table.constraints
+        if isinstance(constraint, (PrimaryKeyConstraint, UniqueConstraint, ForeignKeyConstraint))
+    ]
+    keys += [[column.name for column in index.columns] for index in table.indexes]
+
+    assert keys
+    assert {key[0] for key in keys} == {"tenant_id"}
+
+
+@pytest.mark.parametrize("table", TABLES, ids=str)
+def test_every_foreign_key_stays_within_the_tenant(table: Table) -> None:
+    for constraint in table.foreign_key_constraints:
+        assert constraint.elements[0].column.name == "tenant_id"
+
+
+@pytest.mark.parametrize("table", TABLES, ids=str)
+def test_no_sequence_is_shared_between_tenants(table: Table) -> None:
+    assert table.autoincrement_column is None
+    assert all(column.server_default is None for column in table.columns)
+
+
+def test_every_index_has_a_name() -> None:
+    indexes: list[Index] = [index for table in TABLES for index in table.indexes]
+
+    assert all(index.name for index in indexes)

@@ -1,0 +1,66 @@
+"""What answers look like: the shape of every refusal, and lists walked page by page."""
+
+import json
+from typing import Any
+
+import httpx
+
+from tests.service import Service
+
+Json = dict[str, Any]
+ERROR_KEYS = ("code", "message", "details", "request_id")
+
+
+def refusal(response: httpx.Response) -> tuple[int, str]:
+    """Return status and code of a refusal whose body has the documented shape."""
+    assert response.headers["content-type"] == "application/json", response.text
+    body = response.json()
+    assert list(body) == ["error"], response.text
+    error = body["error"]
+    assert list(error) == [key for key in ERROR_KEYS if key in error], response.text
+    assert {"code", "message", "request_id"} <= error.keys(), response.text
+    assert error["message"].strip(". "), response.text
+    assert error["request_id"] == response.headers["x-request-id"]
+    return response.status_code, error["code"]
+
+
+def refused_fields(response: httpx.Response) -> list[str]:
+    """Return the fields that a 422 names, in its order."""
+    assert refusal(response) == (422, "VALIDATION_ERROR"), response.text
+    details = response.json()["error"]["details"]
+    assert all(list(detail) == ["field", "message"] for detail in details), details
+    return [detail["field"] for detail in details]
+
+
+def answered(response: httpx.Response) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the JSON of an answer that must be a success."""
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "application/json"
+    return response.json()
+
+
+def ordered(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a JSON value that is equal to another only if the keys have the same order."""
+    return json.loads(text, object_pairs_hook=lambda pairs: ("object", pairs))
+
+
+async def walk(
+    service: Service, path: str, *, limit: int, token: str = "write", **parameters: str
+) -> tuple[list[Json], list[int]]:
+    """Return all items of a list by its cursors, and the totals that its pages told."""
+    items: list[Json] = []
+    totals: list[int] = []
+    asked: dict[str, str | int] = {"limit": limit, **parameters}
+    while True:
+        page = answered(await service.rest("GET", path, token=token, params=asked))
+        assert list(page) == ["data", "meta"]
+        assert list(page["meta"]) == ["total", "limit", "nextCursor"]
+        assert page["meta"]["limit"] == limit
+        items += page["data"]
+        totals.append(page["meta"]["total"])
+        cursor = page["meta"]["nextCursor"]
+        if cursor is None:
+            return items, totals
+        assert cursor.startswith("cursor_")
+        assert len(page["data"]) == limit
+        asked["cursor"] = cursor

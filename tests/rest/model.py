@@ -1,0 +1,146 @@
+"""A plain model of what the service must answer about loaded data."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from app.commands.loading import LoadedLevel, LoadedSku
+from app.records import WarehouseRecord
+from app.stock import WarehouseType
+from tests.rest.answers import Json
+from tests.service import level, sku, warehouse
+
+
+def status(on_hand: int, reserved: int, safety_stock: int) -> str:
+    sellable = on_hand - reserved
+    if sellable <= 0:
+        return "out_of_stock"
+    if sellable <= safety_stock:
+        return "critical"
+    return "low" if sellable <= 2 * safety_stock else "normal"
+
+
+def record(
+    item: LoadedSku, places: Iterable[WarehouseRecord], *, warehouse_id: str | None = None
+) -> Json:
+    """Return the inventory record of a SKU, as if it had one warehouse only if that is given."""
+    by_id = {place.id: place for place in places}
+    levels = sorted(
+        (level for level in item.levels if warehouse_id in (None, level.warehouse_id)),
+        key=lambda level: level.warehouse_id,
+    )
+    on_hand = sum(_on_hand(level) for level in levels)
+    reserved = sum(level.reserved for level in levels)
+    safety_stock = sum(level.safety_stock for level in levels)
+    return {
+        "sku": item.sku,
+        "title": item.title,
+        "total_on_hand": on_hand,
+        "total_reserved": reserved,
+        "total_available": on_hand - reserved - safety_stock,
+        "safety_stock": safety_stock,
+        "status": status(on_hand, reserved, safety_stock),
+        "warehouses": [_level(level, by_id[level.warehouse_id]) for level in levels],
+    }
+
+
+def records(
+    items: Iterable[LoadedSku],
+    places: Sequence[WarehouseRecord],
+    *,
+    status: str | None = None,
+    warehouse_id: str | None = None,
+    sku: str | None = None,
+) -> list[Json]:
+    """Return the records that a list with these filters holds, in its order."""
+    found = [
+        record(item, places, warehouse_id=warehouse_id)
+        for item in sorted(items, key=lambda item: item.sku)
+        if sku in (None, item.sku)
+        and (warehouse_id is None or any(it.warehouse_id == warehouse_id for it in item.levels))
+    ]
+    return [item for item in found if status in (None, item["status"])]
+
+
+def history(
+    item: LoadedSku,
+    *,
+    warehouse_id: str | None = None,
+    reason: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> list[Json]:
+    """Return the adjustments of a SKU between two instants, newest first, without their ids."""
+    entries: list[tuple[datetime, int, Json]] = []
+    for place in item.levels:
+        before = 0
+        for sequence, entry in enumerate(place.history, start=1):
+            at = entry.created_at
+            body = {
+                "sku": item.sku,
+                "warehouse_id": place.warehouse_id,
+                "before_quantity": before,
+                "after_quantity": entry.quantity,
+                "delta": entry.quantity - before,
+                "reason": entry.reason,
+                **({} if entry.note is None else {"note": entry.note}),
+                "created_by": entry.created_by,
+                "created_at": f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z",
+            }
+            before = entry.quantity
+            if (
+                warehouse_id in (None, place.warehouse_id)
+                and reason in (None, entry.reason)
+                and (start is None or at >= start)
+                and (end is None or at <= end)
+            ):
+                entries.append((at, sequence, body))
+    entries.sort(key=lambda entry: entry[:2], reverse=True)
+    return [body for _, _, body in entries]
+
+
+def places() -> list[WarehouseRecord]:
+    """Return a warehouse of every kind, by id."""
+    kinds = [
+        warehouse("Main"),
+        warehouse("FBA EU", WarehouseType.FBA, marketplace="amazon_eu"),
+        warehouse("FBS DE", WarehouseType.FBS, marketplace="amazon_de"),
+        warehouse("North", WarehouseType.THIRD_PARTY, address="Havenstraat 12"),
+        warehouse("Old Hall", is_active=False),
+    ]
+    return sorted(kinds, key=lambda place: place.id)
+
+
+def catalogue(places: Sequence[WarehouseRecord]) -> list[LoadedSku]:
+    """Return SKUs of every status, in all their combinations of the first three warehouses."""
+    quantities = [0, 5, 10, 11, 20, 21, 40]
+    items = []
+    for number in range(56):
+        levels = [
+            level(
+                place,
+                quantities[(9 * number + 3 * position) % 7],
+                reserved=(0, 1, 5, 12)[(number // 8 + position) % 4],
+                safety_stock=(10, 0, 5)[(number // 3 + position) % 3],
+            )
+            for position, place in enumerate(places[:3])
+            if number >> position & 1
+        ]
+        items.append(sku(f"{'Zaéz'[number % 4]}-{number}", *levels, title=f"Thing {number}"))
+    never_counted = LoadedLevel(warehouse_id=places[0].id, reserved=2, safety_stock=3)
+    return [*items, sku("never counted", never_counted)]
+
+
+def _on_hand(place: LoadedLevel) -> int:
+    return place.history[-1].quantity if place.history else 0
+
+
+def _level(place: LoadedLevel, at: WarehouseRecord) -> Json:
+    on_hand = _on_hand(place)
+    body = {
+        "warehouse_id": at.id,
+        "name": at.name,
+        "on_hand": on_hand,
+        "reserved": place.reserved,
+        "available": on_hand - place.reserved - place.safety_stock,
+    }
+    return body if at.type == "own" else {**body, "type": at.type.value}
