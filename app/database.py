@@ -231,8 +231,19 @@ def _prepare_sqlite(engine: AsyncEngine, *, begin: str, wait: int, query_only: b
         connection.exec_driver_sql(begin)
 
 
-class TextArray(TypeDecorator[Sequence[str]]):
-    """A list of texts as one parameter: an array, or JSON in SQLite."""
+class Key(TypeDecorator[str]):
+    """A text to look up. PostgreSQL cannot take NUL; no key has it, and no key is empty."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Give the engine what it takes."""
+        return "" if value is not None and "\x00" in value else value
+
+
+class Keys(TypeDecorator[Sequence[str]]):
+    """A list of texts to look up as one parameter: an array, or JSON in SQLite."""
 
     impl = Text
     cache_ok = True
@@ -243,12 +254,13 @@ class TextArray(TypeDecorator[Sequence[str]]):
 
     def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:  # noqa: ANN401
         """Give the engine what it takes."""
-        return value if dialect.name == "postgresql" else orjson.dumps(value).decode()
+        keys = [text for text in value or () if "\x00" not in text]
+        return keys if dialect.name == "postgresql" else orjson.dumps(keys).decode()
 
 
 def texts(name: str) -> BindParameter[Sequence[str]]:
     """Return a parameter that takes a list of texts."""
-    return bindparam(name, type_=TextArray)
+    return bindparam(name, type_=Keys)
 
 
 def texts_in(dialect: str, subject: ColumnElement[str], name: str) -> ColumnElement[bool]:

@@ -22,9 +22,12 @@ Both faces answer these: REST as `{"error": ..}`, GraphQL as `errors[].extension
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 Details = Sequence[Mapping[str, object]]
+
+# A message names so many fields; the details name all.
+LISTED: Final = 5
 
 
 class InventoryError(Exception):
@@ -165,8 +168,9 @@ def invalid_field(field: str, message: str) -> ValidationFailed:
 
 def invalid_fields(problems: Sequence[tuple[str, str]]) -> ValidationFailed:
     """Return the refusal of several fields, given as (field, what it must be)."""
-    listing = "; ".join(f"{field} {message}" for field, message in problems)
+    listing = "; ".join(f"{field} {message}" for field, message in problems[:LISTED])
+    more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
     return ValidationFailed(
-        f"{listing}.",
+        f"{listing}{more}.",
         details=[{"field": field, "message": message} for field, message in problems],
     )

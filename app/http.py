@@ -33,6 +33,7 @@ log = structlog.get_logger()
 
 GRAPHQL_PATH: Final = "/graphql"
 REQUEST_ID_HEADER: Final = "X-Request-ID"
+MAX_DEPTH: Final = 64
 CLIENT_CLOSED_REQUEST: Final = 499
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _JSON_TYPE: Final = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
@@ -76,7 +77,7 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     """Return a JSON value, and refuse what lenient readers let through.
 
     That is: other encodings than UTF-8, NaN and Infinity, numbers beyond a double, a key twice in
-    one object, lone surrogates, nesting beyond the interpreter's depth.
+    one object, lone surrogates, and nesting that no request of ours needs.
 
     Raises:
         MalformedRequest: it is not exactly one JSON value.
@@ -89,6 +90,7 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
             parse_constant=_refuse_constant,
             parse_float=_finite,
         )
+        _check_depth(value)
         if _SURROGATE.search(body):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError as error:
@@ -111,6 +113,21 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         message = "an object has a key twice"
         raise _Refused(message)
     return value
+
+
+def _check_depth(value: object) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, (dict, list))
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+        if not level:
+            return
+    message = f"it is nested more than {MAX_DEPTH} deep"
+    raise _Refused(message)
 
 
 def _refuse_constant(name: str) -> NoReturn:

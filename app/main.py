@@ -38,9 +38,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         documents=documents,
         tabs=TABS,
     )
-    shim = Shim(
-        settings=settings, database=database, authenticator=authenticator, documents=documents
-    )
+    shim = Shim(settings=settings, database=database, authenticator=authenticator)
     description = openapi()
 
     async def index(_request: Request) -> Response:

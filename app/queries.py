@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from app.database import Snapshot, as_json, rows_from, texts_in
+from app.database import Key, Snapshot, as_json, rows_from, texts_in
 from app.models import (
     UtcDateTime,
     adjustment,
@@ -91,7 +91,7 @@ ADJUSTMENT_COLUMNS: Final = (
 
 
 def _equals(name: str) -> Callable[[Columns], ColumnElement[bool]]:
-    return lambda columns: columns[name] == bindparam(name, type_=Text)
+    return lambda columns: columns[name] == bindparam(name, type_=Key)
 
 
 SKU_CONDITIONS: Final[Conditions] = {

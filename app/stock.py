@@ -121,7 +121,7 @@ def check_new_on_hand(
     if quantity < 0:
         return NegativeQuantity(
             f"The resulting quantity would be {quantity}; it must be 0 or more.",
-            details=[{"field": "quantity", "quantity": quantity}],
+            details=[{"field": "quantity", "message": "must be 0 or more"}],
         )
     if not is_active and quantity > on_hand:
         return WarehouseInactive(

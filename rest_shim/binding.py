@@ -30,7 +30,7 @@ def integer(value: str, name: str, problems: Problems) -> object:
 
 
 def string(value: object, name: str, problems: Problems) -> object:
-    """Insist on a string where GraphQL's ID would take a number too."""
+    """Insist on a string: GraphQL's ID would take a number too."""
     if value is not None and not isinstance(value, str):
         problems.append((name, "must be a string"))
     return value
@@ -59,7 +59,8 @@ def list_of(fields: Mapping[str, tuple[str, Reader]]) -> Reader:
         items = []
         for index, item in enumerate(value):
             bound = bind_object(item, readers, problems, prefix=f"{name}.{index}.")
-            items.append({fields[key][0]: content for key, content in bound.items()})
+            # What is missing is null to the schema, which then names it by its own path.
+            items.append({inner: bound.get(outer) for outer, (inner, _) in fields.items()})
         return items
 
     return read
@@ -72,8 +73,12 @@ def bind_object(
     if not isinstance(given, dict):
         problems.append((prefix.rstrip(".") or "body", "must be an object"))
         return {}
-    for name in given.keys() - readers.keys():
-        problems.append((f"{prefix}{name}", f"is not known here; known are {', '.join(readers)}"))
+    known = ", ".join(readers) or "none"
+    problems += [
+        (f"{prefix}{name}", f"is not known here; known: {known}")
+        for name in given
+        if name not in readers
+    ]
     return {
         name: reader(given[name], f"{prefix}{name}", problems)
         for name, reader in readers.items()
@@ -109,7 +114,9 @@ def bind_query(query_string: bytes, readers: Readers) -> dict[str, object]:
             max_num_fields=MAX_PARAMETERS,
         )
     except ValueError as error:
-        message = "The query string is not percent-encoded UTF-8."
+        message = (
+            f"The query string is not percent-encoded UTF-8 of up to {MAX_PARAMETERS} parameters."
+        )
         raise MalformedRequest(message) from error
     problems: Problems = _twice([name for name, _ in given])
     variables = bind_object(dict(given), readers, problems)

@@ -23,7 +23,7 @@ from app.errors import (
     invalid_fields,
 )
 from app.graphql.context import request_context
-from app.graphql.execution import Documents, Operation, refusal_of, run
+from app.graphql.execution import Operation, prepared_operations, refusal_of, run
 from app.http import JSONResponse, read_json
 from app.settings import Settings
 from rest_shim.binding import bind_body, bind_query
@@ -65,12 +65,11 @@ class Shim:
         settings: Settings,
         database: Database,
         authenticator: Authenticator,
-        documents: Documents,
     ) -> None:
         self.limit = settings.max_body_bytes
         self.database = database
         self.authenticator = authenticator
-        self.operations = documents.operations(OPERATIONS)
+        self.operations = prepared_operations(OPERATIONS)
 
     def routes(self) -> list[Route]:
         """Return one Starlette route per path."""
@@ -126,12 +125,12 @@ class Shim:
         first = await self.execute(operation, variables, principal)
 
         async def chunks() -> AsyncIterator[bytes]:
-            page = first["sku"]["adjustments"]
+            page = first["adjustments"]
             yield b'{"data":[' + _joined(page["nodes"])
             while page["pageInfo"]["hasNextPage"]:
                 cursor = page["pageInfo"]["endCursor"]
                 data = await self.execute(operation, {**variables, "cursor": cursor}, principal)
-                page = data["sku"]["adjustments"]
+                page = data["adjustments"]
                 yield b"," + _joined(page["nodes"])
             yield b"]}"
 
@@ -149,18 +148,18 @@ class PathEndpoint:
         """Answer a request."""
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if method not in self._routes:
-            raise MethodNotAllowed(", ".join(sorted(self._routes)))
+            head = {"HEAD"} if "GET" in self._routes else set()
+            raise MethodNotAllowed(", ".join(sorted(head | self._routes.keys())))
         response = await self._shim.answer(self._routes[method], Request(scope, receive))
         await response(scope, receive, send)
 
 
 def in_rest_names(error: InventoryError) -> InventoryError:
     """Return an error whose fields have the names that REST gave them."""
-    if not all("field" in detail and "message" in detail for detail in error.details):
+    named = [detail for detail in error.details if "field" in detail and "message" in detail]
+    if not named or len(named) < len(error.details):
         return error
-    problems = [
-        (_rest_name(str(detail["field"])), str(detail["message"])) for detail in error.details
-    ]
+    problems = [(_rest_name(str(detail["field"])), str(detail["message"])) for detail in named]
     renamed = invalid_fields(problems)
     message = renamed.message if type(error) is ValidationFailed else error.message
     return type(error)(message, details=renamed.details)

@@ -58,7 +58,7 @@ def warehouses(data: Data, _variables: Data) -> Body:
 
 def adjustments(data: Data, variables: Data) -> Body:
     """Return a page of adjustments."""
-    page = data["sku"]["adjustments"]
+    page = data["adjustments"]
     return {"data": [adjustment(node) for node in page["nodes"]], "meta": _meta(page, variables)}
 
 

@@ -15,21 +15,21 @@ PAGE: Final[Readers] = {"limit": integer, "cursor": as_given}
 UPDATE: Final[Readers] = {
     "warehouse_id": string,
     "quantity": as_given,
-    "reason": as_given,
-    "note": as_given,
+    "reason": string,
+    "note": string,
 }
 HISTORY: Final[Readers] = {
     "start_date": as_given,
     "end_date": as_given,
     "warehouse_id": as_given,
-    "reason": as_given,
+    "reason": string,
 }
 BULK_ITEM: Final = {
-    "sku": ("sku", as_given),
+    "sku": ("sku", string),
     "warehouse_id": ("warehouseId", string),
     "quantity": ("quantity", as_given),
-    "reason": ("reason", as_given),
-    "note": ("note", as_given),
+    "reason": ("reason", string),
+    "note": ("note", string),
 }
 
 

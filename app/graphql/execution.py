@@ -6,7 +6,7 @@ once, with the scopes that its operations need, and executed by the schema's exe
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from inspect import isawaitable
 from typing import Final
 
@@ -70,8 +70,7 @@ class Documents:
     """Prepares documents, and keeps the latest."""
 
     def __init__(self, *, kept: int, max_tokens: int) -> None:
-        self._max_tokens = max_tokens
-        self._prepare = lru_cache(maxsize=kept)(self._prepare_anew)
+        self._prepare = lru_cache(maxsize=kept)(partial(_prepare, max_tokens=max_tokens))
 
     def operation(self, text: str, name: str | None = None) -> Operation:
         """Return an operation of a document, which needs a name only if there are several.
@@ -91,38 +90,40 @@ class Documents:
             raise invalid_field("operationName", problem)
         return found[0]
 
-    def operations(self, text: str) -> dict[str | None, Operation]:
-        """Return every operation of a document by name.
 
-        Raises:
-            MalformedRequest: the text is no GraphQL.
-            ValidationFailed: the document does not fit the schema.
+@cache
+def prepared_operations(text: str) -> dict[str | None, Operation]:
+    """Return every operation of a document of the service's own, by name.
 
-        """
-        prepared = self._prepare(text)
-        if isinstance(prepared, InventoryError):
-            raise prepared
-        return {operation.name: operation for operation in prepared}
+    Raises:
+        MalformedRequest: the text is no GraphQL.
+        ValidationFailed: the document does not fit the schema.
 
-    def _prepare_anew(self, text: str) -> Prepared:
-        try:
-            document = parse(text, max_tokens=self._max_tokens)
-        except GraphQLError as error:
-            return MalformedRequest(f"The query is no GraphQL: {error.message}", details=_at(error))
-        except RecursionError:
-            return MalformedRequest("The query is nested too deeply.")
-        errors = validate_document(schema._schema, document, tuple(specified_rules))  # noqa: SLF001
-        if errors:
-            listing = " ".join(error.message for error in errors[:MAX_ERRORS])
-            details = [detail for error in errors[:MAX_ERRORS] for detail in _at(error)]
-            return ValidationFailed(
-                f"The query does not fit the schema: {listing}", details=details
-            )
-        return tuple(
-            Operation(document, node, needed_scopes(document, node))
-            for node in document.definitions
-            if isinstance(node, OperationDefinitionNode)
-        )
+    """
+    prepared = _prepare(text, max_tokens=None)
+    if isinstance(prepared, InventoryError):
+        raise prepared
+    return {operation.name: operation for operation in prepared}
+
+
+def _prepare(text: str, *, max_tokens: int | None) -> Prepared:
+    try:
+        document = parse(text, max_tokens=max_tokens)
+    except GraphQLError as error:
+        return MalformedRequest(f"The query is no GraphQL: {error.message}", details=_at(error))
+    except RecursionError:
+        return MalformedRequest("The query is nested too deeply.")
+    errors = validate_document(schema._schema, document, tuple(specified_rules))  # noqa: SLF001
+    if errors:
+        listing = " ".join(error.message for error in errors[:MAX_ERRORS])
+        details = [detail for error in errors[:MAX_ERRORS] for detail in _at(error)]
+        message = f"The query does not fit the schema: {listing}"
+        return ValidationFailed(message, details=details)
+    return tuple(
+        Operation(document, node, needed_scopes(document, node))
+        for node in document.definitions
+        if isinstance(node, OperationDefinitionNode)
+    )
 
 
 async def run(operation: Operation, variables: Variables, context: Context) -> ExecutionResult:
@@ -181,7 +182,7 @@ def _variables_problem(
 
         validate_input_value(variables.get(name), type_, note)  # type: ignore[arg-type]
     if problems:
-        return invalid_fields(problems[:MAX_ERRORS])
+        return invalid_fields(problems)
     return ValidationFailed(" ".join(error.message for error in errors[:MAX_ERRORS]))
 
 

@@ -24,7 +24,7 @@ from app.graphql.types import (
     Sku,
     StockLevel,
     Warehouse,
-    adjustment_filter,
+    conditions,
     sku_of,
     warehouse_of,
 )
@@ -142,15 +142,17 @@ class Query:
 
         """
         context = info.context
-        code = filter.sku if filter else None
         limit = page_size(first)
-        if code is not None:
-            await sku_of(context, code)
-        where = await adjustment_filter(context, filter, sku=code)
+        where = conditions(filter, sku=filter.sku if filter else None)
         ledger = AdjustmentCursors(context, None, where)
+        position = ledger.position(after)
+        if where.sku is not None:
+            await sku_of(context, where.sku)
+        if where.warehouse_id is not None:
+            await warehouse_of(context, where.warehouse_id)
         tenant = context.principal.tenant
         records = await queries.list_adjustments(
-            context.snapshot, tenant, where=where, after=ledger.position(after), limit=limit + 1
+            context.snapshot, tenant, where=where, after=position, limit=limit + 1
         )
         return connection(
             [Adjustment.of(record) for record in records],

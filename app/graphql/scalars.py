@@ -15,7 +15,7 @@ Quantity = NewType("Quantity", int)
 MILLISECOND: Final = timedelta(milliseconds=1)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _TIMESTAMP: Final = re.compile(
-    r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,6}\d*)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
+    r"(\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2})(?:\.(\d+))?([Zz]|[+-]\d{2}:[0-5]\d)", re.ASCII
 )
 
 
@@ -39,11 +39,13 @@ def parse_period(value: object) -> Period:
         if _DATE.fullmatch(text):
             start = datetime.fromisoformat(text).replace(tzinfo=UTC)
             return Period(start, _after(start, timedelta(days=1)))
-        if _TIMESTAMP.fullmatch(text):
-            instant = datetime.fromisoformat(text.upper()).astimezone(UTC)
-            floor = instant.replace(microsecond=instant.microsecond // 1000 * 1000)
+        if match := _TIMESTAMP.fullmatch(text):
+            second, fraction, zone = match.groups(default="")
+            milliseconds = f"{fraction[:3]:0<3}"
+            instant = datetime.fromisoformat(f"{second}.{milliseconds}{zone}".upper())
+            floor = instant.astimezone(UTC)
             # Nothing is stored between two milliseconds.
-            start = floor if floor == instant else _after(floor, MILLISECOND)
+            start = _after(floor, MILLISECOND) if fraction[3:].strip("0") else floor
             return Period(start, _after(floor, MILLISECOND))
     except (ValueError, OverflowError):
         pass

@@ -144,7 +144,7 @@ class Sku(Node):
         filter: AdjustmentFilterArgument = None,
     ) -> Connection["Adjustment"]:
         """Page through the ledger of this SKU."""
-        where = await adjustment_filter(info.context, filter)
+        where = conditions(filter)
         if self.view is not None and where.warehouse_id is None:
             where = replace(where, warehouse_id=self.view)
         return await adjustments_of(info.context, (self.sku, None), where, first, after)
@@ -205,7 +205,7 @@ class StockLevel(Node):
         filter: AdjustmentFilterArgument = None,
     ) -> Connection["Adjustment"]:
         """Page through the ledger of this level."""
-        where = await adjustment_filter(info.context, filter)
+        where = conditions(filter)
         key = (self.sku_code, self.warehouse_id)
         return await adjustments_of(info.context, key, where, first, after)
 
@@ -279,22 +279,17 @@ async def warehouse_of(context: Context, id_: str) -> Warehouse:
     return Warehouse.of(record)
 
 
-async def adjustment_filter(
-    context: Context, given: AdjustmentFilterInput | None, *, sku: str | None = None
-) -> AdjustmentFilter:
+def conditions(given: AdjustmentFilterInput | None, *, sku: str | None = None) -> AdjustmentFilter:
     """Return the conditions on a list of adjustments.
 
     Raises:
         ValidationFailed: the reason cannot be one.
-        WarehouseNotFound: the tenant has no such warehouse.
 
     """
     if given is None:
         return AdjustmentFilter(sku=sku)
     if given.reason is not None and (problem := reason_problem(given.reason)):
         raise invalid_field("reason", problem)
-    if given.warehouse_id is not None:
-        await warehouse_of(context, given.warehouse_id)
     return AdjustmentFilter(
         sku=sku,
         warehouse_id=given.warehouse_id,
@@ -307,10 +302,17 @@ async def adjustment_filter(
 async def adjustments_of(
     context: Context, key: LevelKey, where: AdjustmentFilter, first: int, after: str | None
 ) -> Connection[Adjustment]:
-    """Return a page of the ledger of a SKU or a level."""
+    """Return a page of the ledger of a SKU or a level.
+
+    Raises:
+        ValidationFailed, InvalidCursor, WarehouseNotFound.
+
+    """
     by_level = key[1] is not None
     ledger = AdjustmentCursors(context, key, where)
     page = AdjustmentPage(where, ledger.position(after), page_size(first) + 1)
+    if where.warehouse_id is not None:
+        await warehouse_of(context, where.warehouse_id)
     records = await context.loaders.adjustments(page, by_level=by_level).load(key)
     counts = context.loaders.adjustment_count(where, by_level=by_level)
     return connection(

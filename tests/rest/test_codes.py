@@ -156,7 +156,7 @@ async def test_routes_shadow_the_codes_warehouses_and_bulk(service: Service) -> 
 
     assert answered(await service.rest("GET", f"{PATH}/warehouses")) == {"data": []}
     for method, name, allowed in [
-        ("PUT", "warehouses", "GET"),
+        ("PUT", "warehouses", "GET, HEAD"),
         ("GET", "bulk", "POST"),
         ("PUT", "bulk", "POST"),
     ]:

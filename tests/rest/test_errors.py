@@ -108,11 +108,11 @@ async def test_reading_alone_does_not_write(service: Service) -> None:
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        ("/api/inventory", "GET"),
-        ("/api/inventory/warehouses", "GET"),
+        ("/api/inventory", "GET, HEAD"),
+        ("/api/inventory/warehouses", "GET, HEAD"),
         ("/api/inventory/bulk", "POST"),
-        ("/api/inventory/A", "GET, PUT"),
-        ("/api/inventory/A/adjustments", "GET"),
+        ("/api/inventory/A", "GET, HEAD, PUT"),
+        ("/api/inventory/A/adjustments", "GET, HEAD"),
     ],
 )
 async def test_another_method_is_refused_with_those_that_there_are(
