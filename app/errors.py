@@ -9,9 +9,13 @@ InventoryError
 │   ├── InventoryNotFound       INVENTORY_NOT_FOUND
 │   └── WarehouseNotFound       WAREHOUSE_NOT_FOUND
 ├── MethodNotAllowed        405 METHOD_NOT_ALLOWED
+├── StaleVersion            409 STALE_VERSION
+│   └── PreconditionFailed  412     by If-Match
+├── IdempotencyInFlight     409 IDEMPOTENCY_IN_FLIGHT
 ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
 ├── UnsupportedMediaType    415 UNSUPPORTED_MEDIA_TYPE
 ├── ValidationFailed        422 VALIDATION_ERROR
+│   ├── IdempotencyKeyReused    IDEMPOTENCY_KEY_REUSED
 │   ├── InvalidCursor           INVALID_CURSOR
 │   ├── NegativeQuantity        NEGATIVE_QUANTITY
 │   └── WarehouseInactive       WAREHOUSE_INACTIVE
@@ -108,6 +112,26 @@ class MethodNotAllowed(InventoryError):
         self.allowed = allowed
 
 
+class StaleVersion(InventoryError):
+    """The stock is not what the caller expected; `details` say what it is."""
+
+    code = "STALE_VERSION"
+    status = 409
+
+
+class PreconditionFailed(StaleVersion):
+    """The record is not the one that If-Match names."""
+
+    status = 412
+
+
+class IdempotencyInFlight(InventoryError):
+    """Another request with this idempotency key has not ended yet; try again."""
+
+    code = "IDEMPOTENCY_IN_FLIGHT"
+    status = 409
+
+
 class PayloadTooLarge(InventoryError):
     """The body is longer than the service reads."""
 
@@ -127,6 +151,12 @@ class ValidationFailed(InventoryError):
 
     code = "VALIDATION_ERROR"
     status = 422
+
+
+class IdempotencyKeyReused(ValidationFailed):
+    """The idempotency key belongs to another request; use a new one for each."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
 
 
 class InvalidCursor(ValidationFailed):

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
 
 from app.errors import (
+    IdempotencyInFlight,
     Internal,
     InventoryError,
     MalformedRequest,
@@ -167,7 +168,7 @@ def error_headers(error: InventoryError) -> Mapping[str, str]:
     """Return the headers that go with an error."""
     if isinstance(error, Unauthenticated):
         return {"WWW-Authenticate": "Bearer"}
-    if isinstance(error, Unavailable):
+    if isinstance(error, (IdempotencyInFlight, Unavailable)):
         return {"Retry-After": "1"}
     if isinstance(error, MethodNotAllowed):
         return {"Allow": error.allowed}

@@ -235,6 +235,23 @@ class SkuCount(SQLModel, table=True):
     skus: int = count()
 
 
+class IdempotencyKey(SQLModel, table=True):
+    """The outcome of a write, kept so that a repetition gets it again and has no effect."""
+
+    __tablename__ = "idempotency_key"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
+        Index(None, "tenant_id", "created_at"),
+    )
+
+    tenant_id: str = key(primary_key=True)
+    subject: str = key(primary_key=True)
+    key: str = key(primary_key=True)
+    fingerprint: bytes = Field(sa_type=LargeBinary)
+    outcome: str | None = text(nullable=True)
+    created_at: datetime = instant()
+
+
 METADATA: Final = SQLModel.metadata
 tenant: Final = METADATA.tables["tenant"]
 api_token: Final = METADATA.tables["api_token"]
@@ -243,6 +260,7 @@ warehouse: Final = METADATA.tables["warehouse"]
 stock_level: Final = METADATA.tables["stock_level"]
 adjustment: Final = METADATA.tables["adjustment"]
 sku_count: Final = METADATA.tables["sku_count"]
+idempotency_key: Final = METADATA.tables["idempotency_key"]
 
 APPEND_ONLY: Final = {
     "sqlite": [

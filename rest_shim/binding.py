@@ -11,8 +11,11 @@ Problems = list[tuple[str, str]]
 # Returns the value of a variable, or notes what is wrong with the one that was given.
 Reader = Callable[[Any, str, Problems], object]
 Readers = Mapping[str, Reader]
+Headers = Mapping[str, tuple[str, Reader]]
 
 MAX_PARAMETERS: Final = 50
+# A weak tag, or one that is no version of ours, matches nothing.
+_STRONG_TAG: Final = re.compile(r'(?<!W/)"([0-9]{1,18})"')
 _INTEGER: Final = re.compile(r"-?[0-9]{1,9}")
 
 
@@ -34,6 +37,13 @@ def string(value: object, name: str, problems: Problems) -> object:
     if value is not None and not isinstance(value, str):
         problems.append((name, "must be a string"))
     return value
+
+
+def versions(value: object, _name: str, _problems: Problems) -> object:
+    """Read If-Match: the versions whose entity tags it lists; None for any."""
+    if value == "*":
+        return None
+    return [int(tag) for tag in _STRONG_TAG.findall(str(value))]
 
 
 def one_of(names: Mapping[str, str]) -> Reader:
@@ -96,6 +106,15 @@ def bind_body(body: object, readers: Readers) -> dict[str, object]:
     problems: Problems = []
     variables = bind_object(body, readers, problems)
     return _unless(problems, variables)
+
+
+def bind_headers(headers: Mapping[str, str], reads: Headers) -> dict[str, object]:
+    """Return the variables that request headers mean."""
+    return {
+        variable: reader(headers[name], name, [])
+        for name, (variable, reader) in reads.items()
+        if name in headers
+    }
 
 
 def bind_query(query_string: bytes, readers: Readers) -> dict[str, object]:

@@ -19,6 +19,8 @@ from app.errors import (
     InventoryError,
     MalformedRequest,
     MethodNotAllowed,
+    PreconditionFailed,
+    StaleVersion,
     ValidationFailed,
     invalid_fields,
 )
@@ -26,12 +28,17 @@ from app.graphql.context import request_context
 from app.graphql.execution import Operation, prepared_operations, refusal_of, run
 from app.http import JSONResponse, read_json
 from app.settings import Settings
-from rest_shim.binding import bind_body, bind_query
+from rest_shim.binding import bind_body, bind_headers, bind_query
 from rest_shim.rendering import adjustment
 from rest_shim.routes import ROUTES, RestRoute
 
 OPERATIONS: Final = (Path(__file__).parent / "operations.graphql").read_text(encoding="utf-8")
-REST_NAMES: Final = {"first": "limit", "after": "cursor"}
+REST_NAMES: Final = {
+    "first": "limit",
+    "after": "cursor",
+    "expectedSkuVersions": "If-Match",
+    "idempotencyKey": "Idempotency-Key",
+}
 _HUMP: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -88,12 +95,16 @@ class Shim:
             **request.path_params,
             **bind_query(request.scope["query_string"], route.query),
         }
+        variables |= bind_headers(request.headers, route.reads)
         if route.body is not None:
             variables |= bind_body(await read_json(request, limit=self.limit), route.body)
         if route.streams and route.unless.isdisjoint(variables):
             return await self.stream(self.operations[route.streams], variables, principal)
         data = await self.execute(operation, variables, principal)
-        return JSONResponse(route.render(data, variables))
+        headers = route.headers(data)
+        if request.method in ("GET", "HEAD") and is_known(headers.get("ETag"), request):
+            return Response(status_code=304, headers=headers)
+        return JSONResponse(route.render(data, variables), headers=headers)
 
     async def execute(
         self, operation: Operation, variables: Mapping[str, object], principal: Principal
@@ -154,15 +165,29 @@ class PathEndpoint:
         await response(scope, receive, send)
 
 
+def is_known(etag: str | None, request: Request) -> bool:
+    """Tell whether the client says that it has this version already (If-None-Match)."""
+    known = request.headers.get("if-none-match")
+    if etag is None or known is None:
+        return False
+    return known.strip() == "*" or etag in (
+        tag.strip(" ").removeprefix("W/") for tag in known.split(",")
+    )
+
+
 def in_rest_names(error: InventoryError) -> InventoryError:
-    """Return an error whose fields have the names that REST gave them."""
-    named = [detail for detail in error.details if "field" in detail and "message" in detail]
-    if not named or len(named) < len(error.details):
-        return error
-    problems = [(_rest_name(str(detail["field"])), str(detail["message"])) for detail in named]
-    renamed = invalid_fields(problems)
-    message = renamed.message if type(error) is ValidationFailed else error.message
-    return type(error)(message, details=renamed.details)
+    """Return an error with its fields by their REST names, and If-Match's failure as 412."""
+    details = [
+        {**detail, "field": _rest_name(str(detail["field"]))} if "field" in detail else detail
+        for detail in error.details
+    ]
+    fields = [detail.get("field") for detail in details]
+    if isinstance(error, StaleVersion) and "If-Match" in fields:
+        return PreconditionFailed(error.message, details=details)
+    if details and None not in fields and error.code == ValidationFailed.code:
+        return invalid_fields([(str(it["field"]), str(it["message"])) for it in details])
+    error.details = details
+    return error
 
 
 def _rest_name(field: str) -> str:

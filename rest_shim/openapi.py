@@ -1,5 +1,188 @@
-"""placeholder"""
+"""The published description of the REST routes, as OpenAPI 3.1.
+
+Paths, methods, the names of parameters and body fields, scopes, limits and error codes come from
+where they are decided; the rest is in `words.py`.
+"""
+
+from typing import Final
+
+from app import errors
+from app.auth import SUFFICIENT, Scope
+from app.errors import (
+    IdempotencyInFlight,
+    IdempotencyKeyReused,
+    InsufficientScope,
+    Internal,
+    InvalidCursor,
+    InventoryError,
+    MalformedRequest,
+    PayloadTooLarge,
+    PreconditionFailed,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from app.graphql.execution import prepared_operations
+from app.http import REQUEST_ID_HEADER, error_headers
+from rest_shim.endpoint import OPERATIONS
+from rest_shim.routes import ROUTES, RestRoute
+from rest_shim.words import (
+    ABOUT,
+    HEADERS,
+    PARAMETERS,
+    SCHEMAS,
+    SKU_IN_PATH,
+    TAGS,
+    WORDS,
+    Json,
+    Refusals,
+    body,
+    ref,
+    text,
+)
+
+ERRORS: Final[Refusals] = tuple(
+    found
+    for found in vars(errors).values()
+    if isinstance(found, type) and issubclass(found, InventoryError) and found is not InventoryError
+)
+ALWAYS: Final[Refusals] = (
+    MalformedRequest,
+    Unauthenticated,
+    InsufficientScope,
+    ValidationFailed,
+    Internal,
+    Unavailable,
+)
 
 
 def openapi() -> dict[str, object]:
-    return {}
+    """Return the description of all routes."""
+    paths: dict[str, Json] = {}
+    schemas = {**SCHEMAS, "ErrorCode": error_code()}
+    responses: dict[str, Json] = {}
+    for route in ROUTES:
+        path = route.path.replace("{sku:sku}", "{sku}")
+        paths.setdefault(path, {})[route.method.lower()] = operation(route)
+        responses |= {name_of(group): refusal(group) for group in refusals(route).values()}
+        if route.body is not None:
+            schemas[f"{route.operation}Body"] = body(route.body)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Inventory API", "version": "1.0.0", "description": ABOUT},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": purpose} for name, purpose in TAGS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "responses": responses,
+            "headers": HEADERS,
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An API token. Its scopes, of which each operation names those "
+                    f"that suffice: {', '.join(f'`{scope}`' for scope in Scope)}.",
+                }
+            },
+        },
+    }
+
+
+def error_code() -> Json:
+    """Return the schema of error codes."""
+    meanings: dict[str, list[str]] = {}
+    for error in ERRORS:
+        meanings.setdefault(error.code, []).append(f"{error.status}: {error.__doc__}")
+    listing = [f"- `{code}` {' '.join(those)}" for code, those in meanings.items()]
+    return text("\n".join(listing), enum=[*meanings])
+
+
+def operation(route: RestRoute) -> Json:
+    """Return the description of a route."""
+    said = WORDS[route.operation]
+    [needed] = prepared_operations(OPERATIONS)[route.operation].scopes
+    scopes = [scope.value for scope in Scope if scope in SUFFICIENT[needed]]
+    described: Json = {
+        "operationId": route.operation[0].lower() + route.operation[1:],
+        "tags": [said.tag],
+        "summary": said.summary,
+        "description": f"{said.description}\n\nNeeds the scope "
+        f"{' or '.join(f'`{scope}`' for scope in scopes)}.",
+        "security": [{"token": [scope]} for scope in scopes],
+        "parameters": parameters(route),
+    }
+    if route.body is not None:
+        schema = ref(f"schemas/{route.operation}Body")
+        described["requestBody"] = {
+            "required": True,
+            "content": json_of(schema, said.body_example),
+        }
+    answers = {"200": answer(said.summary, said.headers, json_of(said.answer, said.example))}
+    if "if-none-match" in header_names(route):
+        answers["304"] = answer("The record is still the one that you have.", said.headers)
+    refused = {
+        status: ref(f"responses/{name_of(them)}") for status, them in refusals(route).items()
+    }
+    return {**described, "responses": {**answers, **refused}}
+
+
+def parameters(route: RestRoute) -> list[Json]:
+    """Return the parameters of a route: of its path, its query and its headers."""
+    said = {**PARAMETERS, **WORDS[route.operation].parameters}
+    return [
+        *([SKU_IN_PATH] if "{sku" in route.path else []),
+        *({"name": name, "in": "query", **said[name]} for name in route.query),
+        *({"name": name.title(), "in": "header", **said[name]} for name in header_names(route)),
+    ]
+
+
+def header_names(route: RestRoute) -> list[str]:
+    """Return the request headers that mean something to a route."""
+    conditional = route.method == "GET" and "ETag" in WORDS[route.operation].headers
+    return [*route.reads, *(["if-none-match"] if conditional else [])]
+
+
+def refusals(route: RestRoute) -> dict[str, Refusals]:
+    """Return how a route may refuse, by HTTP status."""
+    found = {*ALWAYS, *WORDS[route.operation].refusals}
+    if "cursor" in route.query:
+        found.add(InvalidCursor)
+    if route.body is not None:
+        found |= {PayloadTooLarge, UnsupportedMediaType}
+    if "idempotency-key" in route.reads:
+        found |= {IdempotencyInFlight, IdempotencyKeyReused}
+    if "if-match" in route.reads:
+        found.add(PreconditionFailed)
+    return {
+        str(status): tuple(error for error in ERRORS if error in found and error.status == status)
+        for status in sorted({error.status for error in found})
+    }
+
+
+def name_of(group: Refusals) -> str:
+    """Return the name of a response that says one of several refusals."""
+    return "Or".join(error.__name__ for error in group)
+
+
+def refusal(group: Refusals) -> Json:
+    """Return the response of refusals that share a status."""
+    meanings = [f"- `{error.code}`: {error.__doc__}" for error in group]
+    codes = {"error": {"properties": {"code": {"enum": [error.code for error in group]}}}}
+    headers = {name: None for error in group for name in error_headers(error(""))}
+    content = json_of({**ref("schemas/Error"), "properties": codes})
+    return answer("\n".join(meanings), tuple(headers), content)
+
+
+def answer(description: str, headers: tuple[str, ...], content: Json | None = None) -> Json:
+    """Return a response."""
+    described = {name: ref(f"headers/{name}") for name in (REQUEST_ID_HEADER, *headers)}
+    content_of = {} if content is None else {"content": content}
+    return {"description": description, "headers": described, **content_of}
+
+
+def json_of(schema: Json, example: Json | None = None) -> Json:
+    """Return the content of a JSON body."""
+    example_of = {} if example is None else {"example": example}
+    return {"application/json": {"schema": schema, **example_of}}

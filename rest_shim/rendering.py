@@ -13,6 +13,15 @@ ON_ERROR: Final = {"abort": "ABORT", "continue": "CONTINUE"}
 WAREHOUSE_TYPES: Final = {"OWN": "own", "FBA": "FBA", "FBS": "FBS", "THIRD_PARTY": "3PL"}
 _REST_STATUS: Final = {graphql: rest for rest, graphql in STATUSES.items()}
 
+RECORD: Final = (
+    "sku",
+    "title",
+    "total_on_hand",
+    "total_reserved",
+    "total_available",
+    "safety_stock",
+)
+
 Data = Mapping[str, Any]
 Body = dict[str, Any]
 
@@ -20,7 +29,7 @@ Body = dict[str, Any]
 def record(sku: Data) -> Body:
     """Return an inventory record."""
     return {
-        **sku,
+        **{name: sku[name] for name in RECORD},
         "status": _REST_STATUS[sku["status"]],
         "warehouses": [_level(level) for level in sku["warehouses"]],
     }
@@ -42,6 +51,32 @@ def sku(data: Data, _variables: Data) -> Body:
 def updated_sku(data: Data, _variables: Data) -> Body:
     """Return the inventory record that was updated."""
     return {"data": record(data["setStock"]["sku"])}
+
+
+def sku_headers(data: Data) -> dict[str, str]:
+    """Return the version of a record."""
+    return {"ETag": etag(data["sku"]["version"])}
+
+
+def updated_headers(data: Data) -> dict[str, str]:
+    """Return the version of an updated record, and whether the update was made earlier."""
+    updated = data["setStock"]
+    return {"ETag": etag(updated["sku"]["version"]), **_replayed(updated)}
+
+
+def bulk_headers(data: Data) -> dict[str, str]:
+    """Return whether the bulk was made earlier."""
+    return _replayed(data["bulkSetStock"])
+
+
+def no_headers(_data: Data) -> dict[str, str]:
+    """Return nothing."""
+    return {}
+
+
+def etag(version: int) -> str:
+    """Return the entity tag of a record's version."""
+    return f'"{version}"'
 
 
 def bulk(data: Data, _variables: Data) -> Body:
@@ -100,6 +135,10 @@ def _warehouse(place: Data) -> Body:
     if place["is_readonly"]:
         body["is_readonly"] = True
     return body
+
+
+def _replayed(outcome: Data) -> dict[str, str]:
+    return {"Idempotent-Replayed": "true"} if outcome["replayed"] else {}
 
 
 def _result(result: Data) -> Body:

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rest_shim import rendering
-from rest_shim.binding import Readers, as_given, integer, list_of, one_of, string
+from rest_shim.binding import (
+    Reader,
+    Readers,
+    as_given,
+    integer,
+    list_of,
+    one_of,
+    string,
+    versions,
+)
 from rest_shim.rendering import ON_ERROR, STATUSES, Body, Data
 
 PAGE: Final[Readers] = {"limit": integer, "cursor": as_given}
@@ -17,7 +26,9 @@ UPDATE: Final[Readers] = {
     "quantity": as_given,
     "reason": string,
     "note": string,
+    "expected_quantity": as_given,
 }
+KEY: Final = {"idempotency-key": ("idempotency_key", as_given)}
 HISTORY: Final[Readers] = {
     "start_date": as_given,
     "end_date": as_given,
@@ -30,6 +41,7 @@ BULK_ITEM: Final = {
     "quantity": ("quantity", as_given),
     "reason": ("reason", string),
     "note": ("note", string),
+    "expected_quantity": ("expectedQuantity", as_given),
 }
 
 
@@ -43,6 +55,9 @@ class RestRoute:
     render: Callable[[Data, Mapping[str, object]], Body]
     query: Readers = field(default_factory=dict)
     body: Readers | None = None
+    # Request headers, by lower-case name: the variable, and how it is read.
+    reads: Mapping[str, tuple[str, Reader]] = field(default_factory=dict)
+    headers: Callable[[Data], Mapping[str, str]] = rendering.no_headers
     # Without these query parameters, this operation is streamed page by page.
     streams: str | None = None
     unless: frozenset[str] = frozenset()
@@ -67,10 +82,26 @@ ROUTES: Final = (
         "BulkSetStock",
         rendering.bulk,
         body={"updates": list_of(BULK_ITEM), "on_error": one_of(ON_ERROR)},
+        reads=KEY,
+        headers=rendering.bulk_headers,
     ),
     RestRoute("GET", "/api/inventory/warehouses", "ListWarehouses", rendering.warehouses),
-    RestRoute("GET", "/api/inventory/{sku:sku}", "GetInventory", rendering.sku),
-    RestRoute("PUT", "/api/inventory/{sku:sku}", "SetStock", rendering.updated_sku, body=UPDATE),
+    RestRoute(
+        "GET",
+        "/api/inventory/{sku:sku}",
+        "GetInventory",
+        rendering.sku,
+        headers=rendering.sku_headers,
+    ),
+    RestRoute(
+        "PUT",
+        "/api/inventory/{sku:sku}",
+        "SetStock",
+        rendering.updated_sku,
+        body=UPDATE,
+        reads={**KEY, "if-match": ("expected_sku_versions", versions)},
+        headers=rendering.updated_headers,
+    ),
     RestRoute(
         "GET",
         "/api/inventory/{sku:sku}/adjustments",

@@ -37,7 +37,12 @@ class Service:
         return f"inv_{self.tenant}-{scope}"
 
     async def rest(
-        self, method: str, path: str, *, token: str | None = "write", **options: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str | None = "write",
+        **options: Any,  # noqa: ANN401
     ) -> httpx.Response:
         """Send a REST request; `token` is a scope, a whole token, or None for no credential."""
         headers = {**self._authorization(token), **options.pop("headers", {})}
@@ -135,7 +140,10 @@ def sku(code: str, *levels: LoadedLevel, title: str = "Thing") -> LoadedSku:
 
 
 @asynccontextmanager
-async def running(database_url: str, **settings: Any) -> AsyncIterator[tuple[Starlette, Any]]:
+async def running(
+    database_url: str,
+    **settings: Any,  # noqa: ANN401
+) -> AsyncIterator[tuple[Starlette, Any]]:
     """Run the application on a database, and yield it with a client."""
     app = create_app(
         Settings(

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache, partial
+from functools import cache
 from typing import Any, Final, cast
 
+from pydantic import TypeAdapter
 from sqlalchemy import (
     BigInteger,
     Executable,
@@ -32,8 +33,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 from ulid import ULID
 
+from app.commands.idempotency import Caller, Done, Request, write_once
 from app.database import Database, as_json, rows_from, texts_in
-from app.errors import InventoryError, InventoryNotFound, invalid_field, invalid_fields
+from app.errors import (
+    InventoryError,
+    InventoryNotFound,
+    StaleVersion,
+    invalid_field,
+    invalid_fields,
+)
 from app.models import UtcDateTime, adjustment, as_text, sku, sku_count, stock_level, warehouse
 from app.queries import LEVEL_COLUMNS, WAREHOUSE_COLUMNS, level_record, warehouse_record
 from app.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
@@ -57,6 +65,10 @@ class StockUpdate:
     quantity: int
     reason: str
     note: str | None = None
+    expected_quantity: int | None = None
+    expected_version: int | None = None
+    # None: any. Any of several: a conditional request may name more than one.
+    expected_sku_versions: tuple[int, ...] | None = None
 
 
 class OnError(StrEnum):
@@ -75,45 +87,84 @@ class StockChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Actor:
-    """Who writes: a tenant, and the e-mail address that the ledger names."""
+class Refusal:
+    """Why an update of a bulk was refused."""
 
-    tenant: str
-    email: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class BulkOutcome:
+    """What became of one update of a bulk: a change or a refusal."""
+
+    change: StockChange | None
+    refusal: Refusal | None
 
 
 Outcome = StockChange | InventoryError
 Columns = dict[str, TypeEngine[Any]]
 
+SET_RESULT: Final = TypeAdapter(StockChange)
+BULK_RESULT: Final = TypeAdapter(list[BulkOutcome])
 
-async def set_stock(database: Database, actor: Actor, change: StockUpdate) -> StockChange:
-    """Set the `on_hand` of one stock level.
+
+async def set_stock(
+    database: Database, caller: Caller, change: StockUpdate, *, key: str | None = None
+) -> Done[StockChange]:
+    """Set the `on_hand` of one stock level; under an idempotency key, once.
 
     Raises:
         ValidationFailed, InventoryNotFound, WarehouseNotFound, ReadonlyWarehouse,
-        NegativeQuantity, WarehouseInactive: checked in this order; nothing is written.
+        NegativeQuantity, WarehouseInactive, StaleVersion: checked in this order; nothing is
+        written. And what `write_once` raises.
 
     """
     if problems := _problems(change):
         raise invalid_fields(problems)
-    [outcome] = await database.transaction(
-        partial(_write, actor=actor, updates=[change], on_error=OnError.CONTINUE)
-    )
-    if isinstance(outcome, InventoryError):
-        raise outcome
-    return outcome
+
+    async def work(connection: AsyncConnection) -> Outcome:
+        [outcome] = await _write(connection, caller, [change], OnError.CONTINUE)
+        return outcome
+
+    request = Request("setStock", change, SET_RESULT)
+    return await write_once(database, caller, key, request, work)
 
 
 async def bulk_set_stock(
-    database: Database, actor: Actor, updates: Sequence[StockUpdate], *, on_error: OnError
-) -> list[Outcome]:
+    database: Database,
+    caller: Caller,
+    updates: Sequence[StockUpdate],
+    *,
+    on_error: OnError,
+    key: str | None = None,
+) -> Done[list[BulkOutcome]]:
     """Set many stock levels in one transaction; outcomes stand in the order of the updates.
 
     Raises:
         ValidationFailed: not 1 to 500 updates, one is malformed, or two are for the same level.
-        InventoryError: with ABORT, the first refusal, with every refusal in its details.
+        InventoryError: with ABORT, the first refusal, with every refusal in its details. And what
+            `write_once` raises.
 
     """
+    _check_bulk(updates)
+
+    async def work(connection: AsyncConnection) -> list[BulkOutcome] | InventoryError:
+        outcomes = await _write(connection, caller, updates, on_error)
+        if on_error is OnError.ABORT and (refusal := _refusal_of_all(updates, outcomes)):
+            return refusal
+        return [
+            BulkOutcome(outcome, None)
+            if isinstance(outcome, StockChange)
+            else BulkOutcome(None, Refusal(outcome.code, outcome.message))
+            for outcome in outcomes
+        ]
+
+    request = Request("bulkSetStock", [on_error, list(updates)], BULK_RESULT)
+    return await write_once(database, caller, key, request, work)
+
+
+def _check_bulk(updates: Sequence[StockUpdate]) -> None:
     if not 1 <= len(updates) <= MAX_BULK_UPDATES:
         message = f"must hold 1 to {MAX_BULK_UPDATES} updates, and holds {len(updates)}"
         raise invalid_field("updates", message)
@@ -129,9 +180,6 @@ async def bulk_set_stock(
             problems.append((f"updates.{index}", f"is for the same level as updates.{first}"))
     if problems:
         raise invalid_fields(problems)
-    return await database.transaction(
-        partial(_write, actor=actor, updates=updates, on_error=on_error)
-    )
 
 
 def _problems(change: StockUpdate) -> list[tuple[str, str]]:
@@ -145,15 +193,13 @@ def _problems(change: StockUpdate) -> list[tuple[str, str]]:
 
 
 async def _write(
-    connection: AsyncConnection, *, actor: Actor, updates: Sequence[StockUpdate], on_error: OnError
+    connection: AsyncConnection, caller: Caller, updates: Sequence[StockUpdate], on_error: OnError
 ) -> list[Outcome]:
-    before = await _lock_and_read(connection, actor.tenant, updates)
-    outcomes = _decide(actor, updates, before)
-    if on_error is OnError.ABORT:
-        _refuse_all_if_any(updates, outcomes)
+    before = await _lock_and_read(connection, caller.tenant, updates)
+    outcomes = _decide(caller, updates, before)
     changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
-    if changes:
-        await _save(connection, actor.tenant, changes, before)
+    if changes and (on_error is OnError.CONTINUE or len(changes) == len(outcomes)):
+        await _save(connection, caller.tenant, changes, before)
     return outcomes
 
 
@@ -184,13 +230,13 @@ async def _lock_and_read(
     return _Stock(skus, {row.id: warehouse_record(row) for row in found})
 
 
-def _decide(actor: Actor, updates: Sequence[StockUpdate], before: _Stock) -> list[Outcome]:
+def _decide(caller: Caller, updates: Sequence[StockUpdate], before: _Stock) -> list[Outcome]:
     now = datetime.now(UTC)
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)
     after = dict(before.skus)
     outcomes: list[Outcome] = []
     for change in updates:
-        outcome = _decide_one(actor, change, after.get(change.sku), before.warehouses, now)
+        outcome = _decide_one(caller, change, after.get(change.sku), before.warehouses, now)
         if isinstance(outcome, StockChange):
             after[change.sku] = outcome.sku
         outcomes.append(outcome)
@@ -203,7 +249,7 @@ def _decide(actor: Actor, updates: Sequence[StockUpdate], before: _Stock) -> lis
 
 
 def _decide_one(
-    actor: Actor,
+    caller: Caller,
     change: StockUpdate,
     record: SkuRecord | None,
     warehouses: Mapping[str, WarehouseRecord],
@@ -220,7 +266,7 @@ def _decide_one(
         warehouse_type=place.type if place else None,
         is_active=place is not None and place.is_active,
     )
-    if refusal:
+    if refusal or (refusal := _stale(change, record, old)):
         return refusal
     # A clock that is set back must not let the ledger of a level run backwards.
     created_at = max(now, old.adjusted_at) if old.adjusted_at else now
@@ -239,22 +285,53 @@ def _decide_one(
         after_quantity=change.quantity,
         reason=change.reason,
         note=change.note,
-        created_by=actor.email,
+        created_by=caller.email,
         created_at=created_at,
     )
     return StockChange(entry, record.with_level(new))
 
 
-def _refuse_all_if_any(updates: Sequence[StockUpdate], outcomes: Sequence[Outcome]) -> None:
+def _stale(change: StockUpdate, record: SkuRecord, level: LevelRecord) -> StaleVersion | None:
+    """Return the refusal of an update that expected other stock than there is."""
+    present = {
+        "on_hand": level.figures.on_hand,
+        "version": level.version,
+        "sku_version": record.version,
+    }
+    skus = change.expected_sku_versions
+    stale = {
+        "expectedQuantity": change.expected_quantity not in (None, present["on_hand"]),
+        "expectedVersion": change.expected_version not in (None, present["version"]),
+        "expectedSkuVersions": skus is not None and present["sku_version"] not in skus,
+    }
+    details = [
+        {"field": field, "message": "is not what there is", **present}
+        for field, is_stale in stale.items()
+        if is_stale
+    ]
+    if not details:
+        return None
+    return StaleVersion(
+        f"SKU {change.sku!r} is not as expected: warehouse {change.warehouse_id} holds "
+        f"{present['on_hand']} at version {present['version']}, and the record's version is "
+        f"{present['sku_version']}. Read it again, and decide anew.",
+        details=details,
+    )
+
+
+def _refusal_of_all(
+    updates: Sequence[StockUpdate], outcomes: Sequence[Outcome]
+) -> InventoryError | None:
+    """Return the first refusal of a bulk with every refusal in its details, if there is one."""
     refusals = [
         (index, change, outcome)
         for index, (change, outcome) in enumerate(zip(updates, outcomes, strict=True))
         if isinstance(outcome, InventoryError)
     ]
     if not refusals:
-        return
+        return None
     index, _, first = refusals[0]
-    raise type(first)(
+    return type(first)(
         f"Nothing was changed: {len(refusals)} of {len(updates)} updates are refused, "
         f"the first of them updates[{index}]: {first.message}",
         details=[

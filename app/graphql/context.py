@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import strawberry
 
 from app.auth import Principal
-from app.commands.stock import Actor
+from app.commands.idempotency import Caller
 from app.database import Database, Snapshot
 from app.graphql.loaders import Loaders
 
@@ -21,9 +21,10 @@ class Context:
         self.loaders = Loaders(snapshot, principal.tenant)
 
     @property
-    def actor(self) -> Actor:
-        """The caller as writes know it."""
-        return Actor(self.principal.tenant, self.principal.email)
+    def caller(self) -> Caller:
+        """Who asks, as writes know it."""
+        principal = self.principal
+        return Caller(principal.tenant, principal.subject, principal.email)
 
     async def forget(self) -> None:
         """Let what is read from now on see what was just written."""

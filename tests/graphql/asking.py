@@ -1,0 +1,67 @@
+"""Operations sent over HTTP, and the shape of every error."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import httpx
+
+from tests.service import Service
+
+Json = dict[str, Any]
+ERROR_KEYS: Final = ["message", "locations", "path", "extensions"]
+FACTS: Final = ["code", "status", "details", "request_id"]
+
+
+async def asked(
+    service: Service,
+    query: str,
+    variables: Mapping[str, object] | None = None,
+    *,
+    token: str | None = "write",
+    accept: str = "application/json",
+) -> httpx.Response:
+    """Send an operation and return the whole response."""
+    return await service.rest(
+        "POST",
+        "/graphql",
+        token=token,
+        json={"query": query, "variables": variables},
+        headers={"Accept": accept},
+    )
+
+
+def refusals(answer: Json) -> list[tuple[int, str]]:
+    """Return status and code of every error of an answer, each of the documented shape."""
+    errors: list[Json] = answer["errors"]
+    assert errors, answer
+    for error in errors:
+        assert list(error) == [key for key in ERROR_KEYS if key in error], error
+        assert error["message"].strip(". "), error
+        facts = error["extensions"]
+        assert list(facts) == [key for key in FACTS if key in facts], error
+        assert {"code", "status", "request_id"} <= facts.keys(), error
+    return [(error["extensions"]["status"], error["extensions"]["code"]) for error in errors]
+
+
+def refusal(answer: Json) -> tuple[int, str]:
+    """Return status and code of the one error of an answer."""
+    [only] = refusals(answer)
+    return only
+
+
+def refused_fields(answer: Json) -> list[str]:
+    """Return the fields that the one validation error of an answer names."""
+    assert refusal(answer) == (422, "VALIDATION_ERROR"), answer
+    details: list[Json] = answer["errors"][0]["extensions"]["details"]
+    assert all(detail["message"] for detail in details), details
+    return [detail["field"] for detail in details]
+
+
+def failed_request(response: httpx.Response) -> tuple[int, str]:
+    """Return status and code of a response whose request was refused as a whole."""
+    body = response.json()
+    assert list(body) == ["errors"], response.text
+    status, code = refusal(body)
+    assert body["errors"][0]["extensions"]["request_id"] == response.headers["x-request-id"]
+    assert status == response.status_code, response.text
+    return status, code

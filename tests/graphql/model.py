@@ -1,0 +1,205 @@
+"""A catalogue of every kind of stock, and what lists of it hold, in plain Python."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from app.commands.loading import LoadedCount, LoadedLevel, LoadedSku
+from app.records import WarehouseRecord
+from app.stock import WarehouseType
+from tests.service import EMAIL, sku, warehouse
+
+# In the order of their code points, which no language's alphabet has.
+CODES: Final = ["0", "9 9", "A", "A-1", "A/B", "A_1", "Z", "a", "z", "Ä", "é", "日本", "𠀀9"]
+REASONS: Final = ["cycle_count", "damage", "supplier_receipt"]
+START: Final = datetime(2026, 3, 10, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An adjustment, by what tells it from every other."""
+
+    sku: str
+    warehouse_id: str
+    sequence: int
+    before: int
+    after: int
+    reason: str
+    note: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a tenant has."""
+
+    warehouses: Sequence[WarehouseRecord]
+    skus: Sequence[LoadedSku]
+
+    def list_skus(
+        self,
+        *,
+        warehouse_id: str | None = None,
+        status: str | None = None,
+        code: str | None = None,
+    ) -> list[dict[str, object]]:
+        """Return the SKUs of a list in ascending order."""
+        records = [
+            record_of(item, warehouse_id)
+            for item in sorted(self.skus, key=lambda item: item.sku)
+            if warehouse_id is None or warehouse_id in {each.warehouse_id for each in item.levels}
+        ]
+        return [
+            record
+            for record in records
+            if status in (None, record["status"]) and code in (None, record["sku"])
+        ]
+
+    def list_levels(
+        self, warehouse_id: str, status: str | None = None
+    ) -> list[tuple[str, int, str]]:
+        """Return the levels of a warehouse as (SKU, on hand, status)."""
+        levels = [
+            (item.sku, on_hand(each), status_of(on_hand(each), each.reserved, each.safety_stock))
+            for item in sorted(self.skus, key=lambda item: item.sku)
+            for each in item.levels
+            if each.warehouse_id == warehouse_id
+        ]
+        return [each for each in levels if status in (None, each[2])]
+
+    def list_entries(
+        self,
+        *,
+        code: str | None = None,
+        warehouse_id: str | None = None,
+        reason: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> list[Entry]:
+        """Return adjustments, newest first; `start` is inclusive, `end` exclusive."""
+        entries = [
+            entry
+            for item in self.skus
+            for each in item.levels
+            for entry in _entries(item.sku, each)
+        ]
+        return [
+            entry
+            for entry in sorted(
+                entries, key=lambda entry: (entry.created_at, entry.sequence), reverse=True
+            )
+            if code in (None, entry.sku)
+            and warehouse_id in (None, entry.warehouse_id)
+            and reason in (None, entry.reason)
+            and (start is None or entry.created_at >= start)
+            and (end is None or entry.created_at < end)
+        ]
+
+
+def catalogue() -> Catalogue:
+    """Build SKUs with none to four levels of every status, and a history of six days."""
+    places = [
+        warehouse("Main", address="Street 1"),
+        warehouse("Amazon", WarehouseType.FBA, marketplace="amazon_eu"),
+        warehouse("Partner", WarehouseType.THIRD_PARTY, is_active=False),
+        warehouse("Empty"),
+    ]
+    skus = []
+    clock = START
+    for number, code in enumerate(CODES):
+        levels: list[LoadedLevel] = []
+        for place in places[: number % 4]:
+            history = []
+            for step in range(1 + (number + len(levels)) % 4):
+                # Every third shares its instant with the one before, within a level.
+                clock += timedelta(minutes=0 if step % 3 == 2 else 97)
+                history.append(
+                    LoadedCount(
+                        quantity=(number * 7 + step * 5) % 23,
+                        reason=REASONS[(number + step) % 3],
+                        note=f"Note {step}" if step else None,
+                        created_by=EMAIL,
+                        created_at=clock,
+                    )
+                )
+            levels.append(
+                LoadedLevel(
+                    warehouse_id=place.id,
+                    reserved=number % 5,
+                    safety_stock=(number * 3) % 8,
+                    history=history,
+                )
+            )
+        skus.append(sku(code, *levels, title=f"Thing {code}"))
+    return Catalogue(places, skus)
+
+
+def on_hand(level: LoadedLevel) -> int:
+    """Return what a level's history leads to."""
+    return level.history[-1].quantity if level.history else 0
+
+
+def status_of(on_hand: int, reserved: int, safety_stock: int) -> str:
+    """Return the status, as the contract words it."""
+    sellable = on_hand - reserved
+    if sellable <= 0:
+        return "OUT_OF_STOCK"
+    if sellable <= safety_stock:
+        return "CRITICAL"
+    return "LOW" if sellable <= 2 * safety_stock else "NORMAL"
+
+
+def record_of(item: LoadedSku, warehouse_id: str | None = None) -> dict[str, object]:
+    """Return a SKU as GraphQL shows it, as if there were only one warehouse or (None) all."""
+    levels = [
+        each
+        for each in sorted(item.levels, key=lambda each: each.warehouse_id)
+        if warehouse_id in (None, each.warehouse_id)
+    ]
+    total = sum(on_hand(each) for each in levels)
+    reserved = sum(each.reserved for each in levels)
+    safety_stock = sum(each.safety_stock for each in levels)
+    return {
+        "id": f"sku_{item.sku}",
+        "sku": item.sku,
+        "title": item.title,
+        "totalOnHand": total,
+        "totalReserved": reserved,
+        "totalAvailable": total - reserved - safety_stock,
+        "safetyStock": safety_stock,
+        "status": status_of(total, reserved, safety_stock),
+        "stock": [
+            {
+                "id": f"level_{each.warehouse_id}_{item.sku}",
+                "onHand": on_hand(each),
+                "reserved": each.reserved,
+                "safetyStock": each.safety_stock,
+                "available": on_hand(each) - each.reserved - each.safety_stock,
+                "status": status_of(on_hand(each), each.reserved, each.safety_stock),
+                "version": len(each.history),
+                "warehouse": {"id": each.warehouse_id},
+            }
+            for each in levels
+        ],
+    }
+
+
+def _entries(code: str, level: LoadedLevel) -> list[Entry]:
+    entries = []
+    before = 0
+    for sequence, count in enumerate(level.history, start=1):
+        entries.append(
+            Entry(
+                code,
+                level.warehouse_id,
+                sequence,
+                before,
+                count.quantity,
+                count.reason,
+                count.note,
+                count.created_at,
+            )
+        )
+        before = count.quantity
+    return entries

@@ -1,0 +1,369 @@
+"""Who may do what: every root field and every route, with every kind of credential."""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+from graphql import (
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    get_named_type,
+    is_leaf_type,
+    is_required_argument,
+    is_required_input_field,
+)
+
+from app.auth import Scope
+from app.commands.tenants import create_token, revoke_token
+from app.graphql import access
+from app.graphql.access import SCOPES
+from app.records import WarehouseRecord
+from app.stock import WarehouseType
+from rest_shim.routes import ROUTES, RestRoute
+from tests.graphql.asking import Json, asked, refusals
+from tests.graphql.test_schema import OBJECTS
+from tests.service import EMAIL, Service, level, new_tenant, sku
+
+# A token is named by its scope.
+READ: Final = "read"
+ADMIN: Final = "admin"
+
+PLACE: Final = "wh_01HX0000000000000000000001"
+CODE: Final = "CODE-OF-A"
+# Ids of the same form that nobody has.
+UNKNOWN: Final = {PLACE: "wh_01HX0000000000000000000009", CODE: "CODE-OF-X"}
+SECRETS: Final = ("Title of A", "Hall of A", EMAIL, "adj_", "level_")
+
+UPDATE: Final[Json] = {"warehouse_id": PLACE, "quantity": 5, "reason": "cycle_count"}
+BODIES: Final[Mapping[str, Json]] = {
+    "SetStock": UPDATE,
+    "BulkSetStock": {"updates": [{"sku": CODE, **UPDATE}]},
+}
+# Values of arguments and input fields, by name; the type gives all others.
+SAMPLES: Final[Mapping[str, object]] = {
+    "sku": CODE,
+    "id": PLACE,
+    "warehouseId": PLACE,
+    "quantity": 5,
+    "reason": "cycle_count",
+    "name": "Sku",
+}
+INTROSPECTION: Final[Mapping[str, str]] = {
+    "__schema": "{ __schema { queryType { name } } }",
+    "__type": '{ __type(name: "Sku") { name } }',
+    "__typename": "{ __typename }",
+}
+ROOT_FIELDS: Final = [(root, name) for root in ("Query", "Mutation") for name in SCOPES[root]]
+CREDENTIALS: Final = ("none", "bad", "expired", "revoked", "read", "write", "admin")
+SUFFICIENT: Final[Mapping[Scope, set[str]]] = {
+    Scope.READ: {"read", "write", "admin"},
+    Scope.WRITE: {"write", "admin"},
+    Scope.ADMIN: {"admin"},
+}
+
+
+def sample(name: str, type_: Any) -> object:  # noqa: ANN401 - any input type
+    """Return a value for an argument or an input field."""
+    if isinstance(type_, GraphQLNonNull):
+        return sample(name, type_.of_type)
+    if isinstance(type_, GraphQLList):
+        return [sample(name, type_.of_type)]
+    if isinstance(type_, GraphQLInputObjectType):
+        return {
+            inner: sample(inner, field.type)
+            for inner, field in type_.fields.items()
+            if is_required_input_field(field)
+        }
+    if isinstance(type_, GraphQLEnumType):
+        return next(iter(type_.values))
+    return SAMPLES[name]
+
+
+def selection(type_: Any, depth: int = 3) -> str:  # noqa: ANN401 - any output type
+    """Return a selection of all that needs no arguments, some levels deep."""
+    named = get_named_type(type_)
+    if is_leaf_type(named):
+        return ""
+    assert isinstance(named, (GraphQLObjectType, GraphQLInterfaceType))
+    fields = [
+        f"{name} {selection(field.type, depth - 1)}"
+        for name, field in named.fields.items()
+        if is_leaf_type(get_named_type(field.type)) or depth > 1
+    ]
+    return f"{{ {' '.join(fields)} }}"
+
+
+def document(root: str, name: str) -> tuple[str, Json]:
+    """Return an operation of one root field with the arguments that it needs."""
+    if name in INTROSPECTION:
+        return (INTROSPECTION[name] if root == "Query" else "mutation { __typename }"), {}
+    field = OBJECTS[root].fields[name]
+    needed = {key: it for key, it in field.args.items() if is_required_argument(it)}
+    declared = ", ".join(f"${key}: {it.type}" for key, it in needed.items())
+    given = ", ".join(f"{key}: ${key}" for key in needed)
+    return (
+        f"{root.lower()} {f'({declared})' if needed else ''} "
+        f"{{ {name}{f'({given})' if needed else ''} {selection(field.type)} }}",
+        {key: sample(key, it.type) for key, it in needed.items()},
+    )
+
+
+def request(route: RestRoute) -> tuple[str, str, dict[str, Any]]:
+    """Return method, path and body of a route."""
+    path = route.path.replace("{sku:sku}", CODE)
+    assert "{" not in path
+    return route.method, path, {"json": BODIES[route.operation]} if route.body is not None else {}
+
+
+@pytest.fixture
+async def stocked(service: Service) -> Service:
+    place = WarehouseRecord(PLACE, "Hall of A", WarehouseType.OWN, None, None, is_active=True)
+    await service.load([place], [sku(CODE, level(place, 5), title="Title of A")])
+    return service
+
+
+@pytest.fixture
+async def credentials(stocked: Service) -> dict[str, str | None]:
+    """Return a token of every kind."""
+
+    async def token(expires_in: timedelta | None) -> tuple[str, str]:
+        made = await create_token(
+            stocked.database,
+            stocked.tenant,
+            name="T",
+            email=EMAIL,
+            scopes=[Scope.ADMIN],
+            expires_in=expires_in,
+        )
+        return made.token, made.id
+
+    expired, _ = await token(timedelta(seconds=-1))
+    revoked, revoked_id = await token(None)
+    await revoke_token(stocked.database, stocked.tenant, revoked_id)
+    made = {"none": None, "bad": f"inv_{stocked.tenant}-bad"}
+    return {**made, "expired": expired, "revoked": revoked} | {
+        scope: stocked.token(scope) for scope in ("read", "write", "admin")
+    }
+
+
+def expected_of(needed: Scope, kind: str) -> tuple[int, str] | None:
+    if kind in ("none", "bad", "expired", "revoked"):
+        return 401, "UNAUTHENTICATED"
+    return None if kind in SUFFICIENT[needed] else (403, "INSUFFICIENT_SCOPE")
+
+
+@pytest.mark.parametrize("root", ["Query", "Mutation"])
+def test_every_root_field_and_nothing_else_has_a_scope(root: str) -> None:
+    introspection = set(INTROSPECTION) if root == "Query" else {"__typename"}
+
+    assert set(SCOPES[root]) == set(OBJECTS[root].fields) | introspection
+    assert set(SCOPES) == {"Query", "Mutation"}
+
+
+def test_reading_needs_read_and_writing_more() -> None:
+    assert set(SCOPES["Query"].values()) == {Scope.READ}
+    writes = {scope for name, scope in SCOPES["Mutation"].items() if name != "__typename"}
+    assert Scope.READ not in writes
+    assert SCOPES["Mutation"]["setStock"] == SCOPES["Mutation"]["bulkSetStock"] == Scope.WRITE
+
+
+@pytest.mark.parametrize(("root", "name"), ROOT_FIELDS)
+async def test_a_root_field_answers_those_who_may_ask(
+    stocked: Service, credentials: Mapping[str, str | None], root: str, name: str
+) -> None:
+    query, variables = document(root, name)
+    outcomes: dict[str, tuple[int, str] | None] = {}
+    for kind in CREDENTIALS:
+        response = await asked(stocked, query, variables, token=credentials[kind])
+        answer = response.json()
+        if "errors" in answer:
+            assert "data" not in answer, answer
+            [refusal] = refusals(answer)
+            assert (response.status_code == 401) is (refusal[0] == 401)
+            outcomes[kind] = refusal
+        else:
+            assert answer["data"], answer
+            outcomes[kind] = None
+
+    needed = SCOPES[root][name]
+    assert outcomes == {kind: expected_of(needed, kind) for kind in CREDENTIALS}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+async def test_a_route_answers_those_who_may_ask(
+    stocked: Service, credentials: Mapping[str, str | None], route: RestRoute
+) -> None:
+    method, path, options = request(route)
+    outcomes: dict[str, tuple[int, str] | None] = {}
+    for kind in CREDENTIALS:
+        response = await stocked.rest(method, path, token=credentials[kind], **options)
+        body = response.json()
+        outcomes[kind] = (response.status_code, body["error"]["code"]) if "error" in body else None
+
+    needed = Scope.READ if method == "GET" else Scope.WRITE
+    assert outcomes == {kind: expected_of(needed, kind) for kind in CREDENTIALS}
+
+
+@pytest.mark.parametrize(("root", "name"), [it for it in ROOT_FIELDS if not it[1].startswith("__")])
+async def test_what_another_tenant_has_is_nothing_to_a_root_field(
+    stocked: Service, root: str, name: str
+) -> None:
+    other = Service(
+        stocked.app, stocked.client, stocked.database, await new_tenant(stocked.database)
+    )
+    query, variables = document(root, name)
+
+    theirs = json.dumps(variables)
+    nobodys = theirs
+    for known, unknown in UNKNOWN.items():
+        nobodys = nobodys.replace(known, unknown)
+    foreign = await other.graphql(query, json.loads(theirs), token=ADMIN)
+    missing = await other.graphql(query, json.loads(nobodys), token=ADMIN)
+    assert anonymous(foreign) == anonymous(missing)
+    assert not any(secret in json.dumps(foreign) for secret in SECRETS)
+    # The same document shows its owner something, so the silence is not the document's.
+    mine = json.dumps(await stocked.graphql(query, variables))
+    assert any(secret in mine for secret in SECRETS) or name == "node"
+
+
+@pytest.mark.parametrize("kind", ["sku_", "wh_", "adj_", "level_"])
+async def test_what_another_tenant_has_is_no_node(stocked: Service, kind: str) -> None:
+    other = Service(
+        stocked.app, stocked.client, stocked.database, await new_tenant(stocked.database)
+    )
+    lists = await stocked.data(
+        "{ warehouses { id } skus { nodes { id stock { id } adjustments { nodes { id } } } } }"
+    )
+    found = [it["id"] for it in _objects(lists) if it["id"].startswith(kind)]
+    assert found
+
+    for id_ in found:
+        node = "query ($id: ID!) { node(id: $id) { id } }"
+        assert (await stocked.data(node, {"id": id_}))["node"] == {"id": id_}
+        assert await other.data(node, {"id": id_}) == {"node": None}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+async def test_what_another_tenant_has_is_nothing_to_a_route(
+    stocked: Service, route: RestRoute
+) -> None:
+    other = Service(
+        stocked.app, stocked.client, stocked.database, await new_tenant(stocked.database)
+    )
+    method, path, options = request(route)
+
+    unknown = json.loads(_as_unknown(json.dumps(options)))
+    foreign = await other.rest(method, path, token=ADMIN, **options)
+    missing = await other.rest(method, _as_unknown(path), token=ADMIN, **unknown)
+    assert foreign.status_code == missing.status_code
+    assert anonymous(foreign.json()) == anonymous(missing.json())
+    assert not any(secret in foreign.text for secret in SECRETS)
+
+
+async def test_writes_of_another_tenant_change_nothing(stocked: Service) -> None:
+    other = Service(
+        stocked.app, stocked.client, stocked.database, await new_tenant(stocked.database)
+    )
+    stock = "{ skus { nodes { version stock { onHand version } } } adjustments { totalCount } }"
+    before = await stocked.data(stock)
+
+    for name in ("setStock", "bulkSetStock"):
+        query, variables = document("Mutation", name)
+        changed = json.loads(json.dumps(variables).replace('"quantity": 5', '"quantity": 6'))
+        assert changed != variables
+        assert "errors" in await other.graphql(query, changed, token=ADMIN)
+    assert await stocked.data(stock) == before
+
+
+@pytest.mark.parametrize(("root", "name"), [it for it in ROOT_FIELDS if not it[1].startswith("__")])
+async def test_a_root_field_without_a_scope_is_refused_to_everyone(
+    stocked: Service, monkeypatch: pytest.MonkeyPatch, root: str, name: str
+) -> None:
+    fewer = {
+        each: {field: scope for field, scope in scopes.items() if (each, field) != (root, name)}
+        for each, scopes in SCOPES.items()
+    }
+    monkeypatch.setattr(access, "SCOPES", fewer)
+    query, variables = document(root, name)
+
+    answer = await stocked.graphql(query, variables, token=ADMIN)
+    assert "data" not in answer
+    assert refusals(answer)
+    assert await stocked.data("{ __typename }") == {"__typename": "Query"}
+
+
+SET: Final = (
+    f'setStock(input: {{sku: "{CODE}", warehouseId: "{PLACE}", quantity: 1, reason: "loss"}}) '
+    "{ sku { sku } }"
+)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        f"mutation {{ it: {SET} }}",
+        f"mutation {{ __typename {SET} }}",
+        f"mutation {{ ... {{ {SET} }} }}",
+        f"mutation {{ ... on Mutation {{ {SET} }} }}",
+        f"mutation {{ ...F }} fragment F on Mutation {{ {SET} }}",
+        "mutation { ...F } fragment F on Mutation { ...G } "
+        f"fragment G on Mutation {{ ... {{ {SET} }} }}",
+        f"mutation ($no: Boolean! = false) {{ {SET} @include(if: $no) }}".replace(
+            f"{SET} @include(if: $no)", f"... @include(if: $no) {{ {SET} }}"
+        ),
+        f"mutation {{ __typename ... @skip(if: true) {{ {SET} }} }}",
+    ],
+)
+async def test_a_write_cannot_hide_from_its_scope(stocked: Service, query: str) -> None:
+    answer = await stocked.graphql(query, token=READ)
+
+    assert refusals(answer) == [(403, "INSUFFICIENT_SCOPE")]
+    assert "data" not in answer
+    data = await stocked.data("{ skus { nodes { totalOnHand } } }")
+    assert data == {"skus": {"nodes": [{"totalOnHand": 5}]}}
+
+
+async def test_only_the_operation_that_runs_needs_its_scope(stocked: Service) -> None:
+    body = {"query": f"query Q {{ __typename }} mutation M {{ {SET} }}"}
+
+    async def code(name: str) -> object:
+        response = await stocked.rest(
+            "POST", "/graphql", token=READ, json={**body, "operationName": name}
+        )
+        answer = response.json()
+        return refusals(answer) if "errors" in answer else answer["data"]
+
+    assert await code("Q") == {"__typename": "Query"}
+    assert await code("M") == [(403, "INSUFFICIENT_SCOPE")]
+
+
+def anonymous(answer: Json) -> object:
+    """Return an answer without the ids that were asked for, and without the request's own."""
+
+    def stripped(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: stripped(it) for key, it in value.items() if key != "request_id"}
+        return [stripped(it) for it in value] if isinstance(value, list) else value
+
+    return json.loads(_as_unknown(json.dumps(stripped(answer))))
+
+
+def _as_unknown(text: str) -> str:
+    for known, unknown in UNKNOWN.items():
+        text = text.replace(known, unknown)
+    return text
+
+
+def _objects(value: object) -> list[Json]:
+    if isinstance(value, list):
+        return [it for each in value for it in _objects(each)]
+    if isinstance(value, dict):
+        below = [it for each in value.values() for it in _objects(each)]
+        return [value, *below] if "id" in value else below
+    return []

@@ -1,0 +1,241 @@
+"""The number of SQL statements depends on the document, and never on the number of rows."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+import pytest
+
+from app.database import Database
+from app.settings import Settings
+from tests.graphql.recorder import QueryRecorder, recorded
+from tests.service import Service, counted, level, new_tenant, sku, warehouse
+
+SIZES: Final = (1, 50, 200)
+# Every request looks up its credential.
+CREDENTIAL: Final = 1
+
+DOCUMENTS: Final = {
+    "nothing": ("{ __typename }", 0),
+    "skus": ("{ skus(first: 200) { nodes { sku totalOnHand } } }", 1),
+    "skus and stock": ("{ skus(first: 200) { nodes { sku stock { onHand } } } }", 1),
+    "skus, stock and warehouses": (
+        "{ skus(first: 200) { nodes { stock { onHand warehouse { name } } } } }",
+        2,
+    ),
+    "the same through edges": (
+        "{ skus(first: 200) { edges { cursor node { stock { warehouse { name } } } } } }",
+        2,
+    ),
+    "and counted": (
+        "{ skus(first: 200) { totalCount nodes { stock { warehouse { name } } } } }",
+        3,
+    ),
+    "only counted": ("{ skus(first: 1) { totalCount } }", 2),
+    "skus there and back": (
+        "{ skus(first: 200) { nodes { stock { sku { stock { sku { sku } } } } } } }",
+        2,
+    ),
+    "warehouses, levels, skus, stock": (
+        "{ warehouses { stock(first: 200) { nodes { sku { stock { onHand } } } } } }",
+        3,
+    ),
+    "and each counted": (
+        "{ warehouses { stock(first: 200) { totalCount nodes { sku { stock { onHand } } } } } }",
+        4,
+    ),
+    "levels of two statuses": (
+        "{ warehouses { a: stock(status: NORMAL) { totalCount } "
+        "b: stock(status: LOW) { totalCount } c: stock { totalCount } } }",
+        7,
+    ),
+    "warehouses there and back": (
+        "{ warehouses { stock(first: 200) { nodes { sku { stock { warehouse { "
+        "stock(first: 200) { nodes { onHand } } } } } } } } }",
+        4,
+    ),
+    "skus and their ledgers": (
+        "{ skus(first: 200) { nodes { adjustments(first: 3) { nodes { delta } } } } }",
+        2,
+    ),
+    "ledgers with warehouses and skus": (
+        "{ skus(first: 200) { nodes { adjustments(first: 3) { nodes { "
+        "warehouse { name } sku { title } } } } } }",
+        4,
+    ),
+    "ledgers counted": (
+        "{ skus(first: 200) { nodes { adjustments(first: 3) { totalCount } } } }",
+        3,
+    ),
+    "ledgers counted by reason": (
+        '{ skus(first: 200) { nodes { adjustments(filter: {reason: "loss"}) { totalCount } } } }',
+        3,
+    ),
+    "levels and their ledgers": (
+        "{ skus(first: 200) { nodes { stock { adjustments(first: 2) { nodes { id } } } } } }",
+        2,
+    ),
+    "levels and their ledgers counted": (
+        "{ skus(first: 200) { nodes { stock { adjustments(first: 2) { totalCount "
+        "nodes { sku { sku } warehouse { id } } } } } } }",
+        5,
+    ),
+    "the same arguments twice": (
+        "{ skus(first: 200) { nodes { a: adjustments(first: 2) { nodes { id } } "
+        "b: adjustments(first: 2) { nodes { id } } } } }",
+        2,
+    ),
+    "other arguments": (
+        "{ skus(first: 200) { nodes { a: adjustments(first: 1) { nodes { id } } "
+        'b: adjustments(first: 2) { nodes { id } } c: adjustments(filter: {reason: "loss"}) '
+        "{ nodes { id } } } } }",
+        4,
+    ),
+    "the ledger": (
+        "{ adjustments(first: 200) { nodes { sku { sku } warehouse { name } } } }",
+        3,
+    ),
+    "the ledger counted": ("{ adjustments(first: 200) { totalCount nodes { delta } } }", 2),
+    "roots together": (
+        "{ skus(first: 200) { nodes { sku } } warehouses { name } adjustments { nodes { id } } }",
+        3,
+    ),
+    "one by one": (
+        '{ a: sku(sku: "SKU-0") { sku } b: node(id: "sku_NOPE") { id } '
+        'c: sku(sku: "SKU-0") { id } }',
+        1,
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def tenants(database_url: str) -> Mapping[int, str]:
+    """Return tenants with so many SKUs: for reading only."""
+
+    async def create() -> dict[int, str]:
+        database = Database(Settings(database_url=database_url))
+        made = {size: await new_tenant(database) for size in SIZES}
+        for size, tenant in made.items():
+            await load(database, tenant, size)
+        await database.dispose()
+        return made
+
+    return asyncio.run(create())
+
+
+async def load(database: Database, tenant: str, size: int) -> list[str]:
+    places = [warehouse(f"W{number}") for number in range(3)]
+    tenant_service = Service(app=None, client=None, database=database, tenant=tenant)  # type: ignore[arg-type]
+    skus = []
+    for number in range(size):
+        levels = [
+            replace(
+                level(place, 10 + number),
+                history=[counted(4), counted(20), counted(10 + number, reason="loss")],
+            )
+            for place in places
+        ]
+        skus.append(sku(f"SKU-{number}", *levels))
+    await tenant_service.load(places, skus)
+    return [place.id for place in places]
+
+
+async def statements(service: Service, document: str, **variables: object) -> QueryRecorder:
+    with recorded(service.database) as recorder:
+        await service.data(document, variables)
+    return recorder
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+async def test_a_query_takes_its_number_of_statements_for_any_number_of_rows(
+    service: Service, tenants: Mapping[int, str], name: str
+) -> None:
+    document, expected = DOCUMENTS[name]
+
+    taken = {
+        size: len(await statements(replace(service, tenant=tenant), document))
+        for size, tenant in tenants.items()
+    }
+    assert taken == dict.fromkeys(SIZES, CREDENTIAL + expected)
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (
+            "query ($id: ID!) { skus(first: 200, filter: {warehouseId: $id}) { nodes { stock { "
+            "warehouse { name } sku { stock { sku { totalOnHand } } } "
+            "adjustments(first: 1) { nodes { id } } } } } }",
+            4,
+        ),
+        (
+            "query ($id: ID!) { warehouse(id: $id) { stock(first: 200) { totalCount nodes { "
+            "warehouse { name } sku { adjustments(first: 1) { totalCount nodes { id } } } } } } }",
+            6,
+        ),
+        (
+            "query ($id: ID!) { skus(first: 200) { nodes { adjustments(first: 5, "
+            "filter: {warehouseId: $id}) { totalCount nodes { id } } } } }",
+            4,
+        ),
+    ],
+)
+async def test_so_does_a_query_about_one_warehouse(
+    service: Service, tenants: Mapping[int, str], document: str, expected: int
+) -> None:
+    taken = {}
+    for size, tenant in tenants.items():
+        mine = replace(service, tenant=tenant)
+        id_ = (await mine.data("{ warehouses { id } }"))["warehouses"][0]["id"]
+        taken[size] = len(await statements(mine, document, id=id_))
+
+    assert taken == dict.fromkeys(SIZES, CREDENTIAL + expected)
+
+
+async def test_a_total_is_counted_only_when_asked_for(
+    service: Service, tenants: Mapping[int, str]
+) -> None:
+    mine = replace(service, tenant=tenants[50])
+    document = (
+        "query ($total: Boolean!) { skus(first: 5) { totalCount @include(if: $total) nodes { "
+        "adjustments(first: 1) { totalCount @include(if: $total) nodes { id } } } } }"
+    )
+
+    counted_ = await statements(mine, document, total=True)
+    uncounted = await statements(mine, document, total=False)
+    assert len(counted_) - len(uncounted) == 2
+    assert not any("sum(" in text or "count(" in text for text in uncounted.statements)
+
+
+async def test_a_bulk_takes_the_same_number_of_statements_for_any_number_of_updates(
+    service: Service,
+) -> None:
+    document = (
+        "mutation ($input: BulkSetStockInput!) { bulkSetStock(input: $input) { succeeded "
+        "results { adjustment { sku { title } warehouse { name } } } "
+        "skus { stock { warehouse { name } } } } }"
+    )
+
+    taken = {}
+    for size in SIZES:
+        tenant = await new_tenant(service.database)
+        [main, *_] = await load(service.database, tenant, size)
+        update = {"warehouseId": main, "quantity": 0, "reason": "loss"}
+        updates = [{**update, "sku": f"SKU-{number}"} for number in range(size)]
+        mine = replace(service, tenant=tenant)
+        taken[size] = len(await statements(mine, document, input={"updates": updates}))
+    # Three reads, four writes, then SKUs and warehouses of the answer.
+    assert taken == dict.fromkeys(SIZES, CREDENTIAL + 3 + 4 + 2)
+
+
+async def test_the_recorder_counts_what_there_is(service: Service) -> None:
+    async with service.database.snapshot() as snapshot:
+        from app.queries import list_warehouses  # noqa: PLC0415
+
+        with recorded(service.database) as recorder:
+            await list_warehouses(snapshot, service.tenant)
+            await list_warehouses(snapshot, service.tenant)
+        await list_warehouses(snapshot, service.tenant)
+    assert len(recorder) == 2
+    assert all("FROM warehouse" in text for text in recorder.statements)
