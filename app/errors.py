@@ -25,7 +25,7 @@ InventoryError
 Both faces answer these: REST as `{"error": ..}`, GraphQL as `errors[].extensions`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Final
 
 Details = Sequence[Mapping[str, object]]
@@ -44,14 +44,6 @@ class InventoryError(Exception):
         super().__init__(message)
         self.message = message
         self.details = details
-
-    @property
-    def extensions(self) -> dict[str, object]:
-        """What `errors[].extensions` of a GraphQL answer says: code, status, details if any."""
-        facts: dict[str, object] = {"code": self.code, "status": self.status}
-        if self.details:
-            facts["details"] = self.details
-        return facts
 
 
 class MalformedRequest(InventoryError):
@@ -191,6 +183,14 @@ class Unavailable(InventoryError):
     status = 503
 
 
+def meanings(errors: Iterable[type[InventoryError]]) -> str:
+    """Return a Markdown list of what the codes of some errors mean."""
+    by_code: dict[str, list[str]] = {}
+    for error in errors:
+        by_code.setdefault(error.code, []).append(f"{error.status}: {error.__doc__}")
+    return "\n".join(f"- `{code}` {' '.join(texts)}" for code, texts in by_code.items())
+
+
 def invalid_field(field: str, message: str) -> ValidationFailed:
     """Return the refusal of one field."""
     return invalid_fields([(field, message)])
@@ -204,3 +204,10 @@ def invalid_fields(problems: Sequence[tuple[str, str]]) -> ValidationFailed:
         f"{listing}{more}.",
         details=[{"field": field, "message": message} for field, message in problems],
     )
+
+
+ERRORS: Final[tuple[type[InventoryError], ...]] = tuple(
+    found
+    for found in globals().copy().values()
+    if isinstance(found, type) and issubclass(found, InventoryError) and found is not InventoryError
+)

@@ -6,15 +6,14 @@ where they are decided; the rest is in `words.py`.
 
 from typing import Final
 
-from app import errors
 from app.auth import SUFFICIENT, Scope
 from app.errors import (
+    ERRORS,
     IdempotencyInFlight,
     IdempotencyKeyReused,
     InsufficientScope,
     Internal,
     InvalidCursor,
-    InventoryError,
     MalformedRequest,
     PayloadTooLarge,
     PreconditionFailed,
@@ -22,6 +21,7 @@ from app.errors import (
     Unavailable,
     UnsupportedMediaType,
     ValidationFailed,
+    meanings,
 )
 from app.graphql.execution import prepared_operations
 from app.http import REQUEST_ID_HEADER, error_headers
@@ -42,11 +42,6 @@ from rest_shim.words import (
     text,
 )
 
-ERRORS: Final[Refusals] = tuple(
-    found
-    for found in vars(errors).values()
-    if isinstance(found, type) and issubclass(found, InventoryError) and found is not InventoryError
-)
 ALWAYS: Final[Refusals] = (
     MalformedRequest,
     Unauthenticated,
@@ -60,7 +55,10 @@ ALWAYS: Final[Refusals] = (
 def openapi() -> dict[str, object]:
     """Return the description of all routes."""
     paths: dict[str, Json] = {}
-    schemas = {**SCHEMAS, "ErrorCode": error_code()}
+    schemas = {
+        **SCHEMAS,
+        "ErrorCode": text(meanings(ERRORS), enum=[*dict.fromkeys(error.code for error in ERRORS)]),
+    }
     responses: dict[str, Json] = {}
     for route in ROUTES:
         path = route.path.replace("{sku:sku}", "{sku}")
@@ -88,15 +86,6 @@ def openapi() -> dict[str, object]:
             },
         },
     }
-
-
-def error_code() -> Json:
-    """Return the schema of error codes."""
-    meanings: dict[str, list[str]] = {}
-    for error in ERRORS:
-        meanings.setdefault(error.code, []).append(f"{error.status}: {error.__doc__}")
-    listing = [f"- `{code}` {' '.join(those)}" for code, those in meanings.items()]
-    return text("\n".join(listing), enum=[*meanings])
 
 
 def operation(route: RestRoute) -> Json:
@@ -168,11 +157,10 @@ def name_of(group: Refusals) -> str:
 
 def refusal(group: Refusals) -> Json:
     """Return the response of refusals that share a status."""
-    meanings = [f"- `{error.code}`: {error.__doc__}" for error in group]
     codes = {"error": {"properties": {"code": {"enum": [error.code for error in group]}}}}
     headers = {name: None for error in group for name in error_headers(error(""))}
     content = json_of({**ref("schemas/Error"), "properties": codes})
-    return answer("\n".join(meanings), tuple(headers), content)
+    return answer(meanings(group), tuple(headers), content)
 
 
 def answer(description: str, headers: tuple[str, ...], content: Json | None = None) -> Json:

@@ -4,6 +4,7 @@ Strawberry's own `Schema.execute` parses and validates on every call; here a doc
 once, with the scopes that its operations need, and executed by the schema's executor class.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
@@ -14,9 +15,13 @@ import structlog
 from graphql import (
     DocumentNode,
     ExecutionResult,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
     GraphQLError,
     OperationDefinitionNode,
     OperationType,
+    SelectionSetNode,
     execute,
     parse,
     specified_rules,
@@ -41,6 +46,11 @@ from app.graphql.schema import schema
 log = structlog.get_logger()
 
 MAX_ERRORS: Final = 20
+MAX_DEPTH: Final = 32
+TOO_DEEP: Final = f"The query is nested too deeply: {MAX_DEPTH} fields are the limit."
+_MISSING_OR_UNKNOWN: Final = re.compile(
+    r"Expected value of type '[^']+' (to include required|not to include unknown) field '([^']*)'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,8 @@ class Documents:
         """
         prepared = self._prepare(text)
         if isinstance(prepared, InventoryError):
-            raise prepared
+            # It is raised as often as the document is sent: the traceback must not grow.
+            raise prepared.with_traceback(None)
         found = [operation for operation in prepared if name is None or operation.name == name]
         if len(found) != 1:
             names = ", ".join(str(operation.name) for operation in prepared)
@@ -112,17 +123,57 @@ def _prepare(text: str, *, max_tokens: int | None) -> Prepared:
     except GraphQLError as error:
         return MalformedRequest(f"The query is no GraphQL: {error.message}", details=_at(error))
     except RecursionError:
-        return MalformedRequest("The query is nested too deeply.")
-    errors = validate_document(schema._schema, document, tuple(specified_rules))  # noqa: SLF001
+        return MalformedRequest(TOO_DEEP)
+    try:
+        errors = validate_document(schema._schema, document, tuple(specified_rules))  # noqa: SLF001
+        too_deep = not errors and depth(document) > MAX_DEPTH
+    except RecursionError:
+        return ValidationFailed(TOO_DEEP)
     if errors:
         listing = " ".join(error.message for error in errors[:MAX_ERRORS])
         details = [detail for error in errors[:MAX_ERRORS] for detail in _at(error)]
         message = f"The query does not fit the schema: {listing}"
         return ValidationFailed(message, details=details)
+    if too_deep:
+        return ValidationFailed(TOO_DEEP)
     return tuple(
         Operation(document, node, needed_scopes(document, node))
         for node in document.definitions
         if isinstance(node, OperationDefinitionNode)
+    )
+
+
+def depth(document: DocumentNode) -> int:
+    """Return how many fields deep a valid document selects, in time linear to its length."""
+    fragments = {
+        definition.name.value: definition.selection_set
+        for definition in document.definitions
+        if isinstance(definition, FragmentDefinitionNode)
+    }
+
+    @cache
+    def of_fragment(name: str) -> int:
+        return of(fragments[name])
+
+    def of(selections: SelectionSetNode | None) -> int:
+        deepest = 0
+        for selection in selections.selections if selections else ():
+            if isinstance(selection, FieldNode):
+                found = 1 + of(selection.selection_set)
+            elif isinstance(selection, FragmentSpreadNode):
+                found = of_fragment(selection.name.value)
+            else:
+                found = of(selection.selection_set)  # type: ignore[attr-defined]
+            deepest = max(deepest, found)
+        return deepest
+
+    return max(
+        (
+            of(definition.selection_set)
+            for definition in document.definitions
+            if isinstance(definition, OperationDefinitionNode)
+        ),
+        default=0,
     )
 
 
@@ -159,7 +210,7 @@ def refusal_of(error: GraphQLError) -> InventoryError:
         original = original.original_error
     if isinstance(original, InventoryError):
         return original
-    if original is None:
+    if original is None or isinstance(original, GraphQLError):
         return ValidationFailed(error.message)
     log.error("unexpected_error", path=error.path, exc_info=original)
     return Internal("The service failed. Report this request id if it happens again.")
@@ -177,8 +228,8 @@ def _variables_problem(
             continue
 
         def note(error: GraphQLError, path: list[str | int], name: str = name) -> None:
-            where = ".".join(str(step) for step in (name, *path))
-            problems.append((where, _in_words(error)))
+            field, words = _in_words(error)
+            problems.append((".".join(str(step) for step in (name, *path, *field)), words))
 
         validate_input_value(variables.get(name), type_, note)  # type: ignore[arg-type]
     if problems:
@@ -186,13 +237,15 @@ def _variables_problem(
     return ValidationFailed(" ".join(error.message for error in errors[:MAX_ERRORS]))
 
 
-def _in_words(error: GraphQLError) -> str:
-    """Return what a value must be."""
+def _in_words(error: GraphQLError) -> tuple[list[str], str]:
+    """Return which field of a value is wrong, none if it is the value, and what it must be."""
     if error.original_error is not None:
-        return str(error.original_error)
+        return [], str(error.original_error)
     if error.message.startswith("Expected value of non-null type"):
-        return "is required"
-    return error.message.rstrip(".")
+        return [], "is required"
+    if found := _MISSING_OR_UNKNOWN.match(error.message):
+        return [found[2]], "is required" if found[1].startswith("to") else "is not known"
+    return [], error.message.rstrip(".")
 
 
 def _at(error: GraphQLError) -> list[dict[str, object]]:

@@ -5,6 +5,7 @@ from typing import Annotated
 import strawberry
 
 from app import cursors, queries
+from app.errors import ERRORS, meanings
 from app.graphql.context import Info
 from app.graphql.enums import Order, Status
 from app.graphql.relay import (
@@ -53,7 +54,10 @@ class LedgerFilterInput(AdjustmentFilterInput):
     sku: str | None = optional("Only those of this SKU.")
 
 
-@strawberry.type(description="The reads. Each needs the scope inventory:read or inventory:write.")
+@strawberry.type(
+    description="The reads. Each needs the scope inventory:read or inventory:write.\n\nWhat goes "
+    f"wrong, here or in a write, says so in `errors[].extensions.code`:\n\n{meanings(ERRORS)}"
+)
 class Query:
     """The reads."""
 
