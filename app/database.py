@@ -70,6 +70,10 @@ UNAVAILABLE: Final = {
 UNAVAILABLE_CLASSES: Final = ("08", "53", "57P")
 
 
+class ConnectionLost(Unavailable):
+    """A connection broke while it was in use."""
+
+
 class Database:
     """One database of either engine, as a process uses it."""
 
@@ -131,16 +135,23 @@ class Database:
 
     async def _transact(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
         for attempt in range(1, ATTEMPTS + 1):
+            is_committing = False
             try:
                 with _translated():
                     async with self.writer.connect() as connection:
                         result = await work(connection)
+                        # From here on nobody knows whether it happened.
+                        is_committing = True
                         await connection.commit()
                         return result
             except DBAPIError as error:
-                if state_of(error) not in RETRIED:
+                if is_committing or state_of(error) not in RETRIED:
                     raise
                 log.warning("transaction_retried", attempt=attempt, state=state_of(error))
+            except ConnectionLost:
+                if is_committing or attempt == ATTEMPTS:
+                    raise
+                log.warning("transaction_retried", attempt=attempt, state="connection lost")
             await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter
         message = "The database is busy with other writes; try again."
         raise Unavailable(message)
@@ -168,18 +179,33 @@ class Snapshot:
     async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[Row[Any]]:
         """Return all rows of a SELECT."""
         async with self._turn:
-            with _translated():
-                if self._connection is None:
-                    self._connection = await self._reader.connect()
-                return (await self._connection.execute(statement, parameters)).all()
+            is_first = self._connection is None
+            try:
+                return await self._execute(statement, parameters)
+            except ConnectionLost:
+                # A pooled connection may have died since it was used. Who has seen nothing yet
+                # may look again; with one gone, the pool opens all of them anew.
+                if not is_first:
+                    raise
+            await self._give_back()
+            return await self._execute(statement, parameters)
 
     async def close(self) -> None:
         """Give the connection back; the next statement sees a later state."""
         async with self._turn:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                with _translated():
-                    await connection.close()
+            await self._give_back()
+
+    async def _execute(self, statement: Executable, parameters: Parameters) -> Sequence[Row[Any]]:
+        with _translated():
+            if self._connection is None:
+                self._connection = await self._reader.connect()
+            return (await self._connection.execute(statement, parameters)).all()
+
+    async def _give_back(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with _translated():
+                await connection.close()
 
 
 def state_of(error: DBAPIError) -> str:
@@ -199,11 +225,10 @@ def _translated() -> Iterator[None]:
         raise Unavailable(message) from error
     except DBAPIError as error:
         state = state_of(error)
-        if (
-            error.connection_invalidated
-            or state in UNAVAILABLE
-            or state.startswith((*UNAVAILABLE_CLASSES, "SQLITE_IOERR"))
-        ):
+        if error.connection_invalidated:
+            message = "The connection to the database broke; try again."
+            raise ConnectionLost(message) from error
+        if state in UNAVAILABLE or state.startswith((*UNAVAILABLE_CLASSES, "SQLITE_IOERR")):
             message = "The database cannot answer now; try again."
             raise Unavailable(message) from error
         raise

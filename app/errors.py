@@ -44,6 +44,8 @@ class InventoryError(Exception):
         super().__init__(message)
         self.message = message
         self.details = details
+        # Whether an earlier request with the same idempotency key was refused so already.
+        self.replayed = False
 
 
 class MalformedRequest(InventoryError):

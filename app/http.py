@@ -32,6 +32,7 @@ from app.errors import (
 
 log = structlog.get_logger()
 
+REPLAYED: Final = {"Idempotent-Replayed": "true"}
 GRAPHQL_PATH: Final = "/graphql"
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 MAX_DEPTH: Final = 64
@@ -161,7 +162,8 @@ def error_response(error: InventoryError, *, path: str) -> Response:
         content: object = {"errors": [{"message": message, "extensions": extensions}]}
     else:
         content = {"error": facts}
-    return JSONResponse(content, status_code=error.status, headers=error_headers(error))
+    headers = {**error_headers(error), **(REPLAYED if error.replayed else {})}
+    return JSONResponse(content, status_code=error.status, headers=headers)
 
 
 def error_headers(error: InventoryError) -> Mapping[str, str]:

@@ -1,5 +1,6 @@
 """The composition root: settings -> Starlette application."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,6 +21,7 @@ from app.logs import configure_logs
 from app.migrations import require_current
 from app.pages import docs_page, static_routes
 from app.settings import Settings
+from app.upkeep import keep_up
 from rest_shim.endpoint import Shim
 from rest_shim.openapi import openapi
 
@@ -59,7 +61,9 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        upkeep = asyncio.create_task(keep_up(database))
         yield
+        upkeep.cancel()
         await database.dispose()
 
     app = Starlette(

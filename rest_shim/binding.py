@@ -5,13 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from starlette.datastructures import Headers
+
 from app.errors import MalformedRequest, invalid_fields
 
 Problems = list[tuple[str, str]]
 # Returns the value of a variable, or notes what is wrong with the one that was given.
 Reader = Callable[[Any, str, Problems], object]
 Readers = Mapping[str, Reader]
-Headers = Mapping[str, tuple[str, Reader]]
+HeaderReaders = Mapping[str, tuple[str, Reader]]
 
 MAX_PARAMETERS: Final = 50
 # A weak tag, or one that is no version of ours, matches nothing.
@@ -108,10 +110,10 @@ def bind_body(body: object, readers: Readers) -> dict[str, object]:
     return _unless(problems, variables)
 
 
-def bind_headers(headers: Mapping[str, str], reads: Headers) -> dict[str, object]:
-    """Return the variables that request headers mean."""
+def bind_headers(headers: Headers, reads: HeaderReaders) -> dict[str, object]:
+    """Return the variables that request headers mean; one that is repeated is a list (RFC 9110)."""
     return {
-        variable: reader(headers[name], name, [])
+        variable: reader(", ".join(headers.getlist(name)), name, [])
         for name, (variable, reader) in reads.items()
         if name in headers
     }

@@ -183,7 +183,9 @@ def in_rest_names(error: InventoryError) -> InventoryError:
     ]
     fields = [detail.get("field") for detail in details]
     if isinstance(error, StaleVersion) and "If-Match" in fields:
-        return PreconditionFailed(error.message, details=details)
+        failed = PreconditionFailed(error.message, details=details)
+        failed.replayed = error.replayed
+        return failed
     if details and None not in fields and error.code == ValidationFailed.code:
         return invalid_fields([(str(it["field"]), str(it["message"])) for it in details])
     error.details = details

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from app.http import REPLAYED
+
 STATUSES: Final = {
     "normal": "NORMAL",
     "low": "LOW",
@@ -138,7 +140,7 @@ def _warehouse(place: Data) -> Body:
 
 
 def _replayed(outcome: Data) -> dict[str, str]:
-    return {"Idempotent-Replayed": "true"} if outcome["replayed"] else {}
+    return REPLAYED if outcome["replayed"] else {}
 
 
 def _result(result: Data) -> Body:

@@ -22,9 +22,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import Executable
 
-from app import errors
 from app.database import Database, state_of
-from app.errors import IdempotencyInFlight, IdempotencyKeyReused, InventoryError, invalid_field
+from app.errors import (
+    ERRORS,
+    IdempotencyInFlight,
+    IdempotencyKeyReused,
+    InventoryError,
+    invalid_field,
+)
 from app.models import UtcDateTime, idempotency_key
 
 Result = TypeVar("Result")
@@ -35,9 +40,7 @@ REAPED_AT_ONCE: Final = 1_000
 LOCK_NOT_AVAILABLE: Final = "55P03"
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 _ERRORS: Final[dict[str, type[InventoryError]]] = {
-    error.code: error
-    for error in vars(errors).values()
-    if isinstance(error, type) and issubclass(error, InventoryError) and "code" in vars(error)
+    error.code: error for error in ERRORS if "code" in vars(error)
 }
 
 
@@ -97,8 +100,8 @@ async def write_once(
     async def whole(connection: AsyncConnection) -> Done[Result | InventoryError]:
         if key is None:
             return Done(await work(connection), replayed=False)
-        row = {"tenant": caller.tenant, "subject": caller.subject, "key": key}
-        if not await _claim(connection, {**row, "fingerprint": request.fingerprint}):
+        row = {"mine": caller.tenant, "my_subject": caller.subject, "my_key": key}
+        if not await _claim(connection, {**row, "my_fingerprint": request.fingerprint}):
             kept = (await connection.execute(_kept(), row)).one()
             if kept.fingerprint != request.fingerprint:
                 message = "This idempotency key belongs to another request; use a new one."
@@ -106,11 +109,12 @@ async def write_once(
             again: Result | InventoryError = _decoded(request, kept.outcome)
             return Done(again, replayed=True)
         outcome = await work(connection)
-        await connection.execute(_keep(), {**row, "outcome": _encoded(request, outcome)})
+        await connection.execute(_keep(), {**row, "my_outcome": _encoded(request, outcome)})
         return Done(outcome, replayed=False)
 
     done = await database.transaction(whole)
     if isinstance(done.result, InventoryError):
+        done.result.replayed = done.replayed
         raise done.result
     return Done(done.result, done.replayed)
 
@@ -125,16 +129,14 @@ async def reap_idempotency_keys(database: Database, tenant: str) -> int:
         )
         .limit(REAPED_AT_ONCE)
     )
-    mine = delete(idempotency_key).where(
-        idempotency_key.c.tenant_id == tenant,
-        idempotency_key.c.subject == bindparam("subject", type_=Text),
-        idempotency_key.c.key == bindparam("key", type_=Text),
-    )
 
     async def work(connection: AsyncConnection) -> int:
-        rows = [{"subject": row.subject, "key": row.key} for row in await connection.execute(old)]
+        rows = [
+            {"mine": tenant, "my_subject": row.subject, "my_key": row.key}
+            for row in await connection.execute(old)
+        ]
         if rows:
-            await connection.execute(mine, rows)
+            await connection.execute(delete(idempotency_key).where(*_mine()), rows)
         return len(rows)
 
     reaped = batch = await database.transaction(work)
@@ -179,10 +181,10 @@ def _insert(dialect: str) -> Executable:
     # SQLite's INSERT has the same methods.
     insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = insert(idempotency_key).values(
-        tenant_id=bindparam("tenant", type_=Text),
-        subject=bindparam("subject", type_=Text),
-        key=bindparam("key", type_=Text),
-        fingerprint=bindparam("fingerprint"),
+        tenant_id=bindparam("mine", type_=Text),
+        subject=bindparam("my_subject", type_=Text),
+        key=bindparam("my_key", type_=Text),
+        fingerprint=bindparam("my_fingerprint"),
         created_at=bindparam("now", type_=UtcDateTime),
     )
     replaced: Executable = statement.on_conflict_do_update(
@@ -200,12 +202,14 @@ def _kept() -> Executable:
 
 @cache
 def _keep() -> Executable:
-    return update(idempotency_key).where(*_mine()).values(outcome=bindparam("outcome", type_=Text))
+    return (
+        update(idempotency_key).where(*_mine()).values(outcome=bindparam("my_outcome", type_=Text))
+    )
 
 
 def _mine() -> list[Any]:
     return [
-        idempotency_key.c.tenant_id == bindparam("tenant", type_=Text),
-        idempotency_key.c.subject == bindparam("subject", type_=Text),
-        idempotency_key.c.key == bindparam("key", type_=Text),
+        idempotency_key.c.tenant_id == bindparam("mine", type_=Text),
+        idempotency_key.c.subject == bindparam("my_subject", type_=Text),
+        idempotency_key.c.key == bindparam("my_key", type_=Text),
     ]

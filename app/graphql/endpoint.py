@@ -109,6 +109,8 @@ def _rendered_error(error: GraphQLError) -> dict[str, object]:
         shown["locations"] = [place.formatted for place in error.locations]
     if error.path is not None:
         shown["path"] = error.path
+    if refusal.replayed:
+        facts["replayed"] = True
     return {**shown, "extensions": {"code": refusal.code, "status": refusal.status, **facts}}
 
 

@@ -9,7 +9,7 @@ from tests.service import Service
 
 Json = dict[str, Any]
 ERROR_KEYS: Final = ["message", "locations", "path", "extensions"]
-FACTS: Final = ["code", "status", "details", "request_id"]
+FACTS: Final = ["code", "status", "details", "request_id", "replayed"]
 
 
 async def asked(

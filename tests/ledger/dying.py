@@ -1,0 +1,51 @@
+"""A process that dies at a chosen moment of a request."""
+
+import asyncio
+import os
+import signal
+from typing import Any, Final
+
+from sqlalchemy import event
+
+from app.database import Database
+from tests.service import running
+
+# What the process exits with if it lived to send the answer.
+SURVIVED: Final = 77
+
+
+def die_at(moment: int, database_url: str, token: str, body: dict[str, Any]) -> None:
+    """Answer a GraphQL request, and be killed at the moment of that number.
+
+    Moments are: before and after each statement, before and after each commit, in their order.
+    """
+
+    async def live() -> None:
+        async with running(database_url) as (app, client):
+            clock = Clock(moment)
+            clock.watch(app.state.database)
+            headers = {"Authorization": f"Bearer {token}"}
+            await client.post("/graphql", json=body, headers=headers)
+            clock.tick()
+
+    asyncio.run(live())
+    os._exit(SURVIVED)
+
+
+class Clock:
+    """Counts the moments of a process down to its death."""
+
+    def __init__(self, moments: int) -> None:
+        self.moments = moments
+
+    def watch(self, database: Database) -> None:
+        """Tick at every statement and commit of the database's engines."""
+        for engine in {database.writer.sync_engine, database.reader.sync_engine}:
+            for moment in ("before_cursor_execute", "after_cursor_execute", "commit"):
+                event.listen(engine, moment, self.tick)
+
+    def tick(self, *_what: object) -> None:
+        """Let a moment pass, or die without a word."""
+        if self.moments == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.moments -= 1

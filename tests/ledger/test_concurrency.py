@@ -1,0 +1,304 @@
+"""Many writers at once: nothing is lost, nothing half seen, and nobody is told of a deadlock."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import event
+
+from app.commands.idempotency import Caller
+from app.commands.stock import OnError, StockUpdate, bulk_set_stock, set_stock
+from app.stock import MAX_BULK_UPDATES
+from tests.ledger.writes import Update, assert_proven, graphql_set, ledger
+from tests.service import Service, level, running, sku, warehouse
+
+MAIN: Final = warehouse()
+OTHER: Final = warehouse("Other")
+WRITERS: Final = 16
+KEYS: Final = 10_000
+READS: Final = 10_000
+WALKS: Final = 1_000
+
+
+def codes(number: int) -> list[str]:
+    return [f"SKU-{index:04}" for index in range(number)]
+
+
+def caller(service: Service, number: int = 0) -> Caller:
+    return Caller(service.tenant, f"client {number}", "a@b.example")
+
+
+def shuffled(dice: random.Random, skus: Sequence[str], quantity: int) -> list[StockUpdate]:
+    """Return a bulk over some SKUs in no order."""
+    return [
+        StockUpdate(
+            sku=code,
+            warehouse_id=dice.choice((MAIN.id, OTHER.id)),
+            quantity=quantity,
+            reason="correction",
+        )
+        for code in dice.sample(skus, min(len(skus), MAX_BULK_UPDATES))
+    ]
+
+
+async def test_overlapping_bulks_in_any_order_all_succeed(service: Service) -> None:
+    skus = codes(600)
+    await service.load([MAIN, OTHER], [sku(code) for code in skus])
+    # Whoever waits for longer than the timeouts is told to come back; here nobody is to.
+    patience = {
+        "database_pool_timeout_seconds": 60,
+        "database_lock_timeout_ms": 60_000,
+        "database_statement_timeout_ms": 60_000,
+    }
+    url = service.database.writer.url.render_as_string(hide_password=False)
+    async with running(url, **patience) as (app, _client):
+
+        async def writer(number: int) -> None:
+            dice = random.Random(number)
+            for turn in range(3):
+                updates = shuffled(dice, skus, number * 10 + turn)
+                done = await bulk_set_stock(
+                    app.state.database, caller(service, number), updates, on_error=OnError.ABORT
+                )
+                changes = [outcome.change for outcome in done.result]
+                assert [
+                    (it.adjustment.sku, it.adjustment.warehouse_id, it.adjustment.after_quantity)
+                    for it in changes
+                    if it
+                ] == [(it.sku, it.warehouse_id, it.quantity) for it in updates]
+
+        await asyncio.gather(*(writer(number) for number in range(WRITERS)))
+    data = await service.data("{ adjustments { totalCount } }")
+    assert data["adjustments"]["totalCount"] == WRITERS * 3 * MAX_BULK_UPDATES
+    await assert_proven(service)
+
+
+@pytest.mark.parametrize("index", [0, 1, 249, 498, 499])
+async def test_a_bulk_of_500_with_one_bad_item_is_all_or_nothing(
+    service: Service, index: int
+) -> None:
+    skus = codes(MAX_BULK_UPDATES)
+    await service.load([MAIN, OTHER], [sku(code) for code in skus])
+    updates = [
+        {"sku": code, "warehouse_id": MAIN.id, "quantity": 5, "reason": "loss"} for code in skus
+    ]
+    updates[index]["sku"] = "NOPE"
+    body = {"updates": updates}
+    aborted = await service.rest("POST", "/api/inventory/bulk", json=body)
+    empty = await service.data("{ adjustments { totalCount } }")
+    continued = await service.rest(
+        "POST", "/api/inventory/bulk", json={**body, "on_error": "continue"}
+    )
+    full = await service.data("{ adjustments { totalCount } }")
+
+    assert aborted.status_code == 404, aborted.text
+    assert empty == {"adjustments": {"totalCount": 0}}
+    results = continued.json()["data"]
+    assert [result["sku"] for result in results] == [update["sku"] for update in updates]
+    failed = [number for number, result in enumerate(results) if result["status"] == "failed"]
+    assert failed == [index]
+    assert full == {"adjustments": {"totalCount": 499}}
+    await assert_proven(service)
+
+
+async def test_a_bulk_that_the_database_breaks_off_anywhere_leaves_nothing(
+    service: Service,
+) -> None:
+    skus = codes(50)
+    await service.load([MAIN, OTHER], [sku(code) for code in skus])
+    updates = shuffled(random.Random(1), skus, 5)
+    engine = service.database.writer.sync_engine
+    broken = 0
+    while True:
+        left = broken
+
+        def break_off(*_what: object) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise BrokenOff
+
+        event.listen(engine, "after_cursor_execute", break_off)
+        try:
+            await bulk_set_stock(
+                service.database, caller(service), updates, on_error=OnError.ABORT, key=f"{broken}"
+            )
+            is_whole = True
+        except BrokenOff:
+            is_whole = False
+        finally:
+            event.remove(engine, "after_cursor_execute", break_off)
+        data = await service.data("{ adjustments { totalCount } }")
+        assert data["adjustments"]["totalCount"] == (len(updates) if is_whole else 0)
+        if is_whole:
+            break
+        broken += 1
+    assert broken >= 8
+    assert await ledger(service, updates[0].sku) == [(1, 0, 5)]
+    await assert_proven(service)
+
+
+class BrokenOff(Exception):
+    """A fault in the middle of a transaction."""
+
+
+async def test_ten_thousand_keys_sent_two_to_eight_times_have_one_effect_each(
+    service: Service,
+) -> None:
+    skus = codes(200)
+    await service.load([MAIN, OTHER], [sku(code) for code in skus])
+    answers: dict[int, list[Any]] = {}
+    work: asyncio.Queue[list[int]] = asyncio.Queue()
+    dice = random.Random(1)
+    for first in range(0, KEYS, 50):
+        keys = range(first, first + 50)
+        sent = [
+            key for key in keys for _ in range(1 if dice.random() < 0.7 else dice.randint(2, 8))
+        ]
+        dice.shuffle(sent)
+        work.put_nowait(sent)
+
+    async def once(key: int) -> None:
+        update = StockUpdate(
+            sku=skus[key % len(skus)], warehouse_id=MAIN.id, quantity=key, reason="correction"
+        )
+        done = await set_stock(service.database, caller(service), update, key=f"key-{key}")
+        answers.setdefault(key, []).append(done)
+
+    while not work.empty():
+        sent = work.get_nowait()
+        for start in range(0, len(sent), WRITERS):
+            await asyncio.gather(*(once(key) for key in sent[start : start + WRITERS]))
+
+    assert len(answers) == KEYS
+    for same in answers.values():
+        assert [done.replayed for done in same].count(False) == 1
+        assert all(done.result == same[0].result for done in same)
+    assert max(len(same) for same in answers.values()) >= 7
+    data = await service.data("{ adjustments { totalCount } }")
+    assert data["adjustments"]["totalCount"] == KEYS
+    await assert_proven(service)
+
+
+PAGE: Final = """
+{
+  skus(first: 30) { nodes { sku totalOnHand totalAvailable status stock { onHand available } } }
+  OUT_OF_STOCK: skus(filter: {status: OUT_OF_STOCK}, first: 1) { totalCount }
+  LOW: skus(filter: {status: LOW}, first: 1) { totalCount }
+  CRITICAL: skus(filter: {status: CRITICAL}, first: 1) { totalCount }
+  NORMAL: skus(filter: {status: NORMAL}, first: 30) { totalCount nodes { sku } }
+}
+"""
+
+
+@asynccontextmanager
+async def writers(service: Service, skus: Sequence[str]) -> AsyncIterator[Counter[str]]:
+    """Write all the while: sets and bulks between nothing and plenty."""
+    stop = asyncio.Event()
+    done: Counter[str] = Counter()
+
+    async def write(number: int) -> None:
+        dice = random.Random(number)
+        while not stop.is_set():
+            updates = shuffled(dice, skus, dice.choice((0, 0, 1, 50)))[: dice.choice((1, 1, 7))]
+            await bulk_set_stock(
+                service.database, caller(service, number), updates, on_error=OnError.ABORT
+            )
+            done["writes"] += 1
+
+    tasks = [asyncio.create_task(write(number)) for number in range(3)]
+    try:
+        yield done
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+
+
+async def test_every_answer_shows_one_state_of_the_stock(service: Service) -> None:
+    skus = codes(10)
+    await service.load([MAIN, OTHER], [sku(code, level(MAIN, 5), level(OTHER, 0)) for code in skus])
+    seen = set()
+    async with writers(service, skus) as done:
+        for number in range(READS):
+            if number % 10 == 0:
+                _assert_one_state(await service.data(PAGE))
+                continue
+            response = await service.rest("GET", f"/api/inventory/{skus[number % 10]}")
+            record = response.json()["data"]
+            levels = record["warehouses"]
+            for figure in ("on_hand", "reserved", "available"):
+                assert record[f"total_{figure}"] == sum(it[figure] for it in levels)
+            seen.add((record["sku"], record["total_on_hand"]))
+    assert done["writes"] > READS // 20
+    assert len(seen) > len(skus) * 3
+
+
+def _assert_one_state(data: dict[str, Any]) -> None:
+    nodes = data["skus"]["nodes"]
+    for node in nodes:
+        assert node["totalOnHand"] == sum(it["onHand"] for it in node["stock"])
+        assert node["totalAvailable"] == sum(it["available"] for it in node["stock"])
+    statuses = Counter(node["status"] for node in nodes)
+    for status in ("OUT_OF_STOCK", "LOW", "CRITICAL", "NORMAL"):
+        assert data[status]["totalCount"] == statuses[status]
+    normal = [{"sku": node["sku"]} for node in nodes if node["status"] == "NORMAL"]
+    assert data["NORMAL"]["nodes"] == normal
+
+
+async def test_a_walk_meets_every_sku_exactly_once_while_others_write(service: Service) -> None:
+    skus = codes(25)
+    # Warehouse Other always holds some, so that every SKU stays in its list.
+    await service.load([MAIN, OTHER], [sku(code, level(OTHER, 5)) for code in skus])
+    async with writers(service, skus) as done:
+        for walk in range(WALKS):
+            found: list[str] = []
+            filters = {"warehouse_id": OTHER.id} if walk % 2 else {}
+            cursor: dict[str, str] = {}
+            while True:
+                response = await service.rest(
+                    "GET", "/api/inventory", params={"limit": 10, **filters, **cursor}
+                )
+                page = response.json()
+                found += [record["sku"] for record in page["data"]]
+                if page["meta"]["nextCursor"] is None:
+                    break
+                cursor = {"cursor": page["meta"]["nextCursor"]}
+            assert found == skus
+    assert done["writes"] > 100
+
+
+async def test_a_walk_through_a_growing_ledger_meets_every_older_entry_once(
+    service: Service,
+) -> None:
+    skus = codes(5)
+    await service.load([MAIN, OTHER], [sku(code, level(MAIN, 5), level(OTHER, 5)) for code in skus])
+    for number in range(100):
+        await graphql_set(service, Update(skus[number % 5], MAIN.id, number))
+    before = await _walk_ledger(service)
+    async with writers(service, skus) as done:
+        for _ in range(20):
+            found = await _walk_ledger(service)
+            assert len(set(found)) == len(found)
+            assert [entry for entry in found if entry in set(before)] == before
+    assert done["writes"]
+
+
+async def _walk_ledger(service: Service) -> list[str]:
+    found: list[str] = []
+    after = None
+    # Newest first: what is added meanwhile stands before where the walk is.
+    while True:
+        data = await service.data(
+            "query ($after: String) { adjustments(first: 30, after: $after) "
+            "{ nodes { id } pageInfo { hasNextPage endCursor } } }",
+            {"after": after},
+        )
+        page = data["adjustments"]
+        found += [node["id"] for node in page["nodes"]]
+        if not page["pageInfo"]["hasNextPage"]:
+            return found
+        after = page["pageInfo"]["endCursor"]

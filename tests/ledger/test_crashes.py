@@ -1,0 +1,113 @@
+"""A process may die at any moment of a write: a retry with the same key finishes it, once."""
+
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
+from typing import Final
+
+import pytest
+
+from tests.ledger.dying import SURVIVED, die_at
+from tests.ledger.writes import BULK, SET, Json, assert_proven, ledger
+from tests.service import Service, level, sku, warehouse
+
+MAIN: Final = warehouse()
+OTHER: Final = warehouse("Other")
+KILLED: Final = -9
+# What a write has at least: the credential, the key, three reads under the lock, its outcome.
+FEWEST_MOMENTS: Final = 2 * 6
+
+
+def update(code: str, place: str, quantity: int, **more: object) -> Json:
+    return {
+        "sku": code,
+        "warehouseId": place,
+        "quantity": quantity,
+        "reason": "cycle_count",
+        **more,
+    }
+
+
+def bulk(quantity: int, on_error: str) -> Json:
+    updates = [
+        update("B", MAIN.id, quantity),
+        update("A", OTHER.id, quantity),
+        update("A", MAIN.id, quantity),
+    ]
+    if on_error == "CONTINUE":
+        updates.insert(1, update("NOPE", MAIN.id, quantity))
+    return {"updates": updates, "onError": on_error}
+
+
+# Each sets A in the main warehouse to the quantity, among other things, unless it is refused.
+MUTATIONS: Final[dict[str, tuple[str, Callable[[int], Json]]]] = {
+    "setStock": (SET, lambda quantity: update("A", MAIN.id, quantity)),
+    "setStock, refused": (
+        SET,
+        lambda quantity: update("A", MAIN.id, quantity, expectedQuantity=3),
+    ),
+    "bulkSetStock": (BULK, lambda quantity: bulk(quantity, "ABORT")),
+    "bulkSetStock, refused in part": (BULK, lambda quantity: bulk(quantity, "CONTINUE")),
+}
+
+
+@pytest.fixture(scope="session")
+def forked() -> ForkServerContext:
+    """Return how to start a process that has imported everything, and has no threads yet."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.ledger.dying"])
+    return context
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+async def test_a_mutation_that_died_anywhere_is_done_once_by_its_retry(
+    service: Service, forked: ForkServerContext, name: str
+) -> None:
+    query, input_of = MUTATIONS[name]
+    await service.load([MAIN, OTHER], [sku("A", level(MAIN, 5)), sku("B")])
+    url = service.database.writer.url.render_as_string(hide_password=False)
+    moment = 0
+    while True:
+        quantity = 100 + moment
+        content = {**input_of(quantity), "idempotencyKey": f"{name} {moment}".replace(" ", "_")}
+        body = {"query": query, "variables": {"input": content}}
+        before = await ledger(service, "A"), await ledger(service, "B")
+        process = forked.Process(
+            target=die_at, args=(moment, url, service.token("write"), body), daemon=True
+        )
+        process.start()
+        process.join()
+        assert process.exitcode in (KILLED, SURVIVED)
+
+        answers = [await service.graphql(query, {"input": content}) for _ in range(2)]
+        assert _replayed(answers[1])
+        assert _comparable(answers[0]) == _comparable(answers[1])
+        after = await ledger(service, "A"), await ledger(service, "B")
+        if "expectedQuantity" in content:
+            assert after == before
+        else:
+            assert len(after[0]) - len(before[0]) == (2 if query == BULK else 1)
+            assert len(after[1]) - len(before[1]) == (1 if query == BULK else 0)
+            assert [entry[-1] for entry in after[0]].count(quantity) >= 1
+        if process.exitcode == SURVIVED:
+            assert _replayed(answers[0])
+            break
+        moment += 1
+    assert moment >= FEWEST_MOMENTS
+    await assert_proven(service)
+
+
+def _replayed(answer: Json) -> bool:
+    if "errors" in answer:
+        return bool(answer["errors"][0]["extensions"].get("replayed"))
+    [payload] = answer["data"].values()
+    replayed: bool = payload["replayed"]
+    return replayed
+
+
+def _comparable(answer: Json) -> Json:
+    if "errors" in answer:
+        facts = answer["errors"][0]["extensions"]
+        return {name: facts[name] for name in ("code", "details")}
+    [payload] = answer["data"].values()
+    return {name: value for name, value in payload.items() if name != "replayed"}

@@ -1,0 +1,439 @@
+"""A write under an idempotency key happens once and is answered alike, however often it is sent."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.auth import Authenticator, Scope
+from app.commands.idempotency import Caller, reap_idempotency_keys
+from app.commands.stock import StockUpdate, set_stock
+from app.commands.tenants import insert_token
+from app.upkeep import do_upkeep
+from tests.ledger.writes import (
+    WRITES,
+    Answer,
+    Send,
+    Update,
+    assert_proven,
+    entries,
+    graphql_bulk,
+    graphql_set,
+    ledger,
+    rest_bulk,
+    rest_set,
+)
+from tests.service import Service, level, new_tenant, running, sku, warehouse
+
+COPIES: Final = 8
+MAIN: Final = warehouse()
+OTHER: Final = warehouse("Other")
+FIRST: Final = Update("A", MAIN.id, 7, note="first")
+
+
+@pytest.fixture
+async def stocked(service: Service) -> Service:
+    """Return a service whose SKU A has 5 in the main warehouse, and B nothing anywhere."""
+    await service.load([MAIN, OTHER], [sku("A", level(MAIN, 5)), sku("B")])
+    return service
+
+
+every_write = pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+
+
+@every_write
+async def test_a_repeated_write_has_one_effect_and_one_answer(
+    stocked: Service, write: Send
+) -> None:
+    answers = [await write(stocked, FIRST, "k") for _ in range(3)]
+
+    assert [answer.replayed for answer in answers] == [False, True, True]
+    assert answers[0].code is None
+    assert answers[0].body == answers[1].body == answers[2].body
+    assert await ledger(stocked, "A") == entries(5, 7)
+    await assert_proven(stocked)
+
+
+@every_write
+async def test_a_late_duplicate_does_not_revert_what_came_between(
+    stocked: Service, write: Send
+) -> None:
+    first = await write(stocked, FIRST, "k")
+    await write(stocked, replace(FIRST, quantity=9))
+    late = await write(stocked, FIRST, "k")
+
+    assert late == replace(first, replayed=True)
+    assert await ledger(stocked, "A") == entries(5, 7, 9)
+
+
+@every_write
+async def test_without_a_key_every_write_counts(stocked: Service, write: Send) -> None:
+    answers = [await write(stocked, FIRST) for _ in range(2)]
+
+    assert not any(answer.replayed for answer in answers)
+    assert await ledger(stocked, "A") == entries(5, 7, 7)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(FIRST, sku="B"),
+        replace(FIRST, warehouse_id=OTHER.id),
+        replace(FIRST, quantity=8),
+        replace(FIRST, reason="loss"),
+        replace(FIRST, note="second"),
+        replace(FIRST, note=None),
+        replace(FIRST, expected=7),
+    ],
+    ids=["sku", "warehouse", "quantity", "reason", "note", "no note", "expected quantity"],
+)
+@every_write
+async def test_a_key_belongs_to_all_of_its_input(
+    stocked: Service, write: Send, other: Update
+) -> None:
+    await write(stocked, FIRST, "k")
+    second = await write(stocked, other, "k")
+
+    assert second.code == "IDEMPOTENCY_KEY_REUSED"
+    assert await ledger(stocked, "A") == entries(5, 7)
+    assert await ledger(stocked, "B") == []
+
+
+@pytest.mark.parametrize(
+    ("one", "another"),
+    [(rest_set, rest_bulk), (graphql_set, graphql_bulk), (rest_bulk, graphql_set)],
+)
+async def test_a_key_belongs_to_its_operation(stocked: Service, one: Send, another: Send) -> None:
+    await one(stocked, FIRST, "k")
+
+    assert (await another(stocked, FIRST, "k")).code == "IDEMPOTENCY_KEY_REUSED"
+    assert await ledger(stocked, "A") == entries(5, 7)
+
+
+async def test_a_bulk_with_another_on_error_is_another_request(stocked: Service) -> None:
+    headers = {"Idempotency-Key": "k"}
+    body = {"updates": [FIRST.rest]}
+    codes = []
+    for on_error in ("abort", "continue", "abort"):
+        response = await stocked.rest(
+            "POST",
+            "/api/inventory/bulk",
+            json={**body, "on_error": on_error},
+            headers=headers,
+        )
+        codes.append(response.status_code)
+
+    assert codes == [200, 422, 200]
+    assert await ledger(stocked, "A") == entries(5, 7)
+
+
+@pytest.mark.parametrize(("one", "another"), [(rest_set, graphql_set), (graphql_bulk, rest_bulk)])
+async def test_the_faces_share_their_keys(stocked: Service, one: Send, another: Send) -> None:
+    first = await one(stocked, FIRST, "k")
+    second = await another(stocked, FIRST, "k")
+
+    assert (first.code, first.replayed) == (None, False)
+    assert (second.code, second.replayed) == (None, True)
+    assert await ledger(stocked, "A") == entries(5, 7)
+
+
+async def test_the_bytes_of_a_request_do_not_matter(stocked: Service) -> None:
+    bodies = [
+        f'{{"warehouse_id": "{MAIN.id}", "quantity": 7, "reason": "loss"}}',
+        f'{{ "reason":"loss",\n"quantity":7.0e0, "warehouse_id":"{MAIN.id}" }}',
+        f'{{"warehouse_id": "{MAIN.id}", "quantity": 7, "reason": "l\\u006fss", "note": null}}',
+    ]
+    responses = [
+        await stocked.rest(
+            "PUT",
+            "/api/inventory/A",
+            content=body,
+            headers={"Idempotency-Key": "k", "Content-Type": "application/json"},
+        )
+        for body in bodies
+    ]
+
+    accepted = [response for response in responses if response.status_code == 200]
+    assert len(accepted) >= 2, [response.text for response in responses]
+    assert {response.text for response in accepted} == {responses[0].text}
+    assert await ledger(stocked, "A") == entries(5, 7)
+
+
+async def test_the_tokens_of_a_tenant_have_keys_of_their_own(stocked: Service) -> None:
+    second = await _second_token(stocked)
+    one = await rest_set(stocked, FIRST, "k")
+    another = await rest_set(stocked, replace(FIRST, quantity=8), "k", token=second)
+
+    assert (one.code, another.code) == (None, None)
+    assert not another.replayed
+    assert await ledger(stocked, "A") == entries(5, 7, 8)
+
+
+async def test_tenants_have_keys_of_their_own(stocked: Service) -> None:
+    stranger = replace(stocked, tenant=await new_tenant(stocked.database))
+    await stranger.load([MAIN], [sku("A", level(MAIN, 5))])
+    await graphql_set(stocked, FIRST, "k")
+    other = await graphql_set(stranger, replace(FIRST, quantity=8), "k")
+
+    assert (other.code, other.replayed) == (None, False)
+    assert await ledger(stocked, "A") == entries(5, 7)
+    assert await ledger(stranger, "A") == entries(5, 8)
+
+
+REFUSED: Final = {
+    "no such SKU": (replace(FIRST, sku="NOPE"), "INVENTORY_NOT_FOUND"),
+    "no such warehouse": (replace(FIRST, warehouse_id="wh_nope"), "WAREHOUSE_NOT_FOUND"),
+    "a negative quantity": (replace(FIRST, quantity=-1), "NEGATIVE_QUANTITY"),
+    "another quantity expected": (replace(FIRST, expected=6), "STALE_VERSION"),
+}
+
+
+@pytest.mark.parametrize(("update", "code"), REFUSED.values(), ids=REFUSED)
+@every_write
+async def test_a_refusal_by_the_stock_is_kept(
+    stocked: Service, write: Send, update: Update, code: str
+) -> None:
+    first = await write(stocked, update, "k")
+    await write(stocked, replace(FIRST, quantity=6))
+    second = await write(stocked, update, "k")
+
+    assert (first.code, first.replayed) == (code, False)
+    assert second == replace(first, replayed=True)
+    assert await ledger(stocked, "A") == entries(5, 6)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        replace(FIRST, quantity=10**12 + 1),
+        replace(FIRST, reason="Not a word"),
+        replace(FIRST, note="x" * 1001),
+    ],
+    ids=["quantity", "reason", "note"],
+)
+@every_write
+async def test_a_malformed_request_uses_no_key_up(
+    stocked: Service, write: Send, broken: Update
+) -> None:
+    assert (await write(stocked, broken, "k")).code == "VALIDATION_ERROR"
+    assert (await write(stocked, FIRST, "k", token="read")).code == "INSUFFICIENT_SCOPE"
+
+    assert (await write(stocked, FIRST, "k")).code is None
+    assert await ledger(stocked, "A") == entries(5, 7)
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "a\t", "x" * 256, "\x7f"])
+@every_write
+async def test_a_key_is_1_to_255_visible_ascii_characters(
+    stocked: Service, write: Send, key: str
+) -> None:
+    answer = await write(stocked, FIRST, key)
+
+    assert answer.code == "VALIDATION_ERROR"
+    assert "empotency" in str(answer.body)
+    assert await ledger(stocked, "A") == entries(5)
+
+
+async def test_graphql_refuses_keys_that_no_header_could_hold(stocked: Service) -> None:
+    for key in ("ключ", "a\nb", "a\x00b"):
+        assert (await graphql_set(stocked, FIRST, key)).code == "VALIDATION_ERROR"
+    assert (await graphql_set(stocked, FIRST, "!" * 254 + "~")).code is None
+
+
+async def test_two_keys_in_one_request_are_refused(stocked: Service) -> None:
+    response = await stocked.client.put(
+        "/api/inventory/A",
+        json={"warehouse_id": MAIN.id, "quantity": 7, "reason": "loss"},
+        headers=[
+            ("Authorization", f"Bearer {stocked.token('write')}"),
+            ("Idempotency-Key", "k"),
+            ("Idempotency-Key", "l"),
+        ],
+    )
+
+    assert response.status_code == 422, response.text
+    assert await ledger(stocked, "A") == entries(5)
+
+
+@pytest.mark.parametrize(("hours", "replays"), [(23.9, True), (24.1, False)])
+@every_write
+async def test_a_key_is_kept_for_a_day(
+    stocked: Service, write: Send, hours: float, *, replays: bool
+) -> None:
+    await write(stocked, FIRST, "k")
+    await _age(stocked, hours)
+    second = await write(stocked, FIRST if replays else replace(FIRST, quantity=8), "k")
+    third = await write(stocked, FIRST if replays else replace(FIRST, quantity=8), "k")
+
+    assert (second.code, second.replayed) == (None, replays)
+    assert third == replace(second, replayed=True)
+    assert await ledger(stocked, "A") == (entries(5, 7) if replays else entries(5, 7, 8))
+
+
+async def test_reaping_deletes_the_keys_that_are_past_their_time(stocked: Service) -> None:
+    stranger = replace(stocked, tenant=await new_tenant(stocked.database))
+    await _keys(stocked, 2_500, hours=25)
+    await _keys(stranger, 3, hours=25)
+    await _keys(stocked, 4, hours=23)
+
+    assert await reap_idempotency_keys(stocked.database, stocked.tenant) == 2_500
+    assert (await _count(stocked), await _count(stranger)) == (4, 3)
+    await do_upkeep(stocked.database)
+    assert (await _count(stocked), await _count(stranger)) == (4, 0)
+
+
+async def test_a_running_service_reaps(stocked: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    await _keys(stocked, 3, hours=25)
+    monkeypatch.setattr("app.upkeep.EVERY_SECONDS", 0.01)
+    url = stocked.database.writer.url.render_as_string(hide_password=False)
+    async with (
+        running(url) as (app, _client),
+        app.router.lifespan_context(app),
+        asyncio.timeout(30),
+    ):
+        while await _count(stocked):  # noqa: ASYNC110 - another task writes to the database
+            await asyncio.sleep(0.01)
+
+
+async def test_a_key_whose_first_request_has_not_ended_is_in_flight(stocked: Service) -> None:
+    url = stocked.database.writer.url.render_as_string(hide_password=False)
+    update = StockUpdate(sku="A", warehouse_id=MAIN.id, quantity=7, reason="loss")
+    content = {"warehouse_id": MAIN.id, "quantity": 7, "reason": "loss"}
+    async with running(url, database_lock_timeout_ms=100) as (app, client):
+        impatient = replace(stocked, app=app, client=client, database=app.state.database)
+        async with stocked.database.writer.connect() as first:
+            await _claim(first, stocked, "k")
+            response = await impatient.rest(
+                "PUT", "/api/inventory/A", json=content, headers={"Idempotency-Key": "k"}
+            )
+            await first.rollback()
+
+        error = response.json()["error"]
+        # SQLite has one writer at a time: it cannot say for which key it is busy.
+        if stocked.database.dialect == "sqlite":
+            assert (response.status_code, error["code"]) == (503, "UNAVAILABLE")
+        else:
+            assert (response.status_code, error["code"]) == (409, "IDEMPOTENCY_IN_FLIGHT")
+        assert int(response.headers["Retry-After"]) >= 1
+        done = await set_stock(
+            stocked.database, Caller(stocked.tenant, "someone", "a@b.example"), update, key="k"
+        )
+        assert not done.replayed
+
+
+@every_write
+async def test_copies_at_once_have_one_effect_and_equal_answers(
+    stocked: Service, write: Send
+) -> None:
+    updates = [replace(FIRST, sku=code, quantity=10 + n) for n in range(20) for code in "AB"]
+    copies = [
+        write(stocked, update, f"k{number}")
+        for _ in range(COPIES)
+        for number, update in enumerate(updates)
+    ]
+    answers = await asyncio.gather(*copies)
+
+    by_key: dict[int, list[Answer]] = {}
+    for index, answer in enumerate(answers):
+        by_key.setdefault(index % len(updates), []).append(answer)
+    for same in by_key.values():
+        assert [answer.replayed for answer in same].count(False) == 1
+        assert all(answer.code is None for answer in same), same
+        assert all(answer.body == same[0].body for answer in same)
+    assert len(await ledger(stocked, "A")) == 21
+    assert len(await ledger(stocked, "B")) == 20
+    await assert_proven(stocked)
+
+
+async def _second_token(service: Service) -> str:
+    token = f"inv_{service.tenant}-second"
+
+    async def work(connection: AsyncConnection) -> None:
+        await insert_token(
+            connection,
+            service.tenant,
+            token=token,
+            name="second",
+            email="second@example.com",
+            scopes=[Scope.WRITE],
+        )
+
+    await service.database.transaction(work)
+    return token
+
+
+async def _claim(connection: AsyncConnection, service: Service, key: str) -> None:
+    """Begin what the first request with a key of the write token begins with."""
+    authenticator = Authenticator(service.database, cache_seconds=0)
+    principal = await authenticator.authenticate(f"Bearer {service.token('write')}")
+    await connection.execute(
+        text(
+            "INSERT INTO idempotency_key (tenant_id, subject, key, fingerprint, created_at)"
+            " VALUES (:tenant, :subject, :key, :fingerprint, :now)"
+        ),
+        {
+            "tenant": service.tenant,
+            "subject": principal.subject,
+            "key": key,
+            "fingerprint": b"",
+            "now": _instant(service, datetime.now(UTC)),
+        },
+    )
+
+
+async def _age(service: Service, hours: float) -> None:
+    """Make the keys of a tenant look older."""
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(
+            text("UPDATE idempotency_key SET created_at = :then WHERE tenant_id = :tenant"),
+            {"then": _ago(service, hours), "tenant": service.tenant},
+        )
+
+    await service.database.transaction(work)
+
+
+async def _keys(service: Service, number: int, *, hours: float) -> None:
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(
+            text(
+                "INSERT INTO idempotency_key (tenant_id, subject, key, fingerprint, created_at)"
+                " VALUES (:tenant, :subject, :key, :fingerprint, :then)"
+            ),
+            [
+                {
+                    "tenant": service.tenant,
+                    "subject": f"tok_{index % 3}",
+                    "key": f"{hours}-{index}",
+                    "fingerprint": b"",
+                    "then": _ago(service, hours),
+                }
+                for index in range(number)
+            ],
+        )
+
+    await service.database.transaction(work)
+
+
+async def _count(service: Service) -> int:
+    async with service.database.snapshot() as snapshot:
+        rows = await snapshot.rows(
+            text("SELECT count(*) AS n FROM idempotency_key WHERE tenant_id = :tenant"),
+            {"tenant": service.tenant},
+        )
+    found: int = rows[0].n
+    return found
+
+
+def _ago(service: Service, hours: float) -> datetime | str:
+    return _instant(service, datetime.now(UTC) - timedelta(hours=hours))
+
+
+def _instant(service: Service, moment: datetime) -> datetime | str:
+    if service.database.dialect == "postgresql":
+        return moment
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")
