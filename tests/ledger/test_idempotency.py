@@ -295,7 +295,7 @@ async def test_a_running_service_reaps(stocked: Service, monkeypatch: pytest.Mon
         app.router.lifespan_context(app),
         asyncio.timeout(30),
     ):
-        while await _count(stocked):  # noqa: ASYNC110 - another task writes to the database
+        while await _count(stocked):
             await asyncio.sleep(0.01)
 
 

@@ -21,9 +21,7 @@ async def until_stored(page: Page, name: str, part: str) -> None:
     """Wait for GraphiQL to store an edit; Playwright's own wait needs eval, which is forbidden."""
     async with asyncio.timeout(10):
         # The browser is another process: there is no event to wait for.
-        while part not in str(  # noqa: ASYNC110
-            await page.evaluate(f"sessionStorage.getItem('graphiql:{name}')")
-        ):
+        while part not in str(await page.evaluate(f"sessionStorage.getItem('graphiql:{name}')")):
             await asyncio.sleep(0.05)
 
 

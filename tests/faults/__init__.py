@@ -1,0 +1,1 @@
+"""The ledger: what it guarantees, and the proof of it."""

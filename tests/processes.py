@@ -1,0 +1,67 @@
+"""The command `inventory` as real processes."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import httpx
+import pytest
+
+
+def run(*words: str, database_url: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "app", *words],
+        env={**os.environ, "DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def started(
+    *words: str, database_url: str, **settings: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Start a server on a free port and yield it with its address once it answers."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    environment = {**os.environ, "DATABASE_URL": database_url, **settings}
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "app", *words, "--port", str(port)],
+            env=environment,
+            stderr=log,
+            stdout=log,
+        )
+        try:
+            while not answers(address):
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=0.05)
+                    log.seek(0)
+                    pytest.fail(f"the server ended: {log.read().decode()}")
+            yield process, address
+        finally:
+            process.kill()
+            process.wait()
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def answers(address: str) -> bool:
+    """Tell whether a server is alive."""
+    try:
+        return httpx.get(f"{address}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
