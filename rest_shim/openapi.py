@@ -24,7 +24,7 @@ from app.errors import (
     meanings,
 )
 from app.graphql.execution import prepared_operations
-from app.http import REQUEST_ID_HEADER, error_headers
+from app.http import REPLAYED, REQUEST_ID_HEADER, error_headers
 from rest_shim.endpoint import OPERATIONS
 from rest_shim.routes import ROUTES, RestRoute
 from rest_shim.words import (
@@ -33,6 +33,7 @@ from rest_shim.words import (
     PARAMETERS,
     SCHEMAS,
     SKU_IN_PATH,
+    STOCK_RULES,
     TAGS,
     WORDS,
     Json,
@@ -50,6 +51,8 @@ ALWAYS: Final[Refusals] = (
     Internal,
     Unavailable,
 )
+# Refusals that a repeated request gets again under its idempotency key.
+KEPT: Final = frozenset({*STOCK_RULES, PreconditionFailed})
 
 
 def openapi() -> dict[str, object]:
@@ -63,7 +66,7 @@ def openapi() -> dict[str, object]:
     for route in ROUTES:
         path = route.path.replace("{sku:sku}", "{sku}")
         paths.setdefault(path, {})[route.method.lower()] = operation(route)
-        responses |= {name_of(group): refusal(group) for group in refusals(route).values()}
+        responses |= dict(refusals(route).values())
         if route.body is not None:
             schemas[f"{route.operation}Body"] = body(route.body)
     return {
@@ -111,9 +114,7 @@ def operation(route: RestRoute) -> Json:
     answers = {"200": answer(said.summary, said.headers, json_of(said.answer, said.example))}
     if "if-none-match" in header_names(route):
         answers["304"] = answer("The record is still the one that you have.", said.headers)
-    refused = {
-        status: ref(f"responses/{name_of(them)}") for status, them in refusals(route).items()
-    }
+    refused = {status: ref(f"responses/{name}") for status, (name, _) in refusals(route).items()}
     return {**described, "responses": {**answers, **refused}}
 
 
@@ -133,8 +134,8 @@ def header_names(route: RestRoute) -> list[str]:
     return [*route.reads, *(["if-none-match"] if conditional else [])]
 
 
-def refusals(route: RestRoute) -> dict[str, Refusals]:
-    """Return how a route may refuse, by HTTP status."""
+def refusals(route: RestRoute) -> dict[str, tuple[str, Json]]:
+    """Return the responses by which a route may refuse, each with its name, by HTTP status."""
     found = {*ALWAYS, *WORDS[route.operation].refusals}
     if "cursor" in route.query:
         found.add(InvalidCursor)
@@ -144,23 +145,26 @@ def refusals(route: RestRoute) -> dict[str, Refusals]:
         found |= {IdempotencyInFlight, IdempotencyKeyReused}
     if "if-match" in route.reads:
         found.add(PreconditionFailed)
+    is_repeatable = "idempotency-key" in route.reads
     return {
-        str(status): tuple(error for error in ERRORS if error in found and error.status == status)
+        str(status): refusal(
+            tuple(error for error in ERRORS if error in found and error.status == status),
+            is_repeatable=is_repeatable,
+        )
         for status in sorted({error.status for error in found})
     }
 
 
-def name_of(group: Refusals) -> str:
-    """Return the name of a response that says one of several refusals."""
-    return "Or".join(error.__name__ for error in group)
-
-
-def refusal(group: Refusals) -> Json:
-    """Return the response of refusals that share a status."""
+def refusal(group: Refusals, *, is_repeatable: bool) -> tuple[str, Json]:
+    """Return the response of refusals that share a status, with its name."""
+    name = "Or".join(error.__name__ for error in group)
+    headers = {header: None for error in group for header in error_headers(error(""))}
+    if is_repeatable and not KEPT.isdisjoint(group):
+        name += "Again"
+        headers |= dict.fromkeys(REPLAYED)
     codes = {"error": {"properties": {"code": {"enum": [error.code for error in group]}}}}
-    headers = {name: None for error in group for name in error_headers(error(""))}
     content = json_of({**ref("schemas/Error"), "properties": codes})
-    return answer(meanings(group), tuple(headers), content)
+    return name, answer(meanings(group), tuple(headers), content)
 
 
 def answer(description: str, headers: tuple[str, ...], content: Json | None = None) -> Json:

@@ -1,0 +1,231 @@
+"""A transaction is done over where that may help, and never where it may do harm."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from typing import Final
+
+import pytest
+from sqlalchemy import URL, event, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from ulid import ULID
+
+from app.database import ATTEMPTS, ConnectionLost, Database
+from app.errors import Unavailable
+from app.settings import Settings
+from tests.databases import create_database, migrated
+from tests.service import new_tenant
+
+INCREMENTS: Final = 50
+READ: Final = text("SELECT name FROM tenant WHERE tenant_id = :tenant")
+WRITE: Final = text("UPDATE tenant SET name = :name WHERE tenant_id = :tenant")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """Return a database as a process uses it."""
+    found = Database(Settings(database_url=database_url))
+    yield found
+    await found.dispose()
+
+
+@pytest.fixture(scope="module")
+def postgresql_url(postgresql: URL) -> str:
+    """Return a migrated database of PostgreSQL, which has row locks and connections that break."""
+    return migrated(create_database(postgresql, f"test_{ULID()}".lower()))
+
+
+@pytest.fixture
+async def postgresql_database(postgresql_url: str) -> AsyncIterator[Database]:
+    """Return a database of PostgreSQL as a process uses it."""
+    found = Database(Settings(database_url=postgresql_url))
+    yield found
+    await found.dispose()
+
+
+async def name_of(database: Database, tenant: str) -> str:
+    async with database.snapshot() as snapshot:
+        [row] = await snapshot.rows(READ, {"tenant": tenant})
+    name: str = row.name
+    return name
+
+
+async def rename(connection: AsyncConnection, tenant: str, name: str) -> None:
+    await connection.execute(WRITE, {"tenant": tenant, "name": name})
+
+
+async def test_the_victim_of_a_deadlock_starts_over(postgresql_database: Database) -> None:
+    database = postgresql_database
+    one, another = await new_tenant(database), await new_tenant(database)
+    both_hold_one = asyncio.Barrier(2)
+    attempts: list[str] = []
+
+    async def crosswise(first: str, second: str) -> None:
+        async def work(connection: AsyncConnection) -> None:
+            attempts.append(first)
+            await rename(connection, first, f"{first} first")
+            if attempts.count(first) == 1:
+                await both_hold_one.wait()
+            await rename(connection, second, f"{first} second")
+
+        await database.transaction(work)
+
+    await asyncio.gather(crosswise(one, another), crosswise(another, one))
+
+    assert len(attempts) == 3
+    names = {await name_of(database, one), await name_of(database, another)}
+    last = attempts[-1]
+    assert names == {f"{last} first", f"{last} second"}
+
+
+async def test_a_connection_that_broke_before_commit_is_replaced(
+    postgresql_database: Database,
+) -> None:
+    database = postgresql_database
+    tenant = await new_tenant(database)
+    attempts = 0
+
+    async def work(connection: AsyncConnection) -> None:
+        nonlocal attempts
+        attempts += 1
+        await rename(connection, tenant, f"attempt {attempts}")
+        if attempts == 1:
+            await connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    await database.transaction(work)
+
+    assert attempts == 2
+    assert await name_of(database, tenant) == "attempt 2"
+
+
+async def test_connections_that_died_in_the_pool_are_not_seen(
+    postgresql_database: Database,
+) -> None:
+    database = postgresql_database
+    tenant = await new_tenant(database)
+    connections = [await database.writer.connect() for _ in range(5)]
+    pids = [
+        (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        for connection in connections
+    ]
+    for connection in connections:
+        await connection.close()
+
+    async def terminate(connection: AsyncConnection) -> None:
+        mine = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        for pid in {*pids} - {mine}:
+            await connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+
+    await database.transaction(terminate)
+    for _ in range(10):
+        assert await name_of(database, tenant) == "Test"
+
+
+async def test_what_may_have_been_committed_is_not_done_again(
+    postgresql_database: Database,
+) -> None:
+    database = postgresql_database
+    tenant = await new_tenant(database)
+    attempts = 0
+
+    async def work(connection: AsyncConnection) -> None:
+        nonlocal attempts
+        attempts += 1
+        await rename(connection, tenant, f"attempt {attempts}")
+        pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        await _end(database, pid)
+
+    with pytest.raises(ConnectionLost):
+        await database.transaction(work)
+
+    assert attempts == 1
+    assert await name_of(database, tenant) == "Test"
+
+
+async def _end(database: Database, pid: int) -> None:
+    """End another connection, and wait until it is gone."""
+    async with database.writer.connect() as connection:
+        await connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        activity = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
+        while (await connection.execute(activity, {"pid": pid})).scalar_one():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_write_waits_for_the_lock_of_another_process(tmp_path: object) -> None:
+    path = f"{tmp_path}/inventory.db"
+    url = await asyncio.to_thread(migrated, f"sqlite+aiosqlite:///{path}")
+    database = Database(Settings(database_url=url, database_lock_timeout_ms=1))
+    tenant = await new_tenant(database)
+    refusals = 0
+    with closing(sqlite3.connect(path, check_same_thread=False)) as other:
+        other.isolation_level = None
+        other.execute("BEGIN IMMEDIATE")
+
+        @event.listens_for(database.writer.sync_engine, "handle_error")
+        def let_go(_context: object) -> None:
+            nonlocal refusals
+            refusals += 1
+            if refusals == ATTEMPTS - 1:
+                other.execute("ROLLBACK")
+
+        await database.transaction(lambda connection: rename(connection, tenant, "done"))
+        assert refusals == ATTEMPTS - 1
+        assert await name_of(database, tenant) == "done"
+
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable, match="busy"):
+            await database.transaction(lambda connection: rename(connection, tenant, "never"))
+    assert refusals == ATTEMPTS - 1 + ATTEMPTS
+    assert await name_of(database, tenant) == "done"
+    await database.dispose()
+
+
+async def test_processes_that_read_and_then_write_do_not_collide(database_url: str) -> None:
+    processes = [Database(Settings(database_url=database_url)) for _ in range(2)]
+    tenant = await new_tenant(processes[0])
+    await processes[0].transaction(lambda connection: rename(connection, tenant, "0"))
+    attempts = 0
+    lock = " FOR UPDATE" if processes[0].dialect == "postgresql" else ""
+    read = text(f"{READ.text}{lock}")
+
+    async def work(connection: AsyncConnection) -> None:
+        nonlocal attempts
+        attempts += 1
+        found = (await connection.execute(read, {"tenant": tenant})).scalar_one()
+        await rename(connection, tenant, str(int(found) + 1))
+
+    async def process(database: Database) -> None:
+        for _ in range(INCREMENTS):
+            await database.transaction(work)
+
+    await asyncio.gather(*(process(database) for database in processes))
+
+    assert await name_of(processes[0], tenant) == str(INCREMENTS * 2)
+    assert attempts == INCREMENTS * 2
+    for database in processes:
+        await database.dispose()
+
+
+async def test_a_client_that_goes_leaves_its_transaction_to_end(database: Database) -> None:
+    tenant = await new_tenant(database)
+    began, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def work(connection: AsyncConnection) -> None:
+        await rename(connection, tenant, "changed")
+        began.set()
+        await may_end.wait()
+        ended.set()
+
+    client = asyncio.create_task(database.transaction(work))
+    await began.wait()
+    client.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await client
+    assert await name_of(database, tenant) == "Test"
+    may_end.set()
+    # dispose waits for what is under way.
+    await database.dispose()
+
+    assert ended.is_set()
+    assert await name_of(database, tenant) == "changed"

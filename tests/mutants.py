@@ -1,0 +1,169 @@
+"""Break the service in known ways, each in a copy, and show that a test goes red on each.
+
+python -m tests.mutants [name ..]
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+COPIED: Final = ("app", "rest_shim", "tests", "pyproject.toml", "schema.graphql")
+RED: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A line that is replaced, and the tests that are to notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+CONCURRENCY: Final = "tests/ledger/test_concurrency.py"
+VERSIONS: Final = "tests/ledger/test_versions.py"
+STOCK: Final = "app/commands/stock.py"
+KEYS: Final = "app/commands/idempotency.py"
+MUTANTS: Final = (
+    Mutant(
+        "no row lock",
+        STOCK,
+        "        .with_for_update(key_share=True)\n",
+        "",
+        (f"{VERSIONS}::test_the_final_value_is_the_number_of_increments_that_were_let_through",),
+    ),
+    Mutant(
+        "unsorted locks",
+        STOCK,
+        "        .order_by(sku.c.sku)\n        .with_for_update(key_share=True)\n",
+        "        .order_by(__import__('sqlalchemy').func.random())\n"
+        "        .with_for_update(key_share=True)\n",
+        (f"{CONCURRENCY}::test_overlapping_bulks_in_any_order_all_succeed",),
+    ),
+    Mutant(
+        "no tenant in the query of the levels",
+        STOCK,
+        ".where(stock_level.c.tenant_id == TENANT, texts_in(dialect, stock_level.c.sku,",
+        ".where(TENANT == TENANT, texts_in(dialect, stock_level.c.sku,",
+        ("tests/rest/test_set.py",),
+    ),
+    Mutant(
+        "no tenant in the query of the list",
+        "app/queries.py",
+        'SKU_CONDITIONS: Final[Conditions] = {\n    "tenant_id": _equals("tenant_id"),',
+        "SKU_CONDITIONS: Final[Conditions] = {\n"
+        '    "tenant_id": lambda columns: columns.sku == columns.sku,',
+        ("tests/rest/test_list.py",),
+    ),
+    Mutant(
+        "the key committed apart from its work",
+        KEYS,
+        "        outcome = await work(connection)\n        await connection.execute(_keep()",
+        "        await connection.commit()\n        outcome = await work(connection)\n"
+        "        await connection.execute(_keep()",
+        ("tests/ledger/test_crashes.py",),
+    ),
+    Mutant(
+        "the outcome committed after its work",
+        KEYS,
+        "        await connection.execute(_keep()",
+        "        await connection.commit()\n        await connection.execute(_keep()",
+        ("tests/ledger/test_crashes.py",),
+    ),
+    Mutant(
+        "the fingerprint of a key not compared",
+        KEYS,
+        "if kept.fingerprint != request.fingerprint:",
+        "if False:",
+        ("tests/ledger/test_idempotency.py",),
+    ),
+    Mutant(
+        "the version not checked",
+        STOCK,
+        "if refusal or (refusal := _stale(change, record, old)):",
+        "if refusal:",
+        (VERSIONS,),
+    ),
+    Mutant(
+        "no retry",
+        "app/database.py",
+        "ATTEMPTS: Final = 5",
+        "ATTEMPTS: Final = 1",
+        ("tests/ledger/test_retries.py",),
+    ),
+    Mutant(
+        "a retry after COMMIT was sent",
+        "app/database.py",
+        "                        is_committing = True\n",
+        "",
+        ("tests/ledger/test_retries.py",),
+    ),
+    Mutant(
+        "a writer that begins by reading",
+        "app/database.py",
+        'begin="BEGIN IMMEDIATE"',
+        'begin="BEGIN"',
+        ("tests/ledger/test_retries.py",),
+    ),
+    Mutant(
+        "a client that hangs up takes its transaction along",
+        "app/database.py",
+        "return await asyncio.shield(task)",
+        "return await task",
+        ("tests/ledger/test_retries.py",),
+    ),
+)
+
+
+def main() -> None:
+    """Run the mutants; exit non-zero if one of them lives."""
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.mutants")
+    parser.add_argument("names", nargs="*", help="Some of them; all without it.")
+    names = parser.parse_args().names
+    chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
+    living = [mutant.name for mutant in chosen if not _dies(mutant)]
+    if living or not chosen:
+        sys.exit(f"These mutants live: {', '.join(living)}." if living else "There is none such.")
+    print(f"All {len(chosen)} mutants are found.")
+
+
+def _dies(mutant: Mutant) -> bool:
+    with tempfile.TemporaryDirectory(prefix="inventory-mutant-") as name:
+        copy = Path(name)
+        for source in COPIED:
+            place = ROOT / source
+            if place.is_dir():
+                shutil.copytree(place, copy / source, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(place, copy / source)
+        file = copy / mutant.file
+        text = file.read_text(encoding="utf-8")
+        if text.count(mutant.old) != 1:
+            sys.exit(f"{mutant.name}: {mutant.file} has not exactly one {mutant.old!r}.")
+        file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+        done = subprocess.run(  # noqa: S603 - our own tests
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    # Other codes mean that the tests could not run: that shows nothing.
+    reds = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
+    dies = done.returncode == RED and bool(reds)
+    print("found" if dies else "LIVES", f" {mutant.name}:", *(reds or [done.stdout[-500:] + done.stderr[-500:]]))
+    return dies
+
+
+if __name__ == "__main__":
+    main()
