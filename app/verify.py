@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Row, Select, Table, Text, bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database import Database
+from app.database import Database, translated
 from app.models import adjustment, sku, sku_count, stock_level
 from app.stock import Figures, total
 
@@ -46,6 +46,11 @@ async def verify_tenant(
         LedgerBroken: names the first break.
 
     """
+    with translated():
+        return await _verify(database, tenant_id, progress)
+
+
+async def _verify(database: Database, tenant_id: str, progress: Progress) -> Proof:
     async with database.reader.connect() as connection:
         if database.dialect == "postgresql":
             await connection.execute(text("SET LOCAL statement_timeout = 0"))

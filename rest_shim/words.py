@@ -170,6 +170,7 @@ FIELDS: Final[Mapping[str, Json]] = {
     "note": {
         "type": ["string", "null"],
         "maxLength": MAX_NOTE_LENGTH,
+        "pattern": "^[^\\u0000]*$",
         "description": "Why, in a sentence.",
     },
     "expected_quantity": {
@@ -204,7 +205,7 @@ LEVEL: Final = record(
         "warehouse_id": WAREHOUSE_ID,
         "name": text("The name of the warehouse."),
         "on_hand": quantity("What is there."),
-        "reserved": quantity("What of it is reserved."),
+        "reserved": whole_number("What of it is reserved.", minimum=0),
         "available": whole_number(
             "`on_hand` - `reserved` - the level's safety stock; negative when oversold or eating "
             "into the safety stock."

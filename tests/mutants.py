@@ -161,7 +161,11 @@ def _dies(mutant: Mutant) -> bool:
     # Other codes mean that the tests could not run: that shows nothing.
     reds = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
     dies = done.returncode == RED and bool(reds)
-    print("found" if dies else "LIVES", f" {mutant.name}:", *(reds or [done.stdout[-500:] + done.stderr[-500:]]))
+    print(
+        "found" if dies else "LIVES",
+        f" {mutant.name}:",
+        *(reds or [done.stdout[-500:] + done.stderr[-500:]]),
+    )
     return dies
 
 

@@ -7,8 +7,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
 
-import httpx
 import pytest
 
 
@@ -40,7 +40,7 @@ def started(
             stdout=log,
         )
         try:
-            while not answers(address):
+            while not answers(port):
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=0.05)
                     log.seek(0)
@@ -59,9 +59,13 @@ def free_port() -> int:
     return port
 
 
-def answers(address: str) -> bool:
-    """Tell whether a server is alive."""
+def answers(port: int) -> bool:
+    """Tell whether a server on this machine is alive."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        return httpx.get(f"{address}/healthz").status_code == 200
-    except httpx.TransportError:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
         return False
+    finally:
+        connection.close()

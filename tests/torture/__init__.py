@@ -1,0 +1,1 @@
+"""Real processes under load, killed at random: what was acknowledged must be there, once."""

@@ -1,0 +1,84 @@
+"""What clients were told, compared with what the ledger holds."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from app.database import Database
+from app.settings import Settings
+from app.verify import verify_tenant
+
+
+class Broken(Exception):
+    """A promise was not kept; the message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A ledger entry. What a client was not told is None."""
+
+    sku: str
+    warehouse_id: str
+    after: int
+    before: int | None = None
+    id: str | None = None
+
+
+# By the note that the update carried, which is the client's own name for it.
+Entries = Mapping[str, Entry]
+
+
+async def audit(database_url: str, tenant: str, acknowledged: Entries) -> int:
+    """Prove a tenant's ledger, compare it with what was acknowledged, and return its length.
+
+    Raises:
+        LedgerBroken: the ledger does not add up.
+        Broken: an entry was lost, doubled, changed or made up.
+
+    """
+    database = Database(Settings(database_url=database_url))
+    await verify_tenant(database, tenant)
+    statement = text(
+        "SELECT note, sku, warehouse_id, after_quantity AS after,"
+        " before_quantity AS before, id FROM adjustment"
+        " WHERE tenant_id = :tenant AND note IS NOT NULL"
+    )
+    async with database.snapshot() as snapshot:
+        rows = await snapshot.rows(statement, {"tenant": tenant})
+    await database.dispose()
+    compare(
+        acknowledged,
+        (
+            (row.note, Entry(row.sku, row.warehouse_id, row.after, row.before, row.id))
+            for row in rows
+        ),
+    )
+    return len(rows)
+
+
+def compare(acknowledged: Entries, ledger: Iterable[tuple[str, Entry]]) -> None:
+    """Find the first entry that was lost, doubled, changed or made up.
+
+    Raises:
+        Broken: names it.
+
+    """
+    found: dict[str, Entry] = {}
+    for note, entry in ledger:
+        if note in found:
+            message = f"doubled: {note} is there as {found[note]} and as {entry}"
+            raise Broken(message)
+        found[note] = entry
+    for note, told in acknowledged.items():
+        there = found.pop(note, None)
+        if there is None:
+            message = f"lost: {note} was acknowledged as {told}"
+            raise Broken(message)
+        for figure in ("sku", "warehouse_id", "after", "before", "id"):
+            if getattr(told, figure) not in (None, getattr(there, figure)):
+                message = f"changed: {note} was acknowledged as {told}, and is {there}"
+                raise Broken(message)
+    for note, entry in found.items():
+        message = f"made up: nobody was told of {note}, {entry}"
+        raise Broken(message)

@@ -1,0 +1,233 @@
+"""Clients that write under idempotency keys, and never give up before they have an answer."""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TextIO
+
+import httpx
+
+from tests.torture.audit import Broken, Entry
+
+Json = dict[str, Any]
+
+SET: Final = """
+mutation ($input: SetStockInput!) {
+  setStock(input: $input) {
+    adjustment { id sku { sku } warehouse { id } beforeQuantity afterQuantity note }
+  }
+}
+"""
+BULK: Final = """
+mutation ($input: BulkSetStockInput!) {
+  bulkSetStock(input: $input) {
+    results {
+      status
+      adjustment { id sku { sku } warehouse { id } beforeQuantity afterQuantity note }
+      error { code }
+    }
+  }
+}
+"""
+IN_FLIGHT: Final = "IDEMPOTENCY_IN_FLIGHT"
+REPEATED: Final = 0.3
+MAX_BULK: Final = 12
+# What a request that got no answer says about whether it was done: nothing.
+NO_ANSWER: Final = (httpx.TransportError, json.JSONDecodeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What the clients write to."""
+
+    token: str
+    skus: Sequence[str]
+    warehouses: Sequence[str]
+    readonly: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A write, as it is sent each time."""
+
+    key: str
+    method: str
+    path: str
+    body: Json
+    headers: dict[str, str]
+    updates: Sequence[Json]
+
+
+@dataclass
+class Log:
+    """What clients were told: kept in memory, and in a file outside the service."""
+
+    file: TextIO
+    entries: dict[str, Entry] = field(default_factory=dict)
+    operations: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def note(self, key: str, code: str | None, entries: dict[str, Entry]) -> None:
+        """Keep an acknowledgement."""
+        self.operations += 1
+        self.counts[f"answered {code or 'done'}"] += 1
+        self.entries |= entries
+        self.file.write(f"{json.dumps([key, code, {k: str(v) for k, v in entries.items()}])}\n")
+
+
+class Client:
+    """One of many: sends an operation, perhaps several times, until each has its answer."""
+
+    def __init__(self, name: str, seed: str, http: httpx.AsyncClient, log: Log) -> None:
+        self.name = name
+        self.dice = random.Random(f"{seed} {name}")
+        self.http = http
+        self.log = log
+        self._seen: dict[tuple[str, str], int] = {}
+        self._number = 0
+
+    async def write(self, stock: Stock) -> None:
+        """Do one operation, and hold all answers to it against each other."""
+        self._number += 1
+        operation = self._operation(stock, f"{self.name}.{self._number}")
+        copies = self.dice.choice((2, 3)) if self.dice.random() < REPEATED else 1
+        self.log.counts["sent again on purpose"] += copies - 1
+        if self.dice.random() < 0.5:
+            answers = await asyncio.gather(*(self._answer(operation) for _ in range(copies)))
+        else:
+            answers = [await self._answer(operation) for _ in range(copies)]
+        for answer in answers[1:]:
+            if answer != answers[0]:
+                message = f"unequal: {operation.key} was answered {answers[0]} and {answer}"
+                raise Broken(message)
+        code, entries = _told(operation, answers[0])
+        for entry in entries.values():
+            self._seen[entry.sku, entry.warehouse_id] = entry.after
+        self.log.note(operation.key, code, entries)
+
+    async def _answer(self, operation: Operation) -> Json:
+        """Send an operation until it is known whether it was done."""
+        while True:
+            try:
+                response = await self.http.request(
+                    operation.method,
+                    operation.path,
+                    json=operation.body,
+                    headers=operation.headers,
+                )
+                answer: Json = response.json()
+            except NO_ANSWER as error:
+                self.log.counts[f"tried again after {type(error).__name__}"] += 1
+            else:
+                facts = _facts(answer)
+                code = facts.get("code") if facts else None
+                if code not in (IN_FLIGHT, "UNAVAILABLE"):
+                    if response.headers.get("Idempotent-Replayed"):
+                        self.log.counts["replayed"] += 1
+                    if code == "INTERNAL" or response.status_code >= 500:
+                        message = f"failed: {operation.key} was answered {answer}"
+                        raise Broken(message)
+                    for changing in ("request_id", "replayed"):
+                        if facts:
+                            facts.pop(changing, None)
+                    return answer
+                self.log.counts[f"tried again after {code}"] += 1
+            await asyncio.sleep(self.dice.uniform(0.01, 0.3))
+
+    def _operation(self, stock: Stock, key: str) -> Operation:
+        is_rest, is_bulk = self.dice.random() < 0.5, self.dice.random() < 0.4
+        levels = list(self._levels(stock, self.dice.randint(2, MAX_BULK) if is_bulk else 1))
+        updates = [
+            {
+                "sku": sku,
+                "warehouseId": warehouse,
+                "quantity": self.dice.choice((-1, 0, *range(1, 60))),
+                "reason": "cycle_count",
+                "note": f"{key}/{index}",
+            }
+            for index, (sku, warehouse) in enumerate(levels)
+        ]
+        for update, level in zip(updates, levels, strict=True):
+            if self.dice.random() < 0.2:
+                update["expectedQuantity"] = self._seen.get(level, 0)
+        on_error = self.dice.choice(("abort", "continue"))
+        headers = {"Authorization": f"Bearer {stock.token}"}
+        if is_rest:
+            headers["Idempotency-Key"] = key
+            items = [_in_rest_names(update) for update in updates]
+            if is_bulk:
+                body: Json = {"updates": items, "on_error": on_error}
+                return Operation(key, "POST", "/api/inventory/bulk", body, headers, updates)
+            path = f"/api/inventory/{items[0].pop('sku')}"
+            if self.dice.random() < 0.1:
+                headers["If-Match"] = f'"{self.dice.randint(1, 20)}"'
+            return Operation(key, "PUT", path, items[0], headers, updates)
+        content: Json = {"idempotencyKey": key}
+        if is_bulk:
+            content |= {"updates": updates, "onError": on_error.upper()}
+        else:
+            content |= updates[0]
+        body = {"query": BULK if is_bulk else SET, "variables": {"input": content}}
+        return Operation(key, "POST", "/graphql", body, headers, updates)
+
+    def _levels(self, stock: Stock, number: int) -> Iterator[tuple[str, str]]:
+        """Draw stock levels, each once; a few of them cannot be set."""
+        drawn: set[tuple[str, str]] = set()
+        while len(drawn) < number:
+            sku = "NOPE" if self.dice.random() < 0.01 else self.dice.choice(stock.skus)
+            is_readonly = self.dice.random() < 0.01
+            level = sku, stock.readonly if is_readonly else self.dice.choice(stock.warehouses)
+            if level not in drawn:
+                drawn.add(level)
+                yield level
+
+
+def _in_rest_names(update: Json) -> Json:
+    names = {"warehouseId": "warehouse_id", "expectedQuantity": "expected_quantity"}
+    return {names.get(name, name): value for name, value in update.items()}
+
+
+def _facts(answer: Json) -> Json | None:
+    """Return what is said of an error."""
+    if "error" in answer:
+        refused: Json = answer["error"]
+        return refused
+    if answer.get("errors"):
+        extensions: Json = answer["errors"][0]["extensions"]
+        return extensions
+    return None
+
+
+def _told(operation: Operation, answer: Json) -> tuple[str | None, dict[str, Entry]]:
+    """Return the code of a refusal, and the ledger entries that an answer tells of, by note."""
+    if facts := _facts(answer):
+        return facts["code"], {}
+    if operation.path == "/graphql":
+        [payload] = answer["data"].values()
+        results = payload.get("results", [payload])
+        made = [result["adjustment"] for result in results if result["adjustment"]]
+        return None, {
+            it["note"]: Entry(
+                it["sku"]["sku"],
+                it["warehouse"]["id"],
+                it["afterQuantity"],
+                it["beforeQuantity"],
+                it["id"],
+            )
+            for it in made
+        }
+    entries: dict[str, Entry] = {}
+    results = answer["data"] if isinstance(answer["data"], list) else [{"status": "updated"}]
+    for update, result in zip(operation.updates, results, strict=True):
+        if result["status"] == "updated":
+            entries[update["note"]] = Entry(
+                update["sku"],
+                update["warehouseId"],
+                update["quantity"],
+                result.get("before_quantity"),
+                result.get("adjustment_id"),
+            )
+    return None, entries

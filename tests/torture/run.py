@@ -1,0 +1,251 @@
+"""A torture run: clients write, the dice kill, and after every kill the ledger is audited."""
+
+import asyncio
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import httpx
+import orjson
+import psutil
+
+from app.database import Database
+from app.settings import Settings
+from app.stock import WarehouseType
+from tests.databases import PostgreSQL, create_database, migrated, own_postgresql
+from tests.processes import answers, free_port, run
+from tests.service import Service, new_tenant, sku, warehouse
+from tests.torture.audit import Broken, audit
+from tests.torture.clients import Client, Log, Stock
+
+SKUS: Final = 40
+WAREHOUSES: Final = 3
+# A tenant's ledger is audited whole after each kill, so tenants take turns.
+KILLS_PER_TENANT: Final = 25
+# How soon after a kill the next write must be acknowledged.
+RECOVERY_SECONDS: Final = 10
+START_SECONDS: Final = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run does; the seed decides all that is drawn."""
+
+    engine: str
+    seed: str
+    operations: int
+    kills: int
+    workers: int = 2
+    clients: int = 8
+
+
+@dataclass
+class Report:
+    """What a run did and found."""
+
+    plan: Plan
+    operations: int = 0
+    entries: int = 0
+    audits: int = 0
+    kills: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    slowest_recovery_seconds: float = 0
+    seconds: float = 0
+
+    def __str__(self) -> str:
+        """Return the report as JSON."""
+        return orjson.dumps(self, option=orjson.OPT_INDENT_2).decode()
+
+
+class Server:
+    """`inventory serve` with several workers, which may be killed."""
+
+    def __init__(self, database_url: str, *, workers: int, log: Path) -> None:
+        self._environment = {
+            **os.environ,
+            "DATABASE_URL": database_url,
+            "INVENTORY_LOG_LEVEL": "warning",
+        }
+        self._port = free_port()
+        self._workers = workers
+        self.log = log
+        self.address = f"http://127.0.0.1:{self._port}"
+        self.start()
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        words = ["serve", "--workers", str(self._workers), "--port", str(self._port)]
+        with self.log.open("ab") as log:
+            self._process = psutil.Popen(
+                [sys.executable, "-m", "app", *words],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(self._port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                message = f"the server does not start: {self.log.read_text()[-2000:]}"
+                raise Broken(message)
+            time.sleep(0.05)
+
+    def kill_worker(self, dice: random.Random) -> None:
+        """Kill one worker; the others go on, and the server replaces it."""
+        workers = [
+            process for process in self._process.children() if "spawn_main" in process.cmdline()[-2]
+        ]
+        dice.choice(workers).kill()
+
+    def kill(self) -> None:
+        """Kill all of its processes at once."""
+        self._process.suspend()
+        family = [*self._process.children(recursive=True), self._process]
+        for process in family:
+            process.kill()
+        psutil.wait_procs(family)
+
+
+class Torture:
+    """A run: its servers, its clients, and the dice."""
+
+    def __init__(self, plan: Plan, directory: Path, postgresql: PostgreSQL | None) -> None:
+        self.report = Report(plan)
+        self._plan = plan
+        self._dice = random.Random(plan.seed)
+        self._postgresql = postgresql
+        self._url = _new_database(directory, postgresql)
+        self._server = Server(self._url, workers=plan.workers, log=directory / "server.log")
+        self._file = (directory / "acknowledged.jsonl").open("a", buffering=1, encoding="utf-8")
+
+    async def run(self, progress: Callable[[Report], None]) -> None:
+        """Do the run.
+
+        Raises:
+            Broken, LedgerBroken: the first promise that was not kept.
+
+        """
+        started = time.monotonic()
+        for first in range(0, self._plan.kills, KILLS_PER_TENANT):
+            last = min(first + KILLS_PER_TENANT, self._plan.kills)
+            stock, tenant = await _new_stock(self._url)
+            log = Log(self._file, counts=self.report.counts)
+            before, entries = self.report.operations, self.report.entries
+            async with self._http() as http:
+                clients = [
+                    Client(f"{first}.{number}", self._plan.seed, http, log)
+                    for number in range(self._plan.clients)
+                ]
+                for kill in range(first, last):
+                    goal = self._plan.operations * (kill + 1) // self._plan.kills - before
+                    await self._stretch(clients, stock, log, goal)
+                    self.report.operations = before + log.operations
+                    self.report.entries = entries + await audit(self._url, tenant, log.entries)
+                    self.report.audits += 1
+                    self.report.seconds = round(time.monotonic() - started, 1)
+                    progress(self.report)
+        # And as an operator would: every tenant, by the command.
+        done = await asyncio.to_thread(run, "verify", database_url=self._url)
+        if done.returncode:
+            message = f"`inventory verify` says: {done.stderr}"
+            raise Broken(message)
+
+    def close(self) -> None:
+        """End what was started."""
+        self._server.kill()
+        self._file.close()
+
+    def _http(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            base_url=self._server.address,
+            timeout=RECOVERY_SECONDS * 2,
+            limits=httpx.Limits(max_connections=self._plan.clients * 3),
+        )
+
+    async def _stretch(self, clients: Sequence[Client], stock: Stock, log: Log, goal: int) -> None:
+        """Write until so many operations are acknowledged; at a random one of them, kill."""
+        fatal = self._dice.randint(log.operations + 1, max(goal - 1, log.operations + 1))
+
+        async def write(client: Client) -> None:
+            while log.operations < goal:
+                await client.write(stock)
+
+        async def kill() -> None:
+            while log.operations < fatal:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(self._dice.uniform(0, 0.02))
+            await asyncio.to_thread(self._kill)
+            mended, known = time.monotonic(), log.operations
+            while log.operations in (known, known + 1) and log.operations < goal:
+                await asyncio.sleep(0.01)
+            waited = round(time.monotonic() - mended, 2)
+            slowest = max(waited, self.report.slowest_recovery_seconds)
+            self.report.slowest_recovery_seconds = slowest
+            if waited > RECOVERY_SECONDS:
+                message = f"no service for {waited} s after a kill"
+                raise Broken(message)
+
+        async with asyncio.TaskGroup() as group:
+            for client in clients:
+                group.create_task(write(client))
+            group.create_task(kill())
+
+    def _kill(self) -> None:
+        """Kill something, and start it again."""
+        kinds = ["worker"] * 3 + ["server"]
+        if self._postgresql:
+            kinds += ["postgresql"] * 3
+        kind = self._dice.choice(kinds)
+        self.report.kills[kind] += 1
+        if kind == "worker":
+            self._server.kill_worker(self._dice)
+        elif kind == "server":
+            self._server.kill()
+            self._server.start()
+        elif self._postgresql:
+            self._postgresql.kill()
+            self._postgresql.start()
+
+
+async def torture(plan: Plan, *, progress: Callable[[Report], None]) -> Report:
+    """Do a run, and return what it did.
+
+    Raises:
+        Broken, LedgerBroken: the first promise that was not kept.
+
+    """
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="inventory-")))
+        postgresql = None
+        if plan.engine == "postgresql":
+            postgresql = stack.enter_context(own_postgresql())
+        found = await asyncio.to_thread(Torture, plan, directory, postgresql)
+        stack.callback(found.close)
+        await found.run(progress)
+        return found.report
+
+
+def _new_database(directory: Path, postgresql: PostgreSQL | None) -> str:
+    if postgresql is None:
+        return migrated(f"sqlite+aiosqlite:///{directory}/inventory.db")
+    return migrated(create_database(postgresql.url, "torture"))
+
+
+async def _new_stock(database_url: str) -> tuple[Stock, str]:
+    """Create a tenant with SKUs that have no stock yet."""
+    database = Database(Settings(database_url=database_url))
+    service = Service(None, None, database, await new_tenant(database))  # type: ignore[arg-type]
+    places = [warehouse(f"W{number}") for number in range(WAREHOUSES)]
+    readonly = warehouse("Marketplace", WarehouseType.FBA, marketplace="amazon_eu")
+    codes = [f"SKU-{number:03}" for number in range(SKUS)]
+    await service.load([*places, readonly], [sku(code) for code in codes])
+    await database.dispose()
+    ids = [place.id for place in places]
+    return Stock(service.token("write"), codes, ids, readonly.id), service.tenant
