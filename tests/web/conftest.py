@@ -1,17 +1,23 @@
 """A served application, and a browser that remembers all it asks for and complains about."""
 
+import asyncio
 import shutil
 import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import uvicorn
 from playwright.async_api import BrowserContext, Page, async_playwright
 
-from tests.web.fixture_app import app
+from app.database import Database
+from app.demo import prepare_demo
+from app.main import create_app
+from app.settings import Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = [
@@ -62,12 +68,16 @@ class Visit:
         return [url for url in self.requested if not url.startswith(own)]
 
 
-@pytest.fixture(scope="session")
-def base_url() -> Iterator[str]:
-    """Serve the application on a free port."""
+@contextmanager
+def demo(directory: Path, **settings: str) -> Iterator[str]:
+    """Serve the demo's data on a free port and yield the address."""
+    url = f"sqlite+aiosqlite:///{directory}/demo.db"
+    chosen = Settings(database_url=url, log_level="error", **settings)  # type: ignore[arg-type]
+    asyncio.run(_prepare(chosen))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+        config = uvicorn.Config(create_app(chosen), log_config=None, access_log=False, ws="none")
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         while not server.started and thread.is_alive():
@@ -75,6 +85,26 @@ def base_url() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         thread.join()
+
+
+async def _prepare(settings: Settings) -> None:
+    database = Database(settings)
+    await prepare_demo(database)
+    await database.dispose()
+
+
+@pytest.fixture(scope="session")
+def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the demo, whose pages come with a token."""
+    with demo(tmp_path_factory.mktemp("demo"), page_token="demo-write") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def url_without_token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the same data as a service does in production: the pages come with no token."""
+    with demo(tmp_path_factory.mktemp("demo")) as address:
+        yield address
 
 
 @pytest.fixture
