@@ -21,6 +21,7 @@ FORBIDDEN = {
     "app/queries.py": ["rest_shim", "starlette", "strawberry", "graphql", "app.commands"],
     "app/commands": ["rest_shim", "starlette", "strawberry", "graphql", "app.graphql", "app.http"],
     "app/verify.py": ["rest_shim", "starlette", "strawberry", "graphql", "app.commands"],
+    "app/upkeep.py": ["rest_shim", "starlette", "strawberry", "graphql", "app.graphql", "app.http"],
     "app/auth.py": ["rest_shim", "starlette", "strawberry", "graphql", "app.graphql"],
     "app/graphql": ["rest_shim", "sqlalchemy", "sqlmodel", "app.main", "app.cli", "app.demo"],
     "rest_shim": [
