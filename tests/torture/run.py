@@ -99,10 +99,7 @@ class Server:
 
     def kill_worker(self, dice: random.Random) -> None:
         """Kill one worker; the others go on, and the server replaces it."""
-        workers = [
-            process for process in self._process.children() if "spawn_main" in process.cmdline()[-2]
-        ]
-        dice.choice(workers).kill()
+        dice.choice([process for process in self._process.children() if _is_worker(process)]).kill()
 
     def kill(self) -> None:
         """Kill all of its processes at once."""
@@ -212,6 +209,14 @@ class Torture:
         elif self._postgresql:
             self._postgresql.kill()
             self._postgresql.start()
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "spawn_main" in process.cmdline()[-2]
+    except psutil.Error:
+        # Killed before, and its parent has not noticed yet.
+        return False
 
 
 async def torture(plan: Plan, *, progress: Callable[[Report], None]) -> Report:
