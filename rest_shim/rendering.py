@@ -56,8 +56,9 @@ def updated_sku(data: Data, _variables: Data) -> Body:
 
 
 def sku_headers(data: Data) -> dict[str, str]:
-    """Return the version of a record."""
-    return {"ETag": etag(data["sku"]["version"])}
+    """Return the version of a record, which clients may keep and ask for again."""
+    tag = etag(data["sku"]["version"])
+    return {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization"}
 
 
 def updated_headers(data: Data) -> dict[str, str]:

@@ -245,7 +245,7 @@ def _in_words(error: GraphQLError) -> tuple[list[str], str]:
         return [], "is required"
     if found := _MISSING_OR_UNKNOWN.match(error.message):
         return [found[2]], "is required" if found[1].startswith("to") else "is not known"
-    return [], error.message.rstrip(".")
+    return [], f"is not valid: {error.message.rstrip('.?')}"
 
 
 def _at(error: GraphQLError) -> list[dict[str, object]]:

@@ -190,6 +190,9 @@ async def test_if_none_match_spares_what_the_client_has(
     assert (spared.status_code, spared.content, spared.headers["ETag"]) == (304, b"", tag)
     assert changed.status_code == (304 if known == "*" else 200)
     assert changed.headers["ETag"] != tag
+    for response in (spared, changed):
+        assert response.headers["Cache-Control"] == "private, no-cache"
+        assert response.headers["Vary"] == "Authorization"
 
 
 async def test_the_tag_changes_with_any_level_of_the_sku_and_with_no_other(
