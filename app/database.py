@@ -6,19 +6,22 @@ travel as one bind parameter on either engine.
 
 import asyncio
 import random
-import sqlite3
 from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Coroutine,
+    Hashable,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
 
+import asyncpg
 import orjson
 import structlog
 from sqlalchemy import (
@@ -27,7 +30,6 @@ from sqlalchemy import (
     Connection,
     Dialect,
     FromClause,
-    Row,
     Text,
     TypeDecorator,
     any_,
@@ -41,37 +43,38 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSON
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql import Executable
 from sqlalchemy.types import TypeEngine
 
 from app.errors import Unavailable
+from app.sessions import (
+    CONNECT_SECONDS,
+    AnyRow,
+    ConnectionLost,
+    DriverConnection,
+    DriverSession,
+    EngineSession,
+    LockTimeout,
+    Parameters,
+    Record,
+    Session,
+    state_of,
+    translated,
+)
 from app.settings import Settings
 
 log = structlog.get_logger()
 
 Result = TypeVar("Result")
-Parameters = Mapping[str, object]
-
+Found = TypeVar("Found")
 ATTEMPTS: Final = 5
 # Serialization failure, deadlock; SQLite's one write lock.
 RETRIED: Final = {"40001", "40P01", "SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED"}
-# Lock not available, query cancelled by a timeout; no such file, no space, no reading or writing.
-UNAVAILABLE: Final = {
-    "55P03",
-    "57014",
-    "SQLITE_CANTOPEN",
-    "SQLITE_FULL",
-    "SQLITE_IOERR",
-    "SQLITE_READONLY",
-}
-# Connection exceptions, credentials, no such database, resources, operator intervention.
-UNAVAILABLE_CLASSES: Final = ("08", "28", "3D", "53", "57P")
 
 
-class ConnectionLost(Unavailable):
-    """A connection broke while it was in use."""
+class Conflict(Exception):
+    """The work of a transaction found that it has to start over."""
 
 
 class Database:
@@ -90,23 +93,33 @@ class Database:
                 "application_name": "inventory",
                 "idle_in_transaction_session_timeout": "10000",
                 "jit": "off",
+                # That of disks without arms, so that what a bulk names is looked up.
+                "random_page_cost": "1.1",
                 "lock_timeout": str(settings.database_lock_timeout_ms),
                 "statement_timeout": str(settings.database_statement_timeout_ms),
             }
-            self.writer = create_async_engine(
-                url, **options, connect_args={"server_settings": limits, "timeout": 5}
-            )
+            connect: dict[str, Any] = {"server_settings": limits, "timeout": CONNECT_SECONDS}
+            self.writer = create_async_engine(url, **options, connect_args=connect)
+            self._connect = {**self.writer.dialect.create_connect_args(url)[1], **connect}
             self.reader = self.writer.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
         else:
+            directory = Path(url.database or "").parent
+            if not directory.is_dir():
+                message = f"There is no directory {directory} for the database; create it first."
+                raise Unavailable(message)
             # SQLite has one writer at a time: waiting in a pool is fairer than polling its lock.
             self.writer = create_async_engine(url, **{**options, "pool_size": 1})
             self.reader = create_async_engine(url, **options)
+            self._single = self.reader.execution_options(without_begin=True)
             wait = settings.database_lock_timeout_ms
             _prepare_sqlite(self.writer, begin="BEGIN IMMEDIATE", wait=wait, query_only=False)
             _prepare_sqlite(self.reader, begin="BEGIN", wait=wait, query_only=True)
-        self._transactions: set[asyncio.Task[Any]] = set()
+        self.turns = Turns(settings.database_pool_timeout_seconds)
+        self._settings = settings
+        self._pool: asyncpg.Pool | None = None
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     @property
     def dialect(self) -> str:
@@ -114,13 +127,40 @@ class Database:
         return self.writer.dialect.name
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator["Snapshot"]:
-        """Read in transactions that each see one state of the database from first to last."""
-        snapshot = Snapshot(self)
+    async def snapshot(self, *, single: bool = False) -> AsyncIterator["Snapshot"]:
+        """Read in transactions that each see one state of the database from first to last.
+
+        A `single` statement needs no transaction for that, and no time to begin and end one.
+        """
+        snapshot = Snapshot(self, single=single)
         try:
             yield snapshot
         finally:
             await snapshot.close()
+
+    async def session(self, *, single: bool) -> Session:
+        """Return a connection that reads; in a transaction, unless it is for one statement."""
+        if self.dialect == "sqlite":
+            engine = self._single if single else self.reader
+            return EngineSession(await engine.connect())
+        session = await DriverSession.opened(
+            self._driver_pool(), within=self._settings.database_pool_timeout_seconds
+        )
+        if not single:
+            await session.begin("ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        return session
+
+    def _driver_pool(self) -> asyncpg.Pool:
+        if self._pool is None:
+            self._pool = asyncpg.create_pool(
+                **self._connect,
+                min_size=0,
+                max_size=self._settings.database_pool_size,
+                max_inactive_connection_lifetime=0,
+                connection_class=DriverConnection,
+                record_class=Record,
+            )
+        return self._pool
 
     async def transaction(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
         """Do the work and commit it; start over where the database says that this may help.
@@ -128,9 +168,48 @@ class Database:
         The work may run several times, so it may have no effect but on its connection. A caller
         that is cancelled leaves the transaction to end by itself, one way or the other.
         """
-        task = asyncio.create_task(self._transact(work))
-        self._transactions.add(task)
-        task.add_done_callback(self._transactions.discard)
+        return await self.shielded(self._transact(work))
+
+    async def optimistically(
+        self,
+        read: Callable[[Session], Awaitable[Found]],
+        write: Callable[[Session, Found], Awaitable[bool]],
+    ) -> Found | None:
+        """Read, and write in a single statement, on PostgreSQL; return what was read.
+
+        Each statement commits by itself. None: nothing was written, because what was read has
+        changed since, or because locks are in the way; so it needs a transaction.
+        """
+
+        async def attempt() -> Found | None:
+            is_writing = False
+            try:
+                with translated():
+                    session = await self.session(single=True)
+                    try:
+                        found = await read(session)
+                        # From here on nobody knows whether it happened, unless it is told.
+                        is_writing = True
+                        return found if await write(session, found) else None
+                    finally:
+                        await session.close()
+            except asyncpg.PostgresError as error:
+                if state_of(error) not in RETRIED:
+                    raise
+            except ConnectionLost:
+                if is_writing:
+                    raise
+            except LockTimeout:
+                pass
+            return None
+
+        return await self.shielded(attempt())
+
+    async def shielded(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Wait for work that ends by itself when its caller is cancelled."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
 
     async def _transact(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
@@ -148,6 +227,8 @@ class Database:
                 if is_committing or state_of(error) not in RETRIED:
                     raise
                 log.warning("transaction_retried", attempt=attempt, state=state_of(error))
+            except Conflict:
+                log.warning("transaction_retried", attempt=attempt, state="conflict")
             except ConnectionLost:
                 if is_committing or attempt == ATTEMPTS:
                     raise
@@ -157,10 +238,44 @@ class Database:
         raise Unavailable(message)
 
     async def dispose(self) -> None:
-        """Let the transactions under way end, then close every connection."""
-        await asyncio.gather(*self._transactions, return_exceptions=True)
+        """Let what is under way end, then close every connection."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
         await self.reader.dispose()
         await self.writer.dispose()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+
+
+class Turns:
+    """Has those who want the same thing go one after the other, within this process."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def of(self, things: Iterable[Any]) -> AsyncIterator[None]:
+        """Wait for the turn of all of these things, which are taken in one order.
+
+        Raises:
+            Unavailable: it took too long.
+
+        """
+        async with AsyncExitStack() as turns:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    for thing in sorted(things):
+                        lock = self._locks.setdefault(thing, asyncio.Lock())
+                        await turns.enter_async_context(lock)
+            except TimeoutError as error:
+                message = "Too many writes wait for the same SKU; try again."
+                raise Unavailable(message) from error
+            yield
+
+
+class NotSingle(Exception):
+    """A snapshot of a single statement was asked for another one."""
 
 
 class Snapshot:
@@ -170,16 +285,32 @@ class Snapshot:
     time, so statements queue here.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, single: bool) -> None:
         self.dialect = database.dialect
-        self._reader = database.reader
-        self._connection: AsyncConnection | None = None
+        self.statements = 0
+        self._database = database
+        self._single = single
+        self._session: Session | None = None
         self._turn = asyncio.Lock()
 
-    async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[Row[Any]]:
-        """Return all rows of a SELECT."""
+    async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+        """Return all rows of a SELECT.
+
+        Raises:
+            NotSingle: it is not the first, and was to be the only one.
+
+        A field that fails has its siblings cancelled. A statement cut short would cost the
+        connection, and the rest of the operation its snapshot, so it runs to its end.
+
+        """
+        return await self._database.shielded(self._rows(statement, parameters))
+
+    async def _rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
         async with self._turn:
-            is_first = self._connection is None
+            self.statements += 1
+            if self._single and self.statements > 1:
+                raise NotSingle
+            is_first = self._session is None
             try:
                 return await self._execute(statement, parameters)
             except ConnectionLost:
@@ -191,50 +322,24 @@ class Snapshot:
             return await self._execute(statement, parameters)
 
     async def close(self) -> None:
-        """Give the connection back; the next statement sees a later state."""
+        """Give the connection back, also when cancelled; the next statement sees a later state."""
+        await self._database.shielded(self._close())
+
+    async def _close(self) -> None:
         async with self._turn:
             await self._give_back()
 
-    async def _execute(self, statement: Executable, parameters: Parameters) -> Sequence[Row[Any]]:
+    async def _execute(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
         with translated():
-            if self._connection is None:
-                self._connection = await self._reader.connect()
-            return (await self._connection.execute(statement, parameters)).all()
+            if self._session is None:
+                self._session = await self._database.session(single=self._single)
+            return await self._session.rows(statement, parameters)
 
     async def _give_back(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        session, self._session = self._session, None
+        if session is not None:
             with translated():
-                await connection.close()
-
-
-def state_of(error: DBAPIError) -> str:
-    """Return the SQLSTATE of PostgreSQL or the error name of SQLite; empty when there is none."""
-    if isinstance(error.orig, sqlite3.Error):
-        return getattr(error.orig, "sqlite_errorname", "")
-    return getattr(error.orig, "sqlstate", None) or ""
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn the ways in which a database is out of reach into `Unavailable`."""
-    try:
-        yield
-    except PoolTimeout as error:
-        message = "Every database connection is in use; try again."
-        raise Unavailable(message) from error
-    except DBAPIError as error:
-        state = state_of(error)
-        if error.connection_invalidated:
-            message = "The connection to the database broke; try again."
-            raise ConnectionLost(message) from error
-        if state in UNAVAILABLE or state.startswith((*UNAVAILABLE_CLASSES, "SQLITE_IOERR")):
-            message = "The database cannot answer now; try again."
-            raise Unavailable(message) from error
-        raise
-    except (OSError, TimeoutError) as error:
-        message = "The database cannot be reached; try again."
-        raise Unavailable(message) from error
+                await session.close()
 
 
 def _prepare_sqlite(engine: AsyncEngine, *, begin: str, wait: int, query_only: bool) -> None:
@@ -253,7 +358,8 @@ def _prepare_sqlite(engine: AsyncEngine, *, begin: str, wait: int, query_only: b
 
     @event.listens_for(engine.sync_engine, "begin")
     def on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        if not connection.get_execution_options().get("without_begin"):
+            connection.exec_driver_sql(begin)
 
 
 class Key(TypeDecorator[str]):

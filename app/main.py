@@ -1,6 +1,7 @@
 """The composition root: settings -> Starlette application."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -61,6 +62,11 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        # What start-up made is there for good: the garbage collector need not look at it again,
+        # and a page of a list makes thousands of objects that are soon gone by themselves.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
         upkeep = asyncio.create_task(keep_up(database))
         yield
         upkeep.cancel()

@@ -21,6 +21,7 @@ from sqlalchemy import (
     TypeDecorator,
     event,
 )
+from sqlalchemy import text as sql_text
 from sqlmodel import Field, SQLModel
 
 from app.stock import MAX_QUANTITY
@@ -31,6 +32,9 @@ SQLModel.metadata.naming_convention = {
     "ck": "%(table_name)s_%(constraint_name)s_check",
     "ix": "%(table_name)s_%(column_0_N_name)s_index",
 }
+
+# What an adjustment may be a part of.
+LINKS: Final = ("bulk_id", "transfer_id", "reservation_id", "reference")
 
 # Sorted by code point: SQLite's default, PostgreSQL's collation "C".
 KeyText: Final = Text().with_variant(Text(collation="C"), "postgresql")
@@ -63,7 +67,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 def as_text(instant: datetime) -> str:
     """Return an instant in UTC as RFC 3339 with milliseconds and `Z`."""
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def key(**options: Any) -> Any:  # noqa: ANN401 - what Field takes and gives
@@ -86,6 +90,17 @@ def instant(**options: Any) -> Any:  # noqa: ANN401
     return Field(sa_type=UtcDateTime, **options)
 
 
+def _where(condition: str) -> dict[str, Any]:
+    """Return the options of an index of some rows only."""
+    return {"postgresql_where": sql_text(condition), "sqlite_where": sql_text(condition)}
+
+
+def _where_it_is_set(table: str, name: str) -> Index:
+    columns = ("tenant_id", name, "created_at", "sequence", "id")
+    short = name.removesuffix("_id")
+    return Index(f"{table}_by_{short}_index", *columns, **_where(f"{name} IS NOT NULL"))
+
+
 class Tenant(SQLModel, table=True):
     """One customer of the service."""
 
@@ -95,6 +110,8 @@ class Tenant(SQLModel, table=True):
     name: str = text()
     cursor_key: bytes = Field(sa_type=LargeBinary)
     created_at: datetime = instant()
+    # Since when a reservation may ask for more than is available, if it may.
+    permits_oversell_since: datetime | None = instant(nullable=True)
 
 
 class ApiToken(SQLModel, table=True):
@@ -207,6 +224,25 @@ class Adjustment(SQLModel, table=True):
         ),
         Index("adjustment_by_sku_index", "tenant_id", "sku", "created_at", "sequence", "id"),
         Index("adjustment_by_time_index", "tenant_id", "created_at", "sequence", "id"),
+        Index(
+            "adjustment_by_warehouse_index",
+            *("tenant_id", "warehouse_id", "created_at", "sequence", "id"),
+        ),
+        Index(
+            "adjustment_by_reason_index",
+            *("tenant_id", "warehouse_id", "reason", "created_at", "sequence", "id"),
+        ),
+        Index(
+            "adjustment_by_actor_index",
+            *("tenant_id", "created_by", "created_at", "sequence", "id"),
+        ),
+        *(_where_it_is_set("adjustment", name) for name in LINKS),
+        Index(
+            "adjustment_reversal_key",
+            *("tenant_id", "reversal_of"),
+            unique=True,
+            **_where("reversal_of IS NOT NULL"),
+        ),
     )
 
     tenant_id: str = key(primary_key=True)
@@ -221,6 +257,80 @@ class Adjustment(SQLModel, table=True):
     note: str | None = text(nullable=True)
     created_by: str = text()
     created_at: datetime = instant()
+    # What it is a part of: a bulk, a transfer (as one half of it), the commit of a reservation.
+    bulk_id: str | None = key(nullable=True)
+    transfer_id: str | None = key(nullable=True)
+    reservation_id: str | None = key(nullable=True)
+    # The adjustment that it undoes.
+    reversal_of: str | None = key(nullable=True)
+    # What the caller calls the order, delivery or count that it belongs to.
+    reference: str | None = key(nullable=True)
+
+
+class Reservation(SQLModel, table=True):
+    """Stock that is held for somebody, until it is committed, released or expires."""
+
+    __tablename__ = "reservation"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
+        CheckConstraint("status IN ('open', 'committed', 'released', 'expired')", name="status"),
+        CheckConstraint("(status = 'open') = (ended_at IS NULL)", name="ended"),
+        CheckConstraint("version >= 1", name="version"),
+        Index(None, "tenant_id", "status", "id"),
+        Index(
+            "reservation_by_reference_index",
+            *("tenant_id", "reference", "id"),
+            **_where("reference IS NOT NULL"),
+        ),
+        Index("reservation_due_index", "tenant_id", "expires_at", **_where("status = 'open'")),
+    )
+
+    tenant_id: str = key(primary_key=True)
+    id: str = key(primary_key=True)
+    status: str = key()
+    reference: str | None = key(nullable=True)
+    note: str | None = text(nullable=True)
+    created_by: str = text()
+    created_at: datetime = instant()
+    # None: it is held until it is committed or released.
+    expires_at: datetime | None = instant(nullable=True)
+    ended_at: datetime | None = instant(nullable=True)
+    version: int = count()
+
+
+class ReservationLine(SQLModel, table=True):
+    """What a reservation asked for at one stock level, holds now, and took in the end."""
+
+    __tablename__ = "reservation_line"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "reservation_id"], ["reservation.tenant_id", "reservation.id"]
+        ),
+        ForeignKeyConstraint(
+            ["tenant_id", "sku", "warehouse_id"],
+            ["stock_level.tenant_id", "stock_level.sku", "stock_level.warehouse_id"],
+        ),
+        CheckConstraint(f"quantity BETWEEN 1 AND {MAX_QUANTITY}", name="quantity"),
+        CheckConstraint("held IN (0, quantity)", name="held"),
+        CheckConstraint("committed BETWEEN 0 AND quantity", name="committed"),
+        Index(
+            "reservation_line_by_level_index",
+            *("tenant_id", "sku", "warehouse_id", "reservation_id"),
+        ),
+        Index(
+            "reservation_line_held_index",
+            *("tenant_id", "sku", "warehouse_id", "reservation_id"),
+            **_where("held > 0"),
+        ),
+    )
+
+    tenant_id: str = key(primary_key=True)
+    reservation_id: str = key(primary_key=True)
+    sku: str = key(primary_key=True)
+    warehouse_id: str = key(primary_key=True)
+    quantity: int = count()
+    held: int = count()
+    committed: int = count()
 
 
 class SkuCount(SQLModel, table=True):
@@ -248,7 +358,7 @@ class IdempotencyKey(SQLModel, table=True):
     subject: str = key(primary_key=True)
     key: str = key(primary_key=True)
     fingerprint: bytes = Field(sa_type=LargeBinary)
-    outcome: str | None = text(nullable=True)
+    outcome: str = text()
     created_at: datetime = instant()
 
 
@@ -259,6 +369,8 @@ sku: Final = METADATA.tables["sku"]
 warehouse: Final = METADATA.tables["warehouse"]
 stock_level: Final = METADATA.tables["stock_level"]
 adjustment: Final = METADATA.tables["adjustment"]
+reservation: Final = METADATA.tables["reservation"]
+reservation_line: Final = METADATA.tables["reservation_line"]
 sku_count: Final = METADATA.tables["sku_count"]
 idempotency_key: Final = METADATA.tables["idempotency_key"]
 

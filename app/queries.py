@@ -6,9 +6,9 @@ parents are one statement.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from itertools import groupby
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -16,9 +16,13 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Row,
+    ScalarSelect,
     Select,
+    Subquery,
     Text,
+    and_,
     bindparam,
+    cast,
     func,
     literal_column,
     select,
@@ -48,7 +52,7 @@ from app.records import (
     SkuRecord,
     WarehouseRecord,
 )
-from app.stock import Figures, Status, WarehouseType
+from app.stock import Status, WarehouseType
 
 # One stock level as (SKU, warehouse id), or all levels of a SKU as (SKU, None).
 LevelKey = tuple[str, str | None]
@@ -58,16 +62,11 @@ Columns = ReadOnlyColumnCollection[str, Any]
 Conditions = Mapping[str, Callable[[Columns], ColumnElement[bool]]]
 
 LIMIT: Final = bindparam("limit", type_=BigInteger)
+# PostgreSQL plans once for all values of a parameter, and takes a limit that it does not know for
+# a tenth of the table: a constant one tells it that a page is short.
+LONGEST: Final = literal_column("201", BigInteger)
 
-SKU_COLUMNS: Final = (sku.c.sku, sku.c.title, sku.c.version.label("sku_version"))
-LEVEL_COLUMNS: Final = (
-    stock_level.c.warehouse_id,
-    stock_level.c.on_hand,
-    stock_level.c.reserved,
-    stock_level.c.safety_stock,
-    stock_level.c.version,
-    stock_level.c.adjusted_at,
-)
+SKU_COLUMNS: Final = (sku.c.sku, sku.c.title, sku.c.version)
 WAREHOUSE_COLUMNS: Final = (
     warehouse.c.id,
     warehouse.c.name,
@@ -75,6 +74,19 @@ WAREHOUSE_COLUMNS: Final = (
     warehouse.c.address,
     warehouse.c.marketplace,
     warehouse.c.is_active,
+)
+STOCK_COLUMNS: Final = (
+    stock_level.c.on_hand,
+    stock_level.c.reserved,
+    stock_level.c.safety_stock,
+    stock_level.c.version,
+    stock_level.c.adjusted_at,
+)
+# Stock is hardly ever asked for without its warehouse, and a join costs less than a statement.
+LEVEL_COLUMNS: Final = (*STOCK_COLUMNS, *WAREHOUSE_COLUMNS)
+SAME_WAREHOUSE: Final = and_(
+    warehouse.c.tenant_id == stock_level.c.tenant_id,
+    warehouse.c.id == stock_level.c.warehouse_id,
 )
 ADJUSTMENT_COLUMNS: Final = (
     adjustment.c.id,
@@ -87,6 +99,11 @@ ADJUSTMENT_COLUMNS: Final = (
     adjustment.c.note,
     adjustment.c.created_by,
     adjustment.c.created_at,
+    adjustment.c.bulk_id,
+    adjustment.c.transfer_id,
+    adjustment.c.reservation_id,
+    adjustment.c.reversal_of,
+    adjustment.c.reference,
 )
 
 
@@ -120,6 +137,14 @@ ADJUSTMENT_CONDITIONS: Final[Conditions] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class SkuPage:
+    """A page of SKUs, and how many the whole list has."""
+
+    records: Sequence[SkuRecord]
+    total: int
+
+
 async def list_skus(
     snapshot: Snapshot,
     tenant: str,
@@ -128,8 +153,8 @@ async def list_skus(
     after: str | None = None,
     order: Order = Order.ASCENDING,
     limit: int,
-) -> list[SkuRecord]:
-    """Return a page of SKUs by code, each with its levels, from after a code on."""
+) -> SkuPage:
+    """Return a page of SKUs by code, each with its levels, from after a code on, and the total."""
     parameters = {
         "tenant_id": tenant,
         "warehouse_id": where.warehouse_id,
@@ -139,20 +164,10 @@ async def list_skus(
     }
     statement = _skus_page(_asked(parameters), order)
     rows = await snapshot.rows(statement, {**parameters, "limit": limit})
-    return _sku_records(rows, where.warehouse_id)
-
-
-async def count_skus(snapshot: Snapshot, tenant: str, *, where: SkuFilter) -> int:
-    """Return how many SKUs match, from counts that every write keeps."""
-    if where.sku is not None:
-        return len(await list_skus(snapshot, tenant, where=where, limit=1))
-    parameters = {
-        "tenant_id": tenant,
-        "warehouse_id": where.warehouse_id or "",
-        "status": where.status,
-    }
-    [row] = await snapshot.rows(_skus_count(_asked(parameters)), parameters)
-    return int(row[0])
+    # The total is in every row; where there is no SKU, it is in the only one.
+    total = int(rows[0].total)
+    found = rows if rows[0].sku is not None else []
+    return SkuPage(sku_records(found, where.warehouse_id), total)
 
 
 async def get_skus(
@@ -160,8 +175,8 @@ async def get_skus(
 ) -> dict[str, SkuRecord]:
     """Return SKUs by code, each with its levels: all of them, or the one in a warehouse."""
     parameters = {"tenant_id": tenant, "warehouse_id": warehouse_id, "codes": codes}
-    statement = _skus_by_code(snapshot.dialect, narrowed=warehouse_id is not None)
-    records = _sku_records(await snapshot.rows(statement, parameters), warehouse_id)
+    statement = skus_by_code(snapshot.dialect, narrowed=warehouse_id is not None)
+    records = sku_records(await snapshot.rows(statement, parameters), warehouse_id)
     return {record.sku: record for record in records}
 
 
@@ -175,7 +190,7 @@ async def get_warehouses(
     snapshot: Snapshot, tenant: str, *, ids: Sequence[str]
 ) -> dict[str, WarehouseRecord]:
     """Return warehouses by id."""
-    statement = _warehouses_by_id(snapshot.dialect)
+    statement = warehouses_by_id(snapshot.dialect)
     rows = await snapshot.rows(statement, {"tenant_id": tenant, "ids": ids})
     return {row.id: warehouse_record(row) for row in rows}
 
@@ -184,7 +199,7 @@ async def list_levels_of_warehouses(
     snapshot: Snapshot,
     tenant: str,
     *,
-    ids: Sequence[str],
+    warehouses: Sequence[WarehouseRecord],
     status: Status | None,
     after: str | None,
     limit: int,
@@ -192,11 +207,15 @@ async def list_levels_of_warehouses(
     """Return for each warehouse a page of its levels by SKU code, from after a code on."""
     parameters = {"tenant_id": tenant, "status": status, "after": after}
     statement = _levels_of_warehouses(snapshot.dialect, _asked(parameters))
-    parents = as_json({"warehouse_id": id_} for id_ in ids)
-    pages: dict[str, list[LevelRecord]] = {id_: [] for id_ in ids}
+    parents = as_json({"warehouse_id": place.id} for place in warehouses)
+    places = {place.id: place for place in warehouses}
+    pages: dict[str, list[LevelRecord]] = {id_: [] for id_ in places}
     rows = await snapshot.rows(statement, {**parameters, "parents": parents, "limit": limit})
-    for row in rows:
-        pages[row.warehouse_id].append(level_record(row))
+    for id_, code, on_hand, reserved, safety_stock, version, adjusted_at in rows:
+        level = LevelRecord(
+            on_hand, reserved, safety_stock, code, places[id_], version, adjusted_at
+        )
+        pages[id_].append(level)
     return pages
 
 
@@ -220,7 +239,7 @@ async def list_adjustments(
 ) -> list[AdjustmentRecord]:
     """Return a page of the ledger, newest first, from after a position on."""
     parameters = _adjustment_parameters(tenant, where, after)
-    statement = _adjustments_page(_asked(parameters))
+    statement = _adjustments_page(snapshot.dialect, _asked(parameters))
     rows = await snapshot.rows(statement, {**parameters, "limit": limit})
     return [adjustment_record(row) for row in rows]
 
@@ -300,22 +319,16 @@ async def list_tokens(snapshot: Snapshot, tenant_id: str) -> list[dict[str, obje
     return [
         {
             name: as_text(value) if isinstance(value, datetime) else value
-            for name, value in row._mapping.items()  # noqa: SLF001 - SQLAlchemy's public name
+            for name, value in zip(statement.selected_columns.keys(), row, strict=True)
         }
         for row in rows
     ]
 
 
-def warehouse_record(row: Row[Any]) -> WarehouseRecord:
+def warehouse_record(row: Sequence[Any]) -> WarehouseRecord:
     """Return a row of WAREHOUSE_COLUMNS as a record."""
-    id_, name, type_, address, marketplace, is_active = tuple(row)
+    id_, name, type_, address, marketplace, is_active = row
     return WarehouseRecord(id_, name, WarehouseType(type_), address, marketplace, is_active)
-
-
-def level_record(row: Row[Any]) -> LevelRecord:
-    """Return a row that has a SKU and the LEVEL_COLUMNS as a record."""
-    figures = Figures(row.on_hand, row.reserved, row.safety_stock)
-    return LevelRecord(row.sku, row.warehouse_id, figures, row.version, row.adjusted_at)
 
 
 def adjustment_record(row: Row[Any]) -> AdjustmentRecord:
@@ -323,15 +336,30 @@ def adjustment_record(row: Row[Any]) -> AdjustmentRecord:
     return AdjustmentRecord(*tuple(row))
 
 
-def _sku_records(rows: Iterable[Row[Any]], warehouse_id: str | None) -> list[SkuRecord]:
-    """Return rows of SKUs with one level each, or none, as records."""
-    records = []
-    for _, group in groupby(rows, key=lambda row: row.sku):
-        same = list(group)
-        levels = tuple(level_record(row) for row in same if row.warehouse_id is not None)
-        first = same[0]
-        records.append(SkuRecord(first.sku, first.title, first.sku_version, levels, warehouse_id))
-    return records
+def sku_records(rows: Iterable[Sequence[Any]], warehouse_id: str | None) -> list[SkuRecord]:
+    """Return rows of SKU_COLUMNS and LEVEL_COLUMNS, or nulls for no level, as records.
+
+    The rows of a SKU stand together; the records share their warehouses.
+    """
+    places: dict[str, WarehouseRecord] = {}
+    skus: list[tuple[str, str, int, list[LevelRecord]]] = []
+    code = ""
+    levels: list[LevelRecord] = []
+    for row in rows:
+        if row[0] != code:
+            levels = []
+            code, title, version = row[:3]
+            skus.append((code, title, version, levels))
+        on_hand, reserved, safety_stock, level_version, adjusted_at, id_ = row[3:9]
+        if id_ is None:
+            continue
+        place = places.get(id_)
+        if place is None:
+            place = places[id_] = warehouse_record(row[8:14])
+        levels.append(
+            LevelRecord(on_hand, reserved, safety_stock, code, place, level_version, adjusted_at)
+        )
+    return [SkuRecord(*each, warehouse_id) for each in skus]
 
 
 def _adjustment_parameters(
@@ -368,51 +396,74 @@ def _all_of(
 
 @cache
 def _skus_page(asked: frozenset[str], order: Order) -> Select[Any]:
-    source = stock_level if "warehouse_id" in asked else sku
-    page = (
-        select(source.c.tenant_id, source.c.sku)
+    source = _source(asked)
+    columns = SKU_COLUMNS if source is sku else (source.c.sku,)
+    longest = (
+        select(source.c.tenant_id, *columns)
         .where(*_all_of(SKU_CONDITIONS, asked, source.c))
         .order_by(_in_order(source.c.sku, order))
-        .limit(LIMIT)
-        .cte("page")
+        .limit(LONGEST)
+        .subquery("longest")
     )
-    return _with_levels(page, narrowed="warehouse_id" in asked, order=order)
+    page = select(longest).order_by(_in_order(longest.c.sku, order)).limit(LIMIT).subquery("page")
+    if source is not sku:
+        # Joined before the limit, it may be joined to the whole table.
+        found = page.join(sku, _same_sku(page.c, sku.c))
+        page = select(sku.c.tenant_id, *SKU_COLUMNS).select_from(found).subquery("skus")
+    total = select(_skus_count(asked - {"after", "before"}).label("total")).subquery("whole")
+    skus = _with_levels(page, narrowed="warehouse_id" in asked)
+    return (
+        select(page.c.sku, page.c.title, page.c.version, *LEVEL_COLUMNS, total.c.total)
+        .select_from(total.join(skus, true(), isouter=True))
+        .order_by(_in_order(page.c.sku, order), stock_level.c.warehouse_id)
+    )
+
+
+def _source(asked: frozenset[str]) -> FromClause:
+    """Return where a list of SKUs is found: by their levels if it is that of a warehouse."""
+    return stock_level if "warehouse_id" in asked else sku
 
 
 @cache
-def _skus_by_code(dialect: str, *, narrowed: bool) -> Select[Any]:
-    page = (
-        select(sku.c.tenant_id, sku.c.sku)
-        .where(SKU_CONDITIONS["tenant_id"](sku.c), texts_in(dialect, sku.c.sku, "codes"))
-        .cte("page")
-    )
-    return _with_levels(page, narrowed=narrowed, order=Order.ASCENDING)
-
-
-def _with_levels(page: FromClause, *, narrowed: bool, order: Order) -> Select[Any]:
-    on_level = (stock_level.c.tenant_id == page.c.tenant_id) & (stock_level.c.sku == page.c.sku)
-    if narrowed:
-        on_level &= SKU_CONDITIONS["warehouse_id"](stock_level.c)
-    on_sku = (sku.c.tenant_id == page.c.tenant_id) & (sku.c.sku == page.c.sku)
+def skus_by_code(dialect: str, *, narrowed: bool) -> Select[Any]:
+    """Return what finds SKUs of `codes` with all their levels, or that of `warehouse_id`."""
     return (
         select(*SKU_COLUMNS, *LEVEL_COLUMNS)
-        .select_from(page.join(sku, on_sku).join(stock_level, on_level, isouter=not narrowed))
-        .order_by(
-            page.c.sku if order is Order.ASCENDING else page.c.sku.desc(),
-            stock_level.c.warehouse_id,
-        )
+        .select_from(_with_levels(sku, narrowed=narrowed))
+        .where(SKU_CONDITIONS["tenant_id"](sku.c), texts_in(dialect, sku.c.sku, "codes"))
+        .order_by(sku.c.sku, stock_level.c.warehouse_id)
     )
+
+
+def _with_levels(skus: FromClause, *, narrowed: bool) -> FromClause:
+    """Return SKUs with all their levels, or only with that of a warehouse."""
+    on_level = _same_sku(skus.c, stock_level.c)
+    if narrowed:
+        on_level &= SKU_CONDITIONS["warehouse_id"](stock_level.c)
+    # One join after the other: SQLite reads the whole of a join that stands in brackets.
+    levels = skus.join(stock_level, on_level, isouter=not narrowed)
+    return levels.join(warehouse, SAME_WAREHOUSE, isouter=not narrowed)
+
+
+def _same_sku(left: Columns, right: Columns) -> ColumnElement[bool]:
+    return and_(left.tenant_id == right.tenant_id, left.sku == right.sku)
 
 
 def _in_order(code: ColumnElement[str], order: Order) -> ColumnElement[str]:
     return code if order is Order.ASCENDING else code.desc()
 
 
-@cache
-def _skus_count(asked: frozenset[str]) -> Select[Any]:
-    return select(func.coalesce(func.sum(sku_count.c.skus), 0)).where(
-        *_all_of(SKU_CONDITIONS, asked, sku_count.c)
-    )
+def _skus_count(asked: frozenset[str]) -> ScalarSelect[int]:
+    """Return how many SKUs match: from counts that every write keeps, unless it is about one."""
+    if "sku" in asked:
+        source = _source(asked)
+        conditions = _all_of(SKU_CONDITIONS, asked, source.c)
+        return select(func.count()).select_from(source).where(*conditions).scalar_subquery()
+    conditions = _all_of(SKU_CONDITIONS, asked, sku_count.c)
+    if "warehouse_id" not in asked:
+        conditions.append(sku_count.c.warehouse_id == "")
+    skus = cast(func.coalesce(func.sum(sku_count.c.skus), 0), BigInteger)
+    return select(skus).where(*conditions).scalar_subquery()
 
 
 @cache
@@ -435,7 +486,8 @@ def _all_warehouses() -> Select[Any]:
 
 
 @cache
-def _warehouses_by_id(dialect: str) -> Select[Any]:
+def warehouses_by_id(dialect: str) -> Select[Any]:
+    """Return what finds warehouses of `ids`."""
     return select(*WAREHOUSE_COLUMNS).where(
         _equals("tenant_id")(warehouse.c), texts_in(dialect, warehouse.c.id, "ids")
     )
@@ -448,7 +500,7 @@ def _levels_of_warehouses(dialect: str, asked: frozenset[str]) -> Select[Any]:
         dialect,
         parents,
         stock_level,
-        (stock_level.c.sku, *LEVEL_COLUMNS),
+        (stock_level.c.warehouse_id, stock_level.c.sku, *STOCK_COLUMNS),
         where=lambda columns: [
             *_all_of(SKU_CONDITIONS, asked, columns),
             columns.warehouse_id == parents.c.warehouse_id,
@@ -458,8 +510,21 @@ def _levels_of_warehouses(dialect: str, asked: frozenset[str]) -> Select[Any]:
 
 
 @cache
-def _adjustments_page(asked: frozenset[str]) -> Select[Any]:
-    by_level = {"sku", "warehouse_id"} <= asked
+def _adjustments_page(dialect: str, asked: frozenset[str]) -> Select[Any]:
+    by_level = {"sku", "warehouse_id"} <= asked and not _is_period(asked)
+    if _is_by_reason_alone(asked):
+        places = _places()
+        return _pages_of(
+            dialect,
+            places,
+            adjustment,
+            ADJUSTMENT_COLUMNS,
+            where=lambda columns: [
+                *_adjustment_conditions(asked, columns, by_level=False),
+                columns.warehouse_id == places.c.id,
+            ],
+            order=lambda columns: _newest_first(columns, by_level=False),
+        ).limit(LIMIT)
     return (
         select(*ADJUSTMENT_COLUMNS)
         .where(*_adjustment_conditions(asked, adjustment.c, by_level=by_level))
@@ -470,22 +535,33 @@ def _adjustments_page(asked: frozenset[str]) -> Select[Any]:
 
 @cache
 def _adjustments_count(asked: frozenset[str]) -> Select[Any]:
-    if asked & {"reason", "start", "end"}:
-        return (
-            select(func.count())
-            .select_from(adjustment)
-            .where(*_all_of(ADJUSTMENT_CONDITIONS, asked, adjustment.c))
+    if not asked & {"reason", "start", "end"}:
+        # A level's version counts its adjustments.
+        return select(func.coalesce(func.sum(stock_level.c.version), 0)).where(
+            *_all_of(ADJUSTMENT_CONDITIONS, asked, stock_level.c)
         )
-    # A level's version counts its adjustments.
-    return select(func.coalesce(func.sum(stock_level.c.version), 0)).where(
-        *_all_of(ADJUSTMENT_CONDITIONS, asked, stock_level.c)
-    )
+    conditions = _all_of(ADJUSTMENT_CONDITIONS, asked, adjustment.c)
+    number = select(func.count()).select_from(adjustment)
+    if not _is_by_reason_alone(asked):
+        return number.where(*conditions)
+    places = _places()
+    of_place = number.where(*conditions, adjustment.c.warehouse_id == places.c.id).scalar_subquery()
+    return select(func.coalesce(func.sum(of_place), 0)).select_from(places)
+
+
+def _is_by_reason_alone(asked: frozenset[str]) -> bool:
+    """Tell whether the index by warehouse and reason serves, warehouse by warehouse."""
+    return "reason" in asked and asked.isdisjoint({"sku", "warehouse_id"})
+
+
+def _places() -> Subquery:
+    return select(warehouse.c.id).where(_equals("tenant_id")(warehouse.c)).subquery("places")
 
 
 @cache
 def _adjustments_of(dialect: str, asked: frozenset[str], *, by_level: bool) -> Select[Any]:
     parents = rows_from(dialect, "parents", {"sku": Text(), "warehouse_id": Text()})
-    by_level_here = by_level or "warehouse_id" in asked
+    by_level_here = (by_level or "warehouse_id" in asked) and not _is_period(asked)
     return _pages_of(
         dialect,
         parents,
@@ -505,12 +581,19 @@ def _adjustments_count_of(dialect: str, asked: frozenset[str], *, by_level: bool
     counted = bool(asked & {"reason", "start", "end"})
     source = adjustment if counted else stock_level
     number: ColumnElement[int] = func.count() if counted else func.sum(stock_level.c.version)
-    return (
-        select(parents.c.sku, parents.c.warehouse_id, number.label("adjustments"))
-        .select_from(parents.join(source, _and(_of_parent(source.c, parents, by_level=by_level))))
-        .where(*_all_of(ADJUSTMENT_CONDITIONS, asked, source.c))
-        .group_by(parents.c.sku, parents.c.warehouse_id)
+    # A number per parent, and not one of all in groups: that might read the ledger of all SKUs.
+    of_parent = (
+        select(number)
+        .select_from(source)
+        .where(
+            *_all_of(ADJUSTMENT_CONDITIONS, asked, source.c),
+            *_of_parent(source.c, parents, by_level=by_level),
+        )
+        .correlate(parents)
+        .scalar_subquery()
     )
+    adjustments = func.coalesce(of_parent, 0).label("adjustments")
+    return select(parents.c.sku, parents.c.warehouse_id, adjustments)
 
 
 @cache
@@ -520,14 +603,22 @@ def _adjustment_by_id() -> Select[Any]:
     )
 
 
+def _is_period(asked: frozenset[str]) -> bool:
+    """Tell whether a list has a first or last instant, which an index by time finds."""
+    return not asked.isdisjoint({"start", "end"})
+
+
 def _adjustment_conditions(
     asked: frozenset[str], columns: Columns, *, by_level: bool
 ) -> list[ColumnElement[bool]]:
-    if by_level and "after" in asked:
+    if "after" not in asked:
+        return _all_of(ADJUSTMENT_CONDITIONS, asked, columns)
+    if by_level:
         # Within a level the sequence alone is the order, and its index serves it.
         before = columns.sequence < bindparam("after_sequence", type_=BigInteger)
         return [*_all_of(ADJUSTMENT_CONDITIONS, asked - {"after"}, columns), before]
-    return _all_of(ADJUSTMENT_CONDITIONS, asked, columns)
+    # A position of the list is before its end. Told both, an index is read from the end on.
+    return _all_of(ADJUSTMENT_CONDITIONS, asked - {"end"}, columns)
 
 
 def _newest_first(columns: Columns, *, by_level: bool) -> list[ColumnElement[Any]]:
@@ -543,13 +634,6 @@ def _of_parent(
     if by_level:
         conditions.append(columns.warehouse_id == parents.c.warehouse_id)
     return conditions
-
-
-def _and(conditions: Iterable[ColumnElement[bool]]) -> ColumnElement[bool]:
-    whole: ColumnElement[bool] = true()
-    for condition in conditions:
-        whole &= condition
-    return whole
 
 
 def _pages_of(

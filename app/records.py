@@ -1,9 +1,11 @@
 """What the database says, as values: `queries` and `commands` return these.
 
-Every stock level knows its own figures; a SKU's figures are derived from the levels it is seen
-with, so a record's totals are always the sums of its own levels.
+A SKU's figures are derived from the levels it is seen with, so a record's totals are always the
+sums of its own levels. Records of stock are not frozen, because that triples what it costs to make
+the hundreds of them that a page has; nobody changes one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -23,47 +25,56 @@ class WarehouseRecord:
     is_active: bool
 
 
-@dataclass(frozen=True, slots=True)
-class LevelRecord:
-    """A stock level: one SKU in one warehouse."""
+@dataclass(slots=True)
+class LevelRecord(Figures):
+    """A stock level: what one warehouse holds of one SKU."""
 
     sku: str
-    warehouse_id: str
-    figures: Figures
+    warehouse: WarehouseRecord
     version: int
     adjusted_at: datetime | None
 
+    @property
+    def id(self) -> str:
+        """The id of the level, for clients."""
+        return f"level_{self.warehouse.id}_{self.sku}"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class SkuRecord:
     """A SKU and its stock levels by warehouse id: all, or the one of `warehouse_id` alone."""
 
     sku: str
     title: str
     version: int
-    levels: tuple[LevelRecord, ...]
+    levels: Sequence[LevelRecord]
     warehouse_id: str | None = None
     figures: Figures = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "figures", total(level.figures for level in self.levels))
+        self.figures = total(self.levels)
 
-    def level_in(self, warehouse_id: str) -> LevelRecord:
-        """Return the level in a warehouse; one that never was holds nothing."""
+    @property
+    def id(self) -> str:
+        """The id of the SKU, for clients."""
+        return f"sku_{self.sku}"
+
+    def level_in(self, warehouse_id: str) -> LevelRecord | None:
+        """Return the level in a warehouse, if there ever was one."""
         for level in self.levels:
-            if level.warehouse_id == warehouse_id:
+            if level.warehouse.id == warehouse_id:
                 return level
-        return LevelRecord(self.sku, warehouse_id, Figures(), 0, None)
+        return None
 
     def with_level(self, changed: LevelRecord) -> "SkuRecord":
         """Return the next version of the SKU, with a level changed or added."""
-        levels = {level.warehouse_id: level for level in self.levels}
-        levels[changed.warehouse_id] = changed
-        ordered = tuple(levels[warehouse_id] for warehouse_id in sorted(levels))
+        levels = {level.warehouse.id: level for level in self.levels}
+        levels[changed.warehouse.id] = changed
+        ordered = [levels[warehouse_id] for warehouse_id in sorted(levels)]
         return SkuRecord(self.sku, self.title, self.version + 1, ordered)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AdjustmentRecord:
     """One entry of the ledger."""
 
@@ -77,11 +88,24 @@ class AdjustmentRecord:
     note: str | None
     created_by: str
     created_at: datetime
+    bulk_id: str | None = None
+    transfer_id: str | None = None
+    reservation_id: str | None = None
+    reversal_of: str | None = None
+    reference: str | None = None
 
     @property
     def delta(self) -> int:
         """The change of `on_hand`."""
         return self.after_quantity - self.before_quantity
+
+
+@dataclass(frozen=True, slots=True)
+class StockChange:
+    """A change that was made: its ledger entry, and the SKU with all its levels after it."""
+
+    adjustment: AdjustmentRecord
+    sku: SkuRecord
 
 
 class Order(StrEnum):

@@ -26,7 +26,10 @@ class Settings(BaseSettings):
         description="Where the data is: `sqlite+aiosqlite:///..` or `postgresql+asyncpg://..`.",
     )
     database_pool_size: int = Field(
-        default=10, ge=1, description="Connections that a worker keeps open at most."
+        default=10,
+        ge=1,
+        description="Connections that a worker keeps open at most: so many that read or write "
+        "by single statements, and as many for transactions that write.",
     )
     database_pool_timeout_seconds: float = Field(
         default=2.0, gt=0, description="How long a request waits for a connection before 503."
@@ -45,6 +48,11 @@ class Settings(BaseSettings):
     )
     prepared_documents: int = Field(
         default=500, ge=1, description="GraphQL documents kept parsed and validated per worker."
+    )
+    bulk_completion: bool = Field(
+        default=True,
+        description="Whether lists are completed column by column, which is faster and gives the "
+        "same answers; `false` leaves them to graphql-core.",
     )
     token_cache_seconds: float = Field(
         default=10.0,

@@ -17,6 +17,7 @@ from app.errors import (
     ReadonlyWarehouse,
     WarehouseInactive,
     WarehouseNotFound,
+    invalid_field,
 )
 
 MAX_QUANTITY: Final = 1_000_000_000_000
@@ -32,8 +33,8 @@ USUAL_REASONS: Final = (
     "correction",
     "initial_stock",
 )
-# The routes /api/inventory/warehouses and /api/inventory/bulk shadow these codes.
-SHADOWED_SKUS: Final = frozenset({"warehouses", "bulk"})
+# The routes /api/inventory/warehouses and so on shadow these codes.
+SHADOWED_SKUS: Final = frozenset({"warehouses", "bulk", "transfers"})
 
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SKU_PUNCTUATION: Final = frozenset(" ._:/+-")
@@ -62,13 +63,13 @@ class WarehouseType(StrEnum):
         return self in (WarehouseType.FBA, WarehouseType.FBS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Figures:
     """The quantities of a stock level, or their sums over several."""
 
-    on_hand: int = 0
-    reserved: int = 0
-    safety_stock: int = 0
+    on_hand: int
+    reserved: int
+    safety_stock: int
 
     @property
     def available(self) -> int:
@@ -103,15 +104,13 @@ def check_new_on_hand(
     *,
     on_hand: int,
     warehouse_id: str,
-    warehouse_type: WarehouseType | None,
+    warehouse_type: WarehouseType,
     is_active: bool,
 ) -> InventoryError | None:
-    """Return why a warehouse (type None: there is none) may not change a level to `quantity`.
+    """Return why a warehouse may not change a level from `on_hand` to `quantity`.
 
     Setting below what is reserved is allowed: a physical count is the truth.
     """
-    if warehouse_type is None:
-        return warehouse_not_found(warehouse_id)
     if warehouse_type.is_readonly:
         return ReadonlyWarehouse(
             f"Warehouse {warehouse_id} is {warehouse_type}: its marketplace runs it, and its "
@@ -123,6 +122,8 @@ def check_new_on_hand(
             f"The resulting quantity would be {quantity}; it must be 0 or more.",
             details=[{"field": "quantity", "message": "must be 0 or more"}],
         )
+    if quantity > MAX_QUANTITY:
+        return invalid_field("delta", f"must leave at most {MAX_QUANTITY}, and leaves {quantity}")
     if not is_active and quantity > on_hand:
         return WarehouseInactive(
             f"Warehouse {warehouse_id} is inactive and can only be emptied: it holds {on_hand}, "
@@ -158,10 +159,28 @@ def is_reason(text: str) -> bool:
     return _REASON.fullmatch(text) is not None
 
 
-def quantity_problem(quantity: int) -> str | None:
-    """Return what is wrong with the size of a quantity; the sign is another rule's matter."""
-    if quantity > MAX_QUANTITY:
+def quantity_problem(quantity: int | None, delta: int | None) -> str | None:
+    """Return what is wrong with a new quantity; its sign is another rule's matter."""
+    if quantity is None and delta is None:
+        return "is required, unless there is a delta"
+    if quantity is not None and delta is not None:
+        return "must not be given together with a delta"
+    if quantity is not None and quantity > MAX_QUANTITY:
         return f"must be at most {MAX_QUANTITY}"
+    return None
+
+
+def moved_quantity_problem(quantity: int) -> str | None:
+    """Return what is wrong with a quantity that is to be moved."""
+    if not 1 <= quantity <= MAX_QUANTITY:
+        return f"must be 1 to {MAX_QUANTITY}"
+    return None
+
+
+def delta_problem(delta: int | None) -> str | None:
+    """Return what is wrong with a change of a quantity."""
+    if delta is not None and abs(delta) > MAX_QUANTITY:
+        return f"must be {-MAX_QUANTITY} to {MAX_QUANTITY}"
     return None
 
 

@@ -11,11 +11,13 @@ from typing import Any, Final
 from sqlalchemy import Row, Select, Table, Text, bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database import Database, translated
+from app.database import Database
 from app.models import adjustment, sku, sku_count, stock_level
+from app.sessions import translated
 from app.stock import Figures, total
 
 FETCHED_AT_ONCE: Final = 2_000
+NOTHING: Final = Figures(0, 0, 0)
 TENANT: Final = bindparam("tenant", type_=Text)
 Progress = Callable[[int], None]
 
@@ -58,6 +60,7 @@ async def _verify(database: Database, tenant_id: str, progress: Progress) -> Pro
         await check.ledger()
         await check.skus()
         await check.counts()
+        await check.transfers()
         return check.proof
 
 
@@ -114,12 +117,12 @@ class _Check:
 
     async def skus(self) -> None:
         """Derive the status of every SKU from its levels."""
-        current, figures = None, Figures()
+        current, figures = None, NOTHING
         levels = 0
         async for row in self.rows(_skus_with_levels()):
             if current is None or row.sku != current.sku:
                 self.sku_ends(current, figures)
-                current, figures = row, Figures()
+                current, figures = row, NOTHING
             if row.warehouse_id is not None:
                 level = Figures(row.on_hand, row.reserved, row.safety_stock)
                 figures = total([figures, level])
@@ -145,6 +148,15 @@ class _Check:
         for place, status in sorted(kept.keys() | self.derived_counts.keys()):
             name = f"count of {status} SKUs in {place or 'all warehouses'}"
             _equal(name, kept[place, status], self.derived_counts[place, status])
+
+    async def transfers(self) -> None:
+        """Check that every transfer takes from one level of a SKU what it adds to another."""
+        async for row in self.rows(_broken_transfers()):
+            message = (
+                f"transfer {row.transfer_id} of SKU {row.sku} has {row.entries} adjustments that "
+                f"sum to {row.delta}, and should have 2 that sum to 0"
+            )
+            raise LedgerBroken(message)
 
     async def rows(self, statement: Select[Any]) -> AsyncIterator[Row[Any]]:
         """Stream the tenant's rows of a statement."""
@@ -198,6 +210,23 @@ def _skus_with_levels() -> Select[Any]:
         .select_from(sku.join(stock_level, same_sku, isouter=True))
         .where(sku.c.tenant_id == TENANT)
         .order_by(sku.c.sku)
+    )
+
+
+def _broken_transfers() -> Select[Any]:
+    delta, entries = func.sum(adjustment.c.delta), func.count()
+    return (
+        select(
+            adjustment.c.transfer_id,
+            adjustment.c.sku,
+            delta.label("delta"),
+            entries.label("entries"),
+        )
+        .where(adjustment.c.tenant_id == TENANT, adjustment.c.transfer_id.is_not(None))
+        .group_by(adjustment.c.transfer_id, adjustment.c.sku)
+        .having((delta != 0) | (entries != 2))  # noqa: PLR2004 - one out, one in
+        .order_by(adjustment.c.transfer_id, adjustment.c.sku)
+        .limit(1)
     )
 
 

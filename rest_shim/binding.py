@@ -16,6 +16,7 @@ Readers = Mapping[str, Reader]
 HeaderReaders = Mapping[str, tuple[str, Reader]]
 
 MAX_PARAMETERS: Final = 50
+BOOLEANS: Final = {"true": True, "false": False}
 # A weak tag, or one that is no version of ours, matches nothing.
 _STRONG_TAG: Final = re.compile(r'(?<!W/)"([0-9]{1,18})"')
 _INTEGER: Final = re.compile(r"-?[0-9]{1,9}")
@@ -31,6 +32,14 @@ def integer(value: str, name: str, problems: Problems) -> object:
     if _INTEGER.fullmatch(value):
         return int(value)
     problems.append((name, "must be a whole number"))
+    return None
+
+
+def boolean(value: str, name: str, problems: Problems) -> object:
+    """Read true or false from a query parameter."""
+    if value in BOOLEANS:
+        return BOOLEANS[value]
+    problems.append((name, "must be true or false"))
     return None
 
 

@@ -24,8 +24,8 @@ from app.errors import (
     ValidationFailed,
     invalid_fields,
 )
-from app.graphql.context import request_context
 from app.graphql.execution import Operation, prepared_operations, refusal_of, run
+from app.graphql.relay import MAX_PAGE
 from app.http import JSONResponse, read_json
 from app.settings import Settings
 from rest_shim.binding import bind_body, bind_headers, bind_query
@@ -39,6 +39,8 @@ REST_NAMES: Final = {
     "expectedSkuVersions": "If-Match",
     "idempotencyKey": "Idempotency-Key",
 }
+# How many rows of a stream are in memory at once.
+STREAMED: Final = 1_000
 _HUMP: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -74,6 +76,7 @@ class Shim:
         authenticator: Authenticator,
     ) -> None:
         self.limit = settings.max_body_bytes
+        self.may_bulk = settings.bulk_completion
         self.database = database
         self.authenticator = authenticator
         self.operations = prepared_operations(OPERATIONS)
@@ -107,7 +110,12 @@ class Shim:
         return JSONResponse(route.render(data, variables), headers=headers)
 
     async def execute(
-        self, operation: Operation, variables: Mapping[str, object], principal: Principal
+        self,
+        operation: Operation,
+        variables: Mapping[str, object],
+        principal: Principal,
+        *,
+        longest_page: int = MAX_PAGE,
     ) -> Mapping[str, Any]:
         """Return the data of an operation.
 
@@ -116,8 +124,14 @@ class Shim:
 
         """
         try:
-            async with request_context(self.database, principal) as context:
-                result = await run(operation, variables, context)
+            result = await run(
+                operation,
+                variables,
+                principal,
+                self.database,
+                may_bulk=self.may_bulk,
+                longest_page=longest_page,
+            )
         except ValidationFailed as error:
             raise in_rest_names(error) from error
         if result.errors:
@@ -130,18 +144,26 @@ class Shim:
     ) -> Response:
         """Answer with a whole history, in the memory of one page.
 
-        GraphQL has no way to say "all": the operation is run page by page. What is wrong with the
-        request shows on the first page, before anything is sent.
+        GraphQL has no way to say "all": the operation is run page by page, by longer ones than
+        clients may ask for. What is wrong with the request shows on the first page, before
+        anything is sent.
         """
-        first = await self.execute(operation, variables, principal)
+
+        async def page_of(variables: Mapping[str, object]) -> Mapping[str, Any]:
+            data = await self.execute(
+                operation, {**variables, "limit": STREAMED}, principal, longest_page=STREAMED
+            )
+            page: Mapping[str, Any] = data["adjustments"]
+            return page
+
+        first = await page_of(variables)
 
         async def chunks() -> AsyncIterator[bytes]:
-            page = first["adjustments"]
+            page = first
             yield b'{"data":[' + _joined(page["nodes"])
             while page["pageInfo"]["hasNextPage"]:
                 cursor = page["pageInfo"]["endCursor"]
-                data = await self.execute(operation, {**variables, "cursor": cursor}, principal)
-                page = data["adjustments"]
+                page = await page_of({**variables, "cursor": cursor})
                 yield b"," + _joined(page["nodes"])
             yield b"]}"
 
@@ -197,4 +219,4 @@ def _rest_name(field: str) -> str:
 
 
 def _joined(nodes: Iterable[Mapping[str, Any]]) -> bytes:
-    return b",".join(orjson.dumps(adjustment(node)) for node in nodes)
+    return orjson.dumps([adjustment(node) for node in nodes])[1:-1]

@@ -30,6 +30,7 @@ from rest_shim.routes import ROUTES, RestRoute
 from rest_shim.words import (
     ABOUT,
     HEADERS,
+    OPTIONAL,
     PARAMETERS,
     SCHEMAS,
     SKU_IN_PATH,
@@ -68,7 +69,8 @@ def openapi() -> dict[str, object]:
         paths.setdefault(path, {})[route.method.lower()] = operation(route)
         responses |= dict(refusals(route).values())
         if route.body is not None:
-            schemas[f"{route.operation}Body"] = body(route.body)
+            optional = (*OPTIONAL, *WORDS[route.operation].optional)
+            schemas[f"{route.operation}Body"] = body(route.body, optional=optional)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Inventory API", "version": "1.0.0", "description": ABOUT},

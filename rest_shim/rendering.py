@@ -15,15 +15,6 @@ ON_ERROR: Final = {"abort": "ABORT", "continue": "CONTINUE"}
 WAREHOUSE_TYPES: Final = {"OWN": "own", "FBA": "FBA", "FBS": "FBS", "THIRD_PARTY": "3PL"}
 _REST_STATUS: Final = {graphql: rest for rest, graphql in STATUSES.items()}
 
-RECORD: Final = (
-    "sku",
-    "title",
-    "total_on_hand",
-    "total_reserved",
-    "total_available",
-    "safety_stock",
-)
-
 Data = Mapping[str, Any]
 Body = dict[str, Any]
 
@@ -31,7 +22,12 @@ Body = dict[str, Any]
 def record(sku: Data) -> Body:
     """Return an inventory record."""
     return {
-        **{name: sku[name] for name in RECORD},
+        "sku": sku["sku"],
+        "title": sku["title"],
+        "total_on_hand": sku["total_on_hand"],
+        "total_reserved": sku["total_reserved"],
+        "total_available": sku["total_available"],
+        "safety_stock": sku["safety_stock"],
         "status": _REST_STATUS[sku["status"]],
         "warehouses": [_level(level) for level in sku["warehouses"]],
     }
@@ -63,13 +59,22 @@ def sku_headers(data: Data) -> dict[str, str]:
 
 def updated_headers(data: Data) -> dict[str, str]:
     """Return the version of an updated record, and whether the update was made earlier."""
-    updated = data["setStock"]
-    return {"ETag": etag(updated["sku"]["version"]), **_replayed(updated)}
+    return _changed_headers(data["setStock"])
+
+
+def adjusted_headers(data: Data) -> dict[str, str]:
+    """Return the version of an adjusted record, and whether the adjustment was made earlier."""
+    return _changed_headers(data["adjustStock"])
 
 
 def bulk_headers(data: Data) -> dict[str, str]:
     """Return whether the bulk was made earlier."""
     return _replayed(data["bulkSetStock"])
+
+
+def transfer_headers(data: Data) -> dict[str, str]:
+    """Return whether the transfer was made earlier."""
+    return _replayed(data["transferStock"])
 
 
 def no_headers(_data: Data) -> dict[str, str]:
@@ -89,6 +94,20 @@ def bulk(data: Data, _variables: Data) -> Body:
     return {"data": [_result(result) for result in outcome["results"]], "meta": meta}
 
 
+def transfer(data: Data, _variables: Data) -> Body:
+    """Return what was moved."""
+    outcome = data["transferStock"]
+    return {
+        "data": {
+            "transfer_id": outcome["transfer_id"],
+            "lines": [
+                {half: adjustment(line[half]) for half in ("outgoing", "incoming")}
+                for line in outcome["lines"]
+            ],
+        }
+    }
+
+
 def warehouses(data: Data, _variables: Data) -> Body:
     """Return all warehouses."""
     return {"data": [_warehouse(warehouse) for warehouse in data["warehouses"]]}
@@ -100,17 +119,27 @@ def adjustments(data: Data, variables: Data) -> Body:
     return {"data": [adjustment(node) for node in page["nodes"]], "meta": _meta(page, variables)}
 
 
+def written_adjustment(data: Data, _variables: Data) -> Body:
+    """Return the adjustment that was written."""
+    return {"data": adjustment(data["adjustStock"]["adjustment"])}
+
+
 def adjustment(node: Data) -> Body:
     """Return an adjustment."""
     body = {
         "id": node["id"],
         "sku": node["sku"]["sku"],
         "warehouse_id": node["warehouse"]["id"],
-        **{name: node[name] for name in ("before_quantity", "after_quantity", "delta", "reason")},
+        "before_quantity": node["before_quantity"],
+        "after_quantity": node["after_quantity"],
+        "delta": node["delta"],
+        "reason": node["reason"],
     }
     if node["note"] is not None:
         body["note"] = node["note"]
-    return {**body, "created_by": node["created_by"], "created_at": node["created_at"]}
+    body["created_by"] = node["created_by"]
+    body["created_at"] = node["created_at"]
+    return body
 
 
 def _level(level: Data) -> Body:
@@ -138,6 +167,10 @@ def _warehouse(place: Data) -> Body:
     if place["is_readonly"]:
         body["is_readonly"] = True
     return body
+
+
+def _changed_headers(outcome: Data) -> dict[str, str]:
+    return {"ETag": etag(outcome["sku"]["version"]), **_replayed(outcome)}
 
 
 def _replayed(outcome: Data) -> dict[str, str]:

@@ -12,6 +12,7 @@ from rest_shim.binding import (
     Reader,
     Readers,
     as_given,
+    boolean,
     integer,
     list_of,
     one_of,
@@ -28,7 +29,24 @@ UPDATE: Final[Readers] = {
     "note": string,
     "expected_quantity": as_given,
 }
+ADJUSTMENT: Final[Readers] = {
+    "warehouse_id": string,
+    "delta": as_given,
+    "reason": string,
+    "note": string,
+    "expected_quantity": as_given,
+}
+TRANSFER_LINE: Final = {"sku": ("sku", string), "quantity": ("quantity", as_given)}
+TRANSFER: Final[Readers] = {
+    "from_warehouse_id": string,
+    "to_warehouse_id": string,
+    "lines": list_of(TRANSFER_LINE),
+    "reason": string,
+    "note": string,
+}
+REHEARSAL: Final[Readers] = {"dry_run": boolean}
 KEY: Final = {"idempotency-key": ("idempotency_key", as_given)}
+CONDITIONS: Final = {**KEY, "if-match": ("expected_sku_versions", versions)}
 HISTORY: Final[Readers] = {
     "start_date": as_given,
     "end_date": as_given,
@@ -39,6 +57,7 @@ BULK_ITEM: Final = {
     "sku": ("sku", string),
     "warehouse_id": ("warehouseId", string),
     "quantity": ("quantity", as_given),
+    "delta": ("delta", as_given),
     "reason": ("reason", string),
     "note": ("note", string),
     "expected_quantity": ("expectedQuantity", as_given),
@@ -81,9 +100,20 @@ ROUTES: Final = (
         "/api/inventory/bulk",
         "BulkSetStock",
         rendering.bulk,
+        query=REHEARSAL,
         body={"updates": list_of(BULK_ITEM), "on_error": one_of(ON_ERROR)},
         reads=KEY,
         headers=rendering.bulk_headers,
+    ),
+    RestRoute(
+        "POST",
+        "/api/inventory/transfers",
+        "TransferStock",
+        rendering.transfer,
+        query=REHEARSAL,
+        body=TRANSFER,
+        reads=KEY,
+        headers=rendering.transfer_headers,
     ),
     RestRoute("GET", "/api/inventory/warehouses", "ListWarehouses", rendering.warehouses),
     RestRoute(
@@ -98,8 +128,9 @@ ROUTES: Final = (
         "/api/inventory/{sku:sku}",
         "SetStock",
         rendering.updated_sku,
+        query=REHEARSAL,
         body=UPDATE,
-        reads={**KEY, "if-match": ("expected_sku_versions", versions)},
+        reads=CONDITIONS,
         headers=rendering.updated_headers,
     ),
     RestRoute(
@@ -110,5 +141,15 @@ ROUTES: Final = (
         query={**HISTORY, **PAGE},
         streams="StreamAdjustments",
         unless=frozenset(PAGE),
+    ),
+    RestRoute(
+        "POST",
+        "/api/inventory/{sku:sku}/adjustments",
+        "AdjustStock",
+        rendering.written_adjustment,
+        query=REHEARSAL,
+        body=ADJUSTMENT,
+        reads=CONDITIONS,
+        headers=rendering.adjusted_headers,
     ),
 )

@@ -24,7 +24,7 @@ from app.stock import (
     USUAL_REASONS,
 )
 from rest_shim.rendering import ON_ERROR, STATUSES, WAREHOUSE_TYPES
-from rest_shim.routes import BULK_ITEM
+from rest_shim.routes import BULK_ITEM, TRANSFER_LINE
 
 Json = dict[str, Any]
 Refusals = tuple[type[InventoryError], ...]
@@ -139,6 +139,11 @@ PARAMETERS: Final[Mapping[str, Json]] = {
         "description": "Only adjustments with this reason.",
         "schema": {"type": "string", "pattern": REASON["pattern"]},
     },
+    "dry_run": {
+        "description": "An addition. `true`: check everything and answer as if, but write "
+        "nothing. The ids in the answer are then nobody's.",
+        "schema": {"type": "boolean", "default": False},
+    },
     "idempotency-key": {
         "description": "An addition. A key of your choice, such as a UUID, in visible ASCII. The "
         "same request sent again with it within 24 hours has no second effect and gets the same "
@@ -166,6 +171,12 @@ FIELDS: Final[Mapping[str, Json]] = {
         'The new `on_hand`: a JSON integer, not `5.0`, not `"5"`. It may be below `reserved`: a '
         "count is the truth. A negative one is refused as NEGATIVE_QUANTITY."
     ),
+    "delta": whole_number(
+        "An addition. What is added to `on_hand`, or taken from it if negative. What would leave "
+        "less than 0 is refused as NEGATIVE_QUANTITY.",
+        minimum=-MAX_QUANTITY,
+        maximum=MAX_QUANTITY,
+    ),
     "reason": REASON,
     "note": {
         "type": ["string", "null"],
@@ -177,12 +188,21 @@ FIELDS: Final[Mapping[str, Json]] = {
         **quantity("An addition. What `on_hand` must be now; else STALE_VERSION."),
         "type": ["integer", "null"],
     },
+    "from_warehouse_id": text("The id of the warehouse that gives, `wh_..`."),
+    "to_warehouse_id": text("The id of the warehouse that takes, `wh_..`."),
+    "lines": {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MAX_BULK_UPDATES,
+        "items": ref("schemas/TransferLine"),
+        "description": "What to move, each for another SKU.",
+    },
     "updates": {
         "type": "array",
         "minItems": 1,
         "maxItems": MAX_BULK_UPDATES,
         "items": ref("schemas/BulkItem"),
-        "description": "What to set, each for another stock level (SKU and warehouse).",
+        "description": "What to set or adjust, each for another stock level (SKU and warehouse).",
     },
     "on_error": text(
         "An addition. `abort`: if one update is refused, nothing is changed. `continue`: the "
@@ -192,12 +212,15 @@ FIELDS: Final[Mapping[str, Json]] = {
     ),
 }
 OPTIONAL: Final = {"note", "expected_quantity", "on_error"}
+LINE_QUANTITY: Final = whole_number(
+    "How many are moved, up to what the first warehouse has.", minimum=1, maximum=MAX_QUANTITY
+)
 
 
-def body(names: Iterable[str]) -> Json:
+def body(names: Iterable[str], *, optional: Iterable[str] = OPTIONAL) -> Json:
     """Return the schema of a request's object, which is closed."""
     properties = {name: FIELDS[name] for name in names}
-    return {**record(properties, optional=OPTIONAL), "additionalProperties": False}
+    return {**record(properties, optional=optional), "additionalProperties": False}
 
 
 LEVEL: Final = record(
@@ -335,13 +358,36 @@ ERROR: Final = record(
         )
     }
 )
+TRANSFER: Final = record(
+    {
+        "transfer_id": text("Names the transfer.", pattern="^trf_"),
+        "lines": {
+            "type": "array",
+            "items": record(
+                {
+                    "outgoing": ref("schemas/Adjustment"),
+                    "incoming": ref("schemas/Adjustment"),
+                }
+            ),
+            "description": "The two adjustments of each line, in the order of the request.",
+        },
+    }
+)
 SCHEMAS: Final[Mapping[str, Json]] = {
     "InventoryRecord": RECORD,
     "StockLevel": LEVEL,
     "Warehouse": WAREHOUSE,
     "Adjustment": ADJUSTMENT,
     "PageMeta": PAGE,
-    "BulkItem": body(BULK_ITEM),
+    "Transfer": TRANSFER,
+    "TransferLine": {
+        **body(TRANSFER_LINE),
+        "properties": {"sku": SKU, "quantity": LINE_QUANTITY},
+    },
+    "BulkItem": {
+        **body(BULK_ITEM, optional=(*OPTIONAL, "quantity", "delta")),
+        "oneOf": [{"required": ["quantity"]}, {"required": ["delta"]}],
+    },
     "BulkResult": {"oneOf": [ref("schemas/BulkUpdated"), ref("schemas/BulkFailed")]},
     "BulkUpdated": UPDATED,
     "BulkFailed": FAILED,
@@ -383,6 +429,7 @@ HEADERS: Final[Mapping[str, Json]] = {
 
 WAREHOUSE_A: Final = "wh_01HXAAAAAAAAAAAAAAAAAAAAAA"
 FBA_EU: Final = "wh_01HYAAAAAAAAAAAAAAAAAAAAAA"
+NORTH: Final = "wh_01J0AAAAAAAAAAAAAAAAAAAAAA"
 
 
 def example_record(on_hand: int) -> Json:
@@ -418,6 +465,12 @@ def example_record(on_hand: int) -> Json:
 EXAMPLE_UPDATE: Final = {
     "warehouse_id": WAREHOUSE_A,
     "quantity": 500,
+    "reason": "supplier_receipt",
+    "note": "PO-2026-0312 received",
+}
+EXAMPLE_DELTA: Final = {
+    "warehouse_id": WAREHOUSE_A,
+    "delta": 50,
     "reason": "supplier_receipt",
     "note": "PO-2026-0312 received",
 }
@@ -490,6 +543,19 @@ EXAMPLE_ADJUSTMENT: Final = {
 }
 
 
+EXAMPLE_OUTGOING: Final = {
+    "id": "adj_01HXAAAAAAAAAAAAAAAAAAAAAA",
+    "sku": "SKU-001",
+    "warehouse_id": WAREHOUSE_A,
+    "before_quantity": 350,
+    "after_quantity": 330,
+    "delta": -20,
+    "reason": "transfer",
+    "created_by": "[email protected]",
+    "created_at": "2026-03-12T14:00:00.000Z",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
     """What the table of routes does not say of an operation."""
@@ -502,6 +568,8 @@ class Words:
     body_example: Json | None = None
     headers: tuple[str, ...] = ()
     refusals: Refusals = ()
+    # Fields of the body that may be left out here.
+    optional: tuple[str, ...] = ()
     # Parameters that differ from what PARAMETERS says.
     parameters: Mapping[str, Json] = field(default_factory=dict)
 
@@ -546,6 +614,51 @@ WORDS: Final[Mapping[str, Words]] = {
         body_example=EXAMPLE_UPDATE,
         headers=("ETag", "Idempotent-Replayed"),
         refusals=(*STOCK_RULES, MethodNotAllowed),
+    ),
+    "AdjustStock": Words(
+        tag="Adjustments",
+        summary="Adjust the stock of a SKU in a warehouse",
+        description="An addition. Adds to `on_hand`, or takes from it, and answers the adjustment "
+        "written. Unlike setting, it needs no knowledge of what there is.",
+        answer=record({"data": ref("schemas/Adjustment")}),
+        example={"data": EXAMPLE_ADJUSTMENT},
+        body_example=EXAMPLE_DELTA,
+        headers=("ETag", "Idempotent-Replayed"),
+        refusals=STOCK_RULES,
+    ),
+    "TransferStock": Words(
+        tag="Inventory",
+        summary="Move stock from one warehouse to another",
+        description=f"An addition. Up to {MAX_BULK_UPDATES} SKUs, all or none. Each line writes "
+        "two adjustments that sum to nothing. A refused transfer answers the code and status of "
+        "its first failing line, and `details` name every failing one.",
+        answer=record({"data": ref("schemas/Transfer")}),
+        example={
+            "data": {
+                "transfer_id": "trf_01HXAAAAAAAAAAAAAAAAAAAAAA",
+                "lines": [
+                    {
+                        "outgoing": EXAMPLE_OUTGOING,
+                        "incoming": {
+                            **EXAMPLE_OUTGOING,
+                            "id": "adj_01HXBBBBBBBBBBBBBBBBBBBBBB",
+                            "warehouse_id": NORTH,
+                            "before_quantity": 0,
+                            "after_quantity": 20,
+                            "delta": 20,
+                        },
+                    }
+                ],
+            }
+        },
+        body_example={
+            "from_warehouse_id": WAREHOUSE_A,
+            "to_warehouse_id": NORTH,
+            "lines": [{"sku": "SKU-001", "quantity": 20}],
+        },
+        headers=("Idempotent-Replayed",),
+        refusals=STOCK_RULES,
+        optional=("reason",),
     ),
     "BulkSetStock": Words(
         tag="Inventory",

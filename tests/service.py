@@ -42,7 +42,7 @@ class Service:
         path: str,
         *,
         token: str | None = "write",
-        **options: Any,  # noqa: ANN401
+        **options: Any,
     ) -> httpx.Response:
         """Send a REST request; `token` is a scope, a whole token, or None for no credential."""
         headers = {**self._authorization(token), **options.pop("headers", {})}
@@ -142,15 +142,12 @@ def sku(code: str, *levels: LoadedLevel, title: str = "Thing") -> LoadedSku:
 @asynccontextmanager
 async def running(
     database_url: str,
-    **settings: Any,  # noqa: ANN401
+    **settings: Any,
 ) -> AsyncIterator[tuple[Starlette, Any]]:
     """Run the application on a database, and yield it with a client."""
-    app = create_app(
-        Settings(
-            database_url=database_url,
-            **{"token_cache_seconds": 0, "log_level": "error", **settings},
-        )
-    )
+    # A busy machine makes nobody wait in vain.
+    defaults = {"token_cache_seconds": 0, "log_level": "error", "database_pool_timeout_seconds": 60}
+    app = create_app(Settings(database_url=database_url, **{**defaults, **settings}))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         yield app, client

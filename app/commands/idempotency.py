@@ -1,28 +1,40 @@
 """Idempotency keys: a write that is sent again has no second effect and gets the first answer.
 
-The key, the work and its outcome are one transaction: insert the key, do the work, keep the
-outcome, commit. Whoever inserts second waits for the first, and then replays. What is kept are
-successes and the refusals that were decided under the lock; whatever ends a transaction otherwise
-(a fault, a timeout) keeps nothing, and a retry starts afresh.
+A key is kept with the outcome of its write in one row, which is inserted in the transaction that
+writes, so that there are both or neither. Whoever inserts second waits for the first, and then
+replays. What is kept are successes and the refusals that the rules gave; whatever ends a write
+otherwise (a fault, a timeout) keeps nothing, and a retry starts afresh.
 """
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import Any, Final, Generic, TypeVar
+from functools import cache, partial
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import orjson
 from pydantic import TypeAdapter
-from sqlalchemy import Text, bindparam, delete, select, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    LargeBinary,
+    Text,
+    bindparam,
+    delete,
+    func,
+    select,
+    true,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import Executable
+from sqlalchemy.sql.dml import Insert
 
-from app.database import Database, state_of
+from app.database import Conflict, Database
 from app.errors import (
     ERRORS,
     IdempotencyInFlight,
@@ -31,13 +43,15 @@ from app.errors import (
     invalid_field,
 )
 from app.models import UtcDateTime, idempotency_key
+from app.sessions import LOCK_NOT_AVAILABLE, EngineSession, Session, state_of
 
 Result = TypeVar("Result")
-Work = Callable[[AsyncConnection], Awaitable[Result | InventoryError]]
-
+# A write about more SKUs is likely to meet others, and does not cost its round trips.
+FEW: Final = 10
 KEPT_FOR: Final = timedelta(hours=24)
 REAPED_AT_ONCE: Final = 1_000
-LOCK_NOT_AVAILABLE: Final = "55P03"
+# Held by whoever is about a key on PostgreSQL, until the transaction ends.
+KEY_LOCK: Final = func.pg_advisory_xact_lock(bindparam("my_lock", type_=BigInteger))
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 _ERRORS: Final[dict[str, type[InventoryError]]] = {
     error.code: error for error in ERRORS if "code" in vars(error)
@@ -61,6 +75,9 @@ class Done(Generic[Result]):
     replayed: bool
 
 
+Outcome = Done[Result | InventoryError]
+
+
 @dataclass(frozen=True, slots=True)
 class Request(Generic[Result]):
     """A write: its name, all of its validated input, and what its result is."""
@@ -76,43 +93,125 @@ class Request(Generic[Result]):
         return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The row that keeps a write."""
+
+    caller: Caller
+    key: str
+    fingerprint: bytes
+    outcome: str
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """The parameters of `claiming`."""
+        now = datetime.now(UTC)
+        return {
+            **_named(self.caller, self.key),
+            "my_lock": _lock_number(self.caller, self.key),
+            "my_fingerprint": self.fingerprint,
+            "my_outcome": self.outcome,
+            "now": now,
+            "expired": now - KEPT_FOR,
+        }
+
+
+# Writes what was planned and the claim, if there is one; False, and nothing, if it cannot be.
+Post = Callable[[Session, Claim | None], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned(Generic[Result]):
+    """What a write comes to, and what posts it, if there is anything to write."""
+
+    outcome: Result | InventoryError
+    post: Post | None = None
+
+
+class Plan(Protocol[Result]):
+    """Reads what there is, `locked` until the transaction ends if asked for, and decides."""
+
+    async def __call__(self, session: Session, *, locked: bool) -> Planned[Result]:
+        """Return what the write comes to."""
+
+
 async def write_once(
     database: Database,
     caller: Caller,
     key: str | None,
     request: Request[Result],
-    work: Work[Result],
+    plan: Plan[Result],
+    *,
+    skus: Collection[str],
 ) -> Done[Result]:
-    """Do the work in a transaction; under a key, at most once.
+    """Plan a write and post it; under a key, at most once.
 
-    The work returns its refusals, so that they are kept; what it raises is kept by nobody.
+    On PostgreSQL, one that is about few SKUs is first tried without a transaction. Those of this
+    process that are about the same SKU go one after the other: they would only get in each other's
+    way, and hold connections while they wait.
+    The plan returns its refusals, so that they are kept; what it raises is kept by nobody.
 
     Raises:
         ValidationFailed: the key is malformed.
         IdempotencyKeyReused: it came with another request.
         IdempotencyInFlight: its first request has not ended within the lock timeout.
-        InventoryError: what the work refused, now or then.
+        InventoryError: what the plan refused, now or then.
 
     """
-    if key is not None and not _KEY.fullmatch(key):
-        raise invalid_field("idempotencyKey", "must be 1 to 255 visible ASCII characters")
+    _check(key)
 
-    async def whole(connection: AsyncConnection) -> Done[Result | InventoryError]:
-        if key is None:
-            return Done(await work(connection), replayed=False)
-        row = {"mine": caller.tenant, "my_subject": caller.subject, "my_key": key}
-        if not await _claim(connection, {**row, "my_fingerprint": request.fingerprint}):
-            kept = (await connection.execute(_kept(), row)).one()
-            if kept.fingerprint != request.fingerprint:
-                message = "This idempotency key belongs to another request; use a new one."
-                raise IdempotencyKeyReused(message)
-            again: Result | InventoryError = _decoded(request, kept.outcome)
-            return Done(again, replayed=True)
-        outcome = await work(connection)
-        await connection.execute(_keep(), {**row, "my_outcome": _encoded(request, outcome)})
-        return Done(outcome, replayed=False)
+    async def post(session: Session, planned: Planned[Result]) -> bool:
+        claim = None
+        if key is not None:
+            outcome = _encoded(planned.outcome)
+            claim = Claim(caller, key, request.fingerprint, outcome)
+        if planned.post is not None:
+            return await planned.post(session, claim)
+        return claim is None or await _post_claim(session, claim)
 
-    done = await database.transaction(whole)
+    async def under_locks(connection: AsyncConnection) -> Outcome[Result]:
+        session = EngineSession(connection)
+        if key is not None and (kept := await _kept(session, caller, key, request)):
+            return kept
+        planned = await plan(session, locked=True)
+        if not await post(session, planned):
+            raise Conflict
+        return Done(planned.outcome, replayed=False)
+
+    async def at_once() -> Outcome[Result]:
+        async with database.turns.of((caller.tenant, code) for code in skus):
+            planned = await database.optimistically(partial(plan, locked=False), post)
+            if planned:
+                return Done(planned.outcome, replayed=False)
+            return await database.transaction(under_locks)
+
+    if database.dialect == "postgresql" and len(skus) <= FEW:
+        return _told(await at_once())
+    return _told(await database.transaction(under_locks))
+
+
+async def rehearse(
+    database: Database,
+    caller: Caller,
+    key: str | None,
+    request: Request[Result],
+    plan: Plan[Result],
+) -> Done[Result]:
+    """Return what `write_once` would answer now, and write nothing.
+
+    Raises:
+        What `write_once` raises.
+
+    """
+    _check(key)
+    async with database.snapshot() as snapshot:
+        if key is not None and (kept := await _find_kept(snapshot, caller, key, request)):
+            return _told(kept)
+        planned = await plan(snapshot, locked=False)
+    return _told(Done(planned.outcome, replayed=False))
+
+
+def _told(done: Outcome[Result]) -> Done[Result]:
     if isinstance(done.result, InventoryError):
         done.result.replayed = done.replayed
         raise done.result
@@ -127,6 +226,7 @@ async def reap_idempotency_keys(database: Database, tenant: str) -> int:
             idempotency_key.c.tenant_id == tenant,
             idempotency_key.c.created_at < datetime.now(UTC) - KEPT_FOR,
         )
+        .order_by(idempotency_key.c.created_at)
         .limit(REAPED_AT_ONCE)
     )
 
@@ -146,26 +246,91 @@ async def reap_idempotency_keys(database: Database, tenant: str) -> int:
     return reaped
 
 
-async def _claim(connection: AsyncConnection, row: dict[str, object]) -> bool:
-    """Insert the key, or take over one that is past its time; False if it is somebody's."""
-    now = datetime.now(UTC)
+def _check(key: str | None) -> None:
+    if key is not None and not _KEY.fullmatch(key):
+        raise invalid_field("idempotencyKey", "must be 1 to 255 visible ASCII characters")
+
+
+async def _kept(
+    session: Session, caller: Caller, key: str, request: Request[Result]
+) -> Outcome[Result] | None:
+    """Return what is kept under a key; keep other requests with it out if there is nothing."""
+    if session.dialect == "postgresql":
+        await _lock_key(session, caller, key)
+    return await _find_kept(session, caller, key, request)
+
+
+async def _find_kept(
+    session: Session, caller: Caller, key: str, request: Request[Result]
+) -> Outcome[Result] | None:
+    expired = datetime.now(UTC) - KEPT_FOR
+    found = await session.rows(_find(), {**_named(caller, key), "expired": expired})
+    if not found:
+        return None
+    [row] = found
+    if row.fingerprint != request.fingerprint:
+        message = "This idempotency key belongs to another request; use a new one."
+        raise IdempotencyKeyReused(message)
+    kept: Result | InventoryError = _decoded(request, row.outcome)
+    return Done(kept, replayed=True)
+
+
+async def _lock_key(session: Session, caller: Caller, key: str) -> None:
+    """Wait for whoever is about this key; there may be no row yet to wait for."""
     try:
-        claimed = await connection.execute(
-            _insert(connection.dialect.name), {**row, "now": now, "expired": now - KEPT_FOR}
-        )
+        await session.rows(select(KEY_LOCK), {"my_lock": _lock_number(caller, key)})
     except DBAPIError as error:
         if state_of(error) != LOCK_NOT_AVAILABLE:
             raise
         message = "The first request with this idempotency key has not ended yet; try again."
         raise IdempotencyInFlight(message) from error
-    return claimed.first() is not None
 
 
-def _encoded(request: Request[Result], outcome: Result | InventoryError) -> str:
+def _lock_number(caller: Caller, key: str) -> int:
+    name = orjson.dumps([caller.tenant, caller.subject, key])
+    return int.from_bytes(hashlib.sha256(name).digest()[:8], signed=True)
+
+
+async def _post_claim(session: Session, claim: Claim) -> bool:
+    return bool(await session.rows(_claim(session.dialect), claim.parameters))
+
+
+@cache
+def _claim(dialect: str) -> Insert:
+    return claiming(dialect, true())
+
+
+def claiming(dialect: str, condition: ColumnElement[bool]) -> Insert:
+    """Return what inserts a key, or takes over one that is past its time, on a condition.
+
+    It returns a row if it did, and none if the key is somebody's.
+    """
+    # SQLite's INSERT has the same methods.
+    insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    columns: dict[Any, BindParameter[Any]] = {
+        idempotency_key.c.tenant_id: bindparam("mine", type_=Text),
+        idempotency_key.c.subject: bindparam("my_subject", type_=Text),
+        idempotency_key.c.key: bindparam("my_key", type_=Text),
+        idempotency_key.c.fingerprint: bindparam("my_fingerprint", type_=LargeBinary),
+        idempotency_key.c.outcome: bindparam("my_outcome", type_=Text),
+        idempotency_key.c.created_at: bindparam("now", type_=UtcDateTime),
+    }
+    statement = insert(idempotency_key).from_select(
+        list(columns), select(*list(columns.values())).where(condition)
+    )
+    replaced: Insert = statement.on_conflict_do_update(
+        index_elements=["tenant_id", "subject", "key"],
+        set_={name: statement.excluded[name] for name in ("fingerprint", "outcome", "created_at")},
+        where=idempotency_key.c.created_at < bindparam("expired", type_=UtcDateTime),
+    ).returning(idempotency_key.c.key)
+    return replaced
+
+
+def _encoded(outcome: object) -> str:
     if isinstance(outcome, InventoryError):
         refusal = {"code": outcome.code, "message": outcome.message, "details": outcome.details}
         return orjson.dumps({"refusal": refusal}).decode()
-    return orjson.dumps({"result": request.result.dump_python(outcome)}).decode()
+    return orjson.dumps({"result": outcome}).decode()
 
 
 def _decoded(request: Request[Result], text: str) -> Result | InventoryError:
@@ -177,34 +342,14 @@ def _decoded(request: Request[Result], text: str) -> Result | InventoryError:
 
 
 @cache
-def _insert(dialect: str) -> Executable:
-    # SQLite's INSERT has the same methods.
-    insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert(idempotency_key).values(
-        tenant_id=bindparam("mine", type_=Text),
-        subject=bindparam("my_subject", type_=Text),
-        key=bindparam("my_key", type_=Text),
-        fingerprint=bindparam("my_fingerprint"),
-        created_at=bindparam("now", type_=UtcDateTime),
+def _find() -> Executable:
+    return select(idempotency_key.c.fingerprint, idempotency_key.c.outcome).where(
+        *_mine(), idempotency_key.c.created_at >= bindparam("expired", type_=UtcDateTime)
     )
-    replaced: Executable = statement.on_conflict_do_update(
-        index_elements=["tenant_id", "subject", "key"],
-        set_={name: statement.excluded[name] for name in ("fingerprint", "outcome", "created_at")},
-        where=idempotency_key.c.created_at < bindparam("expired", type_=UtcDateTime),
-    ).returning(idempotency_key.c.key)
-    return replaced
 
 
-@cache
-def _kept() -> Executable:
-    return select(idempotency_key.c.fingerprint, idempotency_key.c.outcome).where(*_mine())
-
-
-@cache
-def _keep() -> Executable:
-    return (
-        update(idempotency_key).where(*_mine()).values(outcome=bindparam("my_outcome", type_=Text))
-    )
+def _named(caller: Caller, key: str) -> dict[str, object]:
+    return {"mine": caller.tenant, "my_subject": caller.subject, "my_key": key}
 
 
 def _mine() -> list[Any]:

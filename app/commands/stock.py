@@ -1,40 +1,22 @@
-"""Changes of stock: the one write path.
+"""Changes of stock: what may be asked for, and what comes of it.
 
-Every change goes through `_write`, whatever asked for it:
-
-1. lock the SKU rows, sorted, so that two writers never wait for each other in a circle;
-2. read their levels in a statement of its own, which sees what the lock waited for;
-3. decide by the rules of `app.stock`, without writing;
-4. write levels, ledger, SKUs and counts, one statement each, counts last because they are shared.
+Every change goes one way, whatever asked for it: `write_once` has it planned here by the rules of
+`app.stock`, from what `app.commands.posting` read, and posted by the latter.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache
-from typing import Any, Final, cast
+from functools import partial
+from typing import Final, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import (
-    BigInteger,
-    Executable,
-    Select,
-    Text,
-    bindparam,
-    literal,
-    select,
-    true,
-    update,
-)
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import TypeEngine
 from ulid import ULID
 
-from app.commands.idempotency import Caller, Done, Request, write_once
-from app.database import Database, as_json, rows_from, texts_in
+from app.commands.idempotency import Caller, Done, Planned, Request, rehearse, write_once
+from app.commands.posting import LevelKey, Posting, Stock, post, read_stock
+from app.database import Database
 from app.errors import (
     InventoryError,
     InventoryNotFound,
@@ -42,33 +24,61 @@ from app.errors import (
     invalid_field,
     invalid_fields,
 )
-from app.models import UtcDateTime, adjustment, as_text, sku, sku_count, stock_level, warehouse
-from app.queries import LEVEL_COLUMNS, WAREHOUSE_COLUMNS, level_record, warehouse_record
-from app.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
+from app.records import AdjustmentRecord, LevelRecord, SkuRecord, StockChange, WarehouseRecord
+from app.sessions import Session
 from app.stock import (
     MAX_BULK_UPDATES,
     check_new_on_hand,
+    delta_problem,
+    moved_quantity_problem,
     note_problem,
     quantity_problem,
     reason_problem,
+    warehouse_not_found,
 )
 
-LevelKey = tuple[str, str]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StockUpdate:
-    """What a level's `on_hand` shall be, and why."""
+    """What a level's `on_hand` shall be (`quantity`) or by how much it changes (`delta`), and why.
+
+    Exactly one of the two is given.
+    """
 
     sku: str
     warehouse_id: str
-    quantity: int
+    quantity: int | None = None
+    delta: int | None = None
     reason: str
     note: str | None = None
     expected_quantity: int | None = None
     expected_version: int | None = None
     # None: any. Any of several: a conditional request may name more than one.
     expected_sku_versions: tuple[int, ...] | None = None
+    reference: str | None = None
+    reversal_of: str | None = None
+
+    @property
+    def level(self) -> LevelKey:
+        """The stock level that it is for."""
+        return self.sku, self.warehouse_id
+
+    def applied_to(self, on_hand: int) -> int:
+        """Return what `on_hand` becomes, which the rules may refuse."""
+        return on_hand + self.delta if self.delta is not None else self.quantity or 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartOf:
+    """What the ledger entries of one write are a part of."""
+
+    bulk_id: str | None = None
+    transfer_id: str | None = None
+
+
+NOTHING_ELSE: Final = PartOf()
 
 
 class OnError(StrEnum):
@@ -76,14 +86,6 @@ class OnError(StrEnum):
 
     ABORT = "abort"
     CONTINUE = "continue"
-
-
-@dataclass(frozen=True, slots=True)
-class StockChange:
-    """An update that was made: its ledger entry, and the SKU with all its levels after it."""
-
-    adjustment: AdjustmentRecord
-    sku: SkuRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +104,74 @@ class BulkOutcome:
     refusal: Refusal | None
 
 
-Outcome = StockChange | InventoryError
-Columns = dict[str, TypeEngine[Any]]
+@dataclass(frozen=True, slots=True)
+class TransferLine:
+    """How many of a SKU are moved."""
 
-SET_RESULT: Final = TypeAdapter(StockChange)
+    sku: str
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """What is moved from one warehouse (`source`) to another, and why."""
+
+    source: str
+    destination: str
+    lines: tuple[TransferLine, ...]
+    reason: str
+    note: str | None = None
+
+    def halves(self, line: TransferLine) -> list[StockUpdate]:
+        """Return what a line takes from one level and adds to the other."""
+        return [
+            StockUpdate(
+                sku=line.sku,
+                warehouse_id=warehouse_id,
+                delta=delta,
+                reason=self.reason,
+                note=self.note,
+            )
+            for warehouse_id, delta in [
+                (self.source, -line.quantity),
+                (self.destination, line.quantity),
+            ]
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """What became of one line of a transfer: its two halves."""
+
+    outgoing: StockChange
+    incoming: StockChange
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    index: int
+    update: StockUpdate
+    error: InventoryError
+
+
+Outcome = StockChange | InventoryError
+
+CHANGE_RESULT: Final = TypeAdapter(StockChange)
+TRANSFER_RESULT: Final = TypeAdapter(list[Transferred])
 BULK_RESULT: Final = TypeAdapter(list[BulkOutcome])
 
 
-async def set_stock(
-    database: Database, caller: Caller, change: StockUpdate, *, key: str | None = None
+async def change_stock(
+    database: Database,
+    caller: Caller,
+    change: StockUpdate,
+    *,
+    key: str | None = None,
+    dry_run: bool = False,
 ) -> Done[StockChange]:
-    """Set the `on_hand` of one stock level; under an idempotency key, once.
+    """Set or adjust the `on_hand` of one stock level; under an idempotency key, once.
+
+    A dry run checks and answers as if, and writes nothing.
 
     Raises:
         ValidationFailed, InventoryNotFound, WarehouseNotFound, ReadonlyWarehouse,
@@ -123,23 +182,29 @@ async def set_stock(
     if problems := _problems(change):
         raise invalid_fields(problems)
 
-    async def work(connection: AsyncConnection) -> Outcome:
-        [outcome] = await _write(connection, caller, [change], OnError.CONTINUE)
-        return outcome
+    async def plan(session: Session, *, locked: bool) -> Planned[StockChange]:
+        before = await read_stock(session, caller.tenant, [change.level], locked=locked)
+        [outcome] = _decide(caller, [change], before)
+        return _planned(outcome, [outcome], caller, before)
 
-    request = Request("setStock", change, SET_RESULT)
-    return await write_once(database, caller, key, request, work)
+    request = Request("changeStock", change, CHANGE_RESULT)
+    if dry_run:
+        return await rehearse(database, caller, key, request, plan)
+    return await write_once(database, caller, key, request, plan, skus=[change.sku])
 
 
-async def bulk_set_stock(
+async def bulk_change_stock(
     database: Database,
     caller: Caller,
     updates: Sequence[StockUpdate],
     *,
     on_error: OnError,
     key: str | None = None,
+    dry_run: bool = False,
 ) -> Done[list[BulkOutcome]]:
-    """Set many stock levels in one transaction; outcomes stand in the order of the updates.
+    """Change many stock levels in one transaction; outcomes stand in the order of the updates.
+
+    A dry run checks and answers as if, and writes nothing.
 
     Raises:
         ValidationFailed: not 1 to 500 updates, one is malformed, or two are for the same level.
@@ -149,19 +214,100 @@ async def bulk_set_stock(
     """
     _check_bulk(updates)
 
-    async def work(connection: AsyncConnection) -> list[BulkOutcome] | InventoryError:
-        outcomes = await _write(connection, caller, updates, on_error)
-        if on_error is OnError.ABORT and (refusal := _refusal_of_all(updates, outcomes)):
-            return refusal
-        return [
+    async def plan(session: Session, *, locked: bool) -> Planned[list[BulkOutcome]]:
+        levels = [change.level for change in updates]
+        before = await read_stock(session, caller.tenant, levels, locked=locked)
+        outcomes = _decide(caller, updates, before, PartOf(bulk_id=f"blk_{ULID()}"))
+        refusals = [
+            _Refused(index, update, outcome)
+            for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
+            if isinstance(outcome, InventoryError)
+        ]
+        if on_error is OnError.ABORT and refusals:
+            return Planned(_refusal_of_all(refusals, len(updates), "updates"))
+        results = [
             BulkOutcome(outcome, None)
             if isinstance(outcome, StockChange)
             else BulkOutcome(None, Refusal(outcome.code, outcome.message))
             for outcome in outcomes
         ]
+        return _planned(results, outcomes, caller, before)
 
-    request = Request("bulkSetStock", [on_error, list(updates)], BULK_RESULT)
-    return await write_once(database, caller, key, request, work)
+    request = Request("bulkChangeStock", [on_error, list(updates)], BULK_RESULT)
+    codes = {change.sku for change in updates}
+    if dry_run:
+        return await rehearse(database, caller, key, request, plan)
+    return await write_once(database, caller, key, request, plan, skus=codes)
+
+
+async def transfer_stock(
+    database: Database,
+    caller: Caller,
+    transfer: Transfer,
+    *,
+    key: str | None = None,
+    dry_run: bool = False,
+) -> Done[list[Transferred]]:
+    """Move stock from one warehouse to another, all lines or none; outcomes in their order.
+
+    A dry run checks and answers as if, and writes nothing.
+
+    Raises:
+        ValidationFailed: not 1 to 500 lines, one is malformed, two are for the same SKU, or the
+            warehouses are the same.
+        InventoryError: the first refusal, with every refusal in its details. And what
+            `write_once` raises.
+
+    """
+    _check_transfer(transfer)
+
+    async def plan(session: Session, *, locked: bool) -> Planned[list[Transferred]]:
+        updates = [half for line in transfer.lines for half in transfer.halves(line)]
+        levels = [update.level for update in updates]
+        before = await read_stock(session, caller.tenant, levels, locked=locked)
+        outcomes = _decide(caller, updates, before, PartOf(transfer_id=f"trf_{ULID()}"))
+        refusals = [
+            _Refused(index // 2, update, outcome)
+            for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
+            if isinstance(outcome, InventoryError)
+        ]
+        if refusals:
+            return Planned(_refusal_of_all(refusals, len(transfer.lines), "lines"))
+        changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
+        moved = [Transferred(*pair) for pair in zip(changes[::2], changes[1::2], strict=True)]
+        return _planned(moved, outcomes, caller, before)
+
+    request = Request("transferStock", transfer, TRANSFER_RESULT)
+    if dry_run:
+        return await rehearse(database, caller, key, request, plan)
+    codes = {line.sku for line in transfer.lines}
+    return await write_once(database, caller, key, request, plan, skus=codes)
+
+
+def _check_transfer(transfer: Transfer) -> None:
+    number = len(transfer.lines)
+    if not 1 <= number <= MAX_BULK_UPDATES:
+        message = f"must hold 1 to {MAX_BULK_UPDATES} lines, and holds {number}"
+        raise invalid_field("lines", message)
+    problems = [
+        (field, problem)
+        for field, problem in {
+            "reason": reason_problem(transfer.reason),
+            "note": note_problem(transfer.note),
+        }.items()
+        if problem
+    ]
+    if transfer.source == transfer.destination:
+        problems.append(("toWarehouseId", "must be another one than fromWarehouseId"))
+    first_index: dict[str, int] = {}
+    for index, line in enumerate(transfer.lines):
+        if problem := moved_quantity_problem(line.quantity):
+            problems.append((f"lines.{index}.quantity", problem))
+        first = first_index.setdefault(line.sku, index)
+        if first != index:
+            problems.append((f"lines.{index}", f"is for the same SKU as lines.{first}"))
+    if problems:
+        raise invalid_fields(problems)
 
 
 def _check_bulk(updates: Sequence[StockUpdate]) -> None:
@@ -175,7 +321,7 @@ def _check_bulk(updates: Sequence[StockUpdate]) -> None:
     ]
     first_index: dict[LevelKey, int] = {}
     for index, change in enumerate(updates):
-        first = first_index.setdefault((change.sku, change.warehouse_id), index)
+        first = first_index.setdefault(change.level, index)
         if first != index:
             problems.append((f"updates.{index}", f"is for the same level as updates.{first}"))
     if problems:
@@ -185,108 +331,104 @@ def _check_bulk(updates: Sequence[StockUpdate]) -> None:
 def _problems(change: StockUpdate) -> list[tuple[str, str]]:
     """Return what is wrong with the shape of an update, as (field, what it must be)."""
     checks = {
-        "quantity": quantity_problem(change.quantity),
+        "quantity": quantity_problem(change.quantity, change.delta),
+        "delta": delta_problem(change.delta),
         "reason": reason_problem(change.reason),
         "note": note_problem(change.note),
     }
     return [(field, problem) for field, problem in checks.items() if problem]
 
 
-async def _write(
-    connection: AsyncConnection, caller: Caller, updates: Sequence[StockUpdate], on_error: OnError
-) -> list[Outcome]:
-    before = await _lock_and_read(connection, caller.tenant, updates)
-    outcomes = _decide(caller, updates, before)
+def _planned(
+    result: Result | InventoryError, outcomes: Sequence[Outcome], caller: Caller, before: Stock
+) -> Planned[Result]:
     changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
-    if changes and (on_error is OnError.CONTINUE or len(changes) == len(outcomes)):
-        await _save(connection, caller.tenant, changes, before)
-    return outcomes
+    if not changes:
+        return Planned(result)
+    posting = Posting(
+        after={change.sku.sku: change.sku for change in changes},
+        entries=[change.adjustment for change in changes],
+        at=max(change.adjustment.created_at for change in changes),
+    )
+    return Planned(result, partial(post, tenant=caller.tenant, before=before, posting=posting))
 
 
-@dataclass(frozen=True, slots=True)
-class _Stock:
-    """What the database holds of the SKUs that a write is about."""
-
-    skus: dict[str, SkuRecord]
-    warehouses: dict[str, WarehouseRecord]
-
-
-async def _lock_and_read(
-    connection: AsyncConnection, tenant: str, updates: Sequence[StockUpdate]
-) -> _Stock:
-    dialect = connection.dialect.name
-    codes = sorted({change.sku for change in updates})
-    ids = sorted({change.warehouse_id for change in updates})
-    asked = {"tenant": tenant, "codes": codes, "ids": ids}
-    locked = (await connection.execute(_lock_skus(dialect), asked)).all()
-    levels: dict[str, list[LevelRecord]] = {row.sku: [] for row in locked}
-    for row in await connection.execute(_levels_of_skus(dialect), asked):
-        levels[row.sku].append(level_record(row))
-    skus = {
-        row.sku: SkuRecord(row.sku, row.title, row.version, tuple(levels[row.sku]))
-        for row in locked
-    }
-    found = await connection.execute(_warehouses(dialect), asked)
-    return _Stock(skus, {row.id: warehouse_record(row) for row in found})
-
-
-def _decide(caller: Caller, updates: Sequence[StockUpdate], before: _Stock) -> list[Outcome]:
+def _decide(
+    caller: Caller,
+    updates: Sequence[StockUpdate],
+    before: Stock,
+    part_of: PartOf = NOTHING_ELSE,
+) -> list[Outcome]:
     now = datetime.now(UTC)
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)
     after = dict(before.skus)
     outcomes: list[Outcome] = []
     for change in updates:
-        outcome = _decide_one(caller, change, after.get(change.sku), before.warehouses, now)
+        outcome = _decide_one(
+            caller, change, after.get(change.sku), before.warehouses, now, part_of
+        )
         if isinstance(outcome, StockChange):
             after[change.sku] = outcome.sku
         outcomes.append(outcome)
     return [
-        replace(outcome, sku=after[outcome.sku.sku])
+        StockChange(outcome.adjustment, after[outcome.sku.sku])
         if isinstance(outcome, StockChange)
         else outcome
         for outcome in outcomes
     ]
 
 
-def _decide_one(
+def _decide_one(  # noqa: PLR0917 - called five hundred times by a bulk
     caller: Caller,
     change: StockUpdate,
     record: SkuRecord | None,
     warehouses: Mapping[str, WarehouseRecord],
     now: datetime,
+    part_of: PartOf,
 ) -> Outcome:
     if record is None:
         return inventory_not_found(change.sku)
     place = warehouses.get(change.warehouse_id)
-    old = record.level_in(change.warehouse_id)
+    if place is None:
+        return warehouse_not_found(change.warehouse_id)
+    # A level that never was holds nothing.
+    old = record.level_in(place.id) or LevelRecord(0, 0, 0, record.sku, place, 0, None)
+    quantity = change.applied_to(old.on_hand)
     refusal = check_new_on_hand(
-        change.quantity,
-        on_hand=old.figures.on_hand,
-        warehouse_id=change.warehouse_id,
-        warehouse_type=place.type if place else None,
-        is_active=place is not None and place.is_active,
+        quantity,
+        on_hand=old.on_hand,
+        warehouse_id=place.id,
+        warehouse_type=place.type,
+        is_active=place.is_active,
     )
     if refusal or (refusal := _stale(change, record, old)):
         return refusal
     # A clock that is set back must not let the ledger of a level run backwards.
     created_at = max(now, old.adjusted_at) if old.adjusted_at else now
-    new = replace(
-        old,
-        figures=replace(old.figures, on_hand=change.quantity),
-        version=old.version + 1,
-        adjusted_at=created_at,
+    new = LevelRecord(
+        quantity,
+        old.reserved,
+        old.safety_stock,
+        old.sku,
+        old.warehouse,
+        old.version + 1,
+        created_at,
     )
     entry = AdjustmentRecord(
         id=f"adj_{ULID()}",
         sku=change.sku,
         warehouse_id=change.warehouse_id,
         sequence=new.version,
-        before_quantity=old.figures.on_hand,
-        after_quantity=change.quantity,
+        before_quantity=old.on_hand,
+        after_quantity=quantity,
         reason=change.reason,
         note=change.note,
         created_by=caller.email,
         created_at=created_at,
+        bulk_id=part_of.bulk_id,
+        transfer_id=part_of.transfer_id,
+        reversal_of=change.reversal_of,
+        reference=change.reference,
     )
     return StockChange(entry, record.with_level(new))
 
@@ -294,7 +436,7 @@ def _decide_one(
 def _stale(change: StockUpdate, record: SkuRecord, level: LevelRecord) -> StaleVersion | None:
     """Return the refusal of an update that expected other stock than there is."""
     present = {
-        "on_hand": level.figures.on_hand,
+        "on_hand": level.on_hand,
         "version": level.version,
         "sku_version": record.version,
     }
@@ -319,214 +461,26 @@ def _stale(change: StockUpdate, record: SkuRecord, level: LevelRecord) -> StaleV
     )
 
 
-def _refusal_of_all(
-    updates: Sequence[StockUpdate], outcomes: Sequence[Outcome]
-) -> InventoryError | None:
-    """Return the first refusal of a bulk with every refusal in its details, if there is one."""
-    refusals = [
-        (index, change, outcome)
-        for index, (change, outcome) in enumerate(zip(updates, outcomes, strict=True))
-        if isinstance(outcome, InventoryError)
-    ]
-    if not refusals:
-        return None
-    index, _, first = refusals[0]
-    return type(first)(
-        f"Nothing was changed: {len(refusals)} of {len(updates)} updates are refused, "
-        f"the first of them updates[{index}]: {first.message}",
+def _refusal_of_all(refusals: Sequence[_Refused], number: int, items: str) -> InventoryError:
+    """Return the first refusal of a request of so many items, with every one in its details."""
+    first = refusals[0]
+    refused = len({each.index for each in refusals})
+    return type(first.error)(
+        f"Nothing was changed: {refused} of {number} {items} are refused, "
+        f"the first of them {items}[{first.index}]: {first.error.message}",
         details=[
             {
-                "index": index,
-                "sku": change.sku,
-                "warehouse_id": change.warehouse_id,
+                "index": each.index,
+                "sku": each.update.sku,
+                "warehouse_id": each.update.warehouse_id,
                 "status": "failed",
-                "error": {"code": refusal.code, "message": refusal.message},
+                "error": {"code": each.error.code, "message": each.error.message},
             }
-            for index, change, refusal in refusals
+            for each in refusals
         ],
     )
-
-
-async def _save(
-    connection: AsyncConnection, tenant: str, changes: Sequence[StockChange], before: _Stock
-) -> None:
-    dialect = connection.dialect.name
-    after = {change.sku.sku: change.sku for change in changes}
-    entries = [change.adjustment for change in changes]
-    levels = [after[entry.sku].level_in(entry.warehouse_id) for entry in entries]
-    written = [
-        (_write_levels(dialect), [_level_row(level) for level in levels]),
-        (_write_adjustments(dialect), [_adjustment_row(entry) for entry in entries]),
-        (_write_skus(dialect), [_sku_row(record) for record in after.values()]),
-    ]
-    if moved := _moved_counts(before.skus, after):
-        written.append((_write_counts(dialect), moved))
-    for statement, rows in written:
-        await connection.execute(statement, {"tenant": tenant, "rows": as_json(rows)})
-
-
-def _moved_counts(
-    before: Mapping[str, SkuRecord], after: Mapping[str, SkuRecord]
-) -> list[dict[str, object]]:
-    """Return by how much the counts per warehouse and status change, sorted."""
-    moved: Counter[tuple[str, str]] = Counter()
-    for code, new in after.items():
-        old = before[code]
-        moved["", old.figures.status] -= 1
-        moved["", new.figures.status] += 1
-        for level in old.levels:
-            moved[level.warehouse_id, level.figures.status] -= 1
-        for level in new.levels:
-            moved[level.warehouse_id, level.figures.status] += 1
-    return [
-        {"warehouse_id": warehouse_id, "status": status, "skus": skus}
-        for (warehouse_id, status), skus in sorted(moved.items())
-        if skus
-    ]
-
-
-def _level_row(level: LevelRecord) -> dict[str, object]:
-    return {
-        "sku": level.sku,
-        "warehouse_id": level.warehouse_id,
-        "on_hand": level.figures.on_hand,
-        "status": level.figures.status,
-        "version": level.version,
-        "adjusted_at": level.adjusted_at and as_text(level.adjusted_at),
-    }
-
-
-def _adjustment_row(entry: AdjustmentRecord) -> dict[str, object]:
-    return {
-        "id": entry.id,
-        "sku": entry.sku,
-        "warehouse_id": entry.warehouse_id,
-        "sequence": entry.sequence,
-        "before_quantity": entry.before_quantity,
-        "after_quantity": entry.after_quantity,
-        "delta": entry.delta,
-        "reason": entry.reason,
-        "note": entry.note,
-        "created_by": entry.created_by,
-        "created_at": as_text(entry.created_at),
-    }
-
-
-def _sku_row(record: SkuRecord) -> dict[str, object]:
-    adjusted = [level.adjusted_at for level in record.levels if level.adjusted_at]
-    return {
-        "sku": record.sku,
-        "status": record.figures.status,
-        "version": record.version,
-        "updated_at": as_text(max(adjusted)),
-    }
 
 
 def inventory_not_found(code: str) -> InventoryNotFound:
     """Return the refusal of a SKU code that the tenant does not have."""
     return InventoryNotFound(f"SKU {code!r} has no inventory record.", details=[{"sku": code}])
-
-
-TENANT: Final = bindparam("tenant", type_=Text)
-# ON CONFLICT is no part of standard SQL.
-INSERTS: Final = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
-
-
-@cache
-def _lock_skus(dialect: str) -> Select[Any]:
-    return (
-        select(sku.c.sku, sku.c.title, sku.c.version)
-        .where(sku.c.tenant_id == TENANT, texts_in(dialect, sku.c.sku, "codes"))
-        .order_by(sku.c.sku)
-        .with_for_update(key_share=True)
-    )
-
-
-@cache
-def _levels_of_skus(dialect: str) -> Select[Any]:
-    return (
-        select(stock_level.c.sku, *LEVEL_COLUMNS)
-        .where(stock_level.c.tenant_id == TENANT, texts_in(dialect, stock_level.c.sku, "codes"))
-        .order_by(stock_level.c.sku, stock_level.c.warehouse_id)
-    )
-
-
-@cache
-def _warehouses(dialect: str) -> Select[Any]:
-    return select(*WAREHOUSE_COLUMNS).where(
-        warehouse.c.tenant_id == TENANT, texts_in(dialect, warehouse.c.id, "ids")
-    )
-
-
-@cache
-def _write_levels(dialect: str) -> Executable:
-    columns: Columns = {
-        "sku": Text(),
-        "warehouse_id": Text(),
-        "on_hand": BigInteger(),
-        "status": Text(),
-        "version": BigInteger(),
-        "adjusted_at": UtcDateTime(),
-    }
-    rows = rows_from(dialect, "rows", columns)
-    # Without WHERE, SQLite takes ON CONFLICT for a join condition.
-    source = select(TENANT, *rows.c, literal(0), literal(0)).where(true())
-    names = ["tenant_id", *columns, "reserved", "safety_stock"]
-    # SQLite's INSERT has the same methods.
-    insert = cast("postgresql.Insert", INSERTS[dialect](stock_level).from_select(names, source))
-    return insert.on_conflict_do_update(
-        index_elements=["tenant_id", "sku", "warehouse_id"],
-        set_={name: insert.excluded[name] for name in (*columns,)[2:]},
-    )
-
-
-@cache
-def _write_adjustments(dialect: str) -> Executable:
-    columns: Columns = {
-        "id": Text(),
-        "sku": Text(),
-        "warehouse_id": Text(),
-        "sequence": BigInteger(),
-        "before_quantity": BigInteger(),
-        "after_quantity": BigInteger(),
-        "delta": BigInteger(),
-        "reason": Text(),
-        "note": Text(),
-        "created_by": Text(),
-        "created_at": UtcDateTime(),
-    }
-    rows = rows_from(dialect, "rows", columns)
-    source = select(TENANT, *rows.c)
-    return adjustment.insert().from_select(["tenant_id", *columns], source)
-
-
-@cache
-def _write_skus(dialect: str) -> Executable:
-    columns: Columns = {
-        "sku": Text(),
-        "status": Text(),
-        "version": BigInteger(),
-        "updated_at": UtcDateTime(),
-    }
-    rows = rows_from(dialect, "rows", columns)
-    return (
-        update(sku)
-        .where(sku.c.tenant_id == TENANT, sku.c.sku == rows.c.sku)
-        .values({name: rows.c[name] for name in (*columns,)[1:]})
-    )
-
-
-@cache
-def _write_counts(dialect: str) -> Executable:
-    columns: Columns = {"warehouse_id": Text(), "status": Text(), "skus": BigInteger()}
-    rows = rows_from(dialect, "rows", columns)
-    # Rows are inserted, and so locked, in this order.
-    source = select(TENANT, *rows.c).where(true()).order_by(rows.c.warehouse_id, rows.c.status)
-    insert = cast(
-        "postgresql.Insert",
-        INSERTS[dialect](sku_count).from_select(["tenant_id", *columns], source),
-    )
-    return insert.on_conflict_do_update(
-        index_elements=["tenant_id", "warehouse_id", "status"],
-        set_={"skus": sku_count.c.skus + insert.excluded.skus},
-    )

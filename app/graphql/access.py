@@ -29,8 +29,10 @@ SCOPES: Final[Mapping[str, Mapping[str, Scope]]] = {
     },
     "Mutation": {
         "__typename": Scope.READ,
+        "adjustStock": Scope.WRITE,
         "bulkSetStock": Scope.WRITE,
         "setStock": Scope.WRITE,
+        "transferStock": Scope.WRITE,
     },
 }
 ROOTS: Final = {OperationType.QUERY: "Query", OperationType.MUTATION: "Mutation"}

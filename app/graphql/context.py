@@ -1,24 +1,40 @@
 """What the resolvers of one request share."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import Self
 
 import strawberry
 
 from app.auth import Principal
 from app.commands.idempotency import Caller
 from app.database import Database, Snapshot
+from app.graphql.executor import Plans
 from app.graphql.loaders import Loaders
+from app.graphql.relay import MAX_PAGE
 
 
 class Context:
     """Who asks, and a consistent view of what there is."""
 
-    def __init__(self, principal: Principal, database: Database, snapshot: Snapshot) -> None:
+    def __init__(
+        self,
+        principal: Principal,
+        database: Database,
+        snapshot: Snapshot,
+        *,
+        may_bulk: bool,
+        plans: Plans | None = None,
+        longest_page: int = MAX_PAGE,
+    ) -> None:
         self.principal = principal
         self.database = database
         self.snapshot = snapshot
         self.loaders = Loaders(snapshot, principal.tenant)
+        # Whether lists may be completed in bulk, by which plans, and whether one was.
+        self.may_bulk = may_bulk
+        self.plans = plans
+        self.in_bulk = False
+        # How long a page of the ledger may be.
+        self.longest_page = longest_page
 
     @property
     def caller(self) -> Caller:
@@ -26,17 +42,20 @@ class Context:
         principal = self.principal
         return Caller(principal.tenant, principal.subject, principal.email)
 
+    def afresh(self) -> Self:
+        """Return one of the same view that has loaded nothing yet."""
+        return type(self)(
+            self.principal,
+            self.database,
+            self.snapshot,
+            may_bulk=self.may_bulk,
+            longest_page=self.longest_page,
+        )
+
     async def forget(self) -> None:
         """Let what is read from now on see what was just written."""
         await self.snapshot.close()
         self.loaders = Loaders(self.snapshot, self.principal.tenant)
-
-
-@asynccontextmanager
-async def request_context(database: Database, principal: Principal) -> AsyncIterator[Context]:
-    """Open the context of a request."""
-    async with database.snapshot() as snapshot:
-        yield Context(principal, database, snapshot)
 
 
 Info = strawberry.Info[Context, None]

@@ -17,7 +17,6 @@ from app.errors import (
     MethodNotAllowed,
     ValidationFailed,
 )
-from app.graphql.context import request_context
 from app.graphql.execution import Documents, Operation, refusal_of, run
 from app.http import GRAPHQL_PATH, JSONResponse, error_facts, error_response, parse_json, read_json
 from app.pages import Tab, graphiql_page
@@ -71,8 +70,13 @@ class GraphQLEndpoint:
                 parameters["query"], parameters.get("operationName")
             )
             _refuse_writing_get(request, operation)
-            async with request_context(self._database, principal) as context:
-                result = await run(operation, parameters.get("variables") or {}, context)
+            result = await run(
+                operation,
+                parameters.get("variables") or {},
+                principal,
+                self._database,
+                may_bulk=self._settings.bulk_completion,
+            )
         except (MalformedRequest, InsufficientScope, ValidationFailed) as error:
             return _request_error(error, precise=precise)
         return JSONResponse(

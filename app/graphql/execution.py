@@ -8,11 +8,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
-from inspect import isawaitable
 from typing import Final
 
 import structlog
 from graphql import (
+    DirectiveNode,
     DocumentNode,
     ExecutionResult,
     FieldNode,
@@ -22,15 +22,17 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
-    execute,
+    Visitor,
     parse,
     specified_rules,
     type_from_ast,
+    visit,
 )
 from graphql.utilities import validate_input_value
 from strawberry.schema.schema import validate_document
 
-from app.auth import Scope
+from app.auth import Principal, Scope
+from app.database import Database
 from app.errors import (
     Internal,
     InventoryError,
@@ -41,6 +43,8 @@ from app.errors import (
 )
 from app.graphql.access import needed_scopes
 from app.graphql.context import Context
+from app.graphql.executor import Plans, execute_operation
+from app.graphql.relay import MAX_PAGE
 from app.graphql.schema import schema
 
 log = structlog.get_logger()
@@ -53,13 +57,17 @@ _MISSING_OR_UNKNOWN: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Operation:
     """An operation of a valid document, ready to run."""
 
     document: DocumentNode
     node: OperationDefinitionNode
     scopes: frozenset[Scope]
+    # What was learned of how to complete its objects, unless it depends on variables.
+    plans: Plans | None
+    # Whether it was a query of a single SQL statement when it last ran.
+    is_single: bool = False
 
     @property
     def name(self) -> str | None:
@@ -137,10 +145,25 @@ def _prepare(text: str, *, max_tokens: int | None) -> Prepared:
     if too_deep:
         return ValidationFailed(TOO_DEEP)
     return tuple(
-        Operation(document, node, needed_scopes(document, node))
+        Operation(
+            document, node, needed_scopes(document, node), None if is_conditional(document) else {}
+        )
         for node in document.definitions
         if isinstance(node, OperationDefinitionNode)
     )
+
+
+def is_conditional(document: DocumentNode) -> bool:
+    """Tell whether what a document selects may depend on its variables: whether it skips any."""
+    found: list[DirectiveNode] = []
+
+    class Directives(Visitor):
+        @staticmethod
+        def enter_directive(node: DirectiveNode, *_where: object) -> None:
+            found.append(node)
+
+    visit(document, Directives())
+    return bool(found)
 
 
 def depth(document: DocumentNode) -> int:
@@ -177,8 +200,16 @@ def depth(document: DocumentNode) -> int:
     )
 
 
-async def run(operation: Operation, variables: Variables, context: Context) -> ExecutionResult:
-    """Execute an operation for a principal.
+async def run(
+    operation: Operation,
+    variables: Variables,
+    principal: Principal,
+    database: Database,
+    *,
+    may_bulk: bool,
+    longest_page: int = MAX_PAGE,
+) -> ExecutionResult:
+    """Execute an operation for a principal, in one snapshot of the database.
 
     Raises:
         InsufficientScope: a scope is missing; nothing was executed.
@@ -186,18 +217,31 @@ async def run(operation: Operation, variables: Variables, context: Context) -> E
 
     """
     for scope in sorted(operation.scopes):
-        context.principal.require(scope)
-    result = execute(
-        schema._schema,  # noqa: SLF001 - Strawberry shares it with its own executor in the same way
-        operation.document,
-        variable_values=dict(variables),
-        operation_name=operation.name,
-        context_value=context,
-        executor_class=schema.execution_context_class,
-        operation_extensions={},
-    )
-    if isawaitable(result):
-        result = await result
+        principal.require(scope)
+
+    async def attempt(*, single: bool) -> tuple[ExecutionResult, int]:
+        async with database.snapshot(single=single) as snapshot:
+            result = await execute_operation(
+                schema,
+                operation.document,
+                variables=variables,
+                operation_name=operation.name,
+                context=Context(
+                    principal,
+                    database,
+                    snapshot,
+                    may_bulk=may_bulk,
+                    plans=operation.plans,
+                    longest_page=longest_page,
+                ),
+            )
+        return result, snapshot.statements
+
+    result, statements = await attempt(single=operation.is_single)
+    if operation.is_single and statements > 1:
+        # With these variables it needs more than one statement, so it needs a transaction.
+        result, statements = await attempt(single=False)
+    operation.is_single = statements == 1 and not operation.is_mutation
     if result.data is None and result.errors and all(error.path is None for error in result.errors):
         raise _variables_problem(operation, variables, result.errors)
     return result

@@ -4,6 +4,7 @@ A loader of a paginated edge exists once per set of arguments, so the number of 
 on the document and never on the number of rows.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -46,33 +47,45 @@ class LevelPage:
     limit: int
 
 
+class Loader(DataLoader[Key, Value]):
+    """A loader whose values several fields may wait for, even when one of them is cancelled."""
+
+    def load(self, key: Key) -> Awaitable[Value]:
+        """Return the value of a key.
+
+        A field that fails has its siblings cancelled, and with them what they wait for: others
+        must not find it cancelled in the cache.
+        """
+        return asyncio.shield(super().load(key))
+
+
 class Loaders:
     """The edges, by name."""
 
     def __init__(self, snapshot: Snapshot, tenant: str) -> None:
         self._snapshot = snapshot
         self._tenant = tenant
-        self._by_arguments: dict[Hashable, DataLoader[Any, Any]] = {}
-        self.sku: DataLoader[SkuKey, SkuRecord | None] = DataLoader(self._load_skus)
-        self.warehouse: DataLoader[str, WarehouseRecord | None] = DataLoader(self._load_warehouses)
+        self._by_arguments: dict[Hashable, Loader[Any, Any]] = {}
+        self.sku: Loader[SkuKey, SkuRecord | None] = Loader(self._load_skus)
+        self.warehouse: Loader[str, WarehouseRecord | None] = Loader(self._load_warehouses)
 
-    def levels_by_warehouse(self, page: LevelPage) -> DataLoader[str, list[LevelRecord]]:
-        """Return the loader of a page of levels, by warehouse id."""
+    def levels_by_warehouse(self, page: LevelPage) -> Loader[WarehouseRecord, list[LevelRecord]]:
+        """Return the loader of a page of levels, by warehouse."""
 
-        async def load(ids: Sequence[str]) -> list[list[LevelRecord]]:
+        async def load(warehouses: Sequence[WarehouseRecord]) -> list[list[LevelRecord]]:
             found = await queries.list_levels_of_warehouses(
                 self._snapshot,
                 self._tenant,
-                ids=ids,
+                warehouses=warehouses,
                 status=page.status,
                 after=page.after,
                 limit=page.limit,
             )
-            return [found[id_] for id_ in ids]
+            return [found[place.id] for place in warehouses]
 
         return self._for(("levels", page), load)
 
-    def level_count_by_warehouse(self, status: Status | None) -> DataLoader[str, int]:
+    def level_count_by_warehouse(self, status: Status | None) -> Loader[str, int]:
         """Return the loader of how many levels there are, by warehouse id."""
 
         async def load(ids: Sequence[str]) -> list[int]:
@@ -85,7 +98,7 @@ class Loaders:
 
     def adjustments(
         self, page: AdjustmentPage, *, by_level: bool
-    ) -> DataLoader[LevelKey, list[AdjustmentRecord]]:
+    ) -> Loader[LevelKey, list[AdjustmentRecord]]:
         """Return the loader of a page of adjustments, by SKU or by level."""
 
         async def load(keys: Sequence[LevelKey]) -> list[list[AdjustmentRecord]]:
@@ -101,9 +114,7 @@ class Loaders:
 
         return self._for(("adjustments", page, by_level), load)
 
-    def adjustment_count(
-        self, where: AdjustmentFilter, *, by_level: bool
-    ) -> DataLoader[LevelKey, int]:
+    def adjustment_count(self, where: AdjustmentFilter, *, by_level: bool) -> Loader[LevelKey, int]:
         """Return the loader of how many adjustments match, by SKU or by level."""
 
         async def load(keys: Sequence[LevelKey]) -> list[int]:
@@ -116,8 +127,8 @@ class Loaders:
 
     def _for(
         self, arguments: Hashable, load: Callable[[list[Key]], Awaitable[list[Value]]]
-    ) -> DataLoader[Key, Value]:
-        return self._by_arguments.setdefault(arguments, DataLoader(load))
+    ) -> Loader[Key, Value]:
+        return self._by_arguments.setdefault(arguments, Loader(load))
 
     async def _load_skus(self, keys: Sequence[SkuKey]) -> list[SkuRecord | None]:
         found: dict[SkuKey, SkuRecord] = {}

@@ -88,21 +88,24 @@ class Query:
         position = cursors.decode(after, question=question, key=key) if after is not None else None
         if where.warehouse_id is not None:
             await warehouse_of(context, where.warehouse_id)
-        tenant = context.principal.tenant
-        records = await queries.list_skus(
+        page = await queries.list_skus(
             context.snapshot,
-            tenant,
+            context.principal.tenant,
             where=where,
             after=position,
             order=order_by,
             limit=limit + 1,
         )
+
+        async def total() -> int:
+            return page.total
+
         return connection(
-            [Sku.of(record) for record in records],
+            [Sku(record=record) for record in page.records],
             limit=limit,
             after=after,
-            cursor_of=lambda sku: cursors.encode(sku.sku, question=question, key=key),
-            count=lambda: queries.count_skus(context.snapshot, tenant, where=where),
+            cursor_of=lambda sku: cursors.encode(sku.record.sku, question=question, key=key),
+            count=total,
         )
 
     @strawberry.field(description="The SKU of a code, or the error INVENTORY_NOT_FOUND.")
@@ -117,7 +120,7 @@ class Query:
         """List the warehouses."""
         context = info.context
         records = await queries.list_warehouses(context.snapshot, context.principal.tenant)
-        return [Warehouse.of(record) for record in records]
+        return [Warehouse(record=record) for record in records]
 
     @strawberry.field(description="The warehouse of an id, or the error WAREHOUSE_NOT_FOUND.")
     async def warehouse(
@@ -146,7 +149,7 @@ class Query:
 
         """
         context = info.context
-        limit = page_size(first)
+        limit = page_size(first, longest=context.longest_page)
         where = conditions(filter, sku=filter.sku if filter else None)
         ledger = AdjustmentCursors(context, None, where)
         position = ledger.position(after)
@@ -159,7 +162,7 @@ class Query:
             context.snapshot, tenant, where=where, after=position, limit=limit + 1
         )
         return connection(
-            [Adjustment.of(record) for record in records],
+            [Adjustment(record=record) for record in records],
             limit=limit,
             after=after,
             cursor_of=ledger.cursor,
@@ -177,16 +180,16 @@ class Query:
         kind, _, rest = id.partition("_")
         if kind == "sku":
             found = await context.loaders.sku.load((None, rest))
-            return Sku.of(found) if found else None
+            return Sku(record=found) if found else None
         if kind == "wh":
             place = await context.loaders.warehouse.load(id)
-            return Warehouse.of(place) if place else None
+            return Warehouse(record=place) if place else None
         if kind == "adj":
             entry = await queries.get_adjustment(context.snapshot, context.principal.tenant, id_=id)
-            return Adjustment.of(entry) if entry else None
+            return Adjustment(record=entry) if entry else None
         if kind == "level":
             # level_wh_<ULID>_<SKU>
             prefix, ulid, code = [*rest.split("_", 2), "", ""][:3]
             record = await context.loaders.sku.load((f"{prefix}_{ulid}", code))
-            return StockLevel.of(record.levels[0]) if record else None
+            return StockLevel(record=record.levels[0]) if record else None
         return None

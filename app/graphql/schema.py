@@ -3,6 +3,7 @@
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
+from app.graphql.executor import BulkExecutor
 from app.graphql.mutation import Mutation
 from app.graphql.query import Query
 from app.graphql.scalars import SCALARS
@@ -13,4 +14,5 @@ schema = strawberry.Schema(
     mutation=Mutation,
     types=[Adjustment, Sku, StockLevel, Warehouse],
     config=StrawberryConfig(scalar_map=SCALARS),
+    execution_context_class=BulkExecutor,
 )

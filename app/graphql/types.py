@@ -1,8 +1,10 @@
 """The types of the schema, and how each is made of a record."""
 
+from asyncio import gather
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 from strawberry import Private
@@ -12,18 +14,20 @@ from app.commands.stock import inventory_not_found
 from app.errors import invalid_field
 from app.graphql.context import Context, Info
 from app.graphql.enums import Status, WarehouseType
-from app.graphql.loaders import AdjustmentPage, LevelPage
+from app.graphql.executor import BATCH
+from app.graphql.loaders import AdjustmentPage, LevelPage, SkuKey
 from app.graphql.relay import (
     DEFAULT_PAGE,
+    ID,
     After,
     Connection,
     First,
     Node,
     connection,
-    described_field,
     optional,
     page_size,
-    quantity,
+    quantity_from,
+    read_from,
 )
 from app.graphql.scalars import Period
 from app.queries import AdjustmentPosition, LevelKey
@@ -35,27 +39,22 @@ from app.stock import reason_problem, warehouse_not_found
 class Warehouse(Node):
     """A warehouse."""
 
-    name: str = described_field("What people call it.")
-    type: WarehouseType = described_field("Who runs it.")
-    address: str | None = described_field("Where it is, when known.")
-    marketplace: str | None = described_field("The marketplace that runs it, such as amazon_eu.")
-    is_active: bool = described_field(
-        "Whether it takes stock. An inactive one counts in totals and can only be emptied."
+    record: Private[WarehouseRecord]
+    id: strawberry.ID = read_from(lambda self: self.record.id, ID)
+    name: str = read_from(lambda self: self.record.name, "What people call it.")
+    type: WarehouseType = read_from(lambda self: self.record.type, "Who runs it.")
+    address: str | None = read_from(lambda self: self.record.address, "Where it is, when known.")
+    marketplace: str | None = read_from(
+        lambda self: self.record.marketplace, "The marketplace that runs it, such as amazon_eu."
     )
-    is_readonly: bool = described_field("Whether a marketplace runs it: stock writes are refused.")
-
-    @classmethod
-    def of(cls, record: WarehouseRecord) -> "Warehouse":
-        """Make one of a record."""
-        return cls(
-            id=strawberry.ID(record.id),
-            name=record.name,
-            type=record.type,
-            address=record.address,
-            marketplace=record.marketplace,
-            is_active=record.is_active,
-            is_readonly=record.type.is_readonly,
-        )
+    is_active: bool = read_from(
+        lambda self: self.record.is_active,
+        "Whether it takes stock. An inactive one counts in totals and can only be emptied.",
+    )
+    is_readonly: bool = read_from(
+        lambda self: self.record.type.is_readonly,
+        "Whether a marketplace runs it: stock writes are refused.",
+    )
 
     @strawberry.field(description="What it holds, by SKU code.")
     async def stock(
@@ -70,16 +69,16 @@ class Warehouse(Node):
         """Page through the levels of this warehouse."""
         context = info.context
         key = context.principal.cursor_key
-        question = ["levels", self.id, status]
+        question = ["levels", self.record.id, status]
         position = cursors.decode(after, question=question, key=key) if after is not None else None
         page = LevelPage(status, position, page_size(first) + 1)
-        levels = await context.loaders.levels_by_warehouse(page).load(self.id)
+        levels = await context.loaders.levels_by_warehouse(page).load(self.record)
         return connection(
-            [StockLevel.of(level) for level in levels],
+            [StockLevel(record=level) for level in levels],
             limit=first,
             after=after,
-            cursor_of=lambda level: cursors.encode(level.sku_code, question=question, key=key),
-            count=lambda: context.loaders.level_count_by_warehouse(status).load(self.id),
+            cursor_of=lambda level: cursors.encode(level.record.sku, question=question, key=key),
+            count=lambda: context.loaders.level_count_by_warehouse(status).load(self.record.id),
         )
 
 
@@ -103,37 +102,36 @@ AdjustmentFilterArgument = Annotated[
 class Sku(Node):
     """A SKU."""
 
-    sku: str = described_field("The code.")
-    title: str = described_field("What it is.")
-    total_on_hand: int = quantity("What is there, over its stock levels.")
-    total_reserved: int = quantity("What is reserved, over its stock levels.")
-    total_available: int = quantity("What can be promised, over its stock levels.")
-    safety_stock: int = quantity("What shall stay in stock, over its stock levels.")
-    status: Status = described_field("How the stock stands, derived from the totals.")
-    version: int = quantity("Counts the changes of this record.")
-    stock: list["StockLevel"] = described_field(
-        "Its stock levels by warehouse id. In a list that is filtered by warehouse, that one "
-        "alone, and the totals are those of that one."
+    record: Private[SkuRecord]
+    id: strawberry.ID = read_from(lambda self: self.record.id, ID)
+    sku: str = read_from(lambda self: self.record.sku, "The code.")
+    title: str = read_from(lambda self: self.record.title, "What it is.")
+    total_on_hand: int = quantity_from(
+        lambda self: self.record.figures.on_hand, "What is there, over its stock levels."
     )
-    view: Private[str | None]
-
-    @classmethod
-    def of(cls, record: SkuRecord) -> "Sku":
-        """Make one of a record."""
-        figures = record.figures
-        return cls(
-            id=strawberry.ID(f"sku_{record.sku}"),
-            sku=record.sku,
-            title=record.title,
-            total_on_hand=figures.on_hand,
-            total_reserved=figures.reserved,
-            total_available=figures.available,
-            safety_stock=figures.safety_stock,
-            status=figures.status,
-            version=record.version,
-            stock=[StockLevel.of(level, record.warehouse_id) for level in record.levels],
-            view=record.warehouse_id,
-        )
+    total_reserved: int = quantity_from(
+        lambda self: self.record.figures.reserved, "What is reserved, over its stock levels."
+    )
+    total_available: int = quantity_from(
+        lambda self: self.record.figures.available, "What can be promised, over its stock levels."
+    )
+    safety_stock: int = quantity_from(
+        lambda self: self.record.figures.safety_stock,
+        "What shall stay in stock, over its stock levels.",
+    )
+    status: Status = read_from(
+        lambda self: self.record.figures.status, "How the stock stands, derived from the totals."
+    )
+    version: int = quantity_from(
+        lambda self: self.record.version, "Counts the changes of this record."
+    )
+    stock: list["StockLevel"] = read_from(
+        lambda self: [
+            StockLevel(record=level, view=self.record.warehouse_id) for level in self.record.levels
+        ],
+        "Its stock levels by warehouse id. In a list that is filtered by warehouse, that one "
+        "alone, and the totals are those of that one.",
+    )
 
     @strawberry.field(description="Its ledger over all stock levels, newest first.")
     async def adjustments(
@@ -145,56 +143,77 @@ class Sku(Node):
     ) -> Connection["Adjustment"]:
         """Page through the ledger of this SKU."""
         where = conditions(filter)
-        if self.view is not None and where.warehouse_id is None:
-            where = replace(where, warehouse_id=self.view)
-        return await adjustments_of(info.context, (self.sku, None), where, first, after)
+        if self.record.warehouse_id is not None and where.warehouse_id is None:
+            where = replace(where, warehouse_id=self.record.warehouse_id)
+        return await adjustments_of(info.context, (self.record.sku, None), where, first, after)
+
+
+def warehouses_of_levels(levels: Sequence[Any], _context: Context) -> list[Warehouse]:
+    """Return the warehouse of each stock level, one for all that are in it."""
+    records = [level.record.warehouse for level in levels]
+    different = {id(record): record for record in records}
+    places = {number: Warehouse(record=record) for number, record in different.items()}
+    return [places[id(record)] for record in records]
+
+
+async def warehouses_of_adjustments(entries: Sequence[Any], context: Context) -> list[Warehouse]:
+    """Return the warehouse of each adjustment."""
+    ids = [entry.record.warehouse_id for entry in entries]
+    different = list(dict.fromkeys(ids))
+    found = await gather(*(warehouse_of(context, id_) for id_ in different))
+    by_id = dict(zip(different, found, strict=True))
+    return [by_id[id_] for id_ in ids]
+
+
+async def skus_of_levels(levels: Sequence[Any], context: Context) -> list[Sku]:
+    """Return the SKU of each stock level, as seen where the level was."""
+    return await _skus(context, [(level.view, level.record.sku) for level in levels])
+
+
+async def skus_of_adjustments(entries: Sequence[Any], context: Context) -> list[Sku]:
+    """Return the SKU of each adjustment."""
+    return await _skus(context, [(None, entry.record.sku) for entry in entries])
+
+
+async def _skus(context: Context, keys: Sequence[SkuKey]) -> list[Sku]:
+    different = list(dict.fromkeys(keys))
+    found = await gather(*(sku_of(context, code, view=view) for view, code in different))
+    by_key = dict(zip(different, found, strict=True))
+    return [by_key[key] for key in keys]
 
 
 @strawberry.type(description="What one warehouse holds of one SKU.")
 class StockLevel(Node):
     """A stock level."""
 
-    on_hand: int = quantity("What is there.")
-    reserved: int = quantity("What of it is reserved.")
-    safety_stock: int = quantity("What shall stay.")
-    available: int = quantity(
+    record: Private[LevelRecord]
+    view: Private[str | None] = None
+    id: strawberry.ID = read_from(lambda self: self.record.id, ID)
+    on_hand: int = quantity_from(lambda self: self.record.on_hand, "What is there.")
+    reserved: int = quantity_from(lambda self: self.record.reserved, "What of it is reserved.")
+    safety_stock: int = quantity_from(lambda self: self.record.safety_stock, "What shall stay.")
+    available: int = quantity_from(
+        lambda self: self.record.available,
         "On hand minus reserved minus safety stock; negative when oversold or eating into the "
-        "safety stock."
+        "safety stock.",
     )
-    status: Status = described_field("How the stock stands in this warehouse alone.")
-    version: int = quantity("Counts its adjustments.")
-    adjusted_at: datetime | None = described_field("When it was last adjusted, if ever.")
-    sku_code: Private[str]
-    warehouse_id: Private[str]
-    view: Private[str | None]
+    status: Status = read_from(
+        lambda self: self.record.status, "How the stock stands in this warehouse alone."
+    )
+    version: int = quantity_from(lambda self: self.record.version, "Counts its adjustments.")
+    adjusted_at: datetime | None = read_from(
+        lambda self: self.record.adjusted_at, "When it was last adjusted, if ever."
+    )
 
-    @classmethod
-    def of(cls, record: LevelRecord, view: str | None = None) -> "StockLevel":
-        """Make one of a record, as seen in a warehouse or (None) in all."""
-        figures = record.figures
-        return cls(
-            id=strawberry.ID(f"level_{record.warehouse_id}_{record.sku}"),
-            on_hand=figures.on_hand,
-            reserved=figures.reserved,
-            safety_stock=figures.safety_stock,
-            available=figures.available,
-            status=figures.status,
-            version=record.version,
-            adjusted_at=record.adjusted_at,
-            sku_code=record.sku,
-            warehouse_id=record.warehouse_id,
-            view=view,
-        )
+    @strawberry.field(description="The warehouse.", metadata={BATCH: warehouses_of_levels})
+    def warehouse(self) -> Warehouse:
+        """Go to the warehouse."""
+        return Warehouse(record=self.record.warehouse)
 
-    @strawberry.field(description="The SKU.")
+    @strawberry.field(description="The SKU.", metadata={BATCH: skus_of_levels})
     async def sku(self, info: Info) -> Sku:
         """Go to the SKU."""
-        return await sku_of(info.context, self.sku_code, view=self.view)
-
-    @strawberry.field(description="The warehouse.")
-    async def warehouse(self, info: Info) -> Warehouse:
-        """Go to the warehouse."""
-        return await warehouse_of(info.context, self.warehouse_id)
+        return await sku_of(info.context, self.record.sku, view=self.view)
 
     @strawberry.field(description="Its ledger, newest first.")
     async def adjustments(
@@ -206,7 +225,7 @@ class StockLevel(Node):
     ) -> Connection["Adjustment"]:
         """Page through the ledger of this level."""
         where = conditions(filter)
-        key = (self.sku_code, self.warehouse_id)
+        key = (self.record.sku, self.record.warehouse.id)
         return await adjustments_of(info.context, key, where, first, after)
 
 
@@ -214,43 +233,39 @@ class StockLevel(Node):
 class Adjustment(Node):
     """A ledger entry."""
 
-    sequence: int = quantity("Counts the adjustments of the stock level from 1, without gaps.")
-    before_quantity: int = quantity("On hand before.")
-    after_quantity: int = quantity("On hand after.")
-    delta: int = quantity("The change: after minus before.")
-    reason: str = described_field("Why, in a word, for example supplier_receipt or cycle_count.")
-    note: str | None = described_field("Why, in a sentence.")
-    created_by: str = described_field("The e-mail address of who did it.")
-    created_at: datetime = described_field("When it was done.")
-    sku_code: Private[str]
-    warehouse_id: Private[str]
+    record: Private[AdjustmentRecord]
+    id: strawberry.ID = read_from(lambda self: self.record.id, ID)
+    sequence: int = quantity_from(
+        lambda self: self.record.sequence,
+        "Counts the adjustments of the stock level from 1, without gaps.",
+    )
+    before_quantity: int = quantity_from(
+        lambda self: self.record.before_quantity, "On hand before."
+    )
+    after_quantity: int = quantity_from(lambda self: self.record.after_quantity, "On hand after.")
+    delta: int = quantity_from(lambda self: self.record.delta, "The change: after minus before.")
+    reason: str = read_from(
+        lambda self: self.record.reason,
+        "Why, in a word, for example supplier_receipt or cycle_count.",
+    )
+    note: str | None = read_from(lambda self: self.record.note, "Why, in a sentence.")
+    created_by: str = read_from(
+        lambda self: self.record.created_by, "The e-mail address of who did it."
+    )
+    created_at: datetime = read_from(lambda self: self.record.created_at, "When it was done.")
+    transfer_id: strawberry.ID | None = read_from(
+        lambda self: self.record.transfer_id, "The transfer that it is one half of, if it is."
+    )
 
-    @classmethod
-    def of(cls, record: AdjustmentRecord) -> "Adjustment":
-        """Make one of a record."""
-        return cls(
-            id=strawberry.ID(record.id),
-            sequence=record.sequence,
-            before_quantity=record.before_quantity,
-            after_quantity=record.after_quantity,
-            delta=record.delta,
-            reason=record.reason,
-            note=record.note,
-            created_by=record.created_by,
-            created_at=record.created_at,
-            sku_code=record.sku,
-            warehouse_id=record.warehouse_id,
-        )
-
-    @strawberry.field(description="The SKU.")
+    @strawberry.field(description="The SKU.", metadata={BATCH: skus_of_adjustments})
     async def sku(self, info: Info) -> Sku:
         """Go to the SKU."""
-        return await sku_of(info.context, self.sku_code)
+        return await sku_of(info.context, self.record.sku)
 
-    @strawberry.field(description="The warehouse.")
+    @strawberry.field(description="The warehouse.", metadata={BATCH: warehouses_of_adjustments})
     async def warehouse(self, info: Info) -> Warehouse:
         """Go to the warehouse."""
-        return await warehouse_of(info.context, self.warehouse_id)
+        return await warehouse_of(info.context, self.record.warehouse_id)
 
 
 async def sku_of(context: Context, code: str, *, view: str | None = None) -> Sku:
@@ -263,7 +278,7 @@ async def sku_of(context: Context, code: str, *, view: str | None = None) -> Sku
     record = await context.loaders.sku.load((view, code))
     if record is None:
         raise inventory_not_found(code)
-    return Sku.of(record)
+    return Sku(record=record)
 
 
 async def warehouse_of(context: Context, id_: str) -> Warehouse:
@@ -276,7 +291,7 @@ async def warehouse_of(context: Context, id_: str) -> Warehouse:
     record = await context.loaders.warehouse.load(id_)
     if record is None:
         raise warehouse_not_found(id_)
-    return Warehouse.of(record)
+    return Warehouse(record=record)
 
 
 def conditions(given: AdjustmentFilterInput | None, *, sku: str | None = None) -> AdjustmentFilter:
@@ -316,7 +331,7 @@ async def adjustments_of(
     records = await context.loaders.adjustments(page, by_level=by_level).load(key)
     counts = context.loaders.adjustment_count(where, by_level=by_level)
     return connection(
-        [Adjustment.of(record) for record in records],
+        [Adjustment(record=record) for record in records],
         limit=first,
         after=after,
         cursor_of=ledger.cursor,
@@ -333,7 +348,8 @@ class AdjustmentCursors:
 
     def cursor(self, node: Adjustment) -> str:
         """Return the cursor of an adjustment."""
-        position = [node.created_at, node.sequence, node.id]
+        entry = node.record
+        position = [entry.created_at, entry.sequence, entry.id]
         return cursors.encode(position, question=self._question, key=self._key)
 
     def position(self, cursor: str | None) -> AdjustmentPosition | None:

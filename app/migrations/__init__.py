@@ -10,8 +10,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database import Database, translated
+from app.database import Database
 from app.errors import Unavailable
+from app.sessions import translated
 
 
 class NotCurrent(Unavailable):

@@ -5,7 +5,7 @@ import signal
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -71,7 +71,10 @@ def url_of(database: Database) -> str:
 def checked_out(database: Database) -> int:
     """Return how many connections are in use."""
     pools = {database.writer.pool, database.reader.pool}
-    return sum(pool.checkedout() for pool in pools if isinstance(pool, QueuePool))
+    of_driver = database._pool
+    return sum(pool.checkedout() for pool in pools if isinstance(pool, QueuePool)) + (
+        of_driver.get_size() - of_driver.get_idle_size() if of_driver else 0
+    )
 
 
 async def until_nothing_is_checked_out(database: Database) -> None:
@@ -179,21 +182,20 @@ async def test_a_service_that_starts_before_its_database_serves_once_it_is_there
 async def test_an_exhausted_pool_is_said_and_passes(stocked: Service) -> None:
     settings = {
         "database_pool_size": 2,
-        "database_pool_timeout_seconds": 0.05,
+        "database_pool_timeout_seconds": 1,
         "token_cache_seconds": 30,
     }
     async with running(url_of(stocked.database), **settings) as (app, client):
         tight = replace(stocked, client=client)
         database = app.state.database
         answered(await put(tight, 1))
-        held = [
-            await engine.connect()
-            for engine, size in {database.writer: database.writer.pool.size()}.items()
-            for _ in range(size)
-        ]
-        response = await put(tight, 2)
-        for connection in held:
-            await connection.close()
+        async with AsyncExitStack() as held:
+            for _ in range(database.writer.pool.size()):
+                await held.enter_async_context(database.writer.connect())
+            for _ in range(2):
+                session = await database.session(single=True)
+                held.push_async_callback(session.close)
+            response = await put(tight, 2)
 
         assert refusal(response) == UNAVAILABLE
         assert "in use" in response.json()["error"]["message"]
@@ -240,7 +242,7 @@ async def _hang_up(address: str, data: bytes) -> None:
 
 
 @asynccontextmanager
-async def served(app: Any) -> AsyncIterator[str]:  # noqa: ANN401 - any ASGI application
+async def served(app: Any) -> AsyncIterator[str]:
     """Serve an application on a socket, in this process."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

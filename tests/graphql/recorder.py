@@ -1,27 +1,38 @@
-"""Counts the SQL statements of what is done under it."""
+"""Keeps the SQL statements of what is done under it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, Executable, event
 
 from app.database import Database
+from app.sessions import AnyRow, DriverSession, Parameters, _compiled
 
 
 class QueryRecorder:
-    """The statements so far; how a transaction begins is none of them."""
+    """The statements so far, with their parameters; how a transaction begins is none of them."""
 
     def __init__(self) -> None:
         self.statements: list[str] = []
+        self.parameters: list[Any] = []
 
     def __len__(self) -> int:
         return len(self.statements)
 
-    def __call__(self, _connection: object, _cursor: object, statement: str, *_rest: Any) -> None:  # noqa: ANN401
+    def __call__(
+        self,
+        _connection: object,
+        _cursor: object,
+        statement: str,
+        parameters: Any,
+        *_rest: Any,
+    ) -> None:
         """Note a statement, as SQLAlchemy's event tells it."""
         if not statement.startswith("BEGIN"):
             self.statements.append(statement)
+            self.parameters.append(parameters)
 
 
 @contextmanager
@@ -31,8 +42,18 @@ def recorded(database: Database) -> Iterator[QueryRecorder]:
     engines = _engines(database)
     for engine in engines:
         event.listen(engine, "before_cursor_execute", recorder)
+    rows = DriverSession.rows
+
+    async def noted(
+        session: DriverSession, statement: Executable, parameters: Parameters
+    ) -> Sequence[AnyRow]:
+        words, binds = _compiled(statement)
+        recorder(None, None, words, tuple(bind(parameters) for bind in binds))
+        return await rows(session, statement, parameters)
+
     try:
-        yield recorder
+        with patch.object(DriverSession, "rows", noted):
+            yield recorder
     finally:
         for engine in engines:
             event.remove(engine, "before_cursor_execute", recorder)

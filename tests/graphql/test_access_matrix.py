@@ -35,14 +35,25 @@ READ: Final = "read"
 ADMIN: Final = "admin"
 
 PLACE: Final = "wh_01HX0000000000000000000001"
+OTHER: Final = "wh_01HX0000000000000000000002"
 CODE: Final = "CODE-OF-A"
 # Ids of the same form that nobody has.
-UNKNOWN: Final = {PLACE: "wh_01HX0000000000000000000009", CODE: "CODE-OF-X"}
+UNKNOWN: Final = {
+    PLACE: "wh_01HX0000000000000000000009",
+    OTHER: "wh_01HX0000000000000000000008",
+    CODE: "CODE-OF-X",
+}
 SECRETS: Final = ("Title of A", "Hall of A", EMAIL, "adj_", "level_")
 
 UPDATE: Final[Json] = {"warehouse_id": PLACE, "quantity": 5, "reason": "cycle_count"}
 BODIES: Final[Mapping[str, Json]] = {
     "SetStock": UPDATE,
+    "AdjustStock": {"warehouse_id": PLACE, "delta": 1, "reason": "cycle_count"},
+    "TransferStock": {
+        "from_warehouse_id": PLACE,
+        "to_warehouse_id": OTHER,
+        "lines": [{"sku": CODE, "quantity": 5}],
+    },
     "BulkSetStock": {"updates": [{"sku": CODE, **UPDATE}]},
 }
 # Values of arguments and input fields, by name; the type gives all others.
@@ -50,10 +61,15 @@ SAMPLES: Final[Mapping[str, object]] = {
     "sku": CODE,
     "id": PLACE,
     "warehouseId": PLACE,
+    "fromWarehouseId": PLACE,
+    "toWarehouseId": OTHER,
+    "delta": 5,
     "quantity": 5,
     "reason": "cycle_count",
     "name": "Sku",
 }
+# Fields that are optional because another one may stand in their place.
+CHOSEN: Final = {"StockUpdateInput": ("quantity",)}
 INTROSPECTION: Final[Mapping[str, str]] = {
     "__schema": "{ __schema { queryType { name } } }",
     "__type": '{ __type(name: "Sku") { name } }',
@@ -68,7 +84,7 @@ SUFFICIENT: Final[Mapping[Scope, set[str]]] = {
 }
 
 
-def sample(name: str, type_: Any) -> object:  # noqa: ANN401 - any input type
+def sample(name: str, type_: Any) -> object:
     """Return a value for an argument or an input field."""
     if isinstance(type_, GraphQLNonNull):
         return sample(name, type_.of_type)
@@ -78,14 +94,14 @@ def sample(name: str, type_: Any) -> object:  # noqa: ANN401 - any input type
         return {
             inner: sample(inner, field.type)
             for inner, field in type_.fields.items()
-            if is_required_input_field(field)
+            if is_required_input_field(field) or inner in CHOSEN.get(type_.name, ())
         }
     if isinstance(type_, GraphQLEnumType):
         return next(iter(type_.values))
     return SAMPLES[name]
 
 
-def selection(type_: Any, depth: int = 3) -> str:  # noqa: ANN401 - any output type
+def selection(type_: Any, depth: int = 3) -> str:
     """Return a selection of all that needs no arguments, some levels deep."""
     named = get_named_type(type_)
     if is_leaf_type(named):
@@ -123,8 +139,11 @@ def request(route: RestRoute) -> tuple[str, str, dict[str, Any]]:
 
 @pytest.fixture
 async def stocked(service: Service) -> Service:
-    place = WarehouseRecord(PLACE, "Hall of A", WarehouseType.OWN, None, None, is_active=True)
-    await service.load([place], [sku(CODE, level(place, 5), title="Title of A")])
+    place, other = (
+        WarehouseRecord(id_, "Hall of A", WarehouseType.OWN, None, None, is_active=True)
+        for id_ in (PLACE, OTHER)
+    )
+    await service.load([place, other], [sku(CODE, level(place, 500), title="Title of A")])
     return service
 
 
@@ -326,7 +345,7 @@ async def test_a_write_cannot_hide_from_its_scope(stocked: Service, query: str) 
     assert refusals(answer) == [(403, "INSUFFICIENT_SCOPE")]
     assert "data" not in answer
     data = await stocked.data("{ skus { nodes { totalOnHand } } }")
-    assert data == {"skus": {"nodes": [{"totalOnHand": 5}]}}
+    assert data == {"skus": {"nodes": [{"totalOnHand": 500}]}}
 
 
 async def test_only_the_operation_that_runs_needs_its_scope(stocked: Service) -> None:

@@ -46,6 +46,8 @@ SET: Final = "mutation ($input: SetStockInput!) { setStock(input: $input) { sku 
 BULK: Final = (
     "mutation ($input: BulkSetStockInput!) { bulkSetStock(input: $input) { total failed } }"
 )
+ADJUST: Final = SET.replace("SetStockInput", "AdjustStockInput").replace("setStock", "adjustStock")
+ADJUSTMENT: Final[Json] = {"warehouse_id": MAIN, "delta": 7, "reason": "correction"}
 UPDATE: Final[Json] = {"warehouse_id": MAIN, "quantity": 7, "reason": "cycle_count"}
 INVALID: Final = (422, "VALIDATION_ERROR")
 NAMES: Final = {"first": "limit", "after": "cursor"}
@@ -128,6 +130,28 @@ def update(
         ask(SET, input={"sku": code, **camel(body)}),
         expected,
         fields=fields if fields is not None else own if expected == INVALID else [],
+    )
+
+
+def adjust(
+    name: str,
+    expected: tuple[int, str] | None = None,
+    *,
+    code: str = "A",
+    without: str = "",
+    **changes: object,
+) -> Case:
+    """Return an adjustment of ADJUSTMENT with changes."""
+    body = {key: it for key, it in {**ADJUSTMENT, **changes}.items() if key != without}
+    own = [*changes] or [without]
+    return Case(
+        f"an adjustment with {name}",
+        "POST",
+        f"{PATH}/{code}/adjustments",
+        {"json": body},
+        ask(ADJUST, input={"sku": code, **camel(body)}),
+        expected,
+        fields=own if expected == INVALID else [],
     )
 
 
@@ -256,7 +280,22 @@ CASES: Final = [
     update("what nobody knows", INVALID, colour="red"),
     update("many mistakes", INVALID, quantity=10**13, reason="", note="x" * 2000),
     update("a mistake and an unknown SKU", INVALID, code="NOPE", reason=""),
+    adjust("what it needs"),
+    adjust("a loss", delta=-1),
+    adjust("an unknown SKU", (404, "INVENTORY_NOT_FOUND"), code="NOPE"),
+    adjust("an unknown warehouse", (404, "WAREHOUSE_NOT_FOUND"), warehouse_id="wh_1"),
+    adjust("an FBA warehouse", (403, "READONLY_WAREHOUSE"), warehouse_id=FBA),
+    adjust("an increase where inactive", (422, "WAREHOUSE_INACTIVE"), warehouse_id=OLD),
+    adjust("a decrease where inactive", warehouse_id=OLD, delta=-1),
+    adjust("too high a delta", INVALID, delta=10**12 + 1),
+    adjust("what is too much with what there is", INVALID, delta=10**12),
+    adjust("a decimal delta", INVALID, delta=1.0),
+    adjust("no delta", INVALID, without="delta"),
+    adjust("what nobody knows", INVALID, quantity=1),
     bulk("one update", None, [{}], []),
+    bulk("an adjustment", None, [{"sku": "B"}, {"quantity": None, "delta": -1}], []),
+    bulk("both a quantity and a delta", INVALID, [{"delta": 1}], ["quantity"]),
+    bulk("neither quantity nor delta", INVALID, [{"quantity": None}], ["quantity"]),
     bulk("two levels", None, [{}, {"warehouse_id": OLD, "quantity": 0}], []),
     bulk("failures let through", None, [{}, {"sku": "NOPE"}], [], on_error="continue"),
     bulk("a failure", (404, "INVENTORY_NOT_FOUND"), [{}, {"sku": "NOPE"}], []),

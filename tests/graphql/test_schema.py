@@ -131,7 +131,7 @@ PUBLISHED_INPUTS: Final[dict[str, dict[str, str]]] = {
     "StockUpdateInput": {
         "sku": "String!",
         "warehouseId": "ID!",
-        "quantity": "Quantity!",
+        "quantity": "Quantity",
         "reason": "String!",
         "note": "String",
     },

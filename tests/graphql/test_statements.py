@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 
+from app.commands.idempotency import FEW
 from app.database import Database
 from app.settings import Settings
 from tests.graphql.recorder import QueryRecorder, recorded
@@ -22,17 +23,17 @@ DOCUMENTS: Final = {
     "skus and stock": ("{ skus(first: 200) { nodes { sku stock { onHand } } } }", 1),
     "skus, stock and warehouses": (
         "{ skus(first: 200) { nodes { stock { onHand warehouse { name } } } } }",
-        2,
+        1,
     ),
     "the same through edges": (
         "{ skus(first: 200) { edges { cursor node { stock { warehouse { name } } } } } }",
-        2,
+        1,
     ),
     "and counted": (
         "{ skus(first: 200) { totalCount nodes { stock { warehouse { name } } } } }",
-        3,
+        1,
     ),
-    "only counted": ("{ skus(first: 1) { totalCount } }", 2),
+    "only counted": ("{ skus(first: 1) { totalCount } }", 1),
     "skus there and back": (
         "{ skus(first: 200) { nodes { stock { sku { stock { sku { sku } } } } } } }",
         2,
@@ -53,7 +54,7 @@ DOCUMENTS: Final = {
     "warehouses there and back": (
         "{ warehouses { stock(first: 200) { nodes { sku { stock { warehouse { "
         "stock(first: 200) { nodes { onHand } } } } } } } } }",
-        4,
+        3,
     ),
     "skus and their ledgers": (
         "{ skus(first: 200) { nodes { adjustments(first: 3) { nodes { delta } } } } }",
@@ -193,7 +194,7 @@ async def test_so_does_a_query_about_one_warehouse(
     assert taken == dict.fromkeys(SIZES, CREDENTIAL + expected)
 
 
-async def test_a_total_is_counted_only_when_asked_for(
+async def test_a_total_of_skus_comes_with_the_list_and_one_of_a_ledger_only_when_asked_for(
     service: Service, tenants: Mapping[int, str]
 ) -> None:
     mine = replace(service, tenant=tenants[50])
@@ -204,8 +205,8 @@ async def test_a_total_is_counted_only_when_asked_for(
 
     counted_ = await statements(mine, document, total=True)
     uncounted = await statements(mine, document, total=False)
-    assert len(counted_) - len(uncounted) == 2
-    assert not any("sum(" in text or "count(" in text for text in uncounted.statements)
+    assert len(counted_) - len(uncounted) == 1
+    assert "sum(stock_level.version)" in counted_.statements[-1]
 
 
 async def test_a_bulk_takes_the_same_number_of_statements_for_any_number_of_updates(
@@ -225,8 +226,13 @@ async def test_a_bulk_takes_the_same_number_of_statements_for_any_number_of_upda
         updates = [{**update, "sku": f"SKU-{number}"} for number in range(size)]
         mine = replace(service, tenant=tenant)
         taken[size] = len(await statements(mine, document, input={"updates": updates}))
-    # Three reads, four writes, then SKUs and warehouses of the answer.
-    assert taken == dict.fromkeys(SIZES, CREDENTIAL + 3 + 4 + 2)
+    if service.database.dialect == "postgresql":
+        # What is read and what is written, if there is much of it behind a lock.
+        expected = {size: (2 if size <= FEW else 3) for size in SIZES}
+    else:
+        expected = dict.fromkeys(SIZES, 1 + 4)
+    # Then SKUs and warehouses of the answer.
+    assert taken == {size: CREDENTIAL + number + 2 for size, number in expected.items()}
 
 
 async def test_the_recorder_counts_what_there_is(service: Service) -> None:

@@ -3,25 +3,34 @@
 import asyncio
 import os
 import signal
+from collections.abc import Sequence
 from typing import Any, Final
+from unittest.mock import AsyncMock
 
-from sqlalchemy import event
+from sqlalchemy import Executable, event
 
 from app.database import Database
+from app.sessions import AnyRow, DriverSession, Parameters
 from tests.service import running
 
 # What the process exits with if it lived to send the answer.
 SURVIVED: Final = 77
 
 
-def die_at(moment: int, database_url: str, token: str, body: dict[str, Any]) -> None:
+def die_at(
+    moment: int, database_url: str, token: str, body: dict[str, Any], *, locking: bool
+) -> None:
     """Answer a GraphQL request, and be killed at the moment of that number.
+
+    `locking`: on PostgreSQL, as if others had been in the way of writing without a transaction.
 
     Moments are: before and after each statement, before and after each commit, in their order.
     """
 
     async def live() -> None:
         async with running(database_url) as (app, client):
+            if locking:
+                app.state.database.optimistically = AsyncMock(return_value=None)
             clock = Clock(moment)
             clock.watch(app.state.database)
             headers = {"Authorization": f"Bearer {token}"}
@@ -39,10 +48,21 @@ class Clock:
         self.moments = moments
 
     def watch(self, database: Database) -> None:
-        """Tick at every statement and commit of the database's engines."""
+        """Tick at every statement and commit of the database."""
         for engine in {database.writer.sync_engine, database.reader.sync_engine}:
             for moment in ("before_cursor_execute", "after_cursor_execute", "commit"):
                 event.listen(engine, moment, self.tick)
+        rows = DriverSession.rows
+
+        async def timed(
+            session: DriverSession, statement: Executable, parameters: Parameters
+        ) -> Sequence[AnyRow]:
+            self.tick()
+            found = await rows(session, statement, parameters)
+            self.tick()
+            return found
+
+        setattr(DriverSession, "rows", timed)  # noqa: B010 - the process is about to die
 
     def tick(self, *_what: object) -> None:
         """Let a moment pass, or die without a word."""

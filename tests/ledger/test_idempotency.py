@@ -10,9 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth import Authenticator, Scope
-from app.commands.idempotency import Caller, reap_idempotency_keys
-from app.commands.stock import StockUpdate, set_stock
+from app.commands.idempotency import Caller, _lock_key, reap_idempotency_keys
+from app.commands.stock import StockUpdate, change_stock
 from app.commands.tenants import insert_token
+from app.sessions import EngineSession
 from app.upkeep import do_upkeep
 from tests.ledger.writes import (
     WRITES,
@@ -306,7 +307,7 @@ async def test_a_key_whose_first_request_has_not_ended_is_in_flight(stocked: Ser
     async with running(url, database_lock_timeout_ms=100) as (app, client):
         impatient = replace(stocked, app=app, client=client, database=app.state.database)
         async with stocked.database.writer.connect() as first:
-            await _claim(first, stocked, "k")
+            await _begin(first, stocked, "k")
             response = await impatient.rest(
                 "PUT", "/api/inventory/A", json=content, headers={"Idempotency-Key": "k"}
             )
@@ -319,7 +320,7 @@ async def test_a_key_whose_first_request_has_not_ended_is_in_flight(stocked: Ser
         else:
             assert (response.status_code, error["code"]) == (409, "IDEMPOTENCY_IN_FLIGHT")
         assert int(response.headers["Retry-After"]) >= 1
-        done = await set_stock(
+        done = await change_stock(
             stocked.database, Caller(stocked.tenant, "someone", "a@b.example"), update, key="k"
         )
         assert not done.replayed
@@ -366,23 +367,15 @@ async def _second_token(service: Service) -> str:
     return token
 
 
-async def _claim(connection: AsyncConnection, service: Service, key: str) -> None:
+async def _begin(connection: AsyncConnection, service: Service, key: str) -> None:
     """Begin what the first request with a key of the write token begins with."""
     authenticator = Authenticator(service.database, cache_seconds=0)
     principal = await authenticator.authenticate(f"Bearer {service.token('write')}")
-    await connection.execute(
-        text(
-            "INSERT INTO idempotency_key (tenant_id, subject, key, fingerprint, created_at)"
-            " VALUES (:tenant, :subject, :key, :fingerprint, :now)"
-        ),
-        {
-            "tenant": service.tenant,
-            "subject": principal.subject,
-            "key": key,
-            "fingerprint": b"",
-            "now": _instant(service, datetime.now(UTC)),
-        },
-    )
+    if service.database.dialect == "postgresql":
+        caller = Caller(service.tenant, principal.subject, principal.email)
+        await _lock_key(EngineSession(connection), caller, key)
+    else:
+        await connection.execute(text("SELECT 1"))
 
 
 async def _age(service: Service, hours: float) -> None:
@@ -401,8 +394,8 @@ async def _keys(service: Service, number: int, *, hours: float) -> None:
     async def work(connection: AsyncConnection) -> None:
         await connection.execute(
             text(
-                "INSERT INTO idempotency_key (tenant_id, subject, key, fingerprint, created_at)"
-                " VALUES (:tenant, :subject, :key, :fingerprint, :then)"
+                "INSERT INTO idempotency_key (tenant_id, subject, key, fingerprint, outcome,"
+                " created_at) VALUES (:tenant, :subject, :key, :fingerprint, '', :then)"
             ),
             [
                 {

@@ -11,8 +11,9 @@ from sqlalchemy import URL, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from app.database import ATTEMPTS, ConnectionLost, Database
+from app.database import ATTEMPTS, Database
 from app.errors import Unavailable
+from app.sessions import ConnectionLost
 from app.settings import Settings
 from tests.databases import create_database, migrated
 from tests.service import new_tenant

@@ -51,9 +51,13 @@ BREAKS = {
     ),
     "an entry of another level is there too": (
         "INSERT INTO adjustment SELECT tenant_id, 'adj_x', sku, 'wh_gone', sequence,"
-        " before_quantity, after_quantity, delta, reason, note, created_by, created_at"
+        " before_quantity, after_quantity, delta, reason, note, created_by, created_at, transfer_id"
         " FROM adjustment WHERE sku = 'B'",
         "the number of rows of adjustment",
+    ),
+    "a transfer has one half": (
+        "UPDATE adjustment SET transfer_id = 'trf_1' WHERE sku = 'B'",
+        "transfer trf_1 of SKU B has 1 adjustments",
     ),
     "what is on hand is another number": (
         "UPDATE stock_level SET on_hand = 31 WHERE sku = 'A'",

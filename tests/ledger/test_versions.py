@@ -8,8 +8,10 @@ import httpx
 import pytest
 
 from app.commands.idempotency import Caller
-from app.commands.stock import StockUpdate, set_stock
+from app.commands.stock import StockUpdate, change_stock
+from app.database import Database
 from app.errors import StaleVersion
+from app.settings import Settings
 from tests.ledger.writes import BULK, SET, Json, assert_proven, entries, ledger
 from tests.rest.answers import answered, refusal
 from tests.service import Service, level, sku, warehouse
@@ -210,8 +212,12 @@ async def test_the_tag_changes_with_any_level_of_the_sku_and_with_no_other(
 
 
 async def test_the_final_value_is_the_number_of_increments_that_were_let_through(
-    stocked: Service,
+    stocked: Service, database_url: str
 ) -> None:
+    # Within a process, writers of one SKU wait for each other.
+    other_process = Database(Settings(database_url=database_url))
+    processes = [stocked.database, other_process]
+
     async def client(number: int) -> tuple[int, int]:
         caller = Caller(stocked.tenant, f"client {number}", "a@b.example")
         version, quantity, done, refused = 0, 0, 0, 0
@@ -227,17 +233,19 @@ async def test_the_final_value_is_the_number_of_increments_that_were_let_through
                 expected_quantity=None if by_version else quantity,
             )
             try:
-                made = (await set_stock(stocked.database, caller, change)).result.adjustment
+                done_once = await change_stock(processes[number % 2], caller, change)
             except StaleVersion as error:
                 present: Any = error.details[0]
                 version, quantity = present["version"], present["on_hand"]
                 refused += 1
             else:
+                made = done_once.result.adjustment
                 version, quantity = made.sequence, made.after_quantity
                 done += 1
         return done, refused
 
     counts = await asyncio.gather(*(client(number) for number in range(CLIENTS)))
+    await other_process.dispose()
     made = sum(done for done, _ in counts)
     data = await stocked.data('{ sku(sku: "B") { totalOnHand adjustments { totalCount } } }')
 

@@ -21,6 +21,20 @@ mutation ($input: SetStockInput!) {
   }
 }
 """
+ADJUST: Final = SET.replace("SetStockInput", "AdjustStockInput").replace("setStock", "adjustStock")
+TRANSFER: Final = """
+mutation ($input: TransferStockInput!) {
+  transferStock(input: $input) {
+    lines {
+      outgoing { id sequence beforeQuantity afterQuantity transferId }
+      incoming { id sequence beforeQuantity afterQuantity transferId }
+      sku { sku version totalOnHand }
+    }
+    transferId
+    replayed
+  }
+}
+"""
 BULK: Final = """
 mutation ($input: BulkSetStockInput!) {
   bulkSetStock(input: $input) {

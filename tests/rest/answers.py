@@ -32,14 +32,14 @@ def refused_fields(response: httpx.Response) -> list[str]:
     return [detail["field"] for detail in details]
 
 
-def answered(response: httpx.Response) -> Any:  # noqa: ANN401 - any JSON value
+def answered(response: httpx.Response) -> Any:
     """Return the JSON of an answer that must be a success."""
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "application/json"
     return response.json()
 
 
-def ordered(text: str) -> Any:  # noqa: ANN401 - any JSON value
+def ordered(text: str) -> Any:
     """Return a JSON value that is equal to another only if the keys have the same order."""
     return json.loads(text, object_pairs_hook=lambda pairs: ("object", pairs))
 

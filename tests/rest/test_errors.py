@@ -112,7 +112,7 @@ async def test_reading_alone_does_not_write(service: Service) -> None:
         ("/api/inventory/warehouses", "GET, HEAD"),
         ("/api/inventory/bulk", "POST"),
         ("/api/inventory/A", "GET, HEAD, PUT"),
-        ("/api/inventory/A/adjustments", "GET, HEAD"),
+        ("/api/inventory/A/adjustments", "GET, HEAD, POST"),
     ],
 )
 async def test_another_method_is_refused_with_those_that_there_are(

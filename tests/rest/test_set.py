@@ -20,7 +20,7 @@ JSON: Final = {"Content-Type": "application/json"}
 MAX: Final = 10**12
 
 
-async def put(service: Service, place: WarehouseRecord, quantity: int, **more: str) -> Any:  # noqa: ANN401
+async def put(service: Service, place: WarehouseRecord, quantity: int, **more: str) -> Any:
     body = {"warehouse_id": place.id, "quantity": quantity, "reason": "cycle_count", **more}
     return await service.rest("PUT", PATH, json=body)
 

@@ -109,7 +109,7 @@ async def test_a_trusted_token_expires_all_the_same(service: Service) -> None:
     header = f"Bearer {made.token}"
     principal = await trusting.authenticate(header)
     digest = hash_of(made.token)
-    checked_at, _ = trusting._known[digest]  # noqa: SLF001
+    checked_at, _ = trusting._known[digest]
     late = principal.__class__(
         tenant=principal.tenant,
         subject=principal.subject,
@@ -118,7 +118,7 @@ async def test_a_trusted_token_expires_all_the_same(service: Service) -> None:
         cursor_key=principal.cursor_key,
         expires_at=principal.expires_at - timedelta(hours=2) if principal.expires_at else None,
     )
-    trusting._known[digest] = (checked_at, late)  # noqa: SLF001
+    trusting._known[digest] = (checked_at, late)
 
     with pytest.raises(Unauthenticated):
         await trusting.authenticate(header)

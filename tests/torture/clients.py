@@ -21,6 +21,7 @@ mutation ($input: SetStockInput!) {
   }
 }
 """
+ADJUST: Final = SET.replace("SetStockInput", "AdjustStockInput").replace("setStock", "adjustStock")
 BULK: Final = """
 mutation ($input: BulkSetStockInput!) {
   bulkSetStock(input: $input) {
@@ -144,7 +145,7 @@ class Client:
             {
                 "sku": sku,
                 "warehouseId": warehouse,
-                "quantity": self.dice.choice((-1, 0, *range(1, 60))),
+                **self._change(),
                 "reason": "cycle_count",
                 "note": f"{key}/{index}",
             }
@@ -164,14 +165,23 @@ class Client:
             path = f"/api/inventory/{items[0].pop('sku')}"
             if self.dice.random() < 0.1:
                 headers["If-Match"] = f'"{self.dice.randint(1, 20)}"'
+            if "delta" in items[0]:
+                return Operation(key, "POST", f"{path}/adjustments", items[0], headers, updates)
             return Operation(key, "PUT", path, items[0], headers, updates)
         content: Json = {"idempotencyKey": key}
         if is_bulk:
             content |= {"updates": updates, "onError": on_error.upper()}
         else:
             content |= updates[0]
-        body = {"query": BULK if is_bulk else SET, "variables": {"input": content}}
+        single = ADJUST if "delta" in content else SET
+        body = {"query": BULK if is_bulk else single, "variables": {"input": content}}
         return Operation(key, "POST", "/graphql", body, headers, updates)
+
+    def _change(self) -> Json:
+        """Draw a quantity or a delta; some of them leave less than nothing."""
+        if self.dice.random() < 0.3:
+            return {"delta": self.dice.randint(-30, 30)}
+        return {"quantity": self.dice.choice((-1, 0, *range(1, 60)))}
 
     def _levels(self, stock: Stock, number: int) -> Iterator[tuple[str, str]]:
         """Draw stock levels, each once; a few of them cannot be set."""
@@ -220,14 +230,14 @@ def _told(operation: Operation, answer: Json) -> tuple[str | None, dict[str, Ent
             for it in made
         }
     entries: dict[str, Entry] = {}
-    results = answer["data"] if isinstance(answer["data"], list) else [{"status": "updated"}]
+    results = answer["data"] if isinstance(answer["data"], list) else [answer["data"]]
     for update, result in zip(operation.updates, results, strict=True):
-        if result["status"] == "updated":
+        if result.get("status") != "failed":
             entries[update["note"]] = Entry(
                 update["sku"],
                 update["warehouseId"],
-                update["quantity"],
+                result.get("after_quantity", update.get("quantity")),
                 result.get("before_quantity"),
-                result.get("adjustment_id"),
+                result.get("adjustment_id", result.get("id")),
             )
     return None, entries

@@ -131,7 +131,7 @@ async def test_graphiql_without_a_token_shows_where_it_goes(
 
 async def test_the_reference_lists_an_operation_and_tries_it_out(visit: Visit) -> None:
     await visit.page.goto("/docs")
-    await expect(visit.page.locator(".opblock")).to_have_count(6)
+    await expect(visit.page.locator(".opblock")).to_have_count(8)
     operation = visit.page.locator(".opblock-get", has=visit.page.locator(READ_ONE))
     await operation.locator(".opblock-summary-control").click()
     await operation.get_by_role("button", name="Try it out").click()

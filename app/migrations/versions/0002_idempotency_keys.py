@@ -21,7 +21,7 @@ def upgrade() -> None:
         sa.Column("subject", KEY, nullable=False),
         sa.Column("key", KEY, nullable=False),
         sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
-        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("outcome", sa.Text(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.ForeignKeyConstraint(
             ["tenant_id"], ["tenant.tenant_id"], name="idempotency_key_tenant_fkey"

@@ -1,0 +1,326 @@
+"""Posting changes of stock: how what was read becomes levels, ledger, SKUs and counts.
+
+SQLite has one writer at a time: its transaction begins by keeping all others out, and each table
+is written by a statement.
+
+PostgreSQL reads without a lock and posts in a single statement, which commits by itself: it locks
+the SKU rows, sorted, so that two writers never wait for each other in a circle; it goes on only if
+it got all of them in the versions that were read, and if the idempotency key is new; then it
+writes, counts last because they are shared. If stock has moved in between, nothing is written,
+and the same is done over in a transaction that locks first and reads then.
+
+Every change of a level raises the version of its SKU, so the version stands for all its levels.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any, Final, cast
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy.types import TypeEngine
+
+from app.commands.idempotency import KEY_LOCK, Claim, claiming
+from app.database import as_json, rows_from, texts_in
+from app.models import UtcDateTime, adjustment, as_text, sku, sku_count, stock_level
+from app.queries import sku_records, skus_by_code, warehouse_record, warehouses_by_id
+from app.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
+from app.sessions import Session
+
+LevelKey = tuple[str, str]
+Columns = dict[str, TypeEngine[Any]]
+
+ONE: Final = literal_column("1", BigInteger)
+TENANT: Final = bindparam("tenant", type_=Text)
+# ON CONFLICT is no part of standard SQL.
+INSERTS: Final = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+SKUS: Final[Columns] = {
+    "sku": Text(),
+    "status": Text(),
+    "version": BigInteger(),
+    "updated_at": UtcDateTime(),
+    "version_before": BigInteger(),
+}
+LEVELS: Final[Columns] = {
+    "sku": Text(),
+    "warehouse_id": Text(),
+    "on_hand": BigInteger(),
+    "reserved": BigInteger(),
+    "safety_stock": BigInteger(),
+    "status": Text(),
+    "version": BigInteger(),
+    "adjusted_at": UtcDateTime(),
+}
+ADJUSTMENTS: Final[Columns] = {
+    "id": Text(),
+    "sku": Text(),
+    "warehouse_id": Text(),
+    "sequence": BigInteger(),
+    "before_quantity": BigInteger(),
+    "after_quantity": BigInteger(),
+    "delta": BigInteger(),
+    "reason": Text(),
+    "note": Text(),
+    "created_by": Text(),
+    "created_at": UtcDateTime(),
+    "bulk_id": Text(),
+    "transfer_id": Text(),
+    "reservation_id": Text(),
+    "reversal_of": Text(),
+    "reference": Text(),
+}
+COUNTS: Final[Columns] = {"warehouse_id": Text(), "status": Text(), "skus": BigInteger()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posting:
+    """What a write comes to: SKUs as they are after it, by code, and its ledger entries."""
+
+    after: Mapping[str, SkuRecord]
+    entries: Sequence[AdjustmentRecord]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What the database holds of the SKUs and warehouses that a write is about."""
+
+    skus: Mapping[str, SkuRecord]
+    warehouses: Mapping[str, WarehouseRecord]
+
+
+async def read_stock(
+    session: Session, tenant: str, levels: Sequence[LevelKey], *, locked: bool
+) -> Stock:
+    """Return what there is, `locked` if nobody else may change it until the transaction ends."""
+    dialect = session.dialect
+    codes = sorted({code for code, _ in levels})
+    asked = {"tenant_id": tenant, "codes": codes}
+    if locked and dialect == "postgresql":
+        # A statement of its own: the next one sees what this one waited for.
+        await session.rows(_lock_skus(), asked)
+    rows = await session.rows(skus_by_code(dialect, narrowed=False), asked)
+    skus = {record.sku: record for record in sku_records(rows, None)}
+    places = {it.warehouse.id: it.warehouse for record in skus.values() for it in record.levels}
+    if unseen := sorted({warehouse_id for _, warehouse_id in levels} - places.keys()):
+        found = await session.rows(warehouses_by_id(dialect), {"tenant_id": tenant, "ids": unseen})
+        places |= {row.id: warehouse_record(row) for row in found}
+    return Stock(skus, places)
+
+
+async def post(
+    session: Session, claim: Claim | None, *, tenant: str, before: Stock, posting: Posting
+) -> bool:
+    """Write changes and claim their key; False, and nothing is written, if that cannot be."""
+    after = posting.after
+    moved = _moved_counts(before.skus, after)
+    parameters = {
+        "tenant": tenant,
+        "skus": as_json(
+            _sku_row(record, before.skus[code], posting.at) for code, record in after.items()
+        ),
+        "levels": as_json(map(_level_row, _changed_levels(before.skus, after))),
+        "adjustments": as_json(map(_adjustment_row, posting.entries)),
+        "counts": as_json(moved),
+        **(claim.parameters if claim else {}),
+    }
+    if session.dialect == "postgresql":
+        statement = _post_at_once(is_claimed=claim is not None, is_counted=bool(moved))
+        [row] = await session.rows(statement, {**parameters, "number_of_skus": len(after)})
+        return bool(row[0])
+    for each in _post_one_by_one(is_claimed=claim is not None, is_counted=bool(moved)):
+        await session.rows(each, parameters)
+    return True
+
+
+def _changed_levels(
+    before: Mapping[str, SkuRecord], after: Mapping[str, SkuRecord]
+) -> list[LevelRecord]:
+    return [
+        level
+        for code, record in after.items()
+        for level in record.levels
+        if level != before[code].level_in(level.warehouse.id)
+    ]
+
+
+def _moved_counts(
+    before: Mapping[str, SkuRecord], after: Mapping[str, SkuRecord]
+) -> list[dict[str, object]]:
+    """Return by how much the counts per warehouse and status change, sorted."""
+    moved: Counter[tuple[str, str]] = Counter()
+    for code, new in after.items():
+        old = before[code]
+        moved["", old.figures.status] -= 1
+        moved["", new.figures.status] += 1
+        for level in old.levels:
+            moved[level.warehouse.id, level.status] -= 1
+        for level in new.levels:
+            moved[level.warehouse.id, level.status] += 1
+    return [
+        {"warehouse_id": warehouse_id, "status": status, "skus": skus}
+        for (warehouse_id, status), skus in sorted(moved.items())
+        if skus
+    ]
+
+
+def _level_row(level: LevelRecord) -> dict[str, object]:
+    return {
+        "sku": level.sku,
+        "warehouse_id": level.warehouse.id,
+        "on_hand": level.on_hand,
+        "reserved": level.reserved,
+        "safety_stock": level.safety_stock,
+        "status": level.status,
+        "version": level.version,
+        "adjusted_at": level.adjusted_at and as_text(level.adjusted_at),
+    }
+
+
+def _adjustment_row(entry: AdjustmentRecord) -> dict[str, object]:
+    return {
+        "id": entry.id,
+        "sku": entry.sku,
+        "warehouse_id": entry.warehouse_id,
+        "sequence": entry.sequence,
+        "before_quantity": entry.before_quantity,
+        "after_quantity": entry.after_quantity,
+        "delta": entry.delta,
+        "reason": entry.reason,
+        "note": entry.note,
+        "created_by": entry.created_by,
+        "created_at": as_text(entry.created_at),
+        "bulk_id": entry.bulk_id,
+        "transfer_id": entry.transfer_id,
+        "reservation_id": entry.reservation_id,
+        "reversal_of": entry.reversal_of,
+        "reference": entry.reference,
+    }
+
+
+def _sku_row(record: SkuRecord, before: SkuRecord, at: datetime) -> dict[str, object]:
+    return {
+        "sku": record.sku,
+        "status": record.figures.status,
+        "version": record.version,
+        "updated_at": as_text(at),
+        "version_before": before.version,
+    }
+
+
+@cache
+def _lock_skus() -> Select[Any]:
+    return (
+        select(sku.c.sku)
+        .where(
+            sku.c.tenant_id == bindparam("tenant_id", type_=Text),
+            texts_in("postgresql", sku.c.sku, "codes"),
+        )
+        .order_by(sku.c.sku)
+        .with_for_update(key_share=True)
+    )
+
+
+@cache
+def _post_at_once(*, is_claimed: bool, is_counted: bool) -> Select[Any]:
+    """Return the statement of PostgreSQL that writes all or nothing, and tells which."""
+    rows = rows_from("postgresql", "skus", SKUS)
+    as_read = and_(sku.c.sku == rows.c.sku, sku.c.version == rows.c.version_before)
+    locked = (
+        select(sku.c.sku)
+        .select_from(sku.join(rows, as_read))
+        .where(sku.c.tenant_id == TENANT)
+        .order_by(sku.c.sku)
+        .with_for_update(key_share=True, of=sku)
+    )
+    if is_claimed:
+        locked = locked.where(_number_of(select(KEY_LOCK.label("held")).cte("key_lock")) == ONE)
+    are_all = _number_of(locked.cte("locked")) == bindparam("number_of_skus", type_=BigInteger)
+    ready = (
+        claiming("postgresql", are_all).cte("claimed")
+        if is_claimed
+        else select(ONE.label("ready")).where(are_all).cte("ready")
+    )
+    is_ready = _number_of(ready) == ONE
+    writes = _writes("postgresql", is_ready, is_counted=is_counted)
+    posted = [write.cte(f"posted_{number}") for number, write in enumerate(writes)]
+    return select(_number_of(ready)).add_cte(*posted)
+
+
+@cache
+def _post_one_by_one(*, is_claimed: bool, is_counted: bool) -> list[Insert | Update]:
+    writes = _writes("sqlite", true(), is_counted=is_counted)
+    return [*writes, claiming("sqlite", true())] if is_claimed else writes
+
+
+def _number_of(rows: CTE) -> ColumnElement[int]:
+    return select(func.count()).select_from(rows).scalar_subquery()
+
+
+def _writes(
+    dialect: str, condition: ColumnElement[bool], *, is_counted: bool
+) -> list[Insert | Update]:
+    writes: list[Insert | Update] = [
+        _write_levels(dialect, condition),
+        _write_adjustments(dialect, condition),
+        _write_skus(dialect, condition),
+    ]
+    return [*writes, _write_counts(dialect, condition)] if is_counted else writes
+
+
+def _write_levels(dialect: str, condition: ColumnElement[bool]) -> Insert:
+    rows = rows_from(dialect, "levels", LEVELS)
+    source = select(TENANT, *rows.c).where(condition)
+    names = ["tenant_id", *LEVELS]
+    # SQLite's INSERT has the same methods.
+    insert = cast("postgresql.Insert", INSERTS[dialect](stock_level).from_select(names, source))
+    return insert.on_conflict_do_update(
+        index_elements=["tenant_id", "sku", "warehouse_id"],
+        set_={name: insert.excluded[name] for name in (*LEVELS,)[2:]},
+    )
+
+
+def _write_adjustments(dialect: str, condition: ColumnElement[bool]) -> Insert:
+    rows = rows_from(dialect, "adjustments", ADJUSTMENTS)
+    source = select(TENANT, *rows.c).where(condition)
+    return adjustment.insert().from_select(["tenant_id", *ADJUSTMENTS], source)
+
+
+def _write_skus(dialect: str, condition: ColumnElement[bool]) -> Update:
+    rows = rows_from(dialect, "skus", SKUS)
+    return (
+        update(sku)
+        .where(sku.c.tenant_id == TENANT, sku.c.sku == rows.c.sku, condition)
+        .values({name: rows.c[name] for name in ("status", "version", "updated_at")})
+    )
+
+
+def _write_counts(dialect: str, condition: ColumnElement[bool]) -> Insert:
+    rows = rows_from(dialect, "counts", COUNTS)
+    # Rows are inserted, and so locked, in this order.
+    source = select(TENANT, *rows.c).where(condition).order_by(rows.c.warehouse_id, rows.c.status)
+    insert = cast(
+        "postgresql.Insert",
+        INSERTS[dialect](sku_count).from_select(["tenant_id", *COUNTS], source),
+    )
+    return insert.on_conflict_do_update(
+        index_elements=["tenant_id", "warehouse_id", "status"],
+        set_={"skus": sku_count.c.skus + insert.excluded.skus},
+    )

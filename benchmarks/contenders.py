@@ -1,0 +1,196 @@
+"""Who runs: the floor, this service by both of its faces on both engines, and its peers."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from benchmarks.peers import FASTAPI_SQLMODEL, MERCURIUS, POSTGRAPHILE
+from benchmarks.peers.contender import Ask, Contender, Level, Record, Update
+from benchmarks.servers import KEY
+
+SKU_FIELDS: Final = """
+sku title totalOnHand totalReserved totalAvailable safetyStock status
+stock { onHand reserved available warehouse { id name type } }
+"""
+LIST50: Final = f"{{ skus(first: 50) {{ nodes {{ {SKU_FIELDS} }} }} }}"
+ONE: Final = f"query ($sku: String!) {{ sku(sku: $sku) {{ {SKU_FIELDS} }} }}"
+SET: Final = """
+mutation ($input: SetStockInput!) {
+  setStock(input: $input) { sku { sku status } stockLevel { onHand } }
+}
+"""
+BULK: Final = """
+mutation ($input: BulkSetStockInput!) {
+  bulkSetStock(input: $input) {
+    results { sku warehouseId adjustment { id beforeQuantity afterQuantity } }
+  }
+}
+"""
+TYPES: Final = {"OWN": "own", "FBA": "FBA", "FBS": "FBS", "THIRD_PARTY": "3PL"}
+
+
+def _floor() -> list[str]:
+    words = "benchmarks.floor:app --port {port} --workers {workers} --log-level warning"
+    fast = "--loop uvloop --http httptools --no-access-log"
+    return [sys.executable, "-m", "uvicorn", *words.split(), *fast.split()]
+
+
+def _service() -> list[str]:
+    words = "-m app serve --port {port} --workers {workers}"
+    return [sys.executable, *words.split()]
+
+
+def _floor_record(found: Any) -> Record:
+    levels: list[Level] = [
+        {
+            "warehouse_id": it["warehouse"]["id"],
+            "name": it["warehouse"]["name"],
+            "type": it["warehouse"]["type"],
+            "on_hand": it["on_hand"],
+            "reserved": it["reserved"],
+            "available": it["available"],
+        }
+        for it in found["stock"]
+    ]
+    return {
+        "sku": found["sku"],
+        "title": found["title"],
+        "status": found["status"],
+        "levels": levels,
+    }
+
+
+def _floor_update(update: Update) -> dict[str, object]:
+    return {
+        "sku": update.sku,
+        "warehouse_id": update.warehouse_id,
+        "quantity": update.quantity,
+    }
+
+
+def _floor_bulk(updates: Sequence[Update]) -> Ask:
+    return Ask("POST", "/bulk", [_floor_update(update) for update in updates])
+
+
+FLOOR: Final = Contender(
+    name="the floor: Starlette + asyncpg",
+    command=_floor,
+    list50=lambda: Ask("GET", "/skus?limit=50", None),
+    one=lambda sku: Ask("GET", f"/skus/{sku}", None),
+    set_stock=lambda update: Ask("POST", "/set", _floor_update(update)),
+    bulk=_floor_bulk,
+    read_list=lambda found: [_floor_record(it) for it in found],
+    read_one=_floor_record,
+    read_set=lambda found, _place: int(found["after"]),
+    read_bulk=lambda found: [(it["sku"], it["warehouse_id"], it["after"]) for it in found],
+)
+
+
+def _graphql(query: str, variables: dict[str, object] | None = None) -> Ask:
+    return Ask("POST", "/graphql", {"query": query, "variables": variables or {}})
+
+
+def _graphql_update(update: Update) -> dict[str, object]:
+    return {
+        "sku": update.sku,
+        "warehouseId": update.warehouse_id,
+        "quantity": update.quantity,
+        "reason": "cycle_count",
+    }
+
+
+def _graphql_bulk(updates: Sequence[Update]) -> Ask:
+    rows = [_graphql_update(update) for update in updates]
+    return _graphql(BULK, {"input": {"updates": rows, "idempotencyKey": KEY}})
+
+
+def _graphql_record(found: Any) -> Record:
+    levels: list[Level] = [
+        {
+            "warehouse_id": it["warehouse"]["id"],
+            "name": it["warehouse"]["name"],
+            "type": TYPES[it["warehouse"]["type"]],
+            "on_hand": it["onHand"],
+            "reserved": it["reserved"],
+            "available": it["available"],
+        }
+        for it in found["stock"]
+    ]
+    return {
+        "sku": found["sku"],
+        "title": found["title"],
+        "status": found["status"].lower(),
+        "levels": levels,
+    }
+
+
+def _rest_bulk(updates: Sequence[Update]) -> Ask:
+    rows = [{**_floor_update(update), "reason": "cycle_count"} for update in updates]
+    return Ask("POST", "/api/inventory/bulk", {"updates": rows})
+
+
+def _rest_set(update: Update) -> Ask:
+    body = {**_floor_update(update), "reason": "cycle_count"}
+    del body["sku"]
+    return Ask("PUT", f"/api/inventory/{update.sku}", body)
+
+
+def _rest_record(found: Any) -> Record:
+    levels: list[Level] = [
+        {
+            "warehouse_id": it["warehouse_id"],
+            "name": it["name"],
+            "type": it.get("type", "own"),
+            "on_hand": it["on_hand"],
+            "reserved": it["reserved"],
+            "available": it["available"],
+        }
+        for it in found["warehouses"]
+    ]
+    return {
+        "sku": found["sku"],
+        "title": found["title"],
+        "status": found["status"],
+        "levels": levels,
+    }
+
+
+GRAPHQL: Final = Contender(
+    name="this service, GraphQL",
+    command=_service,
+    list50=lambda: _graphql(LIST50),
+    one=lambda sku: _graphql(ONE, {"sku": sku}),
+    set_stock=lambda update: _graphql(
+        SET, {"input": {**_graphql_update(update), "idempotencyKey": KEY}}
+    ),
+    bulk=_graphql_bulk,
+    read_list=lambda found: [_graphql_record(it) for it in found["data"]["skus"]["nodes"]],
+    read_one=lambda found: _graphql_record(found["data"]["sku"]),
+    read_set=lambda found, _place: int(found["data"]["setStock"]["stockLevel"]["onHand"]),
+    read_bulk=lambda found: [
+        (it["sku"], it["warehouseId"], it["adjustment"]["afterQuantity"])
+        for it in found["data"]["bulkSetStock"]["results"]
+    ],
+)
+REST: Final = Contender(
+    name="this service, REST with total",
+    command=GRAPHQL.command,
+    list50=lambda: Ask("GET", "/api/inventory?limit=50", None),
+    one=lambda sku: Ask("GET", f"/api/inventory/{sku}", None),
+    set_stock=_rest_set,
+    bulk=_rest_bulk,
+    read_list=lambda found: [_rest_record(it) for it in found["data"]],
+    read_one=lambda found: _rest_record(found["data"]),
+    read_set=lambda found, place: next(
+        int(it["on_hand"]) for it in found["data"]["warehouses"] if it["warehouse_id"] == place
+    ),
+    read_bulk=lambda found: [
+        (it["sku"], it["warehouse_id"], it["after_quantity"]) for it in found["data"]
+    ],
+    write_headers={"Idempotency-Key": KEY},
+)
+GRAPHQL_ON_SQLITE: Final = replace(GRAPHQL, name="this service, GraphQL on SQLite")
+REST_ON_SQLITE: Final = replace(REST, name="this service, REST on SQLite")
+OURS: Final = (GRAPHQL, REST)
+PEERS: Final = (MERCURIUS, POSTGRAPHILE, FASTAPI_SQLMODEL)

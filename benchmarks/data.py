@@ -1,0 +1,211 @@
+"""The data: SKUs with levels and ledger, computed by the database from their numbers alone.
+
+SKU number i (from 0) has the code `SKU-<10000000 + i>`, two levels or two to four, and for each
+level a history of a fixed length, whose chain holds as `inventory verify` proves it. The same
+statements run on both engines.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.auth import Scope
+from app.commands.loading import load_warehouses
+from app.commands.tenants import insert_tenant, insert_token
+from app.database import Database
+from app.records import WarehouseRecord
+from app.stock import WarehouseType
+
+TENANT: Final = "bench"
+TOKEN: Final = f"{TENANT}-write"
+EMAIL: Final = "bench@example.com"
+WAREHOUSES: Final = tuple(
+    WarehouseRecord(
+        f"wh_01J000000000000000000000{letter}0",
+        f"Warehouse {letter}",
+        WarehouseType.OWN,
+        "Street 1",
+        None,
+        is_active=True,
+    )
+    for letter in "ABCD"
+)
+STEP: Final = 100_000
+
+# The level of SKU i in the warehouse w (from 0) after n adjustments: small, and often none, in all
+# warehouses at once, so that each status has many SKUs.
+AFTER: Final = "(i * 7919 + w * 104729 + {n} * 31) % 61 * ((i * 31 + {n}) % 11 / 2) / 4"
+TIMES: Final = {
+    "postgresql": "timestamptz '2026-01-01 00:00:00Z' + {n} * interval '1 second'",
+    "sqlite": "strftime('%Y-%m-%dT%H:%M:%fZ', '2026-01-01', '+' || ({n}) || ' seconds')",
+}
+STATUS: Final = (
+    "CASE WHEN {on_hand} - {reserved} <= 0 THEN 'out_of_stock' "
+    "WHEN {on_hand} - {reserved} <= {safety} THEN 'critical' "
+    "WHEN {on_hand} - {reserved} <= 2 * {safety} THEN 'low' ELSE 'normal' END"
+)
+MINE: Final = "CAST(:tenant AS TEXT)"
+NUMBERS: Final = (
+    "WITH RECURSIVE numbers(i) AS (SELECT CAST(:first AS BIGINT) "
+    "UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < CAST(:end AS BIGINT))"
+)
+STEPS: Final = "steps(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM steps WHERE n < {number})"
+PLACES: Final = (
+    "("
+    + " UNION ALL ".join(
+        f"SELECT {number} AS w, '{place.id}' AS id" for number, place in enumerate(WAREHOUSES)
+    )
+    + ")"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of it.
+
+    `spread` gives two to four levels per SKU instead of two. If `busy`, each of the two levels of
+    the last SKU has so many adjustments.
+    """
+
+    skus: int
+    adjustments_per_level: int = 1
+    spread: bool = False
+    busy: int = 0
+
+    @property
+    def levels(self) -> int:
+        """The number of stock levels."""
+        return sum(levels_of(self, number) for number in range(self.skus))
+
+    @property
+    def adjustments(self) -> int:
+        """The number of ledger entries."""
+        if not self.busy:
+            return self.levels * self.adjustments_per_level
+        return (self.levels - 2) * self.adjustments_per_level + 2 * self.busy
+
+
+def code(number: int) -> str:
+    """Return the code of a SKU."""
+    return f"SKU-{10_000_000 + number}"
+
+
+def levels_of(size: Size, number: int) -> int:
+    """Return how many levels a SKU has: in the first so many warehouses."""
+    return 2 + number % 3 if size.spread and not is_busy(size, number) else 2
+
+
+def is_busy(size: Size, number: int) -> bool:
+    """Tell whether a SKU is the one with the long history."""
+    return bool(size.busy) and number == size.skus - 1
+
+
+async def fill(database: Database, size: Size, *, tenant: str = TENANT) -> AsyncIterator[int]:
+    """Fill a tenant that is not there yet, and tell after each batch how many SKUs it has."""
+    dialect = database.dialect
+
+    async def start(connection: AsyncConnection) -> None:
+        await insert_tenant(connection, tenant, name="Benchmark")
+        token = f"{tenant}-write"
+        await insert_token(
+            connection, tenant, token=token, name="bench", email=EMAIL, scopes=[Scope.WRITE]
+        )
+        await load_warehouses(connection, tenant, WAREHOUSES)
+
+    await database.transaction(start)
+    for first in range(0, size.skus, STEP):
+        end = min(first + STEP, size.skus)
+        parameters = {"tenant": tenant, "first": first, "end": end}
+
+        async def batch(
+            connection: AsyncConnection, parameters: dict[str, object] = parameters
+        ) -> None:
+            # Millions of rows of one statement take longer than any of the service's may.
+            if dialect == "postgresql":
+                await connection.execute(text("SET LOCAL statement_timeout = 0"))
+            for statement in statements(dialect, size):
+                await connection.execute(text(statement), parameters)
+
+        await database.transaction(batch)
+        yield end
+
+    async def finish(connection: AsyncConnection) -> None:
+        if dialect == "postgresql":
+            await connection.execute(text("SET LOCAL statement_timeout = 0"))
+        await connection.execute(text(COUNTS), {"tenant": tenant})
+        await connection.execute(text("ANALYZE"))
+
+    await database.transaction(finish)
+    if dialect == "postgresql":
+        async with database.writer.connect() as connection:
+            options = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await options.execute(text("SET statement_timeout = 0"))
+            await options.execute(text("VACUUM ANALYZE"))
+            await options.execute(text("CHECKPOINT"))
+
+
+def statements(dialect: str, size: Size) -> list[str]:
+    """Return what inserts the SKUs `:first` to `:end`, exclusive, of `:tenant`."""
+    usual, is_last = size.adjustments_per_level, f"i = {size.skus - 1}"
+    width = "2 + i % 3" if size.spread else "2"
+    last = str(usual)
+    if size.busy:
+        width = f"CASE WHEN {is_last} THEN 2 ELSE {width} END"
+        last = f"(CASE WHEN {is_last} THEN {size.busy} ELSE {usual} END)"
+    on_hand = AFTER.format(n=last)
+    reserved, safety = "(i + w) % 3", "5"
+    # The number of an adjustment in all, from 0, and with it the second of its time.
+    number = f"i * {4 * usual} + w * {last} + {{n}} - 1"
+    at = TIMES[dialect]
+    cells = f"numbers JOIN {PLACES} places ON w < {width}"
+    code_ = "'SKU-' || (10000000 + i)"
+    sums = {
+        name: f"SUM({expression})"
+        for name, expression in (("on_hand", on_hand), ("reserved", reserved), ("safety", safety))
+    }
+    latest = at.format(n=f"MAX({number.format(n=last)})")
+    single = STATUS.format(on_hand=f"({on_hand})", reserved=f"({reserved})", safety=safety)
+    before = f"CASE WHEN n = 1 THEN 0 ELSE {AFTER.format(n='(n - 1)')} END"
+    after = AFTER.format(n="n")
+    ledger = f"""
+        INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,
+                                after_quantity, delta, reason, note, created_by, created_at)
+        SELECT {MINE}, 'adj_01J0000000000' || (1000000000000 + {number.format(n="n")}),
+               {code_}, places.id, n, {before}, {after}, {after} - {before},
+               CASE WHEN n = 1 THEN 'initial_stock' ELSE 'cycle_count' END, NULL, '{EMAIL}',
+               {at.format(n=f"({number.format(n='n')})")}
+        FROM {cells} JOIN steps
+    """
+    return [
+        f"""
+        {NUMBERS}
+        INSERT INTO sku (tenant_id, sku, title, status, version, created_at, updated_at)
+        SELECT {MINE}, {code_}, 'Thing ' || i, {STATUS.format(**sums)},
+               1 + COUNT(*) * {last}, {at.format(n=0)}, {latest}
+        FROM {cells} GROUP BY i
+        """,
+        f"""
+        {NUMBERS}
+        INSERT INTO stock_level (tenant_id, sku, warehouse_id, on_hand, reserved, safety_stock,
+                                 status, version, adjusted_at)
+        SELECT {MINE}, {code_}, places.id, {on_hand}, {reserved}, {safety}, {single}, {last},
+               {at.format(n=f"({number.format(n=last)})")}
+        FROM {cells}
+        """,
+        f"{NUMBERS}, {STEPS.format(number=usual)} {ledger} ON n <= {last}",
+        # Never more than one SKU, so that no other one is joined with a million steps.
+        f"{NUMBERS}, {STEPS.format(number=size.busy)} {ledger} ON {is_last} AND n > {usual}",
+    ][: 4 if size.busy else 3]
+
+
+COUNTS: Final = f"""
+INSERT INTO sku_count (tenant_id, warehouse_id, status, skus)
+SELECT tenant_id, '', status, COUNT(*) FROM sku WHERE tenant_id = {MINE}
+GROUP BY tenant_id, status
+UNION ALL
+SELECT tenant_id, warehouse_id, status, COUNT(*) FROM stock_level WHERE tenant_id = {MINE}
+GROUP BY tenant_id, warehouse_id, status
+"""

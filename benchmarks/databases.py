@@ -1,0 +1,110 @@
+"""The databases: an embedded PostgreSQL with settings that are the same for all, and SQLite."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+from sqlalchemy import URL, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app.database import Database
+from app.settings import Settings
+from benchmarks.data import Size, fill
+from tests.databases import PostgreSQL, migrated, own_postgresql
+
+# Nothing that makes a commit less durable. A checkpoint amid a sample would be one's bad luck.
+SETTINGS: Final = (
+    "max_connections = 300",
+    "shared_buffers = '1GB'",
+    "max_wal_size = '8GB'",
+    "checkpoint_timeout = '1h'",
+)
+TOLD: Final = (
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "wal_sync_method",
+    "max_connections",
+    "shared_buffers",
+    "max_wal_size",
+    "checkpoint_timeout",
+)
+Progress = Callable[[str], None]
+
+
+@contextmanager
+def postgresql() -> Iterator[PostgreSQL]:
+    """Run a PostgreSQL of our own."""
+    with own_postgresql(*SETTINGS) as server:
+        yield server
+
+
+def filled(database_url: str, size: Size, progress: Progress) -> str:
+    """Migrate and fill an empty database, and return its address."""
+
+    async def work() -> None:
+        database = Database(Settings(database_url=database_url))
+        try:
+            async for skus in fill(database, size):
+                progress(f"filled {skus:,} of {size.skus:,} SKUs ({database.dialect})")
+        finally:
+            await database.dispose()
+
+    asyncio.run(work())
+    return database_url
+
+
+def empty_sqlite(directory: Path, name: str) -> str:
+    """Return the address of a migrated SQLite file."""
+    return migrated(f"sqlite+aiosqlite:///{directory / name}")
+
+
+def copy_sqlite(directory: Path, *, source: str, name: str) -> str:
+    """Copy a SQLite file that nobody has open, and return the address of the copy."""
+    shutil.copyfile(directory / source, directory / name)
+    return f"sqlite+aiosqlite:///{directory / name}"
+
+
+def copy_postgresql(server: URL, *, source: str, name: str) -> str:
+    """Copy a database that nobody is connected to, and return the address of the copy."""
+
+    async def work() -> None:
+        engine = create_async_engine(server, isolation_level="AUTOCOMMIT")
+        async with engine.connect() as connection:
+            await connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{source}"'))
+            await connection.execute(text("CHECKPOINT"))
+        await engine.dispose()
+
+    asyncio.run(work())
+    return server.set(database=name).render_as_string(hide_password=False)
+
+
+def run_script(database_url: str, script: str) -> None:
+    """Run statements on PostgreSQL that no parameters belong to."""
+
+    async def work() -> None:
+        # Only the driver itself takes several statements at once.
+        connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+        await connection.execute(script)
+        await connection.close()
+
+    asyncio.run(work())
+
+
+def settings_of(server: URL) -> Mapping[str, str]:
+    """Return the version of a PostgreSQL and what it says of its settings, durability first."""
+
+    async def work() -> dict[str, str]:
+        engine = create_async_engine(server)
+        async with engine.connect() as connection:
+            told = {}
+            for name in ("server_version", *TOLD):
+                told[name] = str(await connection.scalar(text(f"SHOW {name}")))
+        await engine.dispose()
+        return told
+
+    return asyncio.run(work())

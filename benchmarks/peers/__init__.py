@@ -1,0 +1,226 @@
+"""Other stacks doing the same work on the same tables."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from benchmarks.data import TENANT
+from benchmarks.peers.contender import Ask, Contender, Level, Record, Update
+from benchmarks.peers.node import HERE, command, data, graphql, install, version
+
+REASON: Final = "cycle_count"
+
+# PostGraphile answers what the tables hold: the safety stock instead of `available`, the kept
+# status, and no totals, which spares it some work. 64-bit numbers are strings.
+_POSTGRAPHILE_FIELDS: Final = """
+sku title status
+stockLevelsByTenantIdAndSkuList(orderBy: WAREHOUSE_ID_ASC) {
+  onHand reserved safetyStock
+  warehouseByTenantIdAndWarehouseId { rowId name type }
+}
+"""
+_POSTGRAPHILE_LIST50: Final = f"""
+query ($tenant: String!) {{
+  allSkusList(first: 50, condition: {{ tenantId: $tenant }}, orderBy: SKU_ASC) {{
+    {_POSTGRAPHILE_FIELDS}
+  }}
+}}
+"""
+_POSTGRAPHILE_ONE: Final = f"""
+query ($tenant: String!, $sku: String!) {{
+  skuByTenantIdAndSku(tenantId: $tenant, sku: $sku) {{ {_POSTGRAPHILE_FIELDS} }}
+}}
+"""
+_POSTGRAPHILE_SET: Final = """
+mutation ($input: SetStockInput!) { setStock(input: $input) { result { sku status onHand } } }
+"""
+_POSTGRAPHILE_BULK: Final = """
+mutation ($input: BulkSetStockInput!) {
+  bulkSetStock(input: $input) { result { sku warehouseId before after adjustmentId } }
+}
+"""
+
+
+def _postgraphile_set(update: Update) -> Ask:
+    return graphql(
+        _POSTGRAPHILE_SET,
+        input={
+            "tenant": TENANT,
+            "code": update.sku,
+            "place": update.warehouse_id,
+            "quantity": update.quantity,
+            "reason": REASON,
+        },
+    )
+
+
+def _postgraphile_bulk(updates: Sequence[Update]) -> Ask:
+    return graphql(
+        _POSTGRAPHILE_BULK,
+        input={
+            "tenant": TENANT,
+            "codes": [update.sku for update in updates],
+            "places": [update.warehouse_id for update in updates],
+            "quantities": [update.quantity for update in updates],
+            "reason": REASON,
+        },
+    )
+
+
+def _postgraphile_record(found: Mapping[str, Any]) -> Record:
+    return {
+        "sku": found["sku"],
+        "title": found["title"],
+        "status": found["status"],
+        "levels": [_postgraphile_level(it) for it in found["stockLevelsByTenantIdAndSkuList"]],
+    }
+
+
+def _postgraphile_level(found: Mapping[str, Any]) -> Level:
+    place = found["warehouseByTenantIdAndWarehouseId"]
+    on_hand, reserved = int(found["onHand"]), int(found["reserved"])
+    return {
+        "warehouse_id": place["rowId"],
+        "name": place["name"],
+        "type": place["type"],
+        "on_hand": on_hand,
+        "reserved": reserved,
+        "available": on_hand - reserved - int(found["safetyStock"]),
+    }
+
+
+POSTGRAPHILE: Final = Contender(
+    name=f"PostGraphile {version('postgraphile', 'postgraphile')}",
+    command=partial(command, "postgraphile"),
+    list50=lambda: graphql(_POSTGRAPHILE_LIST50, tenant=TENANT),
+    one=lambda sku: graphql(_POSTGRAPHILE_ONE, tenant=TENANT, sku=sku),
+    set_stock=_postgraphile_set,
+    bulk=_postgraphile_bulk,
+    read_list=lambda found: [_postgraphile_record(it) for it in data(found)["allSkusList"]],
+    read_one=lambda found: _postgraphile_record(data(found)["skuByTenantIdAndSku"]),
+    read_set=lambda found, _place: int(data(found)["setStock"]["result"]["onHand"]),
+    read_bulk=lambda found: [
+        (it["sku"], it["warehouseId"], int(it["after"]))
+        for it in data(found)["bulkSetStock"]["result"]
+    ],
+    prepare=partial(install, "postgraphile"),
+    setup_sql=(HERE / "postgraphile" / "setup.sql").read_text(encoding="utf-8"),
+)
+
+_MERCURIUS_FIELDS: Final = """
+sku title status totalOnHand totalReserved totalAvailable safetyStock
+stock { onHand reserved available warehouse { id name type } }
+"""
+_MERCURIUS_LIST50: Final = f"{{ skus(first: 50) {{ {_MERCURIUS_FIELDS} }} }}"
+_MERCURIUS_ONE: Final = f"query ($sku: String!) {{ sku(sku: $sku) {{ {_MERCURIUS_FIELDS} }} }}"
+_MERCURIUS_SET: Final = """
+mutation ($update: StockUpdate!) { setStock(update: $update) { sku status onHand } }
+"""
+_MERCURIUS_BULK: Final = """
+mutation ($updates: [StockUpdate!]!) {
+  bulkSetStock(updates: $updates) { sku warehouseId before after adjustmentId }
+}
+"""
+
+
+def _mercurius_update(update: Update) -> dict[str, object]:
+    return {
+        "sku": update.sku,
+        "warehouseId": update.warehouse_id,
+        "quantity": update.quantity,
+        "reason": REASON,
+    }
+
+
+def _mercurius_record(found: Mapping[str, Any]) -> Record:
+    return {
+        "sku": found["sku"],
+        "title": found["title"],
+        "status": found["status"],
+        "levels": [
+            {
+                "warehouse_id": it["warehouse"]["id"],
+                "name": it["warehouse"]["name"],
+                "type": it["warehouse"]["type"],
+                "on_hand": it["onHand"],
+                "reserved": it["reserved"],
+                "available": it["available"],
+            }
+            for it in found["stock"]
+        ],
+    }
+
+
+MERCURIUS: Final = Contender(
+    name=f"Mercurius {version('mercurius', 'mercurius')}, jit, postgres.js",
+    command=partial(command, "mercurius"),
+    list50=lambda: graphql(_MERCURIUS_LIST50),
+    one=lambda sku: graphql(_MERCURIUS_ONE, sku=sku),
+    set_stock=lambda update: graphql(_MERCURIUS_SET, update=_mercurius_update(update)),
+    bulk=lambda updates: graphql(
+        _MERCURIUS_BULK, updates=[_mercurius_update(update) for update in updates]
+    ),
+    read_list=lambda found: [_mercurius_record(it) for it in data(found)["skus"]],
+    read_one=lambda found: _mercurius_record(data(found)["sku"]),
+    read_set=lambda found, _place: int(data(found)["setStock"]["onHand"]),
+    read_bulk=lambda found: [
+        (it["sku"], it["warehouseId"], int(it["after"])) for it in data(found)["bulkSetStock"]
+    ],
+    prepare=partial(install, "mercurius"),
+)
+
+
+def _fastapi() -> list[str]:
+    words = "fastapi_sqlmodel:app --port {port} --workers {workers} --loop uvloop --http httptools"
+    quiet = "--no-access-log --log-level warning"
+    # Not imported as a part of this package: its tables have the names of the service's own.
+    place = ["--app-dir", str(HERE)]
+    return [sys.executable, "-m", "uvicorn", *place, *words.split(), *quiet.split()]
+
+
+def _fastapi_update(update: Update) -> dict[str, object]:
+    return {
+        "warehouse_id": update.warehouse_id,
+        "quantity": update.quantity,
+        "reason": REASON,
+    }
+
+
+def _fastapi_record(found: Mapping[str, Any]) -> Record:
+    return {
+        "sku": found["sku"],
+        "title": found["title"],
+        "status": found["status"],
+        "levels": [
+            {
+                "warehouse_id": it["warehouse"]["id"],
+                "name": it["warehouse"]["name"],
+                "type": it["warehouse"]["type"],
+                "on_hand": it["on_hand"],
+                "reserved": it["reserved"],
+                "available": it["available"],
+            }
+            for it in found["stock"]
+        ],
+    }
+
+
+FASTAPI_SQLMODEL: Final = Contender(
+    name="FastAPI + SQLModel, idiomatic",
+    command=_fastapi,
+    list50=lambda: Ask("GET", "/inventory?limit=50", None),
+    one=lambda sku: Ask("GET", f"/inventory/{sku}", None),
+    set_stock=lambda update: Ask("PUT", f"/inventory/{update.sku}", _fastapi_update(update)),
+    bulk=lambda updates: Ask(
+        "POST",
+        "/inventory/bulk",
+        [{**_fastapi_update(update), "sku": update.sku} for update in updates],
+    ),
+    read_list=lambda found: [_fastapi_record(it) for it in found],
+    read_one=_fastapi_record,
+    read_set=lambda found, place: next(
+        int(it["on_hand"]) for it in found["stock"] if it["warehouse"]["id"] == place
+    ),
+    read_bulk=lambda found: [(it["sku"], it["warehouse_id"], it["after"]) for it in found],
+)

@@ -1,0 +1,122 @@
+"""The table as text, Markdown and a picture."""
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks.load import Sample
+from benchmarks.table import Row
+
+# What was measured with so many workers each.
+Passes = Mapping[int, Sequence[Row]]
+
+ROOT: Final = Path(__file__).parents[1]
+RESULTS: Final = ROOT / "benchmarks" / "RESULTS.md"
+PICTURE: Final = ROOT / "docs" / "benchmark.svg"
+NOTES: Final = """\
+Each figure is a ratio to the floor: how many requests a second were answered, divided by what the
+floor answered in the same round. The median of the rounds stands first, then the least and the
+greatest. Absolute figures depend on the machine, which the database and the load share with the
+servers; only ratios mean something.
+
+- **LIST50**: the first 50 SKUs with totals, status, and nested stock with its warehouse; 16
+  connections. **One SKU**: the same of one of 500 SKUs in turn; 16 connections. **Set stock**:
+  another quantity for one stock level, with ledger row and status; 16 connections. **Bulk 500**:
+  500 of them, all or nothing; 4 connections.
+- **The floor** is written by hand for this alone: Starlette, asyncpg, orjson. Two statements for a
+  read and five in a transaction for a write; no tokens, no tenants, no rules, no keys, no count.
+- **This service** checks a bearer token, and gives every write an idempotency key of its own. REST
+  lists carry the exact total.
+- **PostGraphile** answers what the tables hold, without totals over the levels; its writes are
+  plpgsql functions. **Mercurius** writes three pipelined statements. **FastAPI + SQLModel** does as
+  their tutorials teach. None of the peers checks tokens or keys, or keeps this service's counts of
+  SKUs by status.
+- One PostgreSQL serves all, with the same durability. Each worker has ten connections at most; this
+  service has two pools of ten, one of them for transactions that lock before they read.
+  The SQLite rows read and write a file of the same data, in WAL mode with `synchronous = FULL`.
+- Before anything is timed, all must answer the same. While it is timed, every body of a read must
+  be one that was right before, and every write must answer 200, without errors, with the right
+  number of SKUs; after each sample the ledger must have grown by no less than what was answered,
+  and after all of them every level, status and adjustment must fit the others.
+"""
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """Return a table for a terminal."""
+    return as_columns(table(rows))
+
+
+def as_columns(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines with their cells below each other."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def as_markdown(passes: Passes, facts: Mapping[str, str]) -> str:
+    """Return the page of the results."""
+    parts = ["# Results", told(facts)]
+    for workers, rows in passes.items():
+        parts += [f"## {title(workers)}", markdown_table(table(rows))]
+    parts += ["![The ratios as bars](../docs/benchmark.svg)", "## What it says", NOTES.rstrip()]
+    parts += ["## Absolute figures", "Medians of requests a second, and of p50 and p99 in ms."]
+    for workers, rows in passes.items():
+        parts += [f"### {title(workers)}", markdown_table(absolute(rows))]
+    return "\n\n".join(parts) + "\n"
+
+
+def title(workers: int) -> str:
+    """Return what a pass is called."""
+    return "One worker each" if workers == 1 else f"{workers} workers each"
+
+
+def told(facts: Mapping[str, str]) -> str:
+    """Return facts as a list."""
+    return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
+
+
+def table(rows: Sequence[Row]) -> list[list[str]]:
+    """Return the lines of a table of ratios, the heading first."""
+    return _lines(rows, _ratio)
+
+
+def absolute(rows: Sequence[Row]) -> list[list[str]]:
+    """Return the lines of a table of absolute figures, the heading first."""
+    return _lines(rows, _figures)
+
+
+def markdown_table(lines: Iterable[Sequence[str]]) -> str:
+    """Return lines as a table, the first one as its heading."""
+    heading, *rest = lines
+    ruled = [heading, ["---"] * len(heading), *rest]
+    return "\n".join(f"| {' | '.join(line)} |" for line in ruled)
+
+
+def _lines(rows: Sequence[Row], cell: Callable[[Row], str]) -> list[list[str]]:
+    works = list(dict.fromkeys(row.work for row in rows))
+    cells = {(row.contender, row.work): cell(row) for row in rows}
+    contenders = list(dict.fromkeys(row.contender for row in rows))
+    return [
+        ["", *works],
+        *([name, *(cells[name, work] for work in works)] for name in contenders),
+    ]
+
+
+def _ratio(row: Row) -> str:
+    if row.samples is row.floor:
+        return f"1.00 = {_median(row, lambda it: it.requests_per_second):,.0f}/s"
+    return f"{row.ratio:.2f} ({min(row.ratios):.2f}-{max(row.ratios):.2f})"
+
+
+def _figures(row: Row) -> str:
+    return (
+        f"{_median(row, lambda it: it.requests_per_second):,.0f}/s, "
+        f"{_median(row, lambda it: it.p50_ms):.1f}, {_median(row, lambda it: it.p99_ms):.1f}"
+    )
+
+
+def _median(row: Row, read: Callable[[Sample], float]) -> float:
+    return statistics.median(read(sample) for sample in row.samples)

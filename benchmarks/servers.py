@@ -1,0 +1,115 @@
+"""Servers of contenders as real processes on a database of their own."""
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from tempfile import TemporaryFile
+from types import MappingProxyType
+from typing import Final
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import orjson
+import psutil
+
+from benchmarks.data import TENANT, TOKEN
+from benchmarks.peers.contender import Ask, Contender
+from tests.processes import free_port
+
+POOL: Final = 10
+# Stands for an idempotency key, of the length of those that take its place.
+KEY: Final = "@idempotency_key@"
+START_SECONDS: Final = 60
+SETTLE_SECONDS: Final = 60
+HEADERS: Final = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+
+
+class DoesNotStart(Exception):
+    """A server ended, or does not answer."""
+
+
+class DoesNotSettle(Exception):
+    """A server goes on working though nobody asks."""
+
+
+@contextmanager
+def serving(
+    contender: Contender, database_url: str, *, workers: int
+) -> Iterator[tuple[int, psutil.Process]]:
+    """Start the server of a contender, and yield its port and process once it answers."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "DATABASE_URL": database_url,
+        "PORT": str(port),
+        "TENANT": TENANT,
+        "WORKERS": str(workers),
+        "POOL": str(POOL),
+        "INVENTORY_DATABASE_POOL_SIZE": str(POOL),
+        "INVENTORY_LOG_LEVEL": "warning",
+        "NODE_ENV": "production",
+    }
+    words = [word.format(port=port, workers=workers) for word in contender.command()]
+    with ExitStack() as stack:
+        log = stack.enter_context(TemporaryFile())
+        process = psutil.Popen(words, env=environment, stdout=log, stderr=log)
+        stack.callback(_end, process)
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                ask(port, contender.list50())
+                break
+            except (OSError, URLError):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    message = f"{contender.name}: {log.read()[-2000:].decode()}"
+                    raise DoesNotStart(message) from None
+                time.sleep(0.01)
+        yield port, process
+
+
+def ask(port: int, what: Ask, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """Send one request and return the body of its answer."""
+    key = secrets.token_hex(8)
+    body = b"" if what.body is None else orjson.dumps(what.body).replace(KEY.encode(), key.encode())
+    request = Request(
+        f"http://127.0.0.1:{port}{what.path}",
+        method=what.method,
+        headers={**HEADERS, **{name: it.replace(KEY, key) for name, it in headers.items()}},
+        data=body or None,
+    )
+    with urlopen(request, timeout=10) as response:
+        answer: bytes = response.read()
+    return answer
+
+
+def settle(process: psutil.Process, *, is_idle: Callable[[], bool]) -> None:
+    """Wait until a server and its database are done with what gone clients left behind."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    quiet = 0
+    while time.monotonic() < deadline:
+        before = _cpu_seconds(process)
+        time.sleep(0.1)
+        quiet = quiet + 1 if is_idle() and _cpu_seconds(process) - before < 0.02 else 0
+        # A lock of SQLite is waited for asleep.
+        if quiet == 3:
+            return
+    raise DoesNotSettle(process.cmdline())
+
+
+def _family(process: psutil.Process) -> list[psutil.Process]:
+    return [*process.children(recursive=True), process]
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    return sum(sum(member.cpu_times()[:2]) for member in _family(process))
+
+
+def _end(process: psutil.Popen) -> None:
+    family = _family(process)
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    psutil.wait_procs(family)

@@ -1,0 +1,1 @@
+"""The benchmarks tell the truth; none of these tests needs a peer or Node."""

@@ -1,0 +1,35 @@
+"""The benchmark's data is data that the service could have written."""
+
+import pytest
+
+from app.database import Database
+from app.migrations import migrate
+from app.settings import Settings
+from app.verify import verify_tenant
+from benchmarks.data import TENANT, Size, fill
+
+SIZES = {
+    "two levels each": Size(40),
+    "two to four levels each, with a history": Size(40, adjustments_per_level=3, spread=True),
+    "a busy SKU": Size(41, adjustments_per_level=2, spread=True, busy=50),
+    "a busy SKU alone": Size(1, busy=50),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+async def test_the_ledger_adds_up_and_is_as_long_as_said(
+    empty_database_url: str, name: str
+) -> None:
+    size = SIZES[name]
+    database = Database(Settings(database_url=empty_database_url))
+    await migrate(database)
+    told = [skus async for skus in fill(database, size)]
+    proof = await verify_tenant(database, TENANT)
+    await database.dispose()
+
+    assert told == [size.skus]
+    assert (proof.skus, proof.stock_levels, proof.adjustments) == (
+        size.skus,
+        size.levels,
+        size.adjustments,
+    )

@@ -1,0 +1,88 @@
+"""Who waits for the database keeps nobody else waiting."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+
+from app.database import Database
+from app.settings import Settings
+from tests.ledger.writes import WRITES, Update, assert_proven
+from tests.service import Service, level, new_tenant, running, sku, warehouse
+
+# Longer than any machine takes for what happens meanwhile.
+PATIENCE_MS = 60_000
+
+
+@asynccontextmanager
+async def locked(database: Database, tenant: str) -> AsyncIterator[None]:
+    """Keep the tenant's stock from being written."""
+    if database.dialect == "sqlite":
+        file = str(database.writer.url.database)
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+        return
+    async with database.writer.connect() as connection:
+        lock = text("SELECT 1 FROM sku WHERE tenant_id = :tenant FOR UPDATE")
+        await connection.execute(lock, {"tenant": tenant})
+        yield
+
+
+@pytest.mark.parametrize("kind", WRITES)
+async def test_a_write_that_waits_for_a_lock_lets_others_be_answered(
+    database_url: str, kind: str
+) -> None:
+    patience = {
+        "database_lock_timeout_ms": PATIENCE_MS,
+        "database_statement_timeout_ms": PATIENCE_MS,
+    }
+    async with running(database_url, **patience) as (app, client):
+        database = app.state.database
+        service = Service(app, client, database, await new_tenant(database))
+        main = warehouse()
+        await service.load([main], [sku("A", level(main, 5))])
+
+        async with locked(database, service.tenant):
+            write = asyncio.ensure_future(WRITES[kind](service, Update("A", main.id, 7)))
+            for _ in range(10):
+                assert (await client.get("/healthz")).is_success
+                read = await service.rest("GET", "/api/inventory/A")
+                assert read.json()["data"]["total_on_hand"] == 5
+                data = await service.data("{ skus { nodes { totalOnHand } } }")
+                assert data["skus"]["nodes"] == [{"totalOnHand": 5}]
+            assert not write.done()
+        assert (await write).code is None
+
+        read = await service.rest("GET", "/api/inventory/A")
+        assert read.json()["data"]["total_on_hand"] == 7
+        await assert_proven(service)
+
+
+async def test_no_connection_outlives_a_database_whose_reader_hung_up(database_url: str) -> None:
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)"
+    begun = asyncio.Event()
+
+    async def read(database: Database) -> None:
+        async with database.snapshot() as snapshot:
+            await snapshot.rows(text("SELECT 1"), {})
+            begun.set()
+            await snapshot.rows(text(f"{numbers} SELECT count(*) FROM n"), {})
+
+    database = Database(Settings(database_url=database_url))
+    opened: list[Any] = []
+    closed: list[Any] = []
+    event.listen(database.reader.sync_engine, "connect", lambda it, _: opened.append(it))
+    event.listen(database.reader.sync_engine, "close", lambda it, _: closed.append(it))
+    reader = asyncio.create_task(read(database))
+    await begun.wait()
+    while not reader.done():
+        reader.cancel()
+        await asyncio.sleep(0)
+    await database.dispose()
+
+    assert closed == opened

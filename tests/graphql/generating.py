@@ -1,0 +1,138 @@
+"""Random documents over a whole schema: aliases, fragments, variables, directives, nesting."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+from graphql import (
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLList,
+    GraphQLSchema,
+    get_named_type,
+    is_abstract_type,
+    is_leaf_type,
+    is_required_argument,
+)
+
+# Draws a value for an argument, by the argument's name; None leaves it out.
+Values = Mapping[str, Callable[[random.Random], object]]
+MAX_DEPTH: Final = 4
+
+
+@dataclass
+class Document:
+    """A document on the way: its fragments, its variables, and the dice that decide."""
+
+    schema: GraphQLSchema
+    values: Values
+    dice: random.Random
+    variables: dict[str, object] = field(default_factory=dict)
+    _types: dict[str, str] = field(default_factory=dict)
+    _fragments: list[str] = field(default_factory=list)
+    _names: int = 0
+
+    @cached_property
+    def text(self) -> str:
+        """The text, drawn when it is first asked for."""
+        assert self.schema.query_type
+        selections = self._selections(self.schema.query_type, 0)
+        declared = ", ".join(f"${name}: {type_}" for name, type_ in self._types.items())
+        head = f"query ({declared})" if declared else "query"
+        return "\n".join([f"{head} {selections}", *self._fragments])
+
+    def _selections(self, type_: Any, depth: int) -> str:
+        drawn: list[str] = []
+        while not drawn:
+            for _ in range(self.dice.randint(1, 3)):
+                drawn += self._selection(type_, depth)
+        return "{ " + " ".join(drawn) + " }"
+
+    def _selection(self, type_: Any, depth: int) -> list[str]:  # noqa: PLR0911 - one per kind
+        kind = self.dice.random()
+        if kind < 0.08:
+            condition = self.dice.choice(("", f" on {type_.name}"))
+            return [f"...{condition}{self._directive()} {self._selections(type_, depth)}"]
+        if kind < 0.14:
+            name = self._new("F")
+            body = self._selections(type_, depth)
+            self._fragments.append(f"fragment {name} on {type_.name} {body}")
+            return [f"...{name}{self._directive()}"]
+        if kind < 0.2 and is_abstract_type(type_):
+            concrete = self.dice.choice(self.schema.get_possible_types(type_))
+            return [f"... on {concrete.name} {self._selections(concrete, depth)}"]
+        if kind < 0.25:
+            return [f"{self._new('t')}: __typename"]
+        fields = getattr(type_, "fields", {})
+        deep = depth >= MAX_DEPTH
+        names = [
+            name for name, it in fields.items() if not deep or is_leaf_type(get_named_type(it.type))
+        ]
+        if not names:
+            return [f"{self._new('t')}: __typename"]
+        name = self.dice.choice(names)
+        result = get_named_type(fields[name].type)
+        head = f"{self._new('a')}: {name}{self._arguments(fields[name].args)}{self._directive()}"
+        if is_leaf_type(result):
+            return [head]
+        # Said twice, the two selections are merged.
+        times = 2 if self.dice.random() < 0.1 else 1
+        return [f"{head} {self._selections(result, depth + 1)}" for _ in range(times)]
+
+    def _directive(self) -> str:
+        if self.dice.random() > 0.08:
+            return ""
+        name, value = self.dice.choice(("skip", "include")), self.dice.random() < 0.5
+        if self.dice.random() < 0.5:
+            return f" @{name}(if: {str(value).lower()})"
+        return f" @{name}(if: ${self._variable('Boolean!', value)})"
+
+    def _arguments(self, arguments: Mapping[str, Any]) -> str:
+        drawn = []
+        for name, argument in arguments.items():
+            value = self._value(name, argument.type)
+            if not is_required_argument(argument) and (value is None or self.dice.random() < 0.3):
+                continue
+            if self.dice.random() < 0.4:
+                drawn.append(f"{name}: ${self._variable(str(argument.type), value)}")
+            else:
+                drawn.append(f"{name}: {_literal(value, argument.type)}")
+        return f"({', '.join(drawn)})" if drawn else ""
+
+    def _value(self, name: str, type_: Any) -> Any:
+        if name in self.values:
+            return self.values[name](self.dice)
+        named = get_named_type(type_)
+        if isinstance(named, GraphQLEnumType):
+            return self.dice.choice([*named.values, None])
+        if isinstance(named, GraphQLInputObjectType):
+            found = {key: self._value(key, it.type) for key, it in named.fields.items()}
+            return {
+                key: it for key, it in found.items() if it is not None and self.dice.random() < 0.4
+            }
+        return None
+
+    def _variable(self, type_: str, value: object) -> str:
+        name = self._new("v")
+        self._types[name], self.variables[name] = type_, value
+        return name
+
+    def _new(self, kind: str) -> str:
+        self._names += 1
+        return f"{kind}{self._names}"
+
+
+def _literal(value: Any, type_: Any) -> str:
+    named = get_named_type(type_)
+    if isinstance(value, dict):
+        fields = named.fields
+        inner = ", ".join(f"{key}: {_literal(it, fields[key].type)}" for key, it in value.items())
+        return f"{{{inner}}}"
+    if isinstance(named, GraphQLEnumType):
+        return str(value)
+    if isinstance(value, list):
+        inner_type = type_.of_type if isinstance(type_, GraphQLList) else named
+        return f"[{', '.join(_literal(it, inner_type) for it in value)}]"
+    return '"' + value + '"' if isinstance(value, str) else str(value).lower()

@@ -1,0 +1,324 @@
+"""Lists completed in bulk are what graphql-core makes of them: data, errors, and their order."""
+
+import asyncio
+import enum
+import gc
+import json
+import random
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any, Final, Self
+
+import pytest
+import strawberry
+from graphql import ExecutionResult, parse, validate
+from sqlalchemy import Executable
+
+from app.auth import Authenticator
+from app.database import Database, Snapshot
+from app.graphql.context import Context
+from app.graphql.executor import BATCH, BulkContext, BulkExecutor, Plans, execute_operation
+from app.graphql.schema import schema
+from app.sessions import AnyRow, Parameters
+from tests.graphql.generating import Document, Values
+from tests.graphql.model import CODES, REASONS, catalogue
+from tests.service import Service, running
+
+# A coroutine that a failed sibling leaves behind is never awaited; graphql-core does the same.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:coroutine", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@pytest.fixture(autouse=True)
+def no_coroutines_are_left() -> Iterator[None]:
+    """Have them collected here, where they may be."""
+    yield
+    gc.collect()
+
+
+TOY_CASES: Final = 20_000
+REAL_CASES: Final = 2_000
+PARTS: Final = 4
+
+
+@strawberry.enum
+class Colour(enum.Enum):
+    RED = "red"
+    GREEN = "green"
+
+
+@dataclass
+class ToyContext:
+    may_bulk: bool
+    in_bulk: bool = False
+    plans: Plans | None = None
+
+    def afresh(self) -> Self:
+        return replace(self, in_bulk=False)
+
+
+async def parents_of(nodes: Sequence[Any], _context: object) -> list[Any]:
+    await asyncio.sleep(0)
+    if any(node.number == 11 for node in nodes):
+        message = "11 has no parent"
+        raise ValueError(message)
+    return [TREES[node.number // 2] for node in nodes]
+
+
+async def friends_of(nodes: Sequence[Any], _context: object) -> list[Any]:
+    return [TREES[node.number - 1] if node.number % 3 else None for node in nodes]
+
+
+@strawberry.interface
+class Named:
+    name: str
+
+
+@strawberry.type
+class Stone(Named):
+    weight: int | None
+
+
+@strawberry.type
+class Tree(Named):
+    """Some of what it has cannot be said: number 7 has no name, number 9 a colour of no name."""
+
+    number: int
+    colour: Colour
+    maybe: str | None
+    wide: float
+    flags: list[bool]
+    grid: list[list[int | None]]
+    below: list["Tree"]
+    maybe_below: list["Tree | None"] | None
+    named: list[Named]
+
+    @strawberry.field
+    def shout(self, times: int = 1) -> str:
+        if self.number == 5:
+            message = "5 does not shout"
+            raise ValueError(message)
+        return self.name * times
+
+    @strawberry.field
+    async def whisper(self) -> str | None:
+        await asyncio.sleep(0)
+        if self.number == 4:
+            message = "4 does not whisper"
+            raise ValueError(message)
+        return self.name.lower() if self.name else None
+
+    @strawberry.field(metadata={BATCH: parents_of})  # type: ignore[untyped-decorator]
+    async def parent(self) -> "Tree":
+        [found] = await parents_of([self], None)
+        result: Tree = found
+        return result
+
+    @strawberry.field(metadata={BATCH: friends_of})  # type: ignore[untyped-decorator]
+    async def friend(self) -> "Tree | None":
+        [found] = await friends_of([self], None)
+        result: Tree | None = found
+        return result
+
+    @strawberry.field
+    async def later(self) -> list["Tree"]:
+        return self.below
+
+
+def tree(number: int) -> Tree:
+    return Tree(
+        name=None if number == 7 else f"Tree {number}",  # type: ignore[arg-type]
+        number=number,
+        colour="blue" if number == 9 else Colour.GREEN,  # type: ignore[arg-type]
+        maybe=None if number % 2 else "yes",
+        wide=number / 2,
+        flags=[True, False][: number % 3],
+        grid=[[number, None], []],
+        below=[],
+        maybe_below=None,
+        named=[],
+    )
+
+
+TREES: Final = [tree(number) for number in range(16)]
+for _tree in TREES:
+    children = [TREES[n] for n in (2 * _tree.number, 2 * _tree.number + 1) if 0 < n < len(TREES)]
+    _tree.below = [child for child in children if child is not _tree]
+    _tree.maybe_below = [None, *_tree.below] if _tree.number % 4 else None
+    _tree.named = [Stone(name="Stone", weight=_tree.number), *_tree.below]
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def trees(self, first: int = 4) -> list[Tree]:
+        return TREES[:first]
+
+    @strawberry.field
+    async def some(self, first: int = 6) -> list[Tree | None] | None:
+        return [None, *TREES[:first:2]]
+
+    @strawberry.field
+    def sound(self) -> list[Tree]:
+        return [TREES[number] for number in (1, 2, 3, 6, 8)]
+
+    @strawberry.field
+    def tree(self, number: Annotated[int, strawberry.argument()] = 1) -> Tree | None:
+        return TREES[number] if 0 <= number < len(TREES) else None
+
+
+TOY: Final = strawberry.Schema(
+    query=Query, types=[Stone, Tree], execution_context_class=BulkExecutor
+)
+TOY_VALUES: Final[Values] = {
+    "first": lambda dice: dice.choice((0, 1, 3, 6, 8)),
+    "number": lambda dice: dice.randrange(17),
+    "times": lambda dice: dice.randrange(3),
+}
+
+
+class RememberedSnapshot(Snapshot):
+    """Answers what it was asked before in a time that does not depend on the database.
+
+    Where several fields fail and one null stands for all of them, the first cancels the others:
+    which that is must be the same on both paths, for them to be compared.
+    """
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, single=False)
+        self._known: dict[Hashable, Sequence[AnyRow]] = {}
+        self.has_missed = True
+
+    async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+        key = id(statement), repr(parameters)
+        if key not in self._known:
+            self.has_missed = True
+            await super().rows(statement, parameters)
+        await asyncio.sleep(0)
+        return self._known[key]
+
+    async def _rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+        rows = await super()._rows(statement, parameters)
+        self._known[id(statement), repr(parameters)] = rows
+        return rows
+
+
+async def executed(
+    asked: strawberry.Schema, document: Document, context: BulkContext
+) -> ExecutionResult:
+    return await execute_operation(
+        asked,
+        parse(document.text),
+        variables=document.variables,
+        operation_name=None,
+        context=context,
+    )
+
+
+def told(result: ExecutionResult) -> str:
+    """Return all that a result tells, keys in their order."""
+    return json.dumps(result.formatted)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+async def test_random_queries_of_a_hostile_schema_get_what_graphql_core_answers(part: int) -> None:
+    covered = failed = 0
+    for seed in range(part, TOY_CASES, PARTS):
+        document = Document(TOY._schema, TOY_VALUES, random.Random(seed))
+        assert validate(TOY._schema, parse(document.text)) == [], document.text
+        context = ToyContext(may_bulk=True)
+        bulk = await executed(TOY, document, context)
+        plain = await executed(TOY, document, ToyContext(may_bulk=False))
+        assert told(bulk) == told(plain), f"seed {seed}: {document.text} {document.variables}"
+        covered += context.in_bulk
+        failed += bool(plain.errors)
+
+    cases = TOY_CASES // PARTS
+    assert covered > cases * 0.7
+    assert cases * 0.2 < failed < cases * 0.7
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+async def test_random_queries_of_the_service_get_what_graphql_core_answers(
+    service: Service, part: int
+) -> None:
+    model = catalogue()
+    await service.load(model.warehouses, model.skus)
+    values = await real_values(service, [place.id for place in model.warehouses])
+    authenticator = Authenticator(service.database, cache_seconds=0)
+    principal = await authenticator.authenticate(f"Bearer {service.token('read')}")
+    covered = failed = 0
+    for seed in range(part, REAL_CASES, PARTS):
+        document = Document(schema._schema, values, random.Random(seed))
+        assert validate(schema._schema, parse(document.text)) == [], document.text
+        snapshot = RememberedSnapshot(service.database)
+        asked = partial(Context, principal, service.database, snapshot)
+        while snapshot.has_missed:
+            snapshot.has_missed = False
+            plain = await executed(schema, document, asked(may_bulk=False))
+        context = asked(may_bulk=True)
+        bulk = await executed(schema, document, context)
+        await snapshot.close()
+        assert told(bulk) == told(plain), f"seed {seed}: {document.text} {document.variables}"
+        covered += context.in_bulk
+        failed += bool(plain.errors)
+
+    cases = REAL_CASES // PARTS
+    assert covered > cases * 0.35
+    assert cases * 0.05 < failed < cases * 0.7
+
+
+async def real_values(service: Service, places: Sequence[str]) -> Values:
+    """Return what to ask the service for: mostly what there is."""
+    data = await service.data(
+        "{ skus { edges { cursor node { id stock { id } adjustments(first: 1) { "
+        "edges { cursor node { id } } } } } } adjustments(first: 5) { edges { cursor } } }"
+    )
+    edges = data["skus"]["edges"]
+    ids = [edge["node"]["id"] for edge in edges]
+    ids += [level["id"] for edge in edges for level in edge["node"]["stock"]]
+    below = [it for edge in edges for it in edge["node"]["adjustments"]["edges"]]
+    ids += [it["node"]["id"] for it in below]
+    cursors = [it["cursor"] for it in [*edges, *data["adjustments"]["edges"], *below]]
+
+    def mostly(known: Sequence[str]) -> Callable[[random.Random], object]:
+        return lambda dice: dice.choice(known) if dice.random() < 0.9 else "nothing"
+
+    def seldom(known: Sequence[str]) -> Callable[[random.Random], object]:
+        return lambda dice: dice.choice(known) if dice.random() < 0.1 else None
+
+    return {
+        "id": mostly([*ids, *places]),
+        "warehouseId": mostly(places),
+        "sku": mostly(CODES),
+        "reason": mostly(REASONS),
+        "first": lambda dice: dice.choice((1, 2, 3, 5)) if dice.random() < 0.98 else 0,
+        "after": seldom(cursors),
+        "startDate": seldom(["2026-03-10", "2026-03-11T05:00:00Z"]),
+        "endDate": seldom(["2026-03-12"]),
+    }
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+async def test_a_setting_leaves_lists_to_graphql_core(
+    service: Service, database_url: str, monkeypatch: pytest.MonkeyPatch, *, is_on: bool
+) -> None:
+    model = catalogue()
+    await service.load(model.warehouses, model.skus)
+    completed: list[object] = []
+    complete = BulkExecutor._objects
+
+    def noted(self: Any, *arguments: Any) -> Any:
+        completed.append(arguments)
+        return complete(self, *arguments)
+
+    monkeypatch.setattr(BulkExecutor, "_objects", noted)
+    query = "{ skus { nodes { sku stock { onHand warehouse { name } } } } }"
+    async with running(database_url, bulk_completion=is_on) as (app, client):
+        mine = Service(app, client, service.database, service.tenant)
+        data = await mine.data(query)
+
+    assert [node["sku"] for node in data["skus"]["nodes"]] == CODES
+    assert bool(completed) is is_on

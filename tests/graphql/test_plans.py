@@ -1,0 +1,444 @@
+"""What a statement reads depends on what it answers, and not on how much there is.
+
+The same questions are put to a little and to a lot of data, with the SQL that the service really
+sends, and what they read is counted by the database itself: blocks on PostgreSQL, for the plan made
+for the parameters and for the one that is kept for all of them; instructions on SQLite.
+"""
+
+import inspect
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import product
+from typing import Any, Final, Protocol
+
+import pytest
+from sqlalchemy import literal, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app import models, queries
+from app.commands.idempotency import reap_idempotency_keys
+from app.commands.loading import LoadedCount, LoadedLevel, LoadedSku
+from app.database import Database
+from app.migrations import migrate
+from app.queries import AdjustmentPosition
+from app.records import AdjustmentFilter, Order, SkuFilter
+from app.stock import Status
+from benchmarks.data import WAREHOUSES, Size, code, fill
+from tests.graphql.recorder import recorded
+from tests.service import EMAIL, Service, new_tenant, running, sku
+
+PAGE: Final = 51
+START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+MAIN: Final = WAREHOUSES[1].id
+# A warehouse and a reason without any adjustment: to find none, all might be read.
+UNUSED: Final = WAREHOUSES[3].id
+RARE: Final = "loss"
+BIG: Final = {"sku", "stock_level", "adjustment", "idempotency_key"}
+# For operators; they read tables that are small.
+OPERATORS: Final = {queries.list_tenants, queries.list_tokens}
+# A B-tree is one block deeper, and a little may be had cheaper than by an index.
+TIMES: Final = 2
+SLACK: Final = {"postgresql": 100, "sqlite": 1_000}
+# More than any page takes: what reads the rows of all tenants costs much for a little, too.
+MOST: Final = {"postgresql": 1_000, "sqlite": 30_000}
+SIZES: Final = {"postgresql": (3_000, 100_000), "sqlite": (3_000, 30_000)}
+HISTORIES: Final = {"SHORT": 300, "LONG": 6_000}
+# Between one SKU, or entry of a history, and the next.
+STEP: Final = timedelta(seconds=4)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A call of a query; `grows` if it is known to read more where there is more."""
+
+    name: str
+    ask: partial[Any]
+    grows: bool = False
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is asked about: some SKUs of a tenant whose ledger takes so many steps of time."""
+
+    tenant: str
+    codes: Sequence[str]
+    steps: int
+
+    @property
+    def code(self) -> str:
+        return self.codes[len(self.codes) // 2]
+
+    @property
+    def period(self) -> tuple[datetime, datetime]:
+        return START + STEP * (self.steps // 4), START + STEP * (3 * self.steps // 4)
+
+    @property
+    def position(self) -> AdjustmentPosition:
+        return START + STEP * (self.steps // 2), max(1, self.steps // 2), "adj_"
+
+
+def about_skus(data: Data) -> Iterator[Question]:
+    """Ask everything about SKUs, levels and warehouses."""
+    ask: partial[Any]
+    tenant = data.tenant
+    for status, place, wanted, after, order in product(
+        (None, Status.CRITICAL), (None, MAIN), (None, data.code), (None, data.code), Order
+    ):
+        asked = named(order=order, status=status, warehouse=place, sku=wanted, after=after)
+        where = SkuFilter(status=status, warehouse_id=place, sku=wanted)
+        ask = partial(
+            queries.list_skus, tenant=tenant, where=where, after=after, order=order, limit=PAGE
+        )
+        yield Question(f"SKUs {asked}", ask)
+    for place in (None, MAIN):
+        ask = partial(queries.get_skus, tenant=tenant, codes=data.codes, warehouse_id=place)
+        yield Question(f"SKUs of codes {named(warehouse=place)}", ask)
+    for status, after in product((None, Status.CRITICAL), (None, data.code)):
+        ask = partial(queries.list_levels_of_warehouses, tenant=tenant, warehouses=WAREHOUSES)
+        ask = partial(ask, status=status, after=after, limit=PAGE)
+        yield Question(f"levels {named(status=status, after=after)}", ask)
+    ids = [place.id for place in WAREHOUSES]
+    for status in (None, Status.CRITICAL):
+        ask = partial(queries.count_levels_of_warehouses, tenant=tenant, ids=ids, status=status)
+        yield Question(f"total of levels {named(status=status)}", ask)
+    yield Question("warehouses", partial(queries.list_warehouses, tenant=tenant))
+    yield Question("warehouses of ids", partial(queries.get_warehouses, tenant=tenant, ids=ids))
+    yield Question("adjustment", partial(queries.get_adjustment, tenant=tenant, id_="adj_0"))
+
+
+def about_ledger(data: Data, *, of_sku: bool) -> Iterator[Question]:
+    """Ask everything about adjustments: of the whole ledger, or of one SKU."""
+    for place, reason, period, after in product(
+        (None, MAIN, UNUSED),
+        (None, "initial_stock", RARE),
+        (None, data.period),
+        (None, data.position),
+    ):
+        asked = named(sku=of_sku or None, warehouse=place, reason=reason, period=period)
+        where = within(period, sku=data.code if of_sku else None, place=place, reason=reason)
+        ask = partial(queries.list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        # Among the adjustments of one SKU, those of a reason are looked for one by one, and so are
+        # those of a warehouse among the ones of a period.
+        yield Question(
+            f"ledger {asked} {named(after=after)}",
+            partial(ask, after=after),
+            grows=of_sku and (reason is not None or (place == UNUSED and period is not None)),
+        )
+        # What no write keeps is counted, and the versions of all levels are summed up.
+        yield Question(
+            f"total of ledger {asked}",
+            partial(queries.count_adjustments, tenant=data.tenant, where=where),
+            grows=not of_sku or (reason, period) != (None, None),
+        )
+
+
+def about_ledgers(data: Data) -> Iterator[Question]:
+    """Ask everything about the adjustments of many SKUs, or of many levels."""
+    for of_level, place, reason, period, after in product(
+        (None, MAIN), (None, MAIN), (None, RARE), (None, data.period), (None, data.position)
+    ):
+        asked = named(level=of_level, warehouse=place, reason=reason, period=period)
+        where = within(period, place=place, reason=reason)
+        parents = [(each, of_level) for each in data.codes]
+        ask = partial(queries.list_adjustments_of, tenant=data.tenant, parents=parents)
+        deep = len(parents) == 1
+        yield Question(
+            f"ledgers {asked} {named(after=after)}",
+            partial(ask, where=where, after=after, limit=PAGE),
+            grows=deep and reason is not None,
+        )
+        yield Question(
+            f"totals of ledgers {asked}",
+            partial(queries.count_adjustments_of, tenant=data.tenant, parents=parents, where=where),
+            grows=deep and (reason, period) != (None, None),
+        )
+
+
+def named(**asked: object) -> str:
+    """Return the names of what is asked for, with some of the values."""
+    shown = {"warehouse", "reason", "order"}
+    return " ".join(
+        f"{name}={value}" if name in shown else name
+        for name, value in asked.items()
+        if value is not None
+    )
+
+
+def within(
+    period: tuple[datetime, datetime] | None,
+    *,
+    sku: str | None = None,
+    place: str | None = None,
+    reason: str | None = None,
+) -> AdjustmentFilter:
+    """Return the conditions, with a period or without."""
+    start, end = period or (None, None)
+    return AdjustmentFilter(sku=sku, warehouse_id=place, reason=reason, start=start, end=end)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a statement read, and which big tables it read from end to end."""
+
+    read: int
+    scanned: frozenset[str]
+
+
+class Engine(Protocol):
+    """What a database says of a statement."""
+
+    async def costs(self, statement: str, parameters: Any) -> Sequence[Cost]:
+        """Run a SELECT, in every way in which it may be planned."""
+
+    async def scanned(self, statement: str, parameters: Any) -> frozenset[str]:
+        """Plan a statement and return the big tables that it would read from end to end."""
+
+
+class OfPostgreSQL:
+    """EXPLAIN, with the plan for the parameters and with the plan for all."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    async def costs(self, statement: str, parameters: Any) -> Sequence[Cost]:
+        plans = await self._plans("ANALYZE, BUFFERS, TIMING OFF", statement, parameters)
+        return [
+            Cost(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"], scans(plan))
+            for plan in plans
+        ]
+
+    async def scanned(self, statement: str, parameters: Any) -> frozenset[str]:
+        plans = await self._plans("COSTS", statement, parameters)
+        return frozenset[str]().union(*map(scans, plans))
+
+    async def _plans(self, options: str, statement: str, parameters: Any) -> list[Any]:
+        values = f"({', '.join(map(sql, parameters))})" if parameters else ""
+        await self.connection.execute(f"PREPARE it AS {statement}")
+        plans = []
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            await self.connection.execute(f"SET plan_cache_mode = {mode}")
+            explain = f"EXPLAIN ({options}, FORMAT JSON) EXECUTE it{values}"
+            [told] = await self.connection.fetchval(explain)
+            plans.append(told["Plan"])
+        await self.connection.execute("DEALLOCATE it")
+        return plans
+
+
+class OfSQLite:
+    """A counter of the virtual machine's instructions, with statistics and without."""
+
+    EVERY: Final = 10
+
+    def __init__(self, *connections: Any) -> None:
+        self.connections = connections
+
+    async def costs(self, statement: str, parameters: Any) -> Sequence[Cost]:
+        return [await self._cost(each, statement, parameters) for each in self.connections]
+
+    async def scanned(self, statement: str, parameters: Any) -> frozenset[str]:
+        found = [await self._scanned(each, statement, parameters) for each in self.connections]
+        return frozenset[str]().union(*found)
+
+    async def _cost(self, connection: Any, statement: str, parameters: Any) -> Cost:
+        steps = 0
+
+        def step() -> None:
+            nonlocal steps
+            steps += self.EVERY
+
+        await connection.set_progress_handler(step, self.EVERY)
+        await connection.execute_fetchall(statement, parameters)
+        await connection.set_progress_handler(None, 0)
+        return Cost(steps, await self._scanned(connection, statement, parameters))
+
+    async def _scanned(self, connection: Any, statement: str, parameters: Any) -> frozenset[str]:
+        plan = await connection.execute_fetchall(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        lines = [row[3].split() for row in plan]
+        return frozenset(line[1] for line in lines if line[0] == "SCAN") & BIG
+
+
+def scans(plan: Any) -> frozenset[str]:
+    """Return the big tables that a plan reads from end to end."""
+    mine = {plan["Relation Name"]} if plan["Node Type"] == "Seq Scan" else set()
+    return frozenset(mine & BIG).union(*map(scans, plan.get("Plans", ())))
+
+
+def sql(value: object) -> str:
+    """Return a value as PostgreSQL reads it."""
+    match value:
+        case None:
+            return "NULL"
+        case list():
+            return f"ARRAY[{', '.join(map(sql, value))}]::text[]"
+        case bytes():
+            return f"'\\x{value.hex()}'::bytea"
+        case int():
+            return str(value)
+        case datetime():
+            return f"'{value.isoformat()}'"
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+@asynccontextmanager
+async def explaining(database: Database) -> AsyncIterator[Engine]:
+    """Yield what explains the statements of a database, on connections of its own."""
+    async with database.reader.connect() as first, database.reader.connect() as second:
+        one: Any = (await first.get_raw_connection()).driver_connection
+        if database.dialect == "postgresql":
+            yield OfPostgreSQL(one)
+        else:
+            # A connection keeps the statistics that it found, and most databases have none.
+            await one.execute_fetchall("SELECT * FROM sku LIMIT 1")
+            await database.transaction(forget_statistics)
+            other: Any = (await second.get_raw_connection()).driver_connection
+            yield OfSQLite(one, other)
+        await first.invalidate()
+
+
+async def forget_statistics(connection: AsyncConnection) -> None:
+    """Delete what ANALYZE found."""
+    await connection.execute(text("DELETE FROM sqlite_stat1"))
+
+
+@pytest.fixture
+async def shop(engine: str, empty_database_url: str) -> AsyncIterator[Service]:
+    """Run the service on a little and on a lot, each of a tenant, and of others' still more."""
+    async with running(empty_database_url) as (app, client):
+        database = app.state.database
+        await migrate(database)
+        small, large = SIZES[engine]
+        shop = Service(app, client, database, await new_tenant(database))
+        await shop.load(WAREHOUSES, [history(name) for name in HISTORIES])
+        await fill_all(database, "small", Size(small))
+        await fill_all(database, "other", Size(large // 5, adjustments_per_level=2))
+        await database.transaction(keep_keys)
+        # The last one has the database look at all that there is.
+        await fill_all(database, "large", Size(large))
+        yield shop
+
+
+def history(name: str) -> LoadedSku:
+    """Build a SKU whose two levels were counted in turn."""
+    entries = [
+        LoadedCount(
+            quantity=step % 7,
+            reason="cycle_count" if step else "initial_stock",
+            created_by=EMAIL,
+            created_at=START + STEP * step,
+        )
+        for step in range(HISTORIES[name])
+    ]
+    levels = [LoadedLevel(warehouse_id=place.id, history=entries) for place in WAREHOUSES[:2]]
+    return sku(name, *levels)
+
+
+async def fill_all(database: Database, tenant: str, size: Size) -> None:
+    """Fill a tenant."""
+    async for _ in fill(database, size, tenant=tenant):
+        pass
+
+
+async def keep_keys(connection: AsyncConnection) -> None:
+    """Keep an idempotency key for every SKU that there is."""
+    columns = ["tenant_id", "subject", "key", "fingerprint", "outcome", "created_at"]
+    kept = select(
+        models.sku.c.tenant_id,
+        literal("somebody"),
+        models.sku.c.sku,
+        literal(b""),
+        literal(""),
+        models.sku.c.created_at,
+    )
+    await connection.execute(models.idempotency_key.insert().from_select(columns, kept))
+
+
+def numbered(tenant: str, skus: int) -> Data:
+    """Return a tenant with every so manieth of its SKUs."""
+    return Data(tenant, [code(number) for number in range(0, skus, skus // 20)], skus)
+
+
+async def costs(engine: Engine, database: Database, question: Question) -> Sequence[Cost]:
+    """Return what a question costs, which is one statement."""
+    with recorded(database) as recorder:
+        async with database.snapshot(single=True) as snapshot:
+            await question.ask(snapshot)
+    [statement], [parameters] = recorder.statements, recorder.parameters
+    return await engine.costs(statement, parameters)
+
+
+async def test_what_a_read_costs_does_not_grow_with_what_there_is(
+    shop: Service, engine: str
+) -> None:
+    small, large = (numbered(*each) for each in zip(("small", "large"), SIZES[engine], strict=True))
+    short, long = (Data(shop.tenant, [name], steps) for name, steps in HISTORIES.items())
+    pairs = [
+        *zip(about_skus(small), about_skus(large), strict=True),
+        *zip(about_ledger(small, of_sku=False), about_ledger(large, of_sku=False), strict=True),
+        *zip(about_ledger(short, of_sku=True), about_ledger(long, of_sku=True), strict=True),
+        *zip(about_ledgers(small), about_ledgers(large), strict=True),
+        *zip(about_ledgers(short), about_ledgers(long), strict=True),
+    ]
+    grown = {}
+    async with explaining(shop.database) as explain:
+        for little, lot in pairs:
+            before = await costs(explain, shop.database, little)
+            after = await costs(explain, shop.database, lot)
+            if not lot.grows and any(
+                more.scanned or more.read > min(TIMES * less.read + SLACK[engine], MOST[engine])
+                for less, more in zip(before, after, strict=True)
+            ):
+                grown[f"{lot.ask.keywords['tenant']}: {lot.name}"] = before, after
+        found = await scanned_by_requests(explain, shop)
+
+    assert grown == {}
+    assert found == {}
+    assert {lot.ask.func for _, lot in pairs} | OPERATORS == set(all_queries())
+
+
+def all_queries() -> Iterator[object]:
+    """Yield every query that there is."""
+    for name, function in inspect.getmembers(queries, inspect.iscoroutinefunction):
+        if function.__module__ == queries.__name__ and not name.startswith("_"):
+            yield function
+
+
+async def scanned_by_requests(explain: Engine, shop: Service) -> dict[str, object]:
+    """Return the statements of whole requests, and of upkeep, that read a big table whole."""
+    updates = [
+        {"sku": code(7 * number), "warehouse_id": MAIN, "quantity": 9, "reason": "cycle_count"}
+        for number in range(500)
+    ]
+    [one, *_] = updates
+    change = {name: value for name, value in one.items() if name != "sku"}
+    key = {"Idempotency-Key": "once"}
+    with recorded(shop.database) as recorder:
+        for method, path, body, headers in (
+            ("GET", "/api/inventory?status=low", None, {}),
+            ("GET", f"/api/inventory/{one['sku']}", None, {}),
+            ("GET", "/api/inventory/warehouses", None, {}),
+            ("GET", f"/api/inventory/{one['sku']}/adjustments", None, {}),
+            ("PUT", f"/api/inventory/{one['sku']}", change, {}),
+            ("PUT", f"/api/inventory/{one['sku']}", change, key),
+            ("PUT", f"/api/inventory/{one['sku']}", change, key),
+            ("POST", "/api/inventory/bulk", {"updates": updates}, {}),
+        ):
+            response = await shop.rest(
+                method, path, json=body, headers=headers, token="large-write"
+            )
+            assert response.is_success, response.text
+        assert await reap_idempotency_keys(shop.database, "small") > 0
+    different = dict(zip(recorder.statements, recorder.parameters, strict=True))
+    assert any("idempotency_key" in statement for statement in different)
+    return {
+        statement: tables
+        for statement, parameters in different.items()
+        if (tables := await explain.scanned(statement, one_of(parameters)))
+    }
+
+
+def one_of(parameters: Any) -> Any:
+    """Return the first parameters of a statement that was executed with several."""
+    return parameters[0] if isinstance(parameters, list) else parameters

@@ -1,0 +1,511 @@
+"""After any write, every figure that writes keep is what its plain definition says.
+
+Hypothesis draws a stock and writes of all kinds. A model that keeps nothing but the entries of each
+level says what every write answers, and what every list and total is after it.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from json import dumps
+from typing import Any, Final
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Select, select
+
+from app.commands.loading import LoadedLevel
+from app.models import adjustment, sku_count, stock_level
+from app.models import sku as sku_table
+from app.stock import WarehouseType
+from tests.graphql.model import status_of
+from tests.ledger.writes import ADJUST, BULK, SET, TRANSFER, assert_proven
+from tests.service import Service, counted, new_tenant, sku, warehouse
+
+PLACES: Final = tuple(
+    replace(place, id=f"wh_01J000000000000000000000{number:02}")
+    for number, place in enumerate(
+        (
+            warehouse("Main"),
+            warehouse("Partner", WarehouseType.THIRD_PARTY),
+            warehouse("Closed", is_active=False),
+            warehouse("Amazon", WarehouseType.FBA),
+        )
+    )
+)
+BY_ID: Final = {place.id: place for place in PLACES}
+CODES: Final = ("A", "B", "C")
+STATUSES: Final = ("NORMAL", "LOW", "CRITICAL", "OUT_OF_STOCK")
+REASONS: Final = ("initial_stock", "loss", "cycle_count")
+UNKNOWN: Final = warehouse("Unknown").id
+
+
+@dataclass(frozen=True)
+class Level:
+    """A stock level: what was counted, in turn, and what does not change."""
+
+    counts: tuple[tuple[int, str], ...] = ()
+    reserved: int = 0
+    safety_stock: int = 0
+
+    @property
+    def on_hand(self) -> int:
+        return self.counts[-1][0] if self.counts else 0
+
+    @property
+    def status(self) -> str:
+        return status_of(self.on_hand, self.reserved, self.safety_stock)
+
+
+@dataclass(frozen=True)
+class Update:
+    """A stock level to set or (`by_delta`) to adjust, and what it is expected to be."""
+
+    code: str
+    place: str
+    quantity: int
+    reason: str
+    expected_quantity: int | None = None
+    expected_version: int | None = None
+    expected_sku_versions: tuple[int, ...] | None = None
+    by_delta: bool = False
+
+    def left(self, level: "Level") -> int:
+        """Return what is there after it."""
+        return level.on_hand + self.quantity if self.by_delta else self.quantity
+
+    def as_input(self, *, bulk: bool) -> dict[str, object]:
+        """Return it as GraphQL takes it."""
+        found: dict[str, object] = {
+            "sku": self.code,
+            "warehouseId": self.place,
+            "delta" if self.by_delta else "quantity": self.quantity,
+            "reason": self.reason,
+            "expectedQuantity": self.expected_quantity,
+            "expectedVersion": self.expected_version,
+        }
+        return found if bulk else {**found, "expectedSkuVersions": self.expected_sku_versions}
+
+
+@dataclass
+class Model:
+    """The levels by SKU and warehouse; every other figure is derived when it is asked for."""
+
+    levels: dict[tuple[str, str], Level] = field(default_factory=dict)
+
+    def of(self, code: str) -> dict[str, Level]:
+        """Return the levels of a SKU by warehouse id, in order."""
+        found = {place: level for (each, place), level in self.levels.items() if each == code}
+        return dict(sorted(found.items()))
+
+    def version(self, code: str) -> int:
+        """Return how often a SKU was changed, from 1."""
+        return 1 + sum(len(level.counts) for level in self.of(code).values())
+
+    def status(self, code: str, place: str | None = None) -> str:
+        """Return the status of a SKU, over all warehouses or in one."""
+        levels = [level for each, level in self.of(code).items() if place in (None, each)]
+        return status_of(
+            sum(level.on_hand for level in levels),
+            sum(level.reserved for level in levels),
+            sum(level.safety_stock for level in levels),
+        )
+
+    def refusal(self, update: Update) -> str | None:  # noqa: PLR0911 - one per reason
+        """Return why an update is refused."""
+        if update.code not in CODES:
+            return "INVENTORY_NOT_FOUND"
+        place = BY_ID.get(update.place)
+        if place is None:
+            return "WAREHOUSE_NOT_FOUND"
+        if place.type is WarehouseType.FBA:
+            return "READONLY_WAREHOUSE"
+        level = self.levels.get((update.code, update.place), Level())
+        if update.left(level) < 0:
+            return "NEGATIVE_QUANTITY"
+        if not place.is_active and update.left(level) > level.on_hand:
+            return "WAREHOUSE_INACTIVE"
+        versions = update.expected_sku_versions
+        if (
+            update.expected_quantity not in (None, level.on_hand)
+            or update.expected_version not in (None, len(level.counts))
+            or (versions is not None and self.version(update.code) not in versions)
+        ):
+            return "STALE_VERSION"
+        return None
+
+    def write(self, updates: Sequence[Update], *, abort: bool) -> list[str | None]:
+        """Do the updates, or those that are not refused, and return the refusal of each."""
+        before = dict(self.levels)
+        refusals = []
+        for update in updates:
+            refusals.append(self.refusal(update))
+            if refusals[-1] is None:
+                key = update.code, update.place
+                level = self.levels.get(key, Level())
+                counts = (*level.counts, (update.left(level), update.reason))
+                self.levels[key] = replace(level, counts=counts)
+        if abort and any(refusals):
+            self.levels = before
+        return refusals
+
+    def entries(self) -> Iterator[tuple[str, str, int, int, int, str]]:
+        """Yield every adjustment: SKU, warehouse, sequence, before, after, reason."""
+        for (code, place), level in self.levels.items():
+            before = 0
+            for sequence, (after, reason) in enumerate(level.counts, start=1):
+                yield code, place, sequence, before, after, reason
+                before = after
+
+
+FILTERS: Final = {
+    f"list{number}": asked
+    for number, asked in enumerate(product((None, *STATUSES), (None, *BY_ID)))
+}
+OF_PLACES: Final = {f"of_place{number}": place for number, place in enumerate(BY_ID)}
+COUNTED: Final = "{ totalCount nodes { sku } }"
+LEVELS: Final = "{ totalCount nodes { sku { sku } } }"
+LISTS: Final = " ".join(
+    [
+        "{",
+        *(
+            f"{name}: skus(filter: {{status: {status or 'null'}, "
+            f"warehouseId: {dumps(place)}}}) {COUNTED}"
+            for name, (status, place) in FILTERS.items()
+        ),
+        f"warehouses {{ id all: stock {LEVELS}",
+        *(f"{status}: stock(status: {status}) {LEVELS}" for status in STATUSES),
+        "} }",
+    ]
+)
+LEDGER: Final = " ".join(
+    [
+        "query ($sku: String, $start: DateOrDateTime) {",
+        "of_all: adjustments(first: 200, filter: {sku: $sku}) { ...Entries }",
+        "of_period: adjustments(first: 200, filter: {sku: $sku, startDate: $start}) { ...Entries }",
+        'lost: adjustments(first: 200, filter: {sku: $sku, reason: "loss"}) { ...Entries }',
+        *(
+            f"{name}{suffix}: adjustments(first: 200, "
+            f'filter: {{sku: $sku, warehouseId: "{place}", reason: {reason}}}) {{ ...Entries }}'
+            for name, place in OF_PLACES.items()
+            for suffix, reason in (("", "null"), ("_lost", '"loss"'))
+        ),
+        "}",
+        "fragment Entries on AdjustmentConnection { totalCount nodes { sku { sku } "
+        "warehouse { id } sequence beforeQuantity afterQuantity reason createdAt } }",
+    ]
+)
+
+quantities = st.integers(-1, 9)
+updates = st.builds(
+    Update,
+    code=st.sampled_from((*CODES * 8, "GONE")),
+    place=st.sampled_from((*[*BY_ID][:2] * 6, *BY_ID, UNKNOWN)),
+    quantity=quantities,
+    reason=st.sampled_from(REASONS[1:]),
+    expected_quantity=st.sampled_from([None] * 20 + [0, 1, 2]),
+    expected_version=st.sampled_from([None] * 20 + [0, 1, 2]),
+    expected_sku_versions=st.sampled_from([None, None, (), (1, 2, 3, 4), (5, 6, 7, 8)]),
+    by_delta=st.booleans(),
+)
+sets = st.tuples(st.just("set"), updates.map(lambda update: [update]))
+bulks = st.tuples(
+    st.sampled_from(("ABORT", "CONTINUE", "CONTINUE")),
+    st.lists(
+        updates.map(lambda update: replace(update, expected_sku_versions=None)),
+        min_size=1,
+        max_size=8,
+        unique_by=lambda update: (update.code, update.place),
+    ),
+)
+# Out of one level of a SKU and into another, line by line.
+transfers = st.tuples(
+    st.just("transfer"),
+    st.builds(
+        lambda places, lines: [
+            Update(code, place, sign * quantity, "transfer", by_delta=True)
+            for code, quantity in lines.items()
+            for place, sign in zip(places, (-1, 1), strict=True)
+        ],
+        st.permutations([*[*BY_ID][:2], *BY_ID, UNKNOWN])
+        .map(lambda drawn: drawn[:2])
+        .filter(lambda drawn: drawn[0] != drawn[1]),
+        st.dictionaries(st.sampled_from((*CODES, "GONE")), st.integers(1, 5), min_size=1),
+    ),
+)
+levels = st.builds(
+    Level,
+    counts=st.lists(quantities.map(abs), max_size=3).map(
+        lambda counts: tuple((quantity, REASONS[0]) for quantity in counts)
+    ),
+    reserved=st.integers(0, 4),
+    safety_stock=st.integers(0, 4),
+)
+stocks = st.dictionaries(st.tuples(st.sampled_from(CODES), st.sampled_from([*BY_ID])), levels)
+
+
+@settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=15,
+    # To find a smaller example takes minutes, and these are small.
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(stock=stocks, writes=st.lists(sets | bulks | transfers, min_size=3, max_size=8))
+async def test_after_any_write_every_figure_is_what_it_is_derived_to_be(
+    service: Service,
+    stock: dict[tuple[str, str], Level],
+    writes: list[tuple[str, list[Update]]],
+) -> None:
+    shop = replace(service, tenant=await new_tenant(service.database))
+    model = Model(dict(stock))
+    await load(shop, model)
+    await assert_all_figures(shop, model)
+    for kind, changes in writes:
+        if kind == "set":
+            await assert_set(shop, model, changes[0])
+        elif kind == "transfer":
+            await assert_transfer(shop, model, changes)
+        else:
+            await assert_bulk(shop, model, changes, abort=kind == "ABORT")
+        await assert_all_figures(shop, model)
+
+
+async def load(shop: Service, model: Model) -> None:
+    """Load the stock of a model."""
+    skus = [
+        sku(
+            code,
+            *(
+                LoadedLevel(
+                    warehouse_id=place,
+                    reserved=level.reserved,
+                    safety_stock=level.safety_stock,
+                    history=[counted(quantity) for quantity, _ in level.counts],
+                )
+                for place, level in model.of(code).items()
+            ),
+        )
+        for code in CODES
+    ]
+    await shop.load(PLACES, skus)
+
+
+async def assert_set(shop: Service, model: Model, update: Update) -> None:
+    """Set or adjust one level, and assert that the answer is the model's."""
+    [refusal] = model.write([update], abort=True)
+    query = ADJUST if update.by_delta else SET
+    answer = await shop.graphql(query, {"input": update.as_input(bulk=False)})
+    if refusal:
+        assert answer["errors"][0]["extensions"]["code"] == refusal
+        return
+    [payload] = answer["data"].values()
+    level = model.levels[update.code, update.place]
+    assert payload["sku"] == changed(model, update.code)
+    assert payload["stockLevel"] == {"onHand": level.on_hand, "version": len(level.counts)}
+
+
+async def assert_transfer(shop: Service, model: Model, halves: Sequence[Update]) -> None:
+    """Move stock, and assert that the answer is the model's."""
+    refusals = model.write(halves, abort=True)
+    content = {
+        "fromWarehouseId": halves[0].place,
+        "toWarehouseId": halves[1].place,
+        "lines": [{"sku": it.code, "quantity": it.quantity} for it in halves[1::2]],
+    }
+    answer = await shop.graphql(TRANSFER, {"input": content})
+    if any(refusals):
+        details = answer["errors"][0]["extensions"]["details"]
+        found = [(it["index"], it["error"]["code"]) for it in details]
+        assert found == [(index // 2, code) for index, code in enumerate(refusals) if code]
+        return
+    lines = answer["data"]["transferStock"]["lines"]
+    assert [line["sku"] for line in lines] == [changed(model, it.code) for it in halves[1::2]]
+
+
+async def assert_bulk(
+    shop: Service, model: Model, changes: Sequence[Update], *, abort: bool
+) -> None:
+    """Set and adjust many levels, and assert that the answer is the model's."""
+    refusals = model.write(changes, abort=abort)
+    content = {
+        "updates": [update.as_input(bulk=True) for update in changes],
+        "onError": "ABORT" if abort else "CONTINUE",
+    }
+    answer = await shop.graphql(BULK, {"input": content})
+    if abort and any(refusals):
+        extensions = answer["errors"][0]["extensions"]
+        found = {it["index"]: it["error"]["code"] for it in extensions["details"]}
+        assert found == {index: code for index, code in enumerate(refusals) if code}
+        return
+    payload = answer["data"]["bulkSetStock"]
+    assert [it["error"] and it["error"]["code"] for it in payload["results"]] == refusals
+    done = {update.code for update, code in zip(changes, refusals, strict=True) if code is None}
+    assert payload["skus"] == [changed(model, code) for code in sorted(done)]
+
+
+def changed(model: Model, code: str) -> dict[str, object]:
+    """Return a SKU as the answers of writes show it."""
+    on_hand = sum(level.on_hand for level in model.of(code).values())
+    return {"sku": code, "version": model.version(code), "totalOnHand": on_hand}
+
+
+async def assert_all_figures(shop: Service, model: Model) -> None:
+    """Assert that everything kept and everything answered is what the model derives."""
+    await assert_proven(shop)
+    await assert_kept(shop, model)
+    await assert_records(shop, model)
+    await assert_lists(shop, model)
+    await assert_ledger(shop, model)
+
+
+async def assert_kept(shop: Service, model: Model) -> None:
+    """Assert what is in the tables."""
+    skus = await rows(shop, select(sku_table.c.sku, sku_table.c.status, sku_table.c.version))
+    assert skus == {(code, model.status(code).lower(), model.version(code)) for code in CODES}
+    columns = stock_level.c
+    kept = await rows(
+        shop,
+        select(columns.sku, columns.warehouse_id, columns.on_hand, columns.status, columns.version),
+    )
+    assert kept == {
+        (*key, level.on_hand, level.status.lower(), len(level.counts))
+        for key, level in model.levels.items()
+    }
+    derived = Counter(("", model.status(code).lower()) for code in CODES)
+    derived.update((place, level.status.lower()) for (_, place), level in model.levels.items())
+    of = sku_count.c
+    counts = await rows(shop, select(of.warehouse_id, of.status, of.skus).where(of.skus != 0))
+    assert counts == {(*key, number) for key, number in derived.items()}
+    of_entry = adjustment.c
+    ledger = await rows(
+        shop,
+        select(
+            of_entry.sku,
+            of_entry.warehouse_id,
+            of_entry.sequence,
+            of_entry.before_quantity,
+            of_entry.after_quantity,
+            of_entry.reason,
+        ),
+    )
+    assert ledger == set(model.entries())
+
+
+async def rows(shop: Service, statement: Select[Any]) -> set[tuple[Any, ...]]:
+    """Return the tenant's rows."""
+    [table] = statement.get_final_froms()
+    mine = statement.where(table.c.tenant_id == shop.tenant)
+    async with shop.database.snapshot() as snapshot:
+        return {tuple(row) for row in await snapshot.rows(mine, {})}
+
+
+async def assert_records(shop: Service, model: Model) -> None:
+    """Assert the figures of every SKU and level."""
+    document = (
+        "{ skus { nodes { sku status version totalOnHand totalReserved safetyStock totalAvailable "
+        "adjustments { totalCount } stock { warehouse { id } onHand reserved available status "
+        "version adjustments { totalCount } } } } }"
+    )
+    data = await shop.data(document)
+    assert data["skus"]["nodes"] == [record(model, code) for code in CODES]
+
+
+def record(model: Model, code: str) -> dict[str, object]:
+    """Return a SKU as the lists show it."""
+    mine = model.of(code)
+    on_hand = sum(level.on_hand for level in mine.values())
+    reserved = sum(level.reserved for level in mine.values())
+    safety_stock = sum(level.safety_stock for level in mine.values())
+    return {
+        "sku": code,
+        "status": model.status(code),
+        "version": model.version(code),
+        "totalOnHand": on_hand,
+        "totalReserved": reserved,
+        "safetyStock": safety_stock,
+        "totalAvailable": on_hand - reserved - safety_stock,
+        "adjustments": {"totalCount": sum(len(level.counts) for level in mine.values())},
+        "stock": [
+            {
+                "warehouse": {"id": place},
+                "onHand": level.on_hand,
+                "reserved": level.reserved,
+                "available": level.on_hand - level.reserved - level.safety_stock,
+                "status": level.status,
+                "version": len(level.counts),
+                "adjustments": {"totalCount": len(level.counts)},
+            }
+            for place, level in mine.items()
+        ],
+    }
+
+
+async def assert_lists(shop: Service, model: Model) -> None:
+    """Assert what every filter of SKUs and levels finds, and its total."""
+    data = await shop.data(LISTS)
+    for name, (status, place) in FILTERS.items():
+        expected = [
+            code
+            for code in CODES
+            if (place is None or (code, place) in model.levels)
+            and status in (None, model.status(code, place))
+        ]
+        assert codes(data[name]) == expected
+    assert {it["id"]: codes(it["all"]) for it in data["warehouses"]} == {
+        place: [code for code in CODES if (code, place) in model.levels] for place in BY_ID
+    }
+    for it, status in product(data["warehouses"], STATUSES):
+        assert codes(it[status]) == [
+            code
+            for code in CODES
+            if (level := model.levels.get((code, it["id"]))) and level.status == status
+        ]
+
+
+def codes(connection: Mapping[str, Any]) -> list[str]:
+    """Return the SKU codes of a list of SKUs or levels, as many as its total says."""
+    nodes = [it["sku"] for it in connection["nodes"]]
+    assert connection["totalCount"] == len(nodes)
+    return [it if isinstance(it, str) else it["sku"] for it in nodes]
+
+
+async def assert_ledger(shop: Service, model: Model) -> None:
+    """Assert what every filter of adjustments finds, and its total."""
+    expected = set(model.entries())
+    whole = (await shop.data(LEDGER, {"sku": None, "start": None}))["of_all"]
+    instants = sorted(it["createdAt"] for it in whole["nodes"])
+    middle = instants[len(instants) // 2] if instants else None
+    since = {entry(it) for it in whole["nodes"] if middle and it["createdAt"] >= middle}
+    assert {entry(it) for it in whole["nodes"]} == expected
+    for code in (None, CODES[0]):
+        data = await shop.data(LEDGER, {"sku": code, "start": middle})
+        mine = {it for it in expected if code in (None, it[0])}
+        assert entries_in(data["of_all"]) == mine
+        assert entries_in(data["of_period"]) == (mine & since if middle else mine)
+        for name, place in OF_PLACES.items():
+            there = {it for it in mine if it[1] == place}
+            assert entries_in(data[name]) == there
+            assert entries_in(data[f"{name}_lost"]) == {it for it in there if it[5] == "loss"}
+        assert entries_in(data["lost"]) == {it for it in mine if it[5] == "loss"}
+
+
+def entries_in(connection: Mapping[str, Any]) -> set[tuple[object, ...]]:
+    """Return the adjustments of a list, as many as its total says."""
+    found = {entry(it) for it in connection["nodes"]}
+    assert connection["totalCount"] == len(connection["nodes"]) == len(found)
+    return found
+
+
+def entry(node: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return an adjustment as the model has it."""
+    return (
+        node["sku"]["sku"],
+        node["warehouse"]["id"],
+        node["sequence"],
+        node["beforeQuantity"],
+        node["afterQuantity"],
+        node["reason"],
+    )

@@ -1,0 +1,279 @@
+"""Adjusting by a delta, and rehearsing writes: what both faces take, write and refuse."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import pytest
+
+from app.records import WarehouseRecord
+from app.stock import WarehouseType
+from tests.ledger.writes import ADJUST, BULK, SET, Json, assert_proven, ledger
+from tests.rest.answers import answered, refusal, refused_fields
+from tests.service import EMAIL, Service, level, sku, warehouse
+
+PATH: Final = "/api/inventory/A"
+MAX: Final = 10**12
+
+
+@pytest.fixture
+async def main(service: Service) -> WarehouseRecord:
+    place = warehouse()
+    await service.load([place], [sku("A", level(place, 10, reserved=2)), sku("B")])
+    return place
+
+
+def adjustment(place: WarehouseRecord, delta: object, **more: object) -> Json:
+    return {"warehouse_id": place.id, "delta": delta, "reason": "damage", **more}
+
+
+async def post(service: Service, body: Json, **more: Any) -> Any:
+    return await service.rest("POST", f"{PATH}/adjustments", json=body, **more)
+
+
+async def state(service: Service) -> Any:
+    record = await service.rest("GET", PATH)
+    listing = await service.rest("GET", f"{PATH}/adjustments")
+    return answered(record), record.headers["ETag"], answered(listing)
+
+
+async def test_an_adjustment_is_answered_and_is_the_newest_of_the_history(
+    service: Service, main: WarehouseRecord
+) -> None:
+    response = await post(service, adjustment(main, -3, note="Fell off"))
+
+    written = answered(response)["data"]
+    assert written == {
+        "id": written["id"],
+        "sku": "A",
+        "warehouse_id": main.id,
+        "before_quantity": 10,
+        "after_quantity": 7,
+        "delta": -3,
+        "reason": "damage",
+        "note": "Fell off",
+        "created_by": EMAIL,
+        "created_at": written["created_at"],
+    }
+    record, etag, history = await state(service)
+    assert response.headers["ETag"] == etag
+    assert history["data"][0] == written
+    assert record["data"]["total_available"] == 5
+    await assert_proven(service)
+
+
+@pytest.mark.parametrize(("delta", "left"), [(0, 10), (5, 15), (-10, 0), (MAX - 10, MAX)])
+async def test_a_delta_is_added(
+    service: Service, main: WarehouseRecord, delta: int, left: int
+) -> None:
+    assert answered(await post(service, adjustment(main, delta)))["data"]["after_quantity"] == left
+    answer = await service.data(
+        ADJUST,
+        {"input": {"sku": "B", "warehouseId": main.id, "delta": left, "reason": "correction"}},
+    )
+    changed = answer["adjustStock"]
+    assert changed["adjustment"]["beforeQuantity"] == 0
+    assert changed["stockLevel"]["onHand"] == changed["sku"]["totalOnHand"] == left
+
+
+@pytest.mark.parametrize(
+    ("delta", "expected"),
+    [
+        (-11, (422, "NEGATIVE_QUANTITY")),
+        (-MAX, (422, "NEGATIVE_QUANTITY")),
+        (MAX - 9, (422, "VALIDATION_ERROR")),
+        (MAX + 1, (422, "VALIDATION_ERROR")),
+        (-MAX - 1, (422, "VALIDATION_ERROR")),
+        (10**30, (422, "VALIDATION_ERROR")),
+        (1.0, (422, "VALIDATION_ERROR")),
+        ("1", (422, "VALIDATION_ERROR")),
+        (True, (422, "VALIDATION_ERROR")),
+        (None, (422, "VALIDATION_ERROR")),
+    ],
+)
+async def test_a_delta_that_cannot_be_is_refused_and_changes_nothing(
+    service: Service, main: WarehouseRecord, delta: object, expected: tuple[int, str]
+) -> None:
+    before = await state(service)
+    response = await post(service, adjustment(main, delta))
+    assert refusal(response) == expected
+    if expected[1] == "VALIDATION_ERROR":
+        assert refused_fields(response) == ["delta"]
+    assert await state(service) == before
+
+
+async def test_an_inactive_warehouse_can_only_be_emptied_and_a_marketplaces_not_at_all(
+    service: Service,
+) -> None:
+    old, fba = warehouse("Old", is_active=False), warehouse("FBA", WarehouseType.FBA)
+    await service.load([old, fba], [sku("A", level(old, 5), level(fba, 5))])
+
+    assert refusal(await post(service, adjustment(old, 1))) == (422, "WAREHOUSE_INACTIVE")
+    assert refusal(await post(service, adjustment(fba, -1))) == (403, "READONLY_WAREHOUSE")
+    assert answered(await post(service, adjustment(old, -5)))["data"]["after_quantity"] == 0
+
+
+async def test_an_adjustment_keeps_to_if_match_and_to_its_key(
+    service: Service, main: WarehouseRecord
+) -> None:
+    _, etag, _ = await state(service)
+    headers = {"If-Match": etag, "Idempotency-Key": "one"}
+    first = await post(service, adjustment(main, -1), headers=headers)
+    again = await post(service, adjustment(main, -1), headers=headers)
+    assert answered(again) == answered(first)
+    assert again.headers["Idempotent-Replayed"] == "true"
+
+    assert refusal(await post(service, adjustment(main, -2), headers=headers)) == (
+        422,
+        "IDEMPOTENCY_KEY_REUSED",
+    )
+    stale = await post(service, adjustment(main, -1), headers={"If-Match": etag})
+    assert refusal(stale) == (412, "STALE_VERSION")
+    assert await ledger(service, "A") == [(1, 0, 10), (2, 10, 9)]
+
+
+async def test_a_set_and_an_adjustment_do_not_share_a_key(
+    service: Service, main: WarehouseRecord
+) -> None:
+    headers = {"Idempotency-Key": "one"}
+    body = {"warehouse_id": main.id, "quantity": 3, "reason": "damage"}
+    answered(await service.rest("PUT", PATH, json=body, headers=headers))
+    assert refusal(await post(service, adjustment(main, 3), headers=headers)) == (
+        422,
+        "IDEMPOTENCY_KEY_REUSED",
+    )
+
+
+async def test_nobody_takes_what_is_not_there(service: Service, main: WarehouseRecord) -> None:
+    responses = await asyncio.gather(
+        *(post(service, adjustment(main, -1)) for _ in range(16)),
+    )
+    outcomes = [response.status_code for response in responses]
+    assert (outcomes.count(200), outcomes.count(422)) == (10, 6)
+    assert len(await ledger(service, "A")) == 11
+    await assert_proven(service)
+
+
+async def test_a_bulk_sets_and_adjusts(service: Service, main: WarehouseRecord) -> None:
+    common = {"warehouse_id": main.id, "reason": "correction"}
+    updates = [{"sku": "A", "delta": -4, **common}, {"sku": "B", "quantity": 8, **common}]
+    body = answered(await service.rest("POST", "/api/inventory/bulk", json={"updates": updates}))
+    assert [(it["after_quantity"], it["delta"]) for it in body["data"]] == [(6, -4), (8, 8)]
+
+    updates = [{"sku": "A", "delta": -7, **common}, {"sku": "B", "delta": 1, **common}]
+    response = await service.rest("POST", "/api/inventory/bulk", json={"updates": updates})
+    assert refusal(response) == (422, "NEGATIVE_QUANTITY")
+    assert await ledger(service, "B") == [(1, 0, 8)]
+
+
+@pytest.mark.parametrize("both", [{}, {"quantity": 1, "delta": 1}, {"quantity": None}])
+async def test_an_update_of_a_bulk_either_sets_or_adjusts(
+    service: Service, main: WarehouseRecord, both: Json
+) -> None:
+    update = {"sku": "A", "warehouse_id": main.id, "reason": "correction", **both}
+    response = await service.rest("POST", "/api/inventory/bulk", json={"updates": [update]})
+    assert refusal(response) == (422, "VALIDATION_ERROR")
+    assert refused_fields(response) == ["updates.0.quantity"]
+
+
+# Each a write of A in a warehouse, from the quantity that is to be left of 10.
+REST_WRITES: Final[Mapping[str, Callable[[WarehouseRecord, int], tuple[str, str, Json]]]] = {
+    "a set": lambda place, left: (
+        "PUT",
+        PATH,
+        {"warehouse_id": place.id, "quantity": left, "reason": "loss"},
+    ),
+    "an adjustment": lambda place, left: (
+        "POST",
+        f"{PATH}/adjustments",
+        adjustment(place, left - 10),
+    ),
+    "a bulk": lambda place, left: (
+        "POST",
+        "/api/inventory/bulk",
+        {
+            "updates": [
+                {"sku": "A", "warehouse_id": place.id, "quantity": left, "reason": "loss"},
+                {"sku": "B", "warehouse_id": place.id, "delta": 1, "reason": "loss"},
+            ]
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REST_WRITES)
+async def test_a_dry_run_answers_as_the_write_would_and_writes_nothing(
+    service: Service, main: WarehouseRecord, name: str
+) -> None:
+    before = await state(service)
+    for left, dry in [(4, True), (-1, True), (4, False)]:
+        method, path, body = REST_WRITES[name](main, left)
+        response = await service.rest(
+            method,
+            path,
+            json=body,
+            params={"dry_run": str(dry).lower()},
+            headers={"Idempotency-Key": "one"},
+        )
+        if dry:
+            assert await state(service) == before
+            assert await ledger(service, "B") == []
+        if left < 0:
+            assert refusal(response) == (422, "NEGATIVE_QUANTITY")
+        elif dry:
+            rehearsed = response
+    assert "Idempotent-Replayed" not in response.headers
+    assert without_identity(answered(rehearsed)) == without_identity(answered(response))
+    assert rehearsed.headers.get("ETag") == response.headers.get("ETag")
+    await assert_proven(service)
+
+
+async def test_a_dry_run_of_what_was_done_is_answered_from_its_key(
+    service: Service, main: WarehouseRecord
+) -> None:
+    headers = {"Idempotency-Key": "one"}
+    done = await post(service, adjustment(main, -1), headers=headers)
+    again = await post(service, adjustment(main, -1), headers=headers, params={"dry_run": "true"})
+    assert answered(again) == answered(done)
+    assert again.headers["Idempotent-Replayed"] == "true"
+
+
+@pytest.mark.parametrize("value", ["", "1", "True", "yes"])
+async def test_a_dry_run_is_true_or_false(
+    service: Service, main: WarehouseRecord, value: str
+) -> None:
+    response = await post(service, adjustment(main, -1), params={"dry_run": value})
+    assert refusal(response) == (422, "VALIDATION_ERROR")
+    assert refused_fields(response) == ["dry_run"]
+    assert await ledger(service, "A") == [(1, 0, 10)]
+
+
+@pytest.mark.parametrize("query", [SET, ADJUST, BULK])
+async def test_a_dry_run_by_graphql_writes_nothing(
+    service: Service, main: WarehouseRecord, query: str
+) -> None:
+    update: Json = {"sku": "A", "warehouseId": main.id, "reason": "loss"}
+    if query == ADJUST:
+        content = {**update, "delta": -6}
+    elif query == SET:
+        content = {**update, "quantity": 4}
+    else:
+        content = {"updates": [{**update, "delta": -6}]}
+    before = await state(service)
+    rehearsed = await service.data(query, {"input": {**content, "dryRun": True}})
+    assert await state(service) == before
+    done = await service.data(query, {"input": content})
+    assert without_identity(rehearsed) == without_identity(done)
+
+
+def without_identity(found: Any) -> Any:
+    """Return an answer without what is another's each time: ids and instants."""
+    if isinstance(found, dict):
+        return {
+            key: without_identity(value)
+            for key, value in found.items()
+            if key not in ("id", "adjustment_id", "created_at")
+        }
+    if isinstance(found, list):
+        return [without_identity(item) for item in found]
+    return found
