@@ -85,9 +85,11 @@ def test_a_ledger_that_fits_passes_the_audit(ledger: Ledger) -> None:
             "2 levels without their last adjustment",
         ),
         (
-            "INSERT INTO adjustment SELECT tenant_id, 'adj_x', sku, warehouse_id, sequence + 1,"
-            " before_quantity, after_quantity, delta, reason, note, created_by, created_at,"
-            " transfer_id FROM adjustment WHERE sku = 'SKU-10000007' LIMIT 1",
+            "INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,"
+            " after_quantity, delta, reason, created_by, created_at)"
+            " SELECT tenant_id, 'adj_x', sku, warehouse_id, sequence + 1, before_quantity,"
+            " after_quantity, delta, reason, created_by, created_at"
+            " FROM adjustment WHERE sku = 'SKU-10000007' LIMIT 1",
             "-1 adjustments too many or too few",
         ),
         (

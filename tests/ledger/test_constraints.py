@@ -9,25 +9,24 @@ from app.errors import InventoryError
 from app.stock import MAX_QUANTITY, Figures, Status
 from tests.service import Service, counted, level, sku, warehouse
 
+
+def _entry(place_and_figures: str) -> str:
+    """An entry like one that is there, but for its place, its sequence and its figures."""
+    return (
+        "INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,"
+        " after_quantity, delta, reason, note, created_by, created_at)"
+        f" SELECT tenant_id, 'adj_x', {place_and_figures}, reason, note, created_by, created_at"
+        " FROM adjustment WHERE tenant_id = :tenant"
+    )
+
+
 REFUSED = {
     "an adjustment is changed": "UPDATE adjustment SET note = 'x' WHERE tenant_id = :tenant",
     "an adjustment is deleted": "DELETE FROM adjustment WHERE tenant_id = :tenant",
-    "a delta does not lead from before to after": (
-        "INSERT INTO adjustment SELECT tenant_id, 'adj_x', sku, warehouse_id, 9, 1, 3, 1, reason,"
-        " note, created_by, created_at FROM adjustment WHERE tenant_id = :tenant"
-    ),
-    "a sequence is there twice": (
-        "INSERT INTO adjustment SELECT tenant_id, 'adj_x', sku, warehouse_id, sequence, 1, 2, 1,"
-        " reason, note, created_by, created_at FROM adjustment WHERE tenant_id = :tenant"
-    ),
-    "a sequence starts before 1": (
-        "INSERT INTO adjustment SELECT tenant_id, 'adj_x', sku, warehouse_id, 0, 1, 2, 1,"
-        " reason, note, created_by, created_at FROM adjustment WHERE tenant_id = :tenant"
-    ),
-    "an adjustment has no level": (
-        "INSERT INTO adjustment SELECT tenant_id, 'adj_x', sku, 'wh_x', 1, 1, 2, 1, reason,"
-        " note, created_by, created_at FROM adjustment WHERE tenant_id = :tenant"
-    ),
+    "a delta does not lead from before to after": _entry("sku, warehouse_id, 9, 1, 3, 1"),
+    "a sequence is there twice": _entry("sku, warehouse_id, sequence, 1, 2, 1"),
+    "a sequence starts before 1": _entry("sku, warehouse_id, 0, 1, 2, 1"),
+    "an adjustment has no level": _entry("sku, 'wh_x', 1, 1, 2, 1"),
     "less than nothing is on hand": (
         "UPDATE stock_level SET on_hand = -1 WHERE tenant_id = :tenant"
     ),
@@ -59,7 +58,7 @@ async def test_the_database_refuses_it(service: Service, what: str) -> None:
     main = warehouse()
     await service.load([main], [sku("A", level(main, 5))])
 
-    with pytest.raises(DBAPIError):
+    with pytest.raises(DBAPIError, match="constraint|append-only"):
         async with service.database.writer.connect() as connection:
             await connection.execute(text(REFUSED[what]), {"tenant": service.tenant})
 

@@ -50,9 +50,10 @@ BREAKS = {
         "on_hand of stock level (B, ",
     ),
     "an entry of another level is there too": (
-        "INSERT INTO adjustment SELECT tenant_id, 'adj_x', sku, 'wh_gone', sequence,"
-        " before_quantity, after_quantity, delta, reason, note, created_by, created_at, transfer_id"
-        " FROM adjustment WHERE sku = 'B'",
+        "INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,"
+        " after_quantity, delta, reason, created_by, created_at)"
+        " SELECT tenant_id, 'adj_x', sku, 'wh_gone', sequence, before_quantity, after_quantity,"
+        " delta, reason, created_by, created_at FROM adjustment WHERE sku = 'B'",
         "the number of rows of adjustment",
     ),
     "a transfer has one half": (
