@@ -39,7 +39,7 @@ Result = TypeVar("Result")
 HOST: Final = "127.0.0.1"
 GRACE_SECONDS: Final = 10
 DEMO: Final = """\
-The demo is ready: 1,248 SKUs in five warehouses, fresh data, gone when you stop it (Ctrl+C).
+The demo is ready: 1,248 SKUs in two warehouses, fresh data, gone when you stop it (Ctrl+C).
 
   GraphiQL        {base}/graphql
   REST reference  {base}/docs

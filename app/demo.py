@@ -1,6 +1,7 @@
-"""The demo's tenant: 1,248 SKUs, of which SKU-001 is the published document's example.
+"""The demo's tenant: 1,248 SKUs in the published document's two warehouses.
 
-The data is the same at every start: names and quantities come from one seed.
+SKU-001 is the document's example. The data is the same at every start: names and quantities come
+from one seed.
 """
 
 import random
@@ -37,9 +38,6 @@ DOCUMENT_EMAIL: Final = "[email protected]"
 
 WAREHOUSE_A: Final = "wh_01HXAAAAAAAAAAAAAAAAAAAAAA"
 FBA_EU: Final = "wh_01HYAAAAAAAAAAAAAAAAAAAAAA"
-FBS_DE: Final = "wh_01HZAAAAAAAAAAAAAAAAAAAAAA"
-NORTH: Final = "wh_01J0AAAAAAAAAAAAAAAAAAAAAA"
-OLD_HALL: Final = "wh_01J1AAAAAAAAAAAAAAAAAAAAAA"
 WAREHOUSES: Final = (
     WarehouseRecord(
         WAREHOUSE_A,
@@ -50,24 +48,8 @@ WAREHOUSES: Final = (
         is_active=True,
     ),
     WarehouseRecord(FBA_EU, "FBA EU", WarehouseType.FBA, None, "amazon_eu", is_active=True),
-    WarehouseRecord(FBS_DE, "FBS DE", WarehouseType.FBS, None, "amazon_de", is_active=True),
-    WarehouseRecord(
-        NORTH,
-        "North Logistics",
-        WarehouseType.THIRD_PARTY,
-        "Havenstraat 12, 9723 Groningen, NL",
-        None,
-        is_active=True,
-    ),
-    WarehouseRecord(
-        OLD_HALL,
-        "Old Hall",
-        WarehouseType.OWN,
-        "Speicherweg 4, 20457 Hamburg, DE",
-        None,
-        is_active=False,
-    ),
 )
+DOCUMENT_ADJUSTMENT: Final = "adj_01HXAAAAAAAAAAAAAAAAAAAAAA"
 
 COLOURS: Final = ("Blue", "Red", "Green", "Black", "White", "Amber", "Clear", "Silver")
 THINGS: Final = ("Widget", "Bottle", "Lamp", "Cable", "Filter", "Bracket", "Kettle", "Notebook")
@@ -158,6 +140,7 @@ def _history_of_the_document() -> list[LoadedCount]:
         _count(288, "damage", "2026-02-03T10:05:00Z"),
         _count(450, "cycle_count", "2026-02-20T16:40:00Z"),
         LoadedCount(
+            id=DOCUMENT_ADJUSTMENT,
             quantity=500,
             reason="supplier_receipt",
             note="PO-2026-0312 received",
@@ -180,7 +163,7 @@ def _count(quantity: int, reason: str, created_at: str) -> LoadedCount:
 
 def _sku(number: int, chance: random.Random) -> LoadedSku:
     title = " ".join(chance.choice(words) for words in (COLOURS, THINGS, SIZES))
-    places = chance.sample([place.id for place in WAREHOUSES], chance.randint(1, 3))
+    places = chance.sample([place.id for place in WAREHOUSES], chance.randint(1, 2))
     levels = [_level(place, chance) for place in sorted(places)]
     return LoadedSku(sku=f"SKU-{number:03}", title=title, levels=levels)
 

@@ -27,6 +27,7 @@ class LoadedCount:
     created_by: str
     created_at: datetime
     note: str | None = None
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +148,7 @@ def _ledger_rows(tenant: str, code: str, level: LoadedLevel) -> Iterable[dict[st
     for sequence, entry in enumerate(level.history, start=1):
         yield {
             "tenant_id": tenant,
-            "id": f"adj_{ULID.from_datetime(entry.created_at)}",
+            "id": entry.id or f"adj_{ULID.from_datetime(entry.created_at)}",
             "sku": code,
             "warehouse_id": level.warehouse_id,
             "sequence": sequence,

@@ -11,7 +11,7 @@ from tests.service import Service, counted, level, sku, warehouse
 
 
 def _entry(place_and_figures: str) -> str:
-    """An entry like one that is there, but for its place, its sequence and its figures."""
+    """Return what inserts an entry like one that is there, but for its place and its figures."""
     return (
         "INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,"
         " after_quantity, delta, reason, note, created_by, created_at)"
@@ -58,7 +58,7 @@ async def test_the_database_refuses_it(service: Service, what: str) -> None:
     main = warehouse()
     await service.load([main], [sku("A", level(main, 5))])
 
-    with pytest.raises(DBAPIError, match="constraint|append-only"):
+    with pytest.raises(DBAPIError, match=r"constraint|append-only"):
         async with service.database.writer.connect() as connection:
             await connection.execute(text(REFUSED[what]), {"tenant": service.tenant})
 
