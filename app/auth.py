@@ -1,10 +1,11 @@
 """Bearer token -> Principal: who asks, for which tenant, and what they may do.
 
 A token reads `inv_<tenant>-<secret>`. The tenant in it only says where to look; what counts is the
-hash of the whole token.
+hash of the whole token. A JWT of a configured identity provider names its tenant in a claim.
 """
 
 import hashlib
+import hmac
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,10 +16,17 @@ from sqlalchemy import bindparam, select
 
 from app.database import Database
 from app.errors import InsufficientScope, Unauthenticated
+from app.identity import IdentityProvider
 from app.models import api_token, tenant
+from app.rates import Rates
 
 MAX_TOKEN_LENGTH: Final = 256
+MAX_JWT_LENGTH: Final = 4_096
 MAX_CACHED_TOKENS: Final = 10_000
+TOKEN_PREFIX: Final = "inv_"  # noqa: S105 - its public part
+JWT_DOTS: Final = 2
+# What a token is compared with when there is none like it: no text has this hash.
+NO_HASH: Final = bytes(32)
 
 
 class Scope(StrEnum):
@@ -66,6 +74,7 @@ TOKEN_STATEMENT: Final = (
         api_token.c.email,
         api_token.c.scopes,
         api_token.c.expires_at,
+        api_token.c.token_hash,
         tenant.c.cursor_key,
     )
     .join(tenant, tenant.c.tenant_id == api_token.c.tenant_id)
@@ -75,18 +84,44 @@ TOKEN_STATEMENT: Final = (
         api_token.c.revoked_at.is_(None),
     )
 )
+TENANT_STATEMENT: Final = select(tenant.c.cursor_key).where(
+    tenant.c.tenant_id == bindparam("tenant")
+)
 
 
 class Authenticator:
-    """Checks credentials, and trusts one that was good for a short time."""
+    """Checks credentials, trusts one that was good for a short time, and counts its requests."""
 
-    def __init__(self, database: Database, *, cache_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        cache_seconds: float,
+        provider: IdentityProvider | None = None,
+        rates: Rates | None = None,
+    ) -> None:
         self._database = database
         self._cache_seconds = cache_seconds
+        self._provider = provider
+        self._rates = rates
         self._known: dict[bytes, tuple[float, Principal]] = {}
+        self._used: dict[tuple[str, str], datetime] = {}
 
     async def authenticate(self, authorization: str | None) -> Principal:
-        """Return who sent an Authorization header.
+        """Return who sent an Authorization header with a request.
+
+        Raises:
+            Unauthenticated: there is none, or its token is unknown, expired or revoked.
+            RateLimited: it has sent too many.
+
+        """
+        principal = await self.identify(authorization)
+        if self._rates is not None:
+            await self._rates.admit(principal.tenant, principal.subject)
+        return principal
+
+    async def identify(self, authorization: str | None) -> Principal:
+        """Return who an Authorization header names.
 
         Raises:
             Unauthenticated: there is none, or its token is unknown, expired or revoked.
@@ -103,9 +138,14 @@ class Authenticator:
             raise Unauthenticated(message)
         return principal
 
+    def take_used(self) -> dict[tuple[str, str], datetime]:
+        """Return when tokens, by tenant and id, were last looked up, and forget it."""
+        used, self._used = self._used, {}
+        return used
+
     async def _principal(self, token: str) -> Principal | None:
-        tenant_id, dash, _ = token.removeprefix("inv_").partition("-")
-        if not dash or len(token) > MAX_TOKEN_LENGTH or not token.isascii() or "\x00" in token:
+        longest = MAX_JWT_LENGTH if self._provider else MAX_TOKEN_LENGTH
+        if len(token) > longest or not token.isascii() or "\x00" in token:
             return None
         digest = hash_of(token)
         now = time.monotonic()
@@ -113,21 +153,46 @@ class Authenticator:
         if principal and now - checked_at < self._cache_seconds:
             return principal
         self._known.pop(digest, None)
-        principal = await self._look_up(tenant_id, digest)
+        principal = await self._look_up(token, digest)
         if principal and self._cache_seconds:
             if len(self._known) >= MAX_CACHED_TOKENS:
                 self._known.clear()
             self._known[digest] = (now, principal)
         return principal
 
-    async def _look_up(self, tenant_id: str, digest: bytes) -> Principal | None:
+    async def _look_up(self, token: str, digest: bytes) -> Principal | None:
+        # A JWT has two dots, and a token of ours has none.
+        if self._provider is not None and token.count(".") == JWT_DOTS:
+            return await self._named_by(self._provider, token)
+        tenant_id, dash, _ = token.removeprefix(TOKEN_PREFIX).partition("-")
+        if not dash or len(token) > MAX_TOKEN_LENGTH:
+            return None
         async with self._database.snapshot() as snapshot:
             rows = await snapshot.rows(TOKEN_STATEMENT, {"tenant": tenant_id, "hash": digest})
-        if not rows:
+        kept = rows[0].token_hash if rows else NO_HASH
+        if not hmac.compare_digest(kept, digest):
             return None
         row = rows[0]
+        self._used[tenant_id, row.id] = datetime.now(UTC)
         scopes = frozenset(Scope(scope) for scope in row.scopes.split())
         return Principal(tenant_id, row.id, row.email, scopes, row.cursor_key, row.expires_at)
+
+    async def _named_by(self, provider: IdentityProvider, token: str) -> Principal | None:
+        claims = await provider.claims(token)
+        if claims is None:
+            return None
+        async with self._database.snapshot() as snapshot:
+            rows = await snapshot.rows(TENANT_STATEMENT, {"tenant": claims.tenant})
+        if not rows:
+            return None
+        return Principal(
+            claims.tenant,
+            claims.subject,
+            claims.email,
+            frozenset(scope for scope in Scope if scope in claims.scopes),
+            rows[0].cursor_key,
+            claims.expires_at,
+        )
 
 
 def hash_of(token: str) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import orjson
 import structlog
@@ -28,6 +28,7 @@ from app.logs import configure_logs
 from app.main import create_app
 from app.migrations import NotCurrent, migrate, require_current
 from app.models import as_text
+from app.protocol import BoundedProtocol
 from app.queries import list_tenants, list_tokens
 from app.settings import Settings
 from app.verify import LedgerBroken, verify_tenant
@@ -103,15 +104,7 @@ def demo(
         configure_logs(settings.log_level)
         _with_database(prepare_demo, settings)
         typer.echo(DEMO.format(base=f"http://{HOST}:{port}"))
-        uvicorn.run(
-            create_app(settings),
-            host=HOST,
-            port=port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
+        uvicorn.run(create_app(settings), host=HOST, port=port, **_server(settings))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -135,11 +128,21 @@ def serve(
         host=host,
         port=port,
         workers=workers,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
+        **_server(settings),
     )
+
+
+def _server(settings: Settings) -> dict[str, Any]:
+    """Return what uvicorn is told beside where to listen."""
+    return {
+        "http": BoundedProtocol,
+        "ws": "none",
+        "limit_concurrency": settings.max_connections,
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": GRACE_SECONDS,
+    }
 
 
 @app.command("migrate")
@@ -230,12 +233,7 @@ def token_create(  # noqa: PLR0917 - options have names
             expires_in=timedelta(days=expires_in_days) if expires_in_days else None,
         )
 
-    token = _with_database(work)
-    if json:
-        expires_at = as_text(token.expires_at) if token.expires_at else None
-        _print_json({"id": token.id, "token": token.token, "expires_at": expires_at})
-    else:
-        typer.echo(token.token)
+    _print_token(_with_database(work), json=json)
 
 
 @token_app.command("list")
@@ -273,6 +271,33 @@ def token_revoke(
 
     _with_database(work)
     typer.echo(f"Revoked {token_id}.")
+
+
+@token_app.command("rotate")
+def token_rotate(
+    tenant: TenantArgument,
+    token_id: Annotated[str, typer.Argument(help="The id that `token list` shows, tok_...")],
+    overlap_hours: Annotated[
+        float, typer.Option(min=0, max=24 * 90, help="How long the old one stays good.")
+    ] = 24,
+    json: JsonOption = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Make a token like another one and print it, once; the other one ends after an overlap."""
+
+    async def work(database: Database) -> tenants.NewToken:
+        await require_current(database)
+        overlap = timedelta(hours=overlap_hours)
+        return await tenants.rotate_token(database, tenant, token_id, overlap=overlap)
+
+    _print_token(_with_database(work), json=json)
+
+
+def _print_token(token: tenants.NewToken, *, json: bool) -> None:
+    if json:
+        expires_at = as_text(token.expires_at) if token.expires_at else None
+        _print_json({"id": token.id, "token": token.token, "expires_at": expires_at})
+    else:
+        typer.echo(token.token)
 
 
 async def _prepare(database: Database) -> None:

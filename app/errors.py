@@ -12,6 +12,7 @@ InventoryError
 ├── StaleVersion            409 STALE_VERSION
 │   └── PreconditionFailed  412     by If-Match
 ├── IdempotencyInFlight     409 IDEMPOTENCY_IN_FLIGHT
+├── RequestTimeout          408 REQUEST_TIMEOUT
 ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
 ├── UnsupportedMediaType    415 UNSUPPORTED_MEDIA_TYPE
 ├── ValidationFailed        422 VALIDATION_ERROR
@@ -19,6 +20,7 @@ InventoryError
 │   ├── InvalidCursor           INVALID_CURSOR
 │   ├── NegativeQuantity        NEGATIVE_QUANTITY
 │   └── WarehouseInactive       WAREHOUSE_INACTIVE
+├── RateLimited             429 RATE_LIMITED
 ├── Internal                500 INTERNAL
 └── Unavailable             503 UNAVAILABLE
 
@@ -126,6 +128,13 @@ class IdempotencyInFlight(InventoryError):
     status = 409
 
 
+class RequestTimeout(InventoryError):
+    """The body did not arrive in time."""
+
+    code = "REQUEST_TIMEOUT"
+    status = 408
+
+
 class PayloadTooLarge(InventoryError):
     """The body is longer than the service reads."""
 
@@ -169,6 +178,17 @@ class WarehouseInactive(ValidationFailed):
     """The warehouse is inactive: it can only be emptied."""
 
     code = "WAREHOUSE_INACTIVE"
+
+
+class RateLimited(InventoryError):
+    """The token has sent too many requests; `Retry-After` says when to send the next."""
+
+    code = "RATE_LIMITED"
+    status = 429
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Internal(InventoryError):

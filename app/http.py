@@ -1,5 +1,6 @@
 """What both faces share of HTTP: one strict reader of JSON, one writer, and the outermost edge."""
 
+import asyncio
 import json
 import math
 import re
@@ -25,17 +26,29 @@ from app.errors import (
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
+    RateLimited,
+    RequestTimeout,
     Unauthenticated,
     Unavailable,
     UnsupportedMediaType,
 )
+from app.settings import Settings
 
 log = structlog.get_logger()
 
 REPLAYED: Final = {"Idempotent-Replayed": "true"}
 GRAPHQL_PATH: Final = "/graphql"
 REQUEST_ID_HEADER: Final = "X-Request-ID"
+# What every answer has, unless it has its own. Pages say what they may load; data loads nothing.
+PROTECTION: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
 MAX_DEPTH: Final = 64
+_PORT: Final = re.compile(r":\d*$")
 CLIENT_CLOSED_REQUEST: Final = 499
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _JSON_TYPE: Final = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
@@ -54,25 +67,36 @@ class JSONResponse(Response):
         return orjson.dumps(content)
 
 
-async def read_json(request: Request, *, limit: int) -> Any:  # noqa: ANN401 - any JSON value
+async def read_json(request: Request, settings: Settings) -> Any:  # noqa: ANN401 - any JSON value
     """Return the JSON value of a request's body.
 
     Raises:
         UnsupportedMediaType: it is not declared as JSON in UTF-8.
-        PayloadTooLarge: it has more than `limit` bytes.
+        RequestTimeout: it takes too long to arrive.
+        PayloadTooLarge: it has more bytes than the settings allow.
         MalformedRequest: it is not exactly one JSON value as RFC 8259 has it.
 
     """
     if not _JSON_TYPE.fullmatch(request.headers.get("content-type", "")):
         message = "Send the body as JSON, with the header `Content-Type: application/json`."
         raise UnsupportedMediaType(message)
+    seconds = settings.body_timeout_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            return parse_json(await _body(request, limit=settings.max_body_bytes))
+    except TimeoutError as error:
+        message = f"The body did not arrive within {seconds:g} s."
+        raise RequestTimeout(message) from error
+
+
+async def _body(request: Request, *, limit: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
             message = f"The body has more than {limit} bytes."
             raise PayloadTooLarge(message, details=[{"limit_bytes": limit}])
-    return parse_json(bytes(body))
+    return bytes(body)
 
 
 def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
@@ -170,6 +194,11 @@ def error_headers(error: InventoryError) -> Mapping[str, str]:
     """Return the headers that go with an error."""
     if isinstance(error, Unauthenticated):
         return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, RateLimited):
+        return {"Retry-After": str(error.retry_after)}
+    if isinstance(error, RequestTimeout):
+        # What is left of the body is not read, so nothing can follow it.
+        return {"Connection": "close"}
     if isinstance(error, (IdempotencyInFlight, Unavailable)):
         return {"Retry-After": "1"}
     if isinstance(error, MethodNotAllowed):
@@ -195,8 +224,9 @@ class Edge:
     Routes match the raw path, so that `%2F` in a SKU code is no separator.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, trusted_hosts: frozenset[str] = frozenset()) -> None:
         self.app = app
+        self._trusted_hosts = trusted_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, whatever happens."""
@@ -212,6 +242,7 @@ class Edge:
             if not raw_path.isascii():
                 message = "The path has bytes that are not percent-encoded."
                 raise MalformedRequest(message)  # noqa: TRY301 - caught with all others
+            self._refuse_other_hosts(scope)
             await self.app({**scope, "path": raw_path.decode()}, receive, answer.send)
         except ClientDisconnect:
             answer.status = CLIENT_CLOSED_REQUEST
@@ -232,6 +263,15 @@ class Edge:
             milliseconds=round((time.perf_counter() - started) * 1000, 1),
         )
 
+    def _refuse_other_hosts(self, scope: Scope) -> None:
+        if not self._trusted_hosts:
+            return
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        names = [_PORT.sub("", host).lower() for host in hosts]
+        if len(names) != 1 or names[0] not in self._trusted_hosts:
+            message = "The Host header names another host than this service's."
+            raise MalformedRequest(message)
+
 
 class _Answer:
     """What is sent back, with the headers that every answer has."""
@@ -246,8 +286,8 @@ class _Answer:
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID_HEADER] = self.request_id
-            headers.setdefault("X-Content-Type-Options", "nosniff")
-            headers.setdefault("Cache-Control", "no-store")
+            for name, value in PROTECTION.items():
+                headers.setdefault(name, value)
         await self._send(message)
 
 

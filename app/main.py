@@ -3,28 +3,43 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from app.auth import Authenticator
 from app.database import Database
+from app.errors import InventoryError
 from app.examples import TABS
 from app.graphql.endpoint import GraphQLEndpoint
 from app.graphql.execution import Documents
-from app.http import GRAPHQL_PATH, Edge, JSONResponse, refuse_http_exception
+from app.http import GRAPHQL_PATH, REQUEST_ID_HEADER, Edge, JSONResponse, refuse_http_exception
+from app.identity import IdentityProvider
 from app.logs import configure_logs
 from app.migrations import require_current
 from app.pages import docs_page, static_routes
-from app.settings import Settings
-from app.upkeep import keep_up
+from app.rates import Rates
+from app.settings import Settings, words
+from app.upkeep import keep_up, note_used
 from rest_shim.endpoint import Shim
 from rest_shim.openapi import openapi
+
+CORS_REQUEST_HEADERS: Final = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    REQUEST_ID_HEADER,
+)
+CORS_RESPONSE_HEADERS: Final = ("ETag", "Idempotent-Replayed", "Retry-After", REQUEST_ID_HEADER)
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
@@ -32,7 +47,12 @@ def create_app(settings: Settings | None = None) -> Starlette:
     settings = settings or Settings()
     configure_logs(settings.log_level)
     database = Database(settings)
-    authenticator = Authenticator(database, cache_seconds=settings.token_cache_seconds)
+    authenticator = Authenticator(
+        database,
+        cache_seconds=settings.token_cache_seconds,
+        provider=IdentityProvider(settings) if settings.jwt_issuer else None,
+        rates=Rates(settings) if settings.rate_limit else None,
+    )
     documents = Documents(kept=settings.prepared_documents, max_tokens=settings.max_query_tokens)
     door = GraphQLEndpoint(
         settings=settings,
@@ -67,9 +87,11 @@ def create_app(settings: Settings | None = None) -> Starlette:
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
-        upkeep = asyncio.create_task(keep_up(database))
+        upkeep = asyncio.create_task(keep_up(database, authenticator))
         yield
         upkeep.cancel()
+        with suppress(InventoryError):
+            await note_used(database, authenticator)
         await database.dispose()
 
     app = Starlette(
@@ -83,10 +105,29 @@ def create_app(settings: Settings | None = None) -> Starlette:
             Route("/readyz", readyz),
             *static_routes(),
         ],
-        middleware=[Middleware(Edge)],
+        middleware=[
+            *_cross_origin(settings),
+            Middleware(Edge, trusted_hosts=frozenset(words(settings.trusted_hosts))),
+        ],
         exception_handlers={HTTPException: refuse_http_exception},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
     app.state.database = database
     return app
+
+
+def _cross_origin(settings: Settings) -> list[Middleware]:
+    """Return what lets pages of other origins call the service, if any may."""
+    origins = words(settings.cors_origins)
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "HEAD", "POST", "PUT"],
+            allow_headers=CORS_REQUEST_HEADERS,
+            expose_headers=CORS_RESPONSE_HEADERS,
+        )
+    ]

@@ -38,8 +38,6 @@ CONTENT_SECURITY_POLICY: Final = (
 # A worker is governed by the policy that comes with its own script, so the files carry it too.
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
 }
 
 NOT_BUILT: Final = (

@@ -4,9 +4,9 @@ Every field is an environment variable of the same name in capitals, with the pr
 except `DATABASE_URL`. The README lists them all.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEFAULT_DATABASE_URL = "sqlite+aiosqlite:///./inventory.db"
@@ -61,6 +61,63 @@ class Settings(BaseSettings):
         description="How long a worker trusts a token it has just checked; a revocation takes "
         "effect within this time.",
     )
+    jwt_issuer: str | None = Field(
+        default=None,
+        description="The `iss` of an identity provider whose JWTs are accepted beside API "
+        "tokens; needs the next two.",
+    )
+    jwt_audience: str | None = Field(default=None, description="The `aud` that its JWTs must have.")
+    jwt_jwks: str | None = Field(
+        default=None, description="Where its public keys are (JWKS): an address or a file."
+    )
+    jwt_family: Literal["RS", "PS", "ES", "EdDSA"] = Field(
+        default="RS", description="The one family of algorithms that its signatures may have."
+    )
+    jwt_tenant_claim: str = Field(
+        default="tenant", description="The claim that holds the id of the tenant."
+    )
+    jwt_scope_claim: str = Field(
+        default="scope", description="The claim that holds scopes: a text with spaces, or a list."
+    )
+    jwt_email_claim: str = Field(
+        default="email", description="The claim that the ledger names; `sub` where it is missing."
+    )
+    jwt_leeway_seconds: int = Field(
+        default=10, ge=0, le=120, description="How far the clocks may be apart."
+    )
+    rate_limit: str | None = Field(
+        default=None,
+        pattern=r"^\d+ ?(/|per) ?(second|minute|hour|day)$",
+        description="How many requests one token may send, for example `600/minute`; any number "
+        "without it.",
+    )
+    rate_limit_redis_url: str | None = Field(
+        default=None,
+        pattern=r"^redis(s)?://",
+        description="A Redis in which all workers count together; without it each counts by "
+        "itself. Needs `pip install 'inventory-api[redis]'`.",
+    )
+    body_timeout_seconds: float = Field(
+        default=10.0, gt=0, description="How long a request's body may take to arrive."
+    )
+    head_timeout_seconds: float = Field(
+        default=10.0, gt=0, description="How long a request's headers may take to arrive."
+    )
+    max_head_bytes: int = Field(
+        default=32 * 1024, ge=1024, description="The longest request line with its headers."
+    )
+    max_connections: int = Field(
+        default=5_000, ge=1, description="Connections that a worker has open before it says 503."
+    )
+    cors_origins: str | None = Field(
+        default=None,
+        description="Origins, separated by commas, whose pages may call the service from a "
+        "browser; none without it.",
+    )
+    trusted_hosts: str | None = Field(
+        default=None,
+        description="Names, separated by commas, that a `Host` header may have; any without it.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least severe log line that is written."
     )
@@ -70,7 +127,20 @@ class Settings(BaseSettings):
         "shown to everyone who opens them: for demonstrations only.",
     )
 
+    @model_validator(mode="after")
+    def _jwt_is_whole(self) -> Self:
+        given = [self.jwt_issuer, self.jwt_audience, self.jwt_jwks]
+        if any(given) and not all(given):
+            message = "jwt_issuer, jwt_audience and jwt_jwks go together: give all three or none"
+            raise ValueError(message)
+        return self
+
     @property
     def page_authorization(self) -> str | None:
         """The Authorization header that the pages come filled in with."""
         return f"Bearer {self.page_token}" if self.page_token else None
+
+
+def words(text: str | None) -> list[str]:
+    """Return what is separated by commas."""
+    return [word.strip() for word in (text or "").split(",") if word.strip()]

@@ -2,37 +2,53 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
 import structlog
 
+from app.auth import Authenticator
 from app.commands.idempotency import reap_idempotency_keys
+from app.commands.tenants import note_uses
 from app.database import Database
 from app.errors import Unavailable
 from app.queries import list_tenants
 
 log = structlog.get_logger()
 
-# Each worker does it, so that one is enough; jitter keeps them from doing it together.
-EVERY_SECONDS: Final = 600
+REAP_SECONDS: Final = 600
+NOTE_SECONDS: Final = 60
 
 
-async def keep_up(database: Database) -> NoReturn:
-    """Do the upkeep again and again; what fails is tried again the next time."""
+async def keep_up(database: Database, authenticator: Authenticator) -> None:
+    """Do every chore again and again, until cancelled."""
+    async with asyncio.TaskGroup() as chores:
+        chores.create_task(_again(REAP_SECONDS, lambda: reap(database)))
+        chores.create_task(_again(NOTE_SECONDS, lambda: note_used(database, authenticator)))
+
+
+async def _again(seconds: float, chore: Callable[[], Awaitable[None]]) -> NoReturn:
+    """Do a chore again and again; what fails is tried again the next time."""
     while True:
-        await asyncio.sleep(EVERY_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+        # Each worker does it, so that one is enough; jitter keeps them from doing it together.
+        await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
         try:
-            await do_upkeep(database)
+            await chore()
         except Unavailable as error:
             log.warning("upkeep_postponed", message=error.message)
         except Exception:
             log.exception("upkeep_failed")
 
 
-async def do_upkeep(database: Database) -> None:
+async def reap(database: Database) -> None:
     """Delete what is past its time, of every tenant."""
     async with database.snapshot() as snapshot:
         tenants = await list_tenants(snapshot)
     for tenant in tenants:
         if reaped := await reap_idempotency_keys(database, tenant):
             log.info("idempotency_keys_reaped", tenant=tenant, keys=reaped)
+
+
+async def note_used(database: Database, authenticator: Authenticator) -> None:
+    """Keep when the tokens that this process has looked up were last used."""
+    await note_uses(database, authenticator.take_used())

@@ -75,8 +75,7 @@ class Shim:
         database: Database,
         authenticator: Authenticator,
     ) -> None:
-        self.limit = settings.max_body_bytes
-        self.may_bulk = settings.bulk_completion
+        self.settings = settings
         self.database = database
         self.authenticator = authenticator
         self.operations = prepared_operations(OPERATIONS)
@@ -100,9 +99,9 @@ class Shim:
         }
         variables |= bind_headers(request.headers, route.reads)
         if route.body is not None:
-            variables |= bind_body(await read_json(request, limit=self.limit), route.body)
+            variables |= bind_body(await read_json(request, self.settings), route.body)
         if route.streams and route.unless.isdisjoint(variables):
-            return await self.stream(self.operations[route.streams], variables, principal)
+            return await self.stream(self.operations[route.streams], variables, request)
         data = await self.execute(operation, variables, principal)
         headers = route.headers(data)
         if request.method in ("GET", "HEAD") and is_known(headers.get("ETag"), request):
@@ -129,7 +128,7 @@ class Shim:
                 variables,
                 principal,
                 self.database,
-                may_bulk=self.may_bulk,
+                may_bulk=self.settings.bulk_completion,
                 longest_page=longest_page,
             )
         except ValidationFailed as error:
@@ -140,16 +139,19 @@ class Shim:
         return data
 
     async def stream(
-        self, operation: Operation, variables: Mapping[str, object], principal: Principal
+        self, operation: Operation, variables: Mapping[str, object], request: Request
     ) -> Response:
         """Answer with a whole history, in the memory of one page.
 
         GraphQL has no way to say "all": the operation is run page by page, by longer ones than
         clients may ask for. What is wrong with the request shows on the first page, before
-        anything is sent.
+        anything is sent. Every page asks again who reads it: a token that is revoked meanwhile
+        breaks the stream off.
         """
+        authorization = request.headers.get("authorization")
 
         async def page_of(variables: Mapping[str, object]) -> Mapping[str, Any]:
+            principal = await self.authenticator.identify(authorization)
             data = await self.execute(
                 operation, {**variables, "limit": STREAMED}, principal, longest_page=STREAMED
             )

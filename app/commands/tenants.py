@@ -2,16 +2,16 @@
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import bindparam, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from app.auth import Scope, hash_of
+from app.auth import TOKEN_PREFIX, Scope, hash_of
 from app.database import Database
 from app.errors import NotFound, invalid_field
 from app.models import api_token, tenant
@@ -77,7 +77,7 @@ async def create_token(
         NotFound: there is no such tenant.
 
     """
-    token = f"inv_{tenant_id}-{secrets.token_urlsafe(32)}"
+    token = new_secret(tenant_id)
     expires_at = datetime.now(UTC) + expires_in if expires_in else None
 
     async def work(connection: AsyncConnection) -> str:
@@ -142,6 +142,74 @@ async def revoke_token(database: Database, tenant_id: str, token_id: str) -> Non
         )
 
     await database.transaction(work)
+
+
+async def rotate_token(
+    database: Database, tenant_id: str, token_id: str, *, overlap: timedelta
+) -> NewToken:
+    """Make a token like one that is good, and let that one end after an overlap.
+
+    The new one is good for as long as the old one was meant to be.
+
+    Raises:
+        NotFound: the tenant has no such token that is good.
+
+    """
+    now = datetime.now(UTC)
+    token = new_secret(tenant_id)
+    mine = (api_token.c.tenant_id == tenant_id) & (api_token.c.id == token_id)
+
+    async def work(connection: AsyncConnection) -> NewToken:
+        old = (await connection.execute(select(api_token).where(mine).with_for_update())).first()
+        if old is None or old.revoked_at or (old.expires_at and old.expires_at <= now):
+            message = (
+                f"Tenant {tenant_id} has no token {token_id} that is good; `inventory token list` "
+                "shows all."
+            )
+            raise NotFound(message)
+        expires_at = now + (old.expires_at - old.created_at) if old.expires_at else None
+        new_id = await insert_token(
+            connection,
+            tenant_id,
+            token=token,
+            name=old.name,
+            email=old.email,
+            scopes=[Scope(scope) for scope in old.scopes.split()],
+            expires_at=expires_at,
+        )
+        ends_at = min(old.expires_at or now + overlap, now + overlap)
+        await connection.execute(update(api_token).where(mine).values(expires_at=ends_at))
+        return NewToken(new_id, token, expires_at)
+
+    return await database.transaction(work)
+
+
+async def note_uses(database: Database, uses: Mapping[tuple[str, str], datetime]) -> None:
+    """Keep when tokens, by tenant and id, were last used."""
+    if not uses:
+        return
+    statement = (
+        update(api_token)
+        .where(
+            api_token.c.tenant_id == bindparam("of_tenant"),
+            api_token.c.id == bindparam("of_token"),
+        )
+        .values(last_used_at=bindparam("at"))
+    )
+    rows = [
+        {"of_tenant": tenant_id, "of_token": token_id, "at": at}
+        for (tenant_id, token_id), at in sorted(uses.items())
+    ]
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(statement, rows)
+
+    await database.transaction(work)
+
+
+def new_secret(tenant_id: str) -> str:
+    """Return the text of a new token: 256 random bits."""
+    return f"{TOKEN_PREFIX}{tenant_id}-{secrets.token_urlsafe(32)}"
 
 
 def tenant_not_found(tenant_id: str) -> NotFound:

@@ -85,7 +85,7 @@ class GraphQLEndpoint:
 
     async def _parameters(self, request: Request) -> dict[str, Any]:
         if request.method == "POST":
-            parameters = await read_json(request, limit=self._settings.max_body_bytes)
+            parameters = await read_json(request, self._settings)
         else:
             parameters = _query_parameters(request)
         if not isinstance(parameters, dict) or "query" not in parameters:

@@ -23,6 +23,9 @@ FORBIDDEN = {
     "app/verify.py": ["rest_shim", "starlette", "strawberry", "graphql", "app.commands"],
     "app/upkeep.py": ["rest_shim", "starlette", "strawberry", "graphql", "app.graphql", "app.http"],
     "app/auth.py": ["rest_shim", "starlette", "strawberry", "graphql", "app.graphql"],
+    "app/identity.py": ["rest_shim", "sqlalchemy", "starlette", "strawberry", "app.database"],
+    "app/rates.py": ["rest_shim", "sqlalchemy", "starlette", "strawberry", "app.database"],
+    "app/protocol.py": ["rest_shim", "sqlalchemy", "starlette", "strawberry", "app.database"],
     "app/graphql": ["rest_shim", "sqlalchemy", "sqlmodel", "app.main", "app.cli", "app.demo"],
     "rest_shim": [
         *("sqlalchemy", "sqlmodel", "strawberry", "app.main", "app.cli", "app.demo"),

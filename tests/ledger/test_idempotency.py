@@ -14,7 +14,7 @@ from app.commands.idempotency import Caller, _lock_key, reap_idempotency_keys
 from app.commands.stock import StockUpdate, change_stock
 from app.commands.tenants import insert_token
 from app.sessions import EngineSession
-from app.upkeep import do_upkeep
+from app.upkeep import reap
 from tests.ledger.writes import (
     WRITES,
     Answer,
@@ -283,13 +283,13 @@ async def test_reaping_deletes_the_keys_that_are_past_their_time(stocked: Servic
 
     assert await reap_idempotency_keys(stocked.database, stocked.tenant) == 2_500
     assert (await _count(stocked), await _count(stranger)) == (4, 3)
-    await do_upkeep(stocked.database)
+    await reap(stocked.database)
     assert (await _count(stocked), await _count(stranger)) == (4, 0)
 
 
 async def test_a_running_service_reaps(stocked: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     await _keys(stocked, 3, hours=25)
-    monkeypatch.setattr("app.upkeep.EVERY_SECONDS", 0.01)
+    monkeypatch.setattr("app.upkeep.REAP_SECONDS", 0.01)
     url = stocked.database.writer.url.render_as_string(hide_password=False)
     async with (
         running(url) as (app, _client),

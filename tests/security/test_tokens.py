@@ -1,15 +1,20 @@
 """Tokens: hashed, expiring, revocable, and of one tenant."""
 
-from datetime import timedelta
+import asyncio
+from collections.abc import MutableMapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Row, select
 
 from app.auth import Authenticator, Scope, hash_of
-from app.commands.tenants import create_token, revoke_token
-from app.errors import Unauthenticated
+from app.commands.loading import LoadedLevel
+from app.commands.tenants import create_token, revoke_token, rotate_token
+from app.errors import NotFound, Unauthenticated
 from app.models import api_token
-from tests.service import EMAIL, Service, new_tenant
+from app.upkeep import note_used
+from tests.service import EMAIL, Service, counted, new_tenant, running, sku, warehouse
 
 BAD = {
     "nothing": None,
@@ -138,3 +143,114 @@ async def test_a_tenant_cannot_revoke_anothers_token(service: Service) -> None:
     with pytest.raises(Exception, match="has no token"):
         await revoke_token(service.database, service.tenant, made.id)
     assert (await service.rest("GET", "/api/inventory", token=made.token)).status_code == 200
+
+
+async def test_the_last_use_of_a_token_is_kept(service: Service) -> None:
+    checks = authenticator(service)
+    await checks.authenticate(f"Bearer {service.token('read')}")
+    before = await _tokens(service)
+    await note_used(service.database, checks)
+    after = await _tokens(service)
+
+    assert {row.last_used_at for row in before} == {None}
+    assert {row.name for row in after if row.last_used_at is not None} == {"READ"}
+    assert checks.take_used() == {}
+
+
+async def test_a_service_that_stops_keeps_the_last_uses(
+    service: Service, database_url: str
+) -> None:
+    async with running(database_url) as (app, client), app.router.lifespan_context(app):
+        shop = Service(app, client, app.state.database, service.tenant)
+        assert (await shop.rest("GET", "/api/inventory", token="write")).status_code == 200
+
+    used = {row.name for row in await _tokens(service) if row.last_used_at is not None}
+    assert used == {"WRITE"}
+
+
+@pytest.mark.parametrize("expires_in", [None, timedelta(days=30), timedelta(minutes=5)])
+async def test_a_rotated_token_is_like_the_old_one_which_ends_after_the_overlap(
+    service: Service, expires_in: timedelta | None
+) -> None:
+    old = await create_token(
+        service.database,
+        service.tenant,
+        name="shop",
+        email=EMAIL,
+        scopes=[Scope.WRITE],
+        expires_in=expires_in,
+    )
+    overlap = timedelta(hours=1)
+    new = await rotate_token(service.database, service.tenant, old.id, overlap=overlap)
+    kept = {row.id: row for row in await _tokens(service)}
+    checks = authenticator(service)
+
+    for token in (old.token, new.token):
+        assert (await checks.authenticate(f"Bearer {token}")).scopes == {Scope.WRITE}
+    assert (kept[new.id].name, kept[new.id].email) == ("shop", EMAIL)
+    ends = kept[old.id].expires_at
+    assert ends <= datetime.now(UTC) + overlap
+    assert old.expires_at is None or ends <= old.expires_at
+    if expires_in is None:
+        assert new.expires_at is None
+    else:
+        assert new.expires_at is not None
+        assert abs(new.expires_at - datetime.now(UTC) - expires_in) < timedelta(minutes=1)
+
+
+async def test_without_an_overlap_the_old_token_ends_at_once(service: Service) -> None:
+    old = await create_token(
+        service.database, service.tenant, name="x", email=EMAIL, scopes=[Scope.READ]
+    )
+    await rotate_token(service.database, service.tenant, old.id, overlap=timedelta())
+
+    with pytest.raises(Unauthenticated):
+        await authenticator(service).authenticate(f"Bearer {old.token}")
+    with pytest.raises(NotFound):
+        await rotate_token(service.database, service.tenant, old.id, overlap=timedelta())
+
+
+async def test_a_token_of_another_tenant_cannot_be_rotated(service: Service) -> None:
+    stranger = await new_tenant(service.database)
+    [mine, *_] = [row.id for row in await _tokens(service)]
+
+    with pytest.raises(NotFound):
+        await rotate_token(service.database, stranger, mine, overlap=timedelta())
+
+
+async def test_a_token_that_is_revoked_meanwhile_breaks_its_stream_off(service: Service) -> None:
+    main = warehouse()
+    history = [counted(number) for number in range(2_500)]
+    await service.load([main], [sku("A", LoadedLevel(warehouse_id=main.id, history=history))])
+    token = await create_token(
+        service.database, service.tenant, name="x", email=EMAIL, scopes=[Scope.READ]
+    )
+    headers = {"Authorization": f"Bearer {token.token}"}
+    seen: list[bytes] = []
+
+    async def receive() -> dict[str, object]:
+        return await asyncio.get_running_loop().create_future()
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        seen.append(message.get("body", b""))
+        if len(seen) == 2:
+            await revoke_token(service.database, service.tenant, token.id)
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/api/inventory/A/adjustments",
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }
+    await service.app(scope, receive, send)
+
+    assert b'"after_quantity":2499' in b"".join(seen)
+    assert not b"".join(seen).endswith(b"]}")
+    assert b'"after_quantity":0,' not in b"".join(seen)
+
+
+async def _tokens(service: Service) -> Sequence[Row[Any]]:
+    mine = api_token.c.tenant_id == service.tenant
+    async with service.database.reader.connect() as connection:
+        return (await connection.execute(select(api_token).where(mine))).all()

@@ -1,0 +1,370 @@
+"""JWTs of an identity provider: one that is good, and every way to be bad."""
+
+import base64
+import hashlib
+import hmac
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from app.auth import Authenticator, Scope
+from app.errors import Unauthenticated, Unavailable
+from app.identity import IdentityProvider
+from app.settings import Settings
+from tests.service import Service, level, running, sku, warehouse
+
+ISSUER = "https://id.example/"
+AUDIENCE = "inventory"
+KEY = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+OTHER_KEY = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+CURVE = ec.generate_private_key(ec.SECP256R1())
+EDWARDS = ed25519.Ed25519PrivateKey.generate()
+
+Change = Callable[[dict[str, Any], dict[str, Any]], object]
+
+
+def jwks(**keys: rsa.RSAPrivateKey) -> dict[str, Any]:
+    """Return the public halves of keys by their ids."""
+    found = []
+    for id_, key in keys.items():
+        public = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+        found.append({**public, "kid": id_, "use": "sig", "alg": "RS256"})
+    return {"keys": found}
+
+
+def settings(source: str, **options: Any) -> Settings:
+    return Settings(jwt_issuer=ISSUER, jwt_audience=AUDIENCE, jwt_jwks=source, **options)
+
+
+@dataclass(frozen=True)
+class Door:
+    """What checks the tokens of a provider, and a tenant that they name."""
+
+    authenticator: Authenticator
+    tenant: str
+
+    def token(self, change: Change = lambda _claims, _header: None, key: Any = KEY) -> str:
+        """Return a good token, or one that is changed in one way."""
+        now = int(time.time())
+        claims: dict[str, Any] = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": "user-7",
+            "exp": now + 300,
+            "iat": now,
+            "tenant": self.tenant,
+            "scope": "openid inventory:write",
+            "email": "seven@example.com",
+        }
+        header: dict[str, Any] = {"kid": "one", "alg": "RS256", "typ": "JWT"}
+        change(claims, header)
+        algorithm = header.get("alg")
+        return jwt.encode(claims, key, algorithm=algorithm, headers=header)
+
+
+@pytest.fixture
+def keys_file(tmp_path: Path) -> Path:
+    path = tmp_path / "jwks.json"
+    path.write_text(json.dumps(jwks(one=KEY)))
+    return path
+
+
+@pytest.fixture
+def door(service: Service, keys_file: Path) -> Door:
+    provider = IdentityProvider(settings(str(keys_file)))
+    return Door(Authenticator(service.database, cache_seconds=0, provider=provider), service.tenant)
+
+
+async def test_a_good_token_says_who_asks(door: Door) -> None:
+    principal = await door.authenticator.authenticate(f"Bearer {door.token()}")
+
+    assert principal.tenant == door.tenant
+    assert principal.subject == f"jwt_{ISSUER} user-7"
+    assert principal.email == "seven@example.com"
+    assert principal.scopes == {Scope.WRITE}
+    assert principal.expires_at is not None
+
+
+GOOD: dict[str, Change] = {
+    "an audience among others": lambda claims, _: claims.update(aud=["other", AUDIENCE]),
+    "scopes as a list": lambda claims, _: claims.update(scope=["inventory:write", "x"]),
+    "a type of access tokens": lambda _, header: header.update(typ="at+jwt"),
+    "a clock a little ahead": lambda claims, _: claims.update(iat=int(time.time()) + 5),
+    "an end a moment ago": lambda claims, _: claims.update(exp=int(time.time()) - 5),
+    "claims that nobody knows": lambda claims, _: claims.update(x={"y": [1]}),
+}
+
+
+@pytest.mark.parametrize("what", GOOD)
+async def test_what_is_no_fault_is_let_through(door: Door, what: str) -> None:
+    principal = await door.authenticator.authenticate(f"Bearer {door.token(GOOD[what])}")
+
+    assert principal.scopes == {Scope.WRITE}
+
+
+async def test_without_an_email_the_ledger_names_the_subject(door: Door) -> None:
+    token = door.token(lambda claims, _: claims.pop("email"))
+
+    assert (await door.authenticator.authenticate(f"Bearer {token}")).email == "user-7"
+
+
+BAD_CLAIMS: dict[str, Change] = {
+    "no end": lambda claims, _: claims.pop("exp"),
+    "no issuer": lambda claims, _: claims.pop("iss"),
+    "no audience": lambda claims, _: claims.pop("aud"),
+    "no subject": lambda claims, _: claims.pop("sub"),
+    "no tenant": lambda claims, _: claims.pop("tenant"),
+    "it is over": lambda claims, _: claims.update(exp=int(time.time()) - 60),
+    "it was over long ago": lambda claims, _: claims.update(exp=1),
+    "an end that is no number": lambda claims, _: claims.update(exp="tomorrow"),
+    "an end beyond all time": lambda claims, _: claims.update(exp=10**18),
+    "an endless end": lambda claims, _: claims.update(exp=float("inf")),
+    "not before later": lambda claims, _: claims.update(nbf=int(time.time()) + 600),
+    "issued later": lambda claims, _: claims.update(iat=int(time.time()) + 600),
+    "another issuer": lambda claims, _: claims.update(iss="https://id.example"),
+    "another audience": lambda claims, _: claims.update(aud="inventory2"),
+    "no audience in the list": lambda claims, _: claims.update(aud=[]),
+    "an audience that is no text": lambda claims, _: claims.update(aud={"inventory": 1}),
+    "an empty subject": lambda claims, _: claims.update(sub=""),
+    "an endless subject": lambda claims, _: claims.update(sub="x" * 256),
+    "a subject with NUL": lambda claims, _: claims.update(sub="user\x00"),
+    "a tenant that is nobody": lambda claims, _: claims.update(tenant="nobody"),
+    "a tenant that is no text": lambda claims, _: claims.update(tenant=["t"]),
+    "a tenant with NUL": lambda claims, _: claims.update(tenant="t\x00"),
+    "an email with a line break": lambda claims, _: claims.update(email="a@b\nc"),
+    "an email that is no text": lambda claims, _: claims.update(email=7),
+    "no key id": lambda _, header: header.update(kid=None) or header.pop("kid"),
+    "an unknown key id": lambda _, header: header.update(kid="two"),
+    "a path as key id": lambda _, header: header.update(kid="../../../dev/null"),
+    "a query as key id": lambda _, header: header.update(kid="one' OR 1=1 --"),
+    "another kind of token": lambda _, header: header.update(typ="logout+jwt"),
+    "an extension that is critical": lambda _, header: header.update(crit=["x"], x=1),
+    "another algorithm of the family": lambda _, header: header.update(alg="RS512"),
+    "another family": lambda _, header: header.update(alg="PS256"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_CLAIMS)
+async def test_a_token_that_is_wrong_in_one_way_opens_nothing(door: Door, what: str) -> None:
+    token = door.token(BAD_CLAIMS[what])
+
+    with pytest.raises(Unauthenticated):
+        await door.authenticator.authenticate(f"Bearer {token}")
+
+
+def encoded(value: object) -> str:
+    text = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+
+
+def tampered(token: str) -> dict[str, str]:
+    """Return what can be made of a good token without its key."""
+    head, body, signature = token.split(".")
+    header = json.loads(base64.urlsafe_b64decode(head + "=="))
+    claims = json.loads(base64.urlsafe_b64decode(body + "=="))
+    public = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    symmetric = f"{encoded({**header, 'alg': 'HS256'})}.{body}"
+    mac = hmac.new(public, symmetric.encode(), hashlib.sha256).digest()
+    unsigned = encoded({**header, "alg": "none"})
+    changed = ("B" if signature[0] == "A" else "A") + signature[1:]
+    raised = encoded({**claims, "scope": "inventory:admin"})
+    return {
+        "no algorithm": f"{unsigned}.{body}.",
+        "no algorithm, in capitals": f"{encoded({**header, 'alg': 'NONE'})}.{body}.",
+        "no algorithm, with a signature": f"{unsigned}.{body}.{signature}",
+        "the public key as a secret": f"{symmetric}.{encoded(mac)}",
+        "no signature": f"{head}.{body}.",
+        "another body": f"{head}.{raised}.{signature}",
+        "half a signature": f"{head}.{body}.{signature[: len(signature) // 2]}",
+        "a changed signature": f"{head}.{body}.{changed}",
+        "a part too many": f"{token}.{signature}",
+        "a part too few": f"{head}.{body}",
+        "a head that is no JSON": f"{encoded(b'x')}.{body}.{signature}",
+        "a head that is a list": f"{encoded([1])}.{body}.{signature}",
+        "a body that is no JSON": f"{head}.{encoded(b'x')}.{signature}",
+        "nothing but dots": "..",
+        "padding": f"{head}==.{body}.{signature}",
+        "endless": f"{head}.{encoded({**claims, 'x': 'x' * 10_000})}.{signature}",
+    }
+
+
+@pytest.mark.parametrize("what", tampered("e30.e30.x"))
+async def test_what_is_made_without_the_key_opens_nothing(door: Door, what: str) -> None:
+    token = tampered(door.token())[what]
+
+    with pytest.raises(Unauthenticated):
+        await door.authenticator.authenticate(f"Bearer {token}")
+
+
+@pytest.mark.parametrize("named", ["one", "evil"])
+async def test_the_keys_that_a_token_brings_along_are_not_looked_at(door: Door, named: str) -> None:
+    public = jwks(evil=OTHER_KEY)["keys"][0]
+
+    def bring(_claims: dict[str, Any], header: dict[str, Any]) -> None:
+        address = "http://127.0.0.1:9/evil.json"
+        header.update(kid=named, jwk=public, jku=address, x5u=address, x5c=["x"])
+
+    with pytest.raises(Unauthenticated):
+        await door.authenticator.authenticate(f"Bearer {door.token(bring, key=OTHER_KEY)}")
+
+
+@pytest.mark.parametrize(
+    ("family", "algorithm", "key", "public"),
+    [
+        ("ES", "ES256", CURVE, ECAlgorithm.to_jwk(CURVE.public_key(), as_dict=True)),
+        ("EdDSA", "EdDSA", EDWARDS, OKPAlgorithm.to_jwk(EDWARDS.public_key(), as_dict=True)),
+    ],
+)
+async def test_a_provider_may_sign_by_curves(
+    service: Service, tmp_path: Path, family: str, algorithm: str, key: Any, public: dict[str, Any]
+) -> None:
+    path = tmp_path / "curves.json"
+    path.write_text(json.dumps({"keys": [*jwks(rsa=KEY)["keys"], {**public, "kid": "one"}]}))
+    provider = IdentityProvider(settings(str(path), jwt_family=family))
+    authenticator = Authenticator(service.database, cache_seconds=0, provider=provider)
+    door = Door(authenticator, service.tenant)
+
+    token = door.token(lambda _, header: header.update(alg=algorithm), key)
+    assert (await authenticator.authenticate(f"Bearer {token}")).scopes == {Scope.WRITE}
+    of_another_family = door.token(lambda _, header: header.update(kid="rsa"))
+    with pytest.raises(Unauthenticated):
+        await authenticator.authenticate(f"Bearer {of_another_family}")
+
+
+async def test_a_token_opens_nothing_where_no_provider_is_configured(service: Service) -> None:
+    authenticator = Authenticator(service.database, cache_seconds=0)
+
+    with pytest.raises(Unauthenticated):
+        await authenticator.authenticate(f"Bearer {Door(authenticator, service.tenant).token()}")
+
+
+@dataclass
+class Provider:
+    """A provider's key server, and how often it was asked."""
+
+    url: str = ""
+    keys: Any = None
+    status: int = 200
+    asked: int = 0
+
+
+@contextmanager
+def provider_on_http() -> Iterator[Provider]:
+    provider = Provider()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            provider.asked += 1
+            self.send_response(provider.status)
+            self.end_headers()
+            self.wfile.write(json.dumps(provider.keys).encode())
+
+        def log_message(self, *_arguments: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        provider.url = f"http://127.0.0.1:{server.server_port}/jwks.json"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield provider
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+async def remote(service: Service) -> AsyncIterator[tuple[Door, Provider]]:
+    with provider_on_http() as provider:
+        provider.keys = jwks(one=KEY)
+        identity = IdentityProvider(settings(provider.url))
+        authenticator = Authenticator(service.database, cache_seconds=0, provider=identity)
+        yield Door(authenticator, service.tenant), provider
+
+
+def grow_old(door: Door, seconds: float) -> None:
+    """Let time pass for the keys."""
+    assert door.authenticator._provider is not None
+    door.authenticator._provider._keys._asked_at -= seconds
+
+
+async def test_keys_are_fetched_once_and_again_for_a_new_one(remote: tuple[Door, Provider]) -> None:
+    door, provider = remote
+    for _ in range(3):
+        await door.authenticator.authenticate(f"Bearer {door.token()}")
+    assert provider.asked == 1
+
+    provider.keys = jwks(two=OTHER_KEY)
+    rotated = door.token(lambda _, header: header.update(kid="two"), OTHER_KEY)
+    grow_old(door, 11)
+    principal = await door.authenticator.authenticate(f"Bearer {rotated}")
+
+    assert principal.tenant == door.tenant
+    assert provider.asked == 2
+    with pytest.raises(Unauthenticated):
+        await door.authenticator.authenticate(f"Bearer {door.token()}")
+
+
+async def test_unknown_key_ids_make_no_storm(remote: tuple[Door, Provider]) -> None:
+    door, provider = remote
+    await door.authenticator.authenticate(f"Bearer {door.token()}")
+    for number in range(20):
+        token = door.token(lambda _, header, number=number: header.update(kid=f"k{number}"))  # type: ignore[misc]
+        with pytest.raises(Unauthenticated):
+            await door.authenticator.authenticate(f"Bearer {token}")
+
+    assert provider.asked == 1
+
+
+@pytest.mark.parametrize("answer", [{"keys": []}, {"keys": "x"}, [], "x", None, {"keys": [{}]}])
+async def test_the_last_good_keys_are_kept_while_the_provider_is_ill(
+    remote: tuple[Door, Provider], answer: object
+) -> None:
+    door, provider = remote
+    await door.authenticator.authenticate(f"Bearer {door.token()}")
+    provider.keys, provider.status = answer, 200 if answer else 500
+    grow_old(door, 1_000)
+
+    assert await door.authenticator.authenticate(f"Bearer {door.token()}")
+    assert provider.asked == 2
+
+
+async def test_without_any_key_nobody_is_told_that_a_token_is_bad(service: Service) -> None:
+    identity = IdentityProvider(settings("http://127.0.0.1:9/jwks.json"))
+    authenticator = Authenticator(service.database, cache_seconds=0, provider=identity)
+
+    with pytest.raises(Unavailable):
+        await authenticator.authenticate(f"Bearer {Door(authenticator, service.tenant).token()}")
+
+
+async def test_both_faces_take_a_token_with_its_scopes(
+    service: Service, database_url: str, keys_file: Path
+) -> None:
+    main = warehouse()
+    await service.load([main], [sku("A", level(main, 5))])
+    door = Door(Authenticator(service.database, cache_seconds=0), service.tenant)
+    options = {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks": str(keys_file)}
+    async with running(database_url, **options) as (app, client):
+        shop = Service(app, client, app.state.database, service.tenant)
+        body = {"warehouse_id": main.id, "quantity": 7, "reason": "cycle_count"}
+        written = await shop.rest("PUT", "/api/inventory/A", token=door.token(), json=body)
+        reading = door.token(lambda claims, _: claims.update(scope="inventory:read"))
+        refused = await shop.rest("PUT", "/api/inventory/A", token=reading, json=body)
+        query = "{ adjustments(first: 1) { nodes { createdBy afterQuantity } } }"
+        data = await shop.data(query, token=reading)
+        nothing = await shop.rest(
+            "GET", "/api/inventory", token=door.token(lambda claims, _: claims.update(scope="x"))
+        )
+
+    assert (written.status_code, refused.status_code, nothing.status_code) == (200, 403, 403)
+    assert data["adjustments"]["nodes"] == [{"createdBy": "seven@example.com", "afterQuantity": 7}]
