@@ -47,11 +47,12 @@ def create_app(settings: Settings | None = None) -> Starlette:
     settings = settings or Settings()
     configure_logs(settings.log_level)
     database = Database(settings)
+    rates = Rates(settings) if settings.rate_limit else None
     authenticator = Authenticator(
         database,
         cache_seconds=settings.token_cache_seconds,
         provider=IdentityProvider(settings) if settings.jwt_issuer else None,
-        rates=Rates(settings) if settings.rate_limit else None,
+        rates=rates,
     )
     documents = Documents(kept=settings.prepared_documents, max_tokens=settings.max_query_tokens)
     door = GraphQLEndpoint(
@@ -92,6 +93,8 @@ def create_app(settings: Settings | None = None) -> Starlette:
         upkeep.cancel()
         with suppress(InventoryError):
             await note_used(database, authenticator)
+        if rates is not None:
+            await rates.close()
         await database.dispose()
 
     app = Starlette(

@@ -228,7 +228,7 @@ async def test_a_token_that_is_revoked_meanwhile_breaks_its_stream_off(service: 
     headers = {"Authorization": f"Bearer {token.token}"}
     seen: list[bytes] = []
 
-    async def receive() -> dict[str, object]:
+    async def receive() -> Any:
         return await asyncio.get_running_loop().create_future()
 
     async def send(message: MutableMapping[str, Any]) -> None:

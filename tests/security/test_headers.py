@@ -1,0 +1,137 @@
+"""What every answer says to browsers, who may call from one, and what no log line says."""
+
+import json
+from typing import Any
+
+import pytest
+import structlog
+
+from tests.service import Service, running
+
+PROTECTED = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+}
+KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "a record that is missing": ("GET", "/api/inventory/none", {}),
+    "a list": ("GET", "/api/inventory", {}),
+    "a wrong method": ("DELETE", "/api/inventory", {}),
+    "no place": ("GET", "/none", {}),
+    "GraphQL": ("POST", "/graphql", {"json": {"query": "{ __typename }"}}),
+    "no GraphQL": ("POST", "/graphql", {"content": b"x"}),
+    "GraphiQL": ("GET", "/graphql", {"headers": {"Accept": "text/html"}}),
+    "the reference": ("GET", "/docs", {}),
+    "its description": ("GET", "/api/openapi.json", {}),
+    "a file": ("GET", "/static/manifest.json", {}),
+    "health": ("GET", "/healthz", {}),
+    "a path that is no text": ("GET", "/api/inventory/%FF", {}),
+}
+
+
+@pytest.mark.parametrize("what", KINDS)
+async def test_every_answer_is_protected(service: Service, what: str) -> None:
+    method, path, options = KINDS[what]
+    response = await service.rest(method, path, **options)
+
+    for name, value in PROTECTED.items():
+        assert response.headers[name] == value
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "frame-ancestors 'none'" in policy
+    assert "set-cookie" not in response.headers
+    assert "server" not in response.headers
+    assert response.headers["x-request-id"]
+    assert "access-control-allow-origin" not in response.headers
+
+
+PREFLIGHT = {
+    "Origin": "https://shop.example",
+    "Access-Control-Request-Method": "PUT",
+    "Access-Control-Request-Headers": "authorization, content-type, idempotency-key, if-match",
+}
+
+
+async def test_no_other_origin_may_call_unless_it_is_named(service: Service) -> None:
+    for path in ("/graphql", "/api/inventory", "/api/inventory/A"):
+        preflight = await service.rest("OPTIONS", path, token=None, headers=PREFLIGHT)
+        assert preflight.status_code == 405
+        assert not [name for name in preflight.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/api/inventory/A"])
+async def test_a_named_origin_may_call_both_faces(
+    service: Service, database_url: str, path: str
+) -> None:
+    origins = "https://shop.example, https://admin.example"
+    async with running(database_url, cors_origins=origins) as (app, client):
+        shop = Service(app, client, app.state.database, service.tenant)
+        preflight = await shop.rest("OPTIONS", path, token=None, headers=PREFLIGHT)
+        other = {**PREFLIGHT, "Origin": "https://shop.example.evil"}
+        refused = await shop.rest("OPTIONS", path, token=None, headers=other)
+        origin = {"Origin": "https://shop.example"}
+        answer = await shop.rest("POST" if path == "/graphql" else "GET", path, headers=origin)
+        silent = await shop.rest("GET", "/api/inventory", headers={"Origin": "null"})
+
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == "https://shop.example"
+    assert "access-control-allow-credentials" not in preflight.headers
+    assert refused.status_code == 400
+    assert "access-control-allow-origin" not in refused.headers
+    # Refusals too can be read by the page that caused them.
+    assert answer.status_code in (404, 415)
+    assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+    assert "X-Request-ID" in answer.headers["access-control-expose-headers"]
+    assert "access-control-allow-origin" not in silent.headers
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("api.example", 200),
+        ("API.example:8000", 200),
+        ("localhost", 200),
+        ("evil.example", 400),
+        ("api.example.evil", 400),
+        ("", 400),
+        ("api.example, evil", 400),
+        ("api.example:80:80", 400),
+    ],
+)
+async def test_a_service_that_knows_its_names_answers_to_no_other(
+    service: Service, database_url: str, host: str, status: int
+) -> None:
+    async with running(database_url, trusted_hosts="api.example, localhost") as (app, client):
+        shop = Service(app, client, app.state.database, service.tenant)
+        response = await shop.rest("GET", "/api/inventory", headers={"Host": host})
+
+    assert response.status_code == status
+
+
+async def test_logs_are_lines_of_json_without_secrets(
+    service: Service,
+    database_url: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    secret = service.token("write")
+    async with running(database_url, log_level="info") as (app, client):
+        # The logger that earlier tests used keeps writing where they did.
+        monkeypatch.setattr("app.http.log", structlog.get_logger())
+        shop = Service(app, client, app.state.database, service.tenant)
+        await shop.rest("GET", "/api/inventory")
+        await shop.rest("GET", f"/api/inventory?sku={secret}")
+        await shop.rest("GET", "/api/inventory/%0A%7B%22event%22%3A%22forged%22%7D")
+        await shop.rest("GET", "/x", headers={"X-Request-ID": '"}\x0b{"event": "forged"'})
+        await shop.rest("GET", "/x", headers={"User-Agent": 'x"}\t{"event": "forged"}'})
+        await shop.rest("GET", "/x", token=f"{secret}x")
+        await shop.graphql('{ sku(sku: "secret-code") { sku } }')
+        await shop.rest("POST", "/graphql", json={"query": "{", "variables": {"p": secret}})
+    lines = capfd.readouterr().err.splitlines()
+
+    assert len(lines) == 8
+    events = [json.loads(line) for line in lines]
+    assert {event["event"] for event in events} == {"request"}
+    assert all(event["request_id"] for event in events)
+    for hidden in (secret, secret.partition("-")[2], "secret-code", "Bearer"):
+        assert not [line for line in lines if hidden in line]
