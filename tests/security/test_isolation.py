@@ -1,0 +1,142 @@
+"""What a tenant reads is the same, byte for byte, whether another one is empty or full.
+
+The reads are walked from the schema and the route table: every root field, with each argument that
+it has, and every route, with each parameter. A new one fails until `VALUES` knows a value for it.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from app.auth import Scope
+from app.commands.tenants import create_token
+from app.graphql.access import SCOPES
+from app.records import WarehouseRecord
+from app.stock import WarehouseType
+from rest_shim.routes import ROUTES
+from tests.databases import migrated
+from tests.graphql.test_access_matrix import CODE, OTHER, PLACE, document, selection
+from tests.graphql.test_schema import OBJECTS
+from tests.service import EMAIL, Service, level, new_tenant, running, sku
+
+REQUEST_ID: Final = re.compile(r"req_[0-9A-Z]{26}")
+# What an argument, a field of a filter or a parameter may be, as GraphQL and as a query string.
+VALUES: Final[dict[str, Any]] = {
+    "after": "cursor_AAAA",
+    "cursor": "cursor_AAAA",
+    "end_date": "2026-01-01",
+    "endDate": "2026-01-01",
+    "first": 1,
+    "id": PLACE,
+    "limit": "1",
+    "orderBy": "SKU_DESC",
+    "reason": "initial_stock",
+    "sku": CODE,
+    "start_date": "2026-01-01",
+    "startDate": "2026-01-01",
+    "status": "NORMAL",
+    "warehouse_id": PLACE,
+    "warehouseId": PLACE,
+}
+
+
+def graphql_reads() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every root field of the reads, plain and with each of its arguments."""
+    for name in SCOPES["Query"]:
+        yield document("Query", name)
+        if name.startswith("__"):
+            continue
+        field = OBJECTS["Query"].fields[name]
+        base = document("Query", name)[1]
+        for key, argument in field.args.items():
+            inner = getattr(argument.type, "fields", None)
+            values = [{it: VALUES[it]} for it in inner] if inner else [VALUES[key]]
+            for value in values:
+                given = {**base, key: value}
+                declared = ", ".join(f"${it}: {field.args[it].type}" for it in given)
+                passed = ", ".join(f"{it}: ${it}" for it in given)
+                query = f"query({declared}) {{ {name}({passed}) {selection(field.type)} }}"
+                yield query, given
+
+
+def rest_reads() -> Iterator[str]:
+    """Yield every path that is read, plain and with each of its parameters."""
+    for route in ROUTES:
+        if route.method != "GET":
+            continue
+        for code in (CODE, "CODE-OF-X"):
+            path = route.path.replace("{sku:sku}", code)
+            yield path
+            for name in route.query:
+                value = "normal" if name == "status" else VALUES[name]
+                yield f"{path}?{name}={value}"
+
+
+async def everything_read(service: Service) -> list[tuple[str, str]]:
+    """Read whatever there is to read, and return each question with its answer."""
+    found: list[tuple[str, str]] = []
+    for query, variables in graphql_reads():
+        response = await service.rest(
+            "POST", "/graphql", json={"query": query, "variables": variables}
+        )
+        found.append((f"{query} {variables}", response.text))
+    for path in rest_reads():
+        response = await service.rest("GET", path)
+        found.append((path, response.text + str(response.headers.get("etag"))))
+    return [(question, REQUEST_ID.sub("req", answer)) for question, answer in found]
+
+
+async def stock(service: Service, name: str, codes: Sequence[str], quantity: int) -> None:
+    """Give a tenant two warehouses and some SKUs of known ids."""
+    places = [
+        WarehouseRecord(id_, name, WarehouseType.OWN, None, None, is_active=True)
+        for id_ in (PLACE, OTHER)
+    ]
+    levels = [level(place, quantity) for place in places]
+    await service.load(places, [sku(code, *levels, title=name) for code in codes])
+
+
+@pytest.fixture
+def database_of_two(empty_database_url: str) -> str:
+    """Return a migrated database of its own."""
+    return migrated(empty_database_url)
+
+
+async def test_a_tenant_reads_the_same_whether_another_is_empty_or_full(
+    database_of_two: str,
+) -> None:
+    async with running(database_of_two) as (app, client):
+        database = app.state.database
+        mine, theirs = [Service(app, client, database, await new_tenant(database)) for _ in "ab"]
+        await stock(mine, "Mine", [CODE, "B"], 500)
+        for number in range(3):
+            await write(mine, number)
+        empty = await everything_read(mine)
+
+        await stock(theirs, "Theirs", [CODE, "A", "B", "CODE-OF-X", "Z"], 7)
+        for number in range(20):
+            await write(theirs, number)
+        await create_token(
+            database, theirs.tenant, name="x", email=EMAIL, scopes=[Scope.ADMIN], expires_in=None
+        )
+        full = await everything_read(mine)
+        of_theirs = await everything_read(theirs)
+
+        # The same key of both is two keys: mine gets my answer again.
+        again = await write(mine, 0)
+
+    assert full == empty
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert sum("Mine" in answer for _, answer in full) > 10
+    assert not [question for question, answer in full if "Theirs" in answer]
+    assert not [question for question, answer in of_theirs if "Mine" in answer]
+
+
+async def write(service: Service, number: int) -> httpx.Response:
+    """Set a level, under a key that every tenant uses."""
+    body = {"warehouse_id": PLACE, "quantity": 500 + number, "reason": "cycle_count"}
+    headers = {"Idempotency-Key": f"key-{number}"}
+    return await service.rest("PUT", f"/api/inventory/{CODE}", json=body, headers=headers)
