@@ -10,12 +10,10 @@ from typing import Any, Final, NoReturn
 
 import orjson
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from ulid import ULID
 
 from app.errors import (
     IdempotencyInFlight,
@@ -29,13 +27,20 @@ from app.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from app.ids import ulid
 
 log = structlog.get_logger()
 
 REPLAYED: Final = {"Idempotent-Replayed": "true"}
 GRAPHQL_PATH: Final = "/graphql"
 REQUEST_ID_HEADER: Final = "X-Request-ID"
+_REQUEST_ID_NAME: Final = REQUEST_ID_HEADER.lower().encode()
+_USUAL_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+)
 MAX_DEPTH: Final = 64
+UNCERTAIN: Final = object()
 CLIENT_CLOSED_REQUEST: Final = 499
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _JSON_TYPE: Final = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
@@ -86,13 +91,17 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
 
     """
     try:
-        value = json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-        )
-        _check_depth(value)
+        value = _written_as_read(body)
+        if value is UNCERTAIN:
+            value = json.loads(
+                body.decode("utf-8"),
+                object_pairs_hook=_object,
+                parse_constant=_refuse_constant,
+                parse_float=_finite,
+            )
+        # Each level takes an opening.
+        if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
+            _check_depth(value)
         if _SURROGATE.search(body):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError as error:
@@ -103,6 +112,19 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
         message = f"The body is not JSON in UTF-8: {reason}."
         raise MalformedRequest(message) from error
     return value
+
+
+def _written_as_read(body: bytes) -> object:
+    """Return a JSON value whose spelling is the one that orjson writes, else UNCERTAIN.
+
+    orjson reads ten times as fast, and lets pass a key that is there twice and an integer that it
+    has to round; but it does not write them as they were. Most clients send just what it writes.
+    """
+    try:
+        value: object = orjson.loads(body)
+        return value if orjson.dumps(value) == body else UNCERTAIN
+    except (ValueError, TypeError):
+        return UNCERTAIN
 
 
 class _Refused(ValueError):
@@ -244,15 +266,17 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers[REQUEST_ID_HEADER] = self.request_id
-            headers.setdefault("X-Content-Type-Options", "nosniff")
-            headers.setdefault("Cache-Control", "no-store")
+            given = {name for name, _ in message["headers"]}
+            message["headers"] = [
+                *message["headers"],
+                (_REQUEST_ID_NAME, self.request_id.encode()),
+                *(header for header in _USUAL_HEADERS if header[0] not in given),
+            ]
         await self._send(message)
 
 
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value.decode("latin-1")):
+        if name == _REQUEST_ID_NAME and _REQUEST_ID.fullmatch(value.decode("latin-1")):
             return str(value.decode())
-    return f"req_{ULID()}"
+    return f"req_{ulid()}"
