@@ -17,6 +17,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
@@ -52,7 +53,7 @@ from app.sessions import (
     CONNECT_SECONDS,
     AnyRow,
     ConnectionLost,
-    DriverConnection,
+    DriverPool,
     DriverSession,
     EngineSession,
     LockTimeout,
@@ -69,6 +70,7 @@ log = structlog.get_logger()
 Result = TypeVar("Result")
 Found = TypeVar("Found")
 ATTEMPTS: Final = 5
+PLANNED_ONCE: Final = {"plan_cache_mode": "force_generic_plan"}
 # Serialization failure, deadlock; SQLite's one write lock.
 RETRIED: Final = {"40001", "40P01", "SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED"}
 
@@ -82,6 +84,7 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         url = make_url(settings.database_url)
+        self._pool: DriverPool | None = None
         options: dict[str, Any] = {
             "pool_size": settings.database_pool_size,
             "max_overflow": 0,
@@ -99,8 +102,15 @@ class Database:
                 "statement_timeout": str(settings.database_statement_timeout_ms),
             }
             connect: dict[str, Any] = {"server_settings": limits, "timeout": CONNECT_SECONDS}
+            # A plan for all parameters: to plan each time takes longer than what is planned.
+            quick = {**connect, "server_settings": {**limits, **PLANNED_ONCE}}
             self.writer = create_async_engine(url, **options, connect_args=connect)
-            self._connect = {**self.writer.dialect.create_connect_args(url)[1], **connect}
+            address = self.writer.dialect.create_connect_args(url)[1]
+            self._pool = DriverPool(
+                partial(asyncpg.connect, **{**address, **quick}, record_class=Record),
+                size=settings.database_pool_size,
+                within=settings.database_pool_timeout_seconds,
+            )
             self.reader = self.writer.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
@@ -117,8 +127,6 @@ class Database:
             _prepare_sqlite(self.writer, begin="BEGIN IMMEDIATE", wait=wait, query_only=False)
             _prepare_sqlite(self.reader, begin="BEGIN", wait=wait, query_only=True)
         self.turns = Turns(settings.database_pool_timeout_seconds)
-        self._settings = settings
-        self._pool: asyncpg.Pool | None = None
         self._under_way: set[asyncio.Task[Any]] = set()
 
     @property
@@ -140,27 +148,17 @@ class Database:
 
     async def session(self, *, single: bool) -> Session:
         """Return a connection that reads; in a transaction, unless it is for one statement."""
-        if self.dialect == "sqlite":
+        if self._pool is None:
             engine = self._single if single else self.reader
             return EngineSession(await engine.connect())
-        session = await DriverSession.opened(
-            self._driver_pool(), within=self._settings.database_pool_timeout_seconds
-        )
+        session = DriverSession(self._pool, await self._pool.acquire())
         if not single:
-            await session.begin("ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            try:
+                await session.begin("ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            except BaseException:
+                await session.close()
+                raise
         return session
-
-    def _driver_pool(self) -> asyncpg.Pool:
-        if self._pool is None:
-            self._pool = asyncpg.create_pool(
-                **self._connect,
-                min_size=0,
-                max_size=self._settings.database_pool_size,
-                max_inactive_connection_lifetime=0,
-                connection_class=DriverConnection,
-                record_class=Record,
-            )
-        return self._pool
 
     async def transaction(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
         """Do the work and commit it; start over where the database says that this may help.
@@ -242,9 +240,8 @@ class Database:
         await asyncio.gather(*self._under_way, return_exceptions=True)
         await self.reader.dispose()
         await self.writer.dispose()
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await pool.close()
+        if self._pool is not None:
+            await self._pool.close()
 
 
 class Turns:
@@ -323,7 +320,8 @@ class Snapshot:
 
     async def close(self) -> None:
         """Give the connection back, also when cancelled; the next statement sees a later state."""
-        await self._database.shielded(self._close())
+        if self._session is not None or self._turn.locked():
+            await self._database.shielded(self._close())
 
     async def _close(self) -> None:
         async with self._turn:

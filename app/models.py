@@ -5,6 +5,7 @@ a tenant as one unit. Text that is a key sorts by code point on both engines.
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -65,6 +66,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return datetime.fromisoformat(value)
 
 
+@lru_cache(maxsize=1_000)
 def as_text(instant: datetime) -> str:
     """Return an instant in UTC as RFC 3339 with milliseconds and `Z`."""
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -6,8 +6,9 @@ go to the driver itself: the engine's work around a statement costs several time
 does, and more than a short query takes the database.
 """
 
+import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final, Protocol, cast
@@ -80,31 +81,77 @@ class EngineSession:
         return result.all() if result.returns_rows else []
 
 
+class DriverPool:
+    """Connections of PostgreSQL's driver, of which so many are open at most.
+
+    asyncpg's own pool makes two tasks and a timer for each use of a connection, and asks the server
+    to reset it: that costs more than a short query. A session leaves nothing behind.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Awaitable[asyncpg.Connection]], *, size: int, within: float
+    ) -> None:
+        self._connect = connect
+        self._within = within
+        self.in_use = 0
+        self._idle: list[asyncpg.Connection] = []
+        self._free = asyncio.Semaphore(size)
+
+    async def acquire(self) -> asyncpg.Connection:
+        """Return a connection that nobody uses; wait for one if there may be no more.
+
+        Raises:
+            Unavailable: none came free in time.
+
+        """
+        if self._free.locked():
+            await self._wait()
+        else:
+            await self._free.acquire()
+        self.in_use += 1
+        try:
+            while self._idle:
+                connection = self._idle.pop()
+                if not connection.is_closed():
+                    return connection
+            return await self._connect()
+        except BaseException:
+            self._leave()
+            raise
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._within):
+                await self._free.acquire()
+        except TimeoutError as error:
+            message = "Every database connection is in use; try again."
+            raise Unavailable(message) from error
+
+    def release(self, connection: asyncpg.Connection) -> None:
+        """Take a connection back."""
+        if not connection.is_closed():
+            self._idle.append(connection)
+        self._leave()
+
+    def _leave(self) -> None:
+        self.in_use -= 1
+        self._free.release()
+
+    async def close(self) -> None:
+        """Close the connections that nobody uses."""
+        while self._idle:
+            await self._idle.pop().close()
+
+
 class DriverSession:
     """A connection of PostgreSQL's driver."""
 
     dialect = "postgresql"
 
-    def __init__(self, pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
+    def __init__(self, pool: DriverPool, connection: asyncpg.Connection) -> None:
         self._pool = pool
         self._connection = connection
         self._is_in_transaction = False
-
-    @classmethod
-    async def opened(cls, pool: asyncpg.Pool, *, within: float) -> "DriverSession":
-        """Wait for a connection of the pool.
-
-        Raises:
-            Unavailable: none came free in so many seconds.
-
-        """
-        # Whoever comes first initializes it.
-        await pool
-        try:
-            return cls(pool, await pool.acquire(timeout=within))
-        except TimeoutError as error:
-            message = "Every database connection is in use; try again."
-            raise Unavailable(message) from error
 
     async def begin(self, how: str) -> None:
         """Begin a transaction, which `close` ends without effect."""
@@ -125,7 +172,7 @@ class DriverSession:
             if self._is_in_transaction and not self._connection.is_closed():
                 await self._connection.execute("ROLLBACK")
         finally:
-            await self._pool.release(self._connection)
+            self._pool.release(self._connection)
 
 
 class Record(asyncpg.Record):
@@ -137,13 +184,6 @@ class Record(asyncpg.Record):
             return self[name]
         except KeyError:
             raise AttributeError(name) from None
-
-
-class DriverConnection(asyncpg.Connection):
-    """A connection that is used by sessions alone."""
-
-    async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
-        """Do nothing: a session leaves nothing behind, and a round trip costs what a query does."""
 
 
 @lru_cache(maxsize=1_000)

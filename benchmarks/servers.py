@@ -90,9 +90,9 @@ def settle(process: psutil.Process, *, is_idle: Callable[[], bool]) -> None:
     deadline = time.monotonic() + SETTLE_SECONDS
     quiet = 0
     while time.monotonic() < deadline:
-        before = _cpu_seconds(process)
+        before = cpu_seconds(process)
         time.sleep(0.1)
-        quiet = quiet + 1 if is_idle() and _cpu_seconds(process) - before < 0.02 else 0
+        quiet = quiet + 1 if is_idle() and cpu_seconds(process) - before < 0.02 else 0
         # A lock of SQLite is waited for asleep.
         if quiet == 3:
             return
@@ -103,7 +103,8 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
     return [*process.children(recursive=True), process]
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
+def cpu_seconds(process: psutil.Process) -> float:
+    """Return the processor time that a process and its children have taken."""
     return sum(sum(member.cpu_times()[:2]) for member in _family(process))
 
 

@@ -29,13 +29,18 @@ class PostgreSQL:
         self._server = get_server(directory / "data", cleanup_mode="stop")
         self.url = make_url(self._server.get_uri()).set(drivername="postgresql+asyncpg")
 
+    @property
+    def process(self) -> psutil.Process:
+        """The server's process, of which all others are children."""
+        return psutil.Process(self._server.get_pid())
+
     def configure(self, setting: str) -> None:
         """Change a setting from the next start on."""
         self._server.psql(f"ALTER SYSTEM SET {setting};")
 
     def kill(self) -> None:
         """Kill the server and all its processes at once, as kill -9 does."""
-        server = psutil.Process(self._server.get_pid())
+        server = self.process
         # Stopped, it cannot start new children while its old ones die.
         server.suspend()
         family = [*server.children(recursive=True), server]

@@ -13,7 +13,7 @@ Every change of a level raises the version of its SKU, so the version stands for
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -130,13 +130,14 @@ async def post(
 ) -> bool:
     """Write changes and claim their key; False, and nothing is written, if that cannot be."""
     after = posting.after
-    moved = _moved_counts(before.skus, after)
+    changed = _changed_levels(before.skus, after)
+    moved = _moved_counts(before.skus, after, changed)
     parameters = {
         "tenant": tenant,
         "skus": as_json(
             _sku_row(record, before.skus[code], posting.at) for code, record in after.items()
         ),
-        "levels": as_json(map(_level_row, _changed_levels(before.skus, after))),
+        "levels": as_json(_level_row(new) for _, new in changed),
         "adjustments": as_json(map(_adjustment_row, posting.entries)),
         "counts": as_json(moved),
         **(claim.parameters if claim else {}),
@@ -152,28 +153,30 @@ async def post(
 
 def _changed_levels(
     before: Mapping[str, SkuRecord], after: Mapping[str, SkuRecord]
-) -> list[LevelRecord]:
+) -> list[tuple[LevelRecord | None, LevelRecord]]:
+    """Return what became of the levels that changed; the others are what they were."""
     return [
-        level
+        (old, new)
         for code, record in after.items()
-        for level in record.levels
-        if level != before[code].level_in(level.warehouse.id)
+        for new in record.levels
+        if (old := before[code].level_in(new.warehouse.id)) is not new
     ]
 
 
 def _moved_counts(
-    before: Mapping[str, SkuRecord], after: Mapping[str, SkuRecord]
+    before: Mapping[str, SkuRecord],
+    after: Mapping[str, SkuRecord],
+    changed: Iterable[tuple[LevelRecord | None, LevelRecord]],
 ) -> list[dict[str, object]]:
     """Return by how much the counts per warehouse and status change, sorted."""
     moved: Counter[tuple[str, str]] = Counter()
-    for code, new in after.items():
-        old = before[code]
-        moved["", old.figures.status] -= 1
-        moved["", new.figures.status] += 1
-        for level in old.levels:
-            moved[level.warehouse.id, level.status] -= 1
-        for level in new.levels:
-            moved[level.warehouse.id, level.status] += 1
+    for code, record in after.items():
+        moved["", before[code].figures.status] -= 1
+        moved["", record.figures.status] += 1
+    for old, new in changed:
+        if old is not None:
+            moved[old.warehouse.id, old.status] -= 1
+        moved[new.warehouse.id, new.status] += 1
     return [
         {"warehouse_id": warehouse_id, "status": status, "skus": skus}
         for (warehouse_id, status), skus in sorted(moved.items())

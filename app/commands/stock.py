@@ -12,7 +12,6 @@ from functools import partial
 from typing import Final, TypeVar
 
 from pydantic import TypeAdapter
-from ulid import ULID
 
 from app.commands.idempotency import Caller, Done, Planned, Request, rehearse, write_once
 from app.commands.posting import LevelKey, Posting, Stock, post, read_stock
@@ -24,6 +23,7 @@ from app.errors import (
     invalid_field,
     invalid_fields,
 )
+from app.ids import ulid
 from app.records import AdjustmentRecord, LevelRecord, SkuRecord, StockChange, WarehouseRecord
 from app.sessions import Session
 from app.stock import (
@@ -217,7 +217,7 @@ async def bulk_change_stock(
     async def plan(session: Session, *, locked: bool) -> Planned[list[BulkOutcome]]:
         levels = [change.level for change in updates]
         before = await read_stock(session, caller.tenant, levels, locked=locked)
-        outcomes = _decide(caller, updates, before, PartOf(bulk_id=f"blk_{ULID()}"))
+        outcomes = _decide(caller, updates, before, PartOf(bulk_id=f"blk_{ulid()}"))
         refusals = [
             _Refused(index, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
@@ -265,7 +265,7 @@ async def transfer_stock(
         updates = [half for line in transfer.lines for half in transfer.halves(line)]
         levels = [update.level for update in updates]
         before = await read_stock(session, caller.tenant, levels, locked=locked)
-        outcomes = _decide(caller, updates, before, PartOf(transfer_id=f"trf_{ULID()}"))
+        outcomes = _decide(caller, updates, before, PartOf(transfer_id=f"trf_{ulid()}"))
         refusals = [
             _Refused(index // 2, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
@@ -415,7 +415,7 @@ def _decide_one(  # noqa: PLR0917 - called five hundred times by a bulk
         created_at,
     )
     entry = AdjustmentRecord(
-        id=f"adj_{ULID()}",
+        id=f"adj_{ulid()}",
         sku=change.sku,
         warehouse_id=change.warehouse_id,
         sequence=new.version,

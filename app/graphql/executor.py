@@ -12,7 +12,7 @@ again by graphql-core alone, so that errors, their paths and the nulls that they
 
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from inspect import isawaitable
 from itertools import chain, islice
 from operator import attrgetter
@@ -93,15 +93,10 @@ class NotCovered(Exception):
     """A list has to be completed by graphql-core itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """How one field of all objects of a list is completed."""
-
-    type: GraphQLOutputType
-    details: FieldDetailsList
-    values: Callable[[Any], Any] | None = None
-    constant: object = None
-    batch: BatchResolver | None = None
+# From values of one type to what is said of them.
+Completion = Callable[["BulkExecutor", Values, Path], Column]
+# From the objects of a list to the completed values of one of their fields.
+Field = Callable[["BulkExecutor", Values, Path], Column]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +104,28 @@ class Plan:
     """How a list of objects of one type is completed."""
 
     python_type: type
-    fields: Mapping[str, Field]
+    fields: Sequence[Field]
     # From the columns of all fields to the objects.
     rows: Callable[[Iterable[Any]], Values]
+
+    def complete(self, executor: "BulkExecutor", objects: Values, path: Path) -> Column:
+        """Complete all fields of all objects."""
+        if not set(map(type, objects)) <= {self.python_type}:
+            message = "an object of another type"
+            raise NotCovered(message)
+        if not self.fields:
+            return [{} for _ in objects]
+        columns = [field(executor, objects, path) for field in self.fields]
+        pending = {i: column for i, column in enumerate(columns) if not isinstance(column, list)}
+        if not pending:
+            return self.rows(columns)
+
+        async def awaited() -> Values:
+            for index, column in await _all(pending):
+                columns[index] = column
+            return self.rows(columns)
+
+        return awaited()
 
 
 Plans = dict[Hashable, Plan]
@@ -146,9 +160,14 @@ class BulkExecutor(Executor[Any]):
             position_context,
         )
         item_type = return_type.of_type
-        if type(result) is not list or not isinstance(_nullable(item_type), GraphQLObjectType):
+        of_item = _nullable(item_type)
+        if type(result) is not list or not isinstance(of_item, GraphQLObjectType):
             return as_usual()
-        complete = partial(self._complete, item_type, result, field_details_list, path)
+
+        def complete() -> Column:
+            plan = self._plan(of_item, field_details_list)
+            return _of_nullable(item_type, plan.complete)(self, result, path)
+
         return self._tried(complete, as_usual)
 
     def complete_object_value(  # noqa: PLR0917 - graphql-core's signature
@@ -172,7 +191,7 @@ class BulkExecutor(Executor[Any]):
         )
 
         def complete() -> Any:  # noqa: ANN401
-            completed = self._objects(return_type, [result], field_details_list, path)
+            completed = self._plan(return_type, field_details_list).complete(self, [result], path)
             return completed[0] if isinstance(completed, list) else _first(completed)
 
         return self._tried(complete, as_usual)
@@ -186,104 +205,6 @@ class BulkExecutor(Executor[Any]):
             return as_usual()
         return _awaited(completed, as_usual) if isawaitable(completed) else completed
 
-    def _complete(
-        self, type_: GraphQLOutputType, values: Values, details: FieldDetailsList, path: Path
-    ) -> Column:
-        """Complete one field's values, of all objects of a list."""
-        inner = _nullable(type_)
-        found = set(map(type, values))
-        if NoneType in found:
-            if inner is not type_:
-                message = "a null where there may be none"
-                raise NotCovered(message)
-            missing = [value is None for value in values]
-            present = [value for value in values if value is not None]
-            completed = self._complete(inner, present, details, path)
-            return _then(completed, lambda column: _spread(column, missing))
-        if is_leaf_type(inner):
-            return _converted(inner, values, found)
-        if isinstance(inner, GraphQLList):
-            if not found <= {list}:
-                message = "not a list"
-                raise NotCovered(message)
-            items = list(chain.from_iterable(values))
-            lengths = list(map(len, values))
-            completed = self._complete(inner.of_type, items, details, path)
-            return _then(completed, lambda column: _split(column, lengths))
-        if isinstance(inner, GraphQLObjectType):
-            return self._objects(inner, values, details, path)
-        message = "an abstract type"
-        raise NotCovered(message)
-
-    def _objects(
-        self, type_: GraphQLObjectType, objects: Values, details: FieldDetailsList, path: Path
-    ) -> Column:
-        plan = self._plan(type_, details)
-        if not set(map(type, objects)) <= {plan.python_type}:
-            message = "an object of another type"
-            raise NotCovered(message)
-        if not plan.fields:
-            return [{} for _ in objects]
-        columns = [
-            self._column(type_, name, field, objects, path) for name, field in plan.fields.items()
-        ]
-        pending = {i: column for i, column in enumerate(columns) if not isinstance(column, list)}
-        if not pending:
-            return plan.rows(columns)
-
-        async def awaited() -> Values:
-            for index, column in await _all(pending):
-                columns[index] = column
-            return plan.rows(columns)
-
-        return awaited()
-
-    def _column(
-        self, type_: GraphQLObjectType, name: str, field: Field, objects: Values, path: Path
-    ) -> Column:
-        if field.constant is not None:
-            return [field.constant] * len(objects)
-        if field.values is not None:
-            values = list(map(field.values, objects))
-            return self._complete(field.type, values, field.details, path)
-        if field.batch is not None:
-            resolved = field.batch(objects, self.context_value)
-            if isawaitable(resolved):
-                return self._awaited_ends(field, resolved, path)
-            return self._ends(field, resolved, path)
-        return self._one_by_one(type_, name, field, objects, path)
-
-    async def _awaited_ends(
-        self, field: Field, values: Awaitable[Sequence[Any]], path: Path
-    ) -> Values:
-        ends = self._ends(field, await values, path)
-        return await ends if isawaitable(ends) else ends
-
-    def _ends(self, field: Field, values: Sequence[Any], path: Path) -> Column:
-        """Complete the values of an edge, each of them once for all parents that share it."""
-        different = {id(value): value for value in values}
-
-        def shared(ends: Values) -> Values:
-            by_identity = dict(zip(different, ends, strict=True))
-            return [by_identity[id(value)] for value in values]
-
-        ends = self._complete(field.type, list(different.values()), field.details, path)
-        return _then(ends, shared)
-
-    async def _one_by_one(
-        self, type_: GraphQLObjectType, name: str, field: Field, objects: Values, path: Path
-    ) -> Values:
-        """Execute a field as graphql-core does, for every object."""
-        found = [
-            self.execute_field(
-                type_, it, field.details, Path(path.add_key(index), name, type_.name), None
-            )
-            for index, it in enumerate(objects)
-        ]
-        for index, value in await _all({i: it for i, it in enumerate(found) if isawaitable(it)}):
-            found[index] = value
-        return found
-
     def _plan(self, type_: GraphQLObjectType, details: FieldDetailsList) -> Plan:
         key = type_, *[id(each.node) for each in details]
         plan = self._plans.get(key)
@@ -292,25 +213,145 @@ class BulkExecutor(Executor[Any]):
             definition = type_.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
             # A generic type has a definition for each use, and one class.
             python_type = (definition.concrete_of or definition).origin
-            fields = {name: self._field(type_, those) for name, those in grouped.items()}
-            plan = Plan(python_type, fields, _row_maker([*fields]) if fields else list)
+            fields = [self._field(type_, name, those) for name, those in grouped.items()]
+            plan = Plan(python_type, fields, _row_maker([*grouped]) if fields else list)
             self._plans[key] = plan
         return plan
 
-    def _field(self, type_: GraphQLObjectType, details: FieldDetailsList) -> Field:
+    def _field(self, type_: GraphQLObjectType, name: str, details: FieldDetailsList) -> Field:
         node = details[0].node
         if node.name.value == "__typename":
-            return Field(type_, details, constant=type_.name)
+            return lambda _executor, objects, _path: [type_.name] * len(objects)
         field = type_.fields[node.name.value]
         definition = field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
         batch = definition.metadata.get(BATCH)
-        if batch is None and (read := _reader(definition)) is not None:
-            return Field(field.type, details, values=read)
-        if batch is None and not self._may_resolve_one_by_one:
+        if batch is not None:
+            return _batched(batch, self._completion(field.type, details))
+        if (read := _reader(definition)) is not None:
+            return _read(read, self._completion(field.type, details))
+        if not self._may_resolve_one_by_one:
             # A mutation is not executed again: its errors must have their paths at once.
             message = "a field of a mutation's result that is resolved one by one"
             raise NotCovered(message)
-        return Field(field.type, details, batch=batch)
+        return lambda executor, objects, path: executor.one_by_one(
+            type_, name, details, objects, path
+        )
+
+    def _completion(self, type_: GraphQLOutputType, details: FieldDetailsList) -> Completion:
+        inner = _nullable(type_)
+        if is_leaf_type(inner):
+            return _of_leaf(type_, inner)
+        if isinstance(inner, GraphQLList):
+            return _of_nullable(type_, _of_lists(self._completion(inner.of_type, details)))
+        if isinstance(inner, GraphQLObjectType):
+            return _of_nullable(type_, self._plan(inner, details).complete)
+        message = "an abstract type"
+        raise NotCovered(message)
+
+    async def one_by_one(
+        self,
+        type_: GraphQLObjectType,
+        name: str,
+        details: FieldDetailsList,
+        objects: Values,
+        path: Path,
+    ) -> Values:
+        """Execute a field as graphql-core does, for every object."""
+        found = [
+            self.execute_field(type_, it, details, Path(path.add_key(i), name, type_.name), None)
+            for i, it in enumerate(objects)
+        ]
+        for index, value in await _all({i: it for i, it in enumerate(found) if isawaitable(it)}):
+            found[index] = value
+        return found
+
+
+def _read(read: Callable[[Any], Any], complete: Completion) -> Field:
+    """Return a field that is read off its object."""
+    return lambda executor, objects, path: complete(executor, list(map(read, objects)), path)
+
+
+def _batched(resolve: BatchResolver, complete: Completion) -> Field:
+    """Return a field that is resolved for all parents at once.
+
+    Each value is completed once for all parents that share it.
+    """
+
+    def ends(executor: BulkExecutor, values: Sequence[Any], path: Path) -> Column:
+        different = {id(value): value for value in values}
+
+        def shared(ends: Values) -> Values:
+            by_identity = dict(zip(different, ends, strict=True))
+            return [by_identity[id(value)] for value in values]
+
+        return _then(complete(executor, list(different.values()), path), shared)
+
+    async def awaited(executor: BulkExecutor, values: Awaitable[Sequence[Any]], path: Path) -> Any:  # noqa: ANN401
+        found = ends(executor, await values, path)
+        return await found if isawaitable(found) else found
+
+    def field(executor: BulkExecutor, objects: Values, path: Path) -> Column:
+        values = resolve(objects, executor.context_value)
+        return (
+            awaited(executor, values, path) if isawaitable(values) else ends(executor, values, path)
+        )
+
+    return field
+
+
+def _of_nullable(type_: GraphQLOutputType, complete: Completion) -> Completion:
+    """Return what completes values of which some may be null, if the type lets them."""
+    is_nullable = not isinstance(type_, GraphQLNonNull)
+
+    def completed(executor: BulkExecutor, values: Values, path: Path) -> Column:
+        if NoneType not in set(map(type, values)):
+            return complete(executor, values, path)
+        if not is_nullable:
+            message = "a null where there may be none"
+            raise NotCovered(message)
+        missing = [value is None for value in values]
+        present = [value for value in values if value is not None]
+        return _then(complete(executor, present, path), lambda column: _spread(column, missing))
+
+    return completed
+
+
+def _of_lists(complete: Completion) -> Completion:
+    """Return what completes lists, the items of all of them at once."""
+
+    def completed(executor: BulkExecutor, values: Values, path: Path) -> Column:
+        if not set(map(type, values)) <= {list}:
+            message = "not a list"
+            raise NotCovered(message)
+        lengths = list(map(len, values))
+        items = complete(executor, list(chain.from_iterable(values)), path)
+        return _then(items, lambda column: _split(column, lengths))
+
+    return completed
+
+
+def _of_leaf(type_: GraphQLOutputType, leaf: GraphQLLeafType) -> Completion:
+    """Return what completes scalars or enum values."""
+    kept = {AS_THEY_ARE.get(leaf.name)}
+    convert = (
+        cache(leaf.coerce_output_value)
+        if isinstance(leaf, GraphQLEnumType)
+        else leaf.coerce_output_value
+    )
+
+    def converted(_executor: BulkExecutor, values: Values, _path: Path) -> Column:
+        found = list(map(convert, values))
+        if None in found:
+            message = "a value that cannot be said"
+            raise NotCovered(message)
+        return found
+
+    of_any = _of_nullable(type_, converted)
+
+    def completed(executor: BulkExecutor, values: Values, path: Path) -> Column:
+        return values if set(map(type, values)) == kept else of_any(executor, values, path)
+
+    return completed
 
 
 def _reader(definition: StrawberryField) -> Callable[[Any], Any] | None:
@@ -342,23 +383,6 @@ async def _all(pending: Mapping[int, Awaitable[Any]]) -> Iterable[tuple[int, Any
 
 def _nullable(type_: GraphQLOutputType) -> GraphQLOutputType:
     return type_.of_type if isinstance(type_, GraphQLNonNull) else type_
-
-
-def _converted(type_: GraphQLLeafType, values: Values, found: set[type]) -> Values:
-    """Convert the values of a scalar or enum, which are of the types that were found."""
-    kept = AS_THEY_ARE.get(type_.name)
-    if kept is not None and found <= {kept}:
-        return values
-    convert = type_.coerce_output_value
-    if isinstance(type_, GraphQLEnumType):
-        names = {value: convert(value) for value in set(values)}
-        converted = [names[value] for value in values]
-    else:
-        converted = list(map(convert, values))
-    if any(value is None for value in converted):
-        message = "a value that cannot be said"
-        raise NotCovered(message)
-    return converted
 
 
 def _row_maker(names: Sequence[str]) -> Callable[[Iterable[Any]], Values]:

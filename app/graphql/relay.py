@@ -74,8 +74,18 @@ class PageInfo:
 
     has_next_page: bool = described_field("Whether more follows.")
     has_previous_page: bool = described_field("Whether the page was asked for by a cursor.")
-    start_cursor: str | None = described_field("The cursor of the first item.")
-    end_cursor: str | None = described_field("The cursor of the last item: pass it as `after`.")
+    nodes: Private[Sequence[Any]]
+    cursor_of: Private[Any]
+
+    @strawberry.field(description="The cursor of the first item.")
+    def start_cursor(self) -> str | None:
+        """Make the cursor only when asked."""
+        return self.cursor_of(self.nodes[0]) if self.nodes else None
+
+    @strawberry.field(description="The cursor of the last item: pass it as `after`.")
+    def end_cursor(self) -> str | None:
+        """Make the cursor only when asked."""
+        return self.cursor_of(self.nodes[-1]) if self.nodes else None
 
 
 @strawberry.type(description="An item of a list with its cursor (Relay).")
@@ -120,8 +130,8 @@ def connection(
     info = PageInfo(
         has_next_page=len(nodes) > limit,
         has_previous_page=after is not None,
-        start_cursor=cursor_of(page[0]) if page else None,
-        end_cursor=cursor_of(page[-1]) if page else None,
+        nodes=page,
+        cursor_of=cursor_of,
     )
     return Connection(nodes=page, page_info=info, cursor_of=cursor_of, count=count)
 

@@ -73,7 +73,7 @@ def checked_out(database: Database) -> int:
     pools = {database.writer.pool, database.reader.pool}
     of_driver = database._pool
     return sum(pool.checkedout() for pool in pools if isinstance(pool, QueuePool)) + (
-        of_driver.get_size() - of_driver.get_idle_size() if of_driver else 0
+        of_driver.in_use if of_driver else 0
     )
 
 

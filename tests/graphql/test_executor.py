@@ -18,7 +18,14 @@ from sqlalchemy import Executable
 from app.auth import Authenticator
 from app.database import Database, Snapshot
 from app.graphql.context import Context
-from app.graphql.executor import BATCH, BulkContext, BulkExecutor, Plans, execute_operation
+from app.graphql.executor import (
+    BATCH,
+    BulkContext,
+    BulkExecutor,
+    Plan,
+    Plans,
+    execute_operation,
+)
 from app.graphql.schema import schema
 from app.sessions import AnyRow, Parameters
 from tests.graphql.generating import Document, Values
@@ -308,13 +315,13 @@ async def test_a_setting_leaves_lists_to_graphql_core(
     model = catalogue()
     await service.load(model.warehouses, model.skus)
     completed: list[object] = []
-    complete = BulkExecutor._objects
+    complete = Plan.complete
 
     def noted(self: Any, *arguments: Any) -> Any:
         completed.append(arguments)
         return complete(self, *arguments)
 
-    monkeypatch.setattr(BulkExecutor, "_objects", noted)
+    monkeypatch.setattr(Plan, "complete", noted)
     query = "{ skus { nodes { sku stock { onHand warehouse { name } } } } }"
     async with running(database_url, bulk_completion=is_on) as (app, client):
         mine = Service(app, client, service.database, service.tenant)

@@ -398,6 +398,19 @@ async def test_what_a_read_costs_does_not_grow_with_what_there_is(
     assert {lot.ask.func for _, lot in pairs} | OPERATORS == set(all_queries())
 
 
+async def test_postgresql_plans_a_read_once_and_not_for_its_parameters(service: Service) -> None:
+    if service.database.dialect == "sqlite":
+        pytest.skip("It keeps its plans.")
+    kept = text("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements")
+    async with service.database.snapshot() as snapshot:
+        for number in range(3):
+            await queries.get_skus(snapshot, service.tenant, codes=[code(number)])
+        plans = {row[0]: tuple(row[1:]) for row in await snapshot.rows(kept, {})}
+
+    [statement] = [words for words in plans if "FROM sku LEFT OUTER JOIN" in words]
+    assert plans[statement] == (3, 0)
+
+
 def all_queries() -> Iterator[object]:
     """Yield every query that there is."""
     for name, function in inspect.getmembers(queries, inspect.iscoroutinefunction):

@@ -2,14 +2,28 @@
 
 import json
 from typing import Final
+from unittest.mock import patch
 
+import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from app.errors import MalformedRequest
+from app.http import UNCERTAIN, parse_json
 from app.migrations import migrate
 from tests.rest.answers import answered, refusal
 from tests.service import Service, level, new_tenant, running, sku, warehouse
 
 ROUTES: Final = [("PUT", "/api/inventory/A"), ("POST", "/api/inventory/bulk")]
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+)
 JSON: Final = {"Content-Type": "application/json"}
 MALFORMED: Final = (400, "MALFORMED_REQUEST")
 
@@ -69,6 +83,62 @@ async def test_what_is_no_json_is_malformed(service: Service, body: bytes) -> No
     for method, path in ROUTES:
         response = await service.rest(method, path, content=body, headers=JSON)
         assert refusal(response) == MALFORMED
+
+
+# Pieces of JSON as it is written most tersely, and what does not belong there.
+PIECES: Final = (
+    *(b"{", b"}", b"[", b"]", b",", b":", b'"a":', b'"b":', b'{"a":1}', b'{"a":1,"a":1}', b"[1,2]"),
+    *(b"0", b"-0", b"-0.0", b"7", b"1.0", b"1.50", b"1e5", b"1e999", b"5e-324", b"05"),
+    *(
+        b"9007199254740993",
+        b"18446744073709551615",
+        b"18446744073709551616",
+        b"-9223372036854775809",
+    ),
+    *(
+        b"true",
+        b"null",
+        b"NaN",
+        b"Infinity",
+        b'""',
+        b'"\\u00e9"',
+        b'"\\ud800"',
+        b'"\\ud83d\\ude00"',
+    ),
+    *('"é"'.encode(), b'"\xff"', b'"\x00"', b'"\\/"', b" ", b"[" * 63, b"]" * 63),
+)
+
+
+def meaning(body: bytes) -> str:
+    """Return what a body means, or that it is refused."""
+    try:
+        return repr(parse_json(body))
+    except MalformedRequest:
+        return "refused"
+
+
+def strict_meaning(body: bytes) -> str:
+    """Return what the strict reader says."""
+    with patch("app.http._written_as_read", return_value=UNCERTAIN):
+        return meaning(body)
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=6).map(b"".join))
+def test_a_body_means_the_same_however_tersely_it_is_written(body: bytes) -> None:
+    assert meaning(body) == strict_meaning(body)
+
+
+@given(json_values)
+def test_what_is_written_most_tersely_is_read_as_it_was(value: object) -> None:
+    body = orjson.dumps(value)
+    assert parse_json(body) == value
+    assert meaning(body) == strict_meaning(body)
+
+
+@pytest.mark.parametrize("body", NOT_JSON.values(), ids=[*NOT_JSON])
+def test_what_is_no_json_is_none_without_spaces(body: bytes) -> None:
+    assert meaning(body.replace(b": ", b":").replace(b", ", b",")) == "refused"
 
 
 @pytest.mark.parametrize(("before", "after"), [("[", "]"), ('{"a":', "}")])

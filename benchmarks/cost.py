@@ -1,0 +1,121 @@
+"""What a request costs in processor time: python -m benchmarks.cost.
+
+Requests a second depend on whatever else the machine does, processor time per request hardly. Of
+a worker that is never idle, the floor's time divided by the service's is the ratio of their speeds.
+"""
+
+import random
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Final
+
+import psutil
+import typer
+
+from benchmarks.contenders import FLOOR, GRAPHQL, GRAPHQL_ON_SQLITE, REST, REST_ON_SQLITE
+from benchmarks.data import Size
+from benchmarks.databases import empty_sqlite, filled, postgresql
+from benchmarks.ledger import Ledger
+from benchmarks.load import measure
+from benchmarks.peers.contender import Contender
+from benchmarks.running import progress, run
+from benchmarks.servers import cpu_seconds, serving, settle
+from benchmarks.table import WORKS, Running, compare
+from tests.databases import create_database, migrated
+
+WARM_UP_SECONDS: Final = 1
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Microseconds of processor time per request: the server's, and its database's."""
+
+    server: float
+    database: float
+
+
+@app.command()
+def cost(
+    rounds: Annotated[int, typer.Option(min=1, help="How often each sample is taken.")] = 5,
+    seconds: Annotated[int, typer.Option(min=1, help="How long each sample takes.")] = 1,
+    skus: Annotated[int, typer.Option(min=1000, help="SKUs, each in two warehouses.")] = 10_000,
+    against: Annotated[
+        Path | None, typer.Option(help="Another checkout of the service, beside this one.")
+    ] = None,
+    sqlite: Annotated[bool, typer.Option("--sqlite", help="Measure SQLite, too.")] = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Print what each work costs the floor and one worker of the service, in rounds that alternate.
+
+    In brackets stands the floor's time divided by the service's.
+    """
+    size = Size(skus)
+    with contenders(size, against, sqlite=sqlite) as (running, database):
+        compare(running, size)
+        dice = random.Random("cost")
+        for work in WORKS:
+            loads = [work.load(server, size, dice) for server in running]
+            costs: list[list[Cost]] = [[] for _ in running]
+            for number in range(rounds + 1):
+                for server, load, mine in zip(running, loads, costs, strict=True):
+                    before = cpu_seconds(server.process), cpu_seconds(database)
+                    sample = measure(
+                        server.port, load, connections=work.connections, seconds=seconds
+                    )
+                    after = cpu_seconds(server.process), cpu_seconds(database)
+                    settle(server.process, is_idle=server.ledger.is_idle)
+                    spent = [
+                        1e6 * (b - a) / sample.requests for a, b in zip(before, after, strict=True)
+                    ]
+                    # The first round warms up.
+                    if number:
+                        mine.append(Cost(*spent))
+            typer.echo(f"\n{work.name:44}{'server, us':>12}{'':8}{'database, us':>14}")
+            tell([server.contender for server in running], costs)
+
+
+def tell(contenders: Sequence[Contender], costs: Sequence[Sequence[Cost]]) -> None:
+    """Print the medians of one work."""
+    floor = statistics.median(cost.server for cost in costs[0])
+    for contender, mine in zip(contenders, costs, strict=True):
+        server = statistics.median(cost.server for cost in mine)
+        database = statistics.median(cost.database for cost in mine)
+        typer.echo(f"  {contender.name:42}{server:12.0f} ({floor / server:4.2f}) {database:14.0f}")
+
+
+@contextmanager
+def contenders(
+    size: Size, against: Path | None, *, sqlite: bool
+) -> Iterator[tuple[list[Running], psutil.Process]]:
+    """Start the floor and the service on one PostgreSQL; yield them and its process."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory()))
+        server = stack.enter_context(postgresql())
+        url = filled(migrated(create_database(server.url, "cost")), size, progress)
+        groups = [(url, [FLOOR]), (url, [GRAPHQL, REST])]
+        if sqlite:
+            file = filled(empty_sqlite(directory, "cost"), size, progress)
+            groups.append((file, [GRAPHQL_ON_SQLITE, REST_ON_SQLITE]))
+        if against is not None:
+            groups += [(url, [_of(against, it) for it in group]) for url, group in groups[1:]]
+        running = []
+        for database_url, group in groups:
+            port, process = stack.enter_context(serving(group[0], database_url, workers=1))
+            ledger = Ledger(database_url)
+            running += [Running(contender, port, process, ledger) for contender in group]
+        yield running, server.process
+
+
+def _of(checkout: Path, contender: Contender) -> Contender:
+    words = ["env", f"--chdir={checkout}", f"PYTHONPATH={checkout}", *contender.command()]
+    name = contender.name.replace("this service", "the other")
+    return replace(contender, name=name, command=lambda: words)
+
+
+if __name__ == "__main__":
+    run(app)

@@ -1,0 +1,18 @@
+"""Ids are ULIDs."""
+
+from datetime import UTC, datetime, timedelta
+
+from ulid import ULID
+
+from app.ids import ulid
+
+
+def test_an_id_is_a_ulid_of_the_time_it_was_made() -> None:
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    ids = [ulid() for _ in range(1_000)]
+    after = datetime.now(UTC)
+
+    assert len(set(ids)) == len(ids)
+    for each in ids:
+        assert str(ULID.from_str(each)) == each
+        assert before <= ULID.from_str(each).datetime <= after
