@@ -12,13 +12,16 @@ InventoryError
 ├── StaleVersion            409 STALE_VERSION
 │   └── PreconditionFailed  412     by If-Match
 ├── IdempotencyInFlight     409 IDEMPOTENCY_IN_FLIGHT
+├── SkuExists               409 SKU_EXISTS
 ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
 ├── UnsupportedMediaType    415 UNSUPPORTED_MEDIA_TYPE
 ├── ValidationFailed        422 VALIDATION_ERROR
 │   ├── IdempotencyKeyReused    IDEMPOTENCY_KEY_REUSED
 │   ├── InvalidCursor           INVALID_CURSOR
 │   ├── NegativeQuantity        NEGATIVE_QUANTITY
-│   └── WarehouseInactive       WAREHOUSE_INACTIVE
+│   ├── WarehouseInactive       WAREHOUSE_INACTIVE
+│   ├── SkuArchived             SKU_ARCHIVED
+│   └── WarehouseNotMarketplace WAREHOUSE_NOT_MARKETPLACE
 ├── Internal                500 INTERNAL
 └── Unavailable             503 UNAVAILABLE
 
@@ -126,6 +129,13 @@ class IdempotencyInFlight(InventoryError):
     status = 409
 
 
+class SkuExists(InventoryError):
+    """The tenant has a SKU of this code, archived or not."""
+
+    code = "SKU_EXISTS"
+    status = 409
+
+
 class PayloadTooLarge(InventoryError):
     """The body is longer than the service reads."""
 
@@ -169,6 +179,18 @@ class WarehouseInactive(ValidationFailed):
     """The warehouse is inactive: it can only be emptied."""
 
     code = "WAREHOUSE_INACTIVE"
+
+
+class SkuArchived(ValidationFailed):
+    """The SKU is archived: its stock can only be emptied."""
+
+    code = "SKU_ARCHIVED"
+
+
+class WarehouseNotMarketplace(ValidationFailed):
+    """No marketplace runs the warehouse, so none can report what it holds."""
+
+    code = "WAREHOUSE_NOT_MARKETPLACE"
 
 
 class Internal(InventoryError):
