@@ -45,6 +45,7 @@ UNKNOWN: Final = {
     OTHER: "wh_01HX0000000000000000000008",
     MARKET: "wh_01HX0000000000000000000007",
     CODE: "CODE-OF-X",
+    "CODE-TO-BE-OF-A": "CODE-TO-BE-OF-X",
 }
 SECRETS: Final = ("Title of A", "Hall of A", EMAIL, "adj_", "level_")
 
@@ -76,7 +77,10 @@ SAMPLES: Final[Mapping[str, object]] = {
     "reportedAt": "2026-01-01T00:00:00Z",
 }
 # Inputs that need other values.
-OTHERS: Final = {("SyncStockInput", "warehouseId"): MARKET}
+OTHERS: Final = {
+    ("SyncStockInput", "warehouseId"): MARKET,
+    ("CreateSkuInput", "sku"): "CODE-TO-BE-OF-A",
+}
 # What makes something new shows nothing that was there.
 MAKERS: Final = ("createSku", "createWarehouse")
 # Fields that are optional because another one may stand in their place.
