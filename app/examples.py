@@ -122,7 +122,8 @@ mutation Count($input: SetStockInput!) {
 # What a marketplace reports of its warehouse: it needs the scope inventory:admin.
 mutation Sync($input: SyncStockInput!) {
   syncStock(input: $input) {
-    updated: count(status: UPDATED)
+    updated
+    unchanged
     results {
       code
       status

@@ -502,8 +502,8 @@ async def rows(shop: Service, statement: Select[Any]) -> set[tuple[Any, ...]]:
 async def assert_records(shop: Service, model: Model) -> None:
     """Assert the figures of every SKU and level."""
     document = (
-        "{ skus(filter: {archived: null}) { nodes { sku status version totalOnHand totalReserved safetyStock totalAvailable "
-        "adjustments { totalCount } stock { warehouse { id } onHand reserved available status "
+        "{ skus(filter: {archived: null}) { nodes { sku status version totalOnHand "
+        "totalReserved safetyStock totalAvailable adjustments { totalCount } stock { warehouse { id } onHand reserved available status "
         "version adjustments { totalCount } } } } }"
     )
     data = await shop.data(document)

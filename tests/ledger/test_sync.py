@@ -121,14 +121,15 @@ async def test_only_a_marketplace_reports(stocked: Service, place: Any) -> None:
 async def test_a_malformed_report_is_refused(stocked: Service) -> None:
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     twice = {**report(), "levels": [{"sku": "A", "onHand": 1}] * 2}
-    many = {f"S{number}": 1 for number in range(501)}
+    many = [{"sku": f"S{number}", "onHand": 1} for number in range(501)]
+    too_many = {**report(), "levels": many}
     codes = [
         await refused(stocked, content)
         for content in (
             report(),
             twice,
             report(tomorrow, A=1),
-            report(**many),
+            too_many,
             report(A=10**12 + 1),
             report(A=-1),
             report(place="wh_NOPE", A=1),

@@ -1,5 +1,6 @@
 """What marketplaces report."""
 
+from collections import Counter
 from datetime import datetime
 from typing import Annotated
 
@@ -96,16 +97,11 @@ class SyncStockPayload:
     """What became of a report."""
 
     results: list[SyncResult] = described_field("One per level, in the order of the report.")
+    updated: int = described_field("How many got a ledger entry.")
+    unchanged: int = described_field("How many were the same.")
+    ignored: int = described_field("How many know a later report.")
+    failed: int = described_field("How many were refused.")
     replayed: bool = described_field(REPLAYED)
-    counted: strawberry.Private[dict[SyncStatus, int]]
-
-    @strawberry.field(description="How many ended in a status.")
-    def count(
-        self,
-        status: Annotated[SyncStatus, strawberry.argument(description="The status.")],
-    ) -> int:
-        """Count what became of the levels."""
-        return self.counted.get(status, 0)
 
 
 @strawberry.type
@@ -130,9 +126,12 @@ class SyncMutation:
             SyncResult.of(index, level.sku, input.warehouse_id, outcome)
             for index, (level, outcome) in enumerate(zip(input.levels, done.result, strict=True))
         ]
-        statuses = [outcome.status for outcome in done.result]
+        statuses = Counter(outcome.status for outcome in done.result)
         return SyncStockPayload(
             results=results,
+            updated=statuses[SyncStatus.UPDATED],
+            unchanged=statuses[SyncStatus.UNCHANGED],
+            ignored=statuses[SyncStatus.IGNORED],
+            failed=statuses[SyncStatus.FAILED],
             replayed=done.replayed,
-            counted={status: statuses.count(status) for status in SyncStatus},
         )
