@@ -503,8 +503,8 @@ async def assert_records(shop: Service, model: Model) -> None:
     """Assert the figures of every SKU and level."""
     document = (
         "{ skus(filter: {archived: null}) { nodes { sku status version totalOnHand "
-        "totalReserved safetyStock totalAvailable adjustments { totalCount } stock { warehouse { id } onHand reserved available status "
-        "version adjustments { totalCount } } } } }"
+        "totalReserved safetyStock totalAvailable adjustments { totalCount } stock { "
+        "warehouse { id } onHand reserved available status version adjustments { totalCount } } } } }"
     )
     data = await shop.data(document)
     assert data["skus"]["nodes"] == [record(model, code) for code in CODES]
