@@ -504,7 +504,8 @@ async def assert_records(shop: Service, model: Model) -> None:
     document = (
         "{ skus(filter: {archived: null}) { nodes { sku status version totalOnHand "
         "totalReserved safetyStock totalAvailable adjustments { totalCount } stock { "
-        "warehouse { id } onHand reserved available status version adjustments { totalCount } } } } }"
+        "warehouse { id } onHand reserved available status "
+        "version adjustments { totalCount } } } } }"
     )
     data = await shop.data(document)
     assert data["skus"]["nodes"] == [record(model, code) for code in CODES]
