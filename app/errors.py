@@ -13,13 +13,16 @@ InventoryError
 │   └── PreconditionFailed  412     by If-Match
 ├── IdempotencyInFlight     409 IDEMPOTENCY_IN_FLIGHT
 ├── RequestTimeout          408 REQUEST_TIMEOUT
+├── SkuExists               409 SKU_EXISTS
 ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
 ├── UnsupportedMediaType    415 UNSUPPORTED_MEDIA_TYPE
 ├── ValidationFailed        422 VALIDATION_ERROR
 │   ├── IdempotencyKeyReused    IDEMPOTENCY_KEY_REUSED
 │   ├── InvalidCursor           INVALID_CURSOR
 │   ├── NegativeQuantity        NEGATIVE_QUANTITY
-│   └── WarehouseInactive       WAREHOUSE_INACTIVE
+│   ├── WarehouseInactive       WAREHOUSE_INACTIVE
+│   ├── SkuArchived             SKU_ARCHIVED
+│   └── WarehouseNotMarketplace WAREHOUSE_NOT_MARKETPLACE
 ├── RateLimited             429 RATE_LIMITED
 ├── Internal                500 INTERNAL
 └── Unavailable             503 UNAVAILABLE
@@ -135,6 +138,13 @@ class RequestTimeout(InventoryError):
     status = 408
 
 
+class SkuExists(InventoryError):
+    """The tenant has a SKU of this code, archived or not."""
+
+    code = "SKU_EXISTS"
+    status = 409
+
+
 class PayloadTooLarge(InventoryError):
     """The body is longer than the service reads."""
 
@@ -189,6 +199,18 @@ class RateLimited(InventoryError):
     def __init__(self, message: str, *, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class SkuArchived(ValidationFailed):
+    """The SKU is archived: its stock can only be emptied."""
+
+    code = "SKU_ARCHIVED"
+
+
+class WarehouseNotMarketplace(ValidationFailed):
+    """No marketplace runs the warehouse, so none can report what it holds."""
+
+    code = "WAREHOUSE_NOT_MARKETPLACE"
 
 
 class Internal(InventoryError):

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from app.demo import WAREHOUSE_A
+from app.demo import FBA_EU, WAREHOUSE_A
 from app.pages import Tab
 
 TABS: Final = (
@@ -114,6 +114,37 @@ mutation Count($input: SetStockInput!) {
                 "quantity": 120,
                 "reason": "cycle_count",
                 "note": "Counted twice",
+            }
+        },
+    ),
+    Tab(
+        query="""
+# What a marketplace reports of its warehouse: it needs the scope inventory:admin.
+mutation Sync($input: SyncStockInput!) {
+  syncStock(input: $input) {
+    updated
+    unchanged
+    results {
+      code
+      status
+      stockLevel {
+        onHand
+        syncedAt
+      }
+      adjustment {
+        delta
+        reason
+      }
+    }
+  }
+}
+""",
+        variables={
+            "input": {
+                "warehouseId": FBA_EU,
+                "reportedAt": "2026-03-14T12:00:00Z",
+                "levels": [{"sku": "SKU-002", "onHand": 40}],
+                "dryRun": True,
             }
         },
     ),

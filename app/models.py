@@ -155,6 +155,8 @@ class Sku(SQLModel, table=True):
     version: int = count()
     created_at: datetime = instant()
     updated_at: datetime = instant()
+    # Since when it is left out of lists, if it is.
+    archived_at: datetime | None = instant(nullable=True)
 
 
 class Warehouse(SQLModel, table=True):
@@ -203,6 +205,9 @@ class StockLevel(SQLModel, table=True):
     status: str = key()
     version: int = count()
     adjusted_at: datetime | None = instant(nullable=True)
+    # When the marketplace saw what it reported last, and its SKU's own: lists are filtered by it.
+    synced_at: datetime | None = instant(nullable=True)
+    archived_at: datetime | None = instant(nullable=True)
 
 
 class Adjustment(SQLModel, table=True):
@@ -336,7 +341,10 @@ class ReservationLine(SQLModel, table=True):
 
 
 class SkuCount(SQLModel, table=True):
-    """How many SKUs have a status: in one warehouse, or over all (`warehouse_id` empty)."""
+    """How many SKUs have a status: in one warehouse, or over all (`warehouse_id` empty).
+
+    Archived ones are counted apart: their status is prefixed.
+    """
 
     __tablename__ = "sku_count"
     __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),)

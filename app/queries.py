@@ -52,7 +52,7 @@ from app.records import (
     SkuRecord,
     WarehouseRecord,
 )
-from app.stock import Status, WarehouseType
+from app.stock import ARCHIVED, Status, WarehouseType
 
 # One stock level as (SKU, warehouse id), or all levels of a SKU as (SKU, None).
 LevelKey = tuple[str, str | None]
@@ -66,7 +66,7 @@ LIMIT: Final = bindparam("limit", type_=BigInteger)
 # a tenth of the table: a constant one tells it that a page is short.
 LONGEST: Final = literal_column("201", BigInteger)
 
-SKU_COLUMNS: Final = (sku.c.sku, sku.c.title, sku.c.version)
+SKU_COLUMNS: Final = (sku.c.sku, sku.c.title, sku.c.version, sku.c.archived_at)
 WAREHOUSE_COLUMNS: Final = (
     warehouse.c.id,
     warehouse.c.name,
@@ -81,6 +81,7 @@ STOCK_COLUMNS: Final = (
     stock_level.c.safety_stock,
     stock_level.c.version,
     stock_level.c.adjusted_at,
+    stock_level.c.synced_at,
 )
 # Stock is hardly ever asked for without its warehouse, and a join costs less than a statement.
 LEVEL_COLUMNS: Final = (*STOCK_COLUMNS, *WAREHOUSE_COLUMNS)
@@ -118,6 +119,18 @@ SKU_CONDITIONS: Final[Conditions] = {
     "sku": _equals("sku"),
     "after": lambda columns: columns.sku > bindparam("after", type_=Text),
     "before": lambda columns: columns.sku < bindparam("before", type_=Text),
+    "listed": lambda columns: columns.archived_at.is_(None),
+    "archived": lambda columns: columns.archived_at.is_not(None),
+}
+# Archived SKUs are counted apart, under a prefix of their status.
+IS_ARCHIVED: Final = sku_count.c.status.startswith(ARCHIVED, autoescape=True)
+COUNT_CONDITIONS: Final[Conditions] = {
+    **{name: SKU_CONDITIONS[name] for name in ("tenant_id", "warehouse_id")},
+    "status": lambda columns: (
+        func.replace(columns.status, ARCHIVED, "") == bindparam("status", type_=Key)
+    ),
+    "listed": lambda _: ~IS_ARCHIVED,
+    "archived": lambda _: IS_ARCHIVED,
 }
 ADJUSTMENT_CONDITIONS: Final[Conditions] = {
     "tenant_id": _equals("tenant_id"),
@@ -160,6 +173,7 @@ async def list_skus(
         "warehouse_id": where.warehouse_id,
         "status": where.status,
         "sku": where.sku,
+        **_archived(where.archived),
         "after" if order is Order.ASCENDING else "before": after,
     }
     statement = _skus_page(_asked(parameters), order)
@@ -201,29 +215,39 @@ async def list_levels_of_warehouses(
     *,
     warehouses: Sequence[WarehouseRecord],
     status: Status | None,
+    archived: bool | None = False,
     after: str | None,
     limit: int,
 ) -> dict[str, list[LevelRecord]]:
     """Return for each warehouse a page of its levels by SKU code, from after a code on."""
-    parameters = {"tenant_id": tenant, "status": status, "after": after}
+    parameters = {
+        "tenant_id": tenant,
+        "status": status,
+        "after": after,
+        **_archived(archived),
+    }
     statement = _levels_of_warehouses(snapshot.dialect, _asked(parameters))
     parents = as_json({"warehouse_id": place.id} for place in warehouses)
     places = {place.id: place for place in warehouses}
     pages: dict[str, list[LevelRecord]] = {id_: [] for id_ in places}
     rows = await snapshot.rows(statement, {**parameters, "parents": parents, "limit": limit})
-    for id_, code, on_hand, reserved, safety_stock, version, adjusted_at in rows:
-        level = LevelRecord(
-            on_hand, reserved, safety_stock, code, places[id_], version, adjusted_at
-        )
+    for id_, code, on_hand, reserved, safety_stock, version, adjusted_at, synced_at in rows:
+        figures = (on_hand, reserved, safety_stock)
+        level = LevelRecord(*figures, code, places[id_], version, adjusted_at, synced_at)
         pages[id_].append(level)
     return pages
 
 
 async def count_levels_of_warehouses(
-    snapshot: Snapshot, tenant: str, *, ids: Sequence[str], status: Status | None
+    snapshot: Snapshot,
+    tenant: str,
+    *,
+    ids: Sequence[str],
+    status: Status | None,
+    archived: bool | None = False,
 ) -> dict[str, int]:
     """Return for each warehouse how many levels it has, from counts that every write keeps."""
-    parameters = {"tenant_id": tenant, "status": status}
+    parameters = {"tenant_id": tenant, "status": status, **_archived(archived)}
     statement = _levels_count(snapshot.dialect, _asked(parameters))
     rows = await snapshot.rows(statement, {**parameters, "ids": ids})
     return dict.fromkeys(ids, 0) | {row.warehouse_id: int(row.skus) for row in rows}
@@ -342,24 +366,33 @@ def sku_records(rows: Iterable[Sequence[Any]], warehouse_id: str | None) -> list
     The rows of a SKU stand together; the records share their warehouses.
     """
     places: dict[str, WarehouseRecord] = {}
-    skus: list[tuple[str, str, int, list[LevelRecord]]] = []
+    skus: list[tuple[str, str, int, list[LevelRecord], str | None, datetime | None]] = []
     code = ""
     levels: list[LevelRecord] = []
     for row in rows:
         if row[0] != code:
             levels = []
-            code, title, version = row[:3]
-            skus.append((code, title, version, levels))
-        on_hand, reserved, safety_stock, level_version, adjusted_at, id_ = row[3:9]
+            code, title, version, archived_at = row[:4]
+            skus.append((code, title, version, levels, warehouse_id, archived_at))
+        on_hand, reserved, safety_stock, level_version, adjusted_at, synced_at, id_ = row[4:11]
         if id_ is None:
             continue
         place = places.get(id_)
         if place is None:
-            place = places[id_] = warehouse_record(row[8:14])
+            place = places[id_] = warehouse_record(row[10:16])
         levels.append(
-            LevelRecord(on_hand, reserved, safety_stock, code, place, level_version, adjusted_at)
+            LevelRecord(
+                on_hand,
+                reserved,
+                safety_stock,
+                code,
+                place,
+                level_version,
+                adjusted_at,
+                synced_at,
+            )
         )
-    return [SkuRecord(*each, warehouse_id) for each in skus]
+    return [SkuRecord(*each) for each in skus]
 
 
 def _adjustment_parameters(
@@ -381,6 +414,11 @@ def _adjustment_parameters(
 
 def _levels_json(parents: Iterable[LevelKey]) -> str:
     return as_json({"sku": code, "warehouse_id": id_} for code, id_ in parents)
+
+
+def _archived(archived: bool | None) -> dict[str, object]:  # noqa: FBT001 - what a filter says
+    """Return the condition on archived SKUs, if there is one."""
+    return {} if archived is None else {"archived" if archived else "listed": True}
 
 
 def _asked(parameters: Mapping[str, object]) -> frozenset[str]:
@@ -413,7 +451,7 @@ def _skus_page(asked: frozenset[str], order: Order) -> Select[Any]:
     total = select(_skus_count(asked - {"after", "before"}).label("total")).subquery("whole")
     skus = _with_levels(page, narrowed="warehouse_id" in asked)
     return (
-        select(page.c.sku, page.c.title, page.c.version, *LEVEL_COLUMNS, total.c.total)
+        select(*(page.c[it.name] for it in SKU_COLUMNS), *LEVEL_COLUMNS, total.c.total)
         .select_from(total.join(skus, true(), isouter=True))
         .order_by(_in_order(page.c.sku, order), stock_level.c.warehouse_id)
     )
@@ -459,7 +497,7 @@ def _skus_count(asked: frozenset[str]) -> ScalarSelect[int]:
         source = _source(asked)
         conditions = _all_of(SKU_CONDITIONS, asked, source.c)
         return select(func.count()).select_from(source).where(*conditions).scalar_subquery()
-    conditions = _all_of(SKU_CONDITIONS, asked, sku_count.c)
+    conditions = _all_of(COUNT_CONDITIONS, asked, sku_count.c)
     if "warehouse_id" not in asked:
         conditions.append(sku_count.c.warehouse_id == "")
     skus = cast(func.coalesce(func.sum(sku_count.c.skus), 0), BigInteger)
@@ -471,7 +509,7 @@ def _levels_count(dialect: str, asked: frozenset[str]) -> Select[Any]:
     return (
         select(sku_count.c.warehouse_id, func.sum(sku_count.c.skus).label("skus"))
         .where(
-            *_all_of(SKU_CONDITIONS, asked, sku_count.c),
+            *_all_of(COUNT_CONDITIONS, asked, sku_count.c),
             texts_in(dialect, sku_count.c.warehouse_id, "ids"),
         )
         .group_by(sku_count.c.warehouse_id)

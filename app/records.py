@@ -33,6 +33,7 @@ class LevelRecord(Figures):
     warehouse: WarehouseRecord
     version: int
     adjusted_at: datetime | None
+    synced_at: datetime | None = None
 
     @property
     def id(self) -> str:
@@ -49,6 +50,7 @@ class SkuRecord:
     version: int
     levels: Sequence[LevelRecord]
     warehouse_id: str | None = None
+    archived_at: datetime | None = None
     figures: Figures = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,7 +73,9 @@ class SkuRecord:
         levels = {level.warehouse.id: level for level in self.levels}
         levels[changed.warehouse.id] = changed
         ordered = [levels[warehouse_id] for warehouse_id in sorted(levels)]
-        return SkuRecord(self.sku, self.title, self.version + 1, ordered)
+        return SkuRecord(
+            self.sku, self.title, self.version + 1, ordered, archived_at=self.archived_at
+        )
 
 
 @dataclass(slots=True)
@@ -122,6 +126,8 @@ class SkuFilter:
     status: Status | None = None
     warehouse_id: str | None = None
     sku: str | None = None
+    # None: archived ones and others.
+    archived: bool | None = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

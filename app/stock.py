@@ -15,6 +15,7 @@ from app.errors import (
     InventoryError,
     NegativeQuantity,
     ReadonlyWarehouse,
+    SkuArchived,
     WarehouseInactive,
     WarehouseNotFound,
     invalid_field,
@@ -63,6 +64,10 @@ class WarehouseType(StrEnum):
         return self in (WarehouseType.FBA, WarehouseType.FBS)
 
 
+# What stands before the status of an archived SKU where SKUs are counted by status.
+ARCHIVED: Final = "archived_"
+
+
 @dataclass(slots=True)
 class Figures:
     """The quantities of a stock level, or their sums over several."""
@@ -106,12 +111,13 @@ def check_new_on_hand(
     warehouse_id: str,
     warehouse_type: WarehouseType,
     is_active: bool,
+    by_marketplace: bool = False,
 ) -> InventoryError | None:
     """Return why a warehouse may not change a level from `on_hand` to `quantity`.
 
     Setting below what is reserved is allowed: a physical count is the truth.
     """
-    if warehouse_type.is_readonly:
+    if warehouse_type.is_readonly and not by_marketplace:
         return ReadonlyWarehouse(
             f"Warehouse {warehouse_id} is {warehouse_type}: its marketplace runs it, and its "
             "stock is read-only.",
@@ -131,6 +137,17 @@ def check_new_on_hand(
             details=[{"warehouse_id": warehouse_id, "on_hand": on_hand, "quantity": quantity}],
         )
     return None
+
+
+def check_archived(code: str, quantity: int, *, on_hand: int) -> SkuArchived | None:
+    """Return why a level of an archived SKU may not change from `on_hand` to `quantity`."""
+    if quantity <= on_hand:
+        return None
+    return SkuArchived(
+        f"SKU {code!r} is archived and can only be emptied: there are {on_hand}, and {quantity} "
+        "would be an increase.",
+        details=[{"sku": code, "on_hand": on_hand, "quantity": quantity}],
+    )
 
 
 def warehouse_not_found(warehouse_id: str) -> WarehouseNotFound:
@@ -174,6 +191,13 @@ def moved_quantity_problem(quantity: int) -> str | None:
     """Return what is wrong with a quantity that is to be moved."""
     if not 1 <= quantity <= MAX_QUANTITY:
         return f"must be 1 to {MAX_QUANTITY}"
+    return None
+
+
+def name_problem(name: str, longest: int) -> str | None:
+    """Return what is wrong with a title or a name."""
+    if not name.strip() or len(name) > longest or "\x00" in name:
+        return f"must be 1 to {longest} characters, not all of them spaces and none of them NUL"
     return None
 
 

@@ -14,11 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database import Database
 from app.models import adjustment, sku, sku_count, stock_level
 from app.sessions import translated
-from app.stock import Figures, total
+from app.stock import ARCHIVED, Figures, total
 
 FETCHED_AT_ONCE: Final = 2_000
 NOTHING: Final = Figures(0, 0, 0)
 TENANT: Final = bindparam("tenant", type_=Text)
+SAME_SKU: Final = (stock_level.c.tenant_id == sku.c.tenant_id) & (stock_level.c.sku == sku.c.sku)
 Progress = Callable[[int], None]
 
 
@@ -109,10 +110,11 @@ class _Check:
         _equal(f"adjusted_at of {where}", level.adjusted_at, last.created_at if last else None)
         figures = Figures(level.on_hand, level.reserved, level.safety_stock)
         _equal(f"status of {where}", level.status, figures.status)
+        _equal(f"archived_at of {where}", level.archived_at, level.archived_at_of_sku)
         if min(level.on_hand, level.reserved, level.safety_stock) < 0:
             message = f"{where} has a negative quantity"
             raise LedgerBroken(message)
-        self.derived_counts[level.warehouse_id, figures.status] += 1
+        self.derived_counts[level.warehouse_id, _counted_as(level, figures)] += 1
         self.proof.stock_levels += 1
 
     async def skus(self) -> None:
@@ -136,7 +138,7 @@ class _Check:
         """Check a SKU against the sums over its levels."""
         if row is not None:
             _equal(f"status of SKU {row.sku}", row.status, figures.status)
-            self.derived_counts["", figures.status] += 1
+            self.derived_counts["", _counted_as(row, figures)] += 1
             self.proof.skus += 1
 
     async def counts(self) -> None:
@@ -189,25 +191,28 @@ def _levels_with_adjustments() -> Select[Any]:
             adjustment.c.after_quantity,
             adjustment.c.delta,
             adjustment.c.created_at,
+            sku.c.archived_at.label("archived_at_of_sku"),
         )
-        .select_from(stock_level.join(adjustment, same_level, isouter=True))
+        .select_from(
+            stock_level.join(sku, SAME_SKU, isouter=True).join(adjustment, same_level, isouter=True)
+        )
         .where(stock_level.c.tenant_id == TENANT)
         .order_by(stock_level.c.sku, stock_level.c.warehouse_id, adjustment.c.sequence)
     )
 
 
 def _skus_with_levels() -> Select[Any]:
-    same_sku = (stock_level.c.tenant_id == sku.c.tenant_id) & (stock_level.c.sku == sku.c.sku)
     return (
         select(
             sku.c.sku,
             sku.c.status,
+            sku.c.archived_at,
             stock_level.c.warehouse_id,
             stock_level.c.on_hand,
             stock_level.c.reserved,
             stock_level.c.safety_stock,
         )
-        .select_from(sku.join(stock_level, same_sku, isouter=True))
+        .select_from(sku.join(stock_level, SAME_SKU, isouter=True))
         .where(sku.c.tenant_id == TENANT)
         .order_by(sku.c.sku)
     )
@@ -228,6 +233,10 @@ def _broken_transfers() -> Select[Any]:
         .order_by(adjustment.c.transfer_id, adjustment.c.sku)
         .limit(1)
     )
+
+
+def _counted_as(row: Row[Any], figures: Figures) -> str:
+    return f"{ARCHIVED if row.archived_at else ''}{figures.status}"
 
 
 def _name(row: Row[Any]) -> str:

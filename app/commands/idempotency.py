@@ -143,12 +143,14 @@ async def write_once(
     plan: Plan[Result],
     *,
     skus: Collection[str],
+    locking: bool = False,
 ) -> Done[Result]:
     """Plan a write and post it; under a key, at most once.
 
-    On PostgreSQL, one that is about few SKUs is first tried without a transaction. Those of this
-    process that are about the same SKU go one after the other: they would only get in each other's
-    way, and hold connections while they wait.
+    On PostgreSQL, one that is about few SKUs is first tried without a transaction, unless it is
+    `locking`: it needs more than a statement, or that nobody else writes while it decides. Those
+    of this process that are about the same SKU go one after the other: they would only get in each
+    other's way, and hold connections while they wait.
     The plan returns its refusals, so that they are kept; what it raises is kept by nobody.
 
     Raises:
@@ -167,7 +169,7 @@ async def write_once(
             claim = Claim(caller, key, request.fingerprint, outcome)
         if planned.post is not None:
             return await planned.post(session, claim)
-        return claim is None or await _post_claim(session, claim)
+        return claim is None or await post_claim(session, claim)
 
     async def under_locks(connection: AsyncConnection) -> Outcome[Result]:
         session = EngineSession(connection)
@@ -185,7 +187,7 @@ async def write_once(
                 return Done(planned.outcome, replayed=False)
             return await database.transaction(under_locks)
 
-    if database.dialect == "postgresql" and len(skus) <= FEW:
+    if database.dialect == "postgresql" and len(skus) <= FEW and not locking:
         return _told(await at_once())
     return _told(await database.transaction(under_locks))
 
@@ -291,7 +293,8 @@ def _lock_number(caller: Caller, key: str) -> int:
     return int.from_bytes(hashlib.sha256(name).digest()[:8], signed=True)
 
 
-async def _post_claim(session: Session, claim: Claim) -> bool:
+async def post_claim(session: Session, claim: Claim) -> bool:
+    """Write a key with its outcome, within a transaction; False if it is somebody's."""
     return bool(await session.rows(_claim(session.dialect), claim.parameters))
 
 

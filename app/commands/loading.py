@@ -87,7 +87,7 @@ async def load_skus(connection: AsyncConnection, tenant: str, skus: Iterable[Loa
     rows: dict[Table, list[dict[str, object]]] = {sku: [], stock_level: [], adjustment: []}
     counts: Counter[tuple[str, str]] = Counter()
     for item in skus:
-        _check_code(item.sku)
+        check_code(item.sku)
         status = total(level.figures for level in item.levels).status
         counts["", status] += 1
         rows[sku].append(
@@ -117,7 +117,13 @@ async def load_skus(connection: AsyncConnection, tenant: str, skus: Iterable[Loa
     )
 
 
-def _check_code(code: str) -> None:
+def check_code(code: str) -> None:
+    """Check that a SKU may have a code.
+
+    Raises:
+        ValidationFailed: it is malformed, or one that the routes shadow.
+
+    """
     if not is_sku(code):
         raise invalid_field(
             "sku",

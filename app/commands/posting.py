@@ -14,7 +14,7 @@ Every change of a level raises the version of its SKU, so the version stands for
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, Final, cast
@@ -27,6 +27,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
     func,
     literal_column,
     select,
@@ -37,15 +38,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.types import TypeEngine
 
-from app.commands.idempotency import KEY_LOCK, Claim, claiming
+from app.commands.idempotency import KEY_LOCK, Claim, claiming, post_claim
 from app.database import as_json, rows_from, texts_in
-from app.models import UtcDateTime, adjustment, as_text, sku, sku_count, stock_level
+from app.models import UtcDateTime, adjustment, as_text, sku, sku_count, stock_level, warehouse
 from app.queries import sku_records, skus_by_code, warehouse_record, warehouses_by_id
 from app.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
 from app.sessions import Session
+from app.stock import ARCHIVED, Figures
 
 LevelKey = tuple[str, str]
 Columns = dict[str, TypeEngine[Any]]
+Row = Mapping[str, object]
 
 ONE: Final = literal_column("1", BigInteger)
 TENANT: Final = bindparam("tenant", type_=Text)
@@ -56,6 +59,8 @@ SKUS: Final[Columns] = {
     "status": Text(),
     "version": BigInteger(),
     "updated_at": UtcDateTime(),
+    "title": Text(),
+    "archived_at": UtcDateTime(),
     "version_before": BigInteger(),
 }
 LEVELS: Final[Columns] = {
@@ -67,6 +72,8 @@ LEVELS: Final[Columns] = {
     "status": Text(),
     "version": BigInteger(),
     "adjusted_at": UtcDateTime(),
+    "synced_at": UtcDateTime(),
+    "archived_at": UtcDateTime(),
 }
 ADJUSTMENTS: Final[Columns] = {
     "id": Text(),
@@ -119,7 +126,8 @@ async def read_stock(
     rows = await session.rows(skus_by_code(dialect, narrowed=False), asked)
     skus = {record.sku: record for record in sku_records(rows, None)}
     places = {it.warehouse.id: it.warehouse for record in skus.values() for it in record.levels}
-    if unseen := sorted({warehouse_id for _, warehouse_id in levels} - places.keys()):
+    # No id: it is about the SKU alone.
+    if unseen := sorted({id_ for _, id_ in levels if id_} - places.keys()):
         found = await session.rows(warehouses_by_id(dialect), {"tenant_id": tenant, "ids": unseen})
         places |= {row.id: warehouse_record(row) for row in found}
     return Stock(skus, places)
@@ -137,7 +145,7 @@ async def post(
         "skus": as_json(
             _sku_row(record, before.skus[code], posting.at) for code, record in after.items()
         ),
-        "levels": as_json(_level_row(new) for _, new in changed),
+        "levels": as_json(_level_row(new, after[new.sku]) for _, new in changed),
         "adjustments": as_json(map(_adjustment_row, posting.entries)),
         "counts": as_json(moved),
         **(claim.parameters if claim else {}),
@@ -151,6 +159,46 @@ async def post(
     return True
 
 
+async def insert_sku(session: Session, claim: Claim | None, *, tenant: str, row: Row) -> bool:
+    """Write a SKU without stock and claim its key, within a transaction; False if it exists."""
+    insert = cast("postgresql.Insert", INSERTS[session.dialect](sku).values({**row}))
+    created = insert.on_conflict_do_nothing().returning(sku.c.sku)
+    if not await session.rows(created, {}):
+        return False
+    if claim is not None and not await post_claim(session, claim):
+        return False
+    counts = as_json([{"warehouse_id": "", "status": row["status"], "skus": 1}])
+    await session.rows(_write_counts(session.dialect, true()), {"tenant": tenant, "counts": counts})
+    return True
+
+
+async def lock_warehouse(
+    session: Session, tenant: str, id_: str, *, locked: bool
+) -> WarehouseRecord | None:
+    """Return a warehouse, `locked` if nobody else may change it until the transaction ends."""
+    statement = warehouses_by_id(session.dialect)
+    if locked and session.dialect == "postgresql":
+        statement = statement.with_for_update(key_share=True)
+    found = await session.rows(statement, {"tenant_id": tenant, "ids": [id_]})
+    return warehouse_record(found[0]) if found else None
+
+
+async def write_warehouse(
+    session: Session, tenant: str, place: WarehouseRecord, at: datetime
+) -> None:
+    """Write a warehouse, a new one or one that is changed."""
+    row = {**asdict(place), "type": place.type.value, "tenant_id": tenant, "created_at": at}
+    insert = cast("postgresql.Insert", INSERTS[session.dialect](warehouse).values(row))
+    changed = ("name", "address", "marketplace", "is_active")
+    await session.rows(
+        insert.on_conflict_do_update(
+            index_elements=["tenant_id", "id"],
+            set_={name: insert.excluded[name] for name in changed},
+        ),
+        {},
+    )
+
+
 def _changed_levels(
     before: Mapping[str, SkuRecord], after: Mapping[str, SkuRecord]
 ) -> list[tuple[LevelRecord | None, LevelRecord]]:
@@ -160,6 +208,7 @@ def _changed_levels(
         for code, record in after.items()
         for new in record.levels
         if (old := before[code].level_in(new.warehouse.id)) is not new
+        or record.archived_at != before[code].archived_at
     ]
 
 
@@ -171,12 +220,12 @@ def _moved_counts(
     """Return by how much the counts per warehouse and status change, sorted."""
     moved: Counter[tuple[str, str]] = Counter()
     for code, record in after.items():
-        moved["", before[code].figures.status] -= 1
-        moved["", record.figures.status] += 1
+        moved["", _counted_as(before[code], before[code].figures)] -= 1
+        moved["", _counted_as(record, record.figures)] += 1
     for old, new in changed:
         if old is not None:
-            moved[old.warehouse.id, old.status] -= 1
-        moved[new.warehouse.id, new.status] += 1
+            moved[old.warehouse.id, _counted_as(before[old.sku], old)] -= 1
+        moved[new.warehouse.id, _counted_as(after[new.sku], new)] += 1
     return [
         {"warehouse_id": warehouse_id, "status": status, "skus": skus}
         for (warehouse_id, status), skus in sorted(moved.items())
@@ -184,7 +233,12 @@ def _moved_counts(
     ]
 
 
-def _level_row(level: LevelRecord) -> dict[str, object]:
+def _counted_as(record: SkuRecord, figures: Figures) -> str:
+    """Return the name under which a SKU, or one of its levels, is counted."""
+    return (ARCHIVED if record.archived_at else "") + figures.status
+
+
+def _level_row(level: LevelRecord, record: SkuRecord) -> dict[str, object]:
     return {
         "sku": level.sku,
         "warehouse_id": level.warehouse.id,
@@ -194,6 +248,8 @@ def _level_row(level: LevelRecord) -> dict[str, object]:
         "status": level.status,
         "version": level.version,
         "adjusted_at": level.adjusted_at and as_text(level.adjusted_at),
+        "synced_at": level.synced_at and as_text(level.synced_at),
+        "archived_at": record.archived_at and as_text(record.archived_at),
     }
 
 
@@ -224,6 +280,8 @@ def _sku_row(record: SkuRecord, before: SkuRecord, at: datetime) -> dict[str, ob
         "status": record.figures.status,
         "version": record.version,
         "updated_at": as_text(at),
+        "title": record.title,
+        "archived_at": record.archived_at and as_text(record.archived_at),
         "version_before": before.version,
     }
 
@@ -294,9 +352,12 @@ def _write_levels(dialect: str, condition: ColumnElement[bool]) -> Insert:
     names = ["tenant_id", *LEVELS]
     # SQLite's INSERT has the same methods.
     insert = cast("postgresql.Insert", INSERTS[dialect](stock_level).from_select(names, source))
+    # A report that changes nothing raises no version, so a write may not know of it yet.
+    kept, new = stock_level.c.synced_at, insert.excluded.synced_at
+    latest = case((new > kept, new), else_=func.coalesce(kept, new))
     return insert.on_conflict_do_update(
         index_elements=["tenant_id", "sku", "warehouse_id"],
-        set_={name: insert.excluded[name] for name in (*LEVELS,)[2:]},
+        set_={name: insert.excluded[name] for name in (*LEVELS,)[2:]} | {"synced_at": latest},
     )
 
 
@@ -311,7 +372,7 @@ def _write_skus(dialect: str, condition: ColumnElement[bool]) -> Update:
     return (
         update(sku)
         .where(sku.c.tenant_id == TENANT, sku.c.sku == rows.c.sku, condition)
-        .values({name: rows.c[name] for name in ("status", "version", "updated_at")})
+        .values({name: rows.c[name] for name in (*SKUS,)[1:-1]})
     )
 
 

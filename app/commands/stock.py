@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -28,6 +28,7 @@ from app.records import AdjustmentRecord, LevelRecord, SkuRecord, StockChange, W
 from app.sessions import Session
 from app.stock import (
     MAX_BULK_UPDATES,
+    check_archived,
     check_new_on_hand,
     delta_problem,
     moved_quantity_problem,
@@ -147,10 +148,24 @@ class Transferred:
     incoming: StockChange
 
 
+class HasLevel(Protocol):
+    """What is about one stock level."""
+
+    @property
+    def sku(self) -> str:
+        """The SKU."""
+
+    @property
+    def warehouse_id(self) -> str:
+        """The warehouse."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Refused:
+class Refused:
+    """A part of a request that was refused."""
+
     index: int
-    update: StockUpdate
+    update: HasLevel
     error: InventoryError
 
 
@@ -219,12 +234,12 @@ async def bulk_change_stock(
         before = await read_stock(session, caller.tenant, levels, locked=locked)
         outcomes = _decide(caller, updates, before, PartOf(bulk_id=f"blk_{ulid()}"))
         refusals = [
-            _Refused(index, update, outcome)
+            Refused(index, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
             if isinstance(outcome, InventoryError)
         ]
         if on_error is OnError.ABORT and refusals:
-            return Planned(_refusal_of_all(refusals, len(updates), "updates"))
+            return Planned(refusal_of_all(refusals, len(updates), "updates"))
         results = [
             BulkOutcome(outcome, None)
             if isinstance(outcome, StockChange)
@@ -267,12 +282,12 @@ async def transfer_stock(
         before = await read_stock(session, caller.tenant, levels, locked=locked)
         outcomes = _decide(caller, updates, before, PartOf(transfer_id=f"trf_{ulid()}"))
         refusals = [
-            _Refused(index // 2, update, outcome)
+            Refused(index // 2, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
             if isinstance(outcome, InventoryError)
         ]
         if refusals:
-            return Planned(_refusal_of_all(refusals, len(transfer.lines), "lines"))
+            return Planned(refusal_of_all(refusals, len(transfer.lines), "lines"))
         changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
         moved = [Transferred(*pair) for pair in zip(changes[::2], changes[1::2], strict=True)]
         return _planned(moved, outcomes, caller, before)
@@ -359,8 +374,7 @@ def _decide(
     before: Stock,
     part_of: PartOf = NOTHING_ELSE,
 ) -> list[Outcome]:
-    now = datetime.now(UTC)
-    now = now.replace(microsecond=now.microsecond // 1000 * 1000)
+    now = present()
     after = dict(before.skus)
     outcomes: list[Outcome] = []
     for change in updates:
@@ -401,6 +415,8 @@ def _decide_one(  # noqa: PLR0917 - called five hundred times by a bulk
         warehouse_type=place.type,
         is_active=place.is_active,
     )
+    if refusal is None and record.archived_at:
+        refusal = check_archived(record.sku, quantity, on_hand=old.on_hand)
     if refusal or (refusal := _stale(change, record, old)):
         return refusal
     # A clock that is set back must not let the ledger of a level run backwards.
@@ -413,6 +429,7 @@ def _decide_one(  # noqa: PLR0917 - called five hundred times by a bulk
         old.warehouse,
         old.version + 1,
         created_at,
+        old.synced_at,
     )
     entry = AdjustmentRecord(
         id=f"adj_{ulid()}",
@@ -461,7 +478,7 @@ def _stale(change: StockUpdate, record: SkuRecord, level: LevelRecord) -> StaleV
     )
 
 
-def _refusal_of_all(refusals: Sequence[_Refused], number: int, items: str) -> InventoryError:
+def refusal_of_all(refusals: Sequence[Refused], number: int, items: str) -> InventoryError:
     """Return the first refusal of a request of so many items, with every one in its details."""
     first = refusals[0]
     refused = len({each.index for each in refusals})
@@ -479,6 +496,12 @@ def _refusal_of_all(refusals: Sequence[_Refused], number: int, items: str) -> In
             for each in refusals
         ],
     )
+
+
+def present() -> datetime:
+    """Return the present, to the millisecond."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def inventory_not_found(code: str) -> InventoryNotFound:

@@ -30,9 +30,17 @@ SCOPES: Final[Mapping[str, Mapping[str, Scope]]] = {
     "Mutation": {
         "__typename": Scope.READ,
         "adjustStock": Scope.WRITE,
+        "archiveSku": Scope.ADMIN,
         "bulkSetStock": Scope.WRITE,
+        "createSku": Scope.ADMIN,
+        "createWarehouse": Scope.ADMIN,
+        "restoreSku": Scope.ADMIN,
+        "setSafetyStock": Scope.ADMIN,
         "setStock": Scope.WRITE,
+        "syncStock": Scope.ADMIN,
         "transferStock": Scope.WRITE,
+        "updateSku": Scope.ADMIN,
+        "updateWarehouse": Scope.ADMIN,
     },
 }
 ROOTS: Final = {OperationType.QUERY: "Query", OperationType.MUTATION: "Mutation"}

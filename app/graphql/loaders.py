@@ -43,6 +43,7 @@ class LevelPage:
     """The arguments of a warehouse's list of stock levels."""
 
     status: Status | None
+    archived: bool | None
     after: str | None
     limit: int
 
@@ -78,6 +79,7 @@ class Loaders:
                 self._tenant,
                 warehouses=warehouses,
                 status=page.status,
+                archived=page.archived,
                 after=page.after,
                 limit=page.limit,
             )
@@ -85,16 +87,18 @@ class Loaders:
 
         return self._for(("levels", page), load)
 
-    def level_count_by_warehouse(self, status: Status | None) -> Loader[str, int]:
+    def level_count_by_warehouse(
+        self, status: Status | None, *, archived: bool | None
+    ) -> Loader[str, int]:
         """Return the loader of how many levels there are, by warehouse id."""
 
         async def load(ids: Sequence[str]) -> list[int]:
             counts = await queries.count_levels_of_warehouses(
-                self._snapshot, self._tenant, ids=ids, status=status
+                self._snapshot, self._tenant, ids=ids, status=status, archived=archived
             )
             return [counts[id_] for id_ in ids]
 
-        return self._for(("level count", status), load)
+        return self._for(("level count", status, archived), load)
 
     def adjustments(
         self, page: AdjustmentPage, *, by_level: bool

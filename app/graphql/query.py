@@ -19,6 +19,7 @@ from app.graphql.relay import (
     page_size,
 )
 from app.graphql.types import (
+    ARCHIVED_FILTER,
     Adjustment,
     AdjustmentCursors,
     AdjustmentFilterInput,
@@ -41,10 +42,16 @@ class SkuFilterInput:
         "Only those with stock levels in this warehouse, seen as if there were no other."
     )
     sku: str | None = optional("Only the one of this code.")
+    archived: bool | None = strawberry.field(default=False, description=ARCHIVED_FILTER)
 
     def conditions(self) -> SkuFilter:
         """Return what the queries take."""
-        return SkuFilter(status=self.status, warehouse_id=self.warehouse_id, sku=self.sku)
+        return SkuFilter(
+            status=self.status,
+            warehouse_id=self.warehouse_id,
+            sku=self.sku,
+            archived=self.archived,
+        )
 
 
 @strawberry.input(description="Which adjustments a list holds; conditions combine.")

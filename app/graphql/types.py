@@ -4,7 +4,7 @@ from asyncio import gather
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import strawberry
 from strawberry import Private
@@ -33,6 +33,8 @@ from app.graphql.scalars import Period
 from app.queries import AdjustmentPosition, LevelKey
 from app.records import AdjustmentFilter, AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
 from app.stock import reason_problem, warehouse_not_found
+
+ARCHIVED_FILTER: Final = "false: without archived SKUs; true: archived ones alone; null: both."
 
 
 @strawberry.type(description="A place that holds stock.")
@@ -65,20 +67,24 @@ class Warehouse(Node):
         status: Annotated[
             Status | None, strawberry.argument(description="Only levels of this status.")
         ] = None,
+        *,
+        archived: Annotated[bool | None, strawberry.argument(description=ARCHIVED_FILTER)] = False,
     ) -> Connection["StockLevel"]:
         """Page through the levels of this warehouse."""
         context = info.context
         key = context.principal.cursor_key
-        question = ["levels", self.record.id, status]
+        question = ["levels", self.record.id, status, archived]
         position = cursors.decode(after, question=question, key=key) if after is not None else None
-        page = LevelPage(status, position, page_size(first) + 1)
+        page = LevelPage(status, archived, position, page_size(first) + 1)
         levels = await context.loaders.levels_by_warehouse(page).load(self.record)
         return connection(
             [StockLevel(record=level) for level in levels],
             limit=first,
             after=after,
             cursor_of=lambda level: cursors.encode(level.record.sku, question=question, key=key),
-            count=lambda: context.loaders.level_count_by_warehouse(status).load(self.record.id),
+            count=lambda: context.loaders.level_count_by_warehouse(status, archived=archived).load(
+                self.record.id
+            ),
         )
 
 
@@ -124,6 +130,14 @@ class Sku(Node):
     )
     version: int = quantity_from(
         lambda self: self.record.version, "Counts the changes of this record."
+    )
+    is_archived: bool = read_from(
+        lambda self: self.record.archived_at is not None,
+        "Whether it is left out of lists unless they ask for it. It keeps its history, takes no "
+        "increase of stock (SKU_ARCHIVED), and can be emptied.",
+    )
+    archived_at: datetime | None = read_from(
+        lambda self: self.record.archived_at, "Since when it is archived, if it is."
     )
     stock: list["StockLevel"] = read_from(
         lambda self: [
@@ -203,6 +217,10 @@ class StockLevel(Node):
     version: int = quantity_from(lambda self: self.record.version, "Counts its adjustments.")
     adjusted_at: datetime | None = read_from(
         lambda self: self.record.adjusted_at, "When it was last adjusted, if ever."
+    )
+    synced_at: datetime | None = read_from(
+        lambda self: self.record.synced_at,
+        "When the marketplace saw what it reported last, if it ever reported.",
     )
 
     @strawberry.field(description="The warehouse.", metadata={BATCH: warehouses_of_levels})

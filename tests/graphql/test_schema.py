@@ -166,7 +166,7 @@ ARGUMENTS: Final[dict[tuple[str, str], dict[str, str]]] = {
     ("Query", "node"): {"id": "ID!"},
     ("Sku", "adjustments"): {"filter": "AdjustmentFilterInput"},
     ("StockLevel", "adjustments"): {"filter": "AdjustmentFilterInput"},
-    ("Warehouse", "stock"): {"status": "SkuStatus"},
+    ("Warehouse", "stock"): {"status": "SkuStatus", "archived": "Boolean"},
     ("Mutation", "setStock"): {"input": "SetStockInput!"},
     ("Mutation", "bulkSetStock"): {"input": "BulkSetStockInput!"},
 }

@@ -20,7 +20,17 @@ from app.models import adjustment, sku_count, stock_level
 from app.models import sku as sku_table
 from app.stock import WarehouseType
 from tests.graphql.model import status_of
-from tests.ledger.writes import ADJUST, BULK, SET, TRANSFER, assert_proven
+from tests.ledger.writes import (
+    ADJUST,
+    ARCHIVE,
+    BULK,
+    RESTORE,
+    SAFETY,
+    SET,
+    SYNC,
+    TRANSFER,
+    assert_proven,
+)
 from tests.service import Service, counted, new_tenant, sku, warehouse
 
 PLACES: Final = tuple(
@@ -93,6 +103,9 @@ class Model:
     """The levels by SKU and warehouse; every other figure is derived when it is asked for."""
 
     levels: dict[tuple[str, str], Level] = field(default_factory=dict)
+    # How often a SKU was changed otherwise than by an adjustment.
+    other_changes: Counter[str] = field(default_factory=Counter)
+    archived: set[str] = field(default_factory=set)
 
     def of(self, code: str) -> dict[str, Level]:
         """Return the levels of a SKU by warehouse id, in order."""
@@ -101,7 +114,8 @@ class Model:
 
     def version(self, code: str) -> int:
         """Return how often a SKU was changed, from 1."""
-        return 1 + sum(len(level.counts) for level in self.of(code).values())
+        counts = sum(len(level.counts) for level in self.of(code).values())
+        return 1 + counts + self.other_changes[code]
 
     def status(self, code: str, place: str | None = None) -> str:
         """Return the status of a SKU, over all warehouses or in one."""
@@ -126,6 +140,8 @@ class Model:
             return "NEGATIVE_QUANTITY"
         if not place.is_active and update.left(level) > level.on_hand:
             return "WAREHOUSE_INACTIVE"
+        if update.code in self.archived and update.left(level) > level.on_hand:
+            return "SKU_ARCHIVED"
         versions = update.expected_sku_versions
         if (
             update.expected_quantity not in (None, level.on_hand)
@@ -150,6 +166,38 @@ class Model:
             self.levels = before
         return refusals
 
+    def archive(self, code: str, *, is_archived: bool) -> None:
+        """Archive a SKU, or restore it."""
+        if (code in self.archived) is not is_archived:
+            self.other_changes[code] += 1
+            (self.archived.add if is_archived else self.archived.discard)(code)
+
+    def keep_safe(self, code: str, place: str, quantity: int) -> None:
+        """Set the safety stock of a level."""
+        old = self.levels.get((code, place))
+        if old is None or old.safety_stock != quantity:
+            self.levels[code, place] = replace(old or Level(), safety_stock=quantity)
+            self.other_changes[code] += 1
+
+    def sync(self, code: str, quantity: int) -> str:
+        """Take over what the marketplace reports, and return what becomes of it."""
+        key = code, PLACES[-1].id
+        old = self.levels.get(key)
+        level = old or Level()
+        if code in self.archived and quantity > level.on_hand:
+            return "FAILED"
+        if quantity == level.on_hand:
+            self.levels[key] = level
+            self.other_changes[code] += old is None
+            return "UNCHANGED"
+        counts = (*level.counts, (quantity, "marketplace_sync"))
+        self.levels[key] = replace(level, counts=counts)
+        return "UPDATED"
+
+    def listed(self, archived: bool | None = False) -> list[str]:  # noqa: FBT001, FBT002
+        """Return the SKUs that a list holds, archived or not or (None) both."""
+        return [code for code in CODES if archived in (None, code in self.archived)]
+
     def entries(self) -> Iterator[tuple[str, str, int, int, int, str]]:
         """Yield every adjustment: SKU, warehouse, sequence, before, after, reason."""
         for (code, place), level in self.levels.items():
@@ -163,6 +211,7 @@ FILTERS: Final = {
     f"list{number}": asked
     for number, asked in enumerate(product((None, *STATUSES), (None, *BY_ID)))
 }
+ARCHIVED: Final = {"archived": True, "with_archived": None}
 OF_PLACES: Final = {f"of_place{number}": place for number, place in enumerate(BY_ID)}
 COUNTED: Final = "{ totalCount nodes { sku } }"
 LEVELS: Final = "{ totalCount nodes { sku { sku } } }"
@@ -173,6 +222,10 @@ LISTS: Final = " ".join(
             f"{name}: skus(filter: {{status: {status or 'null'}, "
             f"warehouseId: {dumps(place)}}}) {COUNTED}"
             for name, (status, place) in FILTERS.items()
+        ),
+        *(
+            f"{name}: skus(filter: {{archived: {dumps(archived)}}}) {COUNTED}"
+            for name, archived in ARCHIVED.items()
         ),
         f"warehouses {{ id all: stock {LEVELS}",
         *(f"{status}: stock(status: {status}) {LEVELS}" for status in STATUSES),
@@ -234,6 +287,17 @@ transfers = st.tuples(
         st.dictionaries(st.sampled_from((*CODES, "GONE")), st.integers(1, 5), min_size=1),
     ),
 )
+catalogue = st.tuples(
+    st.sampled_from(("archive", "restore", "safety", "safety", "sync", "sync")),
+    st.lists(
+        updates.filter(lambda update: update.code in CODES and update.place in BY_ID).map(
+            lambda update: replace(update, quantity=abs(update.quantity))
+        ),
+        min_size=1,
+        max_size=3,
+        unique_by=lambda update: update.code,
+    ),
+)
 levels = st.builds(
     Level,
     counts=st.lists(quantities.map(abs), max_size=3).map(
@@ -253,7 +317,7 @@ stocks = st.dictionaries(st.tuples(st.sampled_from(CODES), st.sampled_from([*BY_
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(stock=stocks, writes=st.lists(sets | bulks | transfers, min_size=3, max_size=8))
+@given(stock=stocks, writes=st.lists(sets | bulks | transfers | catalogue, min_size=3, max_size=8))
 async def test_after_any_write_every_figure_is_what_it_is_derived_to_be(
     service: Service,
     stock: dict[tuple[str, str], Level],
@@ -266,6 +330,8 @@ async def test_after_any_write_every_figure_is_what_it_is_derived_to_be(
     for kind, changes in writes:
         if kind == "set":
             await assert_set(shop, model, changes[0])
+        elif kind in ("archive", "restore", "safety", "sync"):
+            await assert_catalogue(shop, model, kind, changes)
         elif kind == "transfer":
             await assert_transfer(shop, model, changes)
         else:
@@ -305,6 +371,33 @@ async def assert_set(shop: Service, model: Model, update: Update) -> None:
     level = model.levels[update.code, update.place]
     assert payload["sku"] == changed(model, update.code)
     assert payload["stockLevel"] == {"onHand": level.on_hand, "version": len(level.counts)}
+
+
+async def assert_catalogue(
+    shop: Service, model: Model, kind: str, changes: Sequence[Update]
+) -> None:
+    """Archive, restore, set safety stock or take over a report."""
+    if kind in ("archive", "restore"):
+        model.archive(changes[0].code, is_archived=kind == "archive")
+        query = ARCHIVE if kind == "archive" else RESTORE
+        await shop.data(query, {"input": {"sku": changes[0].code}}, token="admin")
+    elif kind == "safety":
+        levels = [
+            {"sku": it.code, "warehouseId": it.place, "safetyStock": it.quantity} for it in changes
+        ]
+        for it in changes:
+            model.keep_safe(it.code, it.place, it.quantity)
+        await shop.data(SAFETY, {"input": {"levels": levels}}, token="admin")
+    else:
+        content = {
+            "warehouseId": PLACES[-1].id,
+            "reportedAt": "2026-01-01T00:00:00Z",
+            "onError": "CONTINUE",
+            "levels": [{"sku": it.code, "onHand": it.quantity} for it in changes],
+        }
+        expected = [model.sync(it.code, it.quantity) for it in changes]
+        answer = await shop.data(SYNC, {"input": content}, token="admin")
+        assert [it["status"] for it in answer["syncStock"]["results"]] == expected
 
 
 async def assert_transfer(shop: Service, model: Model, halves: Sequence[Update]) -> None:
@@ -374,8 +467,12 @@ async def assert_kept(shop: Service, model: Model) -> None:
         (*key, level.on_hand, level.status.lower(), len(level.counts))
         for key, level in model.levels.items()
     }
-    derived = Counter(("", model.status(code).lower()) for code in CODES)
-    derived.update((place, level.status.lower()) for (_, place), level in model.levels.items())
+    prefix = {code: "archived_" if code in model.archived else "" for code in CODES}
+    derived = Counter(("", prefix[code] + model.status(code).lower()) for code in CODES)
+    derived.update(
+        (place, prefix[code] + level.status.lower())
+        for (code, place), level in model.levels.items()
+    )
     of = sku_count.c
     counts = await rows(shop, select(of.warehouse_id, of.status, of.skus).where(of.skus != 0))
     assert counts == {(*key, number) for key, number in derived.items()}
@@ -405,8 +502,9 @@ async def rows(shop: Service, statement: Select[Any]) -> set[tuple[Any, ...]]:
 async def assert_records(shop: Service, model: Model) -> None:
     """Assert the figures of every SKU and level."""
     document = (
-        "{ skus { nodes { sku status version totalOnHand totalReserved safetyStock totalAvailable "
-        "adjustments { totalCount } stock { warehouse { id } onHand reserved available status "
+        "{ skus(filter: {archived: null}) { nodes { sku status version totalOnHand "
+        "totalReserved safetyStock totalAvailable adjustments { totalCount } stock { "
+        "warehouse { id } onHand reserved available status "
         "version adjustments { totalCount } } } } }"
     )
     data = await shop.data(document)
@@ -449,18 +547,20 @@ async def assert_lists(shop: Service, model: Model) -> None:
     for name, (status, place) in FILTERS.items():
         expected = [
             code
-            for code in CODES
+            for code in model.listed()
             if (place is None or (code, place) in model.levels)
             and status in (None, model.status(code, place))
         ]
         assert codes(data[name]) == expected
+    for name, archived in ARCHIVED.items():
+        assert codes(data[name]) == model.listed(archived)
     assert {it["id"]: codes(it["all"]) for it in data["warehouses"]} == {
-        place: [code for code in CODES if (code, place) in model.levels] for place in BY_ID
+        place: [code for code in model.listed() if (code, place) in model.levels] for place in BY_ID
     }
     for it, status in product(data["warehouses"], STATUSES):
         assert codes(it[status]) == [
             code
-            for code in CODES
+            for code in model.listed()
             if (level := model.levels.get((code, it["id"]))) and level.status == status
         ]
 

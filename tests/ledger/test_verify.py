@@ -80,6 +80,10 @@ BREAKS = {
         "UPDATE stock_level SET reserved = -1 WHERE sku = 'A'",
         "negative quantity",
     ),
+    "a SKU is archived, and its levels are not": (
+        "UPDATE sku SET archived_at = '2026-06-01T00:00:00.000Z' WHERE sku = 'A'",
+        "archived_at of stock level (A, ",
+    ),
     "a SKU has another status": (
         "UPDATE sku SET status = 'critical' WHERE sku = 'A'",
         "status of SKU A",

@@ -50,6 +50,47 @@ mutation ($input: BulkSetStockInput!) {
 }
 """
 
+SKU: Final = """
+mutation ($input: CreateSkuInput!) {
+  createSku(input: $input) { sku { sku title version isArchived } replayed }
+}
+"""
+TITLE: Final = SKU.replace("CreateSkuInput", "UpdateSkuInput").replace("createSku", "updateSku")
+ARCHIVE: Final = SKU.replace("CreateSkuInput", "SkuInput").replace("createSku", "archiveSku")
+RESTORE: Final = ARCHIVE.replace("archiveSku", "restoreSku")
+WAREHOUSE: Final = """
+mutation ($input: CreateWarehouseInput!) {
+  createWarehouse(input: $input) {
+    warehouse { id name type address marketplace isActive isReadonly }
+    replayed
+  }
+}
+"""
+PLACE: Final = WAREHOUSE.replace("CreateWare", "UpdateWare").replace("createWare", "updateWare")
+SAFETY: Final = """
+mutation ($input: SetSafetyStockInput!) {
+  setSafetyStock(input: $input) {
+    stockLevels { safetyStock onHand version sku { sku version } }
+    skus { sku version }
+    replayed
+  }
+}
+"""
+SYNC: Final = """
+mutation ($input: SyncStockInput!) {
+  syncStock(input: $input) {
+    results {
+      index code status
+      sku { sku version totalOnHand }
+      stockLevel { onHand version syncedAt }
+      adjustment { sequence beforeQuantity afterQuantity reason }
+      error { code }
+    }
+    replayed
+  }
+}
+"""
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -56,7 +56,7 @@ async def test_every_tab_runs_as_it_was_given(visit: Visit, tab: str) -> None:
 async def test_graphiql_shows_the_given_tabs_their_variables_and_the_token(visit: Visit) -> None:
     await visit.page.goto("/graphql")
 
-    tabs = ["Stock", "History", "Warehouses", "Count"]
+    tabs = ["Stock", "History", "Warehouses", "Count", "Sync"]
     await expect(visit.page.get_by_role("tab")).to_contain_text(tabs)
     editor_tools = visit.page.locator(".graphiql-editor-tool")
     await expect(editor_tools).to_contain_text('"NORMAL"')

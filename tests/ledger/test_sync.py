@@ -1,0 +1,206 @@
+"""What a marketplace reports becomes the stock of its warehouses."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+
+from app.stock import WarehouseType
+from tests.ledger.writes import ARCHIVE, BULK, PLACE, SAFETY, SYNC, assert_proven, entries, ledger
+from tests.service import Service, level, new_tenant, sku, warehouse
+
+MAIN: Final = warehouse()
+PARTNER: Final = warehouse("Partner", WarehouseType.THIRD_PARTY)
+FBA: Final = warehouse("FBA", WarehouseType.FBA)
+EARLY: Final = "2026-01-01T00:00:00.000Z"
+NOON: Final = "2026-01-01T12:00:00.000Z"
+LATE: Final = "2026-01-02T00:00:00.000Z"
+
+
+@pytest.fixture
+async def stocked(service: Service) -> Service:
+    """Return a service whose SKU A has 5 in the marketplace's warehouse, and B nothing."""
+    await service.load([MAIN, PARTNER, FBA], [sku("A", level(FBA, 5)), sku("B")])
+    return service
+
+
+def report(at: str = NOON, place: str = FBA.id, **levels: int) -> dict[str, object]:
+    """Return a report of some SKUs."""
+    return {
+        "warehouseId": place,
+        "reportedAt": at,
+        "levels": [{"sku": code, "onHand": number} for code, number in levels.items()],
+    }
+
+
+async def sync(service: Service, content: dict[str, object], **more: object) -> dict[str, Any]:
+    """Send a report, and return the payload."""
+    variables = {"input": {**content, **more}}
+    payload: dict[str, Any] = (await service.data(SYNC, variables, token="admin"))["syncStock"]
+    return payload
+
+
+async def refused(service: Service, content: dict[str, object]) -> str:
+    """Send a report in vain, and return the code."""
+    answer = await service.graphql(SYNC, {"input": content}, token="admin")
+    code: str = answer["errors"][0]["extensions"]["code"]
+    return code
+
+
+def statuses(payload: dict[str, Any]) -> list[str]:
+    return [it["status"] for it in payload["results"]]
+
+
+async def test_a_report_is_taken_over_in_its_order(stocked: Service) -> None:
+    payload = await sync(stocked, report(B=7, A=5), idempotencyKey="k")
+    again = await sync(stocked, report(B=7, A=5), idempotencyKey="k")
+
+    assert payload["results"] == [
+        {
+            "index": 0,
+            "code": "B",
+            "status": "UPDATED",
+            "sku": {"sku": "B", "version": 2, "totalOnHand": 7},
+            "stockLevel": {"onHand": 7, "version": 1, "syncedAt": NOON},
+            "adjustment": {
+                "sequence": 1,
+                "beforeQuantity": 0,
+                "afterQuantity": 7,
+                "reason": "marketplace_sync",
+            },
+            "error": None,
+        },
+        {
+            "index": 1,
+            "code": "A",
+            "status": "UNCHANGED",
+            "sku": {"sku": "A", "version": 2, "totalOnHand": 5},
+            "stockLevel": {"onHand": 5, "version": 1, "syncedAt": NOON},
+            "adjustment": None,
+            "error": None,
+        },
+    ]
+    assert again == {**payload, "replayed": True}
+    assert await ledger(stocked, "A") == entries(5)
+    await assert_proven(stocked)
+
+
+async def test_what_is_reported_again_moves_only_the_time(stocked: Service) -> None:
+    for at in (EARLY, NOON, LATE):
+        assert statuses(await sync(stocked, report(at, A=5, B=0))) == ["UNCHANGED"] * 2
+    data = await stocked.data(
+        "{ adjustments { totalCount } skus { nodes { version stock { syncedAt version } } } }"
+    )
+
+    assert data["adjustments"]["totalCount"] == 1
+    # B has a level now, which is a change of its record.
+    assert data["skus"]["nodes"] == [
+        {"version": 2, "stock": [{"syncedAt": LATE, "version": 1}]},
+        {"version": 2, "stock": [{"syncedAt": LATE, "version": 0}]},
+    ]
+    await assert_proven(stocked)
+
+
+async def test_a_report_older_than_the_last_is_ignored_level_by_level(stocked: Service) -> None:
+    await sync(stocked, report(NOON, A=6))
+    payload = await sync(stocked, report(EARLY, A=9, B=9))
+
+    assert statuses(payload) == ["IGNORED", "UPDATED"]
+    assert payload["results"][0]["stockLevel"] == {"onHand": 6, "version": 2, "syncedAt": NOON}
+    assert await ledger(stocked, "A") == entries(5, 6)
+    # One of the same moment corrects it.
+    assert statuses(await sync(stocked, report(NOON, A=8))) == ["UPDATED"]
+
+
+@pytest.mark.parametrize("place", [MAIN, PARTNER], ids=["own", "3PL"])
+async def test_only_a_marketplace_reports(stocked: Service, place: Any) -> None:
+    assert await refused(stocked, report(place=place.id, A=1)) == "WAREHOUSE_NOT_MARKETPLACE"
+
+
+async def test_a_malformed_report_is_refused(stocked: Service) -> None:
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    twice = {**report(), "levels": [{"sku": "A", "onHand": 1}] * 2}
+    many = [{"sku": f"S{number}", "onHand": 1} for number in range(501)]
+    too_many = {**report(), "levels": many}
+    codes = [
+        await refused(stocked, content)
+        for content in (
+            report(),
+            twice,
+            report(tomorrow, A=1),
+            too_many,
+            report(A=10**12 + 1),
+            report(A=-1),
+            report(place="wh_NOPE", A=1),
+            report(A=1, NOPE=1),
+        )
+    ]
+
+    assert codes == [
+        *["VALIDATION_ERROR"] * 5,
+        "NEGATIVE_QUANTITY",
+        "WAREHOUSE_NOT_FOUND",
+        "INVENTORY_NOT_FOUND",
+    ]
+    assert await ledger(stocked, "A") == entries(5)
+
+
+async def test_a_report_may_go_on_past_what_is_refused(stocked: Service) -> None:
+    payload = await sync(stocked, report(NOPE=1, A=6), onError="CONTINUE")
+
+    assert statuses(payload) == ["FAILED", "UPDATED"]
+    assert payload["results"][0]["error"] == {"code": "INVENTORY_NOT_FOUND"}
+    assert await ledger(stocked, "A") == entries(5, 6)
+
+
+async def test_what_can_only_be_emptied_takes_no_increase_from_a_report(stocked: Service) -> None:
+    content = {"input": {"sku": "A"}}
+    await stocked.data(ARCHIVE, content, token="admin")
+    assert await refused(stocked, report(A=6)) == "SKU_ARCHIVED"
+    assert statuses(await sync(stocked, report(A=4))) == ["UPDATED"]
+    await stocked.data(PLACE, {"input": {"id": FBA.id, "isActive": False}}, token="admin")
+    assert await refused(stocked, report(B=1)) == "WAREHOUSE_INACTIVE"
+    await assert_proven(stocked)
+
+
+async def test_a_rehearsed_report_writes_nothing(stocked: Service) -> None:
+    payload = await sync(stocked, report(A=6, B=0), dryRun=True)
+    data = await stocked.data("{ skus { nodes { sku stock { onHand syncedAt } } } }")
+
+    assert statuses(payload) == ["UPDATED", "UNCHANGED"]
+    assert data["skus"]["nodes"] == [
+        {"sku": "A", "stock": [{"onHand": 5, "syncedAt": None}]},
+        {"sku": "B", "stock": []},
+    ]
+
+
+async def test_reports_in_any_order_at_once_leave_the_last(stocked: Service) -> None:
+    instants = [f"2026-01-01T00:00:{second:02}.000Z" for second in (5, 1, 7, 3, 6, 2, 4, 0)]
+    contents = [report(at, A=5 if int(at[17:19]) % 2 else 8, B=int(at[17:19])) for at in instants]
+    others = [{"sku": code, "warehouseId": MAIN.id, "delta": 1, "reason": "loss"} for code in "BA"]
+    levels = [{"sku": "A", "warehouseId": FBA.id, "safetyStock": number} for number in range(4)]
+    await asyncio.gather(
+        *(sync(stocked, content) for content in contents),
+        *(stocked.data(BULK, {"input": {"updates": others}}) for _ in range(4)),
+        *(stocked.data(SAFETY, {"input": {"levels": [it]}}, token="admin") for it in levels),
+    )
+    data = await stocked.data("{ skus { nodes { sku stock { onHand syncedAt } } } }")
+
+    found = {it["sku"]: it["stock"] for it in data["skus"]["nodes"]}
+    last = "2026-01-01T00:00:07.000Z"
+    at_market = {"A": {"onHand": 5, "syncedAt": last}, "B": {"onHand": 7, "syncedAt": last}}
+    for code, kept in at_market.items():
+        assert kept in found[code]
+        assert {"onHand": 4, "syncedAt": None} in found[code]
+    await assert_proven(stocked)
+
+
+async def test_another_tenants_warehouse_cannot_be_reported(stocked: Service) -> None:
+    other = Service(
+        stocked.app, stocked.client, stocked.database, await new_tenant(stocked.database)
+    )
+    await other.load([], [sku("A")])
+
+    assert await refused(other, report(A=1)) == "WAREHOUSE_NOT_FOUND"
+    assert await ledger(stocked, "A") == entries(5)
