@@ -26,6 +26,9 @@ REQUEST_ID: Final = re.compile(r"req_[0-9A-Z]{26}")
 # What an argument, a field of a filter or a parameter may be, as GraphQL and as a query string.
 VALUES: Final[dict[str, Any]] = {
     "after": "cursor_AAAA",
+    "archived": True,
+    "bulkId": "blk_01HX0000000000000000000001",
+    "createdBy": EMAIL,
     "cursor": "cursor_AAAA",
     "end_date": "2026-01-01",
     "endDate": "2026-01-01",
@@ -34,10 +37,13 @@ VALUES: Final[dict[str, Any]] = {
     "limit": "1",
     "orderBy": "SKU_DESC",
     "reason": "initial_stock",
+    "reference": "PO-1",
+    "reservationId": "rsv_01HX0000000000000000000001",
     "sku": CODE,
     "start_date": "2026-01-01",
     "startDate": "2026-01-01",
     "status": "NORMAL",
+    "transferId": "trf_01HX0000000000000000000001",
     "warehouse_id": PLACE,
     "warehouseId": PLACE,
 }
