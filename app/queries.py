@@ -285,6 +285,23 @@ async def count_adjustments_of(
     return counts
 
 
+async def get_stock_as_of(
+    snapshot: Snapshot, tenant: str, *, skus: Sequence[LevelKey], end: datetime
+) -> dict[LevelKey, list[AdjustmentRecord]]:
+    """Return for each SKU, as seen in one warehouse or in all, what made its stock before an end.
+
+    That is the last adjustment before it of every level that had one, by warehouse id.
+    """
+    found: dict[LevelKey, list[AdjustmentRecord]] = {each: [] for each in skus}
+    for view in dict.fromkeys(view for _, view in skus):
+        codes = [code for code, seen in skus if seen == view]
+        parameters = {"tenant_id": tenant, "warehouse_id": view, "codes": codes, "end": end}
+        statement = _stock_as_of(snapshot.dialect, narrowed=view is not None)
+        for row in await snapshot.rows(statement, {**parameters, "limit": 1}):
+            found[row.sku, view].append(adjustment_record(row))
+    return found
+
+
 async def get_adjustment(snapshot: Snapshot, tenant: str, *, id_: str) -> AdjustmentRecord | None:
     """Return the adjustment of an id."""
     rows = await snapshot.rows(_adjustment_by_id(), {"tenant_id": tenant, "id": id_})
@@ -594,6 +611,36 @@ def _adjustments_count_of(dialect: str, asked: frozenset[str], *, by_level: bool
     )
     adjustments = func.coalesce(of_parent, 0).label("adjustments")
     return select(parents.c.sku, parents.c.warehouse_id, adjustments)
+
+
+@cache
+def _stock_as_of(dialect: str, *, narrowed: bool) -> Select[Any]:
+    asked = frozenset({"tenant_id", "warehouse_id"} if narrowed else {"tenant_id"})
+    levels = (
+        select(stock_level.c.sku, stock_level.c.warehouse_id)
+        .where(
+            *_all_of(SKU_CONDITIONS, asked, stock_level.c),
+            texts_in(dialect, stock_level.c.sku, "codes"),
+        )
+        .subquery("levels")
+    )
+    return _pages_of(
+        dialect,
+        levels,
+        adjustment,
+        ADJUSTMENT_COLUMNS,
+        where=lambda columns: [
+            *_all_of(ADJUSTMENT_CONDITIONS, frozenset({"tenant_id", "end"}), columns),
+            *_of_parent(columns, levels, by_level=True),
+        ],
+        # The last of several in one millisecond is the one of the highest sequence.
+        order=lambda columns: [
+            columns.sku,
+            columns.warehouse_id,
+            columns.created_at.desc(),
+            columns.sequence.desc(),
+        ],
+    )
 
 
 @cache

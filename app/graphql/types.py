@@ -133,6 +133,25 @@ class Sku(Node):
         "alone, and the totals are those of that one.",
     )
 
+    @strawberry.field(
+        description="What was there at an instant, exactly, from the ledger. Reserved stock and "
+        "safety stock have no ledger: they are told of the present only, in `stock`."
+    )
+    async def stock_as_of(
+        self,
+        info: Info,
+        at: Annotated[
+            Period,
+            strawberry.argument(
+                description="After all adjustments at or before this; at the end of the day if a "
+                "date. One to come is the present."
+            ),
+        ],
+    ) -> "StockAsOf":
+        """Go back in time."""
+        key = (self.record.sku, self.record.warehouse_id)
+        return StockAsOf(records=await info.context.loaders.stock_as_of(at.end).load(key))
+
     @strawberry.field(description="Its ledger over all stock levels, newest first.")
     async def adjustments(
         self,
@@ -261,6 +280,37 @@ class Adjustment(Node):
     async def sku(self, info: Info) -> Sku:
         """Go to the SKU."""
         return await sku_of(info.context, self.record.sku)
+
+    @strawberry.field(description="The warehouse.", metadata={BATCH: warehouses_of_adjustments})
+    async def warehouse(self, info: Info) -> Warehouse:
+        """Go to the warehouse."""
+        return await warehouse_of(info.context, self.record.warehouse_id)
+
+
+@strawberry.type(description="What was on hand of a SKU at an instant.")
+class StockAsOf:
+    """The stock of a SKU in the past."""
+
+    records: Private[Sequence[AdjustmentRecord]]
+    total_on_hand: int = quantity_from(
+        lambda self: sum(record.after_quantity for record in self.records),
+        "What was there, over its stock levels.",
+    )
+    levels: list["StockLevelAsOf"] = read_from(
+        lambda self: [StockLevelAsOf(record=record) for record in self.records],
+        "Its stock levels then, by warehouse id; without those that had no adjustment yet.",
+    )
+
+
+@strawberry.type(description="What one warehouse had on hand of one SKU at an instant.")
+class StockLevelAsOf:
+    """A stock level in the past, by the last adjustment before."""
+
+    record: Private[AdjustmentRecord]
+    on_hand: int = quantity_from(lambda self: self.record.after_quantity, "What was there.")
+    adjustment: Adjustment = read_from(
+        lambda self: Adjustment(record=self.record), "The adjustment that had made it so."
+    )
 
     @strawberry.field(description="The warehouse.", metadata={BATCH: warehouses_of_adjustments})
     async def warehouse(self, info: Info) -> Warehouse:

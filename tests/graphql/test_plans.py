@@ -109,6 +109,14 @@ def about_skus(data: Data) -> Iterator[Question]:
     yield Question("adjustment", partial(queries.get_adjustment, tenant=tenant, id_="adj_0"))
 
 
+def about_past(data: Data) -> Iterator[Question]:
+    """Ask what SKUs had on hand, early and late in their history."""
+    for place, end in product((None, MAIN), data.period):
+        keys = [(each, place) for each in data.codes]
+        ask = partial(queries.get_stock_as_of, tenant=data.tenant, skus=keys, end=end)
+        yield Question(f"stock as of {end} {named(warehouse=place)}", ask)
+
+
 def about_ledger(data: Data, *, of_sku: bool) -> Iterator[Question]:
     """Ask everything about adjustments: of the whole ledger, or of one SKU."""
     for place, reason, period, after in product(
@@ -376,6 +384,8 @@ async def test_what_a_read_costs_does_not_grow_with_what_there_is(
     short, long = (Data(shop.tenant, [name], steps) for name, steps in HISTORIES.items())
     pairs = [
         *zip(about_skus(small), about_skus(large), strict=True),
+        *zip(about_past(small), about_past(large), strict=True),
+        *zip(about_past(short), about_past(long), strict=True),
         *zip(about_ledger(small, of_sku=False), about_ledger(large, of_sku=False), strict=True),
         *zip(about_ledger(short, of_sku=True), about_ledger(long, of_sku=True), strict=True),
         *zip(about_ledgers(small), about_ledgers(large), strict=True),
