@@ -33,6 +33,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from app.database import Key, Snapshot, as_json, rows_from, texts_in
 from app.models import (
+    LINKS,
     UtcDateTime,
     adjustment,
     api_token,
@@ -124,6 +125,7 @@ ADJUSTMENT_CONDITIONS: Final[Conditions] = {
     "sku": _equals("sku"),
     "warehouse_id": _equals("warehouse_id"),
     "reason": _equals("reason"),
+    **{name: _equals(name) for name in ("created_by", *LINKS)},
     "start": lambda columns: columns.created_at >= bindparam("start", type_=UtcDateTime),
     "end": lambda columns: columns.created_at < bindparam("end", type_=UtcDateTime),
     "after": lambda columns: (
@@ -135,6 +137,9 @@ ADJUSTMENT_CONDITIONS: Final[Conditions] = {
         )
     ),
 }
+
+# What no write keeps a total of.
+COUNTED: Final = {"reason", "start", "end", "created_by", *LINKS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +393,11 @@ def _adjustment_parameters(
         "sku": where.sku,
         "warehouse_id": where.warehouse_id,
         "reason": where.reason,
+        "created_by": where.created_by,
+        "bulk_id": where.bulk_id,
+        "transfer_id": where.transfer_id,
+        "reservation_id": where.reservation_id,
+        "reference": where.reference,
         "start": where.start,
         "end": where.end,
         "after": instant,
@@ -552,7 +562,7 @@ def _adjustments_page(dialect: str, asked: frozenset[str]) -> Select[Any]:
 
 @cache
 def _adjustments_count(asked: frozenset[str]) -> Select[Any]:
-    if not asked & {"reason", "start", "end"}:
+    if not asked & COUNTED:
         # A level's version counts its adjustments.
         return select(func.coalesce(func.sum(stock_level.c.version), 0)).where(
             *_all_of(ADJUSTMENT_CONDITIONS, asked, stock_level.c)
@@ -568,7 +578,7 @@ def _adjustments_count(asked: frozenset[str]) -> Select[Any]:
 
 def _is_by_reason_alone(asked: frozenset[str]) -> bool:
     """Tell whether the index by warehouse and reason serves, warehouse by warehouse."""
-    return "reason" in asked and asked.isdisjoint({"sku", "warehouse_id"})
+    return "reason" in asked and asked.isdisjoint({"sku", "warehouse_id", "created_by", *LINKS})
 
 
 def _places() -> Subquery:
@@ -595,7 +605,7 @@ def _adjustments_of(dialect: str, asked: frozenset[str], *, by_level: bool) -> S
 @cache
 def _adjustments_count_of(dialect: str, asked: frozenset[str], *, by_level: bool) -> Select[Any]:
     parents = rows_from(dialect, "parents", {"sku": Text(), "warehouse_id": Text()})
-    counted = bool(asked & {"reason", "start", "end"})
+    counted = bool(asked & COUNTED)
     source = adjustment if counted else stock_level
     number: ColumnElement[int] = func.count() if counted else func.sum(stock_level.c.version)
     # A number per parent, and not one of all in groups: that might read the ledger of all SKUs.

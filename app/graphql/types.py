@@ -90,6 +90,11 @@ class AdjustmentFilterInput:
     reason: str | None = optional("Only those with this reason.")
     start_date: Period | None = optional("Only those at or after this.")
     end_date: Period | None = optional("Only those at or before this; a whole day if a date.")
+    created_by: str | None = optional("Only those of who has this e-mail address.")
+    bulk_id: strawberry.ID | None = optional("Only those that are part of this bulk.")
+    transfer_id: strawberry.ID | None = optional("Only the halves of this transfer.")
+    reservation_id: strawberry.ID | None = optional("Only those that committed this reservation.")
+    reference: str | None = optional("Only those with this reference.")
 
 
 AdjustmentFilterArgument = Annotated[
@@ -272,8 +277,21 @@ class Adjustment(Node):
         lambda self: self.record.created_by, "The e-mail address of who did it."
     )
     created_at: datetime = read_from(lambda self: self.record.created_at, "When it was done.")
+    bulk_id: strawberry.ID | None = read_from(
+        lambda self: self.record.bulk_id, "The bulk that it is part of, if it is."
+    )
     transfer_id: strawberry.ID | None = read_from(
         lambda self: self.record.transfer_id, "The transfer that it is one half of, if it is."
+    )
+    reservation_id: strawberry.ID | None = read_from(
+        lambda self: self.record.reservation_id, "The reservation that it committed, if it did."
+    )
+    reversal_of: strawberry.ID | None = read_from(
+        lambda self: self.record.reversal_of, "The adjustment that it undoes, if it does."
+    )
+    reference: str | None = read_from(
+        lambda self: self.record.reference,
+        "What the caller calls the order, delivery or count that it belongs to.",
     )
 
     @strawberry.field(description="The SKU.", metadata={BATCH: skus_of_adjustments})
@@ -361,6 +379,11 @@ def conditions(given: AdjustmentFilterInput | None, *, sku: str | None = None) -
         reason=given.reason,
         start=given.start_date.start if given.start_date else None,
         end=given.end_date.end if given.end_date else None,
+        created_by=given.created_by,
+        bulk_id=given.bulk_id,
+        transfer_id=given.transfer_id,
+        reservation_id=given.reservation_id,
+        reference=given.reference,
     )
 
 
