@@ -119,8 +119,10 @@ def about_past(data: Data) -> Iterator[Question]:
 
 def about_links(data: Data) -> Iterator[Question]:
     """Ask for the adjustments of somebody, or of something that they are part of."""
+    ask: partial[Any]
     for name, period in product(("created_by", *models.LINKS), (None, data.period)):
-        where = replace(within(period), **{name: "nobody"})
+        link: dict[str, Any] = {name: "nobody"}
+        where = replace(within(period), **link)
         asked = named(link=name, period=period)
         ask = partial(queries.list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
         yield Question(f"ledger by {name} {asked}", ask)
