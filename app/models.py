@@ -230,6 +230,10 @@ class Adjustment(SQLModel, table=True):
             "adjustment_sequence_key", "tenant_id", "sku", "warehouse_id", "sequence", unique=True
         ),
         Index("adjustment_by_sku_index", "tenant_id", "sku", "created_at", "sequence", "id"),
+        Index(
+            "adjustment_by_level_index",
+            *("tenant_id", "sku", "warehouse_id", "created_at", "sequence"),
+        ),
         Index("adjustment_by_time_index", "tenant_id", "created_at", "sequence", "id"),
         Index(
             "adjustment_by_warehouse_index",

@@ -33,6 +33,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from app.database import Key, Snapshot, as_json, rows_from, texts_in
 from app.models import (
+    LINKS,
     UtcDateTime,
     adjustment,
     api_token,
@@ -137,6 +138,7 @@ ADJUSTMENT_CONDITIONS: Final[Conditions] = {
     "sku": _equals("sku"),
     "warehouse_id": _equals("warehouse_id"),
     "reason": _equals("reason"),
+    **{name: _equals(name) for name in ("created_by", *LINKS)},
     "start": lambda columns: columns.created_at >= bindparam("start", type_=UtcDateTime),
     "end": lambda columns: columns.created_at < bindparam("end", type_=UtcDateTime),
     "after": lambda columns: (
@@ -148,6 +150,9 @@ ADJUSTMENT_CONDITIONS: Final[Conditions] = {
         )
     ),
 }
+
+# What no write keeps a total of.
+COUNTED: Final = {"reason", "start", "end", "created_by", *LINKS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +314,23 @@ async def count_adjustments_of(
     return counts
 
 
+async def get_stock_as_of(
+    snapshot: Snapshot, tenant: str, *, skus: Sequence[LevelKey], end: datetime
+) -> dict[LevelKey, list[AdjustmentRecord]]:
+    """Return for each SKU, as seen in one warehouse or in all, what made its stock before an end.
+
+    That is the last adjustment before it of every level that had one, by warehouse id.
+    """
+    found: dict[LevelKey, list[AdjustmentRecord]] = {each: [] for each in skus}
+    for view in dict.fromkeys(view for _, view in skus):
+        codes = [code for code, seen in skus if seen == view]
+        parameters = {"tenant_id": tenant, "warehouse_id": view, "codes": codes, "end": end}
+        statement = _stock_as_of(snapshot.dialect, narrowed=view is not None)
+        for row in await snapshot.rows(statement, {**parameters, "limit": 1}):
+            found[row.sku, view].append(adjustment_record(row))
+    return found
+
+
 async def get_adjustment(snapshot: Snapshot, tenant: str, *, id_: str) -> AdjustmentRecord | None:
     """Return the adjustment of an id."""
     rows = await snapshot.rows(_adjustment_by_id(), {"tenant_id": tenant, "id": id_})
@@ -404,6 +426,11 @@ def _adjustment_parameters(
         "sku": where.sku,
         "warehouse_id": where.warehouse_id,
         "reason": where.reason,
+        "created_by": where.created_by,
+        "bulk_id": where.bulk_id,
+        "transfer_id": where.transfer_id,
+        "reservation_id": where.reservation_id,
+        "reference": where.reference,
         "start": where.start,
         "end": where.end,
         "after": instant,
@@ -573,7 +600,7 @@ def _adjustments_page(dialect: str, asked: frozenset[str]) -> Select[Any]:
 
 @cache
 def _adjustments_count(asked: frozenset[str]) -> Select[Any]:
-    if not asked & {"reason", "start", "end"}:
+    if not asked & COUNTED:
         # A level's version counts its adjustments.
         return select(func.coalesce(func.sum(stock_level.c.version), 0)).where(
             *_all_of(ADJUSTMENT_CONDITIONS, asked, stock_level.c)
@@ -589,7 +616,7 @@ def _adjustments_count(asked: frozenset[str]) -> Select[Any]:
 
 def _is_by_reason_alone(asked: frozenset[str]) -> bool:
     """Tell whether the index by warehouse and reason serves, warehouse by warehouse."""
-    return "reason" in asked and asked.isdisjoint({"sku", "warehouse_id"})
+    return "reason" in asked and asked.isdisjoint({"sku", "warehouse_id", "created_by", *LINKS})
 
 
 def _places() -> Subquery:
@@ -616,7 +643,7 @@ def _adjustments_of(dialect: str, asked: frozenset[str], *, by_level: bool) -> S
 @cache
 def _adjustments_count_of(dialect: str, asked: frozenset[str], *, by_level: bool) -> Select[Any]:
     parents = rows_from(dialect, "parents", {"sku": Text(), "warehouse_id": Text()})
-    counted = bool(asked & {"reason", "start", "end"})
+    counted = bool(asked & COUNTED)
     source = adjustment if counted else stock_level
     number: ColumnElement[int] = func.count() if counted else func.sum(stock_level.c.version)
     # A number per parent, and not one of all in groups: that might read the ledger of all SKUs.
@@ -632,6 +659,36 @@ def _adjustments_count_of(dialect: str, asked: frozenset[str], *, by_level: bool
     )
     adjustments = func.coalesce(of_parent, 0).label("adjustments")
     return select(parents.c.sku, parents.c.warehouse_id, adjustments)
+
+
+@cache
+def _stock_as_of(dialect: str, *, narrowed: bool) -> Select[Any]:
+    asked = frozenset({"tenant_id", "warehouse_id"} if narrowed else {"tenant_id"})
+    levels = (
+        select(stock_level.c.sku, stock_level.c.warehouse_id)
+        .where(
+            *_all_of(SKU_CONDITIONS, asked, stock_level.c),
+            texts_in(dialect, stock_level.c.sku, "codes"),
+        )
+        .subquery("levels")
+    )
+    return _pages_of(
+        dialect,
+        levels,
+        adjustment,
+        ADJUSTMENT_COLUMNS,
+        where=lambda columns: [
+            *_all_of(ADJUSTMENT_CONDITIONS, frozenset({"tenant_id", "end"}), columns),
+            *_of_parent(columns, levels, by_level=True),
+        ],
+        # The last of several in one millisecond is the one of the highest sequence.
+        order=lambda columns: [
+            columns.sku,
+            columns.warehouse_id,
+            columns.created_at.desc(),
+            columns.sequence.desc(),
+        ],
+    )
 
 
 @cache

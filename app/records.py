@@ -139,3 +139,8 @@ class AdjustmentFilter:
     reason: str | None = None
     start: datetime | None = None
     end: datetime | None = None
+    created_by: str | None = None
+    bulk_id: str | None = None
+    transfer_id: str | None = None
+    reservation_id: str | None = None
+    reference: str | None = None

@@ -7,6 +7,7 @@ on the document and never on the number of rows.
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from strawberry.dataloader import DataLoader
@@ -128,6 +129,15 @@ class Loaders:
             return [counts[key] for key in keys]
 
         return self._for(("adjustment count", where, by_level), load)
+
+    def stock_as_of(self, end: datetime) -> Loader[LevelKey, list[AdjustmentRecord]]:
+        """Return the loader of what made the stock before an end, by SKU as seen somewhere."""
+
+        async def load(keys: Sequence[LevelKey]) -> list[list[AdjustmentRecord]]:
+            found = await queries.get_stock_as_of(self._snapshot, self._tenant, skus=keys, end=end)
+            return [found[key] for key in keys]
+
+        return self._for(("stock as of", end), load)
 
     def _for(
         self, arguments: Hashable, load: Callable[[list[Key]], Awaitable[list[Value]]]

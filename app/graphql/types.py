@@ -96,6 +96,11 @@ class AdjustmentFilterInput:
     reason: str | None = optional("Only those with this reason.")
     start_date: Period | None = optional("Only those at or after this.")
     end_date: Period | None = optional("Only those at or before this; a whole day if a date.")
+    created_by: str | None = optional("Only those of who has this e-mail address.")
+    bulk_id: strawberry.ID | None = optional("Only those that are part of this bulk.")
+    transfer_id: strawberry.ID | None = optional("Only the halves of this transfer.")
+    reservation_id: strawberry.ID | None = optional("Only those that committed this reservation.")
+    reference: str | None = optional("Only those with this reference.")
 
 
 AdjustmentFilterArgument = Annotated[
@@ -146,6 +151,25 @@ class Sku(Node):
         "Its stock levels by warehouse id. In a list that is filtered by warehouse, that one "
         "alone, and the totals are those of that one.",
     )
+
+    @strawberry.field(
+        description="What was there at an instant, exactly, from the ledger. Reserved stock and "
+        "safety stock have no ledger: they are told of the present only, in `stock`."
+    )
+    async def stock_as_of(
+        self,
+        info: Info,
+        at: Annotated[
+            Period,
+            strawberry.argument(
+                description="After all adjustments at or before this; at the end of the day if a "
+                "date. One to come is the present."
+            ),
+        ],
+    ) -> "StockAsOf":
+        """Go back in time."""
+        key = (self.record.sku, self.record.warehouse_id)
+        return StockAsOf(records=await info.context.loaders.stock_as_of(at.end).load(key))
 
     @strawberry.field(description="Its ledger over all stock levels, newest first.")
     async def adjustments(
@@ -271,14 +295,58 @@ class Adjustment(Node):
         lambda self: self.record.created_by, "The e-mail address of who did it."
     )
     created_at: datetime = read_from(lambda self: self.record.created_at, "When it was done.")
+    bulk_id: strawberry.ID | None = read_from(
+        lambda self: self.record.bulk_id, "The bulk that it is part of, if it is."
+    )
     transfer_id: strawberry.ID | None = read_from(
         lambda self: self.record.transfer_id, "The transfer that it is one half of, if it is."
+    )
+    reservation_id: strawberry.ID | None = read_from(
+        lambda self: self.record.reservation_id, "The reservation that it committed, if it did."
+    )
+    reversal_of: strawberry.ID | None = read_from(
+        lambda self: self.record.reversal_of, "The adjustment that it undoes, if it does."
+    )
+    reference: str | None = read_from(
+        lambda self: self.record.reference,
+        "What the caller calls the order, delivery or count that it belongs to.",
     )
 
     @strawberry.field(description="The SKU.", metadata={BATCH: skus_of_adjustments})
     async def sku(self, info: Info) -> Sku:
         """Go to the SKU."""
         return await sku_of(info.context, self.record.sku)
+
+    @strawberry.field(description="The warehouse.", metadata={BATCH: warehouses_of_adjustments})
+    async def warehouse(self, info: Info) -> Warehouse:
+        """Go to the warehouse."""
+        return await warehouse_of(info.context, self.record.warehouse_id)
+
+
+@strawberry.type(description="What was on hand of a SKU at an instant.")
+class StockAsOf:
+    """The stock of a SKU in the past."""
+
+    records: Private[Sequence[AdjustmentRecord]]
+    total_on_hand: int = quantity_from(
+        lambda self: sum(record.after_quantity for record in self.records),
+        "What was there, over its stock levels.",
+    )
+    levels: list["StockLevelAsOf"] = read_from(
+        lambda self: [StockLevelAsOf(record=record) for record in self.records],
+        "Its stock levels then, by warehouse id; without those that had no adjustment yet.",
+    )
+
+
+@strawberry.type(description="What one warehouse had on hand of one SKU at an instant.")
+class StockLevelAsOf:
+    """A stock level in the past, by the last adjustment before."""
+
+    record: Private[AdjustmentRecord]
+    on_hand: int = quantity_from(lambda self: self.record.after_quantity, "What was there.")
+    adjustment: Adjustment = read_from(
+        lambda self: Adjustment(record=self.record), "The adjustment that had made it so."
+    )
 
     @strawberry.field(description="The warehouse.", metadata={BATCH: warehouses_of_adjustments})
     async def warehouse(self, info: Info) -> Warehouse:
@@ -329,6 +397,11 @@ def conditions(given: AdjustmentFilterInput | None, *, sku: str | None = None) -
         reason=given.reason,
         start=given.start_date.start if given.start_date else None,
         end=given.end_date.end if given.end_date else None,
+        created_by=given.created_by,
+        bulk_id=given.bulk_id,
+        transfer_id=given.transfer_id,
+        reservation_id=given.reservation_id,
+        reference=given.reference,
     )
 
 

@@ -30,7 +30,7 @@ from app.graphql.schema import schema
 from app.sessions import AnyRow, Parameters
 from tests.graphql.generating import Document, Values
 from tests.graphql.model import CODES, REASONS, catalogue
-from tests.service import Service, running
+from tests.service import EMAIL, Service, running
 
 # A coroutine that a failed sibling leaves behind is never awaited; graphql-core does the same.
 pytestmark = pytest.mark.filterwarnings(
@@ -303,6 +303,8 @@ async def real_values(service: Service, places: Sequence[str]) -> Values:
         "reason": mostly(REASONS),
         "first": lambda dice: dice.choice((1, 2, 3, 5)) if dice.random() < 0.98 else 0,
         "after": seldom(cursors),
+        "at": mostly(["2026-03-10", "2026-03-11T05:00:00Z"]),
+        "createdBy": mostly([EMAIL]),
         "startDate": seldom(["2026-03-10", "2026-03-11T05:00:00Z"]),
         "endDate": seldom(["2026-03-12"]),
     }

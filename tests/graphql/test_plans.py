@@ -8,7 +8,7 @@ for the parameters and for the one that is kept for all of them; instructions on
 import inspect
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import product
@@ -107,6 +107,27 @@ def about_skus(data: Data) -> Iterator[Question]:
     yield Question("warehouses", partial(queries.list_warehouses, tenant=tenant))
     yield Question("warehouses of ids", partial(queries.get_warehouses, tenant=tenant, ids=ids))
     yield Question("adjustment", partial(queries.get_adjustment, tenant=tenant, id_="adj_0"))
+
+
+def about_past(data: Data) -> Iterator[Question]:
+    """Ask what SKUs had on hand, early and late in their history."""
+    for place, end in product((None, MAIN), data.period):
+        keys = [(each, place) for each in data.codes]
+        ask = partial(queries.get_stock_as_of, tenant=data.tenant, skus=keys, end=end)
+        yield Question(f"stock as of {end} {named(warehouse=place)}", ask)
+
+
+def about_links(data: Data) -> Iterator[Question]:
+    """Ask for the adjustments of somebody, or of something that they are part of."""
+    ask: partial[Any]
+    for name, period in product(("created_by", *models.LINKS), (None, data.period)):
+        link: dict[str, Any] = {name: "nobody"}
+        where = replace(within(period), **link)
+        asked = named(link=name, period=period)
+        ask = partial(queries.list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        yield Question(f"ledger by {name} {asked}", ask)
+        ask = partial(queries.count_adjustments, tenant=data.tenant, where=where)
+        yield Question(f"total of ledger by {name} {asked}", ask)
 
 
 def about_ledger(data: Data, *, of_sku: bool) -> Iterator[Question]:
@@ -376,6 +397,9 @@ async def test_what_a_read_costs_does_not_grow_with_what_there_is(
     short, long = (Data(shop.tenant, [name], steps) for name, steps in HISTORIES.items())
     pairs = [
         *zip(about_skus(small), about_skus(large), strict=True),
+        *zip(about_past(small), about_past(large), strict=True),
+        *zip(about_links(small), about_links(large), strict=True),
+        *zip(about_past(short), about_past(long), strict=True),
         *zip(about_ledger(small, of_sku=False), about_ledger(large, of_sku=False), strict=True),
         *zip(about_ledger(short, of_sku=True), about_ledger(long, of_sku=True), strict=True),
         *zip(about_ledgers(small), about_ledgers(large), strict=True),

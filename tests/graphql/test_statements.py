@@ -65,6 +65,11 @@ DOCUMENTS: Final = {
         "warehouse { name } sku { title } } } } } }",
         4,
     ),
+    "skus as they were": (
+        '{ skus(first: 200) { nodes { stockAsOf(at: "2030-01-01") { totalOnHand levels { '
+        "onHand warehouse { name } adjustment { sku { title } } } } } } }",
+        4,
+    ),
     "ledgers counted": (
         "{ skus(first: 200) { nodes { adjustments(first: 3) { totalCount } } } }",
         3,

@@ -1,0 +1,21 @@
+"""The ledger by stock level and time.
+
+Revision: 0006, after 0005
+"""
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+COLUMNS = ["tenant_id", "sku", "warehouse_id", "created_at", "sequence"]
+
+
+def upgrade() -> None:
+    """Go forward."""
+    op.create_index("adjustment_by_level_index", "adjustment", COLUMNS)
+
+
+def downgrade() -> None:
+    """Go back."""
+    op.drop_index("adjustment_by_level_index", table_name="adjustment")

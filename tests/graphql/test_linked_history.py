@@ -1,0 +1,103 @@
+"""The ledger answers who did something, and what an adjustment is part of."""
+
+import random
+from dataclasses import replace
+from itertools import chain, combinations
+from typing import Any, Final
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.models import adjustment
+from tests.graphql.answers import Json, errors_of, page_of, walk
+from tests.service import Service, counted, level, new_tenant, now, sku, warehouse
+
+NAMES: Final = {
+    "createdBy": "created_by",
+    "bulkId": "bulk_id",
+    "transferId": "transfer_id",
+    "reservationId": "reservation_id",
+    "reference": "reference",
+}
+FIELDS: Final = f"id reversalOf {' '.join(NAMES)}"
+LEDGER: Final = (
+    "query ($first: Int!, $after: String, $filter: LedgerFilterInput) { "
+    f"adjustments(first: $first, after: $after, filter: $filter) {{ {page_of(FIELDS)} }} }}"
+)
+SKU_LEDGER: Final = (
+    'query ($first: Int!, $after: String, $filter: AdjustmentFilterInput) { sku(sku: "A") { '
+    f"adjustments(first: $first, after: $after, filter: $filter) {{ {page_of(FIELDS)} }} }} }}"
+)
+
+
+async def linked(service: Service) -> list[dict[str, Any]]:
+    """Write entries with all kinds of links, and return them, newest first."""
+    main = warehouse()
+    await service.load([main], [sku("A", replace(level(main, 5), history=[counted(5)]))])
+    dice = random.Random(1)
+    rows: list[dict[str, Any]] = [
+        {
+            "tenant_id": service.tenant,
+            "id": f"adj_{sequence:03}",
+            "sku": "A",
+            "warehouse_id": main.id,
+            "sequence": sequence,
+            "before_quantity": 5,
+            "after_quantity": 5,
+            "delta": 0,
+            "reason": "cycle_count",
+            "created_at": now(),
+            **{name: dice.choice((None, "one", "two")) for name in NAMES.values()},
+            "created_by": dice.choice(("one", "two")),
+        }
+        for sequence in range(2, 42)
+    ]
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(adjustment.insert(), rows)
+
+    await service.database.transaction(work)
+    return sorted(rows, key=lambda row: (row["created_at"], row["sequence"]), reverse=True)
+
+
+@pytest.mark.parametrize(("query", "path"), [(LEDGER, []), (SKU_LEDGER, ["sku"])])
+async def test_conditions_on_links_combine(service: Service, query: str, path: list[str]) -> None:
+    rows = await linked(service)
+
+    for names in chain(combinations(NAMES, 1), combinations(NAMES, 2)):
+        expected = [row for row in rows if all(row[NAMES[name]] == "one" for name in names)]
+        filter_ = dict.fromkeys(names, "one")
+        nodes = await walk(service, query, [*path, "adjustments"], {"filter": filter_}, first=3)
+        assert nodes == [shown(row) for row in expected], names
+
+
+def shown(row: dict[str, Any]) -> Json:
+    return {
+        "id": row["id"],
+        "reversalOf": None,
+        **{name: row[column] for name, column in NAMES.items()},
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_link_finds_nothing_of_another_tenant_or_of_nobody(
+    service: Service, name: str
+) -> None:
+    await linked(service)
+    other = replace(service, tenant=await new_tenant(service.database))
+
+    for who, value in ((other, "one"), (service, ""), (service, "ONE"), (service, "o\x00ne")):
+        filter_ = {name: value}
+        assert await walk(who, LEDGER, ["adjustments"], {"filter": filter_}, first=5) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_cursor_of_one_link_is_refused_for_another(service: Service, name: str) -> None:
+    await linked(service)
+    page = await service.data(LEDGER, {"first": 1, "filter": {name: "one"}})
+    cursor = page["adjustments"]["pageInfo"]["endCursor"]
+
+    for other in ({}, {name: "two"}, *({each: "one"} for each in NAMES if each != name)):
+        variables = {"first": 1, "after": cursor, "filter": other}
+        [error] = errors_of(await service.graphql(LEDGER, variables))
+        assert error["extensions"]["code"] == "INVALID_CURSOR"
