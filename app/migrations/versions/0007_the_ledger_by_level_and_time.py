@@ -1,12 +1,12 @@
 """The ledger by stock level and time.
 
-Revision: 0006, after 0005
+Revision: 0007, after 0006
 """
 
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 
 COLUMNS = ["tenant_id", "sku", "warehouse_id", "created_at", "sequence"]
 
