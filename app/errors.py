@@ -5,6 +5,7 @@ InventoryError
 ├── Unauthenticated         401 UNAUTHENTICATED
 ├── InsufficientScope       403 INSUFFICIENT_SCOPE
 ├── ReadonlyWarehouse       403 READONLY_WAREHOUSE
+├── DocumentNotTrusted      403 DOCUMENT_NOT_TRUSTED
 ├── NotFound                404 NOT_FOUND
 │   ├── InventoryNotFound       INVENTORY_NOT_FOUND
 │   └── WarehouseNotFound       WAREHOUSE_NOT_FOUND
@@ -18,6 +19,7 @@ InventoryError
 │   ├── IdempotencyKeyReused    IDEMPOTENCY_KEY_REUSED
 │   ├── InvalidCursor           INVALID_CURSOR
 │   ├── NegativeQuantity        NEGATIVE_QUANTITY
+│   ├── QueryTooComplex         QUERY_TOO_COMPLEX
 │   └── WarehouseInactive       WAREHOUSE_INACTIVE
 ├── Internal                500 INTERNAL
 └── Unavailable             503 UNAVAILABLE
@@ -73,6 +75,13 @@ class ReadonlyWarehouse(InventoryError):
     """FBA and FBS warehouses are run by a marketplace and take no stock writes."""
 
     code = "READONLY_WAREHOUSE"
+    status = 403
+
+
+class DocumentNotTrusted(InventoryError):
+    """Only registered GraphQL documents are served, and this is none of them."""
+
+    code = "DOCUMENT_NOT_TRUSTED"
     status = 403
 
 
@@ -163,6 +172,12 @@ class NegativeQuantity(ValidationFailed):
     """The resulting quantity would be negative."""
 
     code = "NEGATIVE_QUANTITY"
+
+
+class QueryTooComplex(ValidationFailed):
+    """The GraphQL document asks for more than one request may; `details` name the limit."""
+
+    code = "QUERY_TOO_COMPLEX"
 
 
 class WarehouseInactive(ValidationFailed):

@@ -16,7 +16,8 @@ from app.auth import Authenticator
 from app.database import Database
 from app.examples import TABS
 from app.graphql.endpoint import GraphQLEndpoint
-from app.graphql.execution import Documents
+from app.graphql.execution import Documents, Rules
+from app.graphql.trusted import TrustedDocuments
 from app.http import GRAPHQL_PATH, Edge, JSONResponse, refuse_http_exception
 from app.logs import configure_logs
 from app.migrations import require_current
@@ -33,19 +34,23 @@ def create_app(settings: Settings | None = None) -> Starlette:
     configure_logs(settings.log_level)
     database = Database(settings)
     authenticator = Authenticator(database, cache_seconds=settings.token_cache_seconds)
-    documents = Documents(kept=settings.prepared_documents, max_tokens=settings.max_query_tokens)
+    documents = Documents(kept=settings.prepared_documents, rules=Rules.of(settings))
+    trusted = (
+        TrustedDocuments.read(settings.trusted_documents) if settings.trusted_documents else None
+    )
     door = GraphQLEndpoint(
         settings=settings,
         database=database,
         authenticator=authenticator,
         documents=documents,
+        trusted=trusted,
         tabs=TABS,
     )
     shim = Shim(settings=settings, database=database, authenticator=authenticator)
     description = openapi()
 
     async def index(_request: Request) -> Response:
-        return RedirectResponse(GRAPHQL_PATH)
+        return RedirectResponse(GRAPHQL_PATH if settings.graphiql else "/docs")
 
     async def docs(_request: Request) -> Response:
         return docs_page(authorization=settings.page_authorization)
