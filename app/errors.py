@@ -32,8 +32,9 @@ from typing import ClassVar, Final
 
 Details = Sequence[Mapping[str, object]]
 
-# A message names so many fields; the details name all.
+# A message names so many fields; the details name them all, unless there are very many.
 LISTED: Final = 5
+DETAILED: Final = 1_000
 
 
 class InventoryError(Exception):
@@ -219,7 +220,7 @@ def invalid_fields(problems: Sequence[tuple[str, str]]) -> ValidationFailed:
     more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
     return ValidationFailed(
         f"{listing}{more}.",
-        details=[{"field": field, "message": message} for field, message in problems],
+        details=[{"field": field, "message": message} for field, message in problems[:DETAILED]],
     )
 
 

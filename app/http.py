@@ -36,9 +36,12 @@ REPLAYED: Final = {"Idempotent-Replayed": "true"}
 GRAPHQL_PATH: Final = "/graphql"
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 MAX_DEPTH: Final = 64
+# How many commas a body may have: it is about so many values.
+MAX_VALUES: Final = 20_000
 CLIENT_CLOSED_REQUEST: Final = 499
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _JSON_TYPE: Final = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 current_request_id: ContextVar[str] = ContextVar("request_id", default="")
@@ -83,8 +86,12 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
 
     Raises:
         MalformedRequest: it is not exactly one JSON value.
+        PayloadTooLarge: it has more values than any request of ours.
 
     """
+    if body.count(b",") > MAX_VALUES and _STRING.sub(b"", body).count(b",") > MAX_VALUES:
+        message = f"The body has more than {MAX_VALUES} values."
+        raise PayloadTooLarge(message, details=[{"limit_values": MAX_VALUES}])
     try:
         value = json.loads(
             body.decode("utf-8"),

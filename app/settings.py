@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     max_query_tokens: int = Field(
         default=1_000, ge=100, description="The longest GraphQL document, in tokens."
     )
+    max_query_length: int = Field(
+        default=50_000, ge=1_000, description="The longest GraphQL document, in characters."
+    )
     max_query_depth: int = Field(
         default=32, ge=1, description="How many fields deep a GraphQL document may be nested."
     )

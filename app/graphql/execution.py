@@ -49,6 +49,9 @@ from app.settings import Settings
 log = structlog.get_logger()
 
 MAX_ERRORS: Final = 20
+LONGEST_MESSAGE: Final = 500
+# Of variables: fields that take lists take fewer, and say so themselves.
+LONGEST_LIST: Final = 1_000
 TOO_DEEP: Final = "The query is nested too deeply."
 RULES: Final = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 _MISSING_OR_UNKNOWN: Final = re.compile(
@@ -122,6 +125,8 @@ class Documents:
                 such operation.
 
         """
+        # What is too long is not even kept as refused.
+        self.limits.check("length", len(text))
         prepared = self._prepare(text)
         if isinstance(prepared, InventoryError):
             # It is raised as often as the document is sent: the traceback must not grow.
@@ -153,7 +158,8 @@ def _prepare(text: str, *, rules: Rules | None) -> Prepared:
     try:
         document = parse(text, max_tokens=rules.max_tokens if rules else None)
     except GraphQLError as error:
-        return MalformedRequest(f"The query is no GraphQL: {error.message}", details=_at(error))
+        message = f"The query is no GraphQL: {_short(error.message)}"
+        return MalformedRequest(message, details=_at(error))
     except RecursionError:
         return MalformedRequest(TOO_DEEP)
     try:
@@ -165,7 +171,7 @@ def _prepare(text: str, *, rules: Rules | None) -> Prepared:
     except RecursionError:
         return ValidationFailed(TOO_DEEP)
     if errors:
-        listing = " ".join(error.message for error in errors[:MAX_ERRORS])
+        listing = " ".join(_short(error.message) for error in errors[:MAX_ERRORS])
         details = [detail for error in errors[:MAX_ERRORS] for detail in _at(error)]
         message = f"The query does not fit the schema: {listing}"
         return ValidationFailed(message, details=details)
@@ -216,6 +222,7 @@ async def run(
     """
     for scope in sorted(operation.scopes):
         principal.require(scope)
+    _check_lists(variables)
 
     async def attempt(*, single: bool) -> tuple[ExecutionResult, int]:
         async with database.snapshot(single=single) as snapshot:
@@ -258,6 +265,24 @@ def refusal_of(error: GraphQLError) -> InventoryError:
     return Internal("The service failed. Report this request id if it happens again.")
 
 
+def _check_lists(variables: Variables) -> None:
+    """Refuse a list that is longer than any field takes, before each of its items is looked at."""
+    waiting: list[tuple[str, object]] = [*variables.items()]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(f"{path}.{name}", it) for name, it in value.items() if _is_parent(it)]
+        elif isinstance(value, list):
+            if len(value) > LONGEST_LIST:
+                problem = f"must hold at most {LONGEST_LIST} items, and holds {len(value)}"
+                raise invalid_field(path, problem)
+            waiting += [(f"{path}.{i}", it) for i, it in enumerate(value) if _is_parent(it)]
+
+
+def _is_parent(value: object) -> bool:
+    return isinstance(value, (dict, list))
+
+
 def _variables_problem(
     operation: Operation, variables: Variables, errors: list[GraphQLError]
 ) -> InventoryError:
@@ -297,6 +322,11 @@ def _in_words(error: GraphQLError) -> tuple[list[str], str]:
 
 def _at(error: GraphQLError) -> list[dict[str, object]]:
     return [
-        {"line": place.line, "column": place.column, "message": error.message}
+        {"line": place.line, "column": place.column, "message": _short(error.message)}
         for place in error.locations or ()
     ]
+
+
+def _short(message: str) -> str:
+    """Return a message that does not send back all that it was sent."""
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}.."

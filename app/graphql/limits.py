@@ -40,6 +40,7 @@ UNPAGED: Final = 5
 # How many costs of an operation are remembered, by its page sizes.
 KEPT: Final = 1_000
 WORDS: Final = {
+    "length": "has {found} characters",
     "depth": "is nested {found} fields deep",
     "fields": "selects {found} fields",
     "aliases": "gives {found} aliases",
@@ -55,6 +56,7 @@ WORDS: Final = {
 class Limits:
     """How much a document may ask for, its fragments unfolded."""
 
+    length: int
     depth: int
     fields: int
     aliases: int
@@ -68,6 +70,7 @@ class Limits:
     def of(cls, settings: Settings) -> "Limits":
         """Return those of the settings."""
         return cls(
+            length=settings.max_query_length,
             depth=settings.max_query_depth,
             fields=settings.max_query_fields,
             aliases=settings.max_query_aliases,

@@ -53,7 +53,7 @@ DOCUMENTS: Final = {
     ),
     "warehouses there and back": (
         "{ warehouses { stock(first: 200) { nodes { sku { stock { warehouse { "
-        "stock(first: 200) { nodes { onHand } } } } } } } } }",
+        "stock(first: 20) { nodes { onHand } } } } } } } } }",
         3,
     ),
     "skus and their ledgers": (
