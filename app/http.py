@@ -38,6 +38,8 @@ REQUEST_ID_HEADER: Final = "X-Request-ID"
 MAX_DEPTH: Final = 64
 # How many commas a body may have: it is about so many values.
 MAX_VALUES: Final = 20_000
+ONCE_IN_WORDS: Final = ("Authorization", "Content-Type", "Host", "Idempotency-Key", "X-Request-ID")
+ONCE: Final = frozenset(name.lower().encode() for name in ONCE_IN_WORDS)
 CLIENT_CLOSED_REQUEST: Final = 499
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _JSON_TYPE: Final = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
@@ -219,6 +221,7 @@ class Edge:
             if not raw_path.isascii():
                 message = "The path has bytes that are not percent-encoded."
                 raise MalformedRequest(message)  # noqa: TRY301 - caught with all others
+            _refuse_twice(scope)
             await self.app({**scope, "path": raw_path.decode()}, receive, answer.send)
         except ClientDisconnect:
             answer.status = CLIENT_CLOSED_REQUEST
@@ -238,6 +241,14 @@ class Edge:
             code=error.code if error else None,
             milliseconds=round((time.perf_counter() - started) * 1000, 1),
         )
+
+
+def _refuse_twice(scope: Scope) -> None:
+    """Refuse a header that decides something and comes twice: a proxy may have read the other."""
+    names = [name for name, _ in scope["headers"] if name in ONCE]
+    if len(set(names)) < len(names):
+        message = f"Send each of these headers once: {', '.join(sorted(ONCE_IN_WORDS))}."
+        raise MalformedRequest(message)
 
 
 class _Answer:

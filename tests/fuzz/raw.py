@@ -5,6 +5,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Final
 
 import orjson
@@ -143,6 +144,8 @@ def _answer(received: bytes, request: bytes) -> tuple[int, bytes]:
         message = f"no HTTP: {received[:500]!r}\nasked: {request!r}"
         raise Broken(message)
     status = int(words[1])
+    if status < HTTPStatus.OK:
+        return _answer(rest, request)
     pairs = [line.decode("latin-1").partition(": ") for line in lines[1:]]
     headers = {name.lower(): value for name, _, value in pairs}
     if len(headers) != len(pairs):
