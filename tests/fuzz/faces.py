@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
+from schemathesis.core.failures import AcceptedNegativeData
 from schemathesis.graphql import nodes
 from schemathesis.graphql.checks import GraphQLClientError, GraphQLServerError
-from schemathesis.core.failures import AcceptedNegativeData
 
 from app.graphql.schema import schema as graphql_schema
 from app.stock import is_sku
@@ -53,7 +53,7 @@ KNOWN: Final = {
     "sku": CODES,
     **dict.fromkeys(("warehouse_id", "from_warehouse_id", "to_warehouse_id"), IDS),
 }
-_FIT: Final = {
+_FIT: Final[dict[str, Callable[[str], object]]] = {
     "sku": is_sku,
     **dict.fromkeys(KNOWN.keys() - {"sku"}, re.compile("wh_[0-9A-Z]{26}").fullmatch),
 }

@@ -17,7 +17,7 @@ from app.verify import verify_tenant
 from tests.databases import migrated
 from tests.fuzz.raw import LAST, exchange
 from tests.fuzz.target import CODES, SECRETS, Target, target
-from tests.service import Service, level, new_tenant, sku, warehouse
+from tests.service import Service, level, new_tenant, running, sku, warehouse
 
 MAIN: Final = warehouse()
 AMAZON: Final = warehouse("Amazon", WarehouseType.FBA)
@@ -141,7 +141,7 @@ async def test_a_rehearsal_is_never_replayed_as_the_write(
     "tags",
     [
         ", ".join(f'"{i}"' for i in range(2, 1_200)),
-        '"0"', '"-1"', '"99999999999999999999"', 'W/"1"', '"1', '1', '"*"', '"1 "', '""',
+        '"0"', '"-1"', '"99999999999999999999"', 'W/"1"', '"1', "1", '"*"', '"1 "', '""',
         '"1e0"', '"٢"', "'1'",
     ],
 )  # fmt: skip
@@ -192,7 +192,7 @@ async def test_a_cursor_opens_its_own_list_alone(stocked: Service) -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        "Α", "А", "A\u0308", "\u200bA", "A\u200d", "\u202eA", "A\ufeff", "Ａ", "𝐀", " A", "A ",
+        "\u0391", "\u0410", "A\u0308", "\u200bA", "A\u200d", "\u202eA", "A\ufeff", "\uff21", "\U0001d400", " A", "A ",
         "a", "A\u0000", "A\r\nX: y", "A%00", "..", ".", "A'--", 'A" OR 1=1', "%", "_", "*", "A\ud7ff",
         "-0", "null", "__proto__", "warehouses ", "A;B", "A/../B", "C/1/..", "x" * 65, "\U000e0041",
     ],
@@ -216,7 +216,7 @@ async def test_what_looks_like_a_sku_is_not_that_sku(stocked: Service, code: str
     [
         "/api/inventory/%C0%AE%C0%AE", "/api/inventory/%ED%A0%80", "/api/inventory/%FF", "/api/inventory/%",
         "/api/inventory/%zz", "/api/inventory/%2541", "/api/inventory/%252e", "/api/inventory/A%00",
-        "/api/inventory/%0d%0aSet-Cookie:x", "/api/inventory/A%2F..%2FB", 
+        "/api/inventory/%0d%0aSet-Cookie:x", "/api/inventory/A%2F..%2FB",
         "/api/inventory/../../etc/passwd", "/api//inventory/A", "/api/inventory/A/", "/API/inventory/A",
         "/api/inventory/A;x=1", "/static/../main.py", "/static/%2e%2e/%2e%2e/main.py",
         "/static/..%2f..%2fmain.py", "/static/%2e%2e%2f%2e%2e%2f%2e%2e%2fpyproject.toml", "/static//etc/passwd",
@@ -282,7 +282,7 @@ async def test_what_a_page_of_another_site_can_send_writes_nothing(
 
 
 async def test_a_compressed_bomb_is_not_unpacked(stocked: Service) -> None:
-    bomb = gzip.compress(b'{"query": "' + b" " * 100_000_000 + b'{__typename}"}')
+    bomb = gzip.compress(b'{"query": "' + b" " * 20_000_000 + b'{__typename}"}')
     for encoding in ("gzip", "deflate", "br", "gzip, gzip"):
         headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
         response = await stocked.rest("POST", "/graphql", content=bomb, headers=headers)
@@ -445,8 +445,8 @@ async def test_an_id_of_another_kind_or_tenant_is_nobody(stocked: Service) -> No
     for id_ in real:
         assert (await stocked.data(query, {"id": id_}))["node"]["id"] == id_
         assert await other.data(query, {"id": id_}) == {"node": None}
-        again = await stocked.data("query ($id: ID!) { node(id: $id) { ... on Edge { id } } }".replace("Edge", "Node"), {"id": id_})  # fmt: skip
-        assert swapped == {"node": {"id": id_}}
+        again = await stocked.data("query ($id: ID!) { node(id: $id) { ... on Node { id } } }", {"id": id_})  # fmt: skip
+        assert again == {"node": {"id": id_}}
     for id_ in made:
         assert await stocked.data(query, {"id": id_}) == {"node": None}, id_
 
@@ -469,6 +469,25 @@ async def test_a_request_id_is_plain_or_our_own(stocked: Service, given: str) ->
 
     assert response.headers["x-request-id"].startswith("req_")
     assert code_of(response) == (404, "INVENTORY_NOT_FOUND")
+
+
+async def test_no_line_of_the_log_is_the_clients(
+    database_url: str, stocked: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forged = '%0d%0a{"event":"forged"}%0a\u2028'.encode()
+    async with running(database_url, log_level="info") as (_, client):
+        url = httpx.URL("http://service").copy_with(raw_path=b"/api/inventory/" + forged[:-3])
+        headers = {
+            "Authorization": f"Bearer {stocked.token('read')}",
+            "User-Agent": "a\u2028{}".encode(),
+            "X-Request-ID": "forged",
+        }
+        await client.get(url, headers=headers)
+        lines = capsys.readouterr().err.splitlines()
+
+    events = [json.loads(line) for line in lines]
+    assert [event["event"] for event in events] == ["request"]
+    assert stocked.token("read") not in str(events)
 
 
 async def test_five_hundred_items_that_contradict_each_other_change_nothing(

@@ -1,6 +1,7 @@
 """One request cannot take the service down: it is refused by what it would unfold to."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,13 +18,13 @@ from app.settings import Settings
 from rest_shim.endpoint import OPERATIONS
 from tests.graphql.asking import asked, refusal
 from tests.security.bombs import BOMBS, TOO_COMPLEX, Bomb, code_of, doubling
-from tests.service import Service, level, running, sku, warehouse
+from tests.service import Service, running
 
 LIMITS: Final = Limits.of(Settings())
 WITHIN: Final = {
     "length": ("# %s\n{ __typename }" % ("x" * 900), "# %s\n{ __typename }" % ("x" * 1_000)),
     "depth": ("{ skus { nodes { id } } }", "{ skus { nodes { stock { id } } } }"),
-    "fields": ("{ a: sku(sku: \"A\") { id } }", "{ skus { nodes { id sku title } } }"),
+    "fields": ('{ a: sku(sku: "A") { id } }', "{ skus { nodes { id sku title } } }"),
     "aliases": ("{ a: __typename }", "{ a: __typename b: __typename }"),
     "repeats": ("{ __typename __typename }", "{ __typename __typename __typename }"),
     "root_fields": ("{ __typename __typename }", "{ __typename __typename a: __typename }"),
@@ -130,7 +131,9 @@ async def test_the_cost_is_not_told_to_others(service: Service) -> None:
     assert (await asked(service, "{ __typename }")).json() == {"data": {"__typename": "Query"}}
 
 
-async def cost_of(service: Service, query: str, variables: dict[str, object] | None = None) -> int:
+async def cost_of(
+    service: Service, query: str, variables: Mapping[str, object] | None = None
+) -> int:
     """Return the cost that an answer tells."""
     body = {"query": query, "variables": variables or {}, "extensions": {"cost": True}}
     answer = (await service.rest("POST", "/graphql", json=body)).json()
@@ -196,7 +199,7 @@ async def test_graphiql_can_be_switched_off(database_url: str) -> None:
 TRUSTED: Final = {
     "type": "{ __typename }",
     "count": "query Count { skus { totalCount } }",
-    "set": "mutation { setStock(input: {sku: \"A\", warehouseId: \"w\", quantity: 1, reason: \"x\"}) { replayed } }",
+    "set": 'mutation { setStock(input: {sku: "A", warehouseId: "w", quantity: 1, reason: "x"}) { replayed } }',
 }  # fmt: skip
 
 
