@@ -191,31 +191,29 @@ async def test_a_cursor_opens_its_own_list_alone(stocked: Service) -> None:
             assert codes == {"INVALID_CURSOR"}, (name, tried, with_cursor)
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
+LOOKALIKES: Final = [
         "\u0391", "\u0410", "A\u0308", "\u200bA", "A\u200d", "\u202eA", "A\ufeff", "\uff21", "\U0001d400", " A", "A ",
         "a", "A\u0000", "A\r\nX: y", "A%00", "..", ".", "A'--", 'A" OR 1=1', "%", "_", "*", "A\ud7ff",
         "-0", "null", "__proto__", "warehouses ", "A;B", "A/../B", "C/1/..", "x" * 65, "\U000e0041",
-    ],
-)  # fmt: skip
-async def test_what_looks_like_a_sku_is_not_that_sku(stocked: Service, code: str) -> None:
-    path = "".join(f"%{byte:02X}" for byte in code.encode())
-    read = await stocked.rest("GET", f"/api/inventory/{path}")
-    written = await stocked.rest("PUT", f"/api/inventory/{path}", json=UPDATE)
-    in_bulk = await stocked.rest(
-        "POST", "/api/inventory/bulk", json={"updates": [{**UPDATE, "sku": code}]}
-    )
-
-    for response in (read, written, in_bulk):
-        assert code_of(response)[0] in (404, 405, 422), response.text
-    for known in ("A", "B", "Ä", "C/1"):
-        assert await on_hand(stocked, known) == 5
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+async def test_what_looks_like_a_sku_is_not_that_sku(stocked: Service) -> None:
+    for code in LOOKALIKES:
+        path = "".join(f"%{byte:02X}" for byte in code.encode())
+        read = await stocked.rest("GET", f"/api/inventory/{path}")
+        written = await stocked.rest("PUT", f"/api/inventory/{path}", json=UPDATE)
+        in_bulk = await stocked.rest(
+            "POST", "/api/inventory/bulk", json={"updates": [{**UPDATE, "sku": code}]}
+        )
+
+        for response in (read, written, in_bulk):
+            assert code_of(response)[0] in (404, 405, 422), response.text
+        for known in ("A", "B", "Ä", "C/1"):
+            assert await on_hand(stocked, known) == 5
+
+
+PATHS: Final = [
         "/api/inventory/%C0%AE%C0%AE", "/api/inventory/%ED%A0%80", "/api/inventory/%FF", "/api/inventory/%",
         "/api/inventory/%zz", "/api/inventory/%2541", "/api/inventory/%252e", "/api/inventory/A%00",
         "/api/inventory/%0d%0aSet-Cookie:x", "/api/inventory/A%2F..%2FB",
@@ -223,15 +221,17 @@ async def test_what_looks_like_a_sku_is_not_that_sku(stocked: Service, code: str
         "/api/inventory/A;x=1", "/static/../main.py", "/static/%2e%2e/%2e%2e/main.py",
         "/static/..%2f..%2fmain.py", "/static/%2e%2e%2f%2e%2e%2f%2e%2e%2fpyproject.toml", "/static//etc/passwd",
         "/static/%00", "/static/" + "a" * 5_000, "/static/..%5c..%5cmain.py", "/graphql/", "/graphql%00",
-    ],
-)  # fmt: skip
-async def test_a_path_that_pretends_leads_nowhere(stocked: Service, path: str) -> None:
-    url = httpx.URL("http://service").copy_with(raw_path=path.encode())
-    headers = {"Authorization": f"Bearer {stocked.token('write')}"}
-    response = await stocked.client.request("GET", url, headers=headers)
+    ]  # fmt: skip
 
-    assert code_of(response)[0] in (400, 404), response.text
-    assert "set-cookie" not in response.headers
+
+async def test_a_path_that_pretends_leads_nowhere(stocked: Service) -> None:
+    for path in PATHS:
+        url = httpx.URL("http://service").copy_with(raw_path=path.encode())
+        headers = {"Authorization": f"Bearer {stocked.token('write')}"}
+        response = await stocked.client.request("GET", url, headers=headers)
+
+        assert code_of(response)[0] in (400, 404), response.text
+        assert "set-cookie" not in response.headers
 
 
 @pytest.mark.parametrize(
@@ -461,16 +461,17 @@ async def test_an_object_shows_the_fields_of_its_own_type_alone(stocked: Service
     assert await stocked.data(query, {"id": MAIN.id}) == {"node": {"d": MAIN.name}}
 
 
-@pytest.mark.parametrize(
-    "given", ["a b", "<script>", "x" * 65, "", "a\u00e9", "a,b", '"', "{}", "${jndi:ldap://x}", "a/b"]
-)  # fmt: skip
-async def test_a_request_id_is_plain_or_our_own(stocked: Service, given: str) -> None:
-    response = await stocked.rest(
-        "GET", "/api/inventory/NOPE", headers={"X-Request-ID": given.encode("latin-1")}
-    )
+REQUEST_IDS: Final = ["a b", "<script>", "x" * 65, "", "a\u00e9", "a,b", '"', "{}", "${jndi:ldap://x}", "a/b"]  # fmt: skip
 
-    assert response.headers["x-request-id"].startswith("req_")
-    assert code_of(response) == (404, "INVENTORY_NOT_FOUND")
+
+async def test_a_request_id_is_plain_or_our_own(stocked: Service) -> None:
+    for given in REQUEST_IDS:
+        response = await stocked.rest(
+            "GET", "/api/inventory/NOPE", headers={"X-Request-ID": given.encode("latin-1")}
+        )
+
+        assert response.headers["x-request-id"].startswith("req_")
+        assert code_of(response) == (404, "INVENTORY_NOT_FOUND")
 
 
 def test_no_line_of_the_log_is_the_clients() -> None:
