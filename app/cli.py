@@ -24,6 +24,7 @@ from app.database import Database
 from app.demo import NotADemoDatabase, prepare_demo
 from app.errors import InventoryError, Unavailable
 from app.graphql.schema import schema
+from app.graphql.trusted import BadManifest
 from app.logs import configure_logs
 from app.main import create_app
 from app.migrations import NotCurrent, migrate, require_current
@@ -79,7 +80,7 @@ def main() -> None:
         _fail(error.message)
     except DBAPIError as error:
         _fail(f"the database refuses: {error.orig}")
-    except (LedgerBroken, NotADemoDatabase) as error:
+    except (BadManifest, LedgerBroken, NotADemoDatabase) as error:
         _fail(str(error))
 
 

@@ -5,6 +5,7 @@ InventoryError
 ├── Unauthenticated         401 UNAUTHENTICATED
 ├── InsufficientScope       403 INSUFFICIENT_SCOPE
 ├── ReadonlyWarehouse       403 READONLY_WAREHOUSE
+├── DocumentNotTrusted      403 DOCUMENT_NOT_TRUSTED
 ├── NotFound                404 NOT_FOUND
 │   ├── InventoryNotFound       INVENTORY_NOT_FOUND
 │   └── WarehouseNotFound       WAREHOUSE_NOT_FOUND
@@ -20,6 +21,7 @@ InventoryError
 │   ├── IdempotencyKeyReused    IDEMPOTENCY_KEY_REUSED
 │   ├── InvalidCursor           INVALID_CURSOR
 │   ├── NegativeQuantity        NEGATIVE_QUANTITY
+│   ├── QueryTooComplex         QUERY_TOO_COMPLEX
 │   ├── WarehouseInactive       WAREHOUSE_INACTIVE
 │   ├── SkuArchived             SKU_ARCHIVED
 │   └── WarehouseNotMarketplace WAREHOUSE_NOT_MARKETPLACE
@@ -35,8 +37,9 @@ from typing import ClassVar, Final
 
 Details = Sequence[Mapping[str, object]]
 
-# A message names so many fields; the details name all.
+# A message names so many fields; the details name them all, unless there are very many.
 LISTED: Final = 5
+DETAILED: Final = 1_000
 
 
 class InventoryError(Exception):
@@ -78,6 +81,13 @@ class ReadonlyWarehouse(InventoryError):
     """FBA and FBS warehouses are run by a marketplace and take no stock writes."""
 
     code = "READONLY_WAREHOUSE"
+    status = 403
+
+
+class DocumentNotTrusted(InventoryError):
+    """Only registered GraphQL documents are served, and this is none of them."""
+
+    code = "DOCUMENT_NOT_TRUSTED"
     status = 403
 
 
@@ -184,6 +194,12 @@ class NegativeQuantity(ValidationFailed):
     code = "NEGATIVE_QUANTITY"
 
 
+class QueryTooComplex(ValidationFailed):
+    """The GraphQL document asks for more than one request may; `details` name the limit."""
+
+    code = "QUERY_TOO_COMPLEX"
+
+
 class WarehouseInactive(ValidationFailed):
     """The warehouse is inactive: it can only be emptied."""
 
@@ -246,7 +262,7 @@ def invalid_fields(problems: Sequence[tuple[str, str]]) -> ValidationFailed:
     more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
     return ValidationFailed(
         f"{listing}{more}.",
-        details=[{"field": field, "message": message} for field, message in problems],
+        details=[{"field": field, "message": message} for field, message in problems[:DETAILED]],
     )
 
 

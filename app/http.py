@@ -50,9 +50,14 @@ PROTECTION: Final = (
 MAX_DEPTH: Final = 64
 UNCERTAIN: Final = object()
 _PORT: Final = re.compile(r":\d*$")
+# How many commas a body may have: it is about so many values.
+MAX_VALUES: Final = 20_000
+ONCE_IN_WORDS: Final = ("Authorization", "Content-Type", "Host", "Idempotency-Key", "X-Request-ID")
+ONCE: Final = frozenset(name.lower().encode() for name in ONCE_IN_WORDS)
 CLIENT_CLOSED_REQUEST: Final = 499
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _JSON_TYPE: Final = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 current_request_id: ContextVar[str] = ContextVar("request_id", default="")
@@ -108,8 +113,12 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
 
     Raises:
         MalformedRequest: it is not exactly one JSON value.
+        PayloadTooLarge: it has more values than any request of ours.
 
     """
+    if body.count(b",") > MAX_VALUES and _STRING.sub(b"", body).count(b",") > MAX_VALUES:
+        message = f"The body has more than {MAX_VALUES} values."
+        raise PayloadTooLarge(message, details=[{"limit_values": MAX_VALUES}])
     try:
         value = _written_as_read(body)
         if value is UNCERTAIN:
@@ -260,6 +269,7 @@ class Edge:
             if not raw_path.isascii():
                 message = "The path has bytes that are not percent-encoded."
                 raise MalformedRequest(message)  # noqa: TRY301 - caught with all others
+            _refuse_twice(scope)
             self._refuse_other_hosts(scope)
             await self.app({**scope, "path": raw_path.decode()}, receive, answer.send)
         except ClientDisconnect:
@@ -284,11 +294,18 @@ class Edge:
     def _refuse_other_hosts(self, scope: Scope) -> None:
         if not self._trusted_hosts:
             return
-        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        names = [_PORT.sub("", host).lower() for host in hosts]
-        if len(names) != 1 or names[0] not in self._trusted_hosts:
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        if _PORT.sub("", host.decode("latin-1")).lower() not in self._trusted_hosts:
             message = "The Host header names another host than this service's."
             raise MalformedRequest(message)
+
+
+def _refuse_twice(scope: Scope) -> None:
+    """Refuse a header that decides something and comes twice: a proxy may have read the other."""
+    names = [name for name, _ in scope["headers"] if name in ONCE]
+    if len(set(names)) < len(names):
+        message = f"Send each of these headers once: {', '.join(sorted(ONCE_IN_WORDS))}."
+        raise MalformedRequest(message)
 
 
 class _Answer:

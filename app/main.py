@@ -19,7 +19,8 @@ from app.database import Database
 from app.errors import InventoryError
 from app.examples import TABS
 from app.graphql.endpoint import GraphQLEndpoint
-from app.graphql.execution import Documents
+from app.graphql.execution import Documents, Rules
+from app.graphql.trusted import TrustedDocuments
 from app.http import GRAPHQL_PATH, REQUEST_ID_HEADER, Edge, JSONResponse, refuse_http_exception
 from app.identity import IdentityProvider
 from app.logs import configure_logs
@@ -54,19 +55,23 @@ def create_app(settings: Settings | None = None) -> Starlette:
         provider=IdentityProvider(settings) if settings.jwt_issuer else None,
         rates=rates,
     )
-    documents = Documents(kept=settings.prepared_documents, max_tokens=settings.max_query_tokens)
+    documents = Documents(kept=settings.prepared_documents, rules=Rules.of(settings))
+    trusted = (
+        TrustedDocuments.read(settings.trusted_documents) if settings.trusted_documents else None
+    )
     door = GraphQLEndpoint(
         settings=settings,
         database=database,
         authenticator=authenticator,
         documents=documents,
+        trusted=trusted,
         tabs=TABS,
     )
     shim = Shim(settings=settings, database=database, authenticator=authenticator)
     description = openapi()
 
     async def index(_request: Request) -> Response:
-        return RedirectResponse(GRAPHQL_PATH)
+        return RedirectResponse(GRAPHQL_PATH if settings.graphiql else "/docs")
 
     async def docs(_request: Request) -> Response:
         return docs_page(authorization=settings.page_authorization)

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from app.auth import Authenticator
 from app.database import Database
 from app.errors import (
+    DocumentNotTrusted,
     InsufficientScope,
     InventoryError,
     MalformedRequest,
@@ -18,6 +19,7 @@ from app.errors import (
     ValidationFailed,
 )
 from app.graphql.execution import Documents, Operation, refusal_of, run
+from app.graphql.trusted import TrustedDocuments
 from app.http import GRAPHQL_PATH, JSONResponse, error_facts, error_response, parse_json, read_json
 from app.pages import Tab, graphiql_page
 from app.settings import Settings
@@ -25,6 +27,7 @@ from app.settings import Settings
 RESPONSE_TYPE: Final = "application/graphql-response+json"
 PARAMETERS: Final = {
     "query": str,
+    "documentId": str | None,
     "operationName": str | None,
     "variables": dict | None,
     "extensions": dict | None,
@@ -41,12 +44,14 @@ class GraphQLEndpoint:
         database: Database,
         authenticator: Authenticator,
         documents: Documents,
+        trusted: TrustedDocuments | None,
         tabs: tuple[Tab, ...],
     ) -> None:
         self._settings = settings
         self._database = database
         self._authenticator = authenticator
         self._documents = documents
+        self._trusted = trusted
         self._tabs = tabs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,7 +59,7 @@ class GraphQLEndpoint:
         request = Request(scope, receive)
         if request.method not in ("GET", "HEAD", "POST"):
             raise MethodNotAllowed("GET, POST")
-        if request.method != "POST" and "text/html" in request.headers.get("accept", ""):
+        if self._settings.graphiql and _is_browser(request):
             authorization = self._settings.page_authorization
             response = graphiql_page(authorization=authorization, tabs=self._tabs)
         else:
@@ -66,10 +71,11 @@ class GraphQLEndpoint:
         parameters = await self._parameters(request)
         precise = RESPONSE_TYPE in request.headers.get("accept", "")
         try:
-            operation = self._documents.operation(
-                parameters["query"], parameters.get("operationName")
-            )
+            text = self._trusted.text(parameters) if self._trusted else parameters["query"]
+            operation = self._documents.operation(text, parameters.get("operationName"))
             _refuse_writing_get(request, operation)
+            cost = operation.costs.cost(parameters.get("variables") or {})
+            self._documents.limits.check("cost", cost)
             result = await run(
                 operation,
                 parameters.get("variables") or {},
@@ -77,10 +83,19 @@ class GraphQLEndpoint:
                 self._database,
                 may_bulk=self._settings.bulk_completion,
             )
-        except (MalformedRequest, InsufficientScope, ValidationFailed) as error:
+        except (
+            DocumentNotTrusted,
+            InsufficientScope,
+            MalformedRequest,
+            ValidationFailed,
+        ) as error:
             return _request_error(error, precise=precise)
+        answer = rendered(result)
+        if (parameters.get("extensions") or {}).get("cost") is True:
+            limit = self._documents.limits.cost
+            answer["extensions"] = {"cost": {"most": cost, "limit": limit}}
         return JSONResponse(
-            rendered(result), media_type=RESPONSE_TYPE if precise else JSONResponse.media_type
+            answer, media_type=RESPONSE_TYPE if precise else JSONResponse.media_type
         )
 
     async def _parameters(self, request: Request) -> dict[str, Any]:
@@ -88,7 +103,7 @@ class GraphQLEndpoint:
             parameters = await read_json(request, self._settings)
         else:
             parameters = _query_parameters(request)
-        if not isinstance(parameters, dict) or "query" not in parameters:
+        if not isinstance(parameters, dict) or not (self._trusted or "query" in parameters):
             message = 'Send a JSON object: {"query": "..", "variables": {..}}.'
             raise MalformedRequest(message)
         for name, type_ in PARAMETERS.items():
@@ -130,6 +145,10 @@ def _request_error(error: InventoryError, *, precise: bool) -> Response:
     else:
         response.status_code = 200
     return response
+
+
+def _is_browser(request: Request) -> bool:
+    return request.method != "POST" and "text/html" in request.headers.get("accept", "")
 
 
 def _refuse_writing_get(request: Request, operation: Operation) -> None:

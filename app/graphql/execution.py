@@ -12,24 +12,21 @@ from typing import Final
 
 import structlog
 from graphql import (
-    DirectiveNode,
+    ASTValidationRule,
     DocumentNode,
     ExecutionResult,
-    FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLError,
+    NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
     OperationType,
-    SelectionSetNode,
-    Visitor,
     parse,
     specified_rules,
     type_from_ast,
-    visit,
+    validate,
 )
 from graphql.utilities import validate_input_value
-from strawberry.schema.schema import validate_document
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from app.auth import Principal, Scope
 from app.database import Database
@@ -44,14 +41,19 @@ from app.errors import (
 from app.graphql.access import needed_scopes
 from app.graphql.context import Context
 from app.graphql.executor import Plans, execute_operation
+from app.graphql.limits import Costs, Limits, check_document, is_conditional
 from app.graphql.relay import MAX_PAGE
 from app.graphql.schema import schema
+from app.settings import Settings
 
 log = structlog.get_logger()
 
 MAX_ERRORS: Final = 20
-MAX_DEPTH: Final = 32
-TOO_DEEP: Final = f"The query is nested too deeply: {MAX_DEPTH} fields are the limit."
+LONGEST_MESSAGE: Final = 500
+# Of variables: fields that take lists take fewer, and say so themselves.
+LONGEST_LIST: Final = 1_000
+TOO_DEEP: Final = "The query is nested too deeply."
+RULES: Final = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 _MISSING_OR_UNKNOWN: Final = re.compile(
     r"Expected value of type '[^']+' (to include required|not to include unknown) field '([^']*)'"
 )
@@ -64,10 +66,13 @@ class Operation:
     document: DocumentNode
     node: OperationDefinitionNode
     scopes: frozenset[Scope]
+    costs: Costs
     # What was learned of how to complete its objects, unless it depends on variables.
     plans: Plans | None
     # Whether it was a query of a single SQL statement when it last ran.
     is_single: bool = False
+    # Whether errors may suggest names of the schema.
+    may_suggest: bool = True
 
     @property
     def name(self) -> str | None:
@@ -84,20 +89,44 @@ Variables = Mapping[str, object]
 Prepared = tuple[Operation, ...] | InventoryError
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What documents of clients are held to; the service's own are held to the schema alone."""
+
+    max_tokens: int
+    limits: Limits
+    introspection: bool
+    suggestions: bool
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Rules":
+        """Return those of the settings."""
+        return cls(
+            max_tokens=settings.max_query_tokens,
+            limits=Limits.of(settings),
+            introspection=settings.introspection,
+            suggestions=settings.suggestions,
+        )
+
+
 class Documents:
     """Prepares documents, and keeps the latest."""
 
-    def __init__(self, *, kept: int, max_tokens: int) -> None:
-        self._prepare = lru_cache(maxsize=kept)(partial(_prepare, max_tokens=max_tokens))
+    def __init__(self, *, kept: int, rules: Rules) -> None:
+        self.limits = rules.limits
+        self._prepare = lru_cache(maxsize=kept)(partial(_prepare, rules=rules))
 
     def operation(self, text: str, name: str | None = None) -> Operation:
         """Return an operation of a document, which needs a name only if there are several.
 
         Raises:
             MalformedRequest: the text is no GraphQL.
-            ValidationFailed: the document does not fit the schema, or has no such operation.
+            ValidationFailed: the document asks for too much, does not fit the schema, or has no
+                such operation.
 
         """
+        # What is too long is not even kept as refused.
+        self.limits.check("length", len(text))
         prepared = self._prepare(text)
         if isinstance(prepared, InventoryError):
             # It is raised as often as the document is sent: the traceback must not grow.
@@ -119,84 +148,59 @@ def prepared_operations(text: str) -> dict[str | None, Operation]:
         ValidationFailed: the document does not fit the schema.
 
     """
-    prepared = _prepare(text, max_tokens=None)
+    prepared = _prepare(text, rules=None)
     if isinstance(prepared, InventoryError):
         raise prepared
     return {operation.name: operation for operation in prepared}
 
 
-def _prepare(text: str, *, max_tokens: int | None) -> Prepared:
+def _prepare(text: str, *, rules: Rules | None) -> Prepared:
     try:
-        document = parse(text, max_tokens=max_tokens)
+        document = parse(text, max_tokens=rules.max_tokens if rules else None)
     except GraphQLError as error:
-        return MalformedRequest(f"The query is no GraphQL: {error.message}", details=_at(error))
+        message = f"The query is no GraphQL: {_short(error.message)}"
+        return MalformedRequest(message, details=_at(error))
     except RecursionError:
         return MalformedRequest(TOO_DEEP)
     try:
-        errors = validate_document(schema._schema, document, tuple(specified_rules))  # noqa: SLF001
-        too_deep = not errors and depth(document) > MAX_DEPTH
+        if rules:
+            check_document(schema._schema, document, rules.limits)  # noqa: SLF001
+        errors = _problems(document, rules)
+    except ValidationFailed as refusal:
+        return refusal
     except RecursionError:
         return ValidationFailed(TOO_DEEP)
     if errors:
-        listing = " ".join(error.message for error in errors[:MAX_ERRORS])
+        listing = " ".join(_short(error.message) for error in errors[:MAX_ERRORS])
         details = [detail for error in errors[:MAX_ERRORS] for detail in _at(error)]
         message = f"The query does not fit the schema: {listing}"
         return ValidationFailed(message, details=details)
-    if too_deep:
-        return ValidationFailed(TOO_DEEP)
     return tuple(
         Operation(
-            document, node, needed_scopes(document, node), None if is_conditional(document) else {}
+            document,
+            node,
+            needed_scopes(document, node),
+            Costs(schema._schema, document, node),  # noqa: SLF001
+            None if is_conditional(document, node) else {},
+            may_suggest=rules is None or rules.suggestions,
         )
         for node in document.definitions
         if isinstance(node, OperationDefinitionNode)
     )
 
 
-def is_conditional(document: DocumentNode) -> bool:
-    """Tell whether what a document selects may depend on its variables: whether it skips any."""
-    found: list[DirectiveNode] = []
-
-    class Directives(Visitor):
-        @staticmethod
-        def enter_directive(node: DirectiveNode, *_where: object) -> None:
-            found.append(node)
-
-    visit(document, Directives())
-    return bool(found)
-
-
-def depth(document: DocumentNode) -> int:
-    """Return how many fields deep a valid document selects, in time linear to its length."""
-    fragments = {
-        definition.name.value: definition.selection_set
-        for definition in document.definitions
-        if isinstance(definition, FragmentDefinitionNode)
-    }
-
-    @cache
-    def of_fragment(name: str) -> int:
-        return of(fragments[name])
-
-    def of(selections: SelectionSetNode | None) -> int:
-        deepest = 0
-        for selection in selections.selections if selections else ():
-            if isinstance(selection, FieldNode):
-                found = 1 + of(selection.selection_set)
-            elif isinstance(selection, FragmentSpreadNode):
-                found = of_fragment(selection.name.value)
-            else:
-                found = of(selection.selection_set)  # type: ignore[attr-defined]
-            deepest = max(deepest, found)
-        return deepest
-
-    return max(
-        (
-            of(definition.selection_set)
-            for definition in document.definitions
-            if isinstance(definition, OperationDefinitionNode)
-        ),
-        default=0,
+def _problems(document: DocumentNode, rules: Rules | None) -> list[GraphQLError]:
+    """Return how a document does not fit the schema."""
+    extra: tuple[type[ASTValidationRule], ...] = ()
+    if rules and not rules.introspection:
+        extra = (NoSchemaIntrospectionCustomRule,)
+    hide_suggestions = rules is not None and not rules.suggestions
+    return validate(
+        schema._schema,  # noqa: SLF001
+        document,
+        (*RULES, *extra),
+        max_errors=MAX_ERRORS,
+        hide_suggestions=hide_suggestions,
     )
 
 
@@ -218,6 +222,7 @@ async def run(
     """
     for scope in sorted(operation.scopes):
         principal.require(scope)
+    _check_lists(variables)
 
     async def attempt(*, single: bool) -> tuple[ExecutionResult, int]:
         async with database.snapshot(single=single) as snapshot:
@@ -260,6 +265,24 @@ def refusal_of(error: GraphQLError) -> InventoryError:
     return Internal("The service failed. Report this request id if it happens again.")
 
 
+def _check_lists(variables: Variables) -> None:
+    """Refuse a list that is longer than any field takes, before each of its items is looked at."""
+    waiting: list[tuple[str, object]] = [*variables.items()]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(f"{path}.{name}", it) for name, it in value.items() if _is_parent(it)]
+        elif isinstance(value, list):
+            if len(value) > LONGEST_LIST:
+                problem = f"must hold at most {LONGEST_LIST} items, and holds {len(value)}"
+                raise invalid_field(path, problem)
+            waiting += [(f"{path}.{i}", it) for i, it in enumerate(value) if _is_parent(it)]
+
+
+def _is_parent(value: object) -> bool:
+    return isinstance(value, (dict, list))
+
+
 def _variables_problem(
     operation: Operation, variables: Variables, errors: list[GraphQLError]
 ) -> InventoryError:
@@ -275,7 +298,12 @@ def _variables_problem(
             field, words = _in_words(error)
             problems.append((".".join(str(step) for step in (name, *path, *field)), words))
 
-        validate_input_value(variables.get(name), type_, note)  # type: ignore[arg-type]
+        validate_input_value(
+            variables.get(name),
+            type_,  # type: ignore[arg-type]
+            note,
+            hide_suggestions=not operation.may_suggest,
+        )
     if problems:
         return invalid_fields(problems)
     return ValidationFailed(" ".join(error.message for error in errors[:MAX_ERRORS]))
@@ -294,6 +322,11 @@ def _in_words(error: GraphQLError) -> tuple[list[str], str]:
 
 def _at(error: GraphQLError) -> list[dict[str, object]]:
     return [
-        {"line": place.line, "column": place.column, "message": error.message}
+        {"line": place.line, "column": place.column, "message": _short(error.message)}
         for place in error.locations or ()
     ]
+
+
+def _short(message: str) -> str:
+    """Return a message that does not send back all that it was sent."""
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}.."

@@ -30,7 +30,10 @@ PLACES: Final = [
     WarehouseRecord(OLD, "Old", WarehouseType.THIRD_PARTY, None, None, is_active=False),
 ]
 # Codes that one face alone can answer, or that take more than one request.
-ELSEWHERE: Final = {"NOT_FOUND", "IDEMPOTENCY_IN_FLIGHT", "IDEMPOTENCY_KEY_REUSED"}
+ELSEWHERE: Final = {
+    *("NOT_FOUND", "IDEMPOTENCY_IN_FLIGHT", "IDEMPOTENCY_KEY_REUSED"),
+    *("DOCUMENT_NOT_TRUSTED", "QUERY_TOO_COMPLEX"),
+}
 
 SKUS: Final = (
     "query ($first: Int! = 50, $after: String, $filter: SkuFilterInput) "

@@ -52,8 +52,8 @@ DOCUMENTS: Final = {
         7,
     ),
     "warehouses there and back": (
-        "{ warehouses { stock(first: 200) { nodes { sku { stock { warehouse { "
-        "stock(first: 200) { nodes { onHand } } } } } } } } }",
+        "{ warehouses { stock(first: 50) { nodes { sku { stock { warehouse { "
+        "stock(first: 50) { nodes { onHand } } } } } } } } }",
         3,
     ),
     "skus and their ledgers": (

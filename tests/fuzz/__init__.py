@@ -1,0 +1,1 @@
+"""Cases that a machine draws, against a real server."""

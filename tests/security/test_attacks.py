@@ -1,0 +1,603 @@
+"""Attacks on one promise each: who may, what is read as what, and what is told of it."""
+
+import asyncio
+import base64
+import gzip
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from app.stock import WarehouseType
+from app.verify import verify_tenant
+from tests.databases import migrated
+from tests.fuzz.raw import LAST, exchange
+from tests.fuzz.target import CODES, SECRETS, Target, target
+from tests.service import Service, level, new_tenant, sku, warehouse
+
+MAIN: Final = warehouse()
+AMAZON: Final = warehouse("Amazon", WarehouseType.FBA)
+UPDATE: Final = {"warehouse_id": MAIN.id, "quantity": 9, "reason": "cycle_count"}
+SET: Final = f'setStock(input: {{sku: "A", warehouseId: "{MAIN.id}", quantity: 9, reason: "x"}}) {{ replayed }}'  # fmt: skip
+PRECISE: Final = {"Accept": "application/graphql-response+json"}
+
+
+@pytest.fixture
+async def stocked(service: Service) -> AsyncIterator[Service]:
+    """Return a service with stock, which must add up after the attack."""
+    codes = ("A", "B", "Ä", "C/1")
+    await service.load(
+        [MAIN, AMAZON], [sku(code, level(MAIN, 5), level(AMAZON, 3)) for code in codes]
+    )
+    yield service
+    await verify_tenant(service.database, service.tenant)
+
+
+async def on_hand(service: Service, code: str = "A") -> int:
+    """Return what the main warehouse holds."""
+    data = await service.data("query ($s: String!) { sku(sku: $s) { totalOnHand } }", {"s": code})
+    found: int = data["sku"]["totalOnHand"]
+    return found - 3
+
+
+async def put(service: Service, *, token: str = "write", **options: Any) -> httpx.Response:
+    """Set A to 9."""
+    return await service.rest("PUT", "/api/inventory/A", token=token, **{"json": UPDATE, **options})
+
+
+def code_of(response: httpx.Response) -> tuple[int, str]:
+    """Return status and code of a refusal of either face, which shows nothing it must not."""
+    body = response.json()
+    facts = body["error"] if "error" in body else body["errors"][0]["extensions"]
+    assert not SECRETS.search(response.text), response.text
+    assert facts["request_id"] == response.headers["x-request-id"]
+    return response.status_code, facts["code"]
+
+
+# Headers that come twice: two readers may each see another one.
+@pytest.mark.parametrize("name", ["Authorization", "Content-Type", "Idempotency-Key"])
+@pytest.mark.parametrize("good_first", [True, False])
+async def test_a_header_that_decides_something_comes_once(
+    stocked: Service, name: str, *, good_first: bool
+) -> None:
+    headers = {
+        "Authorization": f"Bearer {stocked.token('write')}",
+        "Content-Type": "application/json",
+        "Idempotency-Key": "k",
+    }
+    other = {"Authorization": "Bearer x", "Content-Type": "text/plain", "Idempotency-Key": "l"}
+    pairs = [*headers.items(), (name, other[name])]
+    for path, body in [
+        ("/api/inventory/A", UPDATE),
+        ("/graphql", {"query": f"mutation {{ {SET} }}"}),
+    ]:
+        response = await stocked.client.request(
+            "PUT" if path != "/graphql" else "POST",
+            path,
+            content=json.dumps(body),
+            headers=pairs if good_first else pairs[::-1],
+        )
+        assert code_of(response) == (400, "MALFORMED_REQUEST")
+    assert await on_hand(stocked) == 5
+
+
+async def test_a_key_of_another_tenant_or_token_replays_nothing(stocked: Service) -> None:
+    key = {"Idempotency-Key": "shared"}
+    other = replace(stocked, tenant=await new_tenant(stocked.database))
+    assert (await put(stocked, headers=key)).status_code == 200
+
+    of_other = await put(other, headers=key)
+    of_admin = await put(stocked, token="admin", headers=key)
+
+    assert code_of(of_other)[0] == 404
+    assert of_admin.status_code == 200
+    for response in (of_other, of_admin):
+        assert "idempotent-replayed" not in response.headers
+
+
+async def test_one_key_of_two_tokens_at_once_is_two_keys(stocked: Service) -> None:
+    answers = await asyncio.gather(
+        *(
+            stocked.rest(
+                "POST",
+                "/api/inventory/A/adjustments",
+                token=token,
+                json={"warehouse_id": MAIN.id, "delta": 1, "reason": "x"},
+                headers={"Idempotency-Key": "k"},
+            )
+            for token in ("write", "admin") * 3
+        )
+    )
+    done = [answer for answer in answers if answer.status_code == 200]
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert len({answer.json()["data"]["id"] for answer in done}) == 2
+    assert await on_hand(stocked) == 7
+
+
+@pytest.mark.parametrize("rehearsed_first", [True, False])
+async def test_a_rehearsal_is_never_replayed_as_the_write(
+    stocked: Service, *, rehearsed_first: bool
+) -> None:
+    key = {"Idempotency-Key": "k"}
+    tries = [{"dry_run": "true"}, {}]
+    answers = [
+        await put(stocked, headers=key, params=params)
+        for params in (tries if rehearsed_first else tries[::-1])
+    ]
+    assert answers[0].status_code == 200
+    assert answers[1].status_code in (200, 422)
+    if rehearsed_first and answers[1].status_code == 200:
+        assert "idempotent-replayed" not in answers[1].headers
+        assert await on_hand(stocked) == 9
+    if not rehearsed_first:
+        assert await on_hand(stocked) == 9
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ", ".join(f'"{i}"' for i in range(2, 1_200)),
+        '"0"', '"-1"', '"99999999999999999999"', 'W/"1"', '"1', "1", '"*"', '"1 "', '""',
+        '"1e0"', '"٢"', "'1'",
+    ],
+)  # fmt: skip
+async def test_a_tag_that_is_guessed_lets_nothing_through(stocked: Service, tags: str) -> None:
+    version = (await stocked.rest("GET", "/api/inventory/A")).headers["etag"]
+    assert version == '"0"' or tags != version
+
+    tags = '"7"' if tags == version else tags
+    response = await put(stocked, headers={"If-Match": tags.encode()})
+
+    assert code_of(response) in ((412, "STALE_VERSION"), (422, "VALIDATION_ERROR"))
+    assert await on_hand(stocked) == 5
+
+
+LISTS: Final = {
+    "skus": "skus(first: 1, after: $c) { pageInfo { endCursor } }",
+    "skus of a status": "skus(first: 1, after: $c, filter: {status: NORMAL}) { pageInfo { endCursor } }",
+    "skus backwards": "skus(first: 1, after: $c, orderBy: SKU_DESC) { pageInfo { endCursor } }",
+    "ledger": "adjustments(first: 1, after: $c) { pageInfo { endCursor } }",
+    "ledger of a SKU": 'adjustments(first: 1, after: $c, filter: {sku: "A"}) { pageInfo { endCursor } }',
+    "ledger by SKU": 'sku(sku: "A") { adjustments(first: 1, after: $c) { pageInfo { endCursor } } }',
+    "levels": f'warehouse(id: "{MAIN.id}") {{ stock(first: 1, after: $c) {{ pageInfo {{ endCursor }} }} }}',
+}  # fmt: skip
+
+
+def end_cursor(data: Any) -> str:
+    """Return the cursor of the one page of an answer."""
+    while "pageInfo" not in data:
+        [data] = data.values()
+    cursor: str = data["pageInfo"]["endCursor"]
+    return cursor
+
+
+async def test_a_cursor_opens_its_own_list_alone(stocked: Service) -> None:
+    other = replace(stocked, tenant=await new_tenant(stocked.database))
+    for name, query in LISTS.items():
+        data = await stocked.data(f"query ($c: String) {{ {query} }}")
+        cursor = end_cursor(data)
+        flipped = [cursor[:i] + chr(ord(cursor[i]) ^ 1) + cursor[i + 1 :] for i in (0, 8, 20, -1)]
+        foreign = [(stocked, it) for other_name, it in LISTS.items() if other_name != name]
+        tries = [(service, it, cursor) for service, it in [*foreign, (other, LISTS["skus"])]]
+        for service, tried, with_cursor in [*tries, *((stocked, query, it) for it in flipped)]:
+            answer = await service.graphql(f"query ($c: String) {{ {tried} }}", {"c": with_cursor})
+            codes = {error["extensions"]["code"] for error in answer.get("errors", ())}
+            assert codes == {"INVALID_CURSOR"}, (name, tried, with_cursor)
+
+
+LOOKALIKES: Final = [
+        "\u0391", "\u0410", "A\u0308", "\u200bA", "A\u200d", "\u202eA", "A\ufeff", "\uff21", "\U0001d400", " A", "A ",
+        "a", "A\u0000", "A\r\nX: y", "A%00", "..", ".", "A'--", 'A" OR 1=1', "%", "_", "*", "A\ud7ff",
+        "-0", "null", "__proto__", "warehouses ", "A;B", "A/../B", "C/1/..", "x" * 65, "\U000e0041",
+    ]  # fmt: skip
+
+
+async def test_what_looks_like_a_sku_is_not_that_sku(stocked: Service) -> None:
+    for code in LOOKALIKES:
+        path = "".join(f"%{byte:02X}" for byte in code.encode())
+        read = await stocked.rest("GET", f"/api/inventory/{path}")
+        written = await stocked.rest("PUT", f"/api/inventory/{path}", json=UPDATE)
+        in_bulk = await stocked.rest(
+            "POST", "/api/inventory/bulk", json={"updates": [{**UPDATE, "sku": code}]}
+        )
+
+        for response in (read, written, in_bulk):
+            assert code_of(response)[0] in (404, 405, 422), response.text
+        for known in ("A", "B", "Ä", "C/1"):
+            assert await on_hand(stocked, known) == 5
+
+
+PATHS: Final = [
+        "/api/inventory/%C0%AE%C0%AE", "/api/inventory/%ED%A0%80", "/api/inventory/%FF", "/api/inventory/%",
+        "/api/inventory/%zz", "/api/inventory/%2541", "/api/inventory/%252e", "/api/inventory/A%00",
+        "/api/inventory/%0d%0aSet-Cookie:x", "/api/inventory/A%2F..%2FB",
+        "/api/inventory/../../etc/passwd", "/api//inventory/A", "/api/inventory/A/", "/API/inventory/A",
+        "/api/inventory/A;x=1", "/static/../main.py", "/static/%2e%2e/%2e%2e/main.py",
+        "/static/..%2f..%2fmain.py", "/static/%2e%2e%2f%2e%2e%2f%2e%2e%2fpyproject.toml", "/static//etc/passwd",
+        "/static/%00", "/static/" + "a" * 5_000, "/static/..%5c..%5cmain.py", "/graphql/", "/graphql%00",
+    ]  # fmt: skip
+
+
+async def test_a_path_that_pretends_leads_nowhere(stocked: Service) -> None:
+    for path in PATHS:
+        url = httpx.URL("http://service").copy_with(raw_path=path.encode())
+        headers = {"Authorization": f"Bearer {stocked.token('write')}"}
+        response = await stocked.client.request("GET", url, headers=headers)
+
+        assert code_of(response)[0] in (400, 404), response.text
+        assert "set-cookie" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-HTTP-Method-Override": "PUT"}, {"X-Method-Override": "PUT"}, {"X-HTTP-Method": "PUT"},
+        {"X-Original-URL": "/api/inventory/A"}, {"X-Rewrite-URL": "/api/inventory/A"},
+        {"X-Forwarded-Prefix": "/x"}, {"Forwarded": "for=127.0.0.1"},
+    ],
+)  # fmt: skip
+async def test_no_header_changes_the_method_or_the_path(
+    stocked: Service, headers: dict[str, str]
+) -> None:
+    response = await stocked.rest("POST", "/api/inventory/A", json=UPDATE, headers=headers)
+
+    assert code_of(response) == (405, "METHOD_NOT_ALLOWED")
+    assert await on_hand(stocked) == 5
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "CONNECT", "PROPFIND", "PUT "])
+@pytest.mark.parametrize("path", ["/api/inventory/A/adjustments", "/graphql", "/healthz"])
+async def test_other_methods_get_nothing_back(stocked: Service, method: str, path: str) -> None:
+    response = await stocked.rest(method, path, headers={"X-Secret": "s3cret"})
+
+    assert code_of(response)[0] in (404, 405)
+    assert "s3cret" not in response.text
+
+
+TYPES: Final = [
+    "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "",
+    "application/json; charset=utf-16", "application/json, text/plain", "application/json;text/plain",
+    "text/plain; application/json", "application/jsonx", "application/vnd.api+json", "*/*", "text/json",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("type_", TYPES)
+async def test_what_a_page_of_another_site_can_send_writes_nothing(
+    stocked: Service, type_: str
+) -> None:
+    for method, path, body in [
+        ("PUT", "/api/inventory/A", UPDATE),
+        ("POST", "/api/inventory/bulk", {"updates": [{**UPDATE, "sku": "A"}]}),
+        ("POST", "/graphql", {"query": f"mutation {{ {SET} }}"}),
+    ]:
+        headers = {"Content-Type": type_, "Origin": "https://evil.example"}
+        response = await stocked.rest(method, path, content=json.dumps(body), headers=headers)
+        assert code_of(response) == (415, "UNSUPPORTED_MEDIA_TYPE")
+        assert "access-control-allow-origin" not in response.headers
+    assert await on_hand(stocked) == 5
+
+
+async def test_a_compressed_bomb_is_not_unpacked(stocked: Service) -> None:
+    bomb = gzip.compress(b'{"query": "' + b" " * 20_000_000 + b'{__typename}"}')
+    for encoding in ("gzip", "deflate", "br", "gzip, gzip"):
+        headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+        response = await stocked.rest("POST", "/graphql", content=bomb, headers=headers)
+        assert code_of(response)[0] in (400, 415)
+
+
+QUANTITIES: Final = {
+    "-0": 0, "1E2": None, "1e2": None, "1.0": None, "1e400": None, "-1e400": None, "1000000000000": 10**12,
+    "1000000000001": None, "9223372036854775808": None, "0x10": None, "010": None, "+1": None, "1_000": None,
+    "NaN": None, "Infinity": None, "true": None, '"5"': None, "[5]": None, '{"a": 5}': None, "null": None,
+    "٣": None, "1" + "0" * 5_000: None, "-1": None, "0.0": None, "": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", QUANTITIES)
+async def test_a_number_means_itself_or_nothing(stocked: Service, number: str) -> None:
+    expected = QUANTITIES[number]
+    body = json.dumps({**UPDATE, "quantity": "?"}).replace('"?"', number)
+    response = await put(
+        stocked, json=None, content=body.encode(), headers={"Content-Type": "application/json"}
+    )
+
+    assert (
+        response.status_code == 200 if expected is not None else code_of(response)[0] in (400, 422)
+    )
+    assert await on_hand(stocked) == (5 if expected is None else expected)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xef\xbb\xbf%b", b"%b%b", b"%b\x00", b"%b//", b"\x00%b", b"[%b]", b"%b,", b" \x0b%b",
+    ],
+)  # fmt: skip
+async def test_a_body_is_one_json_object_and_nothing_else(stocked: Service, body: bytes) -> None:
+    whole = json.dumps(UPDATE).encode()
+    content = body.replace(b"%b", whole)
+    response = await put(
+        stocked, json=None, content=content, headers={"Content-Type": "application/json"}
+    )
+
+    assert code_of(response)[0] in (400, 422)
+    assert await on_hand(stocked) == 5
+
+
+@pytest.mark.parametrize(
+    "name", ["__proto__", "constructor", "__class__", "self", "sku", "tenant_id", "tenant", "Quantity", "quantity "]
+)  # fmt: skip
+async def test_a_field_that_nobody_knows_is_refused(stocked: Service, name: str) -> None:
+    response = await put(stocked, json={**UPDATE, name: {"tenant": "other"}})
+
+    assert code_of(response) == (422, "VALIDATION_ERROR")
+    assert await on_hand(stocked) == 5
+
+
+NAMES: Final = ["__class__", "__init__", "self", "info", "context", "operation", "None", "__typename", "v0"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_names_of_the_client_are_only_names(stocked: Service, name: str) -> None:
+    query = f"query {name}(${name}: String!) {{ {name}: sku(sku: ${name}) {{ {name}: sku }} }}"
+
+    assert await stocked.data(query, {name: "A"}) == {name: {name: "A"}}
+
+
+BYPASSES: Final = {
+    "plainly": f"mutation {{ {SET} }}",
+    "in a fragment": f"mutation {{ ...F }} fragment F on Mutation {{ {SET} }}",
+    "in a fragment of a fragment": f"mutation {{ ...F }} fragment F on Mutation {{ ...G }} fragment G on Mutation {{ a: {SET} }}",
+    "in an inline fragment": f"mutation {{ ... on Mutation {{ ... @include(if: true) {{ {SET} }} }} }}",
+    "as an alias of a read": f"mutation {{ __typename warehouses: {SET} }}",
+    "named as a query": f"mutation query {{ {SET} }}",
+    "after a query": f"query A {{ __typename }} mutation B {{ {SET} }}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", BYPASSES)
+async def test_a_reading_token_writes_in_no_way(stocked: Service, how: str) -> None:
+    query = BYPASSES[how]
+    for name in ("B",) if "mutation B" in query else (None,):
+        response = await stocked.rest(
+            "POST",
+            "/graphql",
+            token="read",
+            json={"query": query, "operationName": name},
+            headers=PRECISE,
+        )
+        assert code_of(response) == (403, "INSUFFICIENT_SCOPE")
+        by_get = await stocked.rest(
+            "GET",
+            "/graphql",
+            params={"query": query, **({"operationName": name} if name else {})},
+            headers=PRECISE,
+        )
+        assert code_of(by_get) == (405, "METHOD_NOT_ALLOWED")
+    assert await on_hand(stocked) == 5
+
+
+async def test_a_skipped_field_still_needs_its_scope(stocked: Service) -> None:
+    query = f"mutation ($no: Boolean!) {{ __typename ... @skip(if: $no) {{ {SET} }} }}"
+    body = {"query": query, "variables": {"no": True}}
+    response = await stocked.rest("POST", "/graphql", token="read", json=body, headers=PRECISE)
+
+    assert code_of(response) == (403, "INSUFFICIENT_SCOPE")
+
+
+@pytest.mark.parametrize("name", ["", "a", "A ", "B", "__typename", "A\x00"])
+async def test_an_operation_is_chosen_by_its_exact_name(stocked: Service, name: str) -> None:
+    body = {"query": f"query A {{ __typename }} mutation M {{ {SET} }}", "operationName": name}
+    response = await stocked.rest("POST", "/graphql", json=body, headers=PRECISE)
+
+    assert code_of(response) == (422, "VALIDATION_ERROR")
+    assert await on_hand(stocked) == 5
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [{"query": "{ __typename }"}] * 2, [], "query", 5, {"query": ["{ __typename }"]},
+        {"query": {"a": 1}}, {"query": "{ __typename }", "variables": [["a", 1]]},
+        {"query": "{ __typename }", "variables": "{}"}, {"query": "{ __typename }", "extensions": []},
+        {"query": "{ __typename }", "operationName": 5}, {"queries": []}, {"0": {"query": "{a}"}},
+    ],
+)  # fmt: skip
+async def test_what_is_no_single_operation_is_malformed(stocked: Service, body: object) -> None:
+    response = await stocked.rest("POST", "/graphql", json=body, headers=PRECISE)
+
+    assert code_of(response) == (400, "MALFORMED_REQUEST")
+
+
+async def test_a_body_on_a_get_is_not_read(stocked: Service) -> None:
+    body = {"query": f"mutation {{ {SET} }}"}
+    response = await stocked.rest("GET", "/graphql", json=body, headers=PRECISE)
+    listed = await stocked.rest("GET", "/api/inventory/A", json=UPDATE)
+
+    assert code_of(response) == (400, "MALFORMED_REQUEST")
+    assert listed.status_code == 200
+    assert await on_hand(stocked) == 5
+
+
+async def test_an_id_of_another_kind_or_tenant_is_nobody(stocked: Service) -> None:
+    other = replace(stocked, tenant=await new_tenant(stocked.database))
+    data = await stocked.data(
+        '{ sku(sku: "A") { id stock { id warehouse { id } adjustments { nodes { id } } } } }'
+    )
+    stock = data["sku"]["stock"][0]
+    real = [
+        data["sku"]["id"],
+        stock["id"],
+        stock["warehouse"]["id"],
+        stock["adjustments"]["nodes"][0]["id"],
+    ]
+    query = "query ($id: ID!) { node(id: $id) { id __typename } }"
+    made = [
+        "", "_", "sku_", "wh_", "adj_", "level_", "level_wh_", "level_wh__A", f"level_{MAIN.id}",
+        f"level_{MAIN.id}_", f"sku_{MAIN.id}", f"level_{MAIN.id}_NOPE", "level_wh_x_A", "sku_\x00", "wh_%",
+        "adj_" + "0" * 5_000, base64.b64encode(b"Sku:1").decode(), "sku_a", f"{MAIN.id} ", "user_1", "__class__",
+    ]  # fmt: skip
+
+    for id_ in real:
+        assert (await stocked.data(query, {"id": id_}))["node"]["id"] == id_
+        assert await other.data(query, {"id": id_}) == {"node": None}
+        again = await stocked.data("query ($id: ID!) { node(id: $id) { ... on Node { id } } }", {"id": id_})  # fmt: skip
+        assert again == {"node": {"id": id_}}
+    for id_ in made:
+        assert await stocked.data(query, {"id": id_}) == {"node": None}, id_
+
+
+async def test_an_object_shows_the_fields_of_its_own_type_alone(stocked: Service) -> None:
+    query = (
+        "query ($id: ID!) { node(id: $id) { ... on Sku { a: title } ... on Adjustment { b: note } "
+        "... on Node { ... on StockLevel { c: onHand } } ... on Warehouse { d: name } } }"
+    )
+    assert await stocked.data(query, {"id": MAIN.id}) == {"node": {"d": MAIN.name}}
+
+
+REQUEST_IDS: Final = ["a b", "<script>", "x" * 65, "", "a\u00e9", "a,b", '"', "{}", "${jndi:ldap://x}", "a/b"]  # fmt: skip
+
+
+async def test_a_request_id_is_plain_or_our_own(stocked: Service) -> None:
+    for given in REQUEST_IDS:
+        response = await stocked.rest(
+            "GET", "/api/inventory/NOPE", headers={"X-Request-ID": given.encode("latin-1")}
+        )
+
+        assert response.headers["x-request-id"].startswith("req_")
+        assert code_of(response) == (404, "INVENTORY_NOT_FOUND")
+
+
+def test_no_line_of_the_log_is_the_clients() -> None:
+    forged = '/api/inventory/\r\n{"event": "forged"}\n\u2028'
+    code = (
+        "from app.logs import configure_logs\nimport logging, structlog\nconfigure_logs('info')\n"
+        f"structlog.get_logger().info('request', path={forged!r})\n"
+        f"logging.getLogger('other').error('path %s', {forged!r})\n"
+    )
+    done = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    events = [json.loads(line)["event"] for line in done.stderr.split("\n") if line]
+    assert events == ["request", f"path {forged}"]
+
+
+async def test_five_hundred_items_that_contradict_each_other_change_nothing(
+    stocked: Service,
+) -> None:
+    for key in ({}, {"Idempotency-Key": "k"}):
+        updates = [{**UPDATE, "sku": "A", "quantity": number} for number in range(500)]
+        response = await stocked.rest(
+            "POST", "/api/inventory/bulk", json={"updates": updates}, headers=key
+        )
+        assert response.status_code in (200, 422)
+        if response.status_code != 200:
+            assert await on_hand(stocked) == 5
+        else:
+            assert await on_hand(stocked) == 499
+
+
+async def test_a_stranger_learns_nothing_of_what_there_is(stocked: Service) -> None:
+    other = replace(stocked, tenant=await new_tenant(stocked.database))
+    for path in ("/api/inventory/{}", "/api/inventory/{}/adjustments"):
+        mine, nobodys = [
+            await other.rest("GET", path.format(code), headers={"X-Request-ID": "r"})
+            for code in ("A", "Z")
+        ]
+        assert mine.text.replace("'A'", "'Z'").replace('"A"', '"Z"') == nobodys.text
+        assert mine.headers == nobodys.headers
+
+
+# What follows needs a real server: its parser is part of what is attacked.
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """Return a real server."""
+    directory = tmp_path_factory.mktemp("attacked")
+    with target(migrated(f"sqlite+aiosqlite:///{directory}/inventory.db")) as started:
+        yield started
+
+
+SMUGGLED: Final = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+WIRE: Final = {
+    "two lengths": (b"Content-Length: 2\r\nContent-Length: 40", b"{}" + SMUGGLED, {400}),
+    "two equal lengths": (b"Content-Length: 2\r\nContent-Length: 2", b"{}", {400}),
+    "a length and chunks": (b"Content-Length: 2\r\nTransfer-Encoding: chunked", b"0\r\n\r\n" + SMUGGLED, {400}),
+    "chunks and a length": (b"Transfer-Encoding: chunked\r\nContent-Length: 2", b"0\r\n\r\n" + SMUGGLED, {400}),
+    "chunks that are not the last": (b"Transfer-Encoding: chunked, identity", b"0\r\n\r\n" + SMUGGLED, {400}),
+    "another coding": (b"Transfer-Encoding: xchunked", b"0\r\n\r\n", {400}),
+    "a coding after a line break": (b"Transfer-Encoding:\n chunked", b"0\r\n\r\n", {400}),
+    "a negative length": (b"Content-Length: -2", b"{}", {400}),
+    "a length in words": (b"Content-Length: two", b"{}", {400}),
+    "a plus in a length": (b"Content-Length: +2", b"{}", {400}),
+    "a huge length": (b"Content-Length: 99999999999999999999999", b"{}", {400}),
+    "a chunk of no size": (b"Transfer-Encoding: chunked", b"zz\r\n{}\r\n0\r\n\r\n", {400}),
+    "a chunk of negative size": (b"Transfer-Encoding: chunked", b"-2\r\n{}\r\n0\r\n\r\n", {400}),
+    "a chunk of endless size": (b"Transfer-Encoding: chunked", b"F" * 20 + b"\r\n{}\r\n0\r\n\r\n", {400}),
+    "a chunk longer than it says": (b"Transfer-Encoding: chunked", b"1\r\n{}\r\n0\r\n\r\n", {400}),
+    "a space before the colon": (b"Content-Length : 2", b"{}", {400}),
+    "a header without a name": (b": x\r\nContent-Length: 2", b"{}", {400}),
+    "a NUL in a header": (b"X-A: a\x00b\r\nContent-Length: 2", b"{}", {400}),
+    "a bare carriage return": (b"X-A: a\rX-B: b\r\nContent-Length: 2", b"{}", {400}),
+    "good chunks": (b"Transfer-Encoding: chunked", b"2\r\n{}\r\n0\r\n\r\n", {422}),
+    "an expectation": (b"Expect: 100-continue\r\nContent-Length: 2", b"{}", {422}),
+    "an upgrade to HTTP/2": (b"Upgrade: h2c\r\nConnection: Upgrade\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nContent-Length: 2", b"{}", {422, 400}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WIRE)
+def test_a_request_of_two_readings_is_refused_and_nothing_is_smuggled(
+    server: Target, what: str
+) -> None:
+    headers, body, statuses = WIRE[what]
+    request = (
+        b"PUT /api/inventory/A HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        b"Authorization: %b\r\n%b\r\n\r\n%b" % (server.authorization.encode(), headers, body)
+    )
+
+    assert exchange(server, request) in statuses
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/api/inventory", "/"])
+def test_no_websocket_is_opened(server: Target, path: str) -> None:
+    key = base64.b64encode(b"0123456789abcdef").decode()
+    request = (
+        f"GET {path} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(request.encode())
+        answer = connection.recv(65_536)
+
+    status = int(answer.split(b" ")[1])
+    assert status in (307, 401), answer
+    assert b"x-request-id" in answer.lower()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET /healthz", b"GET  /healthz HTTP/1.1", b"GET /healthz HTTP/9.9", b"GET /health\x00z HTTP/1.1",
+        b"GET /a b HTTP/1.1", b"G\x00T /healthz HTTP/1.1", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", b"PRI * HTTP/2.0",
+        b"GET http://evil.example/api/inventory HTTP/1.1", b"CONNECT evil.example:443 HTTP/1.1", b"GET * HTTP/1.1",
+        b"GET /api/inventory/A/../B HTTP/1.1", b"GET //evil.example HTTP/1.1", b"GET /%0d%0aX:y HTTP/1.1", b"GET /#a HTTP/1.1", b"GET ?a HTTP/1.1",
+    ],
+)  # fmt: skip
+def test_a_request_line_of_any_kind_is_answered_in_the_known_shape(
+    server: Target, line: bytes
+) -> None:
+    status = exchange(server, line + b"\r\nHost: a\r\n\r\n")
+
+    assert status in (200, 307, 400, 401, 404, 405), status
+
+
+def test_the_server_serves_on_after_all_of_it(server: Target) -> None:
+    assert LAST
+    assert server.survives().skus == len(CODES)

@@ -1,0 +1,276 @@
+"""One request cannot take the service down: it is refused by what it would unfold to."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+from graphql import SelectionNode, get_introspection_query, parse
+
+from app.examples import TABS
+from app.graphql.execution import Rules, prepared_operations
+from app.graphql.limits import Count, Limits, check_document
+from app.graphql.schema import schema
+from app.graphql.trusted import BadManifest, TrustedDocuments, hash_of
+from app.settings import Settings
+from rest_shim.endpoint import OPERATIONS
+from tests.graphql.asking import asked, refusal
+from tests.security.bombs import BOMBS, TOO_COMPLEX, Bomb, code_of, doubling
+from tests.service import Service, running
+
+LIMITS: Final = Limits.of(Settings())
+WITHIN: Final = {
+    "length": ("# %s\n{ __typename }" % ("x" * 900), "# %s\n{ __typename }" % ("x" * 1_000)),
+    "depth": ("{ skus { nodes { id } } }", "{ skus { nodes { stock { id } } } }"),
+    "fields": ('{ a: sku(sku: "A") { id } }', "{ skus { nodes { id sku title } } }"),
+    "aliases": ("{ a: __typename }", "{ a: __typename b: __typename }"),
+    "repeats": ("{ __typename __typename }", "{ __typename __typename __typename }"),
+    "root_fields": ("{ __typename __typename }", "{ __typename __typename a: __typename }"),
+    "directives": ("{ __typename @skip(if: false) }", "{ __typename @skip(if: false) @include(if: true) }"),
+    "cost": ("{ skus(first: 2) { nodes { id } } }", "{ skus(first: 3) { nodes { id } } }"),
+}  # fmt: skip
+TIGHT: Final = {
+    "length": 1_000, "depth": 3, "fields": 4, "aliases": 1, "repeats": 2, "root_fields": 2,
+    "directives": 1, "cost": 4,
+}  # fmt: skip
+PAGES: Final = "query ($n: Int! = 2) { skus(first: $n) { nodes { id } } }"
+
+
+@pytest.mark.parametrize("bomb", BOMBS, ids=[bomb.name for bomb in BOMBS])
+async def test_a_bomb_is_refused_with_a_clear_code(service: Service, bomb: Bomb) -> None:
+    code, detail = await code_of(service, bomb)
+
+    assert code == bomb.code
+    if bomb.limit is not None:
+        assert detail is not None
+        assert detail["limit"] == bomb.limit
+        assert detail["found"] > detail["most"]
+
+
+def test_the_count_grows_with_the_document_and_not_with_what_it_unfolds_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    visits = 0
+    count = Count._selection
+
+    def counted(self: Count, node: SelectionNode, parent: Any) -> Any:
+        nonlocal visits
+        visits += 1
+        return count(self, node, parent)
+
+    monkeypatch.setattr(Count, "_selection", counted)
+    taken = []
+    for times in (50, 100):
+        visits = 0
+        document = parse(f'{{ sku(sku: "A") {{ ...F0 }} }} {doubling(times, "Sku", "id")}')
+        with pytest.raises(Exception, match="selects"):
+            check_document(schema._schema, document, LIMITS)
+        taken.append(visits)
+
+    # The field, its spread, two spreads of each fragment, and the last one's field.
+    assert taken == [103, 203]
+
+
+@pytest.mark.parametrize("limit", WITHIN)
+async def test_a_limit_is_a_setting_and_lets_through_what_just_fits(
+    database_url: str, service: Service, limit: str
+) -> None:
+    fits, exceeds = WITHIN[limit]
+    async with running(database_url, **{f"max_query_{limit}": TIGHT[limit]}) as (app, client):
+        tight = Service(app, client, service.database, service.tenant)
+        assert (await tight.graphql(fits)).get("data"), limit
+        answer = await tight.graphql(exceeds)
+
+    assert refusal(answer) == (422, TOO_COMPLEX)
+    [detail] = answer["errors"][0]["extensions"]["details"]
+    assert (detail["limit"], detail["most"]) == (limit, TIGHT[limit])
+
+
+async def test_the_cost_is_that_of_the_pages_that_variables_ask_for(
+    database_url: str, service: Service
+) -> None:
+    async with running(database_url, max_query_cost=10) as (app, client):
+        tight = Service(app, client, service.database, service.tenant)
+        costs = [
+            await cost_of(tight, PAGES, variables)
+            for variables in ({}, {"n": 2}, {"n": 8}, {"n": 1}, {"n": 8})
+        ]
+        answer = await tight.graphql(PAGES, {"n": 9})
+
+    assert costs == [4, 4, 10, 3, 10]
+    assert refusal(answer) == (422, TOO_COMPLEX)
+
+
+@pytest.mark.parametrize("size", [0, -1, 201, 10**30, "5", None, True, 1.5, [], {}])
+async def test_a_page_size_that_is_none_is_refused_as_that(service: Service, size: object) -> None:
+    answer = await service.graphql(PAGES, {"n": size})
+
+    assert refusal(answer) == (422, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize(
+    ("query", "cost"),
+    [
+        ("{ __typename }", 1),
+        ("{ skus(first: 10) { nodes { id sku } } }", 22),
+        ("{ skus(first: 10) { edges { node { id } } totalCount } }", 23),
+        ("{ skus { nodes { id } } }", 52),
+        ("{ skus(first: 10) { ...P } } fragment P on SkuConnection { nodes { id } }", 12),
+        ("{ skus(first: 10) { ... { nodes { id } } ... { edges { cursor } } } }", 23),
+        ("{ skus(first: 10) { nodes { adjustments(first: 20) { nodes { id } } } } }", 222),
+        ("{ warehouses { id } }", 6),
+    ],
+)
+async def test_the_cost_is_told_to_who_asks(service: Service, query: str, cost: int) -> None:
+    assert await cost_of(service, query) == cost
+
+
+async def test_the_cost_is_not_told_to_others(service: Service) -> None:
+    assert (await asked(service, "{ __typename }")).json() == {"data": {"__typename": "Query"}}
+
+
+async def cost_of(
+    service: Service, query: str, variables: Mapping[str, object] | None = None
+) -> int:
+    """Return the cost that an answer tells."""
+    body = {"query": query, "variables": variables or {}, "extensions": {"cost": True}}
+    answer = (await service.rest("POST", "/graphql", json=body)).json()
+    assert answer["extensions"]["cost"]["limit"] >= answer["extensions"]["cost"]["most"], answer
+    cost: int = answer["extensions"]["cost"]["most"]
+    return cost
+
+
+async def test_what_graphiql_sends_is_within_the_limits(service: Service) -> None:
+    introspection = get_introspection_query(
+        specified_by_url=True, input_value_deprecation=True, directive_is_repeatable=True
+    )
+    costs = [await cost_of(service, introspection)]
+    for tab in TABS:
+        [operation] = prepared_operations(tab.query).values()
+        costs.append(operation.costs.cost(tab.variables))
+
+    assert max(costs) < LIMITS.cost / 10
+
+
+def test_the_operations_of_the_routes_are_held_to_no_limit() -> None:
+    assert prepared_operations(OPERATIONS)
+
+
+async def test_introspection_can_be_switched_off(database_url: str, service: Service) -> None:
+    async with running(database_url, introspection=False) as (app, client):
+        closed = Service(app, client, service.database, service.tenant)
+        for query in ("{ __schema { types { name } } }", '{ __type(name: "Sku") { name } }'):
+            answer = await closed.graphql(f"query {{ __typename ... on Query {query} }}")
+            assert refusal(answer) == (422, "VALIDATION_ERROR")
+            assert "Sku" not in json.dumps(answer)
+        assert await closed.data("{ __typename }") == {"__typename": "Query"}
+
+
+async def test_suggestions_can_be_switched_off(database_url: str, service: Service) -> None:
+    cases: list[tuple[str, dict[str, object]]] = [
+        ("{ skuss { nodes { id } } }", {}),
+        ("{ skus(frist: 1) { totalCount } }", {}),
+        ("{ skus(filter: {staus: NORMAL}) { totalCount } }", {}),
+        ("query ($f: SkuFilterInput) { skus(filter: $f) { totalCount } }", {"f": {"staus": "x"}}),
+        ("query ($s: SkuStatus) { skus(filter: {status: $s}) { totalCount } }", {"s": "NORMALL"}),
+        ("query ($s: SkuStatuss) { skus(filter: {status: $s}) { totalCount } }", {}),
+    ]
+    async with running(database_url, suggestions=False) as (app, client):
+        silent = Service(app, client, service.database, service.tenant)
+        for query, variables in cases:
+            answer = json.dumps(await silent.graphql(query, variables))
+            assert "VALIDATION_ERROR" in answer
+            assert "Did you mean" not in answer
+    assert "Did you mean" in json.dumps(await service.graphql(cases[0][0]))
+
+
+async def test_graphiql_can_be_switched_off(database_url: str) -> None:
+    async with running(database_url, graphiql=False) as (_, client):
+        page = await client.get("/graphql", headers={"Accept": "text/html"})
+        index = await client.get("/")
+
+    assert page.status_code == 401
+    assert "<html" not in page.text
+    assert index.headers["location"] == "/docs"
+
+
+TRUSTED: Final = {
+    "type": "{ __typename }",
+    "count": "query Count { skus { totalCount } }",
+    "set": 'mutation { setStock(input: {sku: "A", warehouseId: "w", quantity: 1, reason: "x"}) { replayed } }',
+}  # fmt: skip
+
+
+@pytest.fixture
+async def manifest(tmp_path: Path) -> Path:
+    """Return a file of registered documents."""
+    path = tmp_path / "documents.json"
+    path.write_text(json.dumps(TRUSTED))
+    return path
+
+
+async def test_only_registered_documents_are_served(
+    database_url: str, service: Service, manifest: Path
+) -> None:
+    digest = hash_of(TRUSTED["type"])
+    good: list[dict[str, object]] = [
+        {"query": TRUSTED["type"]},
+        {"documentId": "type"},
+        {"documentId": f"sha256:{digest}"},
+        {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": digest}}},
+        {"documentId": "type", "query": TRUSTED["type"]},
+    ]
+    bad: list[dict[str, object]] = [
+        {"query": "{__typename}"},
+        {"query": TRUSTED["type"] + " "},
+        {"query": "{ skus { totalCount } }"},
+        {"documentId": "nope"},
+        {"documentId": digest},
+        {"documentId": "type", "query": "{ skus { totalCount } }"},
+        {"documentId": "type", "query": TRUSTED["count"]},
+        {"extensions": {"persistedQuery": {"sha256Hash": digest.upper()}}},
+        {"extensions": {"persistedQuery": {"sha256Hash": hash_of("{ x }")}, "cost": True}},
+        {"documentId": "count", "extensions": {"persistedQuery": {"sha256Hash": digest}}},
+        {"extensions": {"persistedQuery": 5}},
+        {},
+    ]
+    async with running(database_url, trusted_documents=manifest) as (app, client):
+        closed = Service(app, client, service.database, service.tenant)
+        for body in good:
+            answer = await send(closed, body)
+            assert answer.json() == {"data": {"__typename": "Query"}}, body
+        for body in bad:
+            assert refusal((await send(closed, body)).json()) == (403, "DOCUMENT_NOT_TRUSTED"), body
+        by_get = await closed.rest("GET", "/graphql", params={"documentId": "type"})
+        writing = await closed.rest("GET", "/graphql", params={"documentId": "set"})
+
+    assert by_get.json() == {"data": {"__typename": "Query"}}
+    assert writing.status_code == 405
+
+
+async def test_without_registered_documents_an_id_is_no_document(service: Service) -> None:
+    assert (await send(service, {"documentId": "type"})).status_code == 400
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"a": 1}', "5", '{"a": null}'])
+def test_a_manifest_that_is_none_keeps_the_service_from_starting(
+    tmp_path: Path, text: str | None
+) -> None:
+    path = tmp_path / "documents.json"
+    if text is not None:
+        path.write_text(text)
+
+    with pytest.raises(BadManifest):
+        TrustedDocuments.read(path)
+
+
+async def send(service: Service, body: dict[str, object]) -> httpx.Response:
+    return await service.rest("POST", "/graphql", json=body)
+
+
+def test_rules_are_those_of_the_settings() -> None:
+    rules = Rules.of(Settings(max_query_cost=7, introspection=False))
+
+    assert (rules.limits.cost, rules.introspection, rules.suggestions) == (7, False, True)
