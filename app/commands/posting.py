@@ -150,6 +150,12 @@ async def post(
     return True
 
 
+@cache
+def counting(dialect: str) -> Insert:
+    """Return what adds `counts` to those of a `tenant`."""
+    return _write_counts(dialect, true())
+
+
 def _changed_levels(
     before: Mapping[str, SkuRecord], after: Mapping[str, SkuRecord]
 ) -> list[LevelRecord]:
