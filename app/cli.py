@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.auth import Scope
 from app.commands import importing, tenants
+from app.commands.repairing import repair_tenant
 from app.database import Database
 from app.demo import NotADemoDatabase, prepare_demo
 from app.errors import InventoryError, Unavailable
@@ -35,7 +36,7 @@ from app.models import as_text
 from app.queries import list_tenants, list_tokens
 from app.settings import Settings
 from app.staging import Format, Kind, Staging
-from app.verify import LedgerBroken, verify_tenant
+from app.verify import LedgerBroken, verify_ledger, verify_tenant
 
 log = structlog.get_logger()
 
@@ -169,9 +170,16 @@ def schema_command() -> None:
 @app.command()
 def verify(
     tenant: Annotated[str | None, typer.Option(help="One tenant; all without it.")] = None,
+    repair: Annotated[  # noqa: FBT002 - a flag
+        bool, typer.Option("--repair", help="First set right what is derived from the ledger.")
+    ] = False,
     json: JsonOption = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Replay the ledger and derive every figure again; fail on the first break."""
+    """Replay the ledger and derive every figure again; fail on the first break.
+
+    With --repair, figures that do not follow from the ledger are set right first, and named on
+    standard error. The ledger itself is never changed: a break of it is refused.
+    """
 
     async def work(database: Database) -> list[dict[str, object]]:
         await require_current(database)
@@ -181,6 +189,11 @@ def verify(
             raise tenants.tenant_not_found(tenant)
         proofs = []
         for tenant_id in [tenant] if tenant else known:
+            if repair:
+                await verify_ledger(database, tenant_id, progress=_progress)
+                _progress(None)
+                for told in await repair_tenant(database, tenant_id):
+                    typer.echo(f"{tenant_id}: repaired: {told}", err=True)
             proof = await verify_tenant(database, tenant_id, progress=_progress)
             _progress(None)
             proofs.append(asdict(proof))

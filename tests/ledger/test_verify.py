@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from app.commands.loading import LoadedLevel
+from app.commands.repairing import repair_tenant
 from app.migrations import migrate
-from app.verify import LedgerBroken, verify_tenant
+from app.verify import LedgerBroken, verify_ledger, verify_tenant
 from tests.service import Service, counted, level, new_tenant, running, sku, warehouse
 
 # What is changed behind the service's back, and what the proof then says.
@@ -161,3 +162,37 @@ async def test_another_tenants_break_is_not_mine(shop: Service) -> None:
     await change_behind_its_back(shop, "UPDATE stock_level SET version = 4 WHERE sku = 'A'")
 
     assert (await verify_tenant(shop.database, other)).stock_levels == 0
+
+
+# What is derived from the ledger, and can be derived again.
+REPAIRED = (
+    "what is on hand is another number",
+    "a level was adjusted at another time",
+    "a level has another status",
+    "a SKU has another status",
+    "a SKU is counted that does not exist",
+    "a count of a warehouse is gone",
+)
+
+
+@pytest.mark.parametrize("what", REPAIRED)
+async def test_a_derived_figure_is_repaired_and_named(shop: Service, what: str) -> None:
+    statement, named = BREAKS[what]
+    await change_behind_its_back(shop, statement)
+
+    await verify_ledger(shop.database, shop.tenant)
+    repaired = await repair_tenant(shop.database, shop.tenant)
+    assert any(named in told for told in repaired), repaired
+    assert (await verify_tenant(shop.database, shop.tenant)).adjustments == 4
+    assert await repair_tenant(shop.database, shop.tenant) == []
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["an entry is gone from the middle", "the last entry is gone", "a transfer has one half"],
+)
+async def test_a_break_of_the_ledger_itself_is_refused(shop: Service, what: str) -> None:
+    await change_behind_its_back(shop, BREAKS[what][0])
+
+    with pytest.raises(LedgerBroken):
+        await verify_ledger(shop.database, shop.tenant)
