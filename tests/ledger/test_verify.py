@@ -1,5 +1,6 @@
 """`verify` finds whatever is broken behind the service's back."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -11,6 +12,8 @@ from app.commands.loading import LoadedLevel
 from app.commands.repairing import repair_tenant
 from app.migrations import migrate
 from app.verify import LedgerBroken, verify_ledger, verify_tenant
+from tests.ledger.writes import ADJUST
+from tests.processes import run
 from tests.service import Service, counted, level, new_tenant, running, sku, warehouse
 
 # What is changed behind the service's back, and what the proof then says.
@@ -196,3 +199,29 @@ async def test_a_break_of_the_ledger_itself_is_refused(shop: Service, what: str)
 
     with pytest.raises(LedgerBroken):
         await verify_ledger(shop.database, shop.tenant)
+
+
+async def test_a_repair_beside_writes_leaves_all_figures_right(shop: Service) -> None:
+    async with shop.database.snapshot() as snapshot:
+        statement = text("SELECT warehouse_id FROM stock_level WHERE sku = 'A'")
+        [[place]] = await snapshot.rows(statement, {})
+    await change_behind_its_back(shop, BREAKS["a count of a warehouse is gone"][0])
+
+    async def adjust(delta: int) -> None:
+        change = {"sku": "C", "warehouseId": place, "delta": delta, "reason": "correction"}
+        await shop.data(ADJUST, {"input": change})
+
+    await adjust(1)
+    changes = [adjust(1) for _ in range(10)]
+    await asyncio.gather(*changes[:5], repair_tenant(shop.database, shop.tenant), *changes[5:])
+    assert (await verify_tenant(shop.database, shop.tenant)).adjustments == 4 + 11
+
+
+async def test_the_command_repairs_and_says_what(shop: Service) -> None:
+    url = shop.database.writer.url.render_as_string(hide_password=False)
+    await change_behind_its_back(shop, BREAKS["what is on hand is another number"][0])
+
+    done = await asyncio.to_thread(run, "verify", "--repair", database_url=url)
+    assert done.returncode == 0, done.stderr
+    assert ": repaired: on_hand of stock level (A, " in done.stderr
+    assert done.stdout.endswith("All add up.\n")
