@@ -1,15 +1,18 @@
 """The command `inventory`."""
 
 import asyncio
+import csv
+import os
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Annotated, Any, BinaryIO, Final, NoReturn, TypeVar
 
 import orjson
 import structlog
@@ -19,10 +22,12 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from app.auth import Scope
-from app.commands import tenants
+from app.commands import importing, tenants
+from app.commands.repairing import repair_tenant
 from app.database import Database
 from app.demo import NotADemoDatabase, prepare_demo
 from app.errors import InventoryError, Unavailable
+from app.exporting import Filter, Subject, export
 from app.graphql.schema import schema
 from app.graphql.trusted import BadManifest
 from app.logs import configure_logs
@@ -32,7 +37,8 @@ from app.models import as_text
 from app.protocol import BoundedProtocol
 from app.queries import list_tenants, list_tokens
 from app.settings import Settings
-from app.verify import LedgerBroken, verify_tenant
+from app.staging import Format, Kind, Staging
+from app.verify import LedgerBroken, verify_ledger, verify_tenant
 
 log = structlog.get_logger()
 
@@ -65,6 +71,10 @@ token_app = typer.Typer(help="API tokens of a tenant.", no_args_is_help=True)
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(token_app, name="token")
 
+TenantOption = Annotated[str, typer.Option(help="The tenant whose data it is.")]
+FormatOption = Annotated[
+    Format | None, typer.Option("--format", help="By default what the file's name ends with.")
+]
 TenantArgument = Annotated[str, typer.Argument(help="The id of a tenant.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on.")]
@@ -80,7 +90,9 @@ def main() -> None:
         _fail(error.message)
     except DBAPIError as error:
         _fail(f"the database refuses: {error.orig}")
-    except (BadManifest, LedgerBroken, NotADemoDatabase) as error:
+    except OSError as error:
+        _fail(f"{error.filename or 'the file'}: {error.strerror}")
+    except (BadManifest, LedgerBroken, NotADemoDatabase, importing.FileRefused) as error:
         _fail(str(error))
 
 
@@ -162,9 +174,16 @@ def schema_command() -> None:
 @app.command()
 def verify(
     tenant: Annotated[str | None, typer.Option(help="One tenant; all without it.")] = None,
+    repair: Annotated[  # noqa: FBT002 - a flag
+        bool, typer.Option("--repair", help="First set right what is derived from the ledger.")
+    ] = False,
     json: JsonOption = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Replay the ledger and derive every figure again; fail on the first break."""
+    """Replay the ledger and derive every figure again; fail on the first break.
+
+    With --repair, figures that do not follow from the ledger are set right first, and named on
+    standard error. The ledger itself is never changed: a break of it is refused.
+    """
 
     async def work(database: Database) -> list[dict[str, object]]:
         await require_current(database)
@@ -174,6 +193,11 @@ def verify(
             raise tenants.tenant_not_found(tenant)
         proofs = []
         for tenant_id in [tenant] if tenant else known:
+            if repair:
+                await verify_ledger(database, tenant_id, progress=_progress)
+                _progress(None)
+                for told in await repair_tenant(database, tenant_id):
+                    typer.echo(f"{tenant_id}: repaired: {told}", err=True)
             proof = await verify_tenant(database, tenant_id, progress=_progress)
             _progress(None)
             proofs.append(asdict(proof))
@@ -189,6 +213,94 @@ def verify(
         _print_json(proofs)
     elif not proofs:
         typer.echo("There are no tenants.")
+
+
+@app.command("import")
+def import_command(  # noqa: PLR0917 - options have names
+    file: Annotated[str, typer.Argument(help="A file in UTF-8, or - for standard input.")],
+    tenant: TenantOption,
+    kind: Annotated[Kind, typer.Option(help="What its rows are.")] = Kind.COUNTS,
+    form: FormatOption = None,
+    dry_run: Annotated[  # noqa: FBT002 - a flag
+        bool, typer.Option("--dry-run", help="Check everything, change nothing.")
+    ] = False,
+    errors: Annotated[
+        Path | None,
+        typer.Option(help="Where bad rows are listed: JSON Lines if it ends so, or CSV."),
+    ] = None,
+    run: Annotated[str, typer.Option(help="A name, to import the same counts another time.")] = "",
+    by: Annotated[str, typer.Option(help="Who the ledger says has done it.")] = "inventory import",
+    json: JsonOption = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Import SKUs, warehouses, stock levels or counts from CSV or JSON Lines.
+
+    skus: sku, title. warehouses: id, name, type, address, marketplace, is_active. levels: sku,
+    warehouse_id, on_hand, safety_stock. counts: sku, warehouse_id, quantity, reason, note. All is
+    checked first: one bad row, and nothing is changed. An import that was ended goes on when it
+    is started again.
+    """
+    form = form or _format_of(file)
+
+    async def work(database: Database) -> importing.Tally:
+        await _require_tenant(database, tenant)
+        mine = importing.run_of(staging, tenant, name=run, created_by=by)
+        tally = await importing.validate(database, staging, mine, _show)
+        return tally if dry_run else await importing.write(database, staging, mine, _show)
+
+    staging = Staging(kind)
+    try:
+        with _source(file) as source:
+            staging.read(source, form, _show)
+        tally = asdict(_with_database(work))
+    finally:
+        _show("", None)
+        _report(staging, errors)
+        staging.close()
+    if json:
+        _print_json({"kind": kind, "dry_run": dry_run, **tally})
+    else:
+        told = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in tally.items())
+        typer.echo(f"{kind}{' (dry run, nothing is changed)' if dry_run else ''}: {told}.")
+
+
+@app.command("export")
+def export_command(  # noqa: PLR0917 - options have names
+    subject: Annotated[Subject, typer.Argument(help="What to export.")],
+    tenant: TenantOption,
+    form: FormatOption = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="A file, or - for standard output.")
+    ] = "-",
+    warehouse: Annotated[str | None, typer.Option(help="Of one warehouse alone.")] = None,
+    since: Annotated[
+        datetime | None, typer.Option(help="Ledger: from this instant in UTC on.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(help="Ledger: before this instant in UTC.")
+    ] = None,
+) -> None:
+    """Export stock or ledger as CSV or JSON Lines, as they are at one instant."""
+    if subject is Subject.STOCK and (since or until):
+        raise typer.BadParameter("--since and --until are for the ledger")
+    asked = Filter(
+        warehouse_id=warehouse,
+        since=since and since.replace(tzinfo=UTC),
+        until=until and until.replace(tzinfo=UTC),
+    )
+    form = form or _format_of(output)
+
+    async def work(database: Database) -> None:
+        await _require_tenant(database, tenant)
+        with _target(output) as target:
+            await export(database, tenant, subject, asked, form=form, target=target, progress=_show)
+
+    try:
+        _with_database(work)
+    except BrokenPipeError:
+        # Whoever read has seen enough; Python shall not try to write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        _show("", None)
 
 
 @tenant_app.command("create")
@@ -329,6 +441,67 @@ def _with_database(
             await database.dispose()
 
     return asyncio.run(whole())
+
+
+async def _require_tenant(database: Database, tenant: str) -> None:
+    await require_current(database)
+    async with database.snapshot() as snapshot:
+        if tenant not in await list_tenants(snapshot):
+            raise tenants.tenant_not_found(tenant)
+
+
+def _format_of(file: str) -> Format:
+    return Format.JSONL if file.endswith((".jsonl", ".ndjson")) else Format.CSV
+
+
+@contextmanager
+def _source(file: str) -> Iterator[BinaryIO]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    with Path(file).open("rb") as source:
+        yield source
+
+
+@contextmanager
+def _target(file: str) -> Iterator[BinaryIO]:
+    """Open what is written to; a file is there when it is whole, and not before."""
+    if file == "-":
+        yield sys.stdout.buffer
+        return
+    path = Path(file)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("wb") as target:
+            yield target
+            target.flush()
+            os.fsync(target.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _report(staging: Staging, errors: Path | None) -> None:
+    """List the bad rows in a file, or on standard error."""
+    if errors is None:
+        for line, reason in staging.problems():
+            typer.echo(f"line {line}: {reason}", err=True)
+        return
+    with errors.open("w", encoding="utf-8", newline="") as file:
+        if _format_of(errors.name) is Format.JSONL:
+            for line, reason in staging.problems():
+                file.write(orjson.dumps({"line": line, "reason": reason}).decode() + "\n")
+            return
+        writer = csv.writer(file)
+        writer.writerow(["line", "reason"])
+        writer.writerows(staging.problems())
+
+
+def _show(what: str, number: int | None) -> None:
+    """Show on a terminal how far it is; None clears the line."""
+    if sys.stderr.isatty():
+        text = f"{number:,} {what}" if number is not None else ""
+        typer.echo(f"\r{text:<40}\r", err=True, nl=False)
 
 
 def _progress(replayed: int | None) -> None:

@@ -53,6 +53,24 @@ async def verify_tenant(
         return await _verify(database, tenant_id, progress)
 
 
+async def verify_ledger(
+    database: Database, tenant_id: str, *, progress: Progress = lambda _: None
+) -> None:
+    """Check the entries of a tenant alone, and none of the figures that are derived from them.
+
+    Raises:
+        LedgerBroken: names the first break.
+
+    """
+    with translated():
+        async with database.reader.connect() as connection:
+            if database.dialect == "postgresql":
+                await connection.execute(text("SET LOCAL statement_timeout = 0"))
+            check = _LedgerCheck(connection, Proof(tenant_id), progress)
+            await check.ledger()
+            await check.transfers()
+
+
 async def _verify(database: Database, tenant_id: str, progress: Progress) -> Proof:
     async with database.reader.connect() as connection:
         if database.dialect == "postgresql":
@@ -174,6 +192,18 @@ class _Check:
         mine = select(func.count()).select_from(table).where(table.c.tenant_id == TENANT)
         kept = await self.connection.scalar(mine, {"tenant": self.proof.tenant})
         _equal(f"the number of rows of {table.name} that belong to another row", seen, kept)
+
+
+class _LedgerCheck(_Check):
+    def level_ends(self, level: Row[Any] | None, last: Row[Any] | None) -> None:
+        """Leave the figures of the level alone, unless they know of entries that are gone."""
+        if level is None or level.version <= (last.sequence if last else 0):
+            return
+        message = (
+            f"stock level {_name(level)} has had {level.version} adjustments, and "
+            f"{last.sequence if last else 0} are there; entries are gone from the end of its ledger"
+        )
+        raise LedgerBroken(message)
 
 
 def _levels_with_adjustments() -> Select[Any]:

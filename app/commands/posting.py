@@ -168,7 +168,7 @@ async def insert_sku(session: Session, claim: Claim | None, *, tenant: str, row:
     if claim is not None and not await post_claim(session, claim):
         return False
     counts = as_json([{"warehouse_id": "", "status": row["status"], "skus": 1}])
-    await session.rows(_write_counts(session.dialect, true()), {"tenant": tenant, "counts": counts})
+    await session.rows(counting(session.dialect), {"tenant": tenant, "counts": counts})
     return True
 
 
@@ -197,6 +197,12 @@ async def write_warehouse(
         ),
         {},
     )
+
+
+@cache
+def counting(dialect: str) -> Insert:
+    """Return what adds `counts` to those of a `tenant`."""
+    return _write_counts(dialect, true())
 
 
 def _changed_levels(
@@ -369,6 +375,9 @@ def _write_adjustments(dialect: str, condition: ColumnElement[bool]) -> Insert:
 
 def _write_skus(dialect: str, condition: ColumnElement[bool]) -> Update:
     rows = rows_from(dialect, "skus", SKUS)
+    if dialect == "sqlite":
+        # It would go through all SKUs of the tenant, and look for each among the rows.
+        condition = condition & sku.c.sku.in_(select(rows_from(dialect, "skus", SKUS).c.sku))
     return (
         update(sku)
         .where(sku.c.tenant_id == TENANT, sku.c.sku == rows.c.sku, condition)

@@ -1,5 +1,6 @@
 """`verify` finds whatever is broken behind the service's back."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -8,8 +9,11 @@ import pytest
 from sqlalchemy import text
 
 from app.commands.loading import LoadedLevel
+from app.commands.repairing import repair_tenant
 from app.migrations import migrate
-from app.verify import LedgerBroken, verify_tenant
+from app.verify import LedgerBroken, verify_ledger, verify_tenant
+from tests.ledger.writes import ADJUST
+from tests.processes import run
 from tests.service import Service, counted, level, new_tenant, running, sku, warehouse
 
 # What is changed behind the service's back, and what the proof then says.
@@ -128,16 +132,16 @@ async def change_behind_its_back(shop: Service, statement: str) -> None:
     if shop.database.dialect == "sqlite":
         with closing(sqlite3.connect(str(shop.database.writer.url.database))) as connection:
             connection.execute("PRAGMA ignore_check_constraints = ON")
-            connection.execute("DROP TRIGGER adjustment_refuses_update")
-            connection.execute("DROP TRIGGER adjustment_refuses_delete")
+            connection.execute("DROP TRIGGER IF EXISTS adjustment_refuses_update")
+            connection.execute("DROP TRIGGER IF EXISTS adjustment_refuses_delete")
             connection.execute(statement)
             connection.commit()
         return
     async with shop.database.writer.connect() as connection:
         for step in (
             "SET LOCAL session_replication_role = replica",
-            "ALTER TABLE adjustment DROP CONSTRAINT adjustment_delta_check",
-            "ALTER TABLE stock_level DROP CONSTRAINT stock_level_reserved_check",
+            "ALTER TABLE adjustment DROP CONSTRAINT IF EXISTS adjustment_delta_check",
+            "ALTER TABLE stock_level DROP CONSTRAINT IF EXISTS stock_level_reserved_check",
             statement,
         ):
             await connection.execute(text(step))
@@ -165,3 +169,75 @@ async def test_another_tenants_break_is_not_mine(shop: Service) -> None:
     await change_behind_its_back(shop, "UPDATE stock_level SET version = 4 WHERE sku = 'A'")
 
     assert (await verify_tenant(shop.database, other)).stock_levels == 0
+
+
+# What is derived from the ledger, and can be derived again.
+REPAIRED = (
+    "what is on hand is another number",
+    "a level was adjusted at another time",
+    "a level has another status",
+    "a SKU has another status",
+    "a SKU is counted that does not exist",
+    "a count of a warehouse is gone",
+)
+
+
+@pytest.mark.parametrize("what", REPAIRED)
+async def test_a_derived_figure_is_repaired_and_named(shop: Service, what: str) -> None:
+    statement, named = BREAKS[what]
+    await change_behind_its_back(shop, statement)
+
+    await verify_ledger(shop.database, shop.tenant)
+    repaired = await repair_tenant(shop.database, shop.tenant)
+    assert any(named in told for told in repaired), repaired
+    assert (await verify_tenant(shop.database, shop.tenant)).adjustments == 4
+    assert await repair_tenant(shop.database, shop.tenant) == []
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["an entry is gone from the middle", "the last entry is gone", "a transfer has one half"],
+)
+async def test_a_break_of_the_ledger_itself_is_refused(shop: Service, what: str) -> None:
+    await change_behind_its_back(shop, BREAKS[what][0])
+
+    with pytest.raises(LedgerBroken):
+        await verify_ledger(shop.database, shop.tenant)
+
+
+async def test_archived_skus_are_counted_apart_by_a_repair(shop: Service) -> None:
+    await shop.data('mutation { archiveSku(input: {sku: "A"}) { replayed } }', token="admin")
+    await change_behind_its_back(shop, "UPDATE sku_count SET skus = skus + 1")
+    await change_behind_its_back(shop, "UPDATE stock_level SET archived_at = NULL")
+
+    repaired = await repair_tenant(shop.database, shop.tenant)
+
+    assert any("archived_at of stock level (A, " in told for told in repaired)
+    assert any("archived_" in told and "count of" in told for told in repaired)
+    await verify_tenant(shop.database, shop.tenant)
+
+
+async def test_a_repair_beside_writes_leaves_all_figures_right(shop: Service) -> None:
+    async with shop.database.snapshot() as snapshot:
+        statement = text("SELECT warehouse_id FROM stock_level WHERE sku = 'A'")
+        [[place]] = await snapshot.rows(statement, {})
+    await change_behind_its_back(shop, BREAKS["a count of a warehouse is gone"][0])
+
+    async def adjust(delta: int) -> None:
+        change = {"sku": "C", "warehouseId": place, "delta": delta, "reason": "correction"}
+        await shop.data(ADJUST, {"input": change})
+
+    await adjust(1)
+    changes = [adjust(1) for _ in range(10)]
+    await asyncio.gather(*changes[:5], repair_tenant(shop.database, shop.tenant), *changes[5:])
+    assert (await verify_tenant(shop.database, shop.tenant)).adjustments == 4 + 11
+
+
+async def test_the_command_repairs_and_says_what(shop: Service) -> None:
+    url = shop.database.writer.url.render_as_string(hide_password=False)
+    await change_behind_its_back(shop, BREAKS["what is on hand is another number"][0])
+
+    done = await asyncio.to_thread(run, "verify", "--repair", database_url=url)
+    assert done.returncode == 0, done.stderr
+    assert ": repaired: on_hand of stock level (A, " in done.stderr
+    assert done.stdout.endswith("All add up.\n")

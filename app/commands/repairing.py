@@ -1,0 +1,215 @@
+"""Repairing figures that are derived: from the ledger, and never the ledger itself."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal_column,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.database import Database
+from app.models import adjustment, sku, sku_count, stock_level
+from app.stock import ARCHIVED, Figures, total
+
+SKUS_AT_ONCE: Final = 500
+
+
+async def repair_tenant(database: Database, tenant: str) -> list[str]:
+    """Derive levels, SKUs and counts again, and return what was wrong, in words.
+
+    The ledger must have been found whole. A transaction repairs a batch of SKUs, and keeps others
+    away from these alone; the counts come last, and for them all writers wait.
+    """
+    repaired: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        after, found = await database.transaction(partial(_repair_skus, tenant, after))
+        repaired += found
+    return repaired + await database.transaction(partial(_repair_counts, tenant))
+
+
+async def _repair_skus(
+    tenant: str, after: str, connection: AsyncConnection
+) -> tuple[str | None, list[str]]:
+    """Repair the next SKUs, and return the last of them; None if there are no more."""
+    page = (
+        select(sku.c.sku, sku.c.status, sku.c.archived_at)
+        .where(sku.c.tenant_id == tenant, sku.c.sku > after)
+        .order_by(sku.c.sku)
+        .limit(SKUS_AT_ONCE)
+    )
+    if connection.dialect.name == "postgresql":
+        page = page.with_for_update(key_share=True)
+    skus = (await connection.execute(page)).all()
+    if not skus:
+        return None, []
+    # A statement of its own: it sees what the one before waited for.
+    statement = _levels_with_last_entries(tenant, skus[0].sku, skus[-1].sku)
+    levels = (await connection.execute(statement)).all()
+    archived = {row.sku: row.archived_at for row in skus}
+    repaired = [
+        told
+        for level in levels
+        for told in await _repair_level(connection, level, archived_at=archived[level.sku])
+    ]
+    touched: dict[str, list[Figures]] = {}
+    for level in levels:
+        touched.setdefault(level.sku, []).append(_figures(level))
+    for row in skus:
+        status = total(touched.get(row.sku, [])).status
+        if row.status != status:
+            repaired.append(f"status of SKU {row.sku} was {row.status}, and is {status}")
+            await _update_sku(connection, tenant, row.sku, status=status)
+    return skus[-1].sku, repaired
+
+
+def _levels_with_last_entries(tenant: str, first: str, last: str) -> Select[Any]:
+    entry = adjustment.alias("entry").c
+    newest = (
+        select(func.max(entry.sequence))
+        .where(
+            entry.tenant_id == stock_level.c.tenant_id,
+            entry.sku == stock_level.c.sku,
+            entry.warehouse_id == stock_level.c.warehouse_id,
+        )
+        .correlate(stock_level)
+        .scalar_subquery()
+    )
+    is_newest = (
+        (adjustment.c.tenant_id == stock_level.c.tenant_id)
+        & (adjustment.c.sku == stock_level.c.sku)
+        & (adjustment.c.warehouse_id == stock_level.c.warehouse_id)
+        & (adjustment.c.sequence == newest)
+    )
+    return (
+        select(
+            stock_level,
+            *(adjustment.c.after_quantity, adjustment.c.sequence, adjustment.c.created_at),
+        )
+        .select_from(stock_level.join(adjustment, is_newest, isouter=True))
+        .where(
+            stock_level.c.tenant_id == tenant,
+            stock_level.c.sku >= first,
+            stock_level.c.sku <= last,
+        )
+        .order_by(stock_level.c.sku, stock_level.c.warehouse_id)
+    )
+
+
+def _figures(level: Any) -> Figures:  # noqa: ANN401 - a row
+    return Figures(level.after_quantity or 0, level.reserved, level.safety_stock)
+
+
+async def _repair_level(
+    connection: AsyncConnection,
+    level: Any,  # noqa: ANN401 - a row
+    *,
+    archived_at: datetime | None,
+) -> list[str]:
+    figures = _figures(level)
+    right: dict[str, Any] = {
+        "on_hand": figures.on_hand,
+        "version": level.sequence or 0,
+        "adjusted_at": level.created_at,
+        "status": figures.status,
+        "archived_at": archived_at,
+    }
+    wrong = {name: value for name, value in right.items() if getattr(level, name) != value}
+    if wrong:
+        mine = (
+            (stock_level.c.tenant_id == level.tenant_id)
+            & (stock_level.c.sku == level.sku)
+            & (stock_level.c.warehouse_id == level.warehouse_id)
+        )
+        await connection.execute(update(stock_level).where(mine).values(wrong))
+        await _update_sku(connection, level.tenant_id, level.sku)
+    where = f"stock level ({level.sku}, {level.warehouse_id})"
+    return [
+        f"{name} of {where} was {getattr(level, name)}, and is {value}"
+        for name, value in wrong.items()
+    ]
+
+
+async def _update_sku(
+    connection: AsyncConnection, tenant: str, code: str, **values: object
+) -> None:
+    """Change a SKU; whoever has read it before has read another version."""
+    await connection.execute(
+        update(sku)
+        .where(sku.c.tenant_id == tenant, sku.c.sku == code)
+        .values(version=sku.c.version + 1, updated_at=datetime.now(UTC), **values)
+    )
+
+
+async def _repair_counts(tenant: str, connection: AsyncConnection) -> list[str]:
+    if connection.dialect.name == "postgresql":
+        # Every write that moves a count has this table in its statement, so that it waits whole.
+        await connection.execute(text("LOCK TABLE sku_count IN SHARE ROW EXCLUSIVE MODE"))
+    mine = sku_count.c.tenant_id == tenant
+    found = await connection.execute(
+        select(sku_count.c.warehouse_id, sku_count.c.status, sku_count.c.skus).where(mine)
+    )
+    kept = {(row.warehouse_id, row.status): row.skus for row in found}
+    derived: dict[tuple[str, str], int] = {}
+    for statement in _countings(tenant):
+        derived |= {(row[0], row[1]): row[2] for row in await connection.execute(statement)}
+    wrong = [
+        pair for pair in sorted(kept.keys() | derived) if kept.get(pair, 0) != derived.get(pair, 0)
+    ]
+    await _replace_counts(connection, tenant, wrong, derived)
+    return [
+        f"count of {status} SKUs in {place or 'all warehouses'} was "
+        f"{kept.get((place, status), 0)}, and is {derived.get((place, status), 0)}"
+        for place, status in wrong
+    ]
+
+
+def _countings(tenant: str) -> Sequence[Executable]:
+    everywhere = bindparam("everywhere", "", Text)
+    of_skus = select(everywhere, _counted_as(sku), func.count())
+    place, status = stock_level.c.warehouse_id, _counted_as(stock_level)
+    of_levels = select(place, status, func.count())
+    return (
+        of_skus.where(sku.c.tenant_id == tenant).group_by(_counted_as(sku)),
+        of_levels.where(stock_level.c.tenant_id == tenant).group_by(place, status),
+    )
+
+
+def _counted_as(table: Table) -> ColumnElement[str]:
+    is_archived = table.c.archived_at.is_not(None)
+    return case((is_archived, literal_column(f"'{ARCHIVED}'")), else_=literal_column("''")).concat(
+        table.c.status
+    )
+
+
+async def _replace_counts(
+    connection: AsyncConnection,
+    tenant: str,
+    wrong: Sequence[tuple[str, str]],
+    derived: dict[tuple[str, str], int],
+) -> None:
+    for place, status in wrong:
+        mine = (
+            (sku_count.c.tenant_id == tenant)
+            & (sku_count.c.warehouse_id == place)
+            & (sku_count.c.status == status)
+        )
+        await connection.execute(delete(sku_count).where(mine))
+        row = {"tenant_id": tenant, "warehouse_id": place, "status": status}
+        if skus := derived.get((place, status), 0):
+            await connection.execute(sku_count.insert(), {**row, "skus": skus})

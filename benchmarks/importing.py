@@ -1,0 +1,150 @@
+"""How fast an import is beside a bare COPY of the same rows into the same indexed tables.
+
+    python -m benchmarks.importing --rows 1000000
+
+On PostgreSQL, counts of as many levels are imported from a CSV file by the command's own functions,
+into a tenant that has the SKUs. What came of it, levels and ledger entries, is then copied out and,
+for another tenant of the same database, copied in by the driver's binary COPY. Both are timed in
+slices, one of these and one of those by turns, so that whatever else the machine does slows both.
+"""
+
+import argparse
+import asyncio
+import resource
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+from sqlalchemy import make_url
+
+from app.commands import importing
+from app.commands.tenants import insert_tenant
+from app.database import Database
+from app.exporting import Filter, Subject, export
+from app.migrations import migrate
+from app.settings import Settings
+from app.staging import Format, Kind, Staging
+from app.verify import verify_tenant
+
+TENANT: Final = "imported"
+TWIN: Final = "copied"
+SLICES: Final = 10
+TABLES: Final = ("stock_level", "adjustment")
+
+
+def quiet(_what: str, _number: int | None) -> None:
+    """Show no progress."""
+
+
+async def load(database: Database, tenant: str, path: Path, kind: Kind) -> float:
+    """Import a file and return the seconds that it took."""
+    start = time.perf_counter()
+    staging = Staging(kind)
+    with path.open("rb") as source:
+        staging.read(source, Format.CSV, quiet)
+    run = importing.run_of(staging, tenant, name="", created_by="benchmark")
+    await importing.validate(database, staging, run, quiet)
+    await importing.write(database, staging, run, quiet)
+    staging.close()
+    return time.perf_counter() - start
+
+
+async def copy(url: str, codes: tuple[str, str]) -> float:
+    """Copy the rows of a range of SKUs to the other tenant and return the seconds of that."""
+    connection = await asyncpg.connect(url)
+    took = 0.0
+    for table in TABLES:
+        rows: list[Any] = await connection.fetch(
+            f"SELECT * FROM {table} WHERE tenant_id = $1 AND sku BETWEEN $2 AND $3", TENANT, *codes
+        )
+        records = [(TWIN, *tuple(row)[1:]) for row in rows]
+        names = list(rows[0].keys())
+        start = time.perf_counter()
+        await connection.copy_records_to_table(table, records=records, columns=names)
+        took += time.perf_counter() - start
+    await connection.close()
+    return took
+
+
+async def prepare(database: Database, directory: Path, rows: int) -> None:
+    """Create two tenants with a warehouse and as many SKUs as there will be rows."""
+    await migrate(database)
+    places, codes = directory / "warehouses.csv", directory / "skus.csv"
+    places.write_text("id,name,type\nwh_1,Main,own\n", encoding="utf-8")
+    with codes.open("w", encoding="utf-8") as file:
+        file.write("sku,title\n")
+        file.writelines(f"SKU-{number:08},Thing {number}\n" for number in range(rows))
+    for tenant in (TENANT, TWIN):
+
+        async def make(connection: Any, tenant: str = tenant) -> None:
+            await insert_tenant(connection, tenant, name=tenant)
+
+        await database.transaction(make)
+        await load(database, tenant, places, Kind.WAREHOUSES)
+        await load(database, tenant, codes, Kind.SKUS)
+
+
+async def slices(
+    database: Database, directory: Path, rows: int
+) -> AsyncIterator[tuple[float, float]]:
+    """Yield the seconds of each import and of each COPY."""
+    url = database.writer.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    size = rows // SLICES
+    for first in range(0, size * SLICES, size):
+        path = directory / f"{first}.csv"
+        with path.open("w", encoding="utf-8") as file:
+            file.write("sku,warehouse_id,quantity,note\n")
+            file.writelines(
+                f"SKU-{number:08},wh_1,{number % 97},\n" for number in range(first, first + size)
+            )
+        took = await load(database, TENANT, path, Kind.COUNTS)
+        yield took, await copy(url, (f"SKU-{first:08}", f"SKU-{first + size - 1:08}"))
+
+
+async def measure(url: str, rows: int, directory: Path) -> None:
+    """Print what was found."""
+    database = Database(Settings(database_url=url))
+    await prepare(database, directory, rows)
+    ours = theirs = 0.0
+    if make_url(url).get_backend_name() == "postgresql":
+        async for took, copied in slices(database, directory, rows):
+            ours, theirs = ours + took, theirs + copied
+            print(f"import {took:.1f} s, COPY {copied:.1f} s, ratio {copied / took:.2f}")  # noqa: T201
+        print(f"{rows:,} rows: {rows / ours:,.0f} a second, {theirs / ours:.2f} x COPY")  # noqa: T201
+    else:
+        path = directory / "counts.csv"
+        with path.open("w", encoding="utf-8") as file:
+            file.write("sku,warehouse_id,quantity\n")
+            file.writelines(f"SKU-{number:08},wh_1,{number % 97}\n" for number in range(rows))
+        ours = await load(database, TENANT, path, Kind.COUNTS)
+        print(f"{rows:,} rows: {rows / ours:,.0f} a second")  # noqa: T201
+    print(f"peak memory {peak()} MiB")  # noqa: T201
+    start = time.perf_counter()
+    with (directory / "stock.csv").open("wb") as target:
+        options = {"form": Format.CSV, "target": target, "progress": quiet}
+        await export(database, TENANT, Subject.STOCK, Filter(), **options)  # type: ignore[arg-type]
+    took = time.perf_counter() - start
+    print(f"export of stock {took:.1f} s; peak memory {peak()} MiB")  # noqa: T201
+    await verify_tenant(database, TENANT)
+    await database.dispose()
+
+
+def peak() -> int:
+    """Return the most memory that this process ever had, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def main() -> None:
+    """Run it on DATABASE_URL's engine, which must be empty."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(measure(Settings().database_url, arguments.rows, Path(directory)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Imports as the command does them, in this process or in one that dies."""
+
+import asyncio
+import os
+import signal
+from io import BytesIO
+
+from sqlalchemy import event
+
+from app.commands import importing
+from app.commands.importing import Tally
+from app.database import Database
+from app.settings import Settings
+from app.staging import Format, Kind, Staging
+
+# So few rows that small files have several batches.
+BATCH = 3
+
+
+def silent(_what: str, _number: int | None) -> None:
+    """Show no progress."""
+
+
+def staged(content: str | bytes, kind: Kind, form: Format = Format.CSV) -> Staging:
+    """Return a file as it was read."""
+    staging = Staging(kind)
+    raw = content if isinstance(content, bytes) else content.encode()
+    staging.read(BytesIO(raw), form, silent)
+    return staging
+
+
+async def imported(
+    database: Database,
+    tenant: str,
+    content: str | bytes,
+    kind: Kind,
+    form: Format = Format.CSV,
+    *,
+    name: str = "",
+) -> Tally:
+    """Import a file."""
+    staging = staged(content, kind, form)
+    try:
+        run = importing.run_of(staging, tenant, name=name, created_by="importer")
+        await importing.validate(database, staging, run, silent)
+        return await importing.write(database, staging, run, silent)
+    finally:
+        staging.close()
+
+
+def die_importing(moment: int, database_url: str, tenant: str, content: str, kind: Kind) -> None:
+    """Import a file, and be killed at a moment: before or after a statement, or at a commit."""
+
+    async def live() -> None:
+        database = Database(Settings(database_url=database_url))
+        vars(importing)["BATCH"] = BATCH
+        moments = moment
+
+        def tick(*_what: object) -> None:
+            nonlocal moments
+            if moments == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            moments -= 1
+
+        for name in ("before_cursor_execute", "after_cursor_execute", "commit"):
+            event.listen(database.writer.sync_engine, name, tick)
+        await imported(database, tenant, content, kind)
+        await database.dispose()
+
+    asyncio.run(live())

@@ -1,0 +1,178 @@
+"""Exports: one snapshot, safe in a spreadsheet, whole or not there, and fit to be imported."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from app import cli, exporting
+from app.commands.importing import Tally
+from app.commands.loading import LoadedLevel
+from app.exporting import Filter, Subject, export
+from app.staging import Format, Kind
+from tests.files.importing import imported, silent
+from tests.ledger.writes import SET, assert_proven
+from tests.processes import run
+from tests.service import Service, counted, level, new_tenant, sku, warehouse
+
+MAIN = warehouse("Main")
+OTHER = warehouse("Other")
+EVERYTHING = Filter()
+DANGEROUS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "'=1", "''-x", "'fine", 'a"b,c\nd', "é"]
+
+
+async def exported(
+    service: Service, subject: Subject, form: Format, asked: Filter = EVERYTHING
+) -> str:
+    target = io.BytesIO()
+    await export(
+        service.database,
+        service.tenant,
+        subject,
+        asked,
+        form=form,
+        target=target,
+        progress=silent,
+    )
+    return target.getvalue().decode()
+
+
+async def test_a_text_that_looks_like_a_formula_is_defused_and_comes_back_as_it_was(
+    service: Service,
+) -> None:
+    titled = [sku(f"S{index}", level(MAIN, 1), title=it) for index, it in enumerate(DANGEROUS)]
+    await service.load([MAIN], titled)
+
+    table = await exported(service, Subject.STOCK, Format.CSV)
+    rows = list(csv.DictReader(io.StringIO(table, newline="")))
+    assert all(row["title"][0] not in "=+-@\t\r" for row in rows)
+    titles = io.StringIO(newline="")
+    writer = csv.DictWriter(titles, ["sku", "title"], extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    again = await imported(service.database, service.tenant, titles.getvalue(), Kind.SKUS)
+    assert again == Tally(unchanged=len(DANGEROUS))
+
+
+@pytest.mark.parametrize("form", Format)
+async def test_exported_stock_is_imported_as_it_was(service: Service, form: Format) -> None:
+    stocked = [
+        sku("A", level(MAIN, 5, safety_stock=3), level(OTHER, 0), title="=A"),
+        sku("B", level(OTHER, 7)),
+    ]
+    await service.load([MAIN, OTHER], stocked)
+    other = Service(
+        service.app, service.client, service.database, await new_tenant(service.database)
+    )
+    await other.load([MAIN, OTHER], [sku("A", title="=A"), sku("B")])
+
+    content = await exported(service, Subject.STOCK, form)
+    same = await imported(service.database, service.tenant, content, Kind.LEVELS, form)
+    assert same == Tally(unchanged=3)
+    made = await imported(service.database, other.tenant, content, Kind.LEVELS, form)
+    assert made == Tally(created=3)
+    figures = [
+        [
+            (row["sku"], row["warehouse_id"], row["on_hand"], row["safety_stock"], row["status"])
+            for row in map(
+                json.loads, (await exported(it, Subject.STOCK, Format.JSONL)).splitlines()
+            )
+        ]
+        for it in (service, other)
+    ]
+    assert figures[0] == figures[1]
+    await assert_proven(other)
+
+
+async def test_the_ledger_is_exported_by_time_and_warehouse(service: Service) -> None:
+    history = [counted(number, f"2026-01-0{number}T00:00:00Z") for number in (1, 2, 3)]
+    main = LoadedLevel(warehouse_id=MAIN.id, history=history)
+    await service.load([MAIN, OTHER], [sku("A", main, level(OTHER, 9))])
+
+    whole = (await exported(service, Subject.LEDGER, Format.JSONL)).splitlines()
+    assert [json.loads(line)["after_quantity"] for line in whole] in ([1, 9, 2, 3], [9, 1, 2, 3])
+    part = await exported(
+        service,
+        Subject.LEDGER,
+        Format.JSONL,
+        Filter(
+            warehouse_id=MAIN.id,
+            since=datetime(2026, 1, 2, tzinfo=UTC),
+            until=datetime(2026, 1, 3, tzinfo=UTC),
+        ),
+    )
+    [entry] = map(json.loads, part.splitlines())
+    assert (entry["after_quantity"], entry["created_at"]) == (2, "2026-01-02T00:00:00.000Z")
+    assert "tenant_id" not in entry
+
+
+async def test_an_export_is_one_snapshot_of_one_tenant(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = [f"S{number:02}" for number in range(20)]
+    await service.load([MAIN], [sku(code, level(MAIN, 1)) for code in codes])
+    other = Service(
+        service.app, service.client, service.database, await new_tenant(service.database)
+    )
+    await other.load([MAIN], [sku("FOREIGN", level(MAIN, 1))])
+    monkeypatch.setattr(exporting, "FETCHED_AT_ONCE", 2)
+    last = {"sku": codes[-1], "warehouseId": MAIN.id, "quantity": 99, "reason": "correction"}
+
+    batches = exporting._batches(service.database, exporting._stock(Filter()), service.tenant)
+    rows = [*await anext(batches)]
+    await service.data(SET, {"input": last})
+    async for batch in batches:
+        assert len(batch) == 2
+        rows += batch
+    assert [(row[0], row[3]) for row in rows] == [(code, 1) for code in codes]
+
+
+def test_a_file_is_whole_or_as_it_was_before(tmp_path: Path) -> None:
+    target = tmp_path / "stock.csv"
+    target.write_text("before", encoding="utf-8")
+
+    def fail() -> None:
+        with cli._target(str(target)) as file:
+            file.write(b"half")
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["stock.csv"]
+    assert target.read_text(encoding="utf-8") == "before"
+    with cli._target(str(target)) as file:
+        file.write(b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["stock.csv"]
+    assert target.read_text(encoding="utf-8") == "whole"
+
+
+def test_the_command_exports_and_ends_quietly_when_nobody_reads_on(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    url = empty_database_url
+    run("migrate", database_url=url)
+    run("tenant", "create", "acme", database_url=url)
+    words = ("export", "stock", "--tenant", "acme")
+    done = run(*words, "-o", str(tmp_path / "stock.csv"), database_url=url)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    header = (tmp_path / "stock.csv").read_bytes()
+    assert header.startswith(b"sku,title,warehouse_id,on_hand,")
+    assert header.decode().strip() == run(*words, database_url=url).stdout.strip()
+    assert run(*words, "--since", "2026-01-01", database_url=url).returncode != 0
+
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", "app", *words],
+        env={**os.environ, "DATABASE_URL": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, b"")

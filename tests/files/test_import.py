@@ -1,0 +1,316 @@
+"""Imports: everything is checked first, written in batches, and never written twice."""
+
+import asyncio
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import select
+
+from app.commands import importing
+from app.commands.importing import FileRefused, Tally
+from app.models import adjustment, sku_count, stock_level
+from app.models import sku as sku_table
+from app.staging import MAX_LINE_BYTES, Format, Kind
+from app.stock import WarehouseType
+from app.verify import verify_tenant
+from tests.files.importing import BATCH, die_importing, imported, staged
+from tests.ledger.writes import ADJUST, BULK, assert_proven
+from tests.processes import run
+from tests.service import Service, level, sku, warehouse
+
+MAIN: Final = warehouse("Main")
+FBA: Final = warehouse("Amazon", WarehouseType.FBA)
+CLOSED: Final = warehouse("Closed", is_active=False)
+COUNTS: Final = "sku,warehouse_id,quantity\n"
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have small files in several batches."""
+    monkeypatch.setattr(importing, "BATCH", BATCH)
+
+
+def reasons(content: str | bytes, kind: Kind, form: Format = Format.CSV) -> list[tuple[int, str]]:
+    staging = staged(content, kind, form)
+    found = list(staging.problems())
+    staging.close()
+    return found
+
+
+async def refused(service: Service, content: str, kind: Kind) -> list[tuple[int, str]]:
+    staging = staged(content, kind)
+    mine = importing.run_of(staging, service.tenant, name="", created_by="importer")
+    with pytest.raises(FileRefused):
+        await importing.validate(service.database, staging, mine, lambda _what, _number: None)
+    found = list(staging.problems())
+    staging.close()
+    return found
+
+
+async def rows(service: Service, statement: Any) -> list[tuple[Any, ...]]:
+    async with service.database.snapshot() as snapshot:
+        found = await snapshot.rows(statement.where(TENANT_OF[statement] == service.tenant), {})
+    return sorted(tuple(row) for row in found)
+
+
+LEVELS = select(
+    *(stock_level.c.sku, stock_level.c.warehouse_id, stock_level.c.on_hand),
+    *(stock_level.c.safety_stock, stock_level.c.status, stock_level.c.version),
+)
+ENTRIES = select(
+    *(adjustment.c.sku, adjustment.c.warehouse_id, adjustment.c.sequence),
+    *(adjustment.c.before_quantity, adjustment.c.after_quantity, adjustment.c.reason),
+    adjustment.c.note,
+)
+STATUSES = select(sku_table.c.sku, sku_table.c.status, sku_table.c.version)
+NUMBERS = select(sku_count.c.warehouse_id, sku_count.c.status, sku_count.c.skus)
+TENANT_OF = {
+    LEVELS: stock_level.c.tenant_id,
+    ENTRIES: adjustment.c.tenant_id,
+    STATUSES: sku_table.c.tenant_id,
+    NUMBERS: sku_count.c.tenant_id,
+}
+
+
+async def test_a_catalogue_is_imported_and_adds_up(service: Service) -> None:
+    database, tenant = service.database, service.tenant
+    places = (
+        'name,type,id,is_active\n"Main, first",own,wh_1,\nAmazon,FBA,wh_2,true\nBy name,3PL,,\n'
+    )
+    codes = "".join(f"S{number},Thing {number}\n" for number in range(10))
+    levels = '{"sku":"S1","warehouse_id":"wh_1","on_hand":7,"safety_stock":7}\n\n'
+    levels += '{"sku":"S2","warehouse_id":"wh_2","on_hand":9}\r\n'
+    counts = f'{COUNTS[:-1]},note\r\nS1,wh_1,5,"of ""two""\nlines"\r\nS3,wh_1,0,\r\n'
+
+    assert await imported(database, tenant, places, Kind.WAREHOUSES) == Tally(created=3)
+    assert await imported(database, tenant, places, Kind.WAREHOUSES) == Tally(unchanged=3)
+    assert await imported(database, tenant, "sku,title\n" + codes, Kind.SKUS) == Tally(created=10)
+    renamed = "sku,title\n" + codes.replace("Thing 3", "Other")
+    changed = Tally(updated=1, unchanged=9)
+    assert await imported(database, tenant, renamed, Kind.SKUS) == changed
+    done = await imported(database, tenant, levels, Kind.LEVELS, Format.JSONL)
+    assert done == Tally(created=2)
+    again = Tally(created=1, updated=1)
+    assert await imported(database, tenant, b"\xef\xbb\xbf" + counts.encode(), Kind.COUNTS) == again
+
+    assert await rows(service, LEVELS) == [
+        ("S1", "wh_1", 5, 7, "critical", 2),
+        ("S2", "wh_2", 9, 0, "normal", 1),
+        ("S3", "wh_1", 0, 0, "out_of_stock", 1),
+    ]
+    assert await rows(service, ENTRIES) == [
+        ("S1", "wh_1", 1, 0, 7, "initial_stock", None),
+        ("S1", "wh_1", 2, 7, 5, "cycle_count", 'of "two"\nlines'),
+        ("S2", "wh_2", 1, 0, 9, "initial_stock", None),
+        ("S3", "wh_1", 1, 0, 0, "cycle_count", None),
+    ]
+    assert (await verify_tenant(database, tenant)).skus == 10
+
+
+async def test_an_import_leaves_what_a_bulk_by_graphql_leaves(service: Service) -> None:
+    twin = Service(service.app, service.client, service.database, await new_tenant(service))
+    updates = [("A", 4), ("B", 0), ("C", 9), ("D", 12), ("E", 1)]
+    for each in (service, twin):
+        stocked = [sku(code, level(MAIN, 3, safety_stock=4)) for code in "ABC"]
+        await each.load([MAIN], [*stocked, sku("D"), sku("E")])
+    content = COUNTS + "".join(f"{code},{MAIN.id},{number}\n" for code, number in updates)
+    await imported(service.database, service.tenant, content, Kind.COUNTS)
+    asked = [
+        {"sku": code, "warehouseId": MAIN.id, "quantity": number, "reason": "cycle_count"}
+        for code, number in updates
+    ]
+    await twin.data(BULK, {"input": {"updates": asked, "onError": "ABORT"}})
+
+    for statement in (LEVELS, ENTRIES, STATUSES, NUMBERS):
+        assert await rows(service, statement) == await rows(twin, statement)
+    await assert_proven(service)
+
+
+async def new_tenant(service: Service) -> str:
+    from tests.service import new_tenant as create  # noqa: PLC0415 - its name is the better one
+
+    return await create(service.database)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "line", "named"),
+    [
+        (Kind.COUNTS, COUNTS + "A,w,5.0\n", 2, "quantity must be a whole number"),
+        (Kind.COUNTS, COUNTS + "A,w,1e3\n", 2, "quantity must be a whole number"),
+        (Kind.COUNTS, COUNTS + "A,w,+5\n", 2, "quantity must be a whole number"),
+        (Kind.COUNTS, COUNTS + "A,w, 5\n", 2, "quantity must be a whole number"),
+        (Kind.COUNTS, COUNTS + "A,w,-5\n", 2, "quantity must be a whole number"),
+        (Kind.COUNTS, COUNTS + "A,w,\u0665\n", 2, "quantity must be a whole number"),
+        (Kind.COUNTS, COUNTS + "A,w,1000000000001\n", 2, "quantity must be 0 to"),
+        (Kind.COUNTS, COUNTS + "A,w,\n", 2, "quantity is required"),
+        (Kind.COUNTS, COUNTS + "bulk,w,1\n", 2, "sku must not be bulk"),
+        (Kind.COUNTS, COUNTS + "=A,w,1\n", 2, "sku must be 1 to 64"),
+        (Kind.COUNTS, COUNTS + "e\u0301,w,1\n", 2, "sku must be in Unicode's form NFC"),
+        (Kind.COUNTS, COUNTS + "A,w\n", 2, "has 2 cells, and the header has 3"),
+        (Kind.COUNTS, COUNTS + "A,w,1\n\nA,w,2\n", 4, "is for the same as line 2"),
+        (Kind.COUNTS, COUNTS + '"A\n",w,1\nB,w,x\n', 4, "quantity must be a whole number"),
+        (Kind.COUNTS, COUNTS + 'A,w,1\n"B,w,1\n', 3, "is no CSV"),
+        (Kind.COUNTS, COUNTS + "A,w,1," + "x" * MAX_LINE_BYTES, 2, "is longer than"),
+        (Kind.COUNTS, COUNTS.encode() + b"A,w,1\nB,w\xff,1\n", 3, "is not UTF-8"),
+        (Kind.COUNTS, "sku,warehouse_id\n", 1, "lacks the column quantity"),
+        (Kind.COUNTS, "sku,sku,quantity\n", 1, "names a column twice: sku"),
+        (Kind.COUNTS, "sku,warehouse_id,quantity,colour\n", 1, "unknown column: colour"),
+        (Kind.COUNTS, "", 1, "must be a header"),
+        (Kind.SKUS, "sku,title\nA,a\x00b\n", 2, "title must not contain the character NUL"),
+        (Kind.SKUS, "sku,title\nA,\n", 2, "title is required"),
+        (Kind.WAREHOUSES, "name,type\nA,shed\n", 2, "type must be one of own, FBA, FBS, 3PL"),
+        (Kind.WAREHOUSES, "name,type,is_active\nA,own,yes\n", 2, "is_active must be true or"),
+    ],
+)
+def test_a_bad_row_is_named_by_line_and_reason(
+    kind: Kind, content: str | bytes, line: int, named: str
+) -> None:
+    found = reasons(content, kind)
+
+    assert any(where == line and named in reason for where, reason in found), found
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ('{"sku":"A","warehouse_id":"w","quantity":5.0}', "quantity must be a whole number"),
+        ('{"sku":"A","warehouse_id":"w","quantity":1e3}', "quantity must be a whole number"),
+        ('{"sku":"A","warehouse_id":"w","quantity":true}', "quantity must be a whole number"),
+        ('{"sku":"A","warehouse_id":"w","quantity":"5"}', "quantity must be a whole number"),
+        ('{"sku":"A","warehouse_id":"w","quantity":NaN}', "is no JSON"),
+        ('{"sku":"A","sku":"B","warehouse_id":"w","quantity":1}', "names twice: sku"),
+        ('{"sku":"A","warehouse_id":"w","quantity":1,"\\ud800":1}', "unknown column"),
+        ('{"sku":"A","warehouse_id":"w","quantity":1,"note":"\\ud800"}', "surrogates"),
+        ('{"sku":"A","warehouse_id":"w","quantity":1,"note":"\\u0000"}', "NUL"),
+        ('["A"]', "must be a JSON object"),
+        ("[" * 100_000, "is no JSON"),
+        ('{"sku":"A"', "is no JSON"),
+        ("1" * 10_000, "is no JSON"),
+    ],
+)
+def test_a_bad_json_line_is_named(content: str, named: str) -> None:
+    [(line, reason)] = reasons("\n" + content + "\n", Kind.COUNTS, Format.JSONL)
+
+    assert (line, named in reason) == (2, True), reason
+
+
+async def test_what_the_stock_forbids_is_named_and_nothing_is_changed(service: Service) -> None:
+    await service.load([MAIN, FBA, CLOSED], [sku("A", level(CLOSED, 5)), sku("B", level(MAIN, 5))])
+    other = await new_tenant(service)
+    counts = COUNTS + (
+        f"B,{MAIN.id},1\nB,{FBA.id},1\nA,{CLOSED.id},6\nX,{MAIN.id},1\nB,wh_none,1\nA,{MAIN.id},1\n"
+    )
+
+    found = await refused(service, counts, Kind.COUNTS)
+    assert [line for line, _ in found] == [3, 4, 5, 6]
+    for (_, reason), word in zip(found, ["read-only", "inactive", "'X'", "'wh_none'"], strict=True):
+        assert word in reason
+    levels = f"sku,warehouse_id,on_hand\nB,{MAIN.id},6\n"
+    [(line, reason)] = await refused(service, levels, Kind.LEVELS)
+    assert (line, "has a history" in reason) == (2, True)
+    places = f"id,name,type\n{MAIN.id},Main,FBA\n"
+    [(line, reason)] = await refused(service, places, Kind.WAREHOUSES)
+    assert (line, "cannot change" in reason) == (2, True)
+    content = COUNTS + f"B,{MAIN.id},1\n"
+    with pytest.raises(FileRefused):
+        await imported(service.database, other, content, Kind.COUNTS)
+    assert len(await rows(service, ENTRIES)) == 2
+    await assert_proven(service)
+
+
+async def test_the_same_counts_again_are_left_alone_whatever_happened_since(
+    service: Service,
+) -> None:
+    await service.load([MAIN], [sku("A", level(MAIN, 1))])
+    content = COUNTS + f"A,{MAIN.id},10\n"
+    change = {"sku": "A", "warehouseId": MAIN.id, "delta": -4, "reason": "correction"}
+
+    await imported(service.database, service.tenant, content, Kind.COUNTS)
+    await service.data(ADJUST, {"input": change})
+    again = await imported(service.database, service.tenant, content, Kind.COUNTS)
+    assert again == Tally(already_imported=1)
+    assert (await rows(service, LEVELS))[0][2] == 6
+    named = await imported(service.database, service.tenant, content, Kind.COUNTS, name="May")
+    assert named == Tally(updated=1)
+    assert (await rows(service, LEVELS))[0][2] == 10
+
+
+@pytest.mark.parametrize("kind", [Kind.COUNTS, Kind.LEVELS, Kind.SKUS])
+async def test_an_import_that_was_killed_anywhere_goes_on_without_doubling(
+    service: Service, kind: Kind
+) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.files.importing"])
+    url = service.database.writer.url.render_as_string(hide_password=False)
+    codes = [f"S{number}" for number in range(2 * BATCH + 1)]
+    moment, killed = 0, True
+    while killed:
+        each = Service(service.app, service.client, service.database, await new_tenant(service))
+        await each.load([MAIN], [sku(code) for code in codes] if kind is not Kind.SKUS else [])
+        column = "quantity" if kind is Kind.COUNTS else "on_hand"
+        content = f"sku,warehouse_id,{column}\n" + "".join(f"{it},{MAIN.id},5\n" for it in codes)
+        if kind is Kind.SKUS:
+            content = "sku,title\n" + "".join(f"{code},Thing\n" for code in codes)
+        process = context.Process(
+            target=die_importing, args=(moment, url, each.tenant, content, kind), daemon=True
+        )
+        process.start()
+        process.join()
+        assert process.exitcode in (-9, 0)
+        killed = process.exitcode == -9
+        tally = await imported(each.database, each.tenant, content, kind)
+
+        assert sum(vars(tally).values()) == len(codes)
+        assert killed or tally.created == 0
+        entries = 0 if kind is Kind.SKUS else len(codes)
+        assert len(await rows(each, ENTRIES)) == entries
+        assert (await verify_tenant(each.database, each.tenant)).skus == len(codes)
+        moment += 5
+    assert moment > 10
+
+
+async def test_writes_at_the_same_time_lose_nothing(service: Service) -> None:
+    other = warehouse("Other")
+    codes = [f"S{number}" for number in range(4 * BATCH)]
+    await service.load([MAIN, other], [sku(code, level(MAIN, 100)) for code in codes])
+    content = COUNTS + "".join(f"{code},{other.id},7\n" for code in codes)
+
+    async def sell(code: str) -> None:
+        change = {"sku": code, "warehouseId": MAIN.id, "delta": -1, "reason": "correction"}
+        await service.data(ADJUST, {"input": change})
+
+    await asyncio.gather(
+        imported(service.database, service.tenant, content, Kind.COUNTS),
+        *(sell(code) for code in codes for _ in range(3)),
+    )
+
+    held = {(code, place): on_hand for code, place, on_hand, *_ in await rows(service, LEVELS)}
+    assert {held[code, MAIN.id] for code in codes} == {97}
+    assert {held[code, other.id] for code in codes} == {7}
+    await assert_proven(service)
+
+
+def test_the_command_reports_checks_and_goes_on(empty_database_url: str, tmp_path: Path) -> None:
+    url = empty_database_url
+    run("migrate", database_url=url)
+    run("tenant", "create", "acme", database_url=url)
+    good, bad, listed = tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "errors.jsonl"
+    good.write_text("sku,title\nA,Thing\n", encoding="utf-8")
+    bad.write_text("sku,title\n*,x\nB,Thing\n", encoding="utf-8")
+    options = ("--tenant", "acme", "--kind", "skus")
+
+    dry = run("import", str(good), *options, "--dry-run", "--json", database_url=url)
+    assert json.loads(dry.stdout)["created"] == 1
+    done = run("import", str(good), *options, "--json", database_url=url)
+    assert json.loads(done.stdout)["created"] == 1
+    done = run("import", str(bad), *options, "--errors", str(listed), database_url=url)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "inventory: 1 of the rows are bad; nothing was changed\n"
+    assert json.loads(listed.read_text(encoding="utf-8"))["line"] == 2
+    done = run("import", str(tmp_path / "none.csv"), *options, database_url=url)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    [proof] = json.loads(run("verify", "--json", database_url=url).stdout)
+    assert proof["skus"] == 1
