@@ -32,7 +32,7 @@ from app.graphql.schema import schema
 from app.graphql.trusted import BadManifest
 from app.logs import configure_logs
 from app.main import create_app
-from app.migrations import NotCurrent, migrate, require_current
+from app.migrations import NotCurrent, grant, migrate, require_current
 from app.models import as_text
 from app.protocol import BoundedProtocol
 from app.queries import list_tenants, list_tokens
@@ -159,9 +159,23 @@ def _server(settings: Settings) -> dict[str, Any]:
 
 
 @app.command("migrate")
-def migrate_command() -> None:
+def migrate_command(
+    grant_to: Annotated[
+        str | None,
+        typer.Option(
+            help="A role of PostgreSQL that is to serve without owning the tables, for "
+            "INVENTORY_ROW_LEVEL_SECURITY."
+        ),
+    ] = None,
+) -> None:
     """Bring the database at DATABASE_URL to the schema of this version."""
-    _with_database(migrate)
+
+    async def work(database: Database) -> None:
+        await migrate(database)
+        if grant_to is not None:
+            await grant(database, grant_to)
+
+    _with_database(work)
     typer.echo("The database is current.")
 
 

@@ -70,6 +70,8 @@ log = structlog.get_logger()
 Result = TypeVar("Result")
 Found = TypeVar("Found")
 ATTEMPTS: Final = 5
+# Opens what is the tenant's to a transaction, and to it alone.
+ENTER: Final = select(func.set_config("inventory.tenant", bindparam("tenant", type_=Text), True))  # noqa: FBT003
 PLANNED_ONCE: Final = {"plan_cache_mode": "force_generic_plan"}
 # Serialization failure, deadlock; SQLite's one write lock.
 RETRIED: Final = {"40001", "40P01", "SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED"}
@@ -85,6 +87,7 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         url = make_url(settings.database_url)
         self._pool: DriverPool | None = None
+        self._is_walled = settings.row_level_security and url.get_backend_name() == "postgresql"
         options: dict[str, Any] = {
             "pool_size": settings.database_pool_size,
             "max_overflow": 0,
@@ -135,38 +138,48 @@ class Database:
         return self.writer.dialect.name
 
     @asynccontextmanager
-    async def snapshot(self, *, single: bool = False) -> AsyncIterator["Snapshot"]:
+    async def snapshot(
+        self, *, single: bool = False, tenant: str | None = None
+    ) -> AsyncIterator["Snapshot"]:
         """Read in transactions that each see one state of the database from first to last.
 
         A `single` statement needs no transaction for that, and no time to begin and end one.
+        Behind the wall of row-level security there is nothing but what is the tenant's.
         """
-        snapshot = Snapshot(self, single=single)
+        snapshot = Snapshot(self, single=single, tenant=tenant)
         try:
             yield snapshot
         finally:
             await snapshot.close()
 
-    async def session(self, *, single: bool) -> Session:
+    async def session(self, *, single: bool, tenant: str | None = None) -> Session:
         """Return a connection that reads; in a transaction, unless it is for one statement."""
         if self._pool is None:
             engine = self._single if single else self.reader
             return EngineSession(await engine.connect())
         session = DriverSession(self._pool, await self._pool.acquire())
-        if not single:
+        if not single or self._is_walled:
             try:
                 await session.begin("ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                if self._is_walled:
+                    await session.enter(tenant)
             except BaseException:
                 await session.close()
                 raise
         return session
 
-    async def transaction(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+    async def transaction(
+        self,
+        work: Callable[[AsyncConnection], Awaitable[Result]],
+        *,
+        tenant: str | None = None,
+    ) -> Result:
         """Do the work and commit it; start over where the database says that this may help.
 
         The work may run several times, so it may have no effect but on its connection. A caller
         that is cancelled leaves the transaction to end by itself, one way or the other.
         """
-        return await self.shielded(self._transact(work))
+        return await self.shielded(self._transact(work, tenant))
 
     async def optimistically(
         self,
@@ -176,8 +189,11 @@ class Database:
         """Read, and write in a single statement, on PostgreSQL; return what was read.
 
         Each statement commits by itself. None: nothing was written, because what was read has
-        changed since, or because locks are in the way; so it needs a transaction.
+        changed since, or because locks are in the way; so it needs a transaction. Behind the wall
+        of row-level security everything does.
         """
+        if self._is_walled:
+            return None
 
         async def attempt() -> Found | None:
             is_writing = False
@@ -210,12 +226,16 @@ class Database:
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
 
-    async def _transact(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+    async def _transact(
+        self, work: Callable[[AsyncConnection], Awaitable[Result]], tenant: str | None
+    ) -> Result:
         for attempt in range(1, ATTEMPTS + 1):
             is_committing = False
             try:
                 with translated():
                     async with self.writer.connect() as connection:
+                        if self._is_walled:
+                            await connection.execute(ENTER, {"tenant": tenant or ""})
                         result = await work(connection)
                         # From here on nobody knows whether it happened.
                         is_committing = True
@@ -282,11 +302,12 @@ class Snapshot:
     time, so statements queue here.
     """
 
-    def __init__(self, database: Database, *, single: bool) -> None:
+    def __init__(self, database: Database, *, single: bool, tenant: str | None = None) -> None:
         self.dialect = database.dialect
         self.statements = 0
         self._database = database
         self._single = single
+        self._tenant = tenant
         self._session: Session | None = None
         self._turn = asyncio.Lock()
 
@@ -330,7 +351,9 @@ class Snapshot:
     async def _execute(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
         with translated():
             if self._session is None:
-                self._session = await self._database.session(single=self._single)
+                self._session = await self._database.session(
+                    single=self._single, tenant=self._tenant
+                )
             return await self._session.rows(statement, parameters)
 
     async def _give_back(self) -> None:

@@ -158,6 +158,11 @@ class DriverSession:
         await self._connection.execute(f"BEGIN {how}")
         self._is_in_transaction = True
 
+    async def enter(self, tenant: str | None) -> None:
+        """Open what is a tenant's to the transaction, and to it alone."""
+        statement = "SELECT set_config('inventory.tenant', $1, true)"
+        await self._connection.fetch(statement, tenant or "")
+
     async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
         """Execute a statement and return its rows, if it has any."""
         text, binds = _compiled(statement)

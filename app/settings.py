@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     database_statement_timeout_ms: int = Field(
         default=5_000, ge=1, description="How long PostgreSQL may work on one statement."
     )
+    row_level_security: bool = Field(
+        default=False,
+        description="Whether PostgreSQL keeps tenants apart too, as a second lock: for a role that "
+        "does not own the tables (`inventory migrate --grant-to`).",
+    )
     max_body_bytes: int = Field(
         default=4 * 1024 * 1024, ge=1024, description="The longest request body that is read."
     )

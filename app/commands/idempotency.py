@@ -185,11 +185,11 @@ async def write_once(
             planned = await database.optimistically(partial(plan, locked=False), post)
             if planned:
                 return Done(planned.outcome, replayed=False)
-            return await database.transaction(under_locks)
+            return await database.transaction(under_locks, tenant=caller.tenant)
 
     if database.dialect == "postgresql" and len(skus) <= FEW and not locking:
         return _told(await at_once())
-    return _told(await database.transaction(under_locks))
+    return _told(await database.transaction(under_locks, tenant=caller.tenant))
 
 
 async def rehearse(
@@ -206,7 +206,7 @@ async def rehearse(
 
     """
     _check(key)
-    async with database.snapshot() as snapshot:
+    async with database.snapshot(tenant=caller.tenant) as snapshot:
         if key is not None and (kept := await _find_kept(snapshot, caller, key, request)):
             return _told(kept)
         planned = await plan(snapshot, locked=False)
@@ -241,9 +241,9 @@ async def reap_idempotency_keys(database: Database, tenant: str) -> int:
             await connection.execute(delete(idempotency_key).where(*_mine()), rows)
         return len(rows)
 
-    reaped = batch = await database.transaction(work)
+    reaped = batch = await database.transaction(work, tenant=tenant)
     while batch == REAPED_AT_ONCE:
-        batch = await database.transaction(work)
+        batch = await database.transaction(work, tenant=tenant)
         reaped += batch
     return reaped
 

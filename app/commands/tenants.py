@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from sqlalchemy import bindparam, exists, select, update
@@ -186,25 +187,23 @@ async def rotate_token(
 
 async def note_uses(database: Database, uses: Mapping[tuple[str, str], datetime]) -> None:
     """Keep when tokens, by tenant and id, were last used."""
-    if not uses:
-        return
+    by_tenant: dict[str, dict[str, datetime]] = {}
+    for (tenant_id, token_id), at in uses.items():
+        by_tenant.setdefault(tenant_id, {})[token_id] = at
+    for tenant_id, tokens in by_tenant.items():
+        await database.transaction(partial(_note_uses, tenant_id, tokens), tenant=tenant_id)
+
+
+async def _note_uses(
+    tenant_id: str, tokens: Mapping[str, datetime], connection: AsyncConnection
+) -> None:
     statement = (
         update(api_token)
-        .where(
-            api_token.c.tenant_id == bindparam("of_tenant"),
-            api_token.c.id == bindparam("of_token"),
-        )
+        .where(api_token.c.tenant_id == tenant_id, api_token.c.id == bindparam("used"))
         .values(last_used_at=bindparam("at"))
     )
-    rows = [
-        {"of_tenant": tenant_id, "of_token": token_id, "at": at}
-        for (tenant_id, token_id), at in sorted(uses.items())
-    ]
-
-    async def work(connection: AsyncConnection) -> None:
-        await connection.execute(statement, rows)
-
-    await database.transaction(work)
+    rows = [{"used": token_id, "at": at} for token_id, at in sorted(tokens.items())]
+    await connection.execute(statement, rows)
 
 
 def new_secret(tenant_id: str) -> str:

@@ -225,7 +225,7 @@ async def run(
     _check_lists(variables)
 
     async def attempt(*, single: bool) -> tuple[ExecutionResult, int]:
-        async with database.snapshot(single=single) as snapshot:
+        async with database.snapshot(single=single, tenant=principal.tenant) as snapshot:
             result = await execute_operation(
                 schema,
                 operation.document,

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import Database
-from app.errors import Unavailable
+from app.errors import Unavailable, invalid_field
+from app.models import METADATA, adjustment
 from app.sessions import translated
 
 
@@ -42,6 +43,29 @@ async def migrate(database: Database) -> None:
         await connection.run_sync(
             lambda connection: command.upgrade(alembic_config(connection), "head")
         )
+
+    await database.transaction(work)
+
+
+async def grant(database: Database, role: str) -> None:
+    """Let a role of PostgreSQL serve: read and write, but neither own tables nor change history.
+
+    Raises:
+        ValidationFailed: the database is SQLite's, which has no roles.
+
+    """
+    if database.dialect != "postgresql":
+        raise invalid_field("role", "is for PostgreSQL: SQLite has no roles")
+
+    async def work(connection: AsyncConnection) -> None:
+        name = connection.dialect.identifier_preparer.quote(role)
+        tables = set(METADATA.tables) - {adjustment.name}
+        for rights, of in (
+            ("SELECT, INSERT, UPDATE, DELETE", ", ".join(sorted(tables))),
+            ("SELECT, INSERT", adjustment.name),
+            ("SELECT", "alembic_version"),
+        ):
+            await connection.execute(text(f"GRANT {rights} ON {of} TO {name}"))
 
     await database.transaction(work)
 

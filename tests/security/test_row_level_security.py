@@ -1,0 +1,167 @@
+"""PostgreSQL as a second lock: a service whose role sees one tenant at a time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from sqlalchemy import URL, func, insert, make_url, select, text, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql import Executable
+from ulid import ULID
+
+from app.commands.idempotency import reap_idempotency_keys
+from app.database import Database
+from app.migrations import grant
+from app.models import WALLED, adjustment, api_token, sku_count
+from app.models import sku as sku_table
+from app.settings import Settings
+from app.upkeep import note_used, reap
+from app.verify import verify_tenant
+from tests.databases import create_database, migrated
+from tests.graphql.test_access_matrix import CODE, PLACE
+from tests.security.test_isolation import everything_read, stock, write
+from tests.security.test_tokens import authenticator
+from tests.service import Service, new_tenant, running
+
+
+@dataclass(frozen=True)
+class Walled:
+    """A service of a role that owns nothing, two tenants, and the owner's view of the database."""
+
+    mine: Service
+    theirs: Service
+    owner: Service
+
+
+@pytest.fixture
+def urls(postgresql: URL) -> tuple[str, str]:
+    """Return the addresses of a database for its owner and for a role that may only serve."""
+    owner = migrated(create_database(postgresql, f"walled_{ULID()}".lower()))
+    role = f"serving_{ULID()}".lower()
+
+    async def prepare() -> None:
+        database = Database(Settings(database_url=owner))
+        async with database.writer.connect() as connection:
+            await connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'"))
+            await connection.commit()
+        await grant(database, role)
+        await database.dispose()
+
+    asyncio.run(prepare())
+    url = make_url(owner).set(username=role, password="secret")
+    return owner, url.render_as_string(hide_password=False)
+
+
+@pytest.fixture
+async def walled(urls: tuple[str, str]) -> AsyncIterator[Walled]:
+    owner_url, url = urls
+    async with (
+        running(owner_url) as (owning, owning_client),
+        running(url, row_level_security=True) as (app, client),
+    ):
+        database = owning.state.database
+        one, other = [await new_tenant(database) for _ in "ab"]
+        for tenant in (one, other):
+            await stock(Service(owning, owning_client, database, tenant), tenant, [CODE, "B"], 500)
+        yield Walled(
+            Service(app, client, app.state.database, one),
+            Service(app, client, app.state.database, other),
+            Service(owning, owning_client, database, one),
+        )
+
+
+async def test_a_service_behind_the_wall_reads_what_one_without_it_reads(walled: Walled) -> None:
+    assert await everything_read(walled.mine) == await everything_read(walled.owner)
+
+
+async def test_a_service_behind_the_wall_writes_and_keeps_itself_up(walled: Walled) -> None:
+    first, again = await write(walled.mine, 1), await write(walled.mine, 1)
+    created = await walled.mine.graphql(
+        'mutation { createSku(input: {sku: "NEW", title: "New"}) { sku { sku } } }', token="admin"
+    )
+    update_ = {"warehouse_id": PLACE, "quantity": 9, "reason": "cycle_count"}
+    bulk = await walled.mine.rest(
+        "POST", "/api/inventory/bulk", json={"updates": [{"sku": "NEW", **update_}]}
+    )
+    refused = await walled.mine.rest("PUT", "/api/inventory/NONE", json=update_)
+    checks = authenticator(walled.mine)
+    await checks.authenticate(f"Bearer {walled.mine.token('read')}")
+    await note_used(walled.mine.database, checks)
+    await reap(walled.mine.database)
+
+    assert (first.status_code, again.headers["Idempotent-Replayed"]) == (200, "true")
+    assert created["data"]["createSku"]["sku"] == {"sku": "NEW"}
+    assert (bulk.status_code, refused.status_code) == (200, 404)
+    assert await reap_idempotency_keys(walled.mine.database, walled.mine.tenant) == 0
+    for tenant in (walled.mine.tenant, walled.theirs.tenant):
+        await verify_tenant(walled.owner.database, tenant)
+    mine = api_token.c.tenant_id == walled.mine.tenant
+    used = select(func.count()).where(mine, api_token.c.last_used_at.is_not(None))
+    async with walled.owner.database.reader.connect() as connection:
+        assert await connection.scalar(used) == 1
+
+
+async def test_a_statement_that_forgets_the_tenant_finds_one_tenant_alone(walled: Walled) -> None:
+    forgetful = select(sku_table.c.tenant_id).distinct()
+    database = walled.mine.database
+    async with database.snapshot(tenant=walled.mine.tenant) as snapshot:
+        mine = await snapshot.rows(forgetful, {})
+    async with database.snapshot(tenant=walled.theirs.tenant, single=True) as snapshot:
+        theirs = await snapshot.rows(forgetful, {})
+    # What was entered before is left with its transaction, whatever connection comes next.
+    async with database.snapshot() as snapshot:
+        nobodys = await snapshot.rows(forgetful, {})
+
+    assert [row.tenant_id for row in mine] == [walled.mine.tenant]
+    assert [row.tenant_id for row in theirs] == [walled.theirs.tenant]
+    assert list(nobodys) == []
+
+
+async def test_a_write_that_mistakes_the_tenant_is_refused_or_finds_nothing(
+    walled: Walled,
+) -> None:
+    theirs = walled.theirs.tenant
+    foreign = {"tenant_id": theirs, "warehouse_id": "", "status": "low", "skus": 1}
+
+    with pytest.raises(DBAPIError, match="row-level security"):
+        await walled.mine.database.transaction(
+            lambda connection: connection.execute(insert(sku_count), foreign),
+            tenant=walled.mine.tenant,
+        )
+    changed = await walled.mine.database.transaction(
+        lambda connection: connection.execute(
+            update(sku_table).where(sku_table.c.tenant_id == theirs).values(title="x")
+        ),
+        tenant=walled.mine.tenant,
+    )
+    assert changed.rowcount == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        update(adjustment).values(note="x"),
+        text("ALTER TABLE sku DISABLE ROW LEVEL SECURITY"),
+        text("DROP POLICY sku_of_the_tenant ON sku"),
+        text("DROP TRIGGER adjustment_is_append_only ON adjustment"),
+        text("TRUNCATE idempotency_key"),
+    ],
+    ids=str,
+)
+async def test_the_serving_role_cannot_take_the_wall_down(
+    walled: Walled, statement: Executable
+) -> None:
+    with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
+        await walled.mine.database.transaction(
+            lambda connection: connection.execute(statement), tenant=walled.mine.tenant
+        )
+
+
+async def test_every_table_of_tenants_is_behind_the_wall(walled: Walled) -> None:
+    found = text(
+        "SELECT relname FROM pg_class JOIN pg_policy ON polrelid = pg_class.oid"
+        " WHERE relrowsecurity"
+    )
+    async with walled.owner.database.reader.connect() as connection:
+        assert set(await connection.scalars(found)) == set(WALLED)
