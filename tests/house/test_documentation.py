@@ -94,8 +94,8 @@ def test_every_error_code_is_documented() -> None:
 
 
 def test_every_command_is_documented_and_explains_itself() -> None:
-    lines = ["demo", "serve", "migrate", "schema", "verify", "tenant create"]
-    for line in [*lines, "token create", "token list", "token revoke"]:
+    lines = ["demo", "serve", "migrate", "schema", "verify", "import", "export", "tenant create"]
+    for line in [*lines, "token create", "token list", "token revoke", "token rotate"]:
         shown = CliRunner().invoke(command, [*line.split(), "--help"])
         assert shown.exit_code == 0
         assert f"inventory {line}" in README, line
