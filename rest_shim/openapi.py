@@ -17,6 +17,8 @@ from app.errors import (
     MalformedRequest,
     PayloadTooLarge,
     PreconditionFailed,
+    RateLimited,
+    RequestTimeout,
     Unauthenticated,
     Unavailable,
     UnsupportedMediaType,
@@ -49,6 +51,7 @@ ALWAYS: Final[Refusals] = (
     Unauthenticated,
     InsufficientScope,
     ValidationFailed,
+    RateLimited,
     Internal,
     Unavailable,
 )
@@ -142,7 +145,7 @@ def refusals(route: RestRoute) -> dict[str, tuple[str, Json]]:
     if "cursor" in route.query:
         found.add(InvalidCursor)
     if route.body is not None:
-        found |= {PayloadTooLarge, UnsupportedMediaType}
+        found |= {RequestTimeout, PayloadTooLarge, UnsupportedMediaType}
     if "idempotency-key" in route.reads:
         found |= {IdempotencyInFlight, IdempotencyKeyReused}
     if "if-match" in route.reads:
@@ -161,6 +164,8 @@ def refusal(group: Refusals, *, is_repeatable: bool) -> tuple[str, Json]:
     """Return the response of refusals that share a status, with its name."""
     name = "Or".join(error.__name__ for error in group)
     headers = {header: None for error in group for header in error_headers(error(""))}
+    # It is about the connection, and not about the answer.
+    headers.pop("Connection", None)
     if is_repeatable and not KEPT.isdisjoint(group):
         name += "Again"
         headers |= dict.fromkeys(REPLAYED)

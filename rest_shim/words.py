@@ -10,6 +10,7 @@ from app.errors import (
     MethodNotAllowed,
     NegativeQuantity,
     ReadonlyWarehouse,
+    SkuArchived,
     StaleVersion,
     WarehouseInactive,
     WarehouseNotFound,
@@ -35,6 +36,7 @@ STOCK_RULES: Final[Refusals] = (
     ReadonlyWarehouse,
     NegativeQuantity,
     WarehouseInactive,
+    SkuArchived,
     StaleVersion,
 )
 

@@ -83,8 +83,8 @@ MUTANTS: Final = (
     Mutant(
         "the counts of a warehouse not moved",
         POSTING,
-        "            moved[level.warehouse.id, level.status] += 1\n",
-        "            moved[level.warehouse.id, old.figures.status] += 1\n",
+        "_counted_as(after[new.sku], new)",
+        "_counted_as(after[new.sku], after[new.sku].figures)",
         (DERIVED,),
     ),
     Mutant(

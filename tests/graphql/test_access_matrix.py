@@ -67,6 +67,7 @@ SAMPLES: Final[Mapping[str, object]] = {
     "warehouseId": PLACE,
     "fromWarehouseId": PLACE,
     "toWarehouseId": OTHER,
+    "at": "2026-11-25",
     "delta": 5,
     "quantity": 5,
     "reason": "cycle_count",
@@ -117,17 +118,27 @@ def sample(name: str, type_: Any) -> object:
 
 
 def selection(type_: Any, depth: int = 3) -> str:
-    """Return a selection of all that needs no arguments, some levels deep."""
+    """Return a selection of everything, some levels deep, with the arguments that it needs."""
     named = get_named_type(type_)
     if is_leaf_type(named):
         return ""
     assert isinstance(named, (GraphQLObjectType, GraphQLInterfaceType))
     fields = [
-        f"{name} {selection(field.type, depth - 1)}"
+        f"{name}{needed_by(field)} {selection(field.type, depth - 1)}"
         for name, field in named.fields.items()
         if is_leaf_type(get_named_type(field.type)) or depth > 1
     ]
     return f"{{ {' '.join(fields)} }}"
+
+
+def needed_by(field: Any) -> str:
+    """Return the arguments that a field needs, as they stand in a document."""
+    values = {
+        key: json.dumps(sample(key, it.type))
+        for key, it in field.args.items()
+        if is_required_argument(it)
+    }
+    return f"({', '.join(f'{key}: {value}' for key, value in values.items())})" if values else ""
 
 
 def document(root: str, name: str) -> tuple[str, Json]:

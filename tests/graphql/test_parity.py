@@ -32,7 +32,8 @@ PLACES: Final = [
 # Codes that one face alone can answer, or that take more than one request.
 ELSEWHERE: Final = {
     *("NOT_FOUND", "IDEMPOTENCY_IN_FLIGHT", "IDEMPOTENCY_KEY_REUSED"),
-    *("DOCUMENT_NOT_TRUSTED", "QUERY_TOO_COMPLEX"),
+    *("DOCUMENT_NOT_TRUSTED", "QUERY_TOO_COMPLEX", "RATE_LIMITED", "REQUEST_TIMEOUT"),
+    *("SKU_ARCHIVED", "SKU_EXISTS", "WAREHOUSE_NOT_MARKETPLACE"),
 }
 
 SKUS: Final = (
