@@ -208,6 +208,13 @@ def delta_problem(delta: int | None) -> str | None:
     return None
 
 
+def expected_quantity_problem(quantity: int | None) -> str | None:
+    """Return what is wrong with what a caller expects to be on hand."""
+    if quantity is not None and not 0 <= quantity <= MAX_QUANTITY:
+        return f"must be 0 to {MAX_QUANTITY}"
+    return None
+
+
 def reason_problem(reason: str) -> str | None:
     """Return what is wrong with a reason."""
     if is_reason(reason):

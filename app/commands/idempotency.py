@@ -90,7 +90,12 @@ class Request(Generic[Result]):
     def fingerprint(self) -> bytes:
         """What tells two requests apart that came with one key."""
         content = [self.operation, self.content]
-        return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
+        try:
+            text = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError:
+            # A number of more than 64 bits, which some rule will refuse.
+            text = repr(content).encode()
+        return hashlib.sha256(text).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from app.stock import (
     check_archived,
     check_new_on_hand,
     delta_problem,
+    expected_quantity_problem,
     moved_quantity_problem,
     note_problem,
     quantity_problem,
@@ -350,6 +351,7 @@ def _problems(change: StockUpdate) -> list[tuple[str, str]]:
         "delta": delta_problem(change.delta),
         "reason": reason_problem(change.reason),
         "note": note_problem(change.note),
+        "expectedQuantity": expected_quantity_problem(change.expected_quantity),
     }
     return [(field, problem) for field, problem in checks.items() if problem]
 
