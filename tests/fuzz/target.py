@@ -28,7 +28,7 @@ CODES: Final = ("A", "B-1", "AB/12", "Ä B+1", "C")
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # What a stranger must not see of the machine or the database.
 SECRETS: Final = re.compile(
-    r"Traceback \(most recent|File \"/|\.py\b|site-packages|/home/|/root/|/tmp/|/work/"
+    r"Traceback \(most recent|File \"/|\.py\b|site-packages|/home/|/root/|/tmp/"
     r"|sqlalchemy|asyncpg|aiosqlite|sqlite3|postgresql\+|sqlite\+|://[^/\s\"]*:[^/\s\"]*@"
     r"|SELECT .* FROM|INSERT INTO|UPDATE .* SET|DELETE FROM|stock_level\b|api_token"
 )
