@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import protocol
 from app.protocol import BoundedProtocol
@@ -104,18 +105,27 @@ async def served(
     for name, value in settings.items():
         monkeypatch.setenv(f"INVENTORY_{name.upper()}", value)
     protocol._settings.cache_clear()
-    async with running(f"sqlite+aiosqlite:///{directory}/none.db", **settings) as (app, _client):
-        port = free_port()
-        options = {"ws": "none", "log_config": None, "lifespan": "off"}
-        config = uvicorn.Config(app, port=port, http=BoundedProtocol, **options)  # type: ignore[arg-type]
-        server = uvicorn.Server(config)
-        task = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
+    database_url = f"sqlite+aiosqlite:///{directory}/none.db"
+    async with running(database_url, **settings) as (app, _client), serving(app) as port:
         yield port
+    protocol._settings.cache_clear()
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncIterator[int]:
+    """Serve an application on a real socket, as the command does."""
+    port = free_port()
+    options = {"ws": "none", "log_config": None, "lifespan": "off", "timeout_keep_alive": 1}
+    config = uvicorn.Config(app, port=port, http=BoundedProtocol, **options)  # type: ignore[arg-type]
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield port
+    finally:
         server.should_exit = True
         await task
-    protocol._settings.cache_clear()
 
 
 async def answer_to(port: int, *parts: bytes) -> bytes:
@@ -184,7 +194,111 @@ async def test_a_head_that_is_too_long_is_not_kept(
         fine = await answer_to(port, HEAD, b"\r\n")
 
     assert answer.startswith(b"HTTP/1.1 400")
+    assert b"in time" not in answer
     assert fine.startswith(b"HTTP/1.1 200")
+
+
+REFUSED = (
+    b"PUT /api/inventory/A HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer no\r\n"
+    b"Content-Type: application/json\r\n"
+)
+
+
+async def test_the_rest_of_a_refused_body_is_no_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(tmp_path, monkeypatch) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REFUSED + b"Content-Length: 200000\r\n\r\n")
+        refusal = await reader.readuntil(b'"}}')
+        writer.write(b"x" * 200_000 + HEAD + b"\r\n")
+        answer = await reader.read()
+        writer.close()
+
+    assert refusal.startswith(b"HTTP/1.1 401")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Content-Length: 9\r\n\r\nx",
+        b"Content-Length: 1\r\n\r\nx\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: " + b"x" * 2_000_000,
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 100_000,
+        b"Transfer-Encoding: chunked\r\n\r\n1;" + b"x" * 2_000_000,
+        b"Transfer-Encoding: chunked\r\n\r\nno number\r\n",
+    ],
+    ids=["half", "a line more", "an endless trailer", "trailers", "an extension", "no chunk"],
+)
+async def test_who_was_answered_is_not_answered_again_when_the_rest_is_bad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: bytes
+) -> None:
+    head, _, tail = rest.partition(b"\r\n\r\n")
+    async with served(tmp_path, monkeypatch, head_timeout_seconds="0.2") as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REFUSED + head + b"\r\n\r\n")
+        refusal = await reader.readuntil(b'"}}')
+        writer.write(tail)
+        try:
+            afterwards = await reader.read()
+        except ConnectionError:
+            # What was not read any more makes it end so.
+            afterwards = b""
+        writer.close()
+
+    assert refusal.startswith(b"HTTP/1.1 401")
+    assert afterwards == b""
+
+
+class Slow:
+    """An application that answers when it may."""
+
+    def __init__(self) -> None:
+        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        self.asked.set()
+        await self.may_answer.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+
+
+@pytest.mark.parametrize(
+    "next_one",
+    [b"NO METHOD\r\n\r\n", HEAD + b"X: " + b"x" * 50_000 + b"\r\n\r\n"],
+    ids=["no request", "a header that is too long"],
+)
+async def test_a_bad_request_behind_another_does_not_get_its_answer(next_one: bytes) -> None:
+    app = Slow()
+    async with serving(app) as port:
+        answering = asyncio.create_task(
+            answer_to(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + next_one)
+        )
+        await app.asked.wait()
+        app.may_answer.set()
+        answer = await answering
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+async def test_no_header_without_end_is_kept_while_another_request_is_answered() -> None:
+    app = Slow()
+    async with serving(app) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.transport.set_write_buffer_limits(0)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await app.asked.wait()
+        writer.write(HEAD + b"X: " + b"x" * 16_000_000)
+        flood = asyncio.create_task(writer.drain())
+        read, _ = await asyncio.wait({flood}, timeout=1)
+        app.may_answer.set()
+        await asyncio.gather(flood, return_exceptions=True)
+        writer.close()
+
+    assert not read
 
 
 async def test_a_body_that_does_not_come_is_waited_for_so_long(
