@@ -32,7 +32,15 @@ from app.graphql.schema import schema
 from app.graphql.trusted import BadManifest
 from app.logs import configure_logs
 from app.main import create_app
-from app.migrations import NotCurrent, grant, migrate, require_current
+from app.migrations import (
+    NotCurrent,
+    WrongRole,
+    grant,
+    migrate,
+    require_current,
+    require_wall,
+    require_whole,
+)
 from app.models import as_text
 from app.protocol import BoundedProtocol
 from app.queries import list_tenants, list_tokens
@@ -200,7 +208,7 @@ def verify(
     """
 
     async def work(database: Database) -> list[dict[str, object]]:
-        await require_current(database)
+        await require_whole(database)
         async with database.snapshot() as snapshot:
             known = await list_tenants(snapshot)
         if tenant is not None and tenant not in known:
@@ -327,7 +335,7 @@ def tenant_create(
     """Create a tenant."""
 
     async def work(database: Database) -> None:
-        await require_current(database)
+        await require_whole(database)
         await tenants.create_tenant(database, tenant, name=name or tenant)
 
     _with_database(work)
@@ -350,7 +358,7 @@ def token_create(  # noqa: PLR0917 - options have names
     """Create a token and print it, once: only its hash is kept."""
 
     async def work(database: Database) -> tenants.NewToken:
-        await require_current(database)
+        await require_whole(database)
         return await tenants.create_token(
             database,
             tenant,
@@ -371,7 +379,7 @@ def token_list(
     """List the tokens of a tenant; what they read is not kept."""
 
     async def work(database: Database) -> list[dict[str, object]]:
-        await require_current(database)
+        await require_whole(database)
         async with database.snapshot() as snapshot:
             if tenant not in await list_tenants(snapshot):
                 raise tenants.tenant_not_found(tenant)
@@ -393,7 +401,7 @@ def token_revoke(
     """Revoke a token for good; workers forget it within INVENTORY_TOKEN_CACHE_SECONDS."""
 
     async def work(database: Database) -> None:
-        await require_current(database)
+        await require_whole(database)
         await tenants.revoke_token(database, tenant, token_id)
 
     _with_database(work)
@@ -412,7 +420,7 @@ def token_rotate(
     """Make a token like another one and print it, once; the other one ends after an overlap."""
 
     async def work(database: Database) -> tenants.NewToken:
-        await require_current(database)
+        await require_whole(database)
         overlap = timedelta(hours=overlap_hours)
         return await tenants.rotate_token(database, tenant, token_id, overlap=overlap)
 
@@ -434,7 +442,8 @@ async def _prepare(database: Database) -> None:
         return
     try:
         await require_current(database)
-    except NotCurrent:
+        await require_wall(database)
+    except (NotCurrent, WrongRole):
         raise
     except Unavailable as error:
         # It may come back while requests are answered with 503; /readyz asks again.
@@ -458,7 +467,7 @@ def _with_database(
 
 
 async def _require_tenant(database: Database, tenant: str) -> None:
-    await require_current(database)
+    await require_whole(database)
     async with database.snapshot() as snapshot:
         if tenant not in await list_tenants(snapshot):
             raise tenants.tenant_not_found(tenant)

@@ -87,7 +87,7 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         url = make_url(settings.database_url)
         self._pool: DriverPool | None = None
-        self._is_walled = settings.row_level_security and url.get_backend_name() == "postgresql"
+        self.is_walled = settings.row_level_security and url.get_backend_name() == "postgresql"
         options: dict[str, Any] = {
             "pool_size": settings.database_pool_size,
             "max_overflow": 0,
@@ -158,10 +158,10 @@ class Database:
             engine = self._single if single else self.reader
             return EngineSession(await engine.connect())
         session = DriverSession(self._pool, await self._pool.acquire())
-        if not single or self._is_walled:
+        if not single or self.is_walled:
             try:
                 await session.begin("ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                if self._is_walled:
+                if self.is_walled:
                     await session.enter(tenant)
             except BaseException:
                 await session.close()
@@ -192,7 +192,7 @@ class Database:
         changed since, or because locks are in the way; so it needs a transaction. Behind the wall
         of row-level security everything does.
         """
-        if self._is_walled:
+        if self.is_walled:
             return None
 
         async def attempt() -> Found | None:
@@ -234,7 +234,7 @@ class Database:
             try:
                 with translated():
                     async with self.writer.connect() as connection:
-                        if self._is_walled:
+                        if self.is_walled:
                             await connection.execute(ENTER, {"tenant": tenant or ""})
                         result = await work(connection)
                         # From here on nobody knows whether it happened.

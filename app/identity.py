@@ -30,7 +30,7 @@ FAMILIES: Final = {
 }
 REQUIRED: Final = ("exp", "iss", "aud", "sub")
 # A header that says it is another kind of token than one that gives access.
-TYPES: Final = frozenset({None, "jwt", "at+jwt", "application/at+jwt"})
+TYPES: Final = ("jwt", "at+jwt", "application/at+jwt")
 MAX_SUBJECT_LENGTH: Final = 255
 # The year 3000; what lies far beyond is no date that Python knows.
 LATEST_END: Final = 32_503_680_000
@@ -150,17 +150,21 @@ def _fetch(source: str) -> dict[str, Any]:
         client = PyJWKClient(source, cache_jwk_set=False, timeout=FETCH_SECONDS)
         fetched: dict[str, Any] = client.fetch_data()
         return fetched
-    read: dict[str, Any] = json.loads(Path(source).read_text(encoding="utf-8"))
+    read = json.loads(Path(source).read_text(encoding="utf-8"))
+    if not isinstance(read, dict):
+        message = "the file holds no JSON object"
+        raise jwt.PyJWKSetError(message)
     return read
 
 
 def _is_plain(header: Mapping[str, object]) -> bool:
     """Tell whether a header names a key and asks for nothing that is not understood here."""
-    kind = header.get("typ")
+    kind = header.get("typ", "JWT")
     return (
         isinstance(header.get("kid"), str)
         and "crit" not in header
-        and (kind.lower() if isinstance(kind, str) else kind) in TYPES
+        and isinstance(kind, str)
+        and kind.lower() in TYPES
     )
 
 

@@ -24,7 +24,7 @@ from app.graphql.trusted import TrustedDocuments
 from app.http import GRAPHQL_PATH, REQUEST_ID_HEADER, Edge, JSONResponse, refuse_http_exception
 from app.identity import IdentityProvider
 from app.logs import configure_logs
-from app.migrations import require_current
+from app.migrations import require_current, require_wall
 from app.pages import docs_page, static_routes
 from app.rates import Rates
 from app.settings import Settings, words
@@ -84,6 +84,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
     async def readyz(_request: Request) -> Response:
         await require_current(database)
+        await require_wall(database)
         return PlainTextResponse("ready\n")
 
     @asynccontextmanager

@@ -7,17 +7,21 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import Connection, MetaData, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import Database
 from app.errors import Unavailable, invalid_field
-from app.models import METADATA, adjustment
+from app.models import METADATA, adjustment, api_token
 from app.sessions import translated
 
 
 class NotCurrent(Unavailable):
     """The database has another schema than this version needs."""
+
+
+class WrongRole(Unavailable):
+    """The database's role sees more of it, or less, than it is to."""
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -94,6 +98,57 @@ async def require_current(database: Database) -> None:
             "Run: inventory migrate"
         )
         raise NotCurrent(message)
+
+
+async def require_wall(database: Database) -> None:
+    """Refuse to serve behind a wall that is not there, or without knowing of one that is.
+
+    Raises:
+        WrongRole: says what to change.
+        Unavailable: the database cannot be asked.
+
+    """
+    if database.is_walled and not await is_walled_in(database):
+        message = (
+            "INVENTORY_ROW_LEVEL_SECURITY is on, but the role of DATABASE_URL passes by it: it "
+            "owns the tables, or is a superuser. Run: inventory migrate --grant-to ROLE, and serve "
+            "as that role"
+        )
+        raise WrongRole(message)
+    if not database.is_walled and await is_walled_in(database):
+        message = (
+            "The role of DATABASE_URL sees one tenant at a time; serve with "
+            "INVENTORY_ROW_LEVEL_SECURITY=true"
+        )
+        raise WrongRole(message)
+
+
+async def require_whole(database: Database) -> None:
+    """Refuse a database that is not current, or of which the role does not see every tenant.
+
+    Raises:
+        NotCurrent: says what to run.
+        WrongRole: says as whom to run it.
+        Unavailable: the database cannot be asked.
+
+    """
+    await require_current(database)
+    if await is_walled_in(database):
+        message = (
+            "The role of DATABASE_URL may only serve; run this as the owner of the tables, who "
+            "sees all of them"
+        )
+        raise WrongRole(message)
+
+
+async def is_walled_in(database: Database) -> bool:
+    """Tell whether row-level security holds for the role that is connected."""
+    if database.dialect != "postgresql":
+        return False
+    with translated():
+        async with database.reader.connect() as connection:
+            asked = select(func.row_security_active(api_token.name))
+            return bool(await connection.scalar(asked))
 
 
 def drop_all(connection: Connection) -> None:

@@ -77,8 +77,13 @@ class Door:
 @pytest.fixture
 def keys_file(tmp_path: Path) -> Path:
     path = tmp_path / "jwks.json"
-    path.write_text(json.dumps(jwks(one=KEY)))
+    hold(path, json.dumps(jwks(one=KEY)))
     return path
+
+
+def hold(path: Path, text: str) -> None:
+    """Have a file hold a text."""
+    path.write_text(text)
 
 
 @pytest.fixture
@@ -149,6 +154,8 @@ BAD_CLAIMS: dict[str, Change] = {
     "an unknown key id": lambda _, header: header.update(kid="two"),
     "a path as key id": lambda _, header: header.update(kid="../../../dev/null"),
     "a query as key id": lambda _, header: header.update(kid="one' OR 1=1 --"),
+    "a type that is a list": lambda _, header: header.update(typ=["JWT"]),
+    "a type that is an object": lambda _, header: header.update(typ={"JWT": 1}),
     "another kind of token": lambda _, header: header.update(typ="logout+jwt"),
     "an extension that is critical": lambda _, header: header.update(crit=["x"], x=1),
     "another algorithm of the family": lambda _, header: header.update(alg="RS512"),
@@ -345,6 +352,25 @@ async def test_without_any_key_nobody_is_told_that_a_token_is_bad(service: Servi
 
     with pytest.raises(Unavailable):
         await authenticator.authenticate(f"Bearer {Door(authenticator, service.tenant).token()}")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "[]", "null", '"x"', '{"keys": 1}', "\x00", '{"keys": [1]}']
+)
+async def test_a_file_that_holds_no_keys_tells_nobody_that_a_token_is_bad(
+    door: Door, keys_file: Path, text: str
+) -> None:
+    hold(keys_file, text)
+    with pytest.raises(Unavailable):
+        await door.authenticator.authenticate(f"Bearer {door.token()}")
+
+    # What was good is kept, too, while the file is being replaced.
+    hold(keys_file, json.dumps(jwks(one=KEY)))
+    grow_old(door, 1_000)
+    assert await door.authenticator.authenticate(f"Bearer {door.token()}")
+    hold(keys_file, text)
+    grow_old(door, 1_000)
+    assert await door.authenticator.authenticate(f"Bearer {door.token()}")
 
 
 async def test_both_faces_take_a_token_with_its_scopes(

@@ -20,6 +20,7 @@ from app.upkeep import note_used, reap
 from app.verify import verify_tenant
 from tests.databases import create_database, migrated
 from tests.graphql.test_access_matrix import CODE, PLACE
+from tests.processes import run
 from tests.security.test_isolation import everything_read, stock, write
 from tests.security.test_tokens import authenticator
 from tests.service import Service, new_tenant, running
@@ -165,3 +166,35 @@ async def test_every_table_of_tenants_is_behind_the_wall(walled: Walled) -> None
     )
     async with walled.owner.database.reader.connect() as connection:
         assert set(await connection.scalars(found)) == set(WALLED)
+
+
+async def test_a_wall_is_where_the_settings_say_or_nothing_is_served(
+    urls: tuple[str, str],
+) -> None:
+    owner, role = urls
+    found = {}
+    for url, is_set in ((owner, False), (owner, True), (role, False), (role, True)):
+        async with running(url, row_level_security=is_set) as (_app, client):
+            answer = await client.get("/readyz")
+            found[url == role, is_set] = (answer.status_code, answer.text)
+
+    assert found[False, False][0] == found[True, True][0] == 200
+    assert found[False, True][0] == found[True, False][0] == 503
+    assert "passes by it" in found[False, True][1]
+    assert "serve with INVENTORY_ROW_LEVEL_SECURITY=true" in found[True, False][1]
+
+
+def test_a_command_that_would_see_no_tenant_says_so(urls: tuple[str, str]) -> None:
+    owner, role = urls
+    run("tenant", "create", "shop", database_url=owner)
+
+    for words in (
+        ("verify",),
+        ("token", "list", "shop"),
+        ("export", "stock", "--tenant", "shop"),
+        ("serve", "--port", "1"),
+    ):
+        refused = run(*words, database_url=role)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr.startswith("inventory: The role of DATABASE_URL")
+        assert refused.stderr.count("\n") == 1
