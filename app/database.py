@@ -93,6 +93,8 @@ class Database:
             "max_overflow": 0,
             "pool_timeout": settings.database_pool_timeout_seconds,
             "query_cache_size": 2_000,
+            # What clients wrote is none of the log's business, when a statement fails.
+            "hide_parameters": True,
         }
         if url.get_backend_name() == "postgresql":
             limits = {

@@ -49,6 +49,8 @@ PROTECTION: Final = (
 )
 MAX_DEPTH: Final = 64
 UNCERTAIN: Final = object()
+# A token of ours, or a JWT.
+_TOKEN: Final = re.compile(r"inv_\w+-[\w-]{20,}|eyJ[\w-]+\.[\w-]+\.[\w-]*")
 _PORT: Final = re.compile(r":\d*$")
 # How many commas a body may have: it is about so many values.
 MAX_VALUES: Final = 20_000
@@ -285,7 +287,7 @@ class Edge:
         log.info(
             "request",
             method=scope["method"],
-            path=scope["path"],
+            path=_without_tokens(scope["path"]),
             status=answer.status,
             code=error.code if error else None,
             milliseconds=round((time.perf_counter() - started) * 1000, 1),
@@ -298,6 +300,11 @@ class Edge:
         if _PORT.sub("", host.decode("latin-1")).lower() not in self._trusted_hosts:
             message = "The Host header names another host than this service's."
             raise MalformedRequest(message)
+
+
+def _without_tokens(path: str) -> str:
+    """Return a path as it may be logged, should somebody have put a credential into it."""
+    return _TOKEN.sub("[token]", path)
 
 
 def _refuse_twice(scope: Scope) -> None:

@@ -32,6 +32,8 @@ REQUIRED: Final = ("exp", "iss", "aud", "sub")
 # A header that says it is another kind of token than one that gives access.
 TYPES: Final = ("jwt", "at+jwt", "application/at+jwt")
 MAX_SUBJECT_LENGTH: Final = 255
+# What a provider says of an address that its user may have made up.
+UNVERIFIED: Final = (False, "false")
 # The year 3000; what lies far beyond is no date that Python knows.
 LATEST_END: Final = 32_503_680_000
 # Keys are asked for again when they are this old, or when a token names one that is not known;
@@ -89,7 +91,9 @@ class IdentityProvider:
         )
         tenant = claims.get(settings.jwt_tenant_claim)
         expires_at, subject = int(claims["exp"]), claims["sub"]
-        email = claims.get(settings.jwt_email_claim, subject)
+        email = claims.get(settings.jwt_email_claim)
+        if email is None or claims.get("email_verified") in UNVERIFIED:
+            email = subject
         if not (_is_name(tenant) and _is_name(subject) and _is_name(email)):
             return None
         if expires_at > LATEST_END:

@@ -17,7 +17,12 @@ class Settings(BaseSettings):
     """What an operator may choose."""
 
     model_config = SettingsConfigDict(
-        env_prefix="INVENTORY_", frozen=True, validate_by_name=True, validate_by_alias=True
+        env_prefix="INVENTORY_",
+        frozen=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        # An address may hold a password.
+        hide_input_in_errors=True,
     )
 
     database_url: str = Field(
@@ -128,14 +133,16 @@ class Settings(BaseSettings):
         default="scope", description="The claim that holds scopes: a text with spaces, or a list."
     )
     jwt_email_claim: str = Field(
-        default="email", description="The claim that the ledger names; `sub` where it is missing."
+        default="email",
+        description="The claim that the ledger names; `sub` where it is missing, "
+        "or `email_verified` is false.",
     )
     jwt_leeway_seconds: int = Field(
         default=10, ge=0, le=120, description="How far the clocks may be apart."
     )
     rate_limit: str | None = Field(
         default=None,
-        pattern=r"^\d+ ?(/|per) ?(second|minute|hour|day)$",
+        pattern=r"^[1-9]\d* ?(/|per) ?(second|minute|hour|day)$",
         description="How many requests one token may send, for example `600/minute`; any number "
         "without it.",
     )

@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 import structlog
+from pydantic import ValidationError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
+from app.settings import Settings
 from tests.service import Service, running
 
 PROTECTED = {
@@ -121,6 +125,8 @@ async def test_logs_are_lines_of_json_without_secrets(
         shop = Service(app, client, app.state.database, service.tenant)
         await shop.rest("GET", "/api/inventory")
         await shop.rest("GET", f"/api/inventory?sku={secret}")
+        await shop.rest("GET", f"/api/inventory/inv_{service.tenant}-{'s3' * 20}")
+        await shop.rest("GET", "/api/inventory/eyJhbGciOiJub25lIn0.e30.s3s3")
         await shop.rest("GET", "/api/inventory/%0A%7B%22event%22%3A%22forged%22%7D")
         await shop.rest("GET", "/x", headers={"X-Request-ID": '"}\x0b{"event": "forged"'})
         await shop.rest("GET", "/x", headers={"User-Agent": 'x"}\t{"event": "forged"}'})
@@ -129,9 +135,25 @@ async def test_logs_are_lines_of_json_without_secrets(
         await shop.rest("POST", "/graphql", json={"query": "{", "variables": {"p": secret}})
     lines = capfd.readouterr().err.splitlines()
 
-    assert len(lines) == 8
+    assert len(lines) == 10
     events = [json.loads(line) for line in lines]
     assert {event["event"] for event in events} == {"request"}
     assert all(event["request_id"] for event in events)
-    for hidden in (secret, secret.partition("-")[2], "secret-code", "Bearer"):
+    for hidden in (secret, secret.partition("-")[2], "secret-code", "Bearer", "s3s3"):
         assert not [line for line in lines if hidden in line]
+
+
+async def test_what_a_failed_statement_was_given_is_not_told(service: Service) -> None:
+    statement = text("INSERT INTO sku (tenant_id, title) VALUES (:tenant, :title)")
+    given = {"tenant": service.tenant, "title": "a note of theirs"}
+
+    with pytest.raises(DBAPIError) as error:
+        await service.database.transaction(lambda connection: connection.execute(statement, given))
+    assert "a note of theirs" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["database_url", "rate_limit_redis_url"])
+def test_a_setting_that_is_refused_is_not_repeated(name: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        Settings(**{name: "mysql://inventory:hunter2@host/db"})  # type: ignore[arg-type]
+    assert "hunter2" not in str(error.value)

@@ -119,8 +119,19 @@ async def test_what_is_no_fault_is_let_through(door: Door, what: str) -> None:
     assert principal.scopes == {Scope.WRITE}
 
 
-async def test_without_an_email_the_ledger_names_the_subject(door: Door) -> None:
-    token = door.token(lambda claims, _: claims.pop("email"))
+NAMELESS: dict[str, Change] = {
+    "none": lambda claims, _: claims.pop("email"),
+    "null": lambda claims, _: claims.update(email=None),
+    "one that the user chose": lambda claims, _: claims.update(email_verified=False),
+    "one that the user chose, in words": lambda claims, _: claims.update(email_verified="false"),
+}
+
+
+@pytest.mark.parametrize("what", NAMELESS)
+async def test_without_an_email_of_which_the_provider_is_sure_the_ledger_names_the_subject(
+    door: Door, what: str
+) -> None:
+    token = door.token(NAMELESS[what])
 
     assert (await door.authenticator.authenticate(f"Bearer {token}")).email == "user-7"
 

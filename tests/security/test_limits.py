@@ -91,7 +91,7 @@ async def test_while_who_counts_is_away_everybody_is_answered(
         assert await asked(shop, 2) == [200, 200]
 
 
-@pytest.mark.parametrize("rate", ["", "often", "1", "-1/second", "1/second; 2/minute"])
+@pytest.mark.parametrize("rate", ["", "often", "1", "-1/second", "0/second", "1/second; 2/minute"])
 def test_a_rate_that_is_none_stops_the_start(rate: str) -> None:
     with pytest.raises(ValueError, match="rate_limit"):
         Settings(rate_limit=rate)
