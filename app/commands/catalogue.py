@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from pydantic import TypeAdapter
-from ulid import ULID
 
 from app.commands.idempotency import (
     Caller,
     Claim,
     Done,
+    Plan,
     Planned,
     Request,
     post_claim,
@@ -33,6 +33,7 @@ from app.commands.posting import (
 from app.commands.stock import Refused, inventory_not_found, present, refusal_of_all
 from app.database import Database
 from app.errors import InventoryError, SkuExists, StaleVersion, invalid_field, invalid_fields
+from app.ids import ulid
 from app.records import LevelRecord, SkuRecord, WarehouseRecord
 from app.sessions import Session
 from app.stock import (
@@ -202,7 +203,7 @@ async def create_warehouse(writing: Writing, new: WarehouseRecord) -> Done[Wareh
     _check_warehouse(new)
 
     async def plan(session: Session, *, locked: bool) -> Planned[WarehouseRecord]:  # noqa: ARG001
-        place = replace(new, id=f"wh_{ULID()}")
+        place = replace(new, id=f"wh_{ulid()}")
         return Planned(place, partial(_post_warehouse, tenant=writing.caller.tenant, place=place))
 
     return await _write_warehouse(writing, Request("createWarehouse", new, WAREHOUSE_RESULT), plan)
@@ -239,20 +240,13 @@ async def update_warehouse(
 
 
 async def _write_warehouse(
-    writing: Writing, request: Request[WarehouseRecord], plan: "PlanOfWarehouse"
+    writing: Writing, request: Request[WarehouseRecord], plan: Plan[WarehouseRecord]
 ) -> Done[WarehouseRecord]:
     if writing.dry_run:
         return await rehearse(writing.database, writing.caller, writing.key, request, plan)
     return await write_once(
         writing.database, writing.caller, writing.key, request, plan, skus=(), locking=True
     )
-
-
-class PlanOfWarehouse(Protocol):
-    """What plans a write of a warehouse."""
-
-    async def __call__(self, session: Session, *, locked: bool) -> Planned[WarehouseRecord]:
-        """Return what the write comes to."""
 
 
 async def _post_warehouse(

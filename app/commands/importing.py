@@ -31,6 +31,7 @@ from app.commands.posting import (
     post,
     read_stock,
 )
+from app.commands.stock import present
 from app.database import Conflict, Database, as_json, rows_from, texts_in
 from app.errors import InventoryError, ValidationFailed
 from app.ids import ulid
@@ -199,8 +200,7 @@ class _StockBatch:
     """Stock as it is after the rows so far, by the rules of every other write."""
 
     def __init__(self, run: Run, before: Stock, *, is_final: bool) -> None:
-        now = datetime.now(UTC)
-        self.now = now.replace(microsecond=now.microsecond // 1000 * 1000)
+        self.now = present()
         self.after: dict[str, SkuRecord] = {}
         self.entries: list[AdjustmentRecord] = []
         self.decided = Decided()

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Final
 
 from pydantic import TypeAdapter
-from ulid import ULID
 
 from app.commands.catalogue import Writing
 from app.commands.idempotency import Caller, Done, Planned, Request, rehearse, write_once
@@ -30,6 +29,7 @@ from app.errors import (
     invalid_field,
     invalid_fields,
 )
+from app.ids import ulid
 from app.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
 from app.sessions import Session
 from app.stock import (
@@ -185,7 +185,7 @@ def _decided(
         synced_at=report.reported_at,
     )
     entry = AdjustmentRecord(
-        id=f"adj_{ULID()}",
+        id=f"adj_{ulid()}",
         sku=record.sku,
         warehouse_id=place.id,
         sequence=new.version,

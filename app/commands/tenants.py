@@ -10,11 +10,11 @@ from typing import Final
 
 from sqlalchemy import bindparam, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
-from ulid import ULID
 
 from app.auth import TOKEN_PREFIX, Scope, hash_of
 from app.database import Database
 from app.errors import NotFound, invalid_field
+from app.ids import ulid
 from app.models import api_token, tenant
 
 TENANT_ID: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -110,7 +110,7 @@ async def insert_token(
     """Insert the hash of a token and return the id of its row."""
     row = {
         "tenant_id": tenant_id,
-        "id": f"tok_{ULID()}",
+        "id": f"tok_{ulid()}",
         "name": name,
         "email": email,
         "scopes": " ".join(sorted(scopes)),
