@@ -440,7 +440,8 @@ def rows_from(dialect: str, name: str, columns: Mapping[str, TypeEngine[Any]]) -
         func.json_extract(each.c.value, f"$.{key}", type_=type_).label(key)
         for key, type_ in columns.items()
     ]
-    return select(*fields).subquery(name)
+    # Kept apart by its limit, it is made once and looked up in; else it is read for every row.
+    return select(*fields).limit(-1).subquery(name)
 
 
 def as_json(rows: Iterable[Mapping[str, object]]) -> str:

@@ -56,7 +56,7 @@ MUTANTS: Final = (
         POSTING,
         "        await session.rows(_lock_skus(), asked)\n",
         "        pass\n",
-        (f"{CONCURRENCY}::test_overlapping_bulks_in_any_order_all_succeed",),
+        (f"{CONCURRENCY}::test_a_bulk_reads_what_it_waited_for_and_need_not_start_over",),
     ),
     Mutant(
         "unsorted locks",

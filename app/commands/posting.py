@@ -375,9 +375,6 @@ def _write_adjustments(dialect: str, condition: ColumnElement[bool]) -> Insert:
 
 def _write_skus(dialect: str, condition: ColumnElement[bool]) -> Update:
     rows = rows_from(dialect, "skus", SKUS)
-    if dialect == "sqlite":
-        # It would go through all SKUs of the tenant, and look for each among the rows.
-        condition = condition & sku.c.sku.in_(select(rows_from(dialect, "skus", SKUS).c.sku))
     return (
         update(sku)
         .where(sku.c.tenant_id == TENANT, sku.c.sku == rows.c.sku, condition)

@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from app.commands.idempotency import Caller
 from app.commands.stock import OnError, StockUpdate, bulk_change_stock, change_stock
 from app.database import Database
 from app.settings import Settings
 from app.stock import MAX_BULK_UPDATES
+from tests.graphql.recorder import recorded
 from tests.ledger.writes import Update, assert_proven, graphql_set, ledger
 from tests.service import Service, level, running, sku, warehouse
 
@@ -77,6 +78,36 @@ async def test_overlapping_bulks_in_any_order_all_succeed(service: Service) -> N
     data = await service.data("{ adjustments { totalCount } }")
     assert data["adjustments"]["totalCount"] == WRITERS * 3 * MAX_BULK_UPDATES
     await assert_proven(service)
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
+async def test_a_bulk_reads_what_it_waited_for_and_need_not_start_over(service: Service) -> None:
+    skus = codes(20)
+    await service.load([MAIN], [sku(code) for code in skus])
+    updates = [
+        StockUpdate(sku=code, warehouse_id=MAIN.id, quantity=5, reason="loss") for code in skus
+    ]
+    moved = text("UPDATE sku SET version = version + 1 WHERE tenant_id = :tenant AND sku = :sku")
+    has_me_blocking = text(
+        "SELECT count(*) FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+    )
+    with recorded(service.database) as recorder:
+        async with service.database.writer.connect() as other:
+            await other.execute(moved, {"tenant": service.tenant, "sku": skus[-1]})
+            bulk = asyncio.create_task(
+                bulk_change_stock(
+                    service.database, caller(service), updates, on_error=OnError.ABORT
+                )
+            )
+            while not await other.scalar(has_me_blocking):
+                assert not bulk.done()
+            await other.commit()
+        done = await bulk
+    assert [outcome.change.sku.version for outcome in done.result if outcome.change] == [
+        *[2] * 19,
+        3,
+    ]
+    assert sum("INSERT INTO adjustment" in statement for statement in recorder.statements) == 1
 
 
 @pytest.mark.parametrize("index", [0, 1, 249, 498, 499])

@@ -1,0 +1,28 @@
+"""SQLite looks the rows that a write names up by their keys, however many others there are."""
+
+import pytest
+from sqlalchemy import true
+from sqlalchemy.sql.dml import Update
+
+from app.commands.importing import _update_titles
+from app.commands.posting import _write_skus
+from tests.service import Service
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True, scope="session")
+@pytest.mark.parametrize(
+    "statement", [_write_skus("sqlite", true()), _update_titles("sqlite")], ids=["stock", "titles"]
+)
+async def test_rows_that_a_write_names_are_looked_up(service: Service, statement: Update) -> None:
+    compiled = statement.compile(service.database.writer.sync_engine)
+    parameters = {name: value or "[]" for name, value in compiled.params.items()}
+    async with service.database.reader.connect() as connection:
+        found = await connection.exec_driver_sql(
+            f"EXPLAIN QUERY PLAN {compiled}",
+            tuple(parameters[name] for name in compiled.positiontup or ()),
+        )
+        steps = [row.detail for row in found]
+    assert any(
+        step.startswith("SEARCH sku USING") and "(tenant_id=? AND sku=?)" in step for step in steps
+    ), steps
+    assert any(step.startswith("MATERIALIZE") for step in steps), steps
