@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from app.auth import Scope
+from app.chain import Head, parse_head
 from app.commands import importing, tenants
 from app.commands.repairing import repair_tenant
 from app.database import Database
@@ -46,7 +47,7 @@ from app.protocol import BoundedProtocol
 from app.queries import list_tenants, list_tokens
 from app.settings import Settings
 from app.staging import Format, Kind, Staging
-from app.verify import LedgerBroken, verify_ledger, verify_tenant
+from app.verify import LedgerBroken, Proof, verify_ledger, verify_tenant
 
 log = structlog.get_logger()
 
@@ -199,35 +200,44 @@ def verify(
     repair: Annotated[  # noqa: FBT002 - a flag
         bool, typer.Option("--repair", help="First set right what is derived from the ledger.")
     ] = False,
+    head: Annotated[
+        str | None,
+        typer.Option(help="A head that was printed before: its history must be unchanged."),
+    ] = None,
     json: JsonOption = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Replay the ledger and derive every figure again; fail on the first break.
 
+    The head that is printed stands for the history of a tenant until five minutes ago. Keep it
+    where nobody who can write to the database can change it: with --head, a history that differs
+    by as much as a letter is refused, even if all hashes in the database were made anew.
+
     With --repair, figures that do not follow from the ledger are set right first, and named on
     standard error. The ledger itself is never changed: a break of it is refused.
     """
+    kept = parse_head(head) if head is not None else None
+    asked = kept.tenant if kept else tenant
+    if tenant not in (None, asked):
+        raise typer.BadParameter(f"--head is of the tenant {asked}, and not of {tenant}")
 
     async def work(database: Database) -> list[dict[str, object]]:
         await require_whole(database)
         async with database.snapshot() as snapshot:
             known = await list_tenants(snapshot)
-        if tenant is not None and tenant not in known:
-            raise tenants.tenant_not_found(tenant)
+        if asked is not None and asked not in known:
+            raise tenants.tenant_not_found(asked)
         proofs = []
-        for tenant_id in [tenant] if tenant else known:
+        for tenant_id in [asked] if asked else known:
             if repair:
-                await verify_ledger(database, tenant_id, progress=_progress)
+                await verify_ledger(database, tenant_id, head=kept, progress=_progress)
                 _progress(None)
                 for told in await repair_tenant(database, tenant_id):
                     typer.echo(f"{tenant_id}: repaired: {told}", err=True)
-            proof = await verify_tenant(database, tenant_id, progress=_progress)
+            proof = await verify_tenant(database, tenant_id, head=kept, progress=_progress)
             _progress(None)
             proofs.append(asdict(proof))
             if not json:
-                typer.echo(
-                    f"{tenant_id}: {proof.skus:,} SKUs, {proof.stock_levels:,} stock levels, "
-                    f"{proof.adjustments:,} adjustments, {proof.counts:,} counts. All add up."
-                )
+                _tell(proof, kept)
         return proofs
 
     proofs = _with_database(work)
@@ -235,6 +245,19 @@ def verify(
         _print_json(proofs)
     elif not proofs:
         typer.echo("There are no tenants.")
+
+
+def _tell(proof: Proof, kept: Head | None) -> None:
+    typer.echo(
+        f"{proof.tenant}: {proof.skus:,} SKUs, {proof.stock_levels:,} stock levels, "
+        f"{proof.adjustments:,} adjustments, {proof.counts:,} counts. All add up."
+    )
+    if kept:
+        typer.echo(
+            f"Its {kept.adjustments:,} adjustments until {as_text(kept.until)} are unchanged since "
+            "the head was taken."
+        )
+    typer.echo(proof.head)
 
 
 @app.command("import")
@@ -340,6 +363,27 @@ def tenant_create(
 
     _with_database(work)
     typer.echo(f"Created {tenant}. Next: inventory token create {tenant} --name .. --email ..")
+
+
+@tenant_app.command("update")
+def tenant_update(
+    tenant: TenantArgument,
+    permit_oversell: Annotated[
+        bool,
+        typer.Option(
+            "--permit-oversell/--refuse-oversell",
+            help="Whether a reservation may ask for more than is available (allowOversell).",
+        ),
+    ],
+) -> None:
+    """Say what a tenant permits."""
+
+    async def work(database: Database) -> None:
+        await require_whole(database)
+        await tenants.permit_oversell(database, tenant, permitted=permit_oversell)
+
+    _with_database(work)
+    typer.echo(f"{tenant} {'permits' if permit_oversell else 'refuses'} oversell.")
 
 
 @token_app.command("create")

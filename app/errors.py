@@ -6,21 +6,27 @@ InventoryError
 ├── InsufficientScope       403 INSUFFICIENT_SCOPE
 ├── ReadonlyWarehouse       403 READONLY_WAREHOUSE
 ├── DocumentNotTrusted      403 DOCUMENT_NOT_TRUSTED
+├── OversellNotPermitted    403 OVERSELL_NOT_PERMITTED
 ├── NotFound                404 NOT_FOUND
 │   ├── InventoryNotFound       INVENTORY_NOT_FOUND
-│   └── WarehouseNotFound       WAREHOUSE_NOT_FOUND
+│   ├── WarehouseNotFound       WAREHOUSE_NOT_FOUND
+│   ├── ReservationNotFound     RESERVATION_NOT_FOUND
+│   └── AdjustmentNotFound      ADJUSTMENT_NOT_FOUND
 ├── MethodNotAllowed        405 METHOD_NOT_ALLOWED
 ├── StaleVersion            409 STALE_VERSION
 │   └── PreconditionFailed  412     by If-Match
 ├── IdempotencyInFlight     409 IDEMPOTENCY_IN_FLIGHT
 ├── RequestTimeout          408 REQUEST_TIMEOUT
 ├── SkuExists               409 SKU_EXISTS
+├── ReservationEnded        409 RESERVATION_ENDED
+├── AlreadyReversed         409 ALREADY_REVERSED
 ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
 ├── UnsupportedMediaType    415 UNSUPPORTED_MEDIA_TYPE
 ├── ValidationFailed        422 VALIDATION_ERROR
 │   ├── IdempotencyKeyReused    IDEMPOTENCY_KEY_REUSED
 │   ├── InvalidCursor           INVALID_CURSOR
 │   ├── NegativeQuantity        NEGATIVE_QUANTITY
+│   ├── InsufficientStock       INSUFFICIENT_STOCK
 │   ├── QueryTooComplex         QUERY_TOO_COMPLEX
 │   ├── WarehouseInactive       WAREHOUSE_INACTIVE
 │   ├── SkuArchived             SKU_ARCHIVED
@@ -91,6 +97,13 @@ class DocumentNotTrusted(InventoryError):
     status = 403
 
 
+class OversellNotPermitted(InventoryError):
+    """The tenant does not permit to reserve more than is available."""
+
+    code = "OVERSELL_NOT_PERMITTED"
+    status = 403
+
+
 class NotFound(InventoryError):
     """There is nothing at this address."""
 
@@ -108,6 +121,18 @@ class WarehouseNotFound(NotFound):
     """The warehouse id does not exist."""
 
     code = "WAREHOUSE_NOT_FOUND"
+
+
+class ReservationNotFound(NotFound):
+    """The reservation id does not exist."""
+
+    code = "RESERVATION_NOT_FOUND"
+
+
+class AdjustmentNotFound(NotFound):
+    """There is no adjustment of this id, or none that is part of this bulk or transfer."""
+
+    code = "ADJUSTMENT_NOT_FOUND"
 
 
 class MethodNotAllowed(InventoryError):
@@ -155,6 +180,20 @@ class SkuExists(InventoryError):
     status = 409
 
 
+class ReservationEnded(InventoryError):
+    """The reservation was committed or released, or has expired; `details` say which and when."""
+
+    code = "RESERVATION_ENDED"
+    status = 409
+
+
+class AlreadyReversed(InventoryError):
+    """The adjustment was reversed before; `details` name the adjustment that did it."""
+
+    code = "ALREADY_REVERSED"
+    status = 409
+
+
 class PayloadTooLarge(InventoryError):
     """The body is longer than the service reads."""
 
@@ -192,6 +231,12 @@ class NegativeQuantity(ValidationFailed):
     """The resulting quantity would be negative."""
 
     code = "NEGATIVE_QUANTITY"
+
+
+class InsufficientStock(ValidationFailed):
+    """Less is available than was to be reserved; `details` say how much."""
+
+    code = "INSUFFICIENT_STOCK"
 
 
 class QueryTooComplex(ValidationFailed):

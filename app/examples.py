@@ -66,6 +66,35 @@ query History($sku: String!) {
     ),
     Tab(
         query="""
+# What was on hand day by day, ready for a chart, and what came and went in all.
+query Chart($sku: String!, $from: DateOrDateTime!, $to: DateOrDateTime!) {
+  sku(sku: $sku) {
+    title
+    stockHistory(from: $from, to: $to, interval: DAY) {
+      start
+      opening
+      increase
+      decrease
+      closing
+    }
+    adjustments(first: 5, filter: {startDate: $from, endDate: $to, sign: DECREASE}) {
+      totals {
+        entries
+        decrease
+      }
+      nodes {
+        createdAt
+        delta
+        reason
+      }
+    }
+  }
+}
+""",
+        variables={"sku": "SKU-001", "from": "2026-03-01", "to": "2026-03-14"},
+    ),
+    Tab(
+        query="""
 # What each warehouse is about to run out of.
 query Warehouses {
   warehouses {
@@ -116,6 +145,69 @@ mutation Count($input: SetStockInput!) {
                 "note": "Counted twice",
             }
         },
+    ),
+    Tab(
+        query="""
+# Stock that is held for an order: it needs the scope inventory:write. Commit or release it, or let
+# it expire by itself.
+mutation Reserve($input: ReserveStockInput!) {
+  reserveStock(input: $input) {
+    reservation {
+      id
+      status
+      reference
+      expiresAt
+      lines {
+        held
+      }
+    }
+    skus {
+      sku
+      totalReserved
+      totalAvailable
+    }
+  }
+}
+""",
+        variables={
+            "input": {
+                "lines": [{"sku": "SKU-001", "warehouseId": WAREHOUSE_A, "quantity": 2}],
+                "reference": "order-1001",
+                "expiresIn": 600,
+            }
+        },
+    ),
+    Tab(
+        query="""
+# Who holds what of each stock level, and what was there on a day.
+query Holds($sku: String!, $day: DateOrDateTime!) {
+  sku(sku: $sku) {
+    stockAsOf(at: $day) {
+      totalOnHand
+    }
+    stock {
+      warehouse {
+        name
+      }
+      onHand
+      reserved
+      available
+      reservations(first: 5) {
+        totalCount
+        nodes {
+          held
+          reservation {
+            reference
+            createdBy
+            expiresAt
+          }
+        }
+      }
+    }
+  }
+}
+""",
+        variables={"sku": "SKU-001", "day": "2026-03-12"},
     ),
     Tab(
         query="""

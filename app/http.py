@@ -72,7 +72,11 @@ class JSONResponse(Response):
 
     def render(self, content: Any) -> bytes:  # noqa: ANN401 - any JSON value
         """Return the bytes of a value."""
-        return orjson.dumps(content)
+        try:
+            return orjson.dumps(content)
+        except orjson.JSONEncodeError:
+            # A sum of quantities may be wider than the 64 bits that it writes.
+            return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 async def read_json(request: Request, settings: Settings) -> Any:  # noqa: ANN401 - any JSON value

@@ -208,12 +208,15 @@ class StockLevel(SQLModel, table=True):
     # When the marketplace saw what it reported last, and its SKU's own: lists are filtered by it.
     synced_at: datetime | None = instant(nullable=True)
     archived_at: datetime | None = instant(nullable=True)
+    # That of its last adjustment, if it has had any.
+    last_hash: str | None = text(nullable=True)
 
 
 class Adjustment(SQLModel, table=True):
     """One change of `on_hand` at one stock level: an append-only ledger entry.
 
-    Per level, `sequence` is dense from 1 and `created_at` never runs backwards.
+    Per level, `sequence` is dense from 1, `created_at` never runs backwards, and each `hash` is
+    over the one before it and all the columns (`app.chain`).
     """
 
     __tablename__ = "adjustment"
@@ -276,6 +279,7 @@ class Adjustment(SQLModel, table=True):
     reversal_of: str | None = key(nullable=True)
     # What the caller calls the order, delivery or count that it belongs to.
     reference: str | None = key(nullable=True)
+    hash: str = text()
 
 
 class Reservation(SQLModel, table=True):

@@ -7,10 +7,11 @@ parents are one statement.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
+import orjson
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -30,6 +31,7 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
+from sqlalchemy.types import TypeEngine
 
 from app.database import Key, Snapshot, as_json, rows_from, texts_in
 from app.models import (
@@ -38,6 +40,8 @@ from app.models import (
     adjustment,
     api_token,
     as_text,
+    reservation,
+    reservation_line,
     sku,
     sku_count,
     stock_level,
@@ -47,16 +51,29 @@ from app.models import tenant as tenant_table
 from app.records import (
     AdjustmentFilter,
     AdjustmentRecord,
+    Interval,
+    LedgerTotals,
     LevelRecord,
     Order,
+    ReservationFilter,
+    ReservationLineRecord,
+    ReservationRecord,
+    ReservationStatus,
+    Sign,
     SkuFilter,
     SkuRecord,
     WarehouseRecord,
 )
+from app.sessions import Session
 from app.stock import ARCHIVED, Status, WarehouseType
 
 # One stock level as (SKU, warehouse id), or all levels of a SKU as (SKU, None).
 LevelKey = tuple[str, str | None]
+# The ledger of a SKU as (SKU, None), of a stock level as (SKU, warehouse id), or of a warehouse as
+# (None, warehouse id).
+LedgerKey = tuple[str | None, str | None]
+# The names of what a key of a ledger says.
+Named = frozenset[str]
 # Where an adjustment stands in a list: when, sequence, id.
 AdjustmentPosition = tuple[datetime, int, str]
 Columns = ReadOnlyColumnCollection[str, Any]
@@ -66,6 +83,8 @@ LIMIT: Final = bindparam("limit", type_=BigInteger)
 # PostgreSQL plans once for all values of a parameter, and takes a limit that it does not know for
 # a tenth of the table: a constant one tells it that a page is short.
 LONGEST: Final = literal_column("201", BigInteger)
+# Sums are taken of halves of 32 bits, because that of whole numbers may take more than 64.
+HALF: Final = 32
 
 SKU_COLUMNS: Final = (sku.c.sku, sku.c.title, sku.c.version, sku.c.archived_at)
 WAREHOUSE_COLUMNS: Final = (
@@ -108,6 +127,36 @@ ADJUSTMENT_COLUMNS: Final = (
     adjustment.c.reference,
 )
 
+RESERVATION_COLUMNS: Final = (
+    reservation.c.id,
+    reservation.c.status,
+    reservation.c.reference,
+    reservation.c.note,
+    reservation.c.created_by,
+    reservation.c.created_at,
+    reservation.c.expires_at,
+    reservation.c.ended_at,
+    reservation.c.version,
+)
+LINE_COLUMNS: Final = (
+    reservation_line.c.reservation_id,
+    reservation_line.c.sku,
+    reservation_line.c.warehouse_id,
+    reservation_line.c.quantity,
+    reservation_line.c.held,
+    reservation_line.c.committed,
+)
+
+
+def _is_held(columns: Columns) -> ColumnElement[bool]:
+    held: ColumnElement[int] = columns.held
+    return held > literal_column("0", BigInteger)
+
+
+def _stands(status: ReservationStatus) -> Callable[[Columns], ColumnElement[bool]]:
+    # Written out: few reservations are open, or nearly all, and an index may be of those alone.
+    return lambda columns: columns.status == literal_column(f"'{status.value}'", Text)
+
 
 def _equals(name: str) -> Callable[[Columns], ColumnElement[bool]]:
     return lambda columns: columns[name] == bindparam(name, type_=Key)
@@ -141,6 +190,9 @@ ADJUSTMENT_CONDITIONS: Final[Conditions] = {
     **{name: _equals(name) for name in ("created_by", *LINKS)},
     "start": lambda columns: columns.created_at >= bindparam("start", type_=UtcDateTime),
     "end": lambda columns: columns.created_at < bindparam("end", type_=UtcDateTime),
+    Sign.INCREASE: lambda columns: columns.delta > 0,
+    Sign.DECREASE: lambda columns: columns.delta < 0,
+    Sign.UNCHANGED: lambda columns: columns.delta == 0,
     "after": lambda columns: (
         tuple_(columns.created_at, columns.sequence, columns.id)
         < tuple_(
@@ -150,9 +202,22 @@ ADJUSTMENT_CONDITIONS: Final[Conditions] = {
         )
     ),
 }
+RESERVATION_CONDITIONS: Final[Conditions] = {
+    "tenant_id": _equals("tenant_id"),
+    **{status.value: _stands(status) for status in ReservationStatus},
+    "reference": _equals("reference"),
+    "before": lambda columns: columns.id < bindparam("before", type_=Text),
+}
+HOLD_CONDITIONS: Final[Conditions] = {
+    "tenant_id": _equals("tenant_id"),
+    "before": lambda columns: columns.reservation_id < bindparam("before", type_=Text),
+}
 
 # What no write keeps a total of.
-COUNTED: Final = {"reason", "start", "end", "created_by", *LINKS}
+COUNTED: Final = {"reason", "start", "end", "created_by", *LINKS, *Sign}
+
+# What the key of a ledger may say.
+PARENTS: Final[Mapping[str, TypeEngine[Any]]] = {"sku": Text(), "warehouse_id": Text()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,38 +345,85 @@ async def count_adjustments(snapshot: Snapshot, tenant: str, *, where: Adjustmen
     return int(row[0])
 
 
+async def sum_adjustments(
+    snapshot: Snapshot, tenant: str, *, where: AdjustmentFilter
+) -> LedgerTotals:
+    """Return what the adjustments that match come to."""
+    parameters = _adjustment_parameters(tenant, where, None)
+    statement = _adjustments_sum(snapshot.dialect, _asked(parameters))
+    return ledger_totals(
+        orjson.loads(row.totals) for row in await snapshot.rows(statement, parameters)
+    )
+
+
 async def list_adjustments_of(
     snapshot: Snapshot,
     tenant: str,
     *,
-    parents: Sequence[LevelKey],
+    parents: Sequence[LedgerKey],
     where: AdjustmentFilter,
     after: AdjustmentPosition | None = None,
     limit: int,
-) -> dict[LevelKey, list[AdjustmentRecord]]:
-    """Return for each parent (all of them SKUs, or levels) a page of its ledger, newest first."""
-    by_level = parents[0][1] is not None
+) -> dict[LedgerKey, list[AdjustmentRecord]]:
+    """Return for each parent, all of one kind, a page of its ledger, newest first."""
+    by = named(parents[0])
     parameters = _adjustment_parameters(tenant, where, after)
-    statement = _adjustments_of(snapshot.dialect, _asked(parameters), by_level=by_level)
+    statement = _adjustments_of(snapshot.dialect, _asked(parameters), by)
     parameters |= {"parents": _levels_json(parents), "limit": limit}
-    pages: dict[LevelKey, list[AdjustmentRecord]] = {parent: [] for parent in parents}
+    pages: dict[LedgerKey, list[AdjustmentRecord]] = {parent: [] for parent in parents}
     for row in await snapshot.rows(statement, parameters):
-        pages[row.sku, row.warehouse_id if by_level else None].append(adjustment_record(row))
+        code = row.sku if "sku" in by else None
+        place = row.warehouse_id if "warehouse_id" in by else None
+        pages[code, place].append(adjustment_record(row))
     return pages
 
 
 async def count_adjustments_of(
-    snapshot: Snapshot, tenant: str, *, parents: Sequence[LevelKey], where: AdjustmentFilter
-) -> dict[LevelKey, int]:
-    """Return for each parent (all of them SKUs, or levels) how many of its adjustments match."""
-    by_level = parents[0][1] is not None
+    snapshot: Snapshot, tenant: str, *, parents: Sequence[LedgerKey], where: AdjustmentFilter
+) -> dict[LedgerKey, int]:
+    """Return for each parent, all of one kind, how many of its adjustments match."""
     parameters = _adjustment_parameters(tenant, where, None)
-    statement = _adjustments_count_of(snapshot.dialect, _asked(parameters), by_level=by_level)
+    statement = _adjustments_count_of(snapshot.dialect, _asked(parameters), named(parents[0]))
     parameters |= {"parents": _levels_json(parents)}
-    counts = dict.fromkeys(parents, 0)
-    for row in await snapshot.rows(statement, parameters):
-        counts[row.sku, row.warehouse_id if by_level else None] = int(row.adjustments)
-    return counts
+    rows = await snapshot.rows(statement, parameters)
+    return {(row.sku, row.warehouse_id): int(row.adjustments) for row in rows}
+
+
+async def sum_adjustments_of(
+    snapshot: Snapshot, tenant: str, *, parents: Sequence[LedgerKey], where: AdjustmentFilter
+) -> dict[LedgerKey, LedgerTotals]:
+    """Return for each parent, all of one kind, what its adjustments that match come to."""
+    parameters = _adjustment_parameters(tenant, where, None)
+    statement = _adjustments_sum_of(snapshot.dialect, _asked(parameters), named(parents[0]))
+    parameters |= {"parents": _levels_json(parents)}
+    rows = await snapshot.rows(statement, parameters)
+    return {(row.sku, row.warehouse_id): ledger_totals([orjson.loads(row.totals)]) for row in rows}
+
+
+async def sum_adjustments_by_period(
+    snapshot: Snapshot,
+    tenant: str,
+    *,
+    skus: Sequence[LevelKey],
+    start: datetime,
+    end: datetime,
+    interval: Interval,
+) -> dict[LevelKey, dict[datetime, LedgerTotals]]:
+    """Return for each SKU, as seen in one warehouse or in all, what its adjustments come to.
+
+    That is by the start of each hour or day in which there are some, from `start` to before `end`.
+    """
+    found: dict[LevelKey, dict[datetime, LedgerTotals]] = {}
+    for by in dict.fromkeys(map(named, skus)):
+        parents = _levels_json(each for each in skus if named(each) == by)
+        statement = _sums_by_period(snapshot.dialect, interval, by)
+        parameters = {"tenant_id": tenant, "start": start, "end": end, "parents": parents}
+        for row in await snapshot.rows(statement, parameters):
+            found[row.sku, row.warehouse_id] = {
+                datetime.fromisoformat(period).replace(tzinfo=UTC): ledger_totals([numbers])
+                for period, *numbers in orjson.loads(row.periods or "[]")
+            }
+    return found
 
 
 async def get_stock_as_of(
@@ -335,6 +447,94 @@ async def get_adjustment(snapshot: Snapshot, tenant: str, *, id_: str) -> Adjust
     """Return the adjustment of an id."""
     rows = await snapshot.rows(_adjustment_by_id(), {"tenant_id": tenant, "id": id_})
     return adjustment_record(rows[0]) if rows else None
+
+
+async def list_adjustments_of_group(
+    session: Session, tenant: str, *, name: str, id_: str, limit: int
+) -> list[AdjustmentRecord]:
+    """Return the adjustment of an `id`, or up to so many of a bulk or a transfer."""
+    parameters = {"tenant_id": tenant, name: id_, "limit": limit}
+    rows = await session.rows(_adjustments_of_group(name), parameters)
+    return [adjustment_record(row) for row in rows]
+
+
+async def get_reversals(
+    session: Session, tenant: str, *, ids: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Return which of some adjustments were reversed, each with the adjustment that did it."""
+    rows = await session.rows(_reversals(session.dialect), {"tenant_id": tenant, "ids": ids})
+    return [(row.reversal_of, row.id) for row in rows]
+
+
+async def list_reservations(
+    snapshot: Snapshot,
+    tenant: str,
+    *,
+    where: ReservationFilter,
+    after: str | None = None,
+    limit: int,
+) -> list[ReservationRecord]:
+    """Return a page of reservations with their lines, newest first, from after an id on."""
+    parameters = _reservation_parameters(tenant, where, after)
+    statement = _reservations_page(_asked(parameters))
+    return reservation_records(await snapshot.rows(statement, {**parameters, "limit": limit}))
+
+
+async def count_reservations(snapshot: Snapshot, tenant: str, *, where: ReservationFilter) -> int:
+    """Return how many reservations match."""
+    parameters = _reservation_parameters(tenant, where, None)
+    [row] = await snapshot.rows(_reservations_count(_asked(parameters)), parameters)
+    return int(row[0])
+
+
+async def get_reservations(
+    session: Session | Snapshot, tenant: str, *, ids: Sequence[str]
+) -> dict[str, ReservationRecord]:
+    """Return reservations with their lines, by id."""
+    statement = _reservations_by_id(session.dialect)
+    rows = await session.rows(statement, {"tenant_id": tenant, "ids": ids})
+    return {record.id: record for record in reservation_records(rows)}
+
+
+async def list_holds_of(
+    snapshot: Snapshot,
+    tenant: str,
+    *,
+    levels: Sequence[LevelKey],
+    after: str | None,
+    limit: int,
+) -> dict[LevelKey, list[ReservationLineRecord]]:
+    """Return for each level a page of what open reservations hold of it, newest first."""
+    parameters: dict[str, object] = {"tenant_id": tenant, "before": after}
+    statement = _holds_of(snapshot.dialect, _asked(parameters))
+    parameters |= {"parents": _levels_json(levels), "limit": limit}
+    pages: dict[LevelKey, list[ReservationLineRecord]] = {level: [] for level in levels}
+    for row in await snapshot.rows(statement, parameters):
+        pages[row.sku, row.warehouse_id].append(ReservationLineRecord(*tuple(row)))
+    return pages
+
+
+async def count_holds_of(
+    snapshot: Snapshot, tenant: str, *, levels: Sequence[LevelKey]
+) -> dict[LevelKey, int]:
+    """Return for each level how many open reservations hold some of it."""
+    parameters = {"tenant_id": tenant, "parents": _levels_json(levels)}
+    rows = await snapshot.rows(_holds_count_of(snapshot.dialect), parameters)
+    return {(row.sku, row.warehouse_id): int(row.holds) for row in rows}
+
+
+async def list_due_reservations(
+    session: Session | Snapshot, tenant: str, *, now: datetime, limit: int
+) -> list[str]:
+    """Return the ids of open reservations whose time is over, the longest first."""
+    rows = await session.rows(_due(), {"tenant_id": tenant, "now": now, "limit": limit})
+    return [row.id for row in rows]
+
+
+async def permits_oversell(session: Session, tenant: str) -> bool:
+    """Tell whether a tenant permits to reserve more than is available."""
+    rows = await session.rows(_permission(), {"tenant_id": tenant})
+    return rows[0].permits_oversell_since is not None
 
 
 async def list_tenants(snapshot: Snapshot) -> list[str]:
@@ -382,6 +582,17 @@ def adjustment_record(row: Row[Any]) -> AdjustmentRecord:
     return AdjustmentRecord(*tuple(row))
 
 
+def ledger_totals(sums: Iterable[Sequence[int]]) -> LedgerTotals:
+    """Return the totals of all that some rows of SUMS tell."""
+    columns = [sum(column) for column in zip(*sums, strict=True)] or [0] * 5
+    entries, upper_increase, increase, upper_decrease, decrease = columns
+    return LedgerTotals(
+        entries,
+        increase=(upper_increase << HALF) + increase,
+        decrease=-((upper_decrease << HALF) + decrease),
+    )
+
+
 def sku_records(rows: Iterable[Sequence[Any]], warehouse_id: str | None) -> list[SkuRecord]:
     """Return rows of SKU_COLUMNS and LEVEL_COLUMNS, or nulls for no level, as records.
 
@@ -417,6 +628,31 @@ def sku_records(rows: Iterable[Sequence[Any]], warehouse_id: str | None) -> list
     return [SkuRecord(*each) for each in skus]
 
 
+def reservation_records(rows: Iterable[Sequence[Any]]) -> list[ReservationRecord]:
+    """Return rows of RESERVATION_COLUMNS and LINE_COLUMNS, those of one together, as records."""
+    reservations: dict[str, ReservationRecord] = {}
+    lines: list[ReservationLineRecord] = []
+    for row in rows:
+        id_, status, *rest = row[:9]
+        if id_ not in reservations:
+            lines = []
+            kept: Any = (id_, ReservationStatus(status), *rest, lines)
+            reservations[id_] = ReservationRecord(*kept)
+        lines.append(ReservationLineRecord(*row[9:]))
+    return [*reservations.values()]
+
+
+def _reservation_parameters(
+    tenant: str, where: ReservationFilter, after: str | None
+) -> dict[str, object]:
+    return {
+        "tenant_id": tenant,
+        **({where.status.value: True} if where.status else {}),
+        "reference": where.reference,
+        "before": after,
+    }
+
+
 def _adjustment_parameters(
     tenant: str, where: AdjustmentFilter, after: AdjustmentPosition | None
 ) -> dict[str, object]:
@@ -436,10 +672,16 @@ def _adjustment_parameters(
         "after": instant,
         "after_sequence": sequence,
         "after_id": id_,
+        **({} if where.sign is None else {where.sign: True}),
     }
 
 
-def _levels_json(parents: Iterable[LevelKey]) -> str:
+def named(key: LedgerKey) -> Named:
+    """Return the names of what a key of a ledger says, which is what kind of a key it is."""
+    return frozenset(name for name, said in zip(PARENTS, key, strict=True) if said is not None)
+
+
+def _levels_json(parents: Iterable[LedgerKey]) -> str:
     return as_json({"sku": code, "warehouse_id": id_} for code, id_ in parents)
 
 
@@ -614,6 +856,18 @@ def _adjustments_count(asked: frozenset[str]) -> Select[Any]:
     return select(func.coalesce(func.sum(of_place), 0)).select_from(places)
 
 
+@cache
+def _adjustments_sum(dialect: str, asked: frozenset[str]) -> Select[Any]:
+    conditions = _all_of(ADJUSTMENT_CONDITIONS, asked, adjustment.c)
+    totals = select(_array(dialect, *sums_of(adjustment.c.delta)).label("totals"))
+    totals = totals.where(*conditions)
+    if not _is_by_reason_alone(asked):
+        return totals
+    places = _places()
+    of_place = totals.where(adjustment.c.warehouse_id == places.c.id).correlate(places)
+    return select(of_place.scalar_subquery().label("totals")).select_from(places)
+
+
 def _is_by_reason_alone(asked: frozenset[str]) -> bool:
     """Tell whether the index by warehouse and reason serves, warehouse by warehouse."""
     return "reason" in asked and asked.isdisjoint({"sku", "warehouse_id", "created_by", *LINKS})
@@ -624,25 +878,25 @@ def _places() -> Subquery:
 
 
 @cache
-def _adjustments_of(dialect: str, asked: frozenset[str], *, by_level: bool) -> Select[Any]:
-    parents = rows_from(dialect, "parents", {"sku": Text(), "warehouse_id": Text()})
-    by_level_here = (by_level or "warehouse_id" in asked) and not _is_period(asked)
+def _adjustments_of(dialect: str, asked: frozenset[str], by: Named) -> Select[Any]:
+    parents = rows_from(dialect, "parents", PARENTS)
+    by_level = {"sku", "warehouse_id"} <= by | asked and not _is_period(asked)
     return _pages_of(
         dialect,
         parents,
         adjustment,
         ADJUSTMENT_COLUMNS,
         where=lambda columns: [
-            *_adjustment_conditions(asked, columns, by_level=by_level_here),
-            *_of_parent(columns, parents, by_level=by_level),
+            *_adjustment_conditions(asked, columns, by_level=by_level),
+            *_of_parent(columns, parents, by),
         ],
-        order=lambda columns: _newest_first(columns, by_level=by_level_here),
+        order=lambda columns: _newest_first(columns, by_level=by_level),
     )
 
 
 @cache
-def _adjustments_count_of(dialect: str, asked: frozenset[str], *, by_level: bool) -> Select[Any]:
-    parents = rows_from(dialect, "parents", {"sku": Text(), "warehouse_id": Text()})
+def _adjustments_count_of(dialect: str, asked: frozenset[str], by: Named) -> Select[Any]:
+    parents = rows_from(dialect, "parents", PARENTS)
     counted = bool(asked & COUNTED)
     source = adjustment if counted else stock_level
     number: ColumnElement[int] = func.count() if counted else func.sum(stock_level.c.version)
@@ -652,13 +906,91 @@ def _adjustments_count_of(dialect: str, asked: frozenset[str], *, by_level: bool
         .select_from(source)
         .where(
             *_all_of(ADJUSTMENT_CONDITIONS, asked, source.c),
-            *_of_parent(source.c, parents, by_level=by_level),
+            *_of_parent(source.c, parents, by),
         )
         .correlate(parents)
         .scalar_subquery()
     )
     adjustments = func.coalesce(of_parent, 0).label("adjustments")
     return select(parents.c.sku, parents.c.warehouse_id, adjustments)
+
+
+@cache
+def _adjustments_sum_of(dialect: str, asked: frozenset[str], by: Named) -> Select[Any]:
+    parents = rows_from(dialect, "parents", PARENTS)
+    of_parent = (
+        select(_array(dialect, *sums_of(adjustment.c.delta)))
+        .where(
+            *_all_of(ADJUSTMENT_CONDITIONS, asked, adjustment.c),
+            *_of_parent(adjustment.c, parents, by),
+        )
+        .correlate(parents)
+        .scalar_subquery()
+    )
+    return select(parents.c.sku, parents.c.warehouse_id, of_parent.label("totals"))
+
+
+@cache
+def _sums_by_period(dialect: str, interval: Interval, by: Named) -> Select[Any]:
+    parents = rows_from(dialect, "parents", PARENTS)
+    asked = frozenset({"tenant_id", "start", "end"})
+    # In their order, lest PostgreSQL takes an index without the time and reads all of a SKU.
+    entries = (
+        select(adjustment.c.created_at, adjustment.c.delta)
+        .where(
+            *_all_of(ADJUSTMENT_CONDITIONS, asked, adjustment.c),
+            *_of_parent(adjustment.c, parents, by),
+        )
+        .order_by(*_newest_first(adjustment.c, by_level=False))
+        .correlate(parents)
+        .subquery("entries")
+    )
+    period = _period_of(dialect, interval, entries.c.created_at)
+    periods = (
+        select(period.label("period"), *sums_of(entries.c.delta))
+        .group_by(period)
+        .subquery("periods")
+    )
+    # As one value per parent, so that each is found by its own index seek on both engines.
+    all_of = func.json_agg if dialect == "postgresql" else func.json_group_array
+    of_parent = select(all_of(_array(dialect, *periods.c))).scalar_subquery()
+    return select(parents.c.sku, parents.c.warehouse_id, of_parent.label("periods"))
+
+
+def sums_of(number: ColumnElement[int]) -> Sequence[ColumnElement[int]]:
+    """Return how many numbers there are, and the sums of the positive and of the negative ones.
+
+    Each sum is that of the upper halves, then that of the lower ones.
+    """
+    halves = (
+        number.op(">>")(literal_column(str(HALF))),
+        number.op("&")(literal_column(str((1 << HALF) - 1))),
+    )
+    zero = literal_column("0", BigInteger)
+    sums = [
+        func.coalesce(func.sum(half).filter(sign), zero)
+        for sign in (number > zero, number < zero)
+        for half in halves
+    ]
+    return [it.label(f"sum_{place}") for place, it in enumerate((func.count(), *sums))]
+
+
+def _array(dialect: str, *values: ColumnElement[Any]) -> ColumnElement[str]:
+    make = func.json_build_array if dialect == "postgresql" else func.json_array
+    return make(*values, type_=Text)
+
+
+def _period_of(
+    dialect: str, interval: Interval, instant: ColumnElement[datetime]
+) -> ColumnElement[str]:
+    """Return the hour or the day of an instant, as ISO 8601 writes it."""
+    if dialect == "postgresql":
+        words = {Interval.HOUR: "'YYYY-MM-DD\"T\"HH24'", Interval.DAY: "'YYYY-MM-DD'"}
+        in_utc = func.timezone(literal_column("'UTC'"), instant)
+        return func.to_char(in_utc, literal_column(words[interval]), type_=Text)
+    first: ColumnElement[int] = literal_column("1")
+    length: ColumnElement[int] = literal_column("13" if interval is Interval.HOUR else "10")
+    return func.substr(instant, first, length, type_=Text)
 
 
 @cache
@@ -679,7 +1011,7 @@ def _stock_as_of(dialect: str, *, narrowed: bool) -> Select[Any]:
         ADJUSTMENT_COLUMNS,
         where=lambda columns: [
             *_all_of(ADJUSTMENT_CONDITIONS, frozenset({"tenant_id", "end"}), columns),
-            *_of_parent(columns, levels, by_level=True),
+            *_of_parent(columns, levels, frozenset(PARENTS)),
         ],
         # The last of several in one millisecond is the one of the highest sequence.
         order=lambda columns: [
@@ -696,6 +1028,119 @@ def _adjustment_by_id() -> Select[Any]:
     return select(*ADJUSTMENT_COLUMNS).where(
         _equals("tenant_id")(adjustment.c), _equals("id")(adjustment.c)
     )
+
+
+@cache
+def _adjustments_of_group(name: str) -> Select[Any]:
+    return (
+        select(*ADJUSTMENT_COLUMNS)
+        .where(_equals("tenant_id")(adjustment.c), _equals(name)(adjustment.c))
+        .order_by(*_newest_first(adjustment.c, by_level=False))
+        .limit(LIMIT)
+    )
+
+
+@cache
+def _reversals(dialect: str) -> Select[Any]:
+    return select(adjustment.c.reversal_of, adjustment.c.id).where(
+        _equals("tenant_id")(adjustment.c), texts_in(dialect, adjustment.c.reversal_of, "ids")
+    )
+
+
+@cache
+def _reservations_page(asked: frozenset[str]) -> Select[Any]:
+    page = (
+        select(reservation)
+        .where(*_all_of(RESERVATION_CONDITIONS, asked, reservation.c))
+        .order_by(reservation.c.id.desc())
+        .limit(LONGEST)
+        .subquery("longest")
+    )
+    page = select(page).order_by(page.c.id.desc()).limit(LIMIT).subquery("page")
+    of_page = (reservation_line.c.tenant_id == page.c.tenant_id) & (
+        reservation_line.c.reservation_id == page.c.id
+    )
+    return (
+        select(*(page.c[it.name] for it in RESERVATION_COLUMNS), *LINE_COLUMNS)
+        .select_from(page.join(reservation_line, of_page))
+        .order_by(page.c.id.desc(), reservation_line.c.sku, reservation_line.c.warehouse_id)
+    )
+
+
+@cache
+def _reservations_count(asked: frozenset[str]) -> Select[Any]:
+    conditions = _all_of(RESERVATION_CONDITIONS, asked, reservation.c)
+    return select(func.count()).select_from(reservation).where(*conditions)
+
+
+@cache
+def _reservations_by_id(dialect: str) -> Select[Any]:
+    same = (reservation_line.c.tenant_id == reservation.c.tenant_id) & (
+        reservation_line.c.reservation_id == reservation.c.id
+    )
+    return (
+        select(*RESERVATION_COLUMNS, *LINE_COLUMNS)
+        .select_from(reservation.join(reservation_line, same))
+        .where(_equals("tenant_id")(reservation.c), texts_in(dialect, reservation.c.id, "ids"))
+        .order_by(reservation.c.id, reservation_line.c.sku, reservation_line.c.warehouse_id)
+    )
+
+
+@cache
+def _holds_of(dialect: str, asked: frozenset[str]) -> Select[Any]:
+    parents = rows_from(dialect, "parents", PARENTS)
+    return _pages_of(
+        dialect,
+        parents,
+        reservation_line,
+        LINE_COLUMNS,
+        where=lambda columns: [
+            *_all_of(HOLD_CONDITIONS, asked, columns),
+            _is_held(columns),
+            *_of_parent(columns, parents, frozenset(PARENTS)),
+        ],
+        order=lambda columns: [
+            columns.sku,
+            columns.warehouse_id,
+            columns.reservation_id.desc(),
+        ],
+    )
+
+
+@cache
+def _holds_count_of(dialect: str) -> Select[Any]:
+    parents = rows_from(dialect, "parents", PARENTS)
+    holds = (
+        select(func.count())
+        .select_from(reservation_line)
+        .where(
+            _equals("tenant_id")(reservation_line.c),
+            _is_held(reservation_line.c),
+            *_of_parent(reservation_line.c, parents, frozenset(PARENTS)),
+        )
+        .correlate(parents)
+        .scalar_subquery()
+    )
+    return select(parents.c.sku, parents.c.warehouse_id, holds.label("holds"))
+
+
+@cache
+def _due() -> Select[Any]:
+    return (
+        select(reservation.c.id)
+        .where(
+            _equals("tenant_id")(reservation.c),
+            _stands(ReservationStatus.OPEN)(reservation.c),
+            reservation.c.expires_at <= bindparam("now", type_=UtcDateTime),
+        )
+        .order_by(reservation.c.expires_at)
+        .limit(LIMIT)
+    )
+
+
+@cache
+def _permission() -> Select[Any]:
+    return select(tenant_table.c.permits_oversell_since).where(_equals("tenant_id")(tenant_table.c))
 
 
 def _is_period(asked: frozenset[str]) -> bool:
@@ -722,13 +1167,8 @@ def _newest_first(columns: Columns, *, by_level: bool) -> list[ColumnElement[Any
     return [columns.created_at.desc(), columns.sequence.desc(), columns.id.desc()]
 
 
-def _of_parent(
-    columns: Columns, parents: FromClause, *, by_level: bool
-) -> list[ColumnElement[bool]]:
-    conditions = [columns.sku == parents.c.sku]
-    if by_level:
-        conditions.append(columns.warehouse_id == parents.c.warehouse_id)
-    return conditions
+def _of_parent(columns: Columns, parents: FromClause, by: Named) -> list[ColumnElement[bool]]:
+    return [columns[name] == parents.c[name] for name in PARENTS if name in by]
 
 
 def _pages_of(

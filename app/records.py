@@ -112,6 +112,96 @@ class StockChange:
     sku: SkuRecord
 
 
+class ReservationStatus(StrEnum):
+    """How a reservation stands: open, or ended in one of three ways."""
+
+    OPEN = "open"
+    COMMITTED = "committed"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationLineRecord:
+    """What a reservation asked for at one stock level, holds now, and took in the end."""
+
+    reservation_id: str
+    sku: str
+    warehouse_id: str
+    quantity: int
+    held: int
+    committed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationRecord:
+    """Stock that is held for somebody; `expires_at` is None if it is held for good."""
+
+    id: str
+    status: ReservationStatus
+    reference: str | None
+    note: str | None
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None
+    ended_at: datetime | None
+    version: int
+    lines: Sequence[ReservationLineRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationChange:
+    """What became of a reservation, with the SKUs after it and the ledger entries written."""
+
+    reservation: ReservationRecord
+    skus: Sequence[SkuRecord] = ()
+    adjustments: Sequence[AdjustmentRecord] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerTotals:
+    """What entries of the ledger come to; increase and decrease are not negative."""
+
+    entries: int = 0
+    increase: int = 0
+    decrease: int = 0
+
+    @property
+    def net_change(self) -> int:
+        """What all of them together changed."""
+        return self.increase - self.decrease
+
+
+@dataclass(slots=True)
+class PeriodRecord:
+    """What was on hand at the start of an hour or a day, and what changed it until its end."""
+
+    start: datetime
+    opening: int
+    increase: int
+    decrease: int
+
+    @property
+    def closing(self) -> int:
+        """What was on hand at its end."""
+        return self.opening + self.increase - self.decrease
+
+
+class Interval(StrEnum):
+    """How long each period of a history is, in UTC."""
+
+    HOUR = "hour"
+    DAY = "day"
+
+
+class Sign(StrEnum):
+    """Which way adjustments go, by their delta."""
+
+    INCREASE = "increase"
+    DECREASE = "decrease"
+    UNCHANGED = "unchanged"
+
+
 class Order(StrEnum):
     """The order of a list of SKUs, by code point."""
 
@@ -143,4 +233,13 @@ class AdjustmentFilter:
     bulk_id: str | None = None
     transfer_id: str | None = None
     reservation_id: str | None = None
+    reference: str | None = None
+    sign: Sign | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReservationFilter:
+    """Which reservations a list holds."""
+
+    status: ReservationStatus | None = None
     reference: str | None = None

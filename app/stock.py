@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from app.errors import (
+    InsufficientStock,
     InventoryError,
     NegativeQuantity,
     ReadonlyWarehouse,
@@ -24,7 +25,11 @@ from app.errors import (
 MAX_QUANTITY: Final = 1_000_000_000_000
 MAX_NOTE_LENGTH: Final = 1_000
 MAX_SKU_LENGTH: Final = 64
+MAX_REFERENCE_LENGTH: Final = 255
 MAX_BULK_UPDATES: Final = 500
+# For how many seconds a reservation holds stock, unless it says otherwise and at most.
+DEFAULT_HOLD: Final = 900
+MAX_HOLD: Final = 30 * 24 * 60 * 60
 USUAL_REASONS: Final = (
     "supplier_receipt",
     "cycle_count",
@@ -35,7 +40,7 @@ USUAL_REASONS: Final = (
     "initial_stock",
 )
 # The routes /api/inventory/warehouses and so on shadow these codes.
-SHADOWED_SKUS: Final = frozenset({"warehouses", "bulk", "transfers"})
+SHADOWED_SKUS: Final = frozenset({"warehouses", "bulk", "transfers", "reservations"})
 
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SKU_PUNCTUATION: Final = frozenset(" ._:/+-")
@@ -118,11 +123,7 @@ def check_new_on_hand(
     Setting below what is reserved is allowed: a physical count is the truth.
     """
     if warehouse_type.is_readonly and not by_marketplace:
-        return ReadonlyWarehouse(
-            f"Warehouse {warehouse_id} is {warehouse_type}: its marketplace runs it, and its "
-            "stock is read-only.",
-            details=[{"warehouse_id": warehouse_id, "type": warehouse_type.value}],
-        )
+        return _readonly(warehouse_id, warehouse_type)
     if quantity < 0:
         return NegativeQuantity(
             f"The resulting quantity would be {quantity}; it must be 0 or more.",
@@ -139,6 +140,14 @@ def check_new_on_hand(
     return None
 
 
+def _readonly(warehouse_id: str, warehouse_type: WarehouseType) -> ReadonlyWarehouse:
+    return ReadonlyWarehouse(
+        f"Warehouse {warehouse_id} is {warehouse_type}: its marketplace runs it, and its "
+        "stock is read-only.",
+        details=[{"warehouse_id": warehouse_id, "type": warehouse_type.value}],
+    )
+
+
 def check_archived(code: str, quantity: int, *, on_hand: int) -> SkuArchived | None:
     """Return why a level of an archived SKU may not change from `on_hand` to `quantity`."""
     if quantity <= on_hand:
@@ -148,6 +157,47 @@ def check_archived(code: str, quantity: int, *, on_hand: int) -> SkuArchived | N
         "would be an increase.",
         details=[{"sku": code, "on_hand": on_hand, "quantity": quantity}],
     )
+
+
+def check_reservable(
+    quantity: int,
+    *,
+    code: str,
+    level: Figures,
+    warehouse_id: str,
+    warehouse_type: WarehouseType,
+    is_active: bool,
+    is_archived: bool,
+    may_oversell: bool,
+) -> InventoryError | None:
+    """Return why a quantity of a level may not be reserved, beyond what it holds already."""
+    if warehouse_type.is_readonly:
+        return _readonly(warehouse_id, warehouse_type)
+    if not is_active:
+        return WarehouseInactive(
+            f"Warehouse {warehouse_id} is inactive: nothing can be reserved there.",
+            details=[{"warehouse_id": warehouse_id}],
+        )
+    if is_archived:
+        return SkuArchived(
+            f"SKU {code!r} is archived: nothing of it can be reserved.", details=[{"sku": code}]
+        )
+    if level.reserved + quantity > MAX_QUANTITY:
+        return invalid_field("quantity", f"must leave at most {MAX_QUANTITY} reserved")
+    if quantity > level.available and not may_oversell:
+        return InsufficientStock(
+            f"SKU {code!r} has {level.available} available in warehouse {warehouse_id}, and "
+            f"{quantity} are to be reserved.",
+            details=[
+                {
+                    "sku": code,
+                    "warehouse_id": warehouse_id,
+                    "available": level.available,
+                    "quantity": quantity,
+                }
+            ],
+        )
+    return None
 
 
 def warehouse_not_found(warehouse_id: str) -> WarehouseNotFound:
@@ -212,6 +262,18 @@ def expected_quantity_problem(quantity: int | None) -> str | None:
     """Return what is wrong with what a caller expects to be on hand."""
     if quantity is not None and not 0 <= quantity <= MAX_QUANTITY:
         return f"must be 0 to {MAX_QUANTITY}"
+    return None
+
+
+def reference_problem(reference: str | None) -> str | None:
+    """Return what is wrong with what a caller calls an order, a delivery or a count."""
+    return None if reference is None else name_problem(reference, MAX_REFERENCE_LENGTH)
+
+
+def hold_problem(seconds: int) -> str | None:
+    """Return what is wrong with for how long stock shall be held."""
+    if not 1 <= seconds <= MAX_HOLD:
+        return f"must be 1 to {MAX_HOLD} seconds"
     return None
 
 

@@ -9,6 +9,7 @@ import structlog
 
 from app.auth import Authenticator
 from app.commands.idempotency import reap_idempotency_keys
+from app.commands.reservations import expire_reservations
 from app.commands.tenants import note_uses
 from app.database import Database
 from app.errors import Unavailable
@@ -18,12 +19,14 @@ log = structlog.get_logger()
 
 REAP_SECONDS: Final = 600
 NOTE_SECONDS: Final = 60
+EXPIRE_SECONDS: Final = 1
 
 
 async def keep_up(database: Database, authenticator: Authenticator) -> None:
     """Do every chore again and again, until cancelled."""
     async with asyncio.TaskGroup() as chores:
         chores.create_task(_again(REAP_SECONDS, lambda: reap(database)))
+        chores.create_task(_again(EXPIRE_SECONDS, lambda: expire(database)))
         chores.create_task(_again(NOTE_SECONDS, lambda: note_used(database, authenticator)))
 
 
@@ -47,6 +50,15 @@ async def reap(database: Database) -> None:
     for tenant in tenants:
         if reaped := await reap_idempotency_keys(database, tenant):
             log.info("idempotency_keys_reaped", tenant=tenant, keys=reaped)
+
+
+async def expire(database: Database) -> None:
+    """End what is past its time, of every tenant."""
+    async with database.snapshot() as snapshot:
+        tenants = await list_tenants(snapshot)
+    for tenant in tenants:
+        if expired := await expire_reservations(database, tenant):
+            log.info("reservations_expired", tenant=tenant, reservations=expired)
 
 
 async def note_used(database: Database, authenticator: Authenticator) -> None:

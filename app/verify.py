@@ -1,18 +1,45 @@
 """Proof of a tenant's ledger: replays every adjustment and derives every figure again.
 
-This is the slow, obvious definition of everything that writes keep up to date.
+This is the slow, obvious definition of everything that writes keep up to date. What was replayed
+has a head: as long as the ledger replays to a head that was kept elsewhere, nobody has changed the
+history of that time, not even with the right to write to the database.
 """
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, Table, Text, bindparam, func, select, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Row,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.chain import COLUMNS, Covered, Head, link, settled
 from app.database import Database
-from app.models import adjustment, sku, sku_count, stock_level
+from app.models import (
+    adjustment,
+    as_text,
+    reservation,
+    reservation_line,
+    sku,
+    sku_count,
+    stock_level,
+)
+from app.records import ReservationStatus
 from app.sessions import translated
 from app.stock import ARCHIVED, Figures, total
 
@@ -29,32 +56,42 @@ class LedgerBroken(Exception):
 
 @dataclass
 class Proof:
-    """How much of a tenant was checked."""
+    """How much of a tenant was checked, and the head of it."""
 
     tenant: str
     skus: int = 0
     stock_levels: int = 0
     adjustments: int = 0
     counts: int = 0
+    head: str = ""
 
 
 async def verify_tenant(
-    database: Database, tenant_id: str, *, progress: Progress = lambda _: None
+    database: Database,
+    tenant_id: str,
+    *,
+    head: Head | None = None,
+    progress: Progress = lambda _: None,
 ) -> Proof:
     """Check a tenant's whole ledger and all derived figures, in one snapshot and bounded memory.
 
-    `progress` is told the number of adjustments replayed so far.
+    With a `head` of before, also that the history until then is what it was then. `progress` is
+    told the number of adjustments replayed so far.
 
     Raises:
         LedgerBroken: names the first break.
 
     """
     with translated():
-        return await _verify(database, tenant_id, progress)
+        return await _verify(database, tenant_id, head, progress)
 
 
 async def verify_ledger(
-    database: Database, tenant_id: str, *, progress: Progress = lambda _: None
+    database: Database,
+    tenant_id: str,
+    *,
+    head: Head | None = None,
+    progress: Progress = lambda _: None,
 ) -> None:
     """Check the entries of a tenant alone, and none of the figures that are derived from them.
 
@@ -66,33 +103,55 @@ async def verify_ledger(
         async with database.reader.connect() as connection:
             if database.dialect == "postgresql":
                 await connection.execute(text("SET LOCAL statement_timeout = 0"))
-            check = _LedgerCheck(connection, Proof(tenant_id), progress)
+            check = _LedgerCheck(connection, Proof(tenant_id), head, progress)
             await check.ledger()
             await check.transfers()
 
 
-async def _verify(database: Database, tenant_id: str, progress: Progress) -> Proof:
+async def _verify(
+    database: Database, tenant_id: str, head: Head | None, progress: Progress
+) -> Proof:
+    # Looked at before the snapshot is taken, which so has all that was written until then.
+    now = datetime.now(UTC)
     async with database.reader.connect() as connection:
         if database.dialect == "postgresql":
             await connection.execute(text("SET LOCAL statement_timeout = 0"))
-        check = _Check(connection, Proof(tenant_id), progress)
+            now = min(now, (await connection.execute(select(func.now()))).scalar_one())
+        check = _Check(connection, Proof(tenant_id), head, progress)
+        covered = check.covers(settled(now))
         await check.ledger()
+        check.proof.head = str(covered.head())
         await check.skus()
         await check.counts()
         await check.transfers()
+        await check.reservations()
         return check.proof
 
 
 class _Check:
-    def __init__(self, connection: AsyncConnection, proof: Proof, progress: Progress) -> None:
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        proof: Proof,
+        kept: Head | None,
+        progress: Progress,
+    ) -> None:
         self.connection = connection
         self.proof = proof
+        self.kept = kept
         self.progress = progress
+        self.covered: list[Covered] = []
         self.derived_counts: Counter[tuple[str, str]] = Counter()
+
+    def covers(self, until: datetime) -> Covered:
+        """Return what takes in the adjustments until an instant as they are replayed."""
+        self.covered.append(Covered(self.proof.tenant, until))
+        return self.covered[-1]
 
     async def ledger(self) -> None:
         """Replay the adjustments of every stock level."""
         level, previous = None, None
+        again = self.covers(self.kept.until) if self.kept else None
         async for row in self.rows(_levels_with_adjustments()):
             if level is None or (row.sku, row.warehouse_id) != (level.sku, level.warehouse_id):
                 self.level_ends(level, previous)
@@ -102,6 +161,8 @@ class _Check:
                 previous = row
         self.level_ends(level, previous)
         await self.none_left_out(adjustment, self.proof.adjustments)
+        if self.kept and again:
+            _unchanged(self.kept, again.head())
 
     def adjustment_follows(self, row: Row[Any], previous: Row[Any] | None) -> None:
         """Check one link of the chain."""
@@ -114,6 +175,17 @@ class _Check:
         if previous and row.created_at < previous.created_at:
             message = f"created_at of {where} is before that of the adjustment that it follows"
             raise LedgerBroken(message)
+        entry = {name: getattr(row, name) for name in COLUMNS}
+        entry["created_at"] = as_text(row.created_at)
+        hash_ = link(previous.hash if previous else None, self.proof.tenant, entry)
+        if row.hash != hash_:
+            message = (
+                f"{where} is not as it was written: its hash is {row.hash}, and what it says and "
+                f"follows comes to {hash_}"
+            )
+            raise LedgerBroken(message)
+        for each in self.covered:
+            each.add((row.sku, row.warehouse_id), row.sequence, row.hash, row.created_at)
         self.proof.adjustments += 1
         if self.proof.adjustments % FETCHED_AT_ONCE == 0:
             self.progress(self.proof.adjustments)
@@ -126,6 +198,7 @@ class _Check:
         _equal(f"on_hand of {where}", level.on_hand, last.after_quantity if last else 0)
         _equal(f"version of {where}", level.version, last.sequence if last else 0)
         _equal(f"adjusted_at of {where}", level.adjusted_at, last.created_at if last else None)
+        _equal(f"last_hash of {where}", level.last_hash, last.hash if last else None)
         figures = Figures(level.on_hand, level.reserved, level.safety_stock)
         _equal(f"status of {where}", level.status, figures.status)
         _equal(f"archived_at of {where}", level.archived_at, level.archived_at_of_sku)
@@ -178,6 +251,17 @@ class _Check:
             )
             raise LedgerBroken(message)
 
+    async def reservations(self) -> None:
+        """Check that each level has reserved what open reservations hold of it."""
+        async for row in self.rows(_wrongly_reserved()):
+            _equal(f"reserved of stock level {_name(row)}", row.reserved, row.held)
+        async for row in self.rows(_wrongly_held()):
+            message = (
+                f"reservation {row.id} is {row.status} and holds {row.held} of {_name(row)}, of "
+                f"{row.quantity}"
+            )
+            raise LedgerBroken(message)
+
     async def rows(self, statement: Select[Any]) -> AsyncIterator[Row[Any]]:
         """Stream the tenant's rows of a statement."""
         parameters = {"tenant": self.proof.tenant}
@@ -215,12 +299,8 @@ def _levels_with_adjustments() -> Select[Any]:
     return (
         select(
             stock_level,
-            adjustment.c.id,
-            adjustment.c.sequence,
-            adjustment.c.before_quantity,
-            adjustment.c.after_quantity,
-            adjustment.c.delta,
-            adjustment.c.created_at,
+            *(adjustment.c[name] for name in COLUMNS if name not in stock_level.c),
+            adjustment.c.hash,
             sku.c.archived_at.label("archived_at_of_sku"),
         )
         .select_from(
@@ -263,6 +343,64 @@ def _broken_transfers() -> Select[Any]:
         .order_by(adjustment.c.transfer_id, adjustment.c.sku)
         .limit(1)
     )
+
+
+def _wrongly_reserved() -> Select[Any]:
+    held = held_of_level()
+    return (
+        select(stock_level.c.sku, stock_level.c.warehouse_id, stock_level.c.reserved, held)
+        .where(stock_level.c.tenant_id == TENANT, stock_level.c.reserved != held)
+        .order_by(stock_level.c.sku, stock_level.c.warehouse_id)
+        .limit(1)
+    )
+
+
+def held_of_level() -> ColumnElement[int]:
+    """Return what the lines of reservations hold of a stock level."""
+    held = (
+        select(func.coalesce(func.sum(reservation_line.c.held), 0))
+        .where(
+            reservation_line.c.tenant_id == stock_level.c.tenant_id,
+            reservation_line.c.sku == stock_level.c.sku,
+            reservation_line.c.warehouse_id == stock_level.c.warehouse_id,
+            reservation_line.c.held > literal_column("0", BigInteger),
+        )
+        .correlate(stock_level)
+        .scalar_subquery()
+    )
+    return cast(held, BigInteger).label("held")
+
+
+def _wrongly_held() -> Select[Any]:
+    same = (reservation_line.c.tenant_id == reservation.c.tenant_id) & (
+        reservation_line.c.reservation_id == reservation.c.id
+    )
+    is_open = reservation.c.status == ReservationStatus.OPEN.value
+    rightly_held = case((is_open, reservation_line.c.quantity), else_=0)
+    return (
+        select(reservation.c.id, reservation.c.status, reservation_line)
+        .select_from(reservation_line.join(reservation, same))
+        .where(
+            reservation_line.c.tenant_id == TENANT,
+            reservation_line.c.held != rightly_held,
+        )
+        .limit(1)
+    )
+
+
+def _unchanged(kept: Head, found: Head) -> None:
+    if found == kept:
+        return
+    number = (
+        f"there are {found.adjustments} adjustments now, and there were {kept.adjustments}"
+        if found.adjustments != kept.adjustments
+        else f"the {found.adjustments} adjustments are not those that there were"
+    )
+    message = (
+        f"the history of {kept.tenant} until {as_text(kept.until)} has been changed since its head "
+        f"was taken: {number}"
+    )
+    raise LedgerBroken(message)
 
 
 def _counted_as(row: Row[Any], figures: Figures) -> str:

@@ -5,14 +5,16 @@ level a history of a fixed length, whose chain holds as `inventory verify` prove
 statements run on both engines.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from hashlib import sha256
+from typing import Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth import Scope
+from app.chain import COLUMNS
 from app.commands.loading import load_warehouses
 from app.commands.tenants import insert_tenant, insert_token
 from app.database import Database
@@ -47,12 +49,22 @@ STATUS: Final = (
     "WHEN {on_hand} - {reserved} <= {safety} THEN 'critical' "
     "WHEN {on_hand} - {reserved} <= 2 * {safety} THEN 'low' ELSE 'normal' END"
 )
+CODE: Final = "'SKU-' || (10000000 + i)"
 MINE: Final = "CAST(:tenant AS TEXT)"
 NUMBERS: Final = (
     "WITH RECURSIVE numbers(i) AS (SELECT CAST(:first AS BIGINT) "
     "UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < CAST(:end AS BIGINT))"
 )
-STEPS: Final = "steps(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM steps WHERE n < {number})"
+# What `app.chain` hashes: a JSON array of the hash before, the tenant and the columns.
+HASHED: Final = {
+    "postgresql": "encode(sha256(convert_to({text}, 'UTF8')), 'hex')",
+    "sqlite": "sha256_hex({text})",
+}
+NUMERIC: Final = {"sequence", "before_quantity", "after_quantity", "delta"}
+AS_TEXT: Final = {
+    "postgresql": """to_char(({at}) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')""",
+    "sqlite": "{at}",
+}
 PLACES: Final = (
     "("
     + " UNION ALL ".join(
@@ -126,6 +138,10 @@ async def fill(database: Database, size: Size, *, tenant: str = TENANT) -> Async
             # Millions of rows of one statement take longer than any of the service's may.
             if dialect == "postgresql":
                 await connection.execute(text("SET LOCAL statement_timeout = 0"))
+            else:
+                raw = await connection.get_raw_connection()
+                driver: Any = raw.driver_connection
+                await driver.create_function("sha256_hex", 1, _sha256_hex, deterministic=True)
             for statement in statements(dialect, size):
                 await connection.execute(text(statement), parameters)
 
@@ -161,29 +177,21 @@ def statements(dialect: str, size: Size) -> list[str]:
     number = f"i * {4 * usual} + w * {last} + {{n}} - 1"
     at = TIMES[dialect]
     cells = f"numbers JOIN {PLACES} places ON w < {width}"
-    code_ = "'SKU-' || (10000000 + i)"
+    hold = "'rsv_01J0000000000' || (1000000000000 + i * 4 + w)"
     sums = {
         name: f"SUM({expression})"
         for name, expression in (("on_hand", on_hand), ("reserved", reserved), ("safety", safety))
     }
     latest = at.format(n=f"MAX({number.format(n=last)})")
     single = STATUS.format(on_hand=f"({on_hand})", reserved=f"({reserved})", safety=safety)
-    before = f"CASE WHEN n = 1 THEN 0 ELSE {AFTER.format(n='(n - 1)')} END"
-    after = AFTER.format(n="n")
-    ledger = f"""
-        INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,
-                                after_quantity, delta, reason, note, created_by, created_at)
-        SELECT {MINE}, 'adj_01J0000000000' || (1000000000000 + {number.format(n="n")}),
-               {code_}, places.id, n, {before}, {after}, {after} - {before},
-               CASE WHEN n = 1 THEN 'initial_stock' ELSE 'cycle_count' END, NULL, '{EMAIL}',
-               {at.format(n=f"({number.format(n='n')})")}
-        FROM {cells} JOIN steps
-    """
+    entry = _entry("n", number, at)
+    first, next_ = _entry("1", number, at), _entry("(n + 1)", number, at)
+    quoted = "'\"' || hash || '\"'"
     return [
         f"""
         {NUMBERS}
         INSERT INTO sku (tenant_id, sku, title, status, version, created_at, updated_at)
-        SELECT {MINE}, {code_}, 'Thing ' || i, {STATUS.format(**sums)},
+        SELECT {MINE}, {CODE}, 'Thing ' || i, {STATUS.format(**sums)},
                1 + COUNT(*) * {last}, {at.format(n=0)}, {latest}
         FROM {cells} GROUP BY i
         """,
@@ -191,14 +199,83 @@ def statements(dialect: str, size: Size) -> list[str]:
         {NUMBERS}
         INSERT INTO stock_level (tenant_id, sku, warehouse_id, on_hand, reserved, safety_stock,
                                  status, version, adjusted_at)
-        SELECT {MINE}, {code_}, places.id, {on_hand}, {reserved}, {safety}, {single}, {last},
+        SELECT {MINE}, {CODE}, places.id, {on_hand}, {reserved}, {safety}, {single}, {last},
                {at.format(n=f"({number.format(n=last)})")}
         FROM {cells}
         """,
-        f"{NUMBERS}, {STEPS.format(number=usual)} {ledger} ON n <= {last}",
-        # Never more than one SKU, so that no other one is joined with a million steps.
-        f"{NUMBERS}, {STEPS.format(number=size.busy)} {ledger} ON {is_last} AND n > {usual}",
-    ][: 4 if size.busy else 3]
+        f"""
+        {NUMBERS}
+        INSERT INTO reservation (tenant_id, id, status, created_by, created_at, version)
+        SELECT {MINE}, {hold}, 'open', '{EMAIL}', {at.format(n=0)}, 1
+        FROM {cells} WHERE {reserved} > 0
+        """,
+        f"""
+        {NUMBERS}
+        INSERT INTO reservation_line (tenant_id, reservation_id, sku, warehouse_id, quantity, held,
+                                      committed)
+        SELECT {MINE}, {hold}, {CODE}, places.id, {reserved}, {reserved}, 0
+        FROM {cells} WHERE {reserved} > 0
+        """,
+        f"""
+        {NUMBERS}, cells AS (SELECT i, w, places.id AS place FROM {cells}),
+        chain(i, w, place, n, hash) AS (
+          SELECT i, w, place, 1, {_hash(dialect, first, "'null'")} FROM cells
+          UNION ALL
+          SELECT i, w, place, n + 1, {_hash(dialect, next_, quoted)} FROM chain WHERE n < {last}
+        )
+        INSERT INTO adjustment (tenant_id, {", ".join(entry)}, hash)
+        SELECT {MINE}, {", ".join(entry.values())}, hash FROM chain
+        """,
+        f"""
+        UPDATE stock_level SET last_hash = (
+          SELECT hash FROM adjustment a
+          WHERE a.tenant_id = stock_level.tenant_id AND a.sku = stock_level.sku
+            AND a.warehouse_id = stock_level.warehouse_id AND a.sequence = stock_level.version
+        )
+        WHERE tenant_id = {MINE} AND sku >= 'SKU-' || (10000000 + CAST(:first AS BIGINT))
+          AND sku < 'SKU-' || (10000000 + CAST(:end AS BIGINT))
+        """,
+    ]
+
+
+def _entry(n: str, number: str, at: str) -> dict[str, str]:
+    """Return the expressions of the columns of a level's adjustment n."""
+    before = f"CASE WHEN {n} = 1 THEN 0 ELSE {AFTER.format(n=f'({n} - 1)')} END"
+    after = AFTER.format(n=n)
+    return {
+        "id": f"'adj_01J0000000000' || (1000000000000 + {number.format(n=n)})",
+        "sku": CODE,
+        "warehouse_id": "place",
+        "sequence": n,
+        "before_quantity": before,
+        "after_quantity": after,
+        "delta": f"{after} - {before}",
+        "reason": f"CASE WHEN {n} = 1 THEN 'initial_stock' ELSE 'cycle_count' END",
+        "created_by": f"'{EMAIL}'",
+        "created_at": at.format(n=f"({number.format(n=n)})"),
+    }
+
+
+def _hash(dialect: str, entry: Mapping[str, str], previous: str) -> str:
+    """Return the expression of an entry's hash, given that of the JSON of the one before it."""
+    cells = {
+        name: AS_TEXT[dialect].format(at=value) if name == "created_at" else value
+        for name, value in entry.items()
+    }
+    columns = [
+        "'null'"
+        if name not in cells
+        else f"({cells[name]})"
+        if name in NUMERIC
+        else f"'\"' || ({cells[name]}) || '\"'"
+        for name in COLUMNS
+    ]
+    values = " || ',' || ".join([previous, f"'\"' || {MINE} || '\"'", *columns])
+    return HASHED[dialect].format(text=f"'[' || {values} || ']'")
+
+
+def _sha256_hex(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
 
 
 COUNTS: Final = f"""

@@ -9,7 +9,7 @@ from typing import Final
 
 import asyncpg
 from sqlalchemy import URL, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from app.database import Database
 from app.settings import Settings
@@ -51,11 +51,18 @@ def filled(database_url: str, size: Size, progress: Progress) -> str:
         try:
             async for skus in fill(database, size):
                 progress(f"filled {skus:,} of {size.skus:,} SKUs ({database.dialect})")
+            if database.dialect == "postgresql":
+                await database.transaction(let_in_unchained)
         finally:
             await database.dispose()
 
     asyncio.run(work())
     return database_url
+
+
+async def let_in_unchained(connection: AsyncConnection) -> None:
+    """Let contenders write adjustments that chain none."""
+    await connection.execute(text("ALTER TABLE adjustment ALTER COLUMN hash DROP NOT NULL"))
 
 
 def empty_sqlite(directory: Path, name: str) -> str:

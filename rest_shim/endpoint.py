@@ -44,13 +44,13 @@ STREAMED: Final = 1_000
 _HUMP: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
-class SkuConvertor(Convertor[str]):
+class SegmentConvertor(Convertor[str]):
     """A path segment as it was sent, percent-decoded exactly once."""
 
     regex = "[^/]+"
 
     def convert(self, value: str) -> str:
-        """Return the SKU code of a segment."""
+        """Return the SKU code, or id, of a segment."""
         try:
             return unquote_to_bytes(value).decode("utf-8")
         except UnicodeDecodeError as error:
@@ -62,7 +62,7 @@ class SkuConvertor(Convertor[str]):
         raise NotImplementedError(value)
 
 
-register_url_convertor("sku", SkuConvertor())
+register_url_convertor("segment", SegmentConvertor())
 
 
 class Shim:

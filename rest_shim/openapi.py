@@ -31,11 +31,13 @@ from rest_shim.endpoint import OPERATIONS
 from rest_shim.routes import ROUTES, RestRoute
 from rest_shim.words import (
     ABOUT,
+    ENDING_RULES,
     HEADERS,
+    IN_PATH,
     OPTIONAL,
     PARAMETERS,
+    RESERVING_RULES,
     SCHEMAS,
-    SKU_IN_PATH,
     STOCK_RULES,
     TAGS,
     WORDS,
@@ -56,7 +58,7 @@ ALWAYS: Final[Refusals] = (
     Unavailable,
 )
 # Refusals that a repeated request gets again under its idempotency key.
-KEPT: Final = frozenset({*STOCK_RULES, PreconditionFailed})
+KEPT: Final = frozenset({*STOCK_RULES, *RESERVING_RULES, *ENDING_RULES, PreconditionFailed})
 
 
 def openapi() -> dict[str, object]:
@@ -68,12 +70,13 @@ def openapi() -> dict[str, object]:
     }
     responses: dict[str, Json] = {}
     for route in ROUTES:
-        path = route.path.replace("{sku:sku}", "{sku}")
+        path = route.path.replace(":segment}", "}")
         paths.setdefault(path, {})[route.method.lower()] = operation(route)
         responses |= dict(refusals(route).values())
         if route.body is not None:
             optional = (*OPTIONAL, *WORDS[route.operation].optional)
-            schemas[f"{route.operation}Body"] = body(route.body, optional=optional)
+            others = WORDS[route.operation].fields
+            schemas[f"{route.operation}Body"] = body(route.body, optional=optional, others=others)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Inventory API", "version": "1.0.0", "description": ABOUT},
@@ -127,7 +130,11 @@ def parameters(route: RestRoute) -> list[Json]:
     """Return the parameters of a route: of its path, its query and its headers."""
     said = {**PARAMETERS, **WORDS[route.operation].parameters}
     return [
-        *([SKU_IN_PATH] if "{sku" in route.path else []),
+        *(
+            {"name": name, "in": "path", "required": True, **described}
+            for name, described in IN_PATH.items()
+            if f"{{{name}:" in route.path
+        ),
         *({"name": name, "in": "query", **said[name]} for name in route.query),
         *({"name": name.title(), "in": "header", **said[name]} for name in header_names(route)),
     ]

@@ -11,9 +11,15 @@ STATUSES: Final = {
     "critical": "CRITICAL",
     "out_of_stock": "OUT_OF_STOCK",
 }
+RESERVATION_STATUSES: Final = {
+    "open": "OPEN",
+    "committed": "COMMITTED",
+    "released": "RELEASED",
+    "expired": "EXPIRED",
+}
 ON_ERROR: Final = {"abort": "ABORT", "continue": "CONTINUE"}
 WAREHOUSE_TYPES: Final = {"OWN": "own", "FBA": "FBA", "FBS": "FBS", "THIRD_PARTY": "3PL"}
-_REST_STATUS: Final = {graphql: rest for rest, graphql in STATUSES.items()}
+_REST_STATUS: Final = {graphql: rest for rest, graphql in (STATUSES | RESERVATION_STATUSES).items()}
 
 Data = Mapping[str, Any]
 Body = dict[str, Any]
@@ -77,6 +83,21 @@ def transfer_headers(data: Data) -> dict[str, str]:
     return _replayed(data["transferStock"])
 
 
+def reserved_headers(data: Data) -> dict[str, str]:
+    """Return whether the reservation was made earlier."""
+    return _replayed(data["reserveStock"])
+
+
+def committed_headers(data: Data) -> dict[str, str]:
+    """Return whether the reservation was committed earlier."""
+    return _replayed(data["commitReservation"])
+
+
+def released_headers(data: Data) -> dict[str, str]:
+    """Return whether the reservation was released earlier."""
+    return _replayed(data["releaseReservation"])
+
+
 def no_headers(_data: Data) -> dict[str, str]:
     """Return nothing."""
     return {}
@@ -108,6 +129,55 @@ def transfer(data: Data, _variables: Data) -> Body:
     }
 
 
+def reservations(data: Data, variables: Data) -> Body:
+    """Return a page of reservations."""
+    page = data["reservations"]
+    return {"data": [reservation(node) for node in page["nodes"]], "meta": _meta(page, variables)}
+
+
+def reservation_found(data: Data, _variables: Data) -> Body:
+    """Return a reservation."""
+    return {"data": reservation(data["reservation"])}
+
+
+def reserved(data: Data, _variables: Data) -> Body:
+    """Return the reservation that was made."""
+    return {"data": reservation(data["reserveStock"]["reservation"])}
+
+
+def committed(data: Data, _variables: Data) -> Body:
+    """Return the reservation that was committed, and the adjustments written."""
+    outcome = data["commitReservation"]
+    return {
+        "data": {
+            **reservation(outcome["reservation"]),
+            "adjustments": [adjustment(entry) for entry in outcome["adjustments"]],
+        }
+    }
+
+
+def released(data: Data, _variables: Data) -> Body:
+    """Return the reservation that was released."""
+    return {"data": reservation(data["releaseReservation"]["reservation"])}
+
+
+def reservation(node: Data) -> Body:
+    """Return a reservation."""
+    body: Body = {"id": node["id"], "status": _REST_STATUS[node["status"]]}
+    body |= {name: node[name] for name in ("reference", "note") if node[name] is not None}
+    body |= {name: node[name] for name in ("created_by", "created_at")}
+    body |= {name: node[name] for name in ("expires_at", "ended_at") if node[name] is not None}
+    body["lines"] = [
+        {
+            "sku": line["sku"]["sku"],
+            "warehouse_id": line["warehouse"]["id"],
+            **{name: line[name] for name in ("quantity", "held", "committed")},
+        }
+        for line in node["lines"]
+    ]
+    return body
+
+
 def warehouses(data: Data, _variables: Data) -> Body:
     """Return all warehouses."""
     return {"data": [_warehouse(warehouse) for warehouse in data["warehouses"]]}
@@ -135,8 +205,7 @@ def adjustment(node: Data) -> Body:
         "delta": node["delta"],
         "reason": node["reason"],
     }
-    if node["note"] is not None:
-        body["note"] = node["note"]
+    body |= {name: node[name] for name in ("note", "reference") if node[name] is not None}
     body["created_by"] = node["created_by"]
     body["created_at"] = node["created_at"]
     return body

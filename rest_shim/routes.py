@@ -19,7 +19,7 @@ from rest_shim.binding import (
     string,
     versions,
 )
-from rest_shim.rendering import ON_ERROR, STATUSES, Body, Data
+from rest_shim.rendering import ON_ERROR, RESERVATION_STATUSES, STATUSES, Body, Data
 
 PAGE: Final[Readers] = {"limit": integer, "cursor": as_given}
 UPDATE: Final[Readers] = {
@@ -27,6 +27,7 @@ UPDATE: Final[Readers] = {
     "quantity": as_given,
     "reason": string,
     "note": string,
+    "reference": string,
     "expected_quantity": as_given,
 }
 ADJUSTMENT: Final[Readers] = {
@@ -34,6 +35,7 @@ ADJUSTMENT: Final[Readers] = {
     "delta": as_given,
     "reason": string,
     "note": string,
+    "reference": string,
     "expected_quantity": as_given,
 }
 TRANSFER_LINE: Final = {"sku": ("sku", string), "quantity": ("quantity", as_given)}
@@ -41,6 +43,25 @@ TRANSFER: Final[Readers] = {
     "from_warehouse_id": string,
     "to_warehouse_id": string,
     "lines": list_of(TRANSFER_LINE),
+    "reason": string,
+    "note": string,
+    "reference": string,
+}
+RESERVATION: Final[Readers] = {
+    "lines": list_of(
+        {
+            "sku": ("sku", string),
+            "warehouse_id": ("warehouseId", string),
+            "quantity": ("quantity", as_given),
+        }
+    ),
+    "expires_in": as_given,
+    "reference": string,
+    "note": string,
+    "allow_oversell": as_given,
+}
+COMMIT: Final[Readers] = {
+    "lines": RESERVATION["lines"],
     "reason": string,
     "note": string,
 }
@@ -60,6 +81,7 @@ BULK_ITEM: Final = {
     "delta": ("delta", as_given),
     "reason": ("reason", string),
     "note": ("note", string),
+    "reference": ("reference", string),
     "expected_quantity": ("expectedQuantity", as_given),
 }
 
@@ -115,17 +137,60 @@ ROUTES: Final = (
         reads=KEY,
         headers=rendering.transfer_headers,
     ),
+    RestRoute(
+        "GET",
+        "/api/inventory/reservations",
+        "ListReservations",
+        rendering.reservations,
+        query={**PAGE, "status": one_of(RESERVATION_STATUSES), "reference": as_given},
+    ),
+    RestRoute(
+        "POST",
+        "/api/inventory/reservations",
+        "ReserveStock",
+        rendering.reserved,
+        query=REHEARSAL,
+        body=RESERVATION,
+        reads=KEY,
+        headers=rendering.reserved_headers,
+    ),
+    RestRoute(
+        "GET",
+        "/api/inventory/reservations/{reservation_id:segment}",
+        "GetReservation",
+        rendering.reservation_found,
+    ),
+    RestRoute(
+        "POST",
+        "/api/inventory/reservations/{reservation_id:segment}/commit",
+        "CommitReservation",
+        rendering.committed,
+        query=REHEARSAL,
+        body=COMMIT,
+        reads=KEY,
+        headers=rendering.committed_headers,
+    ),
+    RestRoute(
+        "POST",
+        "/api/inventory/reservations/{reservation_id:segment}/release",
+        "ReleaseReservation",
+        rendering.released,
+        query=REHEARSAL,
+        body={},
+        reads=KEY,
+        headers=rendering.released_headers,
+    ),
     RestRoute("GET", "/api/inventory/warehouses", "ListWarehouses", rendering.warehouses),
     RestRoute(
         "GET",
-        "/api/inventory/{sku:sku}",
+        "/api/inventory/{sku:segment}",
         "GetInventory",
         rendering.sku,
         headers=rendering.sku_headers,
     ),
     RestRoute(
         "PUT",
-        "/api/inventory/{sku:sku}",
+        "/api/inventory/{sku:segment}",
         "SetStock",
         rendering.updated_sku,
         query=REHEARSAL,
@@ -135,7 +200,7 @@ ROUTES: Final = (
     ),
     RestRoute(
         "GET",
-        "/api/inventory/{sku:sku}/adjustments",
+        "/api/inventory/{sku:segment}/adjustments",
         "ListAdjustments",
         rendering.adjustments,
         query={**HISTORY, **PAGE},
@@ -144,7 +209,7 @@ ROUTES: Final = (
     ),
     RestRoute(
         "POST",
-        "/api/inventory/{sku:sku}/adjustments",
+        "/api/inventory/{sku:segment}/adjustments",
         "AdjustStock",
         rendering.written_adjustment,
         query=REHEARSAL,

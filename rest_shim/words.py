@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from app.errors import (
+    InsufficientStock,
     InventoryError,
     InventoryNotFound,
     MethodNotAllowed,
     NegativeQuantity,
+    OversellNotPermitted,
     ReadonlyWarehouse,
+    ReservationEnded,
+    ReservationNotFound,
     SkuArchived,
     StaleVersion,
     WarehouseInactive,
@@ -18,13 +22,16 @@ from app.errors import (
 from app.graphql.relay import DEFAULT_PAGE, MAX_PAGE
 from app.http import REQUEST_ID_HEADER
 from app.stock import (
+    DEFAULT_HOLD,
     MAX_BULK_UPDATES,
+    MAX_HOLD,
     MAX_NOTE_LENGTH,
     MAX_QUANTITY,
+    MAX_REFERENCE_LENGTH,
     MAX_SKU_LENGTH,
     USUAL_REASONS,
 )
-from rest_shim.rendering import ON_ERROR, STATUSES, WAREHOUSE_TYPES
+from rest_shim.rendering import ON_ERROR, RESERVATION_STATUSES, STATUSES, WAREHOUSE_TYPES
 from rest_shim.routes import BULK_ITEM, TRANSFER_LINE
 
 Json = dict[str, Any]
@@ -39,6 +46,17 @@ STOCK_RULES: Final[Refusals] = (
     SkuArchived,
     StaleVersion,
 )
+
+RESERVING_RULES: Final[Refusals] = (
+    InventoryNotFound,
+    WarehouseNotFound,
+    ReadonlyWarehouse,
+    WarehouseInactive,
+    SkuArchived,
+    InsufficientStock,
+    OversellNotPermitted,
+)
+ENDING_RULES: Final[Refusals] = (ReservationNotFound, ReservationEnded)
 
 ABOUT: Final = """\
 Reads and updates the inventory levels of a tenant's SKUs across its warehouses.
@@ -56,6 +74,7 @@ What this service adds to the first published API is marked "An addition".
 TAGS: Final = {
     "Inventory": "What there is of each SKU, and setting it.",
     "Warehouses": "The places that hold stock.",
+    "Reservations": "Additions: stock that is held for somebody, until it is taken or given back.",
     "Adjustments": "The ledger: every change of what a warehouse holds, append-only.",
 }
 
@@ -101,13 +120,17 @@ REASON: Final = text(
     f"Why, in a word of your own. Usual ones: {', '.join(f'`{word}`' for word in USUAL_REASONS)}.",
     pattern="^[a-z][a-z0-9_]{0,63}$",
 )
-SKU_IN_PATH: Final = {
-    "name": "sku",
-    "in": "path",
-    "required": True,
-    "description": "The code of the SKU, percent-encoded: `AB/12` is `AB%2F12`.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_SKU_LENGTH},
-    "example": "SKU-001",
+IN_PATH: Final[Mapping[str, Json]] = {
+    "sku": {
+        "description": "The code of the SKU, percent-encoded: `AB/12` is `AB%2F12`.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_SKU_LENGTH},
+        "example": "SKU-001",
+    },
+    "reservation_id": {
+        "description": "The id of the reservation, `rsv_..`.",
+        "schema": {"type": "string", "minLength": 1},
+        "example": "rsv_01HXAAAAAAAAAAAAAAAAAAAAAA",
+    },
 }
 INSTANT: Final = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}
 LIMIT: Final = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE}
@@ -140,6 +163,10 @@ PARAMETERS: Final[Mapping[str, Json]] = {
     "reason": {
         "description": "Only adjustments with this reason.",
         "schema": {"type": "string", "pattern": REASON["pattern"]},
+    },
+    "reference": {
+        "description": "Only those with this reference.",
+        "schema": {"type": "string"},
     },
     "dry_run": {
         "description": "An addition. `true`: check everything and answer as if, but write "
@@ -186,6 +213,26 @@ FIELDS: Final[Mapping[str, Json]] = {
         "pattern": "^[^\\u0000]*$",
         "description": "Why, in a sentence.",
     },
+    "reference": {
+        "type": ["string", "null"],
+        "minLength": 1,
+        "maxLength": MAX_REFERENCE_LENGTH,
+        "pattern": "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$",
+        "description": "An addition. What you call the order, delivery or count that it belongs "
+        "to.",
+    },
+    "expires_in": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_HOLD,
+        "default": DEFAULT_HOLD,
+        "description": "When it ends by itself, in seconds from now.",
+    },
+    "allow_oversell": {
+        "type": "boolean",
+        "default": False,
+        "description": "Whether more than is available may be reserved, if the tenant permits it.",
+    },
     "expected_quantity": {
         **quantity("An addition. What `on_hand` must be now; else STALE_VERSION."),
         "type": ["integer", "null"],
@@ -213,15 +260,28 @@ FIELDS: Final[Mapping[str, Json]] = {
         default="abort",
     ),
 }
-OPTIONAL: Final = {"note", "expected_quantity", "on_error"}
+OPTIONAL: Final = {"note", "reference", "expected_quantity", "on_error"}
 LINE_QUANTITY: Final = whole_number(
     "How many are moved, up to what the first warehouse has.", minimum=1, maximum=MAX_QUANTITY
 )
 
 
-def body(names: Iterable[str], *, optional: Iterable[str] = OPTIONAL) -> Json:
+HELD_LINES: Final[Json] = {
+    **FIELDS["lines"],
+    "items": ref("schemas/ReservationLineInput"),
+    "description": "Stock levels and how many of each; lines for the same one are summed.",
+}
+
+
+def body(
+    names: Iterable[str],
+    *,
+    optional: Iterable[str] = OPTIONAL,
+    others: Mapping[str, Json] | None = None,
+) -> Json:
     """Return the schema of a request's object, which is closed."""
-    properties = {name: FIELDS[name] for name in names}
+    fields = {**FIELDS, **(others or {})}
+    properties = {name: fields[name] for name in names}
     return {**record(properties, optional=optional), "additionalProperties": False}
 
 
@@ -280,6 +340,10 @@ WAREHOUSE: Final = record(
     },
     optional=["address", "marketplace", "is_readonly"],
 )
+TIMESTAMP: Final = {
+    "format": "date-time",
+    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+}
 ADJUSTMENT: Final = record(
     {
         "id": text("The id of the adjustment.", pattern="^adj_"),
@@ -290,12 +354,41 @@ ADJUSTMENT: Final = record(
         "delta": whole_number("The change: after minus before. A count may change nothing."),
         "reason": REASON,
         "note": text("Why, in a sentence; left out when there is none.", maxLength=MAX_NOTE_LENGTH),
-        "created_by": text("The e-mail address of who did it."),
-        "created_at": text(
-            "When, in UTC.", format="date-time", pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
+        "reference": text(
+            "An addition. What the caller calls the order, delivery or count that it belongs to; "
+            "left out when there is none.",
+            maxLength=MAX_REFERENCE_LENGTH,
         ),
+        "created_by": text("The e-mail address of who did it."),
+        "created_at": text("When, in UTC.", **TIMESTAMP),
     },
-    optional=["note"],
+    optional=["note", "reference"],
+)
+RESERVATION_RECORD: Final[Mapping[str, Json]] = {
+    "id": text("The id of the reservation.", pattern="^rsv_"),
+    "status": text(
+        "`open` while it holds stock; else how it ended, once.", enum=[*RESERVATION_STATUSES]
+    ),
+    "reference": text("What the caller calls the order that it is for; left out if none."),
+    "note": text("Why, in a sentence; left out when there is none.", maxLength=MAX_NOTE_LENGTH),
+    "created_by": text("The e-mail address of who reserved."),
+    "created_at": text("When, in UTC.", **TIMESTAMP),
+    "expires_at": text(
+        "When it ends by itself, in UTC; left out if it is held until somebody ends it.",
+        **TIMESTAMP,
+    ),
+    "ended_at": text("When it ended, in UTC; left out while it is open.", **TIMESTAMP),
+    "lines": list_of("ReservationLine"),
+}
+MAY_MISS: Final = ("reference", "note", "expires_at", "ended_at")
+RESERVATION_LINE: Final = record(
+    {
+        "sku": SKU,
+        "warehouse_id": WAREHOUSE_ID,
+        "quantity": quantity("What was reserved."),
+        "held": quantity("What is reserved now: all of it until it ends, then none."),
+        "committed": quantity("What was taken from `on_hand` when it was committed."),
+    }
 )
 PAGE: Final = record(
     {
@@ -382,6 +475,20 @@ SCHEMAS: Final[Mapping[str, Json]] = {
     "Adjustment": ADJUSTMENT,
     "PageMeta": PAGE,
     "Transfer": TRANSFER,
+    "Reservation": record(RESERVATION_RECORD, optional=MAY_MISS),
+    "CommittedReservation": record(
+        {**RESERVATION_RECORD, "adjustments": list_of("Adjustment")}, optional=MAY_MISS
+    ),
+    "ReservationLine": RESERVATION_LINE,
+    "ReservationLineInput": {
+        **body(TRANSFER_LINE),
+        "required": ["sku", "warehouse_id", "quantity"],
+        "properties": {
+            "sku": SKU,
+            "warehouse_id": WAREHOUSE_ID,
+            "quantity": whole_number("How many.", minimum=1, maximum=MAX_QUANTITY),
+        },
+    },
     "TransferLine": {
         **body(TRANSFER_LINE),
         "properties": {"sku": SKU, "quantity": LINE_QUANTITY},
@@ -558,6 +665,25 @@ EXAMPLE_OUTGOING: Final = {
 }
 
 
+EXAMPLE_RESERVATION: Final = {
+    "id": "rsv_01HXAAAAAAAAAAAAAAAAAAAAAA",
+    "status": "open",
+    "reference": "order-1001",
+    "created_by": "[email protected]",
+    "created_at": "2026-03-12T14:00:00.000Z",
+    "expires_at": "2026-03-12T14:15:00.000Z",
+    "lines": [
+        {
+            "sku": "SKU-001",
+            "warehouse_id": WAREHOUSE_A,
+            "quantity": 2,
+            "held": 2,
+            "committed": 0,
+        }
+    ],
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
     """What the table of routes does not say of an operation."""
@@ -572,6 +698,8 @@ class Words:
     refusals: Refusals = ()
     # Fields of the body that may be left out here.
     optional: tuple[str, ...] = ()
+    # Fields of the body that differ from what FIELDS says.
+    fields: Mapping[str, Json] = field(default_factory=dict)
     # Parameters that differ from what PARAMETERS says.
     parameters: Mapping[str, Json] = field(default_factory=dict)
 
@@ -687,6 +815,109 @@ WORDS: Final[Mapping[str, Words]] = {
         body_example=EXAMPLE_BULK,
         headers=("Idempotent-Replayed",),
         refusals=STOCK_RULES,
+    ),
+    "ListReservations": Words(
+        tag="Reservations",
+        summary="List reservations",
+        description="An addition. Newest first, those that have ended too, page by page.",
+        answer=record({"data": list_of("Reservation"), "meta": ref("schemas/PageMeta")}),
+        example={
+            "data": [EXAMPLE_RESERVATION],
+            "meta": {"total": 1, "limit": DEFAULT_PAGE, "nextCursor": None},
+        },
+        parameters={
+            "status": {
+                "description": "Only those that stand so.",
+                "schema": {"type": "string", "enum": [*RESERVATION_STATUSES]},
+            }
+        },
+    ),
+    "GetReservation": Words(
+        tag="Reservations",
+        summary="Get a reservation",
+        description="An addition. One reservation with its lines.",
+        answer=record({"data": ref("schemas/Reservation")}),
+        example={"data": EXAMPLE_RESERVATION},
+        refusals=(ReservationNotFound,),
+    ),
+    "ReserveStock": Words(
+        tag="Reservations",
+        summary="Reserve stock",
+        description=f"An addition. Holds up to {MAX_BULK_UPDATES} lines, all or none, and never "
+        "more than is available unless that is allowed. It ends once: it is committed, released, "
+        "or expires by itself.",
+        answer=record({"data": ref("schemas/Reservation")}),
+        example={"data": EXAMPLE_RESERVATION},
+        body_example={
+            "lines": [{"sku": "SKU-001", "warehouse_id": WAREHOUSE_A, "quantity": 2}],
+            "reference": "order-1001",
+        },
+        headers=("Idempotent-Replayed",),
+        refusals=RESERVING_RULES,
+        optional=("expires_in", "allow_oversell"),
+        fields={"lines": HELD_LINES},
+    ),
+    "CommitReservation": Words(
+        tag="Reservations",
+        summary="Commit a reservation",
+        description="An addition. Takes what is held, or the `lines` of it, from `on_hand`, writes "
+        "an adjustment for each, and ends the reservation: what is not taken is free again.",
+        answer=record({"data": ref("schemas/CommittedReservation")}),
+        example={
+            "data": {
+                **EXAMPLE_RESERVATION,
+                "status": "committed",
+                "ended_at": "2026-03-12T14:05:00.000Z",
+                "lines": [
+                    {
+                        "sku": "SKU-001",
+                        "warehouse_id": WAREHOUSE_A,
+                        "quantity": 2,
+                        "held": 0,
+                        "committed": 2,
+                    }
+                ],
+                "adjustments": [
+                    {
+                        **EXAMPLE_OUTGOING,
+                        "after_quantity": 348,
+                        "delta": -2,
+                        "reason": "sale",
+                        "reference": "order-1001",
+                    }
+                ],
+            }
+        },
+        body_example={"reason": "sale"},
+        headers=("Idempotent-Replayed",),
+        refusals=(*ENDING_RULES, ReadonlyWarehouse, NegativeQuantity),
+        optional=("lines", "reason"),
+        fields={"lines": HELD_LINES},
+    ),
+    "ReleaseReservation": Words(
+        tag="Reservations",
+        summary="Release a reservation",
+        description="An addition. Gives back what is held, and ends the reservation.",
+        answer=record({"data": ref("schemas/Reservation")}),
+        example={
+            "data": {
+                **EXAMPLE_RESERVATION,
+                "status": "released",
+                "ended_at": "2026-03-12T14:05:00.000Z",
+                "lines": [
+                    {
+                        "sku": "SKU-001",
+                        "warehouse_id": WAREHOUSE_A,
+                        "quantity": 2,
+                        "held": 0,
+                        "committed": 0,
+                    }
+                ],
+            }
+        },
+        body_example={},
+        headers=("Idempotent-Replayed",),
+        refusals=ENDING_RULES,
     ),
     "ListWarehouses": Words(
         tag="Warehouses",

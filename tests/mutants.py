@@ -30,8 +30,10 @@ class Mutant:
     tests: tuple[str, ...]
 
 
+CHAIN: Final = "tests/ledger/test_chain.py"
 CONCURRENCY: Final = "tests/ledger/test_concurrency.py"
 DERIVED: Final = "tests/ledger/test_derived_figures.py"
+RESERVATIONS: Final = "tests/ledger/test_reservations.py"
 VERSIONS: Final = "tests/ledger/test_versions.py"
 STOCK: Final = "app/commands/stock.py"
 POSTING: Final = "app/commands/posting.py"
@@ -50,6 +52,34 @@ MUTANTS: Final = (
         "and_(sku.c.sku == rows.c.sku, sku.c.version == rows.c.version_before)",
         "and_(sku.c.sku == rows.c.sku, sku.c.sku == sku.c.sku)",
         (f"{VERSIONS}::test_the_final_value_is_the_number_of_increments_that_were_let_through",),
+    ),
+    Mutant(
+        "entries chained to nothing",
+        POSTING,
+        "link(last.get(level), tenant, row)",
+        "link(None, tenant, row)",
+        (f"{CHAIN}::test_heads_that_are_taken_among_writers_hold",),
+    ),
+    Mutant(
+        "a head of what may still be joined by others",
+        "app/chain.py",
+        "(now - SETTLED_AFTER)",
+        "(now + SETTLED_AFTER)",
+        (f"{CHAIN}::test_heads_that_are_taken_among_writers_hold",),
+    ),
+    Mutant(
+        "a head that covers the first level alone",
+        "app/chain.py",
+        "            self._digest.update(_line(*self._last))\n",
+        "            return\n",
+        (f"{CHAIN}::test_a_history_that_was_hashed_anew_is_found_by_a_head_alone",),
+    ),
+    Mutant(
+        "an entry that is posted whenever it was decided",
+        POSTING,
+        "entry.created_at < oldest for",
+        "entry.created_at is None for",
+        (f"{CHAIN}::test_what_was_decided_long_ago_is_decided_anew",),
     ),
     Mutant(
         "no row lock before a bulk reads",
@@ -125,6 +155,20 @@ MUTANTS: Final = (
         "if refusal or (refusal := _stale(change, record, old)):",
         "if refusal:",
         (VERSIONS,),
+    ),
+    Mutant(
+        "more reserved than is available",
+        "app/stock.py",
+        "if quantity > level.available and not may_oversell:",
+        "if False:",
+        (RESERVATIONS,),
+    ),
+    Mutant(
+        "a reservation that ends again",
+        "app/commands/reservations.py",
+        "    if ended_at is None:\n",
+        "    if True:\n",
+        (RESERVATIONS,),
     ),
     Mutant(
         "no retry",

@@ -12,12 +12,11 @@ from app.commands.idempotency import (
     Caller,
     Claim,
     Done,
-    Plan,
     Planned,
     Request,
+    Writing,
+    carry_out,
     post_claim,
-    rehearse,
-    write_once,
 )
 from app.commands.loading import check_code
 from app.commands.posting import (
@@ -31,7 +30,6 @@ from app.commands.posting import (
     write_warehouse,
 )
 from app.commands.stock import Refused, inventory_not_found, present, refusal_of_all
-from app.database import Database
 from app.errors import InventoryError, SkuExists, StaleVersion, invalid_field, invalid_fields
 from app.ids import ulid
 from app.records import LevelRecord, SkuRecord, WarehouseRecord
@@ -53,16 +51,6 @@ LONGEST: Final[Mapping[str, int]] = {"name": 200, "address": 500, "marketplace":
 SKU_RESULT: Final = TypeAdapter(SkuRecord)
 SKUS_RESULT: Final = TypeAdapter(list[SkuRecord])
 WAREHOUSE_RESULT: Final = TypeAdapter(WarehouseRecord)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Writing:
-    """How a write is done: by whom, under which key, and whether it is only rehearsed."""
-
-    database: Database
-    caller: Caller
-    key: str | None = None
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +107,7 @@ async def create_sku(writing: Writing, code: str, title: str) -> Done[SkuRecord]
         return Planned(SkuRecord(code, title, 1, []), partial(insert_sku, tenant=tenant, row=row))
 
     request = Request("createSku", [code, title], SKU_RESULT)
-    if writing.dry_run:
-        return await rehearse(writing.database, writing.caller, writing.key, request, plan)
-    return await write_once(
-        writing.database, writing.caller, writing.key, request, plan, skus=[code], locking=True
-    )
+    return await carry_out(writing, request, plan, locking=True)
 
 
 async def change_sku(writing: Writing, operation: str, change: SkuChange) -> Done[SkuRecord]:
@@ -149,9 +133,7 @@ async def change_sku(writing: Writing, operation: str, change: SkuChange) -> Don
         return _posted(after, {change.sku: after}, caller, before, now)
 
     request = Request(operation, change, SKU_RESULT)
-    if writing.dry_run:
-        return await rehearse(writing.database, caller, writing.key, request, plan)
-    return await write_once(writing.database, caller, writing.key, request, plan, skus=[change.sku])
+    return await carry_out(writing, request, plan, skus=[change.sku])
 
 
 async def set_safety_stock(
@@ -187,10 +169,7 @@ async def set_safety_stock(
         return _posted(records, after, caller, before, present())
 
     request = Request("setSafetyStock", list(levels), SKUS_RESULT)
-    if writing.dry_run:
-        return await rehearse(writing.database, caller, writing.key, request, plan)
-    codes = {level.sku for level in levels}
-    return await write_once(writing.database, caller, writing.key, request, plan, skus=codes)
+    return await carry_out(writing, request, plan, skus={level.sku for level in levels})
 
 
 async def create_warehouse(writing: Writing, new: WarehouseRecord) -> Done[WarehouseRecord]:
@@ -206,7 +185,8 @@ async def create_warehouse(writing: Writing, new: WarehouseRecord) -> Done[Wareh
         place = replace(new, id=f"wh_{ulid()}")
         return Planned(place, partial(_post_warehouse, tenant=writing.caller.tenant, place=place))
 
-    return await _write_warehouse(writing, Request("createWarehouse", new, WAREHOUSE_RESULT), plan)
+    request = Request("createWarehouse", new, WAREHOUSE_RESULT)
+    return await carry_out(writing, request, plan, locking=True)
 
 
 async def update_warehouse(
@@ -236,17 +216,7 @@ async def update_warehouse(
 
     content = [id_, dict(changes)]
     request = Request("updateWarehouse", content, WAREHOUSE_RESULT)
-    return await _write_warehouse(writing, request, plan)
-
-
-async def _write_warehouse(
-    writing: Writing, request: Request[WarehouseRecord], plan: Plan[WarehouseRecord]
-) -> Done[WarehouseRecord]:
-    if writing.dry_run:
-        return await rehearse(writing.database, writing.caller, writing.key, request, plan)
-    return await write_once(
-        writing.database, writing.caller, writing.key, request, plan, skus=(), locking=True
-    )
+    return await carry_out(writing, request, plan, locking=True)
 
 
 async def _post_warehouse(

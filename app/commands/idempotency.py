@@ -67,6 +67,16 @@ class Caller:
     email: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writing:
+    """How a write is done: by whom, under which key, and whether it is only rehearsed."""
+
+    database: Database
+    caller: Caller
+    key: str | None = None
+    dry_run: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Done(Generic[Result]):
     """The result of a write, and whether it was kept from an earlier request."""
@@ -138,6 +148,27 @@ class Plan(Protocol[Result]):
 
     async def __call__(self, session: Session, *, locked: bool) -> Planned[Result]:
         """Return what the write comes to."""
+
+
+async def carry_out(
+    writing: Writing,
+    request: Request[Result],
+    plan: Plan[Result],
+    *,
+    skus: Collection[str] = (),
+    locking: bool = False,
+) -> Done[Result]:
+    """Write once, or rehearse it.
+
+    Raises:
+        What `write_once` raises.
+
+    """
+    if writing.dry_run:
+        return await rehearse(writing.database, writing.caller, writing.key, request, plan)
+    return await write_once(
+        *(writing.database, writing.caller, writing.key, request, plan), skus=skus, locking=locking
+    )
 
 
 async def write_once(

@@ -10,9 +10,19 @@ from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
+from app.chain import COLUMNS, link
 from app.errors import invalid_field
-from app.models import adjustment, sku, sku_count, stock_level, warehouse
-from app.records import WarehouseRecord
+from app.models import (
+    adjustment,
+    as_text,
+    reservation,
+    reservation_line,
+    sku,
+    sku_count,
+    stock_level,
+    warehouse,
+)
+from app.records import ReservationStatus, WarehouseRecord
 from app.stock import SHADOWED_SKUS, Figures, is_sku, total
 
 BATCH: Final = 5_000
@@ -32,7 +42,10 @@ class LoadedCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedLevel:
-    """A stock level with its history, oldest first; its last count is its `on_hand`."""
+    """A stock level with its history, oldest first; its last count is its `on_hand`.
+
+    What is reserved becomes one reservation that is held until somebody ends it.
+    """
 
     warehouse_id: str
     reserved: int = 0
@@ -84,7 +97,9 @@ async def load_skus(connection: AsyncConnection, tenant: str, skus: Iterable[Loa
 
     """
     now = datetime.now(UTC)
-    rows: dict[Table, list[dict[str, object]]] = {sku: [], stock_level: [], adjustment: []}
+    rows: dict[Table, list[dict[str, object]]] = {
+        table: [] for table in (sku, stock_level, adjustment, reservation, reservation_line)
+    }
     counts: Counter[tuple[str, str]] = Counter()
     for item in skus:
         check_code(item.sku)
@@ -103,8 +118,14 @@ async def load_skus(connection: AsyncConnection, tenant: str, skus: Iterable[Loa
         )
         for level in item.levels:
             counts[level.warehouse_id, level.figures.status] += 1
-            rows[stock_level].append(_level_row(tenant, item.sku, level))
-            rows[adjustment].extend(_ledger_rows(tenant, item.sku, level))
+            entries = list(_ledger_rows(tenant, item.sku, level))
+            last_hash = entries[-1]["hash"] if entries else None
+            rows[stock_level].append(_level_row(tenant, item.sku, level, last_hash))
+            rows[adjustment].extend(entries)
+            if level.reserved:
+                held, line = _reservation_rows(tenant, item.sku, level, now)
+                rows[reservation].append(held)
+                rows[reservation_line].append(line)
     for table, table_rows in rows.items():
         await _insert(connection, table, table_rows)
     await _insert(
@@ -134,7 +155,7 @@ def check_code(code: str) -> None:
         raise invalid_field("sku", f"must not be {code}, the name of a route")
 
 
-def _level_row(tenant: str, code: str, level: LoadedLevel) -> dict[str, object]:
+def _level_row(tenant: str, code: str, level: LoadedLevel, last_hash: object) -> dict[str, object]:
     figures = level.figures
     return {
         "tenant_id": tenant,
@@ -146,13 +167,42 @@ def _level_row(tenant: str, code: str, level: LoadedLevel) -> dict[str, object]:
         "status": figures.status,
         "version": len(level.history),
         "adjusted_at": level.history[-1].created_at if level.history else None,
+        "last_hash": last_hash,
     }
 
 
+def _reservation_rows(
+    tenant: str, code: str, level: LoadedLevel, now: datetime
+) -> tuple[dict[str, object], dict[str, object]]:
+    """Return the reservation that holds what a level has reserved, and its line."""
+    last = level.history[-1] if level.history else None
+    id_ = f"rsv_{ULID()}"
+    held = {
+        "tenant_id": tenant,
+        "id": id_,
+        "status": ReservationStatus.OPEN.value,
+        "note": "Reserved before it was loaded.",
+        "created_by": last.created_by if last else "loading",
+        "created_at": last.created_at if last else now,
+        "version": 1,
+    }
+    line = {
+        "tenant_id": tenant,
+        "reservation_id": id_,
+        "sku": code,
+        "warehouse_id": level.warehouse_id,
+        "quantity": level.reserved,
+        "held": level.reserved,
+        "committed": 0,
+    }
+    return held, line
+
+
 def _ledger_rows(tenant: str, code: str, level: LoadedLevel) -> Iterable[dict[str, object]]:
-    before = 0
+    before, previous = 0, None
     for sequence, entry in enumerate(level.history, start=1):
-        yield {
+        row: dict[str, object] = {
+            **dict.fromkeys(COLUMNS),
             "tenant_id": tenant,
             "id": entry.id or f"adj_{ULID.from_datetime(entry.created_at)}",
             "sku": code,
@@ -166,6 +216,8 @@ def _ledger_rows(tenant: str, code: str, level: LoadedLevel) -> Iterable[dict[st
             "created_by": entry.created_by,
             "created_at": entry.created_at,
         }
+        previous = link(previous, tenant, {**row, "created_at": as_text(entry.created_at)})
+        yield {**row, "hash": previous}
         before = entry.quantity
 
 

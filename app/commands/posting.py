@@ -10,12 +10,13 @@ writes, counts last because they are shared. If stock has moved in between, noth
 and the same is done over in a transaction that locks first and reads then.
 
 Every change of a level raises the version of its SKU, so the version stands for all its levels.
+That includes the hash of its last entry, to which `post` chains the ones that it writes.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final, cast
 
@@ -38,11 +39,34 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.types import TypeEngine
 
+from app.chain import POSTED_WITHIN, link
 from app.commands.idempotency import KEY_LOCK, Claim, claiming, post_claim
 from app.database import as_json, rows_from, texts_in
-from app.models import UtcDateTime, adjustment, as_text, sku, sku_count, stock_level, warehouse
-from app.queries import sku_records, skus_by_code, warehouse_record, warehouses_by_id
-from app.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
+from app.models import (
+    UtcDateTime,
+    adjustment,
+    as_text,
+    reservation,
+    reservation_line,
+    sku,
+    sku_count,
+    stock_level,
+    warehouse,
+)
+from app.queries import (
+    get_reservations,
+    sku_records,
+    skus_by_code,
+    warehouse_record,
+    warehouses_by_id,
+)
+from app.records import (
+    AdjustmentRecord,
+    LevelRecord,
+    ReservationRecord,
+    SkuRecord,
+    WarehouseRecord,
+)
 from app.sessions import Session
 from app.stock import ARCHIVED, Figures
 
@@ -74,6 +98,7 @@ LEVELS: Final[Columns] = {
     "adjusted_at": UtcDateTime(),
     "synced_at": UtcDateTime(),
     "archived_at": UtcDateTime(),
+    "last_hash": Text(),
 }
 ADJUSTMENTS: Final[Columns] = {
     "id": Text(),
@@ -92,6 +117,26 @@ ADJUSTMENTS: Final[Columns] = {
     "reservation_id": Text(),
     "reversal_of": Text(),
     "reference": Text(),
+    "hash": Text(),
+}
+RESERVATIONS: Final[Columns] = {
+    "id": Text(),
+    "status": Text(),
+    "reference": Text(),
+    "note": Text(),
+    "created_by": Text(),
+    "created_at": UtcDateTime(),
+    "expires_at": UtcDateTime(),
+    "ended_at": UtcDateTime(),
+    "version": BigInteger(),
+}
+LINES: Final[Columns] = {
+    "reservation_id": Text(),
+    "sku": Text(),
+    "warehouse_id": Text(),
+    "quantity": BigInteger(),
+    "held": BigInteger(),
+    "committed": BigInteger(),
 }
 COUNTS: Final[Columns] = {"warehouse_id": Text(), "status": Text(), "skus": BigInteger()}
 
@@ -111,6 +156,8 @@ class Stock:
 
     skus: Mapping[str, SkuRecord]
     warehouses: Mapping[str, WarehouseRecord]
+    # Of the last entry of every level that has one.
+    hashes: Mapping[LevelKey, str]
 
 
 async def read_stock(
@@ -123,21 +170,29 @@ async def read_stock(
     if locked and dialect == "postgresql":
         # A statement of its own: the next one sees what this one waited for.
         await session.rows(_lock_skus(), asked)
-    rows = await session.rows(skus_by_code(dialect, narrowed=False), asked)
+    rows = await session.rows(_stock_by_code(dialect), asked)
+    hashes = {(row.sku, row.id): row.last_hash for row in rows if row.last_hash}
     skus = {record.sku: record for record in sku_records(rows, None)}
     places = {it.warehouse.id: it.warehouse for record in skus.values() for it in record.levels}
     # No id: it is about the SKU alone.
     if unseen := sorted({id_ for _, id_ in levels if id_} - places.keys()):
         found = await session.rows(warehouses_by_id(dialect), {"tenant_id": tenant, "ids": unseen})
         places |= {row.id: warehouse_record(row) for row in found}
-    return Stock(skus, places)
+    return Stock(skus, places, hashes)
 
 
 async def post(
     session: Session, claim: Claim | None, *, tenant: str, before: Stock, posting: Posting
 ) -> bool:
-    """Write changes and claim their key; False, and nothing is written, if that cannot be."""
+    """Write changes and claim their key; False, and nothing is written, if that cannot be.
+
+    Nor what was decided so long ago that a head may have been taken of the ledger of that time.
+    """
+    oldest = datetime.now(UTC) - POSTED_WITHIN
+    if any(entry.created_at < oldest for entry in posting.entries):
+        return False
     after = posting.after
+    entries, hashes = _chained(tenant, before.hashes, posting.entries)
     changed = _changed_levels(before.skus, after)
     moved = _moved_counts(before.skus, after, changed)
     parameters = {
@@ -145,8 +200,11 @@ async def post(
         "skus": as_json(
             _sku_row(record, before.skus[code], posting.at) for code, record in after.items()
         ),
-        "levels": as_json(_level_row(new, after[new.sku]) for _, new in changed),
-        "adjustments": as_json(map(_adjustment_row, posting.entries)),
+        "levels": as_json(
+            _level_row(new, after[new.sku], hashes.get((new.sku, new.warehouse.id)))
+            for _, new in changed
+        ),
+        "adjustments": as_json(entries),
         "counts": as_json(moved),
         **(claim.parameters if claim else {}),
     }
@@ -156,6 +214,47 @@ async def post(
         return bool(row[0])
     for each in _post_one_by_one(is_claimed=claim is not None, is_counted=bool(moved)):
         await session.rows(each, parameters)
+    return True
+
+
+async def read_reservations(
+    session: Session, tenant: str, ids: Sequence[str], *, locked: bool
+) -> dict[str, ReservationRecord]:
+    """Return reservations by id, `locked` if nobody else may change them meanwhile.
+
+    They are locked before any SKU is, by whoever needs both.
+    """
+    if locked and session.dialect == "postgresql":
+        await session.rows(_lock_reservations(), {"tenant_id": tenant, "ids": ids})
+    return await get_reservations(session, tenant, ids=ids)
+
+
+async def post_reservations(
+    session: Session,
+    claim: Claim | None,
+    *,
+    tenant: str,
+    before: Stock,
+    posting: Posting,
+    reservations: Sequence[ReservationRecord],
+) -> bool:
+    """Write reservations with what they change, and claim the key, within a transaction.
+
+    False, and the transaction must not be committed, if that cannot be.
+    """
+    if posting.after:
+        is_posted = await post(session, claim, tenant=tenant, before=before, posting=posting)
+    else:
+        is_posted = claim is None or await post_claim(session, claim)
+    if not is_posted:
+        return False
+    parameters = {
+        "tenant": tenant,
+        "reservations": as_json(map(_reservation_row, reservations)),
+        "lines": as_json(asdict(line) for each in reservations for line in each.lines),
+    }
+    for statement in _write_reservations(session.dialect):
+        await session.rows(statement, parameters)
     return True
 
 
@@ -244,7 +343,21 @@ def _counted_as(record: SkuRecord, figures: Figures) -> str:
     return (ARCHIVED if record.archived_at else "") + figures.status
 
 
-def _level_row(level: LevelRecord, record: SkuRecord) -> dict[str, object]:
+def _chained(
+    tenant: str, hashes: Mapping[LevelKey, str], entries: Iterable[AdjustmentRecord]
+) -> tuple[list[Row], Mapping[LevelKey, str]]:
+    """Return the rows of entries with their hashes, and the last hashes of levels after them."""
+    rows: list[Row] = []
+    last = {**hashes}
+    for entry in entries:
+        row = _adjustment_row(entry)
+        level = entry.sku, entry.warehouse_id
+        row["hash"] = last[level] = link(last.get(level), tenant, row)
+        rows.append(row)
+    return rows, last
+
+
+def _level_row(level: LevelRecord, record: SkuRecord, last_hash: str | None) -> dict[str, object]:
     return {
         "sku": level.sku,
         "warehouse_id": level.warehouse.id,
@@ -256,6 +369,7 @@ def _level_row(level: LevelRecord, record: SkuRecord) -> dict[str, object]:
         "adjusted_at": level.adjusted_at and as_text(level.adjusted_at),
         "synced_at": level.synced_at and as_text(level.synced_at),
         "archived_at": record.archived_at and as_text(record.archived_at),
+        "last_hash": last_hash,
     }
 
 
@@ -280,6 +394,20 @@ def _adjustment_row(entry: AdjustmentRecord) -> dict[str, object]:
     }
 
 
+def _reservation_row(record: ReservationRecord) -> dict[str, object]:
+    return {
+        "id": record.id,
+        "status": record.status,
+        "reference": record.reference,
+        "note": record.note,
+        "created_by": record.created_by,
+        "created_at": as_text(record.created_at),
+        "expires_at": record.expires_at and as_text(record.expires_at),
+        "ended_at": record.ended_at and as_text(record.ended_at),
+        "version": record.version,
+    }
+
+
 def _sku_row(record: SkuRecord, before: SkuRecord, at: datetime) -> dict[str, object]:
     return {
         "sku": record.sku,
@@ -293,6 +421,12 @@ def _sku_row(record: SkuRecord, before: SkuRecord, at: datetime) -> dict[str, ob
 
 
 @cache
+def _stock_by_code(dialect: str) -> Select[Any]:
+    """Return what finds SKUs with their levels, and the hashes that only a write needs."""
+    return skus_by_code(dialect, narrowed=False).add_columns(stock_level.c.last_hash)
+
+
+@cache
 def _lock_skus() -> Select[Any]:
     return (
         select(sku.c.sku)
@@ -303,6 +437,44 @@ def _lock_skus() -> Select[Any]:
         .order_by(sku.c.sku)
         .with_for_update(key_share=True)
     )
+
+
+@cache
+def _lock_reservations() -> Select[Any]:
+    return (
+        select(reservation.c.id)
+        .where(
+            reservation.c.tenant_id == bindparam("tenant_id", type_=Text),
+            texts_in("postgresql", reservation.c.id, "ids"),
+        )
+        .order_by(reservation.c.id)
+        .with_for_update(key_share=True)
+    )
+
+
+@cache
+def _write_reservations(dialect: str) -> list[Insert]:
+    """Return what writes reservations and their lines, new ones or ones that are changed."""
+    writes: list[Insert] = []
+    for table, name, columns, keys, changed in (
+        (
+            *(reservation, "reservations", RESERVATIONS, ["tenant_id", "id"]),
+            ["status", "expires_at", "ended_at", "version"],
+        ),
+        (
+            *(reservation_line, "lines", LINES),
+            ["tenant_id", "reservation_id", "sku", "warehouse_id"],
+            ["held", "committed"],
+        ),
+    ):
+        source = select(TENANT, *rows_from(dialect, name, columns).c).where(true())
+        insert = cast(
+            "postgresql.Insert",
+            INSERTS[dialect](table).from_select(["tenant_id", *columns], source),
+        )
+        set_ = {each: insert.excluded[each] for each in changed}
+        writes.append(insert.on_conflict_do_update(index_elements=keys, set_=set_))
+    return writes
 
 
 @cache

@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database import Database
 from app.models import adjustment, sku, sku_count, stock_level
 from app.stock import ARCHIVED, Figures, total
+from app.verify import held_of_level
 
 SKUS_AT_ONCE: Final = 500
 
@@ -100,6 +101,8 @@ def _levels_with_last_entries(tenant: str, first: str, last: str) -> Select[Any]
         select(
             stock_level,
             *(adjustment.c.after_quantity, adjustment.c.sequence, adjustment.c.created_at),
+            adjustment.c.hash,
+            held_of_level(),
         )
         .select_from(stock_level.join(adjustment, is_newest, isouter=True))
         .where(
@@ -112,7 +115,7 @@ def _levels_with_last_entries(tenant: str, first: str, last: str) -> Select[Any]
 
 
 def _figures(level: Any) -> Figures:  # noqa: ANN401 - a row
-    return Figures(level.after_quantity or 0, level.reserved, level.safety_stock)
+    return Figures(level.after_quantity or 0, level.held, level.safety_stock)
 
 
 async def _repair_level(
@@ -124,10 +127,12 @@ async def _repair_level(
     figures = _figures(level)
     right: dict[str, Any] = {
         "on_hand": figures.on_hand,
+        "reserved": figures.reserved,
         "version": level.sequence or 0,
         "adjusted_at": level.created_at,
         "status": figures.status,
         "archived_at": archived_at,
+        "last_hash": level.hash,
     }
     wrong = {name: value for name, value in right.items() if getattr(level, name) != value}
     if wrong:

@@ -36,6 +36,7 @@ from app.stock import (
     note_problem,
     quantity_problem,
     reason_problem,
+    reference_problem,
     warehouse_not_found,
 )
 
@@ -78,6 +79,7 @@ class PartOf:
 
     bulk_id: str | None = None
     transfer_id: str | None = None
+    reservation_id: str | None = None
 
 
 NOTHING_ELSE: Final = PartOf()
@@ -123,6 +125,7 @@ class Transfer:
     lines: tuple[TransferLine, ...]
     reason: str
     note: str | None = None
+    reference: str | None = None
 
     def halves(self, line: TransferLine) -> list[StockUpdate]:
         """Return what a line takes from one level and adds to the other."""
@@ -133,6 +136,7 @@ class Transfer:
                 delta=delta,
                 reason=self.reason,
                 note=self.note,
+                reference=self.reference,
             )
             for warehouse_id, delta in [
                 (self.source, -line.quantity),
@@ -200,8 +204,8 @@ async def change_stock(
 
     async def plan(session: Session, *, locked: bool) -> Planned[StockChange]:
         before = await read_stock(session, caller.tenant, [change.level], locked=locked)
-        [outcome] = _decide(caller, [change], before)
-        return _planned(outcome, [outcome], caller, before)
+        [outcome] = decide(caller, [change], before)
+        return planned(outcome, [outcome], caller, before)
 
     request = Request("changeStock", change, CHANGE_RESULT)
     if dry_run:
@@ -233,7 +237,7 @@ async def bulk_change_stock(
     async def plan(session: Session, *, locked: bool) -> Planned[list[BulkOutcome]]:
         levels = [change.level for change in updates]
         before = await read_stock(session, caller.tenant, levels, locked=locked)
-        outcomes = _decide(caller, updates, before, PartOf(bulk_id=f"blk_{ulid()}"))
+        outcomes = decide(caller, updates, before, PartOf(bulk_id=f"blk_{ulid()}"))
         refusals = [
             Refused(index, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
@@ -247,7 +251,7 @@ async def bulk_change_stock(
             else BulkOutcome(None, Refusal(outcome.code, outcome.message))
             for outcome in outcomes
         ]
-        return _planned(results, outcomes, caller, before)
+        return planned(results, outcomes, caller, before)
 
     request = Request("bulkChangeStock", [on_error, list(updates)], BULK_RESULT)
     codes = {change.sku for change in updates}
@@ -281,7 +285,7 @@ async def transfer_stock(
         updates = [half for line in transfer.lines for half in transfer.halves(line)]
         levels = [update.level for update in updates]
         before = await read_stock(session, caller.tenant, levels, locked=locked)
-        outcomes = _decide(caller, updates, before, PartOf(transfer_id=f"trf_{ulid()}"))
+        outcomes = decide(caller, updates, before, PartOf(transfer_id=f"trf_{ulid()}"))
         refusals = [
             Refused(index // 2, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
@@ -291,7 +295,7 @@ async def transfer_stock(
             return Planned(refusal_of_all(refusals, len(transfer.lines), "lines"))
         changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
         moved = [Transferred(*pair) for pair in zip(changes[::2], changes[1::2], strict=True)]
-        return _planned(moved, outcomes, caller, before)
+        return planned(moved, outcomes, caller, before)
 
     request = Request("transferStock", transfer, TRANSFER_RESULT)
     if dry_run:
@@ -310,6 +314,7 @@ def _check_transfer(transfer: Transfer) -> None:
         for field, problem in {
             "reason": reason_problem(transfer.reason),
             "note": note_problem(transfer.note),
+            "reference": reference_problem(transfer.reference),
         }.items()
         if problem
     ]
@@ -351,14 +356,16 @@ def _problems(change: StockUpdate) -> list[tuple[str, str]]:
         "delta": delta_problem(change.delta),
         "reason": reason_problem(change.reason),
         "note": note_problem(change.note),
+        "reference": reference_problem(change.reference),
         "expectedQuantity": expected_quantity_problem(change.expected_quantity),
     }
     return [(field, problem) for field, problem in checks.items() if problem]
 
 
-def _planned(
+def planned(
     result: Result | InventoryError, outcomes: Sequence[Outcome], caller: Caller, before: Stock
 ) -> Planned[Result]:
+    """Return what the changes among some outcomes come to."""
     changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
     if not changes:
         return Planned(result)
@@ -370,12 +377,13 @@ def _planned(
     return Planned(result, partial(post, tenant=caller.tenant, before=before, posting=posting))
 
 
-def _decide(
+def decide(
     caller: Caller,
     updates: Sequence[StockUpdate],
     before: Stock,
     part_of: PartOf = NOTHING_ELSE,
 ) -> list[Outcome]:
+    """Return what becomes of updates by the rules, in their order, each seeing those before it."""
     now = present()
     after = dict(before.skus)
     outcomes: list[Outcome] = []
@@ -446,6 +454,7 @@ def _decide_one(  # noqa: PLR0917 - called five hundred times by a bulk
         created_at=created_at,
         bulk_id=part_of.bulk_id,
         transfer_id=part_of.transfer_id,
+        reservation_id=part_of.reservation_id,
         reversal_of=change.reversal_of,
         reference=change.reference,
     )

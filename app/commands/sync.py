@@ -12,8 +12,7 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from app.commands.catalogue import Writing
-from app.commands.idempotency import Caller, Done, Planned, Request, rehearse, write_once
+from app.commands.idempotency import Caller, Done, Planned, Request, Writing, carry_out
 from app.commands.posting import Posting, Stock, post, read_stock
 from app.commands.stock import (
     OnError,
@@ -132,12 +131,7 @@ async def sync_stock(writing: Writing, report: Report) -> Done[list[Synced]]:
         return _planned(results, caller, before)
 
     request = Request("syncStock", report, RESULT)
-    if writing.dry_run:
-        return await rehearse(writing.database, caller, writing.key, request, plan)
-    codes = {level.sku for level in report.levels}
-    return await write_once(
-        writing.database, caller, writing.key, request, plan, skus=codes, locking=True
-    )
+    return await carry_out(writing, request, plan, locking=True)
 
 
 def _planned(results: list[Synced], caller: Caller, before: Stock) -> Planned[list[Synced]]:

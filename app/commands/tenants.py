@@ -52,6 +52,26 @@ async def create_tenant(database: Database, tenant_id: str, *, name: str) -> Non
     await database.transaction(work)
 
 
+async def permit_oversell(database: Database, tenant_id: str, *, permitted: bool) -> None:
+    """Say whether reservations of a tenant may ask for more than is available.
+
+    Raises:
+        NotFound: there is no such tenant.
+
+    """
+    since = datetime.now(UTC) if permitted else None
+
+    async def work(connection: AsyncConnection) -> None:
+        mine = update(tenant).where(tenant.c.tenant_id == tenant_id)
+        changed = await connection.execute(
+            mine.values(permits_oversell_since=since).returning(tenant.c.tenant_id)
+        )
+        if changed.first() is None:
+            raise tenant_not_found(tenant_id)
+
+    await database.transaction(work)
+
+
 async def insert_tenant(connection: AsyncConnection, tenant_id: str, *, name: str) -> None:
     """Insert a tenant with a cursor key of its own."""
     row = {

@@ -8,10 +8,18 @@ import strawberry
 from strawberry.types.enum import StrawberryEnumDefinition
 
 from app.commands.stock import OnError
-from app.records import Order
+from app.records import Interval, Order, ReservationStatus, Sign
 from app.stock import Status, WarehouseType
 
-__all__ = ["OnError", "Order", "Status", "WarehouseType"]
+__all__ = [
+    "Interval",
+    "OnError",
+    "Order",
+    "ReservationStatus",
+    "Sign",
+    "Status",
+    "WarehouseType",
+]
 
 
 def described(
@@ -74,4 +82,34 @@ described(
         Order.DESCENDING: "By code point, Z before A.",
     },
     names={Order.ASCENDING: "SKU_ASC", Order.DESCENDING: "SKU_DESC"},
+)
+described(
+    ReservationStatus,
+    name="ReservationStatus",
+    description="How a reservation stands. It ends once.",
+    values={
+        ReservationStatus.OPEN: "It holds stock.",
+        ReservationStatus.COMMITTED: "What was taken has left on hand; the rest is free again.",
+        ReservationStatus.RELEASED: "What it held was given back.",
+        ReservationStatus.EXPIRED: "Its time was over; what it held is free again.",
+    },
+)
+described(
+    Sign,
+    name="AdjustmentSign",
+    description="Which way an adjustment goes, by its delta.",
+    values={
+        Sign.INCREASE: "There is more than before.",
+        Sign.DECREASE: "There is less than before.",
+        Sign.UNCHANGED: "There is as much as before: a count that found what was expected.",
+    },
+)
+described(
+    Interval,
+    name="StockInterval",
+    description="How long each period of a stock history is.",
+    values={
+        Interval.HOUR: "An hour, from minute 0 of UTC on.",
+        Interval.DAY: "A day of UTC.",
+    },
 )

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from graphql import (
     DocumentNode,
+    EnumValueNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
@@ -24,6 +25,7 @@ from graphql import (
     OperationType,
     SelectionNode,
     SelectionSetNode,
+    StringValueNode,
     VariableNode,
     get_named_type,
     get_nullable_type,
@@ -33,12 +35,15 @@ from graphql import (
 
 from app.errors import QueryTooComplex, ValidationFailed
 from app.graphql.relay import MAX_PAGE
+from app.graphql.series import most_periods
 from app.settings import Settings
 
 # How many items a list counts that has no page size.
 UNPAGED: Final = 5
 # How many costs of an operation are remembered, by its page sizes.
 KEPT: Final = 1_000
+# The longest text in variables that is looked at for how much it asks for.
+LONGEST_TEXT: Final = 40
 WORDS: Final = {
     "length": "has {found} characters",
     "depth": "is nested {found} fields deep",
@@ -122,8 +127,8 @@ class Count:
         self._fragments = _fragments(document)
         self._variables = {**_defaults(operation), **variables}
         self._sizes: dict[str, Size | None] = {}
-        # The variables that say how long a page is.
-        self.pages: set[str] = set()
+        # The variables that say how long a page or a series is.
+        self.sizes: set[str] = set()
 
     def of(self, selections: SelectionSetNode | None, parent: GraphQLCompositeType | None) -> Size:
         """Return what a selection set of a type unfolds to.
@@ -202,20 +207,29 @@ class Count:
         if is_list_type(get_nullable_type(field.type)):
             if parent and parent.name.endswith("Connection"):
                 return 1, inner.cost
-            return 1 + UNPAGED * inner.cost, 0
+            return 1 + self._items(node, field) * inner.cost, 0
         page = self._page(node, field) if inner.cost_per_item else 1
         return 1 + inner.cost + page * inner.cost_per_item, 0
 
-    def _page(self, node: FieldNode, field: GraphQLField) -> int:
-        argument = field.args.get("first")
-        if argument is None:
+    def _items(self, node: FieldNode, field: GraphQLField) -> int:
+        if "interval" not in field.args:
             return UNPAGED
-        given = next((it.value for it in node.arguments or () if it.name.value == "first"), None)
+        first, last, interval = (
+            self._given(node, field, name) for name in ("from", "to", "interval")
+        )
+        return most_periods(first, last, interval)
+
+    def _page(self, node: FieldNode, field: GraphQLField) -> int:
+        return page_of(self._given(node, field, "first")) if "first" in field.args else UNPAGED
+
+    def _given(self, node: FieldNode, field: GraphQLField, name: str) -> object:
+        default = field.args[name].default_value
+        given = next((it.value for it in node.arguments or () if it.name.value == name), None)
         if isinstance(given, VariableNode):
-            name = given.name.value
-            self.pages.add(name)
-            return page_of(self._variables.get(name, argument.default_value))
-        return page_of(argument.default_value if given is None else _literal(given))
+            variable = given.name.value
+            self.sizes.add(variable)
+            return size_of(self._variables.get(variable, default))
+        return default if given is None else _literal(given)
 
     def _type(self, name: str) -> GraphQLCompositeType | None:
         type_ = self._schema.get_type(name)
@@ -223,7 +237,7 @@ class Count:
 
 
 class Costs:
-    """What an operation costs with given variables, remembered by the page sizes in them."""
+    """What an operation costs with given variables, remembered by the sizes in them."""
 
     def __init__(
         self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode
@@ -231,24 +245,22 @@ class Costs:
         self._of = schema, document, operation
         count = Count(*self._of, {})
         self._fixed = count.of(operation.selection_set, _root(schema, operation)).cost
-        self._pages = sorted(count.pages)
-        self._known: dict[tuple[int | None, ...], int] = {}
+        self._sizes = sorted(count.sizes)
+        self._known: dict[tuple[tuple[str, object], ...], int] = {}
 
     def cost(self, variables: Mapping[str, object]) -> int:
         """Return how many values the answer has at most."""
-        if not self._pages:
+        if not self._sizes:
             return self._fixed
-        pages = tuple(
-            page_of(variables[name]) if name in variables else None for name in self._pages
-        )
-        cost = self._known.get(pages)
+        sizes = tuple((name, size_of(variables[name])) for name in self._sizes if name in variables)
+        cost = self._known.get(sizes)
         if cost is None:
             if len(self._known) >= KEPT:
                 self._known.clear()
             schema, _, operation = self._of
             count = Count(*self._of, variables)
             cost = count.of(operation.selection_set, _root(schema, operation)).cost
-            self._known[pages] = cost
+            self._known[sizes] = cost
         return cost
 
 
@@ -303,6 +315,13 @@ def is_conditional(document: DocumentNode, operation: OperationDefinitionNode) -
 def page_of(value: object) -> int:
     """Return how long a page counts that is asked for so; what is no length counts most."""
     return min(max(value, 1), MAX_PAGE) if type(value) is int else MAX_PAGE
+
+
+def size_of(value: object) -> int | str | None:
+    """Return what a value in variables says of a size, of which little is to be remembered."""
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_TEXT else None
+    return page_of(value) if type(value) is int else None
 
 
 def too_complex(name: str, most: int, found: int) -> QueryTooComplex:
@@ -372,6 +391,8 @@ def _defaults(operation: OperationDefinitionNode | None) -> dict[str, object]:
 
 
 def _literal(node: object) -> object:
-    """Return the page size that a literal says; one of so many digits is no page size."""
+    """Return the size that a literal says; a number of so many digits is no size."""
+    if isinstance(node, StringValueNode | EnumValueNode):
+        return node.value
     is_short = isinstance(node, IntValueNode) and len(node.value) <= len(str(MAX_PAGE))
     return int(node.value) if is_short and isinstance(node, IntValueNode) else None

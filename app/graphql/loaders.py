@@ -14,11 +14,16 @@ from strawberry.dataloader import DataLoader
 
 from app import queries
 from app.database import Snapshot
-from app.queries import AdjustmentPosition, LevelKey
+from app.graphql.series import Series
+from app.queries import AdjustmentPosition, LedgerKey, LevelKey, Named
 from app.records import (
     AdjustmentFilter,
     AdjustmentRecord,
+    LedgerTotals,
     LevelRecord,
+    PeriodRecord,
+    ReservationLineRecord,
+    ReservationRecord,
     SkuRecord,
     WarehouseRecord,
 )
@@ -70,6 +75,8 @@ class Loaders:
         self._by_arguments: dict[Hashable, Loader[Any, Any]] = {}
         self.sku: Loader[SkuKey, SkuRecord | None] = Loader(self._load_skus)
         self.warehouse: Loader[str, WarehouseRecord | None] = Loader(self._load_warehouses)
+        self.reservation: Loader[str, ReservationRecord | None] = Loader(self._load_reservations)
+        self.hold_count: Loader[LevelKey, int] = Loader(self._count_holds)
 
     def levels_by_warehouse(self, page: LevelPage) -> Loader[WarehouseRecord, list[LevelRecord]]:
         """Return the loader of a page of levels, by warehouse."""
@@ -102,11 +109,11 @@ class Loaders:
         return self._for(("level count", status, archived), load)
 
     def adjustments(
-        self, page: AdjustmentPage, *, by_level: bool
-    ) -> Loader[LevelKey, list[AdjustmentRecord]]:
-        """Return the loader of a page of adjustments, by SKU or by level."""
+        self, page: AdjustmentPage, by: Named
+    ) -> Loader[LedgerKey, list[AdjustmentRecord]]:
+        """Return the loader of a page of adjustments, by SKU, by level or by warehouse."""
 
-        async def load(keys: Sequence[LevelKey]) -> list[list[AdjustmentRecord]]:
+        async def load(keys: Sequence[LedgerKey]) -> list[list[AdjustmentRecord]]:
             found = await queries.list_adjustments_of(
                 self._snapshot,
                 self._tenant,
@@ -117,18 +124,31 @@ class Loaders:
             )
             return [found[key] for key in keys]
 
-        return self._for(("adjustments", page, by_level), load)
+        return self._for(("adjustments", page, by), load)
 
-    def adjustment_count(self, where: AdjustmentFilter, *, by_level: bool) -> Loader[LevelKey, int]:
-        """Return the loader of how many adjustments match, by SKU or by level."""
+    def adjustment_count(self, where: AdjustmentFilter, by: Named) -> Loader[LedgerKey, int]:
+        """Return the loader of how many adjustments match, by SKU, by level or by warehouse."""
 
-        async def load(keys: Sequence[LevelKey]) -> list[int]:
+        async def load(keys: Sequence[LedgerKey]) -> list[int]:
             counts = await queries.count_adjustments_of(
                 self._snapshot, self._tenant, parents=keys, where=where
             )
             return [counts[key] for key in keys]
 
-        return self._for(("adjustment count", where, by_level), load)
+        return self._for(("adjustment count", where, by), load)
+
+    def adjustment_totals(
+        self, where: AdjustmentFilter, by: Named
+    ) -> Loader[LedgerKey, LedgerTotals]:
+        """Return the loader of what adjustments come to, by SKU, by level or by warehouse."""
+
+        async def load(keys: Sequence[LedgerKey]) -> list[LedgerTotals]:
+            totals = await queries.sum_adjustments_of(
+                self._snapshot, self._tenant, parents=keys, where=where
+            )
+            return [totals[key] for key in keys]
+
+        return self._for(("adjustment totals", where, by), load)
 
     def stock_as_of(self, end: datetime) -> Loader[LevelKey, list[AdjustmentRecord]]:
         """Return the loader of what made the stock before an end, by SKU as seen somewhere."""
@@ -138,6 +158,39 @@ class Loaders:
             return [found[key] for key in keys]
 
         return self._for(("stock as of", end), load)
+
+    def holds(self, after: str | None, limit: int) -> Loader[LevelKey, list[ReservationLineRecord]]:
+        """Return the loader of a page of what open reservations hold, by level."""
+
+        async def load(keys: Sequence[LevelKey]) -> list[list[ReservationLineRecord]]:
+            found = await queries.list_holds_of(
+                self._snapshot, self._tenant, levels=keys, after=after, limit=limit
+            )
+            return [found[key] for key in keys]
+
+        return self._for(("holds", after, limit), load)
+
+    def stock_history(self, series: Series) -> Loader[LevelKey, list[PeriodRecord]]:
+        """Return the loader of what was on hand in each period, by SKU as seen somewhere."""
+
+        async def load(keys: Sequence[LevelKey]) -> list[list[PeriodRecord]]:
+            before = await queries.get_stock_as_of(
+                self._snapshot, self._tenant, skus=keys, end=series.start
+            )
+            changes = await queries.sum_adjustments_by_period(
+                self._snapshot,
+                self._tenant,
+                skus=keys,
+                start=series.start,
+                end=series.end,
+                interval=series.interval,
+            )
+            return [
+                series.records(sum(it.after_quantity for it in before[key]), changes[key])
+                for key in keys
+            ]
+
+        return self._for(("stock history", series), load)
 
     def _for(
         self, arguments: Hashable, load: Callable[[list[Key]], Awaitable[list[Value]]]
@@ -157,3 +210,11 @@ class Loaders:
     async def _load_warehouses(self, ids: Sequence[str]) -> list[WarehouseRecord | None]:
         found = await queries.get_warehouses(self._snapshot, self._tenant, ids=ids)
         return [found.get(id_) for id_ in ids]
+
+    async def _load_reservations(self, ids: Sequence[str]) -> list[ReservationRecord | None]:
+        found = await queries.get_reservations(self._snapshot, self._tenant, ids=ids)
+        return [found.get(id_) for id_ in ids]
+
+    async def _count_holds(self, keys: Sequence[LevelKey]) -> list[int]:
+        counts = await queries.count_holds_of(self._snapshot, self._tenant, levels=keys)
+        return [counts[key] for key in keys]

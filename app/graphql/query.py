@@ -21,16 +21,21 @@ from app.graphql.relay import (
 from app.graphql.types import (
     ARCHIVED_FILTER,
     Adjustment,
+    AdjustmentConnection,
     AdjustmentCursors,
     AdjustmentFilterInput,
+    Reservation,
+    ReservationFilterInput,
     Sku,
     StockLevel,
     Warehouse,
+    adjustment_connection,
     conditions,
+    reservation_of,
     sku_of,
     warehouse_of,
 )
-from app.records import SkuFilter
+from app.records import ReservationFilter, SkuFilter
 
 
 @strawberry.input(description="Which SKUs a list holds; conditions combine.")
@@ -148,7 +153,7 @@ class Query:
             LedgerFilterInput | None,
             strawberry.argument(description="Which adjustments; all without it."),
         ] = None,
-    ) -> Connection[Adjustment]:
+    ) -> AdjustmentConnection:
         """Page through the ledger.
 
         Raises:
@@ -168,13 +173,57 @@ class Query:
         records = await queries.list_adjustments(
             context.snapshot, tenant, where=where, after=position, limit=limit + 1
         )
-        return connection(
-            [Adjustment(record=record) for record in records],
+        return adjustment_connection(
+            records,
             limit=limit,
             after=after,
-            cursor_of=ledger.cursor,
+            ledger=ledger,
             count=lambda: queries.count_adjustments(context.snapshot, tenant, where=where),
+            sum_up=lambda: queries.sum_adjustments(context.snapshot, tenant, where=where),
         )
+
+    @strawberry.field(description="Reservations, newest first, those that have ended too.")
+    async def reservations(
+        self,
+        info: Info,
+        first: First = DEFAULT_PAGE,
+        after: After = None,
+        filter: Annotated[
+            ReservationFilterInput | None,
+            strawberry.argument(description="Which reservations; all without it."),
+        ] = None,
+    ) -> Connection[Reservation]:
+        """Page through the reservations.
+
+        Raises:
+            ValidationFailed, InvalidCursor.
+
+        """
+        context = info.context
+        where = filter.conditions() if filter else ReservationFilter()
+        key, question = context.principal.cursor_key, ["reservations", where]
+        limit = page_size(first)
+        position = cursors.decode(after, question=question, key=key) if after is not None else None
+        tenant = context.principal.tenant
+        records = await queries.list_reservations(
+            context.snapshot, tenant, where=where, after=position, limit=limit + 1
+        )
+        return connection(
+            [Reservation(record=record) for record in records],
+            limit=limit,
+            after=after,
+            cursor_of=lambda node: cursors.encode(node.record.id, question=question, key=key),
+            count=lambda: queries.count_reservations(context.snapshot, tenant, where=where),
+        )
+
+    @strawberry.field(description="The reservation of an id, or the error RESERVATION_NOT_FOUND.")
+    async def reservation(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The id, rsv_...")],
+    ) -> Reservation | None:
+        """Find a reservation."""
+        return await reservation_of(info.context, id)
 
     @strawberry.field(description="The object of an id, or null.")
     async def node(
@@ -191,6 +240,9 @@ class Query:
         if kind == "wh":
             place = await context.loaders.warehouse.load(id)
             return Warehouse(record=place) if place else None
+        if kind == "rsv":
+            held = await context.loaders.reservation.load(id)
+            return Reservation(record=held) if held else None
         if kind == "adj":
             entry = await queries.get_adjustment(context.snapshot, context.principal.tenant, id_=id)
             return Adjustment(record=entry) if entry else None

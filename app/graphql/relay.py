@@ -127,13 +127,20 @@ def connection(
 ) -> Connection[T]:
     """Return the connection of a page that was read with one item more than asked for."""
     page = list(nodes[:limit])
-    info = PageInfo(
+    info = page_info(nodes, limit=limit, after=after, cursor_of=cursor_of)
+    return Connection(nodes=page, page_info=info, cursor_of=cursor_of, count=count)
+
+
+def page_info(
+    nodes: Sequence[T], *, limit: int, after: str | None, cursor_of: Callable[[T], str]
+) -> PageInfo:
+    """Return where a page stands that was read with one item more than asked for."""
+    return PageInfo(
         has_next_page=len(nodes) > limit,
         has_previous_page=after is not None,
-        nodes=page,
+        nodes=nodes[:limit],
         cursor_of=cursor_of,
     )
-    return Connection(nodes=page, page_info=info, cursor_of=cursor_of, count=count)
 
 
 def page_size(first: int, *, longest: int = MAX_PAGE) -> int:

@@ -38,22 +38,23 @@ def parse_period(value: object) -> Period:
     try:
         if _DATE.fullmatch(text):
             start = datetime.fromisoformat(text).replace(tzinfo=UTC)
-            return Period(start, _after(start, timedelta(days=1)))
+            return Period(start, later(start, timedelta(days=1)))
         if match := _TIMESTAMP.fullmatch(text):
             second, fraction, zone = match.groups(default="")
             milliseconds = f"{fraction[:3]:0<3}"
             instant = datetime.fromisoformat(f"{second}.{milliseconds}{zone}".upper())
             floor = instant.astimezone(UTC)
             # Nothing is stored between two milliseconds.
-            start = _after(floor, MILLISECOND) if fraction[3:].strip("0") else floor
-            return Period(start, _after(floor, MILLISECOND))
+            start = later(floor, MILLISECOND) if fraction[3:].strip("0") else floor
+            return Period(start, later(floor, MILLISECOND))
     except (ValueError, OverflowError):
         pass
     message = "must be a date such as 2026-03-12 or a timestamp such as 2026-03-12T14:00:00Z"
     raise ValueError(message)
 
 
-def _after(instant: datetime, span: timedelta) -> datetime:
+def later(instant: datetime, span: timedelta) -> datetime:
+    """Return the instant after a span, or the last one that there is."""
     try:
         return instant + span
     except OverflowError:

@@ -1,7 +1,7 @@
 """The types of the schema, and how each is made of a record."""
 
 from asyncio import gather
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -11,9 +11,9 @@ from strawberry import Private
 
 from app import cursors
 from app.commands.stock import inventory_not_found
-from app.errors import invalid_field
+from app.errors import ReservationNotFound, invalid_field
 from app.graphql.context import Context, Info
-from app.graphql.enums import Status, WarehouseType
+from app.graphql.enums import Interval, ReservationStatus, Sign, Status, WarehouseType
 from app.graphql.executor import BATCH
 from app.graphql.loaders import AdjustmentPage, LevelPage, SkuKey
 from app.graphql.relay import (
@@ -25,16 +25,66 @@ from app.graphql.relay import (
     Node,
     connection,
     optional,
+    page_info,
     page_size,
     quantity_from,
     read_from,
 )
 from app.graphql.scalars import Period
-from app.queries import AdjustmentPosition, LevelKey
-from app.records import AdjustmentFilter, AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
+from app.graphql.series import MAX_PERIODS, series_of
+from app.queries import AdjustmentPosition, LedgerKey, named
+from app.records import (
+    AdjustmentFilter,
+    AdjustmentRecord,
+    LedgerTotals,
+    LevelRecord,
+    PeriodRecord,
+    ReservationFilter,
+    ReservationLineRecord,
+    ReservationRecord,
+    SkuRecord,
+    WarehouseRecord,
+)
 from app.stock import reason_problem, warehouse_not_found
 
 ARCHIVED_FILTER: Final = "false: without archived SKUs; true: archived ones alone; null: both."
+
+
+@strawberry.input(description="Which adjustments a list holds; conditions combine.")
+class EntryFilterInput:
+    """Conditions on adjustments, wherever they are."""
+
+    reason: str | None = optional("Only those with this reason.")
+    start_date: Period | None = optional("Only those at or after this.")
+    end_date: Period | None = optional("Only those at or before this; a whole day if a date.")
+    created_by: str | None = optional("Only those of who has this e-mail address.")
+    bulk_id: strawberry.ID | None = optional("Only those that are part of this bulk.")
+    transfer_id: strawberry.ID | None = optional("Only the halves of this transfer.")
+    reservation_id: strawberry.ID | None = optional("Only those that committed this reservation.")
+    reference: str | None = optional("Only those with this reference.")
+    sign: Sign | None = optional("Only those that go this way.")
+
+
+@strawberry.input(description="Which adjustments a list holds; conditions combine.")
+class AdjustmentFilterInput(EntryFilterInput):
+    """Conditions on adjustments of one SKU."""
+
+    warehouse_id: strawberry.ID | None = optional("Only those of this warehouse.")
+
+
+@strawberry.input(
+    description="Which adjustments the list of a warehouse holds; conditions combine."
+)
+class WarehouseAdjustmentFilterInput(EntryFilterInput):
+    """Conditions on adjustments of one warehouse."""
+
+    sku: str | None = optional("Only those of this SKU.")
+
+
+AdjustmentFilterArgument = Annotated[
+    AdjustmentFilterInput | None,
+    strawberry.argument(description="Which adjustments; all without it."),
+]
 
 
 @strawberry.type(description="A place that holds stock.")
@@ -87,26 +137,20 @@ class Warehouse(Node):
             ),
         )
 
-
-@strawberry.input(description="Which adjustments a list holds; conditions combine.")
-class AdjustmentFilterInput:
-    """Conditions on adjustments."""
-
-    warehouse_id: strawberry.ID | None = optional("Only those of this warehouse.")
-    reason: str | None = optional("Only those with this reason.")
-    start_date: Period | None = optional("Only those at or after this.")
-    end_date: Period | None = optional("Only those at or before this; a whole day if a date.")
-    created_by: str | None = optional("Only those of who has this e-mail address.")
-    bulk_id: strawberry.ID | None = optional("Only those that are part of this bulk.")
-    transfer_id: strawberry.ID | None = optional("Only the halves of this transfer.")
-    reservation_id: strawberry.ID | None = optional("Only those that committed this reservation.")
-    reference: str | None = optional("Only those with this reference.")
-
-
-AdjustmentFilterArgument = Annotated[
-    AdjustmentFilterInput | None,
-    strawberry.argument(description="Which adjustments; all without it."),
-]
+    @strawberry.field(description="Its ledger over all SKUs, newest first.")
+    async def adjustments(
+        self,
+        info: Info,
+        first: First = DEFAULT_PAGE,
+        after: After = None,
+        filter: Annotated[
+            WarehouseAdjustmentFilterInput | None,
+            strawberry.argument(description="Which adjustments; all without it."),
+        ] = None,
+    ) -> "AdjustmentConnection":
+        """Page through the ledger of this warehouse."""
+        where = conditions(filter, sku=filter.sku if filter else None)
+        return await adjustments_of(info.context, (None, self.record.id), where, first, after)
 
 
 @strawberry.type(description="A stock-keeping unit and its stock.")
@@ -171,6 +215,51 @@ class Sku(Node):
         key = (self.record.sku, self.record.warehouse_id)
         return StockAsOf(records=await info.context.loaders.stock_as_of(at.end).load(key))
 
+    @strawberry.field(
+        description="What was on hand over time, hour by hour or day by day, exactly, from the "
+        "ledger. Every period is there, also where nothing changed; each opens with what the one "
+        "before closed with. A transfer within what is shown is an increase and a decrease. The "
+        f"cost counts the periods; at most {MAX_PERIODS}."
+    )
+    async def stock_history(
+        self,
+        info: Info,
+        from_: Annotated[
+            Period,
+            strawberry.argument(
+                name="from",
+                description="Where the first period starts: at this, rounded down to a whole one.",
+            ),
+        ],
+        to: Annotated[
+            Period,
+            strawberry.argument(
+                description="Where the last period ends: at this, rounded up to a whole one; at "
+                "the end of the day if a date. Periods to come are as the present."
+            ),
+        ],
+        interval: Annotated[Interval, strawberry.argument(description="How long each period is.")],
+        warehouse_id: Annotated[
+            strawberry.ID | None,
+            strawberry.argument(
+                description="In this warehouse alone; without it over all stock levels, as "
+                "`stock` shows them."
+            ),
+        ] = None,
+    ) -> list["StockPeriod"]:
+        """Follow the stock through time.
+
+        Raises:
+            ValidationFailed, WarehouseNotFound.
+
+        """
+        series = series_of(from_, to, interval)
+        if warehouse_id is not None:
+            await warehouse_of(info.context, warehouse_id)
+        key = (self.record.sku, self.record.warehouse_id if warehouse_id is None else warehouse_id)
+        records = await info.context.loaders.stock_history(series).load(key)
+        return [StockPeriod(record=record) for record in records]
+
     @strawberry.field(description="Its ledger over all stock levels, newest first.")
     async def adjustments(
         self,
@@ -178,7 +267,7 @@ class Sku(Node):
         first: First = DEFAULT_PAGE,
         after: After = None,
         filter: AdjustmentFilterArgument = None,
-    ) -> Connection["Adjustment"]:
+    ) -> "AdjustmentConnection":
         """Page through the ledger of this SKU."""
         where = conditions(filter)
         if self.record.warehouse_id is not None and where.warehouse_id is None:
@@ -264,11 +353,35 @@ class StockLevel(Node):
         first: First = DEFAULT_PAGE,
         after: After = None,
         filter: AdjustmentFilterArgument = None,
-    ) -> Connection["Adjustment"]:
+    ) -> "AdjustmentConnection":
         """Page through the ledger of this level."""
         where = conditions(filter)
         key = (self.record.sku, self.record.warehouse.id)
         return await adjustments_of(info.context, key, where, first, after)
+
+    @strawberry.field(
+        description="What open reservations hold of it, newest first: they explain `reserved`."
+    )
+    async def reservations(
+        self, info: Info, first: First = DEFAULT_PAGE, after: After = None
+    ) -> Connection["ReservationLine"]:
+        """Page through the holds of this level."""
+        context = info.context
+        key = (self.record.sku, self.record.warehouse.id)
+        cursor_key, question = context.principal.cursor_key, ["holds", key]
+        position = (
+            cursors.decode(after, question=question, key=cursor_key) if after is not None else None
+        )
+        holds = context.loaders.holds(position, page_size(first) + 1)
+        return connection(
+            [ReservationLine(record=line) for line in await holds.load(key)],
+            limit=first,
+            after=after,
+            cursor_of=lambda line: cursors.encode(
+                line.record.reservation_id, question=question, key=cursor_key
+            ),
+            count=lambda: context.loaders.hold_count.load(key),
+        )
 
 
 @strawberry.type(description="One change of what a warehouse holds of a SKU: a ledger entry.")
@@ -323,6 +436,93 @@ class Adjustment(Node):
         return await warehouse_of(info.context, self.record.warehouse_id)
 
 
+async def skus_of_lines(lines: Sequence[Any], context: Context) -> list[Sku]:
+    """Return the SKU of each line of reservations."""
+    return await _skus(context, [(None, line.record.sku) for line in lines])
+
+
+async def reservations_of_lines(lines: Sequence[Any], context: Context) -> list["Reservation"]:
+    """Return the reservation of each line."""
+    ids = [line.record.reservation_id for line in lines]
+    different = list(dict.fromkeys(ids))
+    found = await gather(*(reservation_of(context, id_) for id_ in different))
+    by_id = dict(zip(different, found, strict=True))
+    return [by_id[id_] for id_ in ids]
+
+
+@strawberry.type(description="What a reservation is about at one stock level.")
+class ReservationLine:
+    """A line of a reservation."""
+
+    record: Private[ReservationLineRecord]
+    quantity: int = quantity_from(lambda self: self.record.quantity, "What was reserved.")
+    held: int = quantity_from(
+        lambda self: self.record.held, "What is reserved now: all of it until it ends, then none."
+    )
+    committed: int = quantity_from(
+        lambda self: self.record.committed, "What was taken from on hand when it was committed."
+    )
+
+    @strawberry.field(description="The SKU.", metadata={BATCH: skus_of_lines})
+    async def sku(self, info: Info) -> Sku:
+        """Go to the SKU."""
+        return await sku_of(info.context, self.record.sku)
+
+    @strawberry.field(description="The warehouse.", metadata={BATCH: warehouses_of_adjustments})
+    async def warehouse(self, info: Info) -> Warehouse:
+        """Go to the warehouse."""
+        return await warehouse_of(info.context, self.record.warehouse_id)
+
+    @strawberry.field(description="The reservation.", metadata={BATCH: reservations_of_lines})
+    async def reservation(self, info: Info) -> "Reservation":
+        """Go to the reservation."""
+        return await reservation_of(info.context, self.record.reservation_id)
+
+
+@strawberry.type(
+    description="Stock that is held for somebody. It ends once: it is committed, released, or "
+    "expires by itself."
+)
+class Reservation(Node):
+    """A reservation."""
+
+    record: Private[ReservationRecord]
+    id: strawberry.ID = read_from(lambda self: self.record.id, ID)
+    status: ReservationStatus = read_from(lambda self: self.record.status, "How it stands.")
+    reference: str | None = read_from(
+        lambda self: self.record.reference, "What the caller calls the order that it is for."
+    )
+    note: str | None = read_from(lambda self: self.record.note, "Why, in a sentence.")
+    created_by: str = read_from(
+        lambda self: self.record.created_by, "The e-mail address of who reserved."
+    )
+    created_at: datetime = read_from(lambda self: self.record.created_at, "When it was made.")
+    expires_at: datetime | None = read_from(
+        lambda self: self.record.expires_at,
+        "When it ends by itself; null if it is held until somebody ends it.",
+    )
+    ended_at: datetime | None = read_from(
+        lambda self: self.record.ended_at, "When it ended, if it has."
+    )
+    version: int = quantity_from(lambda self: self.record.version, "Counts its changes.")
+    lines: list[ReservationLine] = read_from(
+        lambda self: [ReservationLine(record=line) for line in self.record.lines],
+        "What it is about, by SKU and warehouse.",
+    )
+
+
+@strawberry.input(description="Which reservations a list holds; conditions combine.")
+class ReservationFilterInput:
+    """Conditions on reservations."""
+
+    status: ReservationStatus | None = optional("Only those that stand so.")
+    reference: str | None = optional("Only those with this reference.")
+
+    def conditions(self) -> ReservationFilter:
+        """Return what the queries take."""
+        return ReservationFilter(status=self.status, reference=self.reference)
+
+
 @strawberry.type(description="What was on hand of a SKU at an instant.")
 class StockAsOf:
     """The stock of a SKU in the past."""
@@ -354,6 +554,60 @@ class StockLevelAsOf:
         return await warehouse_of(info.context, self.record.warehouse_id)
 
 
+@strawberry.type(
+    description="An hour or a day of a SKU: what was on hand at its start and end, and what "
+    "changed it in between."
+)
+class StockPeriod:
+    """A period of a stock history."""
+
+    record: Private[PeriodRecord]
+    start: datetime = read_from(
+        lambda self: self.record.start, "When it starts; it ends where the next one starts."
+    )
+    opening: int = quantity_from(lambda self: self.record.opening, "What was there at its start.")
+    increase: int = quantity_from(
+        lambda self: self.record.increase, "What its adjustments added, in sum."
+    )
+    decrease: int = quantity_from(
+        lambda self: self.record.decrease, "What its adjustments took, in sum; not negative."
+    )
+    closing: int = quantity_from(
+        lambda self: self.record.closing,
+        "What was there at its end: opening plus increase minus decrease.",
+    )
+
+
+@strawberry.type(description="What adjustments come to.")
+class AdjustmentTotals:
+    """The sums of a list of adjustments."""
+
+    record: Private[LedgerTotals]
+    entries: int = quantity_from(lambda self: self.record.entries, "How many adjustments.")
+    increase: int = quantity_from(lambda self: self.record.increase, "What they added, in sum.")
+    decrease: int = quantity_from(
+        lambda self: self.record.decrease, "What they took, in sum; not negative."
+    )
+    net_change: int = quantity_from(
+        lambda self: self.record.net_change, "Increase minus decrease: the sum of their deltas."
+    )
+
+
+@strawberry.type(description="A page of a list of adjustments (Relay).")
+class AdjustmentConnection(Connection[Adjustment]):
+    """A page of a list of adjustments."""
+
+    sum_up: Private[Any]
+
+    @strawberry.field(
+        description="What all adjustments in the whole list come to, exactly, not only those of "
+        "the page."
+    )
+    async def totals(self) -> AdjustmentTotals:
+        """Sum up only when asked."""
+        return AdjustmentTotals(record=await self.sum_up())
+
+
 async def sku_of(context: Context, code: str, *, view: str | None = None) -> Sku:
     """Return a SKU as seen in one warehouse or (None) in all.
 
@@ -380,7 +634,21 @@ async def warehouse_of(context: Context, id_: str) -> Warehouse:
     return Warehouse(record=record)
 
 
-def conditions(given: AdjustmentFilterInput | None, *, sku: str | None = None) -> AdjustmentFilter:
+async def reservation_of(context: Context, id_: str) -> Reservation:
+    """Return a reservation.
+
+    Raises:
+        ReservationNotFound: the tenant has no such reservation.
+
+    """
+    record = await context.loaders.reservation.load(id_)
+    if record is None:
+        message = f"Reservation {id_!r} does not exist."
+        raise ReservationNotFound(message, details=[{"id": id_}])
+    return Reservation(record=record)
+
+
+def conditions(given: EntryFilterInput | None, *, sku: str | None = None) -> AdjustmentFilter:
     """Return the conditions on a list of adjustments.
 
     Raises:
@@ -393,7 +661,7 @@ def conditions(given: AdjustmentFilterInput | None, *, sku: str | None = None) -
         raise invalid_field("reason", problem)
     return AdjustmentFilter(
         sku=sku,
-        warehouse_id=given.warehouse_id,
+        warehouse_id=given.warehouse_id if isinstance(given, AdjustmentFilterInput) else None,
         reason=given.reason,
         start=given.start_date.start if given.start_date else None,
         end=given.end_date.end if given.end_date else None,
@@ -402,38 +670,61 @@ def conditions(given: AdjustmentFilterInput | None, *, sku: str | None = None) -
         transfer_id=given.transfer_id,
         reservation_id=given.reservation_id,
         reference=given.reference,
+        sign=given.sign,
     )
 
 
 async def adjustments_of(
-    context: Context, key: LevelKey, where: AdjustmentFilter, first: int, after: str | None
-) -> Connection[Adjustment]:
-    """Return a page of the ledger of a SKU or a level.
+    context: Context, key: LedgerKey, where: AdjustmentFilter, first: int, after: str | None
+) -> AdjustmentConnection:
+    """Return a page of the ledger of a SKU, a level or a warehouse.
 
     Raises:
-        ValidationFailed, InvalidCursor, WarehouseNotFound.
+        ValidationFailed, InvalidCursor, InventoryNotFound, WarehouseNotFound.
 
     """
-    by_level = key[1] is not None
+    by = named(key)
     ledger = AdjustmentCursors(context, key, where)
     page = AdjustmentPage(where, ledger.position(after), page_size(first) + 1)
+    if where.sku is not None:
+        await sku_of(context, where.sku)
     if where.warehouse_id is not None:
         await warehouse_of(context, where.warehouse_id)
-    records = await context.loaders.adjustments(page, by_level=by_level).load(key)
-    counts = context.loaders.adjustment_count(where, by_level=by_level)
-    return connection(
-        [Adjustment(record=record) for record in records],
+    loaders = context.loaders
+    return adjustment_connection(
+        await loaders.adjustments(page, by).load(key),
         limit=first,
         after=after,
+        ledger=ledger,
+        count=lambda: loaders.adjustment_count(where, by).load(key),
+        sum_up=lambda: loaders.adjustment_totals(where, by).load(key),
+    )
+
+
+def adjustment_connection(
+    records: Sequence[AdjustmentRecord],
+    *,
+    limit: int,
+    after: str | None,
+    ledger: "AdjustmentCursors",
+    count: Callable[[], Awaitable[int]],
+    sum_up: Callable[[], Awaitable[LedgerTotals]],
+) -> AdjustmentConnection:
+    """Return the connection of a page that was read with one adjustment more than asked for."""
+    nodes = [Adjustment(record=record) for record in records]
+    return AdjustmentConnection(
+        nodes=nodes[:limit],
+        page_info=page_info(nodes, limit=limit, after=after, cursor_of=ledger.cursor),
         cursor_of=ledger.cursor,
-        count=lambda: counts.load(key),
+        count=count,
+        sum_up=sum_up,
     )
 
 
 class AdjustmentCursors:
     """The cursors of one list of adjustments."""
 
-    def __init__(self, context: Context, key: LevelKey | None, where: AdjustmentFilter) -> None:
+    def __init__(self, context: Context, key: LedgerKey | None, where: AdjustmentFilter) -> None:
         self._key = context.principal.cursor_key
         self._question = ["adjustments", key, where]
 

@@ -86,9 +86,9 @@ def test_a_ledger_that_fits_passes_the_audit(ledger: Ledger) -> None:
         ),
         (
             "INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,"
-            " after_quantity, delta, reason, created_by, created_at)"
+            " after_quantity, delta, reason, created_by, created_at, hash)"
             " SELECT tenant_id, 'adj_x', sku, warehouse_id, sequence + 1, before_quantity,"
-            " after_quantity, delta, reason, created_by, created_at"
+            " after_quantity, delta, reason, created_by, created_at, hash"
             " FROM adjustment WHERE sku = 'SKU-10000007' LIMIT 1",
             "-1 adjustments too many or too few",
         ),

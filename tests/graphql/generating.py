@@ -14,6 +14,7 @@ from graphql import (
     get_named_type,
     is_abstract_type,
     is_leaf_type,
+    is_non_null_type,
     is_required_argument,
 )
 
@@ -106,7 +107,8 @@ class Document:
             return self.values[name](self.dice)
         named = get_named_type(type_)
         if isinstance(named, GraphQLEnumType):
-            return self.dice.choice([*named.values, None])
+            nothing = [] if is_non_null_type(type_) else [None]
+            return self.dice.choice([*named.values, *nothing])
         if isinstance(named, GraphQLInputObjectType):
             found = {key: self._value(key, it.type) for key, it in named.fields.items()}
             return {

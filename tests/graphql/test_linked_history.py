@@ -49,6 +49,7 @@ async def linked(service: Service) -> list[dict[str, Any]]:
             "created_at": now(),
             **{name: dice.choice((None, "one", "two")) for name in NAMES.values()},
             "created_by": dice.choice(("one", "two")),
+            "hash": "",
         }
         for sequence in range(2, 42)
     ]

@@ -34,6 +34,7 @@ ELSEWHERE: Final = {
     *("NOT_FOUND", "IDEMPOTENCY_IN_FLIGHT", "IDEMPOTENCY_KEY_REUSED"),
     *("DOCUMENT_NOT_TRUSTED", "QUERY_TOO_COMPLEX", "RATE_LIMITED", "REQUEST_TIMEOUT"),
     *("SKU_ARCHIVED", "SKU_EXISTS", "WAREHOUSE_NOT_MARKETPLACE"),
+    *("ADJUSTMENT_NOT_FOUND", "ALREADY_REVERSED", "RESERVATION_ENDED"),
 }
 
 SKUS: Final = (
@@ -200,7 +201,73 @@ GRAPHQL_NAMES: Final = {
     "end_date": "endDate",
 }
 
+RESERVE: Final = (
+    "mutation ($input: ReserveStockInput!) { reserveStock(input: $input) { replayed } }"
+)
+RESERVATION: Final = "query ($id: ID!) { reservation(id: $id) { id } }"
+RELEASE: Final = (
+    "mutation ($input: ReleaseReservationInput!) { releaseReservation(input: $input) { replayed } }"
+)
+
+
+def reserve(
+    name: str,
+    expected: tuple[int, str] | None = None,
+    *,
+    more: Json | None = None,
+    fields: list[str] | None = None,
+    **line: object,
+) -> Case:
+    """Return a case of reserving one line, and more that both faces call the same."""
+    held = {"sku": "A", "warehouse_id": MAIN, "quantity": 1, **line}
+    named = {{"warehouse_id": "warehouseId"}.get(key, key): value for key, value in held.items()}
+    both = more or {}
+    others = {
+        {"expires_in": "expiresIn", "allow_oversell": "allowOversell"}.get(key, key): value
+        for key, value in both.items()
+    }
+    return Case(
+        f"reserve {name}",
+        "POST",
+        f"{PATH}/reservations",
+        {"json": {"lines": [held], **both}},
+        ask(RESERVE, input={"lines": [named], **others}),
+        expected,
+        fields=fields or [],
+    )
+
+
 CASES: Final = [
+    reserve("what there is"),
+    reserve("for an hour", more={"expires_in": 3600, "reference": "order-1", "note": "Box"}),
+    reserve("too much", (422, "INSUFFICIENT_STOCK"), quantity=6),
+    reserve("an unknown SKU", (404, "INVENTORY_NOT_FOUND"), sku="NOPE"),
+    reserve("an unknown warehouse", (404, "WAREHOUSE_NOT_FOUND"), warehouse_id="wh_1"),
+    reserve("at FBA", (403, "READONLY_WAREHOUSE"), warehouse_id=FBA),
+    reserve("where inactive", (422, "WAREHOUSE_INACTIVE"), warehouse_id=OLD),
+    reserve("nothing", INVALID, quantity=0, fields=["quantity"]),
+    reserve("a decimal quantity", INVALID, quantity=1.0, fields=["quantity"]),
+    reserve("for no time", INVALID, more={"expires_in": 0}, fields=["expires_in"]),
+    reserve("with an empty reference", INVALID, more={"reference": ""}, fields=["reference"]),
+    reserve(
+        "more than is permitted", (403, "OVERSELL_NOT_PERMITTED"), more={"allow_oversell": True}
+    ),
+    Case(
+        "an unknown reservation",
+        "GET",
+        f"{PATH}/reservations/rsv_1",
+        {},
+        ask(RESERVATION, id="rsv_1"),
+        (404, "RESERVATION_NOT_FOUND"),
+    ),
+    Case(
+        "release an unknown reservation",
+        "POST",
+        f"{PATH}/reservations/rsv_1/release",
+        {"json": {}},
+        ask(RELEASE, input={"id": "rsv_1"}),
+        (404, "RESERVATION_NOT_FOUND"),
+    ),
     listed("no filter"),
     listed("a limit", limit="1"),
     listed("the highest limit", limit="200"),

@@ -24,7 +24,15 @@ from app.commands.loading import LoadedCount, LoadedLevel, LoadedSku
 from app.database import Database
 from app.migrations import migrate
 from app.queries import AdjustmentPosition
-from app.records import AdjustmentFilter, Order, SkuFilter
+from app.records import (
+    AdjustmentFilter,
+    Interval,
+    Order,
+    ReservationFilter,
+    ReservationStatus,
+    Sign,
+    SkuFilter,
+)
 from app.stock import Status
 from benchmarks.data import WAREHOUSES, Size, code, fill
 from tests.graphql.recorder import recorded
@@ -36,7 +44,10 @@ MAIN: Final = WAREHOUSES[1].id
 # A warehouse and a reason without any adjustment: to find none, all might be read.
 UNUSED: Final = WAREHOUSES[3].id
 RARE: Final = "loss"
-BIG: Final = {"sku", "stock_level", "adjustment", "idempotency_key"}
+BIG: Final = {
+    *("sku", "stock_level", "adjustment", "idempotency_key"),
+    *("reservation", "reservation_line"),
+}
 # For operators; they read tables that are small.
 OPERATORS: Final = {queries.list_tenants, queries.list_tokens}
 # A B-tree is one block deeper, and a little may be had cheaper than by an index.
@@ -117,6 +128,84 @@ def about_past(data: Data) -> Iterator[Question]:
         yield Question(f"stock as of {end} {named(warehouse=place)}", ask)
 
 
+def about_time(data: Data) -> Iterator[Question]:
+    """Ask how the stock of SKUs changed, hour by hour and day by day, for a time of one length."""
+    ask: partial[Any]
+    start, _ = data.period
+    for place, interval in product((None, MAIN), Interval):
+        ask = partial(queries.sum_adjustments_by_period, tenant=data.tenant, interval=interval)
+        keys = [(each, place) for each in data.codes]
+        ask = partial(ask, skus=keys, start=start, end=start + STEP * 75)
+        yield Question(f"changes by {interval} {named(warehouse=place)}", ask)
+
+
+def about_warehouses(data: Data) -> Iterator[Question]:
+    """Ask everything about the adjustments of every warehouse."""
+    ask: partial[Any]
+    parents = [(None, place.id) for place in WAREHOUSES]
+    for reason, period, after in product((None, RARE), (None, data.period), (None, data.position)):
+        asked = named(reason=reason, period=period)
+        where = within(period, reason=reason)
+        ask = partial(queries.list_adjustments_of, tenant=data.tenant, parents=parents)
+        ask = partial(ask, where=where, after=after, limit=PAGE)
+        yield Question(f"ledgers of warehouses {asked} {named(after=after)}", ask)
+        # What no write keeps is counted, and the versions of all levels are summed up.
+        ask = partial(queries.count_adjustments_of, tenant=data.tenant, parents=parents)
+        yield Question(
+            f"totals of ledgers of warehouses {asked}",
+            partial(ask, where=where),
+            grows=reason is None,
+        )
+        ask = partial(queries.sum_adjustments_of, tenant=data.tenant, parents=parents)
+        yield Question(
+            f"sums of ledgers of warehouses {asked}",
+            partial(ask, where=where),
+            grows=reason is None,
+        )
+
+
+def about_reservations(data: Data) -> Iterator[Question]:
+    """Ask everything about reservations, and what is looked up to end or undo something."""
+    ask: partial[Any]
+    tenant, middle = data.tenant, f"rsv_01J0000000000{1_000_000_000_000 + data.steps * 2}"
+    for status, reference, after in product(
+        (None, ReservationStatus.OPEN, ReservationStatus.EXPIRED), (None, "nobody"), (None, middle)
+    ):
+        asked = named(status=status, reference=reference)
+        where = ReservationFilter(status=status, reference=reference)
+        ask = partial(queries.list_reservations, tenant=tenant, where=where, limit=PAGE)
+        yield Question(f"reservations {asked} {named(after=after)}", partial(ask, after=after))
+        # They are counted.
+        ask = partial(queries.count_reservations, tenant=tenant, where=where)
+        grows = status is not ReservationStatus.EXPIRED and reference is None
+        yield Question(f"total of reservations {asked}", ask, grows=grows)
+    levels = [(each, MAIN) for each in data.codes]
+    for after in (None, middle):
+        ask = partial(queries.list_holds_of, tenant=tenant, levels=levels, after=after, limit=PAGE)
+        yield Question(f"holds {named(after=after)}", ask)
+    yield Question("total of holds", partial(queries.count_holds_of, tenant=tenant, levels=levels))
+    ids = [f"rsv_01J0000000000{1_000_000_000_000 + number}" for number in range(0, 80, 4)]
+    yield Question("reservations of ids", partial(queries.get_reservations, tenant=tenant, ids=ids))
+    ask = partial(queries.list_due_reservations, tenant=tenant, now=data.period[1], limit=PAGE)
+    yield Question("due reservations", ask)
+    yield Question("permission", partial(queries.permits_oversell, tenant=tenant))
+    for name in ("id", "bulk_id", "transfer_id"):
+        ask = partial(queries.list_adjustments_of_group, tenant=tenant, name=name)
+        yield Question(f"adjustments of one {name}", partial(ask, id_="nobody", limit=1_001))
+    yield Question("reversals", partial(queries.get_reversals, tenant=tenant, ids=["adj_1"]))
+
+
+def about_signs(data: Data) -> Iterator[Question]:
+    """Ask for adjustments that go one way, of which there are enough everywhere."""
+    for place in (None, MAIN):
+        where = AdjustmentFilter(warehouse_id=place, sign=Sign.INCREASE)
+        ask = partial(queries.list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        yield Question(f"increases {named(warehouse=place)}", ask)
+        where = replace(where, sku=data.code)
+        ask = partial(queries.list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        yield Question(f"increases of a SKU {named(warehouse=place)}", ask)
+
+
 def about_links(data: Data) -> Iterator[Question]:
     """Ask for the adjustments of somebody, or of something that they are part of."""
     ask: partial[Any]
@@ -154,6 +243,12 @@ def about_ledger(data: Data, *, of_sku: bool) -> Iterator[Question]:
             partial(queries.count_adjustments, tenant=data.tenant, where=where),
             grows=not of_sku or (reason, period) != (None, None),
         )
+        # No write keeps sums.
+        yield Question(
+            f"sums of ledger {asked}",
+            partial(queries.sum_adjustments, tenant=data.tenant, where=where),
+            grows=reason != RARE or of_sku,
+        )
 
 
 def about_ledgers(data: Data) -> Iterator[Question]:
@@ -175,6 +270,11 @@ def about_ledgers(data: Data) -> Iterator[Question]:
             f"totals of ledgers {asked}",
             partial(queries.count_adjustments_of, tenant=data.tenant, parents=parents, where=where),
             grows=deep and (reason, period) != (None, None),
+        )
+        yield Question(
+            f"sums of ledgers {asked}",
+            partial(queries.sum_adjustments_of, tenant=data.tenant, parents=parents, where=where),
+            grows=deep,
         )
 
 
@@ -399,6 +499,12 @@ async def test_what_a_read_costs_does_not_grow_with_what_there_is(
         *zip(about_skus(small), about_skus(large), strict=True),
         *zip(about_past(small), about_past(large), strict=True),
         *zip(about_links(small), about_links(large), strict=True),
+        *zip(about_reservations(small), about_reservations(large), strict=True),
+        *zip(about_signs(small), about_signs(large), strict=True),
+        *zip(about_signs(short), about_signs(long), strict=True),
+        *zip(about_time(small), about_time(large), strict=True),
+        *zip(about_time(short), about_time(long), strict=True),
+        *zip(about_warehouses(small), about_warehouses(large), strict=True),
         *zip(about_past(short), about_past(long), strict=True),
         *zip(about_ledger(small, of_sku=False), about_ledger(large, of_sku=False), strict=True),
         *zip(about_ledger(short, of_sku=True), about_ledger(long, of_sku=True), strict=True),

@@ -59,6 +59,7 @@ PUBLISHED: Final[dict[str, dict[str, str]]] = {
         "status": "SkuStatus!",
         "stock": "[StockLevel!]!",
         "adjustments": "AdjustmentConnection!",
+        "stockHistory": "[StockPeriod!]!",
     },
     "StockLevel": {
         "id": "ID!",
@@ -80,6 +81,7 @@ PUBLISHED: Final[dict[str, dict[str, str]]] = {
         "isActive": "Boolean!",
         "isReadonly": "Boolean!",
         "stock": "StockLevelConnection!",
+        "adjustments": "AdjustmentConnection!",
     },
     "Adjustment": {
         "id": "ID!",
@@ -92,6 +94,19 @@ PUBLISHED: Final[dict[str, dict[str, str]]] = {
         "note": "String",
         "createdBy": "String!",
         "createdAt": "DateTime!",
+    },
+    "AdjustmentTotals": {
+        "entries": "Quantity!",
+        "increase": "Quantity!",
+        "decrease": "Quantity!",
+        "netChange": "Quantity!",
+    },
+    "StockPeriod": {
+        "start": "DateTime!",
+        "opening": "Quantity!",
+        "increase": "Quantity!",
+        "decrease": "Quantity!",
+        "closing": "Quantity!",
     },
     "PageInfo": {
         "hasNextPage": "Boolean!",
@@ -157,6 +172,8 @@ PUBLISHED_ENUMS: Final = {
     "SkuOrder": {"SKU_ASC", "SKU_DESC"},
     "BulkOnError": {"ABORT", "CONTINUE"},
     "BulkResultStatus": {"UPDATED", "FAILED"},
+    "AdjustmentSign": {"INCREASE", "DECREASE", "UNCHANGED"},
+    "StockInterval": {"HOUR", "DAY"},
 }
 ARGUMENTS: Final[dict[tuple[str, str], dict[str, str]]] = {
     ("Query", "skus"): {"filter": "SkuFilterInput", "orderBy": "SkuOrder!"},
@@ -166,7 +183,14 @@ ARGUMENTS: Final[dict[tuple[str, str], dict[str, str]]] = {
     ("Query", "node"): {"id": "ID!"},
     ("Sku", "adjustments"): {"filter": "AdjustmentFilterInput"},
     ("StockLevel", "adjustments"): {"filter": "AdjustmentFilterInput"},
+    ("Sku", "stockHistory"): {
+        "from": "DateOrDateTime!",
+        "to": "DateOrDateTime!",
+        "interval": "StockInterval!",
+        "warehouseId": "ID",
+    },
     ("Warehouse", "stock"): {"status": "SkuStatus", "archived": "Boolean"},
+    ("Warehouse", "adjustments"): {"filter": "WarehouseAdjustmentFilterInput"},
     ("Mutation", "setStock"): {"input": "SetStockInput!"},
     ("Mutation", "bulkSetStock"): {"input": "BulkSetStockInput!"},
 }
@@ -271,13 +295,15 @@ def test_the_only_roots_are_query_and_mutation() -> None:
 def test_what_has_an_id_is_a_node() -> None:
     nodes = {type_.name for type_ in SCHEMA.get_possible_types(OBJECTS["Node"])}  # type: ignore[arg-type]
 
-    assert nodes == {"Adjustment", "Sku", "StockLevel", "Warehouse"}
+    assert nodes == {"Adjustment", "Reservation", "Sku", "StockLevel", "Warehouse"}
     assert {name for name in OBJECTS if "id" in fields_of(name)} == {*nodes, "Node"}
 
 
 def test_there_is_a_connection_of_each_list_that_pages() -> None:
     assert sorted(CONNECTIONS) == [
         "AdjustmentConnection",
+        "ReservationConnection",
+        "ReservationLineConnection",
         "SkuConnection",
         "StockLevelConnection",
     ]
@@ -293,6 +319,7 @@ def test_a_connection_is_shaped_as_relay_has_it(name: str) -> None:
         "nodes": f"[{node}!]!",
         "pageInfo": "PageInfo!",
         "totalCount": "Int!",
+        **({"totals": "AdjustmentTotals!"} if node == "Adjustment" else {}),
     }
     assert {field: str(it.type) for field, it in fields_of(edge).items()} == {
         "node": f"{node}!",
@@ -311,9 +338,12 @@ def test_every_field_that_is_a_connection_takes_a_page() -> None:
     assert set(paged) == {
         ("Query", "skus"),
         ("Query", "adjustments"),
+        ("Query", "reservations"),
+        ("StockLevel", "reservations"),
         ("Sku", "adjustments"),
         ("StockLevel", "adjustments"),
         ("Warehouse", "stock"),
+        ("Warehouse", "adjustments"),
     }
     for field in paged.values():
         assert {name: signature(field.args[name]) for name in PAGE} == PAGE

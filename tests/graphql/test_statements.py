@@ -70,6 +70,21 @@ DOCUMENTS: Final = {
         "onHand warehouse { name } adjustment { sku { title } } } } } } }",
         4,
     ),
+    "skus through time": (
+        "{ skus(first: 200) { nodes { "
+        'stockHistory(from: "2026-01-01", to: "2026-01-09", interval: DAY) { closing } } } }',
+        3,
+    ),
+    "ledgers summed up": (
+        "{ skus(first: 200) { nodes { adjustments(first: 3) { totals { netChange } "
+        "nodes { id } } } } }",
+        3,
+    ),
+    "ledgers of warehouses": (
+        "{ warehouses { adjustments(first: 3) { totalCount totals { entries } nodes { id } } } }",
+        4,
+    ),
+    "the ledger summed up": ("{ adjustments(first: 200) { totals { increase decrease } } }", 2),
     "ledgers counted": (
         "{ skus(first: 200) { nodes { adjustments(first: 3) { totalCount } } } }",
         3,

@@ -14,14 +14,17 @@ def _entry(place_and_figures: str) -> str:
     """Return what inserts an entry like one that is there, but for its place and its figures."""
     return (
         "INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,"
-        " after_quantity, delta, reason, note, created_by, created_at)"
-        f" SELECT tenant_id, 'adj_x', {place_and_figures}, reason, note, created_by, created_at"
-        " FROM adjustment WHERE tenant_id = :tenant"
+        " after_quantity, delta, reason, note, created_by, created_at, hash)"
+        f" SELECT tenant_id, 'adj_x', {place_and_figures}, reason, note, created_by, created_at,"
+        " hash FROM adjustment WHERE tenant_id = :tenant"
     )
 
 
 REFUSED = {
     "an adjustment is changed": "UPDATE adjustment SET note = 'x' WHERE tenant_id = :tenant",
+    "an adjustment has no hash": _entry("sku, warehouse_id, 2, 5, 5, 0").replace(
+        " hash FROM", " NULL FROM"
+    ),
     "an adjustment is deleted": "DELETE FROM adjustment WHERE tenant_id = :tenant",
     "a delta does not lead from before to after": _entry("sku, warehouse_id, 9, 1, 3, 1"),
     "a sequence is there twice": _entry("sku, warehouse_id, sequence, 1, 2, 1"),

@@ -9,6 +9,8 @@ import pytest
 
 from app.stock import WarehouseType
 from tests.ledger.dying import SURVIVED, die_at
+from tests.ledger.test_reservations import COMMIT, RESERVE
+from tests.ledger.test_reversals import REVERSE
 from tests.ledger.writes import (
     ADJUST,
     BULK,
@@ -78,6 +80,12 @@ MUTATIONS: Final[dict[str, tuple[str, Callable[[int], Json]]]] = {
             "lines": [{"sku": "A", "quantity": 1}, {"sku": "B", "quantity": 1}],
         },
     ),
+    "reserveStock": (
+        RESERVE,
+        lambda _quantity: {"lines": [{"sku": "A", "warehouseId": MAIN.id, "quantity": 1}]},
+    ),
+    "commitReservation": (COMMIT, lambda _quantity: {}),
+    "reverseAdjustments": (REVERSE, lambda _quantity: {}),
     "createSku": (SKU, lambda quantity: {"sku": f"NEW-{quantity}", "title": "New"}),
     "setSafetyStock": (
         SAFETY,
@@ -98,7 +106,7 @@ MUTATIONS: Final[dict[str, tuple[str, Callable[[int], Json]]]] = {
 }
 
 # How many ledger entries of A and B there are more.
-MORE: Final = {BULK: (2, 1), TRANSFER: (2, 2), SKU: (0, 0), SAFETY: (0, 0)}
+MORE: Final = {BULK: (2, 1), TRANSFER: (2, 2), SKU: (0, 0), SAFETY: (0, 0), RESERVE: (0, 0)}
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +125,7 @@ async def test_a_mutation_that_died_anywhere_is_done_once_by_its_retry(
     if locking and service.database.dialect == "sqlite":
         pytest.skip("SQLite has one way of writing, which keeps all others out.")
     query, input_of = MUTATIONS[name]
-    if locking and query in (SKU, SYNC):
+    if locking and query in (SKU, SYNC, RESERVE, COMMIT, REVERSE):
         pytest.skip("It always locks.")
     await service.load(
         [MAIN, OTHER, MARKET], [sku("A", level(MAIN, 50)), sku("B", level(MAIN, 50))]
@@ -126,7 +134,9 @@ async def test_a_mutation_that_died_anywhere_is_done_once_by_its_retry(
     moment = 0
     while True:
         quantity = 100 + moment
-        content = {**input_of(quantity), "idempotencyKey": f"{name} {moment}".replace(" ", "_")}
+        about = await made_for(service, query)
+        key = f"{name} {moment}".replace(" ", "_")
+        content = {**input_of(quantity), **about, "idempotencyKey": key}
         body = {"query": query, "variables": {"input": content}}
         before = await ledger(service, "A"), await ledger(service, "B")
         process = forked.Process(
@@ -150,7 +160,7 @@ async def test_a_mutation_that_died_anywhere_is_done_once_by_its_retry(
         else:
             more = len(after[0]) - len(before[0]), len(after[1]) - len(before[1])
             assert more == MORE.get(query, (1, 0))
-        if query in (SKU, SAFETY, SYNC):
+        if query in (SKU, SAFETY, SYNC, RESERVE, COMMIT, REVERSE):
             assert "errors" not in answers[0]
         if query in (SET, ADJUST, BULK) and "expectedQuantity" not in content:
             assert any(quantity in (it[-1], it[-1] - it[-2]) for it in after[0])
@@ -160,6 +170,18 @@ async def test_a_mutation_that_died_anywhere_is_done_once_by_its_retry(
         moment += 1
     assert moment >= FEWEST_MOMENTS[locking]
     await assert_proven(service)
+
+
+async def made_for(service: Service, query: str) -> Json:
+    """Make what the mutation is about, if each time it needs another one."""
+    if query == COMMIT:
+        line = {"sku": "A", "warehouseId": MAIN.id, "quantity": 1}
+        made = await service.data(RESERVE, {"input": {"lines": [line]}})
+        return {"id": made["reserveStock"]["reservation"]["id"]}
+    if query == REVERSE:
+        made = await service.data(SET, {"input": update("A", MAIN.id, 50)})
+        return {"adjustmentId": made["setStock"]["adjustment"]["id"]}
+    return {}
 
 
 def _replayed(answer: Json) -> bool:

@@ -66,19 +66,19 @@ async def test_it_is_served_to_everyone(service: Service) -> None:
 
 
 def test_it_describes_every_route_and_no_other() -> None:
-    routes = {(route.method, route.path.replace("{sku:sku}", "{sku}")) for route in ROUTES}
+    routes = {(route.method, route.path.replace(":segment}", "}")) for route in ROUTES}
 
     assert set(operations()) == routes
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=[route.operation for route in ROUTES])
 def test_it_describes_what_a_route_reads(route: RestRoute) -> None:
-    operation = operations()[route.method, route.path.replace("{sku:sku}", "{sku}")]
+    operation = operations()[route.method, route.path.replace(":segment}", "}")]
     described = {(it["in"], it["name"].lower()) for it in operation["parameters"]}
     conditional = {("header", "if-none-match")} if route.operation == "GetInventory" else set()
 
     assert described == {
-        *({("path", "sku")} if "{sku" in route.path else ()),
+        *(("path", name) for name in ("sku", "reservation_id") if f"{{{name}:" in route.path),
         *(("query", name) for name in route.query),
         *(("header", name) for name in route.reads),
         *conditional,

@@ -100,6 +100,7 @@ BOMBS: Final = (
     Bomb("a product of pages in variables", "query ($n: Int! = 1) { skus(first: $n) { nodes { adjustments(first: $n) { nodes { id sku { adjustments(first: $n) { nodes { id } } } } } } } }", TOO_COMPLEX, "cost", {"n": 200}),
     Bomb("a product of pages by default", "{ skus { nodes { adjustments { nodes { sku { adjustments { nodes { id delta reason } } } } } } } }", TOO_COMPLEX, "cost"),
     Bomb("a giant page in a giant page", "{ skus(first: 1000000) { nodes { adjustments(first: 1000000) { edges { node { id sku { id title } delta reason } } } } } }", TOO_COMPLEX, "cost"),
+    Bomb("a product of histories", 'query ($i: StockInterval!) { skus(first: 200) { nodes { stockHistory(from: "2026-01-01", to: "2026-01-31", interval: $i) { start opening closing } } } }', TOO_COMPLEX, "cost", {"i": "HOUR"}),
     Bomb("types of fields of types", "{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }", INVALID),
     Bomb("types of fields in fragments", "{ __schema { types { ...A } } } fragment A on __Type { fields { type { ...B } } } fragment B on __Type { fields { type { ...C } } } fragment C on __Type { fields { name } }", INVALID),
     Bomb("forty times the wrapped type", f"{{ __schema {{ types {{ {nested(40, 'ofType { ', 'name', ' }')} }} }} }}", TOO_COMPLEX, "depth"),

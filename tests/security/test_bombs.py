@@ -13,6 +13,7 @@ from app.examples import TABS
 from app.graphql.execution import Rules, prepared_operations
 from app.graphql.limits import Count, Limits, check_document
 from app.graphql.schema import schema
+from app.graphql.series import MAX_PERIODS
 from app.graphql.trusted import BadManifest, TrustedDocuments, hash_of
 from app.settings import Settings
 from rest_shim.endpoint import OPERATIONS
@@ -35,6 +36,9 @@ TIGHT: Final = {
     "length": 1_000, "depth": 3, "fields": 4, "aliases": 1, "repeats": 2, "root_fields": 2,
     "directives": 1, "cost": 4,
 }  # fmt: skip
+HISTORY: Final = (
+    'stockHistory(from: "2026-03-%s", to: "2026-03-%s", interval: %s) { opening closing }'
+)
 PAGES: Final = "query ($n: Int! = 2) { skus(first: $n) { nodes { id } } }"
 
 
@@ -121,10 +125,38 @@ async def test_a_page_size_that_is_none_is_refused_as_that(service: Service, siz
         ("{ skus(first: 10) { ... { nodes { id } } ... { edges { cursor } } } }", 23),
         ("{ skus(first: 10) { nodes { adjustments(first: 20) { nodes { id } } } } }", 222),
         ("{ warehouses { id } }", 6),
+        (f"{{ skus(first: 10) {{ nodes {{ {HISTORY % ('01', '03', 'DAY')} }} }} }}", 72),
+        (f"{{ skus(first: 10) {{ nodes {{ {HISTORY % ('01', '02', 'HOUR')} }} }} }}", 972),
+        (f"{{ skus(first: 1) {{ nodes {{ {HISTORY % ('03', '01', 'DAY')} }} }} }}", 5),
+        (f"{{ skus(first: 1) {{ nodes {{ {HISTORY % ('01', '31', 'HOUR')} }} }} }}", 803),
     ],
 )
 async def test_the_cost_is_told_to_who_asks(service: Service, query: str, cost: int) -> None:
     assert await cost_of(service, query) == cost
+
+
+def test_the_cost_of_a_history_is_that_of_the_periods_that_variables_ask_for() -> None:
+    [operation] = prepared_operations(
+        'query ($from: DateOrDateTime! = "2026-03-01", $to: DateOrDateTime! = "2026-03-30", '
+        '$interval: StockInterval! = DAY) { sku(sku: "A") { '
+        "stockHistory(from: $from, to: $to, interval: $interval) { closing } } }"
+    ).values()
+    asked_for: list[tuple[dict[str, object], int]] = [
+        ({}, 30),
+        ({"to": "2026-03-02"}, 2),
+        ({"to": "2026-03-01T12:00:00Z"}, 1),
+        ({"interval": "HOUR"}, MAX_PERIODS),
+        ({"from": "2026-03-30", "interval": "HOUR"}, 24),
+        ({"interval": "WEEK"}, MAX_PERIODS),
+        ({}, 30),
+    ]
+    # What is no time, or too long to be looked at, counts most.
+    wrong: list[object] = ["", "now", None, 5, {}, [], f"2026-03-01{'0' * 99}"]
+    asked_for += [({"to": it}, MAX_PERIODS) for it in wrong]
+
+    costs = [operation.costs.cost(variables) for variables, _ in asked_for]
+
+    assert costs == [2 + periods for _, periods in asked_for]
 
 
 async def test_the_cost_is_not_told_to_others(service: Service) -> None:

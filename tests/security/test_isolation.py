@@ -18,7 +18,7 @@ from app.records import WarehouseRecord
 from app.stock import WarehouseType
 from rest_shim.routes import ROUTES
 from tests.databases import migrated
-from tests.graphql.test_access_matrix import CODE, OTHER, PLACE, document, selection
+from tests.graphql.test_access_matrix import CODE, HELD, OTHER, PLACE, document, selection
 from tests.graphql.test_schema import OBJECTS
 from tests.service import EMAIL, Service, level, new_tenant, running, sku
 
@@ -39,6 +39,7 @@ VALUES: Final[dict[str, Any]] = {
     "reason": "initial_stock",
     "reference": "PO-1",
     "reservationId": "rsv_01HX0000000000000000000001",
+    "sign": "INCREASE",
     "sku": CODE,
     "start_date": "2026-01-01",
     "startDate": "2026-01-01",
@@ -74,10 +75,12 @@ def rest_reads() -> Iterator[str]:
         if route.method != "GET":
             continue
         for code in (CODE, "CODE-OF-X"):
-            path = route.path.replace("{sku:sku}", code)
+            path = route.path.replace("{sku:segment}", code)
+            path = path.replace("{reservation_id:segment}", HELD)
             yield path
             for name in route.query:
-                value = "normal" if name == "status" else VALUES[name]
+                status = "open" if "reservations" in path else "normal"
+                value = status if name == "status" else VALUES[name]
                 yield f"{path}?{name}={value}"
 
 

@@ -39,7 +39,7 @@ async def test_graphiql_runs_the_first_tab_as_it_was_given(visit: Visit) -> None
     assert visit.complaints == []
 
 
-@pytest.mark.parametrize("tab", ["History", "Warehouses", "Count"])
+@pytest.mark.parametrize("tab", ["History", "Chart", "Warehouses", "Count", "Reserve", "Holds"])
 async def test_every_tab_runs_as_it_was_given(visit: Visit, tab: str) -> None:
     await visit.page.goto("/graphql")
     await visit.page.get_by_role("tab", name=tab).click()
@@ -56,7 +56,7 @@ async def test_every_tab_runs_as_it_was_given(visit: Visit, tab: str) -> None:
 async def test_graphiql_shows_the_given_tabs_their_variables_and_the_token(visit: Visit) -> None:
     await visit.page.goto("/graphql")
 
-    tabs = ["Stock", "History", "Warehouses", "Count", "Sync"]
+    tabs = ["Stock", "History", "Chart", "Warehouses", "Count", "Reserve", "Holds", "Sync"]
     await expect(visit.page.get_by_role("tab")).to_contain_text(tabs)
     editor_tools = visit.page.locator(".graphiql-editor-tool")
     await expect(editor_tools).to_contain_text('"NORMAL"')
@@ -133,7 +133,7 @@ async def test_graphiql_without_a_token_shows_where_it_goes(
 
 async def test_the_reference_lists_an_operation_and_tries_it_out(visit: Visit) -> None:
     await visit.page.goto("/docs")
-    await expect(visit.page.locator(".opblock")).to_have_count(8)
+    await expect(visit.page.locator(".opblock")).to_have_count(13)
     operation = visit.page.locator(".opblock-get", has=visit.page.locator(READ_ONE))
     await operation.locator(".opblock-summary-control").click()
     await operation.get_by_role("button", name="Try it out").click()

@@ -8,7 +8,6 @@ from strawberry import UNSET, Private
 from app.commands.catalogue import (
     SafetyStock,
     SkuChange,
-    Writing,
     change_sku,
     create_sku,
     create_warehouse,
@@ -18,7 +17,7 @@ from app.commands.catalogue import (
 from app.commands.idempotency import Done
 from app.graphql.context import Context, Info
 from app.graphql.enums import WarehouseType
-from app.graphql.mutations.shared import DRY_RUN, IDEMPOTENCY_KEY, REPLAYED
+from app.graphql.mutations.shared import REPLAYED, WriteInput, writing
 from app.graphql.relay import described_field, of_plain_values, optional
 from app.graphql.scalars import Quantity
 from app.graphql.types import Sku, StockLevel, Warehouse
@@ -31,14 +30,6 @@ ADDRESS: Final = "Where it is, in up to 500 characters."
 MARKETPLACE: Final = (
     "The marketplace that runs it, such as amazon_eu, in up to 64 characters; FBA and FBS alone."
 )
-
-
-@strawberry.input
-class WriteInput:
-    """What all inputs of the catalogue share."""
-
-    idempotency_key: str | None = optional(IDEMPOTENCY_KEY)
-    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
 @strawberry.input(description="A SKU to create.")
@@ -271,16 +262,6 @@ class CatalogueMutation:
             levels=levels,
             replayed=done.replayed,
         )
-
-
-def writing(context: Context, input: WriteInput) -> Writing:
-    """Return how a write of a request is done."""
-    return Writing(
-        database=context.database,
-        caller=context.caller,
-        key=input.idempotency_key,
-        dry_run=input.dry_run,
-    )
 
 
 async def _archive(

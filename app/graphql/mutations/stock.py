@@ -20,7 +20,14 @@ from app.commands.stock import (
 )
 from app.graphql.context import Context, Info
 from app.graphql.enums import OnError
-from app.graphql.mutations.shared import DRY_RUN, IDEMPOTENCY_KEY, REPLAYED
+from app.graphql.mutations.shared import (
+    DRY_RUN,
+    IDEMPOTENCY_KEY,
+    NOTE,
+    REASON,
+    REFERENCE,
+    REPLAYED,
+)
 from app.graphql.relay import described_field, of_plain_values, optional
 from app.graphql.scalars import Quantity
 from app.graphql.types import Adjustment, Sku, StockLevel
@@ -49,7 +56,8 @@ class StockLevelInput:
         "Why, in a word: ^[a-z][a-z0-9_]{0,63}$. Usual ones: supplier_receipt, cycle_count, "
         "customer_return, damage, loss, correction, initial_stock."
     )
-    note: str | None = optional("Why, in a sentence of up to 1000 characters.")
+    note: str | None = optional(NOTE)
+    reference: str | None = optional(REFERENCE)
     expected_quantity: Quantity | None = optional(
         "What on hand must be now; else STALE_VERSION, and nothing is changed."
     )
@@ -72,6 +80,7 @@ class StockLevelInput:
             delta=delta,
             reason=self.reason,
             note=self.note,
+            reference=self.reference,
             expected_quantity=self.expected_quantity,
             expected_version=self.expected_version,
             expected_sku_versions=None if sku_versions is None else tuple(sku_versions),
@@ -229,10 +238,9 @@ class TransferStockInput:
     from_warehouse_id: strawberry.ID = described_field("The warehouse that gives.")
     to_warehouse_id: strawberry.ID = described_field("The warehouse that takes.")
     lines: list[TransferLineInput] = described_field("1 to 500, each for another SKU.")
-    reason: str = strawberry.field(
-        default="transfer", description="Why, in a word: ^[a-z][a-z0-9_]{0,63}$."
-    )
-    note: str | None = optional("Why, in a sentence of up to 1000 characters.")
+    reason: str = strawberry.field(default="transfer", description=REASON)
+    note: str | None = optional(NOTE)
+    reference: str | None = optional(REFERENCE)
     idempotency_key: str | None = optional(IDEMPOTENCY_KEY)
     dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
@@ -244,6 +252,7 @@ class TransferStockInput:
             lines=tuple(TransferLine(line.sku, line.quantity) for line in self.lines),
             reason=self.reason,
             note=self.note,
+            reference=self.reference,
         )
 
 

@@ -9,8 +9,7 @@ import strawberry
 from app.commands.sync import Report, Reported, Synced, SyncStatus, sync_stock
 from app.graphql.context import Info
 from app.graphql.enums import OnError, described
-from app.graphql.mutations.catalogue import WriteInput, writing
-from app.graphql.mutations.shared import REPLAYED
+from app.graphql.mutations.shared import REPLAYED, WriteInput, writing
 from app.graphql.mutations.stock import BulkError
 from app.graphql.relay import described_field, of_plain_values
 from app.graphql.scalars import Quantity

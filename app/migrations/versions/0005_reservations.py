@@ -126,6 +126,23 @@ def upgrade() -> None:
         **_where("held > 0"),
     )
 
+    # What was reserved so far is held by reservations that somebody is to end.
+    number = "row_number() OVER (ORDER BY tenant_id, sku, warehouse_id)"
+    is_sqlite = op.get_bind().dialect.name == "sqlite"
+    padded = f"printf('%026d', {number})" if is_sqlite else f"lpad(({number})::text, 26, '0')"
+    held = f"(SELECT *, 'rsv_' || {padded} AS id FROM stock_level WHERE reserved > 0) AS held"  # noqa: S608 - ours
+    op.execute(
+        "INSERT INTO reservation (tenant_id, id, status, note, created_by, created_at, version) "  # noqa: S608
+        "SELECT held.tenant_id, id, 'open', 'Reserved before there were reservations.', "
+        f"'migration', updated_at, 1 FROM {held} JOIN sku ON sku.tenant_id = held.tenant_id "
+        "AND sku.sku = held.sku"
+    )
+    op.execute(
+        "INSERT INTO reservation_line (tenant_id, reservation_id, sku, warehouse_id, quantity, "  # noqa: S608
+        "held, committed) SELECT tenant_id, id, sku, warehouse_id, reserved, reserved, 0 "
+        f"FROM {held}"
+    )
+
 
 def downgrade() -> None:
     """Go back."""

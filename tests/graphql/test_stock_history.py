@@ -1,0 +1,262 @@
+"""A stock history is what a replay of the ledger finds, hour by hour and day by day."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any, Final
+
+import pytest
+
+from app.commands.loading import LoadedCount, LoadedLevel
+from app.graphql.series import MAX_PERIODS
+from app.models import as_text
+from tests.graphql.answers import Json, details_of, refused
+from tests.service import EMAIL, Service, counted, new_tenant, sku, warehouse
+
+ARGUMENTS: Final = "from: $from, to: $to, interval: $interval, warehouseId: $place"
+PERIOD: Final = "start opening increase decrease closing"
+VARIABLES: Final = (
+    "$from: DateOrDateTime!, $to: DateOrDateTime!, $interval: StockInterval!, $place: ID"
+)
+HISTORIES: Final = (
+    f"query ({VARIABLES}) {{ skus {{ nodes {{ sku stockHistory({ARGUMENTS}) {{ {PERIOD} }} }} }} }}"
+)
+SPANS: Final = {"HOUR": timedelta(hours=1), "DAY": timedelta(days=1)}
+START: Final = datetime(2026, 3, 10, 22, 59, 59, 998_000, tzinfo=UTC)
+MILLISECOND: Final = timedelta(milliseconds=1)
+CODES: Final = ("A", "B", "C/d", "Never counted")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of one stock level, as the test remembers it."""
+
+    sku: str
+    warehouse_id: str
+    at: datetime
+    delta: int
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What was recorded."""
+
+    places: Sequence[str]
+    changes: Sequence[Change]
+
+    def replayed(
+        self, code: str, place: str | None, start: datetime, end: datetime, span: timedelta
+    ) -> Iterator[Json]:
+        """Yield each period, from adding up all that was recorded in it and before it."""
+        mine = [it for it in self.changes if it.sku == code and place in (None, it.warehouse_id)]
+        while start < end:
+            before = sum(it.delta for it in mine if it.at < start)
+            within = [it.delta for it in mine if start <= it.at < start + span]
+            yield {
+                "start": as_text(start),
+                "opening": before,
+                "increase": sum(delta for delta in within if delta > 0),
+                "decrease": sum(-delta for delta in within if delta < 0),
+                "closing": before + sum(within),
+            }
+            start += span
+
+
+async def recorded(service: Service, seed: int) -> Ledger:
+    """Record changes of several levels, often several in one millisecond or at a bucket's edge."""
+    dice = random.Random(seed)
+    places = [warehouse(f"W{number}") for number in range(3)]
+    keys = [(code, place.id) for code in CODES[:-1] for place in places[: dice.choice((2, 3))]]
+    histories: dict[tuple[str, str], list[LoadedCount]] = {key: [] for key in keys}
+    now: Counter[tuple[str, str]] = Counter()
+    changes = []
+    clock = START
+    for _ in range(60):
+        clock += MILLISECOND * dice.choice((0, 0, 1, 2, 1_234_567, 3_600_000, 86_400_000))
+        key, quantity = dice.choice(keys), dice.choice((0, 3, 7, 10**12))
+        histories[key].append(
+            LoadedCount(quantity=quantity, reason="cycle_count", created_by=EMAIL, created_at=clock)
+        )
+        changes.append(Change(*key, clock, quantity - now[key]))
+        now[key] = quantity
+    skus = [
+        sku(
+            code,
+            *(
+                LoadedLevel(warehouse_id=id_, history=history)
+                for (name, id_), history in histories.items()
+                if name == code
+            ),
+        )
+        for code in CODES
+    ]
+    await service.load(places, skus)
+    return Ledger([place.id for place in places], changes)
+
+
+async def histories_of(service: Service, **variables: object) -> dict[str, list[Json]]:
+    data = await service.data(HISTORIES, {"place": None, **variables})
+    return {node["sku"]: node["stockHistory"] for node in data["skus"]["nodes"]}
+
+
+@pytest.mark.parametrize("interval", SPANS)
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_history_is_what_a_replay_of_the_ledger_finds(
+    service: Service, seed: int, interval: str
+) -> None:
+    ledger = await recorded(service, seed)
+    dice = random.Random(seed)
+    span = SPANS[interval]
+    for place in (None, None, *ledger.places):
+        # Before, in the middle of and after what was recorded, also where a period starts.
+        start = START.replace(minute=0, second=0, microsecond=0)
+        start += dice.choice((-1, 0, 1, 5)) * timedelta(hours=13)
+        if interval == "DAY":
+            start = start.replace(hour=0)
+        length = span * dice.choice((1, 24, 200))
+        into, short = (dice.choice((0, 1, 1_800_000)) * MILLISECOND for _ in range(2))
+        found = await histories_of(
+            service,
+            **{"from": as_text(start + into), "to": as_text(start + length - short)},
+            interval=interval,
+            place=place,
+        )
+        expected = {
+            code: list(ledger.replayed(code, place, start, start + length, span)) for code in CODES
+        }
+        assert found == {code: expected[code] for code in sorted(CODES)}
+
+
+async def test_a_history_ends_with_the_present_and_begins_with_nothing(service: Service) -> None:
+    ledger = await recorded(service, 9)
+    year = {"from": "2026-01-01", "to": "2026-12-31", "interval": "DAY"}
+    found = await histories_of(service, **year)
+    present = await service.data("{ skus { nodes { sku totalOnHand } } }")
+
+    assert len(ledger.changes) == 60
+    for node in present["skus"]["nodes"]:
+        days = found[node["sku"]]
+        assert len(days) == 365
+        assert (days[0]["opening"], days[-1]["closing"]) == (0, node["totalOnHand"])
+        assert [day["opening"] for day in days[1:]] == [day["closing"] for day in days[:-1]]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "interval", "starts"),
+    [
+        ("2026-03-10", "2026-03-10", "DAY", ["2026-03-10T00", "2026-03-10T00"]),
+        ("2026-03-10", "2026-03-12", "DAY", ["2026-03-10T00", "2026-03-12T00"]),
+        ("2026-03-10", "2026-03-10", "HOUR", ["2026-03-10T00", "2026-03-10T23"]),
+        ("2026-03-10T12:00:00Z", "2026-03-10T12:00:00.001Z", "HOUR", ["2026-03-10T12"] * 2),
+        ("2026-03-10T12:59:59.999Z", "2026-03-10T13:00:00Z", "HOUR", ["2026-03-10T12"] * 2),
+        ("2026-03-10T12:30:00Z", "2026-03-10T12:30:00Z", "HOUR", ["2026-03-10T12"] * 2),
+        ("2026-03-10T12:30:00Z", "2026-03-11T00:00:00Z", "DAY", ["2026-03-10T00"] * 2),
+        ("2026-03-10T00:30:00+01:00", "2026-03-10", "DAY", ["2026-03-09T00", "2026-03-10T00"]),
+        ("2024-02-28", "2024-03-01", "DAY", ["2024-02-28T00", "2024-03-01T00"]),
+        ("0001-01-01", "0001-01-01", "HOUR", ["0001-01-01T00", "0001-01-01T23"]),
+        ("9999-12-31", "9999-12-31", "HOUR", ["9999-12-31T00", "9999-12-31T23"]),
+        ("9999-12-01", "9999-12-31", "DAY", ["9999-12-01T00", "9999-12-31T00"]),
+        ("2026-03-01", "2027-04-04", "DAY", ["2026-03-01T00", "2027-04-04T00"]),
+    ],
+)
+async def test_a_history_has_whole_periods_from_the_first_to_the_last(
+    service: Service, first: str, last: str, interval: str, starts: list[str]
+) -> None:
+    place = warehouse()
+    await service.load([place], [sku("A", LoadedLevel(warehouse_id=place.id, history=[]))])
+
+    found = await histories_of(service, **{"from": first, "to": last}, interval=interval)
+
+    times = [datetime.fromisoformat(period["start"]) for period in found["A"]]
+    assert [found["A"][end]["start"] for end in (0, -1)] == [f"{it}:00:00.000Z" for it in starts]
+    assert {later - time for time, later in pairwise(times)} <= {SPANS[interval]}
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "interval", "problem"),
+    [
+        ("2026-03-10", "2026-03-09", "DAY", "must be later than from"),
+        ("2026-03-10T12:00:00Z", "2026-03-10T12:00:00Z", "HOUR", "must be later than from"),
+        ("2026-03-10T12:40:00Z", "2026-03-10T12:20:00Z", "HOUR", "must be later than from"),
+        (
+            "2026-03-01",
+            "2027-04-05",
+            "DAY",
+            f"must be at most {MAX_PERIODS} days after from, and is 401; ask for a shorter time",
+        ),
+        (
+            "0001-01-01",
+            "9999-12-31",
+            "HOUR",
+            f"must be at most {MAX_PERIODS} hours after from, and is 87649416; "
+            "ask for a shorter time, or for days",
+        ),
+    ],
+)
+async def test_a_history_that_is_none_or_too_long_is_refused(
+    service: Service, first: str, last: str, interval: str, problem: str
+) -> None:
+    await service.load([warehouse()], [sku("A")])
+    variables = {"from": first, "to": last, "interval": interval}
+
+    assert await refused(service, HISTORIES, variables) == (422, "VALIDATION_ERROR")
+    answer = await service.graphql(HISTORIES, variables)
+    assert details_of(answer) == [{"field": "to", "message": problem}]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"from": "yesterday"}, {"to": None}, {"interval": "WEEK"}, {"interval": None}, {"from": 5}],
+)
+async def test_what_is_no_time_or_interval_is_refused(
+    service: Service, wrong: dict[str, object]
+) -> None:
+    await service.load([warehouse()], [sku("A")])
+    good = {"from": "2026-03-10", "to": "2026-03-12", "interval": "DAY"}
+
+    assert await refused(service, HISTORIES, {**good, **wrong}) == (422, "VALIDATION_ERROR")
+
+
+async def test_the_history_of_a_list_of_one_warehouse_is_of_that_one(service: Service) -> None:
+    places = [warehouse("Main"), warehouse("Other")]
+    levels = [
+        LoadedLevel(warehouse_id=place.id, history=[counted(number, "2026-03-10T12:00:00Z")])
+        for number, place in enumerate(places, start=1)
+    ]
+    await service.load(places, [sku("A", *levels), sku("B", levels[0])])
+    day = 'from: "2026-03-10", to: "2026-03-10", interval: DAY'
+    query = (
+        "query ($one: ID!, $two: ID!) { all: skus { nodes { ...Then } } "
+        "narrowed: skus(filter: {warehouseId: $two}) { nodes { ...Then } } } "
+        f"fragment Then on Sku {{ sku seen: stockHistory({day}) {{ closing }} "
+        f"one: stockHistory({day}, warehouseId: $one) {{ closing }} "
+        f"two: stockHistory({day}, warehouseId: $two) {{ closing }} }}"
+    )
+
+    data = await service.data(query, {"one": places[0].id, "two": places[1].id})
+
+    def closings(nodes: list[Any]) -> dict[str, list[int]]:
+        names = ("seen", "one", "two")
+        return {node["sku"]: [node[name][0]["closing"] for name in names] for node in nodes}
+
+    assert closings(data["all"]["nodes"]) == {"A": [3, 1, 2], "B": [1, 1, 0]}
+    assert closings(data["narrowed"]["nodes"]) == {"A": [2, 1, 2]}
+
+
+async def test_nobody_sees_the_history_of_another_tenant(service: Service) -> None:
+    ledger = await recorded(service, 3)
+    other = replace(service, tenant=await new_tenant(service.database))
+    theirs = warehouse("Theirs")
+    await other.load(
+        [theirs], [sku("A", LoadedLevel(warehouse_id=theirs.id, history=[counted(5)]))]
+    )
+    days = {"from": "2026-03-10", "to": "2026-03-20", "interval": "DAY"}
+
+    found = await histories_of(other, **days)
+
+    assert {(day["increase"], day["decrease"], day["closing"]) for day in found["A"]} == {(0, 0, 5)}
+    variables = {**days, "place": ledger.places[0]}
+    assert await refused(other, HISTORIES, variables) == (404, "WAREHOUSE_NOT_FOUND")

@@ -1,0 +1,54 @@
+"""What somebody does to the database who may do everything there."""
+
+import sqlite3
+from contextlib import closing
+
+from sqlalchemy import select, text
+
+from app.chain import COLUMNS, link
+from app.models import adjustment, as_text
+from tests.service import Service
+
+
+async def change_behind_its_back(shop: Service, *statements: str) -> None:
+    """Run statements with every constraint and trigger out of the way."""
+    if shop.database.dialect == "sqlite":
+        with closing(sqlite3.connect(str(shop.database.writer.url.database))) as connection:
+            connection.execute("PRAGMA ignore_check_constraints = ON")
+            connection.execute("DROP TRIGGER IF EXISTS adjustment_refuses_update")
+            connection.execute("DROP TRIGGER IF EXISTS adjustment_refuses_delete")
+            for statement in statements:
+                connection.execute(statement)
+            connection.commit()
+        return
+    async with shop.database.writer.connect() as connection:
+        for step in (
+            "SET LOCAL session_replication_role = replica",
+            "ALTER TABLE adjustment DROP CONSTRAINT IF EXISTS adjustment_delta_check",
+            "ALTER TABLE stock_level DROP CONSTRAINT IF EXISTS stock_level_reserved_check",
+            *statements,
+        ):
+            await connection.execute(text(step))
+        await connection.commit()
+
+
+async def hash_anew(shop: Service) -> None:
+    """Give adjustments, and levels, the hashes that follow from what the ledger says now."""
+    mine = adjustment.c.tenant_id == shop.tenant
+    order = adjustment.c.sku, adjustment.c.warehouse_id, adjustment.c.sequence
+    async with shop.database.snapshot() as snapshot:
+        rows = await snapshot.rows(select(adjustment).where(mine).order_by(*order), {})
+    last: dict[tuple[str, str], str] = {}
+    hashing = []
+    for row in rows:
+        level = row.sku, row.warehouse_id
+        entry = {name: getattr(row, name) for name in COLUMNS}
+        entry["created_at"] = as_text(row.created_at)
+        last[level] = link(last.get(level), shop.tenant, entry)
+        hashing.append(f"UPDATE adjustment SET hash = '{last[level]}' WHERE id = '{row.id}'")
+    hashing += [
+        f"UPDATE stock_level SET last_hash = '{hash_}' WHERE sku = '{code}'"
+        f" AND warehouse_id = '{place}'"
+        for (code, place), hash_ in last.items()
+    ]
+    await change_behind_its_back(shop, *hashing)

@@ -1,0 +1,338 @@
+"""No change of history goes unnoticed: by its hashes, or by a head that was kept elsewhere."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, Self
+
+import pytest
+from sqlalchemy import select
+
+from app.chain import COLUMNS, Head, link, parse_head
+from app.commands.idempotency import Caller
+from app.commands.loading import LoadedLevel
+from app.commands.posting import ADJUSTMENTS
+from app.commands.repairing import repair_tenant
+from app.commands.stock import StockUpdate, change_stock
+from app.errors import Unavailable, ValidationFailed
+from app.migrations import migrate
+from app.models import adjustment
+from app.verify import LedgerBroken, verify_ledger, verify_tenant
+from tests.ledger.behind import change_behind_its_back, hash_anew
+from tests.processes import run
+from tests.service import EMAIL, Service, counted, level, new_tenant, now, running, sku, warehouse
+
+MAIN = warehouse()
+OTHER = warehouse("Other")
+
+
+@pytest.fixture
+async def shop(empty_database_url: str) -> AsyncIterator[Service]:
+    """Run a database of its own with two SKUs in two warehouses, with histories of last year."""
+    async with running(empty_database_url) as (app, client):
+        database = app.state.database
+        await migrate(database)
+        shop = Service(app, client, database, await new_tenant(database))
+        history = [
+            counted(10, "2026-01-01T00:00:00Z", note="the first"),
+            counted(20, "2026-01-02T00:00:00Z", reason="cycle_count"),
+            counted(30, "2026-01-03T00:00:00Z", reason="cycle_count", note="the last"),
+        ]
+        other = [counted(40), counted(50), counted(60)]
+        await shop.load(
+            [MAIN, OTHER],
+            [
+                sku(
+                    "A",
+                    LoadedLevel(warehouse_id=MAIN.id, history=history),
+                    LoadedLevel(warehouse_id=OTHER.id, history=other),
+                ),
+                sku("B", level(MAIN, 5)),
+            ],
+        )
+        yield shop
+
+
+async def head_of(shop: Service) -> Head:
+    """Return the head of the tenant, as text and back."""
+    proof = await verify_tenant(shop.database, shop.tenant)
+    return parse_head(proof.head)
+
+
+def caller_of(shop: Service) -> Caller:
+    """Return who writes."""
+    return Caller(shop.tenant, "tok_1", EMAIL)
+
+
+def counting(quantity: int, code: str = "A") -> StockUpdate:
+    """Return a count."""
+    return StockUpdate(sku=code, warehouse_id=MAIN.id, quantity=quantity, reason="cycle_count")
+
+
+def test_the_hash_covers_every_column_and_is_what_it_says() -> None:
+    entry = dict.fromkeys(COLUMNS) | {
+        "id": "adj_1",
+        "sequence": 1,
+        "after_quantity": 10**12,
+        "note": '"\\\b\f\n\r\t\x01\x1f\x7f / é \u2028 \U0001f600',
+        "created_at": "2026-01-01T00:00:00.000Z",
+    }
+    values = [None, "acme", *(entry[name] for name in COLUMNS)]
+    canonical = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+    assert set(COLUMNS) == set(adjustment.c.keys()) - {"tenant_id", "hash"}
+    assert list(ADJUSTMENTS) == [*COLUMNS, "hash"]
+    assert link(None, "acme", entry) == hashlib.sha256(canonical.encode()).hexdigest()
+    # As it was when the first ledger was hashed: what is kept elsewhere must hold for ever.
+    vector = "8eb4c767b35493caa4e23abd6140136087fda8cfed7eb79c4149f2dca7d0eb58"
+    assert link("ab", "acme", entry) == vector
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+async def test_a_change_of_any_column_of_any_entry_is_found(shop: Service, column: str) -> None:
+    changed = {
+        "sequence": "sequence + 10",
+        **{name: f"{name} + 1" for name in ("before_quantity", "after_quantity", "delta")},
+        "created_at": "'2026-01-02T12:00:00.001Z'",
+    }
+    value = changed.get(column, f"coalesce({column}, '') || 'x'")
+    async with shop.database.snapshot() as snapshot:
+        ids = [row.id for row in await snapshot.rows(select(adjustment.c.id), {})]
+    for id_ in ids:
+        copy = "CREATE TABLE kept AS SELECT * FROM adjustment"
+        change = f"UPDATE adjustment SET {column} = {value} WHERE id = '{id_}'"
+        await change_behind_its_back(shop, copy, change)
+
+        for verify in (verify_tenant, verify_ledger):
+            with pytest.raises(LedgerBroken):
+                await verify(shop.database, shop.tenant)
+
+        back = "INSERT INTO adjustment SELECT * FROM kept"
+        await change_behind_its_back(shop, "DELETE FROM adjustment", back, "DROP TABLE kept")
+    await verify_tenant(shop.database, shop.tenant)
+
+
+async def test_the_entry_that_was_changed_is_named(shop: Service) -> None:
+    await change_behind_its_back(
+        shop, "UPDATE adjustment SET note = 'mine' WHERE sku = 'A' AND sequence = 2"
+    )
+
+    with pytest.raises(LedgerBroken, match=r"of \(A, wh_.*\) is not as it was written") as found:
+        await verify_tenant(shop.database, shop.tenant)
+    async with shop.database.snapshot() as snapshot:
+        second = select(adjustment.c.id).where(adjustment.c.sequence == 2)
+        rows = await snapshot.rows(second.order_by(adjustment.c.warehouse_id), {})
+    assert rows[0].id in str(found.value)
+
+
+IN_MAIN = f"sku = 'A' AND warehouse_id = '{MAIN.id}'"
+IN_OTHER = f"sku = 'A' AND warehouse_id = '{OTHER.id}'"
+# What somebody does who knows how everything fits together.
+FORGED = {
+    "a note is changed": [f"UPDATE adjustment SET note = 'mine' WHERE {IN_MAIN} AND sequence = 2"],
+    "somebody else has done it": [
+        f"UPDATE adjustment SET created_by = 'x@example.com' WHERE {IN_OTHER} AND sequence = 1"
+    ],
+    "a count was another one": [
+        f"UPDATE adjustment SET after_quantity = 25, delta = 15 WHERE {IN_MAIN} AND sequence = 2",
+        f"UPDATE adjustment SET before_quantity = 25, delta = 5 WHERE {IN_MAIN} AND sequence = 3",
+    ],
+    "it was at another time": [
+        "UPDATE adjustment SET created_at = '2026-01-02T00:00:00.001Z'"
+        f" WHERE {IN_MAIN} AND sequence = 2"
+    ],
+    "the last entry is gone": [f"DELETE FROM adjustment WHERE {IN_MAIN} AND sequence = 3"],
+    "an entry is gone from the middle": [
+        f"DELETE FROM adjustment WHERE {IN_MAIN} AND sequence = 2",
+        "UPDATE adjustment SET sequence = 2, before_quantity = 10, delta = 20"
+        f" WHERE {IN_MAIN} AND sequence = 3",
+    ],
+    "the history of a level is gone": [f"DELETE FROM adjustment WHERE {IN_OTHER}"],
+    "a SKU is gone": [
+        f"DELETE FROM {table} WHERE sku = 'B'" for table in ("adjustment", "stock_level", "sku")
+    ],
+    "an entry is added to the past": [
+        "INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,"
+        " after_quantity, delta, reason, created_by, created_at, hash)"
+        " SELECT tenant_id, 'adj_x', sku, warehouse_id, 4, 30, 31, 1, reason, created_by,"
+        f" created_at, hash FROM adjustment WHERE {IN_MAIN} AND sequence = 3"
+    ],
+    "two entries change places": [
+        f"UPDATE adjustment SET sequence = 9 WHERE {IN_OTHER} AND sequence = 1",
+        "UPDATE adjustment SET sequence = 1, before_quantity = 0, delta = 50"
+        f" WHERE {IN_OTHER} AND sequence = 2",
+        "UPDATE adjustment SET sequence = 2, before_quantity = 50, delta = -10"
+        f" WHERE {IN_OTHER} AND sequence = 9",
+        f"UPDATE adjustment SET before_quantity = 40, delta = 20 WHERE {IN_OTHER} AND sequence = 3",
+    ],
+    "two levels change places": [
+        f"UPDATE adjustment SET warehouse_id = 'wh_x' WHERE {IN_MAIN}",
+        f"UPDATE adjustment SET warehouse_id = '{MAIN.id}' WHERE {IN_OTHER}",
+        f"UPDATE adjustment SET warehouse_id = '{OTHER.id}' WHERE warehouse_id = 'wh_x'",
+    ],
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+async def test_a_history_that_was_hashed_anew_is_found_by_a_head_alone(
+    shop: Service, what: str
+) -> None:
+    head = await head_of(shop)
+    await verify_tenant(shop.database, shop.tenant, head=head)
+    await change_behind_its_back(shop, *FORGED[what])
+    with pytest.raises(LedgerBroken):
+        await verify_tenant(shop.database, shop.tenant)
+
+    await hash_anew(shop)
+    await repair_tenant(shop.database, shop.tenant)
+
+    await verify_tenant(shop.database, shop.tenant)
+    for verify in (verify_tenant, verify_ledger):
+        with pytest.raises(LedgerBroken, match="has been changed since its head was taken"):
+            await verify(shop.database, shop.tenant, head=head)
+
+
+async def test_what_is_chained_to_a_changed_entry_does_not_heal_it(shop: Service) -> None:
+    await change_behind_its_back(
+        shop,
+        "UPDATE adjustment SET note = 'mine' WHERE sku = 'B'",
+        "UPDATE stock_level SET last_hash = NULL WHERE sku = 'B'",
+    )
+    await change_stock(shop.database, caller_of(shop), counting(7, "B"))
+
+    with pytest.raises(LedgerBroken, match=r"of \(B, .* is not as it was written"):
+        await verify_tenant(shop.database, shop.tenant)
+
+
+async def test_a_head_covers_what_is_settled_and_no_more(shop: Service) -> None:
+    before = await head_of(shop)
+    await change_stock(shop.database, caller_of(shop), counting(7))
+    after = await head_of(shop)
+
+    assert (before.adjustments, before.digest) != (0, after.digest)
+    assert after.adjustments == before.adjustments == 7
+    assert timedelta(minutes=4) < now() - after.until < timedelta(minutes=60)
+    await verify_tenant(shop.database, shop.tenant, head=before)
+
+
+async def test_a_head_is_of_one_tenant(shop: Service) -> None:
+    other = await new_tenant(shop.database)
+    head = parse_head((await verify_tenant(shop.database, other)).head)
+
+    assert (head.tenant, head.adjustments) == (other, 0)
+    await verify_tenant(shop.database, other, head=head)
+
+
+class Ticking(datetime):
+    """A clock of which every look takes a second, so that minutes pass while a test runs."""
+
+    ticks = 0
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        """Return the present, of yesterday."""
+        cls.ticks += 1
+        start = cls(2026, 2, 1, tzinfo=tz)
+        return start + timedelta(seconds=cls.ticks)
+
+
+async def test_heads_that_are_taken_among_writers_hold(
+    shop: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("app.verify", "app.commands.stock", "app.commands.posting"):
+        monkeypatch.setattr(f"{module}.datetime", Ticking)
+    heads: list[Head] = []
+
+    async def write(code: str) -> None:
+        for quantity in range(1, 101):
+            await change_stock(shop.database, caller_of(shop), counting(quantity, code))
+
+    async def take() -> None:
+        heads.extend([await head_of(shop) for _ in range(20)])
+
+    await asyncio.gather(*(write(code) for code in "ABAB"), take())
+
+    heads.append(await head_of(shop))
+    for head in heads:
+        await verify_tenant(shop.database, shop.tenant, head=head)
+    assert 7 < heads[-1].adjustments < 407
+
+
+async def test_what_was_decided_long_ago_is_decided_anew(
+    shop: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = [now() - timedelta(minutes=2), now()]
+    monkeypatch.setattr("app.commands.stock.present", lambda: times.pop(0))
+
+    done = await change_stock(shop.database, caller_of(shop), counting(7))
+
+    assert times == []
+    assert now() - done.result.adjustment.created_at < timedelta(minutes=1)
+
+
+async def test_what_is_decided_too_late_for_ever_is_not_written(
+    shop: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_ago = now() - timedelta(minutes=2)
+    monkeypatch.setattr("app.commands.stock.present", lambda: long_ago)
+
+    with pytest.raises(Unavailable):
+        await change_stock(shop.database, caller_of(shop), counting(7), key="k")
+    assert (await verify_tenant(shop.database, shop.tenant)).adjustments == 7
+
+
+HEAD = Head("acme", datetime(2026, 1, 1, tzinfo=UTC), 7, "ab" * 32)
+
+
+def test_a_head_is_a_text_and_back() -> None:
+    assert str(HEAD) == f"head_1.acme.2026-01-01T00:00:00Z.7.{'ab' * 32}"
+    assert parse_head(f" {HEAD}\n") == HEAD
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "head_1",
+        str(HEAD)[:-1],
+        str(HEAD).upper(),
+        str(HEAD).replace("head_1", "head_2"),
+        str(HEAD).replace("2026-01", "2026-13"),
+        str(HEAD).replace("acme", "../acme"),
+        f"{HEAD}{HEAD}",
+    ],
+)
+def test_what_is_no_head_is_refused(text: str) -> None:
+    with pytest.raises(ValidationFailed, match=r"head must be what `inventory verify` printed"):
+        parse_head(text)
+
+
+async def test_the_command_prints_a_head_and_holds_the_ledger_against_it(shop: Service) -> None:
+    url = shop.database.writer.url.render_as_string(hide_password=False)
+
+    async def verify(*options: str) -> Any:
+        return await asyncio.to_thread(run, "verify", *options, database_url=url)
+
+    told, head = (await verify()).stdout.splitlines()
+    assert told.endswith("7 adjustments, 3 counts. All add up.")
+    held = await verify("--head", head)
+    assert held.returncode == 0, held.stderr
+    assert "Its 7 adjustments until 2" in held.stdout
+    assert "are unchanged since the head was taken." in held.stdout
+    in_json = json.loads((await verify("--head", head, "--json")).stdout)
+    assert parse_head(in_json[0]["head"]).adjustments == 7
+
+    other = await verify("--head", head, "--tenant", "acme")
+    assert (other.returncode, other.stdout) == (2, "")
+    unknown = await verify("--head", str(HEAD))
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "There is no tenant acme" in unknown.stderr
+
+    await change_behind_its_back(shop, *FORGED["a note is changed"])
+    await hash_anew(shop)
+    await repair_tenant(shop.database, shop.tenant)
+    forged = await verify("--head", head, "--repair")
+    assert (forged.returncode, forged.stdout) == (1, "")
+    assert "has been changed since its head was taken: the 7 adjustments" in forged.stderr

@@ -1,0 +1,149 @@
+"""Reservations through REST: additions to the published routes."""
+
+from typing import Any, Final
+
+import pytest
+
+from tests.ledger.writes import assert_proven
+from tests.service import EMAIL, Service, level, sku, warehouse
+
+MAIN: Final = warehouse()
+PATH: Final = "/api/inventory/reservations"
+
+
+@pytest.fixture
+async def stocked(service: Service) -> Service:
+    await service.load([MAIN], [sku("A/1", level(MAIN, 10)), sku("B", level(MAIN, 5))])
+    return service
+
+
+def body(quantity: Any = 4, **more: Any) -> dict[str, Any]:
+    lines = [{"sku": "A/1", "warehouse_id": MAIN.id, "quantity": quantity}]
+    return {"lines": lines, **more}
+
+
+async def reserved(service: Service, **more: Any) -> dict[str, Any]:
+    response = await service.rest("POST", PATH, json=body(**more))
+    assert response.status_code == 200, response.text
+    found: dict[str, Any] = response.json()["data"]
+    return found
+
+
+async def test_a_reservation_is_made_read_committed_and_told_in_the_ledger(
+    stocked: Service,
+) -> None:
+    made = await reserved(stocked, reference="order-1", note="Box")
+    assert list(made) == [
+        *("id", "status", "reference", "note", "created_by", "created_at", "expires_at", "lines"),
+    ]
+    assert (made["status"], made["created_by"]) == ("open", EMAIL)
+    assert made["lines"] == [
+        {"sku": "A/1", "warehouse_id": MAIN.id, "quantity": 4, "held": 4, "committed": 0}
+    ]
+    path = f"{PATH}/{made['id']}"
+    assert (await stocked.rest("GET", path)).json() == {"data": made}
+    record = (await stocked.rest("GET", "/api/inventory/A%2F1")).json()["data"]
+    assert record["warehouses"][0]["reserved"] == 4
+
+    lines = body(quantity=3)["lines"]
+    done = await stocked.rest("POST", f"{path}/commit", json={"lines": lines, "reason": "shipped"})
+    data = done.json()["data"]
+    [entry] = data["adjustments"]
+    assert (data["status"], data["lines"][0]["committed"]) == ("committed", 3)
+    assert (entry["delta"], entry["reason"], entry["reference"]) == (-3, "shipped", "order-1")
+    history = (await stocked.rest("GET", "/api/inventory/A%2F1/adjustments")).json()["data"]
+    assert history[0] == entry
+    again = await stocked.rest("POST", f"{path}/commit", json={})
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "RESERVATION_ENDED")
+    await assert_proven(stocked)
+
+
+async def test_a_released_reservation_is_free_again(stocked: Service) -> None:
+    made = await reserved(stocked, quantity=10)
+    refused = await stocked.rest("POST", PATH, json=body())
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "INSUFFICIENT_STOCK")
+    path = f"{PATH}/{made['id']}/release"
+    rehearsed = await stocked.rest("POST", f"{path}?dry_run=true", json={})
+    assert rehearsed.json()["data"]["status"] == "released"
+    headers = {"Idempotency-Key": "release-1"}
+    answers = [await stocked.rest("POST", path, json={}, headers=headers) for _ in range(2)]
+    assert answers[0].json() == answers[1].json()
+    assert answers[1].headers["Idempotent-Replayed"] == "true"
+    await reserved(stocked, quantity=10)
+    await assert_proven(stocked)
+
+
+async def test_reservations_are_listed_page_by_page(stocked: Service) -> None:
+    made = [await reserved(stocked, quantity=1, reference=f"order-{n % 2}") for n in range(3)]
+    await stocked.rest("POST", f"{PATH}/{made[0]['id']}/release", json={})
+    first = (await stocked.rest("GET", f"{PATH}?limit=2")).json()
+    assert first["meta"]["total"] == 3
+    cursor = first["meta"]["nextCursor"]
+    second = (await stocked.rest("GET", f"{PATH}?limit=2&cursor={cursor}")).json()
+    assert second["meta"]["nextCursor"] is None
+    found = [it["id"] for it in first["data"] + second["data"]]
+    assert found == [it["id"] for it in reversed(made)]
+    for query, expected in (
+        ("status=open", [2, 1]),
+        ("status=released", [0]),
+        ("reference=order-0", [2, 0]),
+        ("status=open&reference=order-0", [2]),
+        ("status=expired", []),
+    ):
+        listed = (await stocked.rest("GET", f"{PATH}?{query}")).json()
+        assert [it["id"] for it in listed["data"]] == [made[n]["id"] for n in expected]
+        assert listed["meta"]["total"] == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code", "field"),
+    [
+        (body(quantity="4"), 422, "VALIDATION_ERROR", "lines.0.quantity"),
+        (body(quantity=4.0), 422, "VALIDATION_ERROR", "lines.0.quantity"),
+        (body(quantity=0), 422, "VALIDATION_ERROR", "lines.0.quantity"),
+        (body(expires_in="60"), 422, "VALIDATION_ERROR", "expires_in"),
+        (body(expires_in=0), 422, "VALIDATION_ERROR", "expires_in"),
+        (body(allow_oversell="yes"), 422, "VALIDATION_ERROR", "allow_oversell"),
+        (body(unknown=1), 422, "VALIDATION_ERROR", "unknown"),
+        (body(reference=1), 422, "VALIDATION_ERROR", "reference"),
+        ({}, 422, "VALIDATION_ERROR", "lines"),
+        ([], 422, "VALIDATION_ERROR", "body"),
+        (body(allow_oversell=True), 403, "OVERSELL_NOT_PERMITTED", None),
+    ],
+)
+async def test_what_is_no_reservation_is_refused(
+    stocked: Service, content: Any, status: int, code: str, field: str | None
+) -> None:
+    response = await stocked.rest("POST", PATH, json=content)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (status, code)
+    if field is not None:
+        assert [it["field"] for it in error["details"]] == [field]
+
+
+@pytest.mark.parametrize("action", ["", "/commit", "/release"])
+async def test_a_reservation_that_is_not_there_is_404(stocked: Service, action: str) -> None:
+    content: dict[str, object] | None = {} if action else None
+    method = "POST" if action else "GET"
+    response = await stocked.rest(method, f"{PATH}/rsv_NOPE{action}", json=content)
+    assert (response.status_code, response.json()["error"]["code"]) == (
+        *(404, "RESERVATION_NOT_FOUND"),
+    )
+
+
+async def test_writes_carry_a_reference_into_the_ledger(stocked: Service) -> None:
+    place = {"warehouse_id": MAIN.id, "reason": "cycle_count", "reference": "count-7"}
+    await stocked.rest("PUT", "/api/inventory/B", json={"quantity": 6, **place})
+    await stocked.rest("POST", "/api/inventory/B/adjustments", json={"delta": 1, **place})
+    updates = [{"sku": "B", "quantity": 8, **place}]
+    await stocked.rest("POST", "/api/inventory/bulk", json={"updates": updates})
+    history = (await stocked.rest("GET", "/api/inventory/B/adjustments")).json()["data"]
+    assert [it.get("reference") for it in history] == ["count-7"] * 3 + [None]
+    data = await stocked.data(
+        '{ adjustments(filter: {reference: "count-7"}) { totalCount nodes { delta } } }'
+    )
+    assert data["adjustments"]["totalCount"] == 3
+    bad = await stocked.rest(
+        "PUT", "/api/inventory/B", json={"quantity": 6, **place, "reference": ""}
+    )
+    assert bad.json()["error"]["details"][0]["field"] == "reference"
