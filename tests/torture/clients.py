@@ -33,6 +33,24 @@ mutation ($input: BulkSetStockInput!) {
   }
 }
 """
+RESERVE: Final = """
+mutation ($input: ReserveStockInput!) {
+  reserveStock(input: $input) { reservation { id } }
+}
+"""
+COMMIT: Final = """
+mutation ($input: CommitReservationInput!) {
+  commitReservation(input: $input) {
+    reservation { id }
+    adjustments { id sku { sku } warehouse { id } beforeQuantity afterQuantity note }
+  }
+}
+"""
+RELEASE: Final = """
+mutation ($input: ReleaseReservationInput!) {
+  releaseReservation(input: $input) { reservation { id } }
+}
+"""
 IN_FLIGHT: Final = "IDEMPOTENCY_IN_FLIGHT"
 REPEATED: Final = 0.3
 MAX_BULK: Final = 12
@@ -60,6 +78,9 @@ class Operation:
     body: Json
     headers: dict[str, str]
     updates: Sequence[Json]
+    # Of a reservation: whether it makes one.
+    is_about_reservation: bool = False
+    is_reserving: bool = False
 
 
 @dataclass
@@ -88,6 +109,8 @@ class Client:
         self.http = http
         self.log = log
         self._seen: dict[tuple[str, str], int] = {}
+        # The reservations that it made and did not end.
+        self._held: list[str] = []
         self._number = 0
 
     async def write(self, stock: Stock) -> None:
@@ -107,6 +130,8 @@ class Client:
         code, entries = _told(operation, answers[0])
         for entry in entries.values():
             self._seen[entry.sku, entry.warehouse_id] = entry.after
+        if operation.is_reserving and code is None:
+            self._held.append(_reservation(answers[0])["id"])
         self.log.note(operation.key, code, entries)
 
     async def _answer(self, operation: Operation) -> Json:
@@ -139,6 +164,8 @@ class Client:
             await asyncio.sleep(self.dice.uniform(0.01, 0.3))
 
     def _operation(self, stock: Stock, key: str) -> Operation:
+        if self.dice.random() < 0.25:
+            return self._about_reservation(stock, key)
         is_rest, is_bulk = self.dice.random() < 0.5, self.dice.random() < 0.4
         levels = list(self._levels(stock, self.dice.randint(2, MAX_BULK) if is_bulk else 1))
         updates = [
@@ -177,6 +204,32 @@ class Client:
         body = {"query": BULK if is_bulk else single, "variables": {"input": content}}
         return Operation(key, "POST", "/graphql", body, headers, updates)
 
+    def _about_reservation(self, stock: Stock, key: str) -> Operation:
+        """Reserve, or end one of the reservations that this client made, which may have expired."""
+        content: Json
+        if not self._held or self.dice.random() < 0.5:
+            [(sku, warehouse)] = self._levels(stock, 1)
+            line = {"sku": sku, "warehouseId": warehouse, "quantity": self.dice.randint(1, 30)}
+            seconds = self.dice.choice((1, 2, 600))
+            path, query, is_reserving = "", RESERVE, True
+            content = {"lines": [line], "expiresIn": seconds}
+            body: Json = {"lines": [_in_rest_names(line)], "expires_in": seconds}
+        else:
+            id_ = self._held.pop(self.dice.randrange(len(self._held)))
+            is_commit, is_reserving = self.dice.random() < 0.7, False
+            path, query = (f"/{id_}/commit", COMMIT) if is_commit else (f"/{id_}/release", RELEASE)
+            body = {"note": f"{key}/0"} if is_commit else {}
+            content = {"id": id_, **body}
+        headers = {"Authorization": f"Bearer {stock.token}"}
+        if self.dice.random() < 0.5:
+            headers["Idempotency-Key"] = key
+            path = f"/api/inventory/reservations{path}"
+        else:
+            path = "/graphql"
+            body = {"query": query, "variables": {"input": {**content, "idempotencyKey": key}}}
+        kind = {"is_about_reservation": True, "is_reserving": is_reserving}
+        return Operation(key, "POST", path, body, headers, [], **kind)
+
     def _change(self) -> Json:
         """Draw a quantity or a delta; some of them leave less than nothing."""
         if self.dice.random() < 0.3:
@@ -200,6 +253,13 @@ def _in_rest_names(update: Json) -> Json:
     return {names.get(name, name): value for name, value in update.items()}
 
 
+def _reservation(answer: Json) -> Json:
+    """Return the reservation that an answer of either face tells of."""
+    data: Json = answer["data"]
+    found: Json = data["reserveStock"]["reservation"] if "reserveStock" in data else data
+    return found
+
+
 def _facts(answer: Json) -> Json | None:
     """Return what is said of an error."""
     if "error" in answer:
@@ -217,8 +277,11 @@ def _told(operation: Operation, answer: Json) -> tuple[str | None, dict[str, Ent
         return facts["code"], {}
     if operation.path == "/graphql":
         [payload] = answer["data"].values()
-        results = payload.get("results", [payload])
-        made = [result["adjustment"] for result in results if result["adjustment"]]
+        if operation.is_about_reservation:
+            made = payload.get("adjustments", [])
+        else:
+            results = payload.get("results", [payload])
+            made = [result["adjustment"] for result in results if result["adjustment"]]
         return None, {
             it["note"]: Entry(
                 it["sku"]["sku"],
@@ -230,6 +293,17 @@ def _told(operation: Operation, answer: Json) -> tuple[str | None, dict[str, Ent
             for it in made
         }
     entries: dict[str, Entry] = {}
+    if operation.is_about_reservation:
+        return None, {
+            it["note"]: Entry(
+                it["sku"],
+                it["warehouse_id"],
+                it["after_quantity"],
+                it["before_quantity"],
+                it["id"],
+            )
+            for it in answer["data"].get("adjustments", [])
+        }
     results = answer["data"] if isinstance(answer["data"], list) else [answer["data"]]
     for update, result in zip(operation.updates, results, strict=True):
         if result.get("status") != "failed":
