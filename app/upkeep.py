@@ -20,6 +20,8 @@ log = structlog.get_logger()
 REAP_SECONDS: Final = 600
 NOTE_SECONDS: Final = 60
 EXPIRE_SECONDS: Final = 1
+# Between one tenant and the next: ten thousand of them must not keep the database busy.
+PAUSE_SECONDS: Final = 0.01
 
 
 async def keep_up(database: Database, authenticator: Authenticator) -> None:
@@ -57,6 +59,7 @@ async def expire(database: Database) -> None:
     async with database.snapshot() as snapshot:
         tenants = await list_tenants(snapshot)
     for tenant in tenants:
+        await asyncio.sleep(PAUSE_SECONDS)
         if expired := await expire_reservations(database, tenant):
             log.info("reservations_expired", tenant=tenant, reservations=expired)
 

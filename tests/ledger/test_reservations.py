@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from app import upkeep
 from app.commands import reservations
 from app.commands.idempotency import Caller, Writing
 from app.commands.loading import load_skus, load_warehouses
@@ -279,6 +280,20 @@ async def test_what_is_past_its_time_holds_nothing(
     now += timedelta(seconds=60)
     assert await expire_reservations(service.database, service.tenant) == 1
     assert await expire_reservations(service.database, service.tenant) == 0
+    await assert_proven(service)
+
+
+async def test_the_running_service_ends_what_is_past_its_time(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stocked(service)
+    held = await reserve(service, line("A", 1), expiresIn=1)
+    later = present() + timedelta(seconds=2)
+    monkeypatch.setattr(reservations, "present", lambda: later)
+    monkeypatch.setattr(upkeep, "PAUSE_SECONDS", 0)
+    await upkeep.expire(service.database)
+    data = await service.data("{ reservations { nodes { id status } } }")
+    assert data["reservations"]["nodes"] == [{"id": held["id"], "status": "EXPIRED"}]
     await assert_proven(service)
 
 
