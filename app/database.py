@@ -99,6 +99,8 @@ class Database:
         if url.get_backend_name() == "postgresql":
             limits = {
                 "application_name": "inventory",
+                # In which JSON tells instants.
+                "timezone": "UTC",
                 "idle_in_transaction_session_timeout": "10000",
                 "jit": "off",
                 # That of disks without arms, so that what a bulk names is looked up.

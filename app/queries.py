@@ -30,6 +30,7 @@ from sqlalchemy import (
     true,
     tuple_,
 )
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.types import TypeEngine
 
@@ -102,12 +103,6 @@ STOCK_COLUMNS: Final = (
     stock_level.c.version,
     stock_level.c.adjusted_at,
     stock_level.c.synced_at,
-)
-# Stock is hardly ever asked for without its warehouse, and a join costs less than a statement.
-LEVEL_COLUMNS: Final = (*STOCK_COLUMNS, *WAREHOUSE_COLUMNS)
-SAME_WAREHOUSE: Final = and_(
-    warehouse.c.tenant_id == stock_level.c.tenant_id,
-    warehouse.c.id == stock_level.c.warehouse_id,
 )
 ADJUSTMENT_COLUMNS: Final = (
     adjustment.c.id,
@@ -246,12 +241,9 @@ async def list_skus(
         **_archived(where.archived),
         "after" if order is Order.ASCENDING else "before": after,
     }
-    statement = _skus_page(_asked(parameters), order)
-    rows = await snapshot.rows(statement, {**parameters, "limit": limit})
-    # The total is in every row; where there is no SKU, it is in the only one.
-    total = int(rows[0].total)
-    found = rows if rows[0].sku is not None else []
-    return SkuPage(sku_records(found, where.warehouse_id), total)
+    statement = _skus_page(snapshot.dialect, _asked(parameters), order)
+    [row] = await snapshot.rows(statement, {**parameters, "limit": limit})
+    return SkuPage(sku_records(*parsed(row), warehouse_id=where.warehouse_id), int(row.total))
 
 
 async def get_skus(
@@ -260,7 +252,8 @@ async def get_skus(
     """Return SKUs by code, each with its levels: all of them, or the one in a warehouse."""
     parameters = {"tenant_id": tenant, "warehouse_id": warehouse_id, "codes": codes}
     statement = skus_by_code(snapshot.dialect, narrowed=warehouse_id is not None)
-    records = sku_records(await snapshot.rows(statement, parameters), warehouse_id)
+    [row] = await snapshot.rows(statement, parameters)
+    records = sku_records(*parsed(row), warehouse_id=warehouse_id)
     return {record.sku: record for record in records}
 
 
@@ -574,7 +567,7 @@ async def list_tokens(snapshot: Snapshot, tenant_id: str) -> list[dict[str, obje
 def warehouse_record(row: Sequence[Any]) -> WarehouseRecord:
     """Return a row of WAREHOUSE_COLUMNS as a record."""
     id_, name, type_, address, marketplace, is_active = row
-    return WarehouseRecord(id_, name, WarehouseType(type_), address, marketplace, is_active)
+    return WarehouseRecord(id_, name, WarehouseType(type_), address, marketplace, bool(is_active))
 
 
 def adjustment_record(row: Row[Any]) -> AdjustmentRecord:
@@ -593,39 +586,55 @@ def ledger_totals(sums: Iterable[Sequence[int]]) -> LedgerTotals:
     )
 
 
-def sku_records(rows: Iterable[Sequence[Any]], warehouse_id: str | None) -> list[SkuRecord]:
-    """Return rows of SKU_COLUMNS and LEVEL_COLUMNS, or nulls for no level, as records.
+def parsed(row: Sequence[Any]) -> tuple[list[list[Any]], list[list[Any]]]:
+    """Return the warehouses and SKUs of a row of `with_stock`."""
+    skus, warehouses = row[:2]
+    # PostgreSQL says null of no rows.
+    return orjson.loads(warehouses or "[]"), orjson.loads(skus or "[]")
 
-    The rows of a SKU stand together; the records share their warehouses.
+
+def sku_records(
+    warehouses: Iterable[Sequence[Any]],
+    skus: Iterable[Sequence[Any]],
+    *,
+    warehouse_id: str | None = None,
+) -> list[SkuRecord]:
+    """Return warehouses and SKUs as records.
+
+    Of SKUs that are seen in one warehouse alone, those without a level there are left out.
     """
-    places: dict[str, WarehouseRecord] = {}
-    skus: list[tuple[str, str, int, list[LevelRecord], str | None, datetime | None]] = []
-    code = ""
-    levels: list[LevelRecord] = []
-    for row in rows:
-        if row[0] != code:
-            levels = []
-            code, title, version, archived_at = row[:4]
-            skus.append((code, title, version, levels, warehouse_id, archived_at))
-        on_hand, reserved, safety_stock, level_version, adjusted_at, synced_at, id_ = row[4:11]
-        if id_ is None:
-            continue
-        place = places.get(id_)
-        if place is None:
-            place = places[id_] = warehouse_record(row[10:16])
-        levels.append(
-            LevelRecord(
-                on_hand,
-                reserved,
-                safety_stock,
-                code,
-                place,
-                level_version,
-                adjusted_at,
-                synced_at,
-            )
+    places = {row[0]: warehouse_record(row) for row in warehouses}
+    return [
+        SkuRecord(
+            code,
+            title,
+            version,
+            level_records(code, levels or (), places),
+            warehouse_id,
+            archived_at and datetime.fromisoformat(archived_at),
         )
-    return [SkuRecord(*each) for each in skus]
+        for code, title, version, archived_at, levels in skus
+        if levels or warehouse_id is None
+    ]
+
+
+def level_records(
+    code: str, levels: Iterable[Sequence[Any]], places: Mapping[str, WarehouseRecord]
+) -> list[LevelRecord]:
+    """Return values of STOCK_COLUMNS and warehouse ids as the levels of a SKU."""
+    return [
+        LevelRecord(
+            on_hand,
+            reserved,
+            safety_stock,
+            code,
+            places[id_],
+            version,
+            adjusted_at and datetime.fromisoformat(adjusted_at),
+            synced_at and datetime.fromisoformat(synced_at),
+        )
+        for on_hand, reserved, safety_stock, version, adjusted_at, synced_at, id_ in levels
+    ]
 
 
 def reservation_records(rows: Iterable[Sequence[Any]]) -> list[ReservationRecord]:
@@ -702,7 +711,7 @@ def _all_of(
 
 
 @cache
-def _skus_page(asked: frozenset[str], order: Order) -> Select[Any]:
+def _skus_page(dialect: str, asked: frozenset[str], order: Order) -> Select[Any]:
     source = _source(asked)
     columns = SKU_COLUMNS if source is sku else (source.c.sku,)
     longest = (
@@ -717,13 +726,9 @@ def _skus_page(asked: frozenset[str], order: Order) -> Select[Any]:
         # Joined before the limit, it may be joined to the whole table.
         found = page.join(sku, _same_sku(page.c, sku.c))
         page = select(sku.c.tenant_id, *SKU_COLUMNS).select_from(found).subquery("skus")
-    total = select(_skus_count(asked - {"after", "before"}).label("total")).subquery("whole")
-    skus = _with_levels(page, narrowed="warehouse_id" in asked)
-    return (
-        select(*(page.c[it.name] for it in SKU_COLUMNS), *LEVEL_COLUMNS, total.c.total)
-        .select_from(total.join(skus, true(), isouter=True))
-        .order_by(_in_order(page.c.sku, order), stock_level.c.warehouse_id)
-    )
+    total = _skus_count(asked - {"after", "before"}).label("total")
+    narrowed = "warehouse_id" in asked
+    return with_stock(dialect, page, narrowed=narrowed, order=order).add_columns(total)
 
 
 def _source(asked: frozenset[str]) -> FromClause:
@@ -732,24 +737,73 @@ def _source(asked: frozenset[str]) -> FromClause:
 
 
 @cache
-def skus_by_code(dialect: str, *, narrowed: bool) -> Select[Any]:
+def skus_by_code(
+    dialect: str, *, narrowed: bool, more: tuple[ColumnElement[Any], ...] = ()
+) -> Select[Any]:
     """Return what finds SKUs of `codes` with all their levels, or that of `warehouse_id`."""
-    return (
-        select(*SKU_COLUMNS, *LEVEL_COLUMNS)
-        .select_from(_with_levels(sku, narrowed=narrowed))
+    skus = (
+        select(sku.c.tenant_id, *SKU_COLUMNS)
         .where(SKU_CONDITIONS["tenant_id"](sku.c), texts_in(dialect, sku.c.sku, "codes"))
-        .order_by(sku.c.sku, stock_level.c.warehouse_id)
+        .subquery("skus")
     )
+    return with_stock(dialect, skus, narrowed=narrowed, more=more)
 
 
-def _with_levels(skus: FromClause, *, narrowed: bool) -> FromClause:
-    """Return SKUs with all their levels, or only with that of a warehouse."""
-    on_level = _same_sku(skus.c, stock_level.c)
-    if narrowed:
-        on_level &= SKU_CONDITIONS["warehouse_id"](stock_level.c)
-    # One join after the other: SQLite reads the whole of a join that stands in brackets.
-    levels = skus.join(stock_level, on_level, isouter=not narrowed)
-    return levels.join(warehouse, SAME_WAREHOUSE, isouter=not narrowed)
+def with_stock(
+    dialect: str,
+    skus: FromClause,
+    *,
+    narrowed: bool,
+    order: Order = Order.ASCENDING,
+    more: tuple[ColumnElement[Any], ...] = (),
+) -> Select[Any]:
+    """Return what tells SKUs with all their levels, or the one in a warehouse, in a single row.
+
+    That is the warehouses that there are levels in, and the SKUs: JSON arrays of the values of
+    their columns, because hundreds of rows cost several times as much to take in as one of text.
+    `more` columns stand last in each level.
+    """
+    values = (*STOCK_COLUMNS, stock_level.c.warehouse_id, *more)
+
+    def is_level_of(columns: Columns) -> ColumnElement[bool]:
+        same = _same_sku(columns, stock_level.c)
+        return same & SKU_CONDITIONS["warehouse_id"](stock_level.c) if narrowed else same
+
+    if dialect == "postgresql":
+        by_place = aggregate_order_by(_array(dialect, *values), stock_level.c.warehouse_id)
+        ids = func.array_agg(stock_level.c.warehouse_id)
+        own = select(func.json_agg(by_place).label("levels"), ids.label("places"))
+        each = own.where(is_level_of(skus.c)).lateral("each")
+        found = select(skus, each).select_from(skus.join(each, true())).cte("found")
+        places = select(func.unnest(found.c.places))
+    else:
+        own = select(*values).where(is_level_of(skus.c)).order_by(stock_level.c.warehouse_id)
+        found = select(skus, _json_rows(dialect, own.correlate(skus)).label("levels")).cte("found")
+        places = select(stock_level.c.warehouse_id).where(is_level_of(found.c))
+    of_places = select(*WAREHOUSE_COLUMNS).where(
+        _equals("tenant_id")(warehouse.c),
+        warehouse.c.id == bindparam("warehouse_id", type_=Key)
+        if narrowed
+        else warehouse.c.id.in_(places),
+    )
+    in_order = select(*(found.c[it.name] for it in SKU_COLUMNS), found.c.levels).order_by(
+        _in_order(found.c.sku, order)
+    )
+    warehouses = _json_rows(dialect, of_places).label("warehouses")
+    all_skus: Select[Any] = select(_json_rows(dialect, in_order, nested="levels").label("skus"))
+    return all_skus.add_columns(warehouses)
+
+
+def _json_rows(dialect: str, rows: Select[Any], *, nested: str = "") -> ScalarSelect[str]:
+    """Return the JSON text of rows in their order, each an array of its values.
+
+    SQLite forgets that what is `nested` is JSON already.
+    """
+    each = rows.subquery()
+    if dialect == "postgresql":
+        return select(cast(func.json_agg(_array(dialect, *each.c)), Text)).scalar_subquery()
+    values = [func.json(it) if it.key == nested else it for it in each.c]
+    return select(func.json_group_array(_array(dialect, *values), type_=Text)).scalar_subquery()
 
 
 def _same_sku(left: Columns, right: Columns) -> ColumnElement[bool]:

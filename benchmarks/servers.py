@@ -105,7 +105,12 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
 
 def cpu_seconds(process: psutil.Process) -> float:
     """Return the processor time that a process and its children have taken."""
-    return sum(sum(member.cpu_times()[:2]) for member in _family(process))
+    seconds = 0.0
+    for member in _family(process):
+        # PostgreSQL has workers that come and go.
+        with suppress(psutil.NoSuchProcess):
+            seconds += sum(member.cpu_times()[:2])
+    return seconds
 
 
 def _end(process: psutil.Popen) -> None:

@@ -55,6 +55,7 @@ from app.models import (
 )
 from app.queries import (
     get_reservations,
+    parsed,
     sku_records,
     skus_by_code,
     warehouse_record,
@@ -170,14 +171,19 @@ async def read_stock(
     if locked and dialect == "postgresql":
         # A statement of its own: the next one sees what this one waited for.
         await session.rows(_lock_skus(), asked)
-    rows = await session.rows(_stock_by_code(dialect), asked)
-    hashes = {(row.sku, row.id): row.last_hash for row in rows if row.last_hash}
-    skus = {record.sku: record for record in sku_records(rows, None)}
+    [row] = await session.rows(_stock_by_code(dialect), asked)
+    warehouses, found = parsed(row)
+    hashes = {}
+    for code, *_, of_sku in found:
+        for level in of_sku or ():
+            if hash_ := level.pop():
+                hashes[code, level[-1]] = hash_
+    skus = {record.sku: record for record in sku_records(warehouses, found)}
     places = {it.warehouse.id: it.warehouse for record in skus.values() for it in record.levels}
     # No id: it is about the SKU alone.
     if unseen := sorted({id_ for _, id_ in levels if id_} - places.keys()):
-        found = await session.rows(warehouses_by_id(dialect), {"tenant_id": tenant, "ids": unseen})
-        places |= {row.id: warehouse_record(row) for row in found}
+        rows = await session.rows(warehouses_by_id(dialect), {"tenant_id": tenant, "ids": unseen})
+        places |= {each.id: warehouse_record(each) for each in rows}
     return Stock(skus, places, hashes)
 
 
@@ -423,7 +429,7 @@ def _sku_row(record: SkuRecord, before: SkuRecord, at: datetime) -> dict[str, ob
 @cache
 def _stock_by_code(dialect: str) -> Select[Any]:
     """Return what finds SKUs with their levels, and the hashes that only a write needs."""
-    return skus_by_code(dialect, narrowed=False).add_columns(stock_level.c.last_hash)
+    return skus_by_code(dialect, narrowed=False, more=(stock_level.c.last_hash,))
 
 
 @cache
