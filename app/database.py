@@ -19,7 +19,7 @@ from collections.abc import (
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 from weakref import WeakValueDictionary
 
 import asyncpg
@@ -141,20 +141,13 @@ class Database:
         """`sqlite` or `postgresql`."""
         return self.writer.dialect.name
 
-    @asynccontextmanager
-    async def snapshot(
-        self, *, single: bool = False, tenant: str | None = None
-    ) -> AsyncIterator["Snapshot"]:
+    def snapshot(self, *, single: bool = False, tenant: str | None = None) -> "Snapshot":
         """Read in transactions that each see one state of the database from first to last.
 
         A `single` statement needs no transaction for that, and no time to begin and end one.
         Behind the wall of row-level security there is nothing but what is the tenant's.
         """
-        snapshot = Snapshot(self, single=single, tenant=tenant)
-        try:
-            yield snapshot
-        finally:
-            await snapshot.close()
+        return Snapshot(self, single=single, tenant=tenant)
 
     async def session(self, *, single: bool, tenant: str | None = None) -> Session:
         """Return a connection that reads; in a transaction, unless it is for one statement."""
@@ -315,6 +308,14 @@ class Snapshot:
         self._session: Session | None = None
         self._turn = asyncio.Lock()
 
+    async def __aenter__(self) -> Self:
+        """Open when asked for the first time."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close."""
+        await self.close()
+
     async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
         """Return all rows of a SELECT.
 
@@ -340,8 +341,11 @@ class Snapshot:
                 # may look again; with one gone, the pool opens all of them anew.
                 if not is_first:
                     raise
-            await self._give_back()
-            return await self._execute(statement, parameters)
+                await self._give_back()
+                return await self._execute(statement, parameters)
+            finally:
+                if self._single:
+                    await self._give_back()
 
     async def close(self) -> None:
         """Give the connection back, also when cancelled; the next statement sees a later state."""

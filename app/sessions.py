@@ -10,11 +10,11 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, Protocol, cast
 
 import asyncpg
-from sqlalchemy import Row
+from sqlalchemy import Row, TypeDecorator
 from sqlalchemy.dialects.postgresql import asyncpg as driver_dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -200,7 +200,12 @@ def _compiled(statement: Executable) -> tuple[str, list[Callable[[Parameters], A
 
 def _bind(compiled: SQLCompiler, name: str) -> Callable[[Parameters], Any]:
     default = compiled.params[name]
-    process = compiled.binds[name].type.dialect_impl(DIALECT).bind_processor(DIALECT)
+    type_ = compiled.binds[name].type
+    if isinstance(type_, TypeDecorator):
+        # What it gives, the driver takes; SQLAlchemy would look at every item of an array.
+        convert = partial(type_.process_bind_param, dialect=DIALECT)
+        return lambda parameters: convert(parameters.get(name, default))
+    process = type_.dialect_impl(DIALECT).bind_processor(DIALECT)
     if process is None:
         return lambda parameters: parameters.get(name, default)
     return lambda parameters: process(parameters.get(name, default))

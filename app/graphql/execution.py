@@ -181,7 +181,7 @@ def _prepare(text: str, *, rules: Rules | None) -> Prepared:
             node,
             needed_scopes(document, node),
             Costs(schema._schema, document, node),  # noqa: SLF001
-            None if is_conditional(document, node) else {},
+            None if is_conditional(document, node) else Plans(),
             may_suggest=rules is None or rules.suggestions,
         )
         for node in document.definitions

@@ -11,11 +11,11 @@ again by graphql-core alone, so that errors, their paths and the nulls that they
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cache, partial
 from inspect import isawaitable
 from itertools import chain, islice
-from operator import attrgetter
 from types import NoneType
 from typing import Any, Final, Protocol, Self
 
@@ -23,6 +23,7 @@ from graphql import (
     DocumentNode,
     ExecutionResult,
     GraphQLEnumType,
+    GraphQLError,
     GraphQLLeafType,
     GraphQLList,
     GraphQLNonNull,
@@ -30,20 +31,28 @@ from graphql import (
     GraphQLOutputType,
     GraphQLResolveInfo,
     OperationType,
+    coerce_input_value,
     execute,
+    get_variable_values,
     is_leaf_type,
 )
-from graphql.execution import Executor
+from graphql.execution import Executor, VariableValues
 from graphql.execution.collect_fields import FieldDetailsList
-from graphql.pyutils import Path, gather_with_cancel
+from graphql.execution.executor import CollectedErrors
+from graphql.execution.values import VariableValueSource
+from graphql.pyutils import Path, Undefined, gather_with_cancel
 from strawberry import Schema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
-# The key of a field's metadata under which its batch resolver is.
+# Keys of a field's metadata: under one is its batch resolver, under the other the path of
+# attributes that it is read by.
 BATCH: Final = "batch"
+PATH: Final = "path"
 # From all parents of a list and the context to their values.
 BatchResolver = Callable[[Sequence[Any], Any], Sequence[Any] | Awaitable[Sequence[Any]]]
+# As many of variables as graphql-core tells.
+MAX_ERRORS: Final = 50
 Values = list[Any]
 Column = Values | Coroutine[Any, Any, Values]
 # Scalars that are of one Python type, and need no conversion if they are of that type already.
@@ -78,8 +87,11 @@ async def execute_operation(
         variable_values=dict(variables),
         operation_name=operation_name,
     )
-    executor = schema.execution_context_class if context.may_bulk else Executor
-    result = run(context_value=context, executor_class=executor)
+    if context.may_bulk and context.plans and (executor := context.plans.executor):
+        result = executor.again(variables, context)
+    else:
+        executor_class = schema.execution_context_class if context.may_bulk else Executor
+        result = run(context_value=context, executor_class=executor_class)
     if isawaitable(result):
         result = await result
     if result.errors and context.in_bulk:
@@ -128,7 +140,12 @@ class Plan:
         return awaited()
 
 
-Plans = dict[Hashable, Plan]
+class Plans:
+    """What was learned of an operation, for when it is executed again."""
+
+    def __init__(self) -> None:
+        self.of_selections: dict[Hashable, Plan] = {}
+        self.executor: BulkExecutor | None = None
 
 
 class BulkExecutor(Executor[Any]):
@@ -136,9 +153,46 @@ class BulkExecutor(Executor[Any]):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **more)
-        plans = self.context_value.plans
-        self._plans: Plans = {} if plans is None else plans
         self._may_resolve_one_by_one = self.operation.operation is OperationType.QUERY
+        self._signatures = [source.signature for source in self.variable_values.sources.values()]
+        plans = self.context_value.plans or Plans()
+        self._plans = plans.of_selections
+        plans.executor = self._for(None, self.variable_values)
+
+    def again(
+        self, inputs: Mapping[str, object], context: BulkContext
+    ) -> Awaitable[ExecutionResult] | ExecutionResult:
+        """Execute the operation with other variables in another context."""
+        variables = self._coerced(inputs)
+        if isinstance(variables, list):
+            return ExecutionResult(None, variables)
+        result: Any = self._for(context, variables).execute_operation()
+        return result  # type: ignore[no-any-return]
+
+    def _coerced(self, inputs: Mapping[str, object]) -> VariableValues | list[GraphQLError]:
+        sources: dict[str, VariableValueSource] = {}
+        coerced: dict[str, object] = {}
+        for signature in self._signatures:
+            value = inputs.get(signature.name, Undefined)
+            sources[signature.name] = VariableValueSource(signature, value)
+            coerced[signature.name] = (
+                value if value is Undefined else coerce_input_value(value, signature.type)
+            )
+        if Undefined not in coerced.values():
+            return VariableValues(sources, coerced)
+        # Something has its default, or does not fit.
+        definitions = self.operation.variable_definitions or ()
+        return get_variable_values(self.schema, definitions, dict(inputs), max_errors=MAX_ERRORS)
+
+    def _for(self, context: BulkContext | None, variables: VariableValues) -> Self:
+        """Return one like it that has executed nothing yet."""
+        executor = copy(self)
+        executor.context_value = context
+        executor.variable_values = variables
+        executor.collected_errors = CollectedErrors()
+        executor.pending_incremental_futures = set()
+        executor.background_futures = set()
+        return executor
 
     def complete_list_value(  # noqa: PLR0917 - graphql-core's signature
         self,
@@ -266,9 +320,9 @@ class BulkExecutor(Executor[Any]):
         return found
 
 
-def _read(read: Callable[[Any], Any], complete: Completion) -> Field:
+def _read(read: Callable[[Values], Values], complete: Completion) -> Field:
     """Return a field that is read off its object."""
-    return lambda executor, objects, path: complete(executor, list(map(read, objects)), path)
+    return lambda executor, objects, path: complete(executor, read(objects), path)
 
 
 def _batched(resolve: BatchResolver, complete: Completion) -> Field:
@@ -278,11 +332,12 @@ def _batched(resolve: BatchResolver, complete: Completion) -> Field:
     """
 
     def ends(executor: BulkExecutor, values: Sequence[Any], path: Path) -> Column:
-        different = {id(value): value for value in values}
+        numbers = list(map(id, values))
+        different = dict(zip(numbers, values, strict=True))
 
         def shared(ends: Values) -> Values:
             by_identity = dict(zip(different, ends, strict=True))
-            return [by_identity[id(value)] for value in values]
+            return list(map(by_identity.__getitem__, numbers))
 
         return _then(complete(executor, list(different.values()), path), shared)
 
@@ -354,14 +409,22 @@ def _of_leaf(type_: GraphQLOutputType, leaf: GraphQLLeafType) -> Completion:
     return completed
 
 
-def _reader(definition: StrawberryField) -> Callable[[Any], Any] | None:
-    """Return what reads a field off its object, if nothing else is needed for it."""
+def _reader(definition: StrawberryField) -> Callable[[Values], Values] | None:
+    """Return what reads a field off all objects, if nothing else is needed for it."""
     resolver = definition.base_resolver
     if resolver is None:
-        return attrgetter(definition.python_name)
+        return _column_reader(definition.python_name)
+    if (path := definition.metadata.get(PATH)) is not None:
+        return _column_reader(path)
     if resolver.is_async or resolver.arguments or resolver.info_parameter or definition.extensions:
         return None
     read: Callable[[Any], Any] = resolver.wrapped_func  # type: ignore[assignment]
+    return lambda objects: list(map(read, objects))
+
+
+def _column_reader(path: str) -> Callable[[Values], Values]:
+    """Return what reads a path off all objects, written out: twice as fast as a call for each."""
+    read: Callable[[Values], Values] = eval(f"lambda objects: [it.{path} for it in objects]")  # noqa: S307 - names of ours
     return read
 
 

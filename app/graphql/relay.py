@@ -1,6 +1,7 @@
 """Relay: nodes that can be fetched again, and lists in pages."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import strawberry
@@ -9,6 +10,7 @@ from strawberry.types import get_object_definition
 from strawberry.utils.str_converters import to_camel_case
 
 from app.errors import invalid_field
+from app.graphql.executor import PATH
 from app.graphql.scalars import Quantity
 
 DEFAULT_PAGE: Final = 50
@@ -26,14 +28,30 @@ After = Annotated[
 ]
 
 
-def read_from(read: Callable[[Any], object], description: str) -> Any:  # noqa: ANN401 - as Strawberry
-    """Return a field whose value is read from the object's record, and only when asked for."""
-    return strawberry.field(resolver=read, description=description)
+def read_from(path: str, description: str, graphql_type: Any = None) -> Any:  # noqa: ANN401
+    """Return a field that is an attribute of an attribute of its object, by its path."""
+    get = attrgetter(path)
+
+    def read(self: Any):  # type: ignore[no-untyped-def]  # noqa: ANN202, ANN401 - as declared
+        return get(self)
+
+    return strawberry.field(
+        resolver=read, description=description, graphql_type=graphql_type, metadata={PATH: path}
+    )
 
 
-def quantity_from(read: Callable[[Any], int], description: str) -> Any:  # noqa: ANN401
-    """Return a field of a quantity that is read from the object's record."""
-    return strawberry.field(resolver=read, description=description, graphql_type=Quantity)
+def quantity_from(path: str, description: str) -> Any:  # noqa: ANN401
+    """Return a field that is a quantity, by its path."""
+    return read_from(path, description, Quantity)
+
+
+def made_from(
+    make: Callable[[Any], object],
+    description: str,
+    graphql_type: Any = None,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    """Return a field that is made of its object, and only when asked for."""
+    return strawberry.field(resolver=make, description=description, graphql_type=graphql_type)
 
 
 def described_field(description: str) -> Any:  # noqa: ANN401

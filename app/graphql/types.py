@@ -24,13 +24,14 @@ from app.graphql.relay import (
     First,
     Node,
     connection,
+    made_from,
     optional,
     page_info,
     page_size,
     quantity_from,
     read_from,
 )
-from app.graphql.scalars import Period
+from app.graphql.scalars import Period, Quantity
 from app.graphql.series import MAX_PERIODS, series_of
 from app.queries import AdjustmentPosition, LedgerKey, named
 from app.records import (
@@ -92,19 +93,19 @@ class Warehouse(Node):
     """A warehouse."""
 
     record: Private[WarehouseRecord]
-    id: strawberry.ID = read_from(lambda self: self.record.id, ID)
-    name: str = read_from(lambda self: self.record.name, "What people call it.")
-    type: WarehouseType = read_from(lambda self: self.record.type, "Who runs it.")
-    address: str | None = read_from(lambda self: self.record.address, "Where it is, when known.")
+    id: strawberry.ID = read_from("record.id", ID)
+    name: str = read_from("record.name", "What people call it.")
+    type: WarehouseType = read_from("record.type", "Who runs it.")
+    address: str | None = read_from("record.address", "Where it is, when known.")
     marketplace: str | None = read_from(
-        lambda self: self.record.marketplace, "The marketplace that runs it, such as amazon_eu."
+        "record.marketplace", "The marketplace that runs it, such as amazon_eu."
     )
     is_active: bool = read_from(
-        lambda self: self.record.is_active,
+        "record.is_active",
         "Whether it takes stock. An inactive one counts in totals and can only be emptied.",
     )
     is_readonly: bool = read_from(
-        lambda self: self.record.type.is_readonly,
+        "record.type.is_readonly",
         "Whether a marketplace runs it: stock writes are refused.",
     )
 
@@ -158,37 +159,35 @@ class Sku(Node):
     """A SKU."""
 
     record: Private[SkuRecord]
-    id: strawberry.ID = read_from(lambda self: self.record.id, ID)
-    sku: str = read_from(lambda self: self.record.sku, "The code.")
-    title: str = read_from(lambda self: self.record.title, "What it is.")
+    id: strawberry.ID = read_from("record.id", ID)
+    sku: str = read_from("record.sku", "The code.")
+    title: str = read_from("record.title", "What it is.")
     total_on_hand: int = quantity_from(
-        lambda self: self.record.figures.on_hand, "What is there, over its stock levels."
+        "record.figures.on_hand", "What is there, over its stock levels."
     )
     total_reserved: int = quantity_from(
-        lambda self: self.record.figures.reserved, "What is reserved, over its stock levels."
+        "record.figures.reserved", "What is reserved, over its stock levels."
     )
     total_available: int = quantity_from(
-        lambda self: self.record.figures.available, "What can be promised, over its stock levels."
+        "record.figures.available", "What can be promised, over its stock levels."
     )
     safety_stock: int = quantity_from(
-        lambda self: self.record.figures.safety_stock,
+        "record.figures.safety_stock",
         "What shall stay in stock, over its stock levels.",
     )
     status: Status = read_from(
-        lambda self: self.record.figures.status, "How the stock stands, derived from the totals."
+        "record.figures.status", "How the stock stands, derived from the totals."
     )
-    version: int = quantity_from(
-        lambda self: self.record.version, "Counts the changes of this record."
-    )
-    is_archived: bool = read_from(
+    version: int = quantity_from("record.version", "Counts the changes of this record.")
+    is_archived: bool = made_from(
         lambda self: self.record.archived_at is not None,
         "Whether it is left out of lists unless they ask for it. It keeps its history, takes no "
         "increase of stock (SKU_ARCHIVED), and can be emptied.",
     )
     archived_at: datetime | None = read_from(
-        lambda self: self.record.archived_at, "Since when it is archived, if it is."
+        "record.archived_at", "Since when it is archived, if it is."
     )
-    stock: list["StockLevel"] = read_from(
+    stock: list["StockLevel"] = made_from(
         lambda self: [
             StockLevel(record=level, view=self.record.warehouse_id) for level in self.record.levels
         ],
@@ -278,9 +277,10 @@ class Sku(Node):
 def warehouses_of_levels(levels: Sequence[Any], _context: Context) -> list[Warehouse]:
     """Return the warehouse of each stock level, one for all that are in it."""
     records = [level.record.warehouse for level in levels]
-    different = {id(record): record for record in records}
+    numbers = list(map(id, records))
+    different = dict(zip(numbers, records, strict=True))
     places = {number: Warehouse(record=record) for number, record in different.items()}
-    return [places[id(record)] for record in records]
+    return list(map(places.__getitem__, numbers))
 
 
 async def warehouses_of_adjustments(entries: Sequence[Any], context: Context) -> list[Warehouse]:
@@ -315,24 +315,22 @@ class StockLevel(Node):
 
     record: Private[LevelRecord]
     view: Private[str | None] = None
-    id: strawberry.ID = read_from(lambda self: self.record.id, ID)
-    on_hand: int = quantity_from(lambda self: self.record.on_hand, "What is there.")
-    reserved: int = quantity_from(lambda self: self.record.reserved, "What of it is reserved.")
-    safety_stock: int = quantity_from(lambda self: self.record.safety_stock, "What shall stay.")
+    id: strawberry.ID = read_from("record.id", ID)
+    on_hand: int = quantity_from("record.on_hand", "What is there.")
+    reserved: int = quantity_from("record.reserved", "What of it is reserved.")
+    safety_stock: int = quantity_from("record.safety_stock", "What shall stay.")
     available: int = quantity_from(
-        lambda self: self.record.available,
+        "record.available",
         "On hand minus reserved minus safety stock; negative when oversold or eating into the "
         "safety stock.",
     )
-    status: Status = read_from(
-        lambda self: self.record.status, "How the stock stands in this warehouse alone."
-    )
-    version: int = quantity_from(lambda self: self.record.version, "Counts its adjustments.")
+    status: Status = read_from("record.status", "How the stock stands in this warehouse alone.")
+    version: int = quantity_from("record.version", "Counts its adjustments.")
     adjusted_at: datetime | None = read_from(
-        lambda self: self.record.adjusted_at, "When it was last adjusted, if ever."
+        "record.adjusted_at", "When it was last adjusted, if ever."
     )
     synced_at: datetime | None = read_from(
-        lambda self: self.record.synced_at,
+        "record.synced_at",
         "When the marketplace saw what it reported last, if it ever reported.",
     )
 
@@ -389,39 +387,35 @@ class Adjustment(Node):
     """A ledger entry."""
 
     record: Private[AdjustmentRecord]
-    id: strawberry.ID = read_from(lambda self: self.record.id, ID)
+    id: strawberry.ID = read_from("record.id", ID)
     sequence: int = quantity_from(
-        lambda self: self.record.sequence,
+        "record.sequence",
         "Counts the adjustments of the stock level from 1, without gaps.",
     )
-    before_quantity: int = quantity_from(
-        lambda self: self.record.before_quantity, "On hand before."
-    )
-    after_quantity: int = quantity_from(lambda self: self.record.after_quantity, "On hand after.")
-    delta: int = quantity_from(lambda self: self.record.delta, "The change: after minus before.")
+    before_quantity: int = quantity_from("record.before_quantity", "On hand before.")
+    after_quantity: int = quantity_from("record.after_quantity", "On hand after.")
+    delta: int = quantity_from("record.delta", "The change: after minus before.")
     reason: str = read_from(
-        lambda self: self.record.reason,
+        "record.reason",
         "Why, in a word, for example supplier_receipt or cycle_count.",
     )
-    note: str | None = read_from(lambda self: self.record.note, "Why, in a sentence.")
-    created_by: str = read_from(
-        lambda self: self.record.created_by, "The e-mail address of who did it."
-    )
-    created_at: datetime = read_from(lambda self: self.record.created_at, "When it was done.")
+    note: str | None = read_from("record.note", "Why, in a sentence.")
+    created_by: str = read_from("record.created_by", "The e-mail address of who did it.")
+    created_at: datetime = read_from("record.created_at", "When it was done.")
     bulk_id: strawberry.ID | None = read_from(
-        lambda self: self.record.bulk_id, "The bulk that it is part of, if it is."
+        "record.bulk_id", "The bulk that it is part of, if it is."
     )
     transfer_id: strawberry.ID | None = read_from(
-        lambda self: self.record.transfer_id, "The transfer that it is one half of, if it is."
+        "record.transfer_id", "The transfer that it is one half of, if it is."
     )
     reservation_id: strawberry.ID | None = read_from(
-        lambda self: self.record.reservation_id, "The reservation that it committed, if it did."
+        "record.reservation_id", "The reservation that it committed, if it did."
     )
     reversal_of: strawberry.ID | None = read_from(
-        lambda self: self.record.reversal_of, "The adjustment that it undoes, if it does."
+        "record.reversal_of", "The adjustment that it undoes, if it does."
     )
     reference: str | None = read_from(
-        lambda self: self.record.reference,
+        "record.reference",
         "What the caller calls the order, delivery or count that it belongs to.",
     )
 
@@ -455,12 +449,12 @@ class ReservationLine:
     """A line of a reservation."""
 
     record: Private[ReservationLineRecord]
-    quantity: int = quantity_from(lambda self: self.record.quantity, "What was reserved.")
+    quantity: int = quantity_from("record.quantity", "What was reserved.")
     held: int = quantity_from(
-        lambda self: self.record.held, "What is reserved now: all of it until it ends, then none."
+        "record.held", "What is reserved now: all of it until it ends, then none."
     )
     committed: int = quantity_from(
-        lambda self: self.record.committed, "What was taken from on hand when it was committed."
+        "record.committed", "What was taken from on hand when it was committed."
     )
 
     @strawberry.field(description="The SKU.", metadata={BATCH: skus_of_lines})
@@ -487,25 +481,21 @@ class Reservation(Node):
     """A reservation."""
 
     record: Private[ReservationRecord]
-    id: strawberry.ID = read_from(lambda self: self.record.id, ID)
-    status: ReservationStatus = read_from(lambda self: self.record.status, "How it stands.")
+    id: strawberry.ID = read_from("record.id", ID)
+    status: ReservationStatus = read_from("record.status", "How it stands.")
     reference: str | None = read_from(
-        lambda self: self.record.reference, "What the caller calls the order that it is for."
+        "record.reference", "What the caller calls the order that it is for."
     )
-    note: str | None = read_from(lambda self: self.record.note, "Why, in a sentence.")
-    created_by: str = read_from(
-        lambda self: self.record.created_by, "The e-mail address of who reserved."
-    )
-    created_at: datetime = read_from(lambda self: self.record.created_at, "When it was made.")
+    note: str | None = read_from("record.note", "Why, in a sentence.")
+    created_by: str = read_from("record.created_by", "The e-mail address of who reserved.")
+    created_at: datetime = read_from("record.created_at", "When it was made.")
     expires_at: datetime | None = read_from(
-        lambda self: self.record.expires_at,
+        "record.expires_at",
         "When it ends by itself; null if it is held until somebody ends it.",
     )
-    ended_at: datetime | None = read_from(
-        lambda self: self.record.ended_at, "When it ended, if it has."
-    )
-    version: int = quantity_from(lambda self: self.record.version, "Counts its changes.")
-    lines: list[ReservationLine] = read_from(
+    ended_at: datetime | None = read_from("record.ended_at", "When it ended, if it has.")
+    version: int = quantity_from("record.version", "Counts its changes.")
+    lines: list[ReservationLine] = made_from(
         lambda self: [ReservationLine(record=line) for line in self.record.lines],
         "What it is about, by SKU and warehouse.",
     )
@@ -528,11 +518,12 @@ class StockAsOf:
     """The stock of a SKU in the past."""
 
     records: Private[Sequence[AdjustmentRecord]]
-    total_on_hand: int = quantity_from(
+    total_on_hand: int = made_from(
         lambda self: sum(record.after_quantity for record in self.records),
         "What was there, over its stock levels.",
+        Quantity,
     )
-    levels: list["StockLevelAsOf"] = read_from(
+    levels: list["StockLevelAsOf"] = made_from(
         lambda self: [StockLevelAsOf(record=record) for record in self.records],
         "Its stock levels then, by warehouse id; without those that had no adjustment yet.",
     )
@@ -543,8 +534,8 @@ class StockLevelAsOf:
     """A stock level in the past, by the last adjustment before."""
 
     record: Private[AdjustmentRecord]
-    on_hand: int = quantity_from(lambda self: self.record.after_quantity, "What was there.")
-    adjustment: Adjustment = read_from(
+    on_hand: int = quantity_from("record.after_quantity", "What was there.")
+    adjustment: Adjustment = made_from(
         lambda self: Adjustment(record=self.record), "The adjustment that had made it so."
     )
 
@@ -563,17 +554,15 @@ class StockPeriod:
 
     record: Private[PeriodRecord]
     start: datetime = read_from(
-        lambda self: self.record.start, "When it starts; it ends where the next one starts."
+        "record.start", "When it starts; it ends where the next one starts."
     )
-    opening: int = quantity_from(lambda self: self.record.opening, "What was there at its start.")
-    increase: int = quantity_from(
-        lambda self: self.record.increase, "What its adjustments added, in sum."
-    )
+    opening: int = quantity_from("record.opening", "What was there at its start.")
+    increase: int = quantity_from("record.increase", "What its adjustments added, in sum.")
     decrease: int = quantity_from(
-        lambda self: self.record.decrease, "What its adjustments took, in sum; not negative."
+        "record.decrease", "What its adjustments took, in sum; not negative."
     )
     closing: int = quantity_from(
-        lambda self: self.record.closing,
+        "record.closing",
         "What was there at its end: opening plus increase minus decrease.",
     )
 
@@ -583,13 +572,11 @@ class AdjustmentTotals:
     """The sums of a list of adjustments."""
 
     record: Private[LedgerTotals]
-    entries: int = quantity_from(lambda self: self.record.entries, "How many adjustments.")
-    increase: int = quantity_from(lambda self: self.record.increase, "What they added, in sum.")
-    decrease: int = quantity_from(
-        lambda self: self.record.decrease, "What they took, in sum; not negative."
-    )
+    entries: int = quantity_from("record.entries", "How many adjustments.")
+    increase: int = quantity_from("record.increase", "What they added, in sum.")
+    decrease: int = quantity_from("record.decrease", "What they took, in sum; not negative.")
     net_change: int = quantity_from(
-        lambda self: self.record.net_change, "Increase minus decrease: the sum of their deltas."
+        "record.net_change", "Increase minus decrease: the sum of their deltas."
     )
 
 
