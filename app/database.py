@@ -141,13 +141,16 @@ class Database:
         """`sqlite` or `postgresql`."""
         return self.writer.dialect.name
 
-    def snapshot(self, *, single: bool = False, tenant: str | None = None) -> "Snapshot":
+    def snapshot(
+        self, *, single: bool = False, alone: bool = False, tenant: str | None = None
+    ) -> "Snapshot":
         """Read in transactions that each see one state of the database from first to last.
 
-        A `single` statement needs no transaction for that, and no time to begin and end one.
+        A `single` statement needs no transaction for that, and no time to begin and end one; if it
+        is `alone`, there is nothing beside it that could fail and have it cancelled.
         Behind the wall of row-level security there is nothing but what is the tenant's.
         """
-        return Snapshot(self, single=single, tenant=tenant)
+        return Snapshot(self, single=single, alone=alone, tenant=tenant)
 
     async def session(self, *, single: bool, tenant: str | None = None) -> Session:
         """Return a connection that reads; in a transaction, unless it is for one statement."""
@@ -299,11 +302,19 @@ class Snapshot:
     time, so statements queue here.
     """
 
-    def __init__(self, database: Database, *, single: bool, tenant: str | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        single: bool,
+        alone: bool = False,
+        tenant: str | None = None,
+    ) -> None:
         self.dialect = database.dialect
         self.statements = 0
         self._database = database
         self._single = single
+        self._is_alone = single and alone
         self._tenant = tenant
         self._session: Session | None = None
         self._turn = asyncio.Lock()
@@ -326,7 +337,8 @@ class Snapshot:
         connection, and the rest of the operation its snapshot, so it runs to its end.
 
         """
-        return await self._database.shielded(self._rows(statement, parameters))
+        rows = self._rows(statement, parameters)
+        return await (rows if self._is_alone else self._database.shielded(rows))
 
     async def _rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
         async with self._turn:

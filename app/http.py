@@ -5,8 +5,9 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Generator, Mapping
 from contextvars import ContextVar
+from types import coroutine
 from typing import Any, Final, NoReturn
 
 import orjson
@@ -92,16 +93,27 @@ async def read_json(request: Request, settings: Settings) -> Any:  # noqa: ANN40
     if not _JSON_TYPE.fullmatch(request.headers.get("content-type", "")):
         message = "Send the body as JSON, with the header `Content-Type: application/json`."
         raise UnsupportedMediaType(message)
+    return parse_json(await _body(request, settings))
+
+
+async def _body(request: Request, settings: Settings) -> bytes:
     seconds = settings.body_timeout_seconds
+    reading = _read(request, limit=settings.max_body_bytes)
+    try:
+        # Most bodies have come with their heads: nothing is waited for, and nothing timed.
+        awaited = reading.send(None)
+    except StopIteration as end:
+        body: bytes = end.value
+        return body
     try:
         async with asyncio.timeout(seconds):
-            return parse_json(await _body(request, limit=settings.max_body_bytes))
+            return await _going_on(reading, awaited)
     except TimeoutError as error:
         message = f"The body did not arrive within {seconds:g} s."
         raise RequestTimeout(message) from error
 
 
-async def _body(request: Request, *, limit: int) -> bytes:
+async def _read(request: Request, *, limit: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -109,6 +121,22 @@ async def _body(request: Request, *, limit: int) -> bytes:
             message = f"The body has more than {limit} bytes."
             raise PayloadTooLarge(message, details=[{"limit_bytes": limit}])
     return bytes(body)
+
+
+@coroutine
+def _going_on(begun: Coroutine[Any, Any, bytes], awaited: object) -> Generator[object, Any, bytes]:
+    """Go on with a coroutine that was begun outside of its task, and awaits something."""
+    try:
+        while True:
+            try:
+                came = yield awaited
+            except BaseException as error:  # noqa: BLE001 - it is the coroutine's
+                awaited = begun.throw(error)
+            else:
+                awaited = begun.send(came)
+    except StopIteration as end:
+        body: bytes = end.value
+        return body
 
 
 def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value

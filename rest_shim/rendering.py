@@ -27,16 +27,12 @@ Body = dict[str, Any]
 
 def record(sku: Data) -> Body:
     """Return an inventory record."""
-    return {
-        "sku": sku["sku"],
-        "title": sku["title"],
-        "total_on_hand": sku["total_on_hand"],
-        "total_reserved": sku["total_reserved"],
-        "total_available": sku["total_available"],
-        "safety_stock": sku["safety_stock"],
-        "status": _REST_STATUS[sku["status"]],
-        "warehouses": [_level(level) for level in sku["warehouses"]],
-    }
+    # The operation selects it by these names and in this order.
+    body = {**sku, "status": _REST_STATUS[sku["status"]]}
+    body["warehouses"] = [_level(level) for level in sku["warehouses"]]
+    # That is for the ETag.
+    body.pop("version", None)
+    return body
 
 
 def inventory(data: Data, variables: Data) -> Body:

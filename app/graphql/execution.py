@@ -15,6 +15,7 @@ from graphql import (
     ASTValidationRule,
     DocumentNode,
     ExecutionResult,
+    FieldNode,
     GraphQLError,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
@@ -78,6 +79,12 @@ class Operation:
     def name(self) -> str | None:
         """The name, if it has one."""
         return self.node.name.value if self.node.name else None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it has one root field, and so none beside it that could fail."""
+        [first, *more] = self.node.selection_set.selections
+        return not more and isinstance(first, FieldNode)
 
     @property
     def is_mutation(self) -> bool:
@@ -225,7 +232,9 @@ async def run(
     _check_lists(variables)
 
     async def attempt(*, single: bool) -> tuple[ExecutionResult, int]:
-        async with database.snapshot(single=single, tenant=principal.tenant) as snapshot:
+        async with database.snapshot(
+            single=single, alone=operation.is_alone, tenant=principal.tenant
+        ) as snapshot:
             result = await execute_operation(
                 schema,
                 operation.document,

@@ -31,6 +31,7 @@ from graphql import (
     GraphQLOutputType,
     GraphQLResolveInfo,
     OperationType,
+    VariableDefinitionNode,
     coerce_input_value,
     execute,
     get_variable_values,
@@ -155,6 +156,7 @@ class BulkExecutor(Executor[Any]):
         super().__init__(*arguments, **more)
         self._may_resolve_one_by_one = self.operation.operation is OperationType.QUERY
         self._signatures = [source.signature for source in self.variable_values.sources.values()]
+        self._defaults = [self._default(it) for it in self.operation.variable_definitions or ()]
         plans = self.context_value.plans or Plans()
         self._plans = plans.of_selections
         plans.executor = self._for(None, self.variable_values)
@@ -169,20 +171,28 @@ class BulkExecutor(Executor[Any]):
         result: Any = self._for(context, variables).execute_operation()
         return result  # type: ignore[no-any-return]
 
+    def _default(self, definition: VariableDefinitionNode) -> object:
+        if definition.default_value is None:
+            return Undefined
+        values: Any = get_variable_values(self.schema, [definition], {})
+        return values.coerced[definition.variable.name.value]
+
     def _coerced(self, inputs: Mapping[str, object]) -> VariableValues | list[GraphQLError]:
         sources: dict[str, VariableValueSource] = {}
         coerced: dict[str, object] = {}
-        for signature in self._signatures:
-            value = inputs.get(signature.name, Undefined)
-            sources[signature.name] = VariableValueSource(signature, value)
-            coerced[signature.name] = (
-                value if value is Undefined else coerce_input_value(value, signature.type)
-            )
-        if Undefined not in coerced.values():
-            return VariableValues(sources, coerced)
-        # Something has its default, or does not fit.
-        definitions = self.operation.variable_definitions or ()
-        return get_variable_values(self.schema, definitions, dict(inputs), max_errors=MAX_ERRORS)
+        for signature, default in zip(self._signatures, self._defaults, strict=True):
+            name = signature.name
+            given = inputs.get(name, Undefined)
+            sources[name] = VariableValueSource(signature, given)
+            value = default if given is Undefined else coerce_input_value(given, signature.type)
+            if value is not Undefined:
+                coerced[name] = value
+            elif given is not Undefined or isinstance(signature.type, GraphQLNonNull):
+                definitions = self.operation.variable_definitions or ()
+                return get_variable_values(
+                    self.schema, definitions, dict(inputs), max_errors=MAX_ERRORS
+                )
+        return VariableValues(sources, coerced)
 
     def _for(self, context: BulkContext | None, variables: VariableValues) -> Self:
         """Return one like it that has executed nothing yet."""

@@ -15,6 +15,7 @@ from app.graphql.relay import (
     First,
     Node,
     connection,
+    of_plain_values,
     optional,
     page_size,
 )
@@ -38,6 +39,7 @@ from app.graphql.types import (
 from app.records import ReservationFilter, SkuFilter
 
 
+@of_plain_values
 @strawberry.input(description="Which SKUs a list holds; conditions combine.")
 class SkuFilterInput:
     """Conditions on SKUs."""
@@ -59,6 +61,7 @@ class SkuFilterInput:
         )
 
 
+@of_plain_values
 @strawberry.input(description="Which adjustments a list holds; conditions combine.")
 class LedgerFilterInput(AdjustmentFilterInput):
     """Conditions on adjustments of any SKU."""

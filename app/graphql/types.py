@@ -25,6 +25,7 @@ from app.graphql.relay import (
     Node,
     connection,
     made_from,
+    of_plain_values,
     optional,
     page_info,
     page_size,
@@ -66,6 +67,7 @@ class EntryFilterInput:
     sign: Sign | None = optional("Only those that go this way.")
 
 
+@of_plain_values
 @strawberry.input(description="Which adjustments a list holds; conditions combine.")
 class AdjustmentFilterInput(EntryFilterInput):
     """Conditions on adjustments of one SKU."""
@@ -73,6 +75,7 @@ class AdjustmentFilterInput(EntryFilterInput):
     warehouse_id: strawberry.ID | None = optional("Only those of this warehouse.")
 
 
+@of_plain_values
 @strawberry.input(
     description="Which adjustments the list of a warehouse holds; conditions combine."
 )
@@ -187,13 +190,16 @@ class Sku(Node):
     archived_at: datetime | None = read_from(
         "record.archived_at", "Since when it is archived, if it is."
     )
-    stock: list["StockLevel"] = made_from(
-        lambda self: [
-            StockLevel(record=level, view=self.record.warehouse_id) for level in self.record.levels
-        ],
-        "Its stock levels by warehouse id. In a list that is filtered by warehouse, that one "
-        "alone, and the totals are those of that one.",
+
+    @strawberry.field(
+        description="Its stock levels by warehouse id. In a list that is filtered by warehouse, "
+        "that one alone, and the totals are those of that one.",
+        metadata={BATCH: lambda skus, _context: levels_of_skus(skus)},
     )
+    def stock(self) -> list["StockLevel"]:
+        """Go to the stock levels."""
+        [levels] = levels_of_skus([self])
+        return levels
 
     @strawberry.field(
         description="What was there at an instant, exactly, from the ledger. Reserved stock and "
@@ -272,6 +278,14 @@ class Sku(Node):
         if self.record.warehouse_id is not None and where.warehouse_id is None:
             where = replace(where, warehouse_id=self.record.warehouse_id)
         return await adjustments_of(info.context, (self.record.sku, None), where, first, after)
+
+
+def levels_of_skus(skus: Sequence[Sku]) -> list[list["StockLevel"]]:
+    """Return the stock levels of each SKU."""
+    return [
+        [StockLevel(record=level, view=sku.record.warehouse_id) for level in sku.record.levels]
+        for sku in skus
+    ]
 
 
 def warehouses_of_levels(levels: Sequence[Any], _context: Context) -> list[Warehouse]:
