@@ -73,10 +73,26 @@ class Loaders:
         self._snapshot = snapshot
         self._tenant = tenant
         self._by_arguments: dict[Hashable, Loader[Any, Any]] = {}
-        self.sku: Loader[SkuKey, SkuRecord | None] = Loader(self._load_skus)
-        self.warehouse: Loader[str, WarehouseRecord | None] = Loader(self._load_warehouses)
-        self.reservation: Loader[str, ReservationRecord | None] = Loader(self._load_reservations)
-        self.hold_count: Loader[LevelKey, int] = Loader(self._count_holds)
+
+    @property
+    def sku(self) -> Loader[SkuKey, SkuRecord | None]:
+        """The loader of a SKU as seen somewhere."""
+        return self._for("sku", self._load_skus)
+
+    @property
+    def warehouse(self) -> Loader[str, WarehouseRecord | None]:
+        """The loader of a warehouse, by id."""
+        return self._for("warehouse", self._load_warehouses)
+
+    @property
+    def reservation(self) -> Loader[str, ReservationRecord | None]:
+        """The loader of a reservation, by id."""
+        return self._for("reservation", self._load_reservations)
+
+    @property
+    def hold_count(self) -> Loader[LevelKey, int]:
+        """The loader of how many open reservations hold some of a level."""
+        return self._for("hold count", self._count_holds)
 
     def levels_by_warehouse(self, page: LevelPage) -> Loader[WarehouseRecord, list[LevelRecord]]:
         """Return the loader of a page of levels, by warehouse."""
@@ -195,7 +211,10 @@ class Loaders:
     def _for(
         self, arguments: Hashable, load: Callable[[list[Key]], Awaitable[list[Value]]]
     ) -> Loader[Key, Value]:
-        return self._by_arguments.setdefault(arguments, Loader(load))
+        loader = self._by_arguments.get(arguments)
+        if loader is None:
+            loader = self._by_arguments[arguments] = Loader(load)
+        return loader
 
     async def _load_skus(self, keys: Sequence[SkuKey]) -> list[SkuRecord | None]:
         found: dict[SkuKey, SkuRecord] = {}
