@@ -16,7 +16,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -72,7 +72,6 @@ Found = TypeVar("Found")
 ATTEMPTS: Final = 5
 # Opens what is the tenant's to a transaction, and to it alone.
 ENTER: Final = select(func.set_config("inventory.tenant", bindparam("tenant", type_=Text), True))  # noqa: FBT003
-PLANNED_ONCE: Final = {"plan_cache_mode": "force_generic_plan"}
 # Serialization failure, deadlock; SQLite's one write lock.
 RETRIED: Final = {"40001", "40P01", "SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED"}
 
@@ -105,16 +104,16 @@ class Database:
                 "jit": "off",
                 # That of disks without arms, so that what a bulk names is looked up.
                 "random_page_cost": "1.1",
+                # A plan for all parameters: to plan each time takes longer than what is planned.
+                "plan_cache_mode": "force_generic_plan",
                 "lock_timeout": str(settings.database_lock_timeout_ms),
                 "statement_timeout": str(settings.database_statement_timeout_ms),
             }
             connect: dict[str, Any] = {"server_settings": limits, "timeout": CONNECT_SECONDS}
-            # A plan for all parameters: to plan each time takes longer than what is planned.
-            quick = {**connect, "server_settings": {**limits, **PLANNED_ONCE}}
             self.writer = create_async_engine(url, **options, connect_args=connect)
             address = self.writer.dialect.create_connect_args(url)[1]
             self._pool = DriverPool(
-                partial(asyncpg.connect, **{**address, **quick}, record_class=Record),
+                partial(asyncpg.connect, **{**address, **connect}, record_class=Record),
                 size=settings.database_pool_size,
                 within=settings.database_pool_timeout_seconds,
             )
@@ -279,10 +278,13 @@ class Turns:
             Unavailable: it took too long.
 
         """
+        wanted = sorted(things)
+        is_free = not any(thing in self._locks for thing in wanted)
         async with AsyncExitStack() as turns:
             try:
-                async with asyncio.timeout(self._seconds):
-                    for thing in sorted(things):
+                # There is a lock only as long as somebody has it or waits for it.
+                async with nullcontext() if is_free else asyncio.timeout(self._seconds):
+                    for thing in wanted:
                         lock = self._locks.setdefault(thing, asyncio.Lock())
                         await turns.enter_async_context(lock)
             except TimeoutError as error:

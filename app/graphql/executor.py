@@ -32,7 +32,6 @@ from graphql import (
     GraphQLResolveInfo,
     OperationType,
     VariableDefinitionNode,
-    coerce_input_value,
     execute,
     get_variable_values,
     is_leaf_type,
@@ -40,11 +39,14 @@ from graphql import (
 from graphql.execution import Executor, VariableValues
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.execution.executor import CollectedErrors
+from graphql.execution.get_variable_signature import GraphQLVariableSignature
 from graphql.execution.values import VariableValueSource
 from graphql.pyutils import Path, Undefined, gather_with_cancel
 from strawberry import Schema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
+
+from app.graphql.inputs import AS_THEY_ARE, Coercion, coercion
 
 # Keys of a field's metadata: under one is its batch resolver, under the other the path of
 # attributes that it is read by.
@@ -56,8 +58,6 @@ BatchResolver = Callable[[Sequence[Any], Any], Sequence[Any] | Awaitable[Sequenc
 MAX_ERRORS: Final = 50
 Values = list[Any]
 Column = Values | Coroutine[Any, Any, Values]
-# Scalars that are of one Python type, and need no conversion if they are of that type already.
-AS_THEY_ARE: Final[dict[str, type]] = {"String": str, "ID": str, "Boolean": bool, "Quantity": int}
 
 
 class BulkContext(Protocol):
@@ -141,6 +141,15 @@ class Plan:
         return awaited()
 
 
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable of an operation; its default is Undefined if it has none."""
+
+    signature: GraphQLVariableSignature
+    default: object
+    coerce: Coercion
+
+
 class Plans:
     """What was learned of an operation, for when it is executed again."""
 
@@ -155,8 +164,7 @@ class BulkExecutor(Executor[Any]):
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **more)
         self._may_resolve_one_by_one = self.operation.operation is OperationType.QUERY
-        self._signatures = [source.signature for source in self.variable_values.sources.values()]
-        self._defaults = [self._default(it) for it in self.operation.variable_definitions or ()]
+        self._variables = [self._variable(it) for it in self.operation.variable_definitions or ()]
         plans = self.context_value.plans or Plans()
         self._plans = plans.of_selections
         plans.executor = self._for(None, self.variable_values)
@@ -171,23 +179,26 @@ class BulkExecutor(Executor[Any]):
         result: Any = self._for(context, variables).execute_operation()
         return result  # type: ignore[no-any-return]
 
-    def _default(self, definition: VariableDefinitionNode) -> object:
-        if definition.default_value is None:
-            return Undefined
-        values: Any = get_variable_values(self.schema, [definition], {})
-        return values.coerced[definition.variable.name.value]
+    def _variable(self, definition: VariableDefinitionNode) -> "Variable":
+        name = definition.variable.name.value
+        signature = self.variable_values.sources[name].signature
+        default: object = Undefined
+        if definition.default_value is not None:
+            values: Any = get_variable_values(self.schema, [definition], {})
+            default = values.coerced[name]
+        return Variable(signature, default, coercion(signature.type))
 
     def _coerced(self, inputs: Mapping[str, object]) -> VariableValues | list[GraphQLError]:
         sources: dict[str, VariableValueSource] = {}
         coerced: dict[str, object] = {}
-        for signature, default in zip(self._signatures, self._defaults, strict=True):
-            name = signature.name
+        for variable in self._variables:
+            name = variable.signature.name
             given = inputs.get(name, Undefined)
-            sources[name] = VariableValueSource(signature, given)
-            value = default if given is Undefined else coerce_input_value(given, signature.type)
+            sources[name] = VariableValueSource(variable.signature, given)
+            value = variable.default if given is Undefined else variable.coerce(given)
             if value is not Undefined:
                 coerced[name] = value
-            elif given is not Undefined or isinstance(signature.type, GraphQLNonNull):
+            elif given is not Undefined or isinstance(variable.signature.type, GraphQLNonNull):
                 definitions = self.operation.variable_definitions or ()
                 return get_variable_values(
                     self.schema, definitions, dict(inputs), max_errors=MAX_ERRORS

@@ -1,12 +1,14 @@
 """Relay: nodes that can be fetched again, and lists in pages."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import strawberry
 from strawberry import Private
-from strawberry.types import get_object_definition
+from strawberry.types import get_object_definition, has_object_definition
+from strawberry.types.base import StrawberryList
 from strawberry.utils.str_converters import to_camel_case
 
 from app.errors import invalid_field
@@ -67,16 +69,30 @@ def optional(description: str) -> Any:  # noqa: ANN401
 def of_plain_values(input_type: type[T]) -> type[T]:
     """Have an input made of values as they come, which is quick where a list has hundreds of it.
 
-    Strawberry converts each value by its type; scalars need no conversion.
+    Strawberry converts each value by its type. Scalars and enums need no conversion; a list of
+    such inputs is converted item by item, as they are.
     """
     definition = get_object_definition(input_type, strict=True)
     names = {to_camel_case(field.python_name): field.python_name for field in definition.fields}
+    inputs = {
+        to_camel_case(field.python_name): _from_input(field.type.of_type)
+        for field in definition.fields
+        if isinstance(field.type, StrawberryList) and has_object_definition(field.type.of_type)
+    }
 
-    def made(type_: type[T], value: Mapping[str, Any], _context: object) -> T:
-        return type_(**{names[name]: given for name, given in value.items()})
+    def made(type_: type[T], value: Mapping[str, Any], context: Any) -> T:  # noqa: ANN401
+        fields = {names[name]: given for name, given in value.items()}
+        for name, make in inputs.items():
+            fields[names[name]] = [make(item, context) for item in value[name]]
+        return type_(**fields)
 
     definition.from_input = made
     return input_type
+
+
+def _from_input(input_type: type[T]) -> Callable[[Mapping[str, Any], Any], T]:
+    make: Any = get_object_definition(input_type, strict=True).from_input
+    return partial(make, input_type)
 
 
 @strawberry.interface(description="An object that can be fetched again by its id.")

@@ -150,6 +150,7 @@ class AdjustStockPayload(StockChangePayload):
     """A stock level that was adjusted."""
 
 
+@of_plain_values
 @strawberry.input(description="Stock levels to set or adjust, in one transaction.")
 class BulkSetStockInput:
     """Stock levels to set or adjust."""
@@ -231,6 +232,7 @@ class TransferLineInput:
     )
 
 
+@of_plain_values
 @strawberry.input(description="Stock to move from one warehouse to another, all lines or none.")
 class TransferStockInput:
     """Stock to move."""
