@@ -16,7 +16,7 @@ from app.database import Database
 from app.settings import Settings
 from app.stock import MAX_BULK_UPDATES
 from tests.graphql.recorder import recorded
-from tests.ledger.writes import Update, assert_proven, graphql_set, ledger
+from tests.ledger.writes import Update, assert_proven, entries, graphql_set, ledger
 from tests.service import Service, level, running, sku, warehouse
 
 MAIN: Final = warehouse()
@@ -25,6 +25,10 @@ WRITERS: Final = 16
 KEYS: Final = 10_000
 READS: Final = 10_000
 WALKS: Final = 1_000
+MOVED: Final = text("UPDATE sku SET version = version + 1 WHERE tenant_id = :tenant AND sku = :sku")
+HAS_ME_BLOCKING: Final = text(
+    "SELECT count(*) FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+)
 
 
 def codes(number: int) -> list[str]:
@@ -87,19 +91,15 @@ async def test_a_bulk_reads_what_it_waited_for_and_need_not_start_over(service: 
     updates = [
         StockUpdate(sku=code, warehouse_id=MAIN.id, quantity=5, reason="loss") for code in skus
     ]
-    moved = text("UPDATE sku SET version = version + 1 WHERE tenant_id = :tenant AND sku = :sku")
-    has_me_blocking = text(
-        "SELECT count(*) FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-    )
     with recorded(service.database) as recorder:
         async with service.database.writer.connect() as other:
-            await other.execute(moved, {"tenant": service.tenant, "sku": skus[-1]})
+            await other.execute(MOVED, {"tenant": service.tenant, "sku": skus[-1]})
             bulk = asyncio.create_task(
                 bulk_change_stock(
                     service.database, caller(service), updates, on_error=OnError.ABORT
                 )
             )
-            while not await other.scalar(has_me_blocking):
+            while not await other.scalar(HAS_ME_BLOCKING):
                 assert not bulk.done()
             await other.commit()
         done = await bulk
@@ -108,6 +108,29 @@ async def test_a_bulk_reads_what_it_waited_for_and_need_not_start_over(service: 
         3,
     ]
     assert sum("INSERT INTO adjustment" in statement for statement in recorder.statements) == 1
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
+async def test_a_write_at_once_waits_for_another_and_starts_over_from_what_it_left(
+    service: Service,
+) -> None:
+    await service.load([MAIN], [sku("A", level(MAIN, 5))])
+    change = StockUpdate(sku="A", warehouse_id=MAIN.id, delta=2, reason="correction")
+    with recorded(service.database) as recorder:
+        async with service.database.writer.connect() as other:
+            await other.execute(MOVED, {"tenant": service.tenant, "sku": "A"})
+            write = asyncio.create_task(change_stock(service.database, caller(service), change))
+            while not await other.scalar(HAS_ME_BLOCKING):
+                assert not write.done()
+            await other.commit()
+        done = await write
+    posting = [words for words in recorder.statements if "INSERT INTO adjustment" in words]
+    assert done.result.sku.version == 4
+    assert len(posting) == 2
+    assert await ledger(service, "A") == entries(5, 7)
+    data = await service.data('{ sku(sku: "A") { version } }')
+    assert data["sku"]["version"] == 4
+    await assert_proven(service)
 
 
 @pytest.mark.parametrize("index", [0, 1, 249, 498, 499])
