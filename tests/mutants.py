@@ -189,6 +189,13 @@ MUTANTS: Final = (
         (DAYS,),
     ),
     Mutant(
+        "a day counted although the ledger is counted from there on",
+        "app/queries.py",
+        "day >= first, day < until)",
+        "day >= first, day <= until)",
+        (DAYS,),
+    ),
+    Mutant(
         "more reserved than is available",
         "app/stock.py",
         "if quantity > level.available and not may_oversell:",
