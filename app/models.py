@@ -4,7 +4,7 @@ Every primary, unique and foreign key leads with the tenant, so that a sharded P
 a tenant as one unit. Text that is a key sorts by code point on both engines.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
@@ -36,6 +36,8 @@ SQLModel.metadata.naming_convention = {
 
 # What an adjustment may be a part of.
 LINKS: Final = ("bulk_id", "transfer_id", "reservation_id", "reference")
+# No adjustment is inserted later than this after it was decided, but one from elsewhere.
+LATE_AFTER: Final = timedelta(hours=1)
 
 # Sorted by code point: SQLite's default, PostgreSQL's collation "C".
 KeyText: Final = Text().with_variant(Text(collation="C"), "postgresql")
@@ -115,6 +117,8 @@ class Tenant(SQLModel, table=True):
     created_at: datetime = instant()
     # Since when a reservation may ask for more than is available, if it may.
     permits_oversell_since: datetime | None = instant(nullable=True)
+    # Until the start of which day its ledger is summed up (`app.days`), if it is.
+    summed_until: datetime | None = instant(nullable=True)
 
 
 class ApiToken(SQLModel, table=True):
@@ -283,6 +287,31 @@ class Adjustment(SQLModel, table=True):
     hash: str = text()
 
 
+class LedgerDay(SQLModel, table=True):
+    """What the adjustments of a day, in UTC, come to: by warehouse, reason, person and sign.
+
+    It is kept of days that are over, and holds of those before the tenant's `summed_until`. The
+    sums are those of the upper and of the lower 32 bits of each delta.
+    """
+
+    __tablename__ = "ledger_day"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
+        CheckConstraint("sign IN (-1, 0, 1)", name="sign"),
+        CheckConstraint("entries >= 1", name="entries"),
+    )
+
+    tenant_id: str = key(primary_key=True)
+    day: datetime = instant(primary_key=True)
+    warehouse_id: str = key(primary_key=True)
+    reason: str = key(primary_key=True)
+    created_by: str = text(primary_key=True)
+    sign: int = count(primary_key=True)
+    entries: int = count()
+    delta_upper: int = count()
+    delta_lower: int = count()
+
+
 class Reservation(SQLModel, table=True):
     """Stock that is held for somebody, until it is committed, released or expires."""
 
@@ -388,6 +417,7 @@ sku: Final = METADATA.tables["sku"]
 warehouse: Final = METADATA.tables["warehouse"]
 stock_level: Final = METADATA.tables["stock_level"]
 adjustment: Final = METADATA.tables["adjustment"]
+ledger_day: Final = METADATA.tables["ledger_day"]
 reservation: Final = METADATA.tables["reservation"]
 reservation_line: Final = METADATA.tables["reservation_line"]
 sku_count: Final = METADATA.tables["sku_count"]
@@ -417,16 +447,52 @@ APPEND_ONLY: Final = {
     ],
 }
 
+# What is inserted into a day that is summed up has it, and those after it, summed up anew. So that
+# others cost nothing, PostgreSQL looks at the clock first; then it locks the row that says until
+# when there are sums, which whoever sums up locks too.
+REOPENING: Final = {
+    "sqlite": [
+        """
+        CREATE TRIGGER adjustment_reopens_its_day AFTER INSERT ON adjustment
+        WHEN NEW.created_at < (SELECT summed_until FROM tenant WHERE tenant_id = NEW.tenant_id)
+        BEGIN
+          UPDATE tenant SET summed_until = substr(NEW.created_at, 1, 10) || 'T00:00:00.000Z'
+          WHERE tenant_id = NEW.tenant_id;
+        END
+        """,
+    ],
+    "postgresql": [
+        """
+        CREATE FUNCTION reopen_day_of_adjustment() RETURNS trigger LANGUAGE plpgsql AS
+        $$DECLARE known timestamptz;
+        BEGIN
+          SELECT summed_until INTO known FROM tenant WHERE tenant_id = NEW.tenant_id
+          FOR NO KEY UPDATE;
+          IF NEW.created_at < known THEN
+            UPDATE tenant SET summed_until = date_trunc('day', NEW.created_at, 'UTC')
+            WHERE tenant_id = NEW.tenant_id;
+          END IF;
+          RETURN NULL;
+        END$$
+        """,
+        f"""
+        CREATE TRIGGER adjustment_reopens_its_day AFTER INSERT ON adjustment FOR EACH ROW
+        WHEN (NEW.created_at < now() - interval '{LATE_AFTER // timedelta(hours=1)} hour')
+        EXECUTE FUNCTION reopen_day_of_adjustment()
+        """,
+    ],
+}
 
-def _append_only(table: Table) -> None:
-    for dialect, statements in APPEND_ONLY.items():
-        for statement in statements:
+
+def _guard(table: Table) -> None:
+    for dialect in APPEND_ONLY:
+        for statement in (*APPEND_ONLY[dialect], *REOPENING[dialect]):
             # DDL formats its text with %, and none of these has any.
             ddl = DDL(statement)  # type: ignore[no-untyped-call]
             event.listen(table, "after_create", ddl.execute_if(dialect=dialect))
 
 
-_append_only(adjustment)
+_guard(adjustment)
 
 # A role that does not own the tables sees the rows of the tenant that its transaction entered. The
 # tenants themselves are seen by all, because whoever keeps a service up has to list them.

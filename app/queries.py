@@ -8,7 +8,8 @@ parents are one statement.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial, reduce
+from operator import add
 from typing import Any, Final
 
 import orjson
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Subquery,
     Text,
     and_,
+    any_,
     bindparam,
     cast,
     func,
@@ -30,17 +32,29 @@ from sqlalchemy import (
     true,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.types import TypeEngine
 
 from app.database import Key, Snapshot, as_json, rows_from, texts_in
+from app.days import (
+    BEGINNING,
+    END,
+    HALF,
+    ZERO,
+    earliest,
+    halves_of,
+    latest,
+    summed_until,
+    whole_days,
+)
 from app.models import (
     LINKS,
     UtcDateTime,
     adjustment,
     api_token,
     as_text,
+    ledger_day,
     reservation,
     reservation_line,
     sku,
@@ -84,8 +98,6 @@ LIMIT: Final = bindparam("limit", type_=BigInteger)
 # PostgreSQL plans once for all values of a parameter, and takes a limit that it does not know for
 # a tenth of the table: a constant one tells it that a page is short.
 LONGEST: Final = literal_column("201", BigInteger)
-# Sums are taken of halves of 32 bits, because that of whole numbers may take more than 64.
-HALF: Final = 32
 
 SKU_COLUMNS: Final = (sku.c.sku, sku.c.title, sku.c.version, sku.c.archived_at)
 WAREHOUSE_COLUMNS: Final = (
@@ -208,8 +220,16 @@ HOLD_CONDITIONS: Final[Conditions] = {
     "before": lambda columns: columns.reservation_id < bindparam("before", type_=Text),
 }
 
-# What no write keeps a total of.
-COUNTED: Final = {"reason", "start", "end", "created_by", *LINKS, *Sign}
+LEDGER_DAY_CONDITIONS: Final[Conditions] = {
+    **{name: _equals(name) for name in ("tenant_id", "warehouse_id", "reason", "created_by")},
+    Sign.INCREASE: lambda columns: columns.sign > ZERO,
+    Sign.DECREASE: lambda columns: columns.sign < ZERO,
+    Sign.UNCHANGED: lambda columns: columns.sign == ZERO,
+}
+
+PERIOD: Final = {"start", "end"}
+# What the sums of a day tell apart.
+SUMMED: Final = {*LEDGER_DAY_CONDITIONS, *PERIOD}
 
 # What the key of a ledger may say.
 PARENTS: Final[Mapping[str, TypeEngine[Any]]] = {"sku": Text(), "warehouse_id": Text()}
@@ -334,7 +354,8 @@ async def list_adjustments(
 async def count_adjustments(snapshot: Snapshot, tenant: str, *, where: AdjustmentFilter) -> int:
     """Return how many adjustments match."""
     parameters = _adjustment_parameters(tenant, where, None)
-    [row] = await snapshot.rows(_adjustments_count(_asked(parameters)), parameters)
+    statement = _adjustments_count(snapshot.dialect, _asked(parameters))
+    [row] = await snapshot.rows(statement, {**parameters, **_days_within(where)})
     return int(row[0])
 
 
@@ -344,9 +365,8 @@ async def sum_adjustments(
     """Return what the adjustments that match come to."""
     parameters = _adjustment_parameters(tenant, where, None)
     statement = _adjustments_sum(snapshot.dialect, _asked(parameters))
-    return ledger_totals(
-        orjson.loads(row.totals) for row in await snapshot.rows(statement, parameters)
-    )
+    [parts] = await snapshot.rows(statement, {**parameters, **_days_within(where)})
+    return ledger_totals(map(orjson.loads, parts))
 
 
 async def list_adjustments_of(
@@ -377,9 +397,9 @@ async def count_adjustments_of(
     """Return for each parent, all of one kind, how many of its adjustments match."""
     parameters = _adjustment_parameters(tenant, where, None)
     statement = _adjustments_count_of(snapshot.dialect, _asked(parameters), named(parents[0]))
-    parameters |= {"parents": _levels_json(parents)}
+    parameters |= {"parents": _levels_json(parents), **_days_within(where)}
     rows = await snapshot.rows(statement, parameters)
-    return {(row.sku, row.warehouse_id): int(row.adjustments) for row in rows}
+    return {(code, id_): int(number) for code, id_, number in rows}
 
 
 async def sum_adjustments_of(
@@ -388,9 +408,9 @@ async def sum_adjustments_of(
     """Return for each parent, all of one kind, what its adjustments that match come to."""
     parameters = _adjustment_parameters(tenant, where, None)
     statement = _adjustments_sum_of(snapshot.dialect, _asked(parameters), named(parents[0]))
-    parameters |= {"parents": _levels_json(parents)}
+    parameters |= {"parents": _levels_json(parents), **_days_within(where)}
     rows = await snapshot.rows(statement, parameters)
-    return {(row.sku, row.warehouse_id): ledger_totals([orjson.loads(row.totals)]) for row in rows}
+    return {(code, id_): ledger_totals(map(orjson.loads, parts)) for code, id_, *parts in rows}
 
 
 async def sum_adjustments_by_period(
@@ -685,6 +705,18 @@ def _adjustment_parameters(
     }
 
 
+def _days_within(where: AdjustmentFilter) -> dict[str, object]:
+    """Return the parameters of `_figures` for a period, which has an end whether it is said or not.
+
+    One that ends before it starts ends as it starts.
+    """
+    start = where.start or BEGINNING
+    end = max(start, where.end or END)
+    first_day, last_day = whole_days(start, end)
+    edge = min(first_day, end)
+    return {"end": end, "first_day": first_day, "last_day": last_day, "edge": edge}
+
+
 def named(key: LedgerKey) -> Named:
     """Return the names of what a key of a ledger says, which is what kind of a key it is."""
     return frozenset(name for name, said in zip(PARENTS, key, strict=True) if said is not None)
@@ -895,31 +927,123 @@ def _adjustments_page(dialect: str, asked: frozenset[str]) -> Select[Any]:
 
 
 @cache
-def _adjustments_count(asked: frozenset[str]) -> Select[Any]:
-    if not asked & COUNTED:
-        # A level's version counts its adjustments.
-        return select(func.coalesce(func.sum(stock_level.c.version), 0)).where(
-            *_all_of(ADJUSTMENT_CONDITIONS, asked, stock_level.c)
-        )
-    conditions = _all_of(ADJUSTMENT_CONDITIONS, asked, adjustment.c)
-    number = select(func.count()).select_from(adjustment)
-    if not _is_by_reason_alone(asked):
-        return number.where(*conditions)
-    places = _places()
-    of_place = number.where(*conditions, adjustment.c.warehouse_id == places.c.id).scalar_subquery()
-    return select(func.coalesce(func.sum(of_place), 0)).select_from(places)
+def _adjustments_count(dialect: str, asked: frozenset[str]) -> Select[Any]:
+    if _is_numbered(asked):
+        return select(_numbers(asked))
+    return select(reduce(add, _figures(dialect, asked, _count_in))).where(_is_mine())
 
 
 @cache
 def _adjustments_sum(dialect: str, asked: frozenset[str]) -> Select[Any]:
-    conditions = _all_of(ADJUSTMENT_CONDITIONS, asked, adjustment.c)
-    totals = select(_array(dialect, *sums_of(adjustment.c.delta)).label("totals"))
-    totals = totals.where(*conditions)
-    if not _is_by_reason_alone(asked):
-        return totals
-    places = _places()
-    of_place = totals.where(adjustment.c.warehouse_id == places.c.id).correlate(places)
-    return select(of_place.scalar_subquery().label("totals")).select_from(places)
+    return select(*_figures(dialect, asked, partial(_sums_in, dialect))).where(_is_mine())
+
+
+def _is_mine() -> ColumnElement[bool]:
+    return _equals("tenant_id")(tenant_table.c)
+
+
+def _figures(
+    dialect: str,
+    asked: frozenset[str],
+    figure: Callable[[FromClause], ColumnElement[Any]],
+    parents: FromClause | None = None,
+    by: Named = frozenset(),
+) -> list[ScalarSelect[Any]]:
+    """Return a figure of adjustments, for a tenant or for each parent, in each of some parts.
+
+    Every adjustment is in one part. Whole days that are summed up are in `ledger_day`. Of the
+    ledger itself there is what follows them, and what comes before the first whole day of a period.
+    """
+
+    def part(table: FromClause, *conditions: ColumnElement[bool]) -> ScalarSelect[Any]:
+        # Of the tenant's row: what depends on another row is not worth other processes' start.
+        mine = table.c.tenant_id == tenant_table.c.tenant_id
+        of_parent = [] if parents is None else _of_parent(table.c, parents, by)
+        found = select(figure(table)).where(mine, *conditions, *of_parent)
+        outer = [it for it in (tenant_table, parents) if it is not None]
+        return found.correlate(*outer).scalar_subquery()
+
+    asked -= {"tenant_id"}
+    entries = partial(_all_of, ADJUSTMENT_CONDITIONS, columns=adjustment.c)
+    if not asked | by <= SUMMED:
+        return [part(adjustment, *entries(asked))]
+    first, last, edge = (
+        bindparam(name, type_=UtcDateTime) for name in ("first_day", "last_day", "edge")
+    )
+    until = latest(dialect, first, earliest(dialect, summed_until(dialect), last))
+    day, at = ledger_day.c.day, adjustment.c.created_at
+    summed = _all_of(LEDGER_DAY_CONDITIONS, asked, ledger_day.c)
+    anywhere = [_is_anywhere(dialect)] if _is_by_reason_alone(asked | by) else []
+    # Without an end, PostgreSQL expects a third of all to follow.
+    following = entries(asked - {"start"} | {"end"})
+    parts = [
+        part(ledger_day, *summed, day >= first, day < until),
+        part(adjustment, *following, *anywhere, at >= until),
+    ]
+    if "start" in asked:
+        parts.append(part(adjustment, *entries(asked - {"end"}), *anywhere, at < edge))
+    return parts
+
+
+def _is_anywhere(dialect: str) -> ColumnElement[bool]:
+    """Return the condition to be in any warehouse, by which an index finds those of a reason."""
+    ids = select(_places().c.id).scalar_subquery()
+    if dialect == "postgresql":
+        return adjustment.c.warehouse_id == any_(func.array(ids, type_=ARRAY(Text)))
+    return adjustment.c.warehouse_id.in_(ids)
+
+
+def _count_in(table: FromClause) -> ColumnElement[int]:
+    number: ColumnElement[int] = func.count()
+    if table is ledger_day:
+        number = func.coalesce(func.sum(ledger_day.c.entries), ZERO)
+    return number.label("entries")
+
+
+def _sums_in(dialect: str, table: FromClause) -> ColumnElement[str]:
+    sums = sums_of(adjustment.c.delta)
+    if table is ledger_day:
+        halves = ledger_day.c.delta_upper, ledger_day.c.delta_lower
+        sums = _sums(_count_in(ledger_day), halves, ledger_day.c.sign)
+    return _array(dialect, *sums)
+
+
+def _is_numbered(asked: frozenset[str], by: Named = frozenset()) -> bool:
+    """Tell whether the numbers of levels' adjustments say how many there are."""
+    known = asked | by
+    is_few = "sku" in known or known.isdisjoint(PERIOD)
+    return is_few and known <= {"tenant_id", "sku", "warehouse_id", *PERIOD}
+
+
+def _numbers(asked: frozenset[str], *of_parent: ColumnElement[bool]) -> ScalarSelect[int]:
+    """Return how many adjustments levels have, or have had from a start to an end.
+
+    They are numbered in their order, and a level's version is the number of the last one.
+    """
+    number: ColumnElement[int] = stock_level.c.version
+    if "end" in asked:
+        number = _last_before("end")
+    if "start" in asked:
+        number -= _last_before("start")
+    conditions = _all_of(ADJUSTMENT_CONDITIONS, asked - PERIOD, stock_level.c)
+    return (
+        select(func.coalesce(func.sum(number), 0)).where(*conditions, *of_parent).scalar_subquery()
+    )
+
+
+def _last_before(name: str) -> ColumnElement[int]:
+    """Return the number of a stock level's last adjustment before an instant, or 0."""
+    same_level = (
+        adjustment.c[it] == stock_level.c[it] for it in ("tenant_id", "sku", "warehouse_id")
+    )
+    last = (
+        select(adjustment.c.sequence)
+        .where(*same_level, adjustment.c.created_at < bindparam(name, type_=UtcDateTime))
+        .order_by(adjustment.c.created_at.desc(), adjustment.c.sequence.desc())
+        .limit(literal_column("1"))
+        .correlate(stock_level)
+    )
+    return func.coalesce(last.scalar_subquery(), ZERO)
 
 
 def _is_by_reason_alone(asked: frozenset[str]) -> bool:
@@ -951,37 +1075,23 @@ def _adjustments_of(dialect: str, asked: frozenset[str], by: Named) -> Select[An
 @cache
 def _adjustments_count_of(dialect: str, asked: frozenset[str], by: Named) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
-    counted = bool(asked & COUNTED)
-    source = adjustment if counted else stock_level
-    number: ColumnElement[int] = func.count() if counted else func.sum(stock_level.c.version)
     # A number per parent, and not one of all in groups: that might read the ledger of all SKUs.
-    of_parent = (
-        select(number)
-        .select_from(source)
-        .where(
-            *_all_of(ADJUSTMENT_CONDITIONS, asked, source.c),
-            *_of_parent(source.c, parents, by),
-        )
-        .correlate(parents)
-        .scalar_subquery()
-    )
-    adjustments = func.coalesce(of_parent, 0).label("adjustments")
-    return select(parents.c.sku, parents.c.warehouse_id, adjustments)
+    if _is_numbered(asked, by):
+        number: ColumnElement[int] = _numbers(asked, *_of_parent(stock_level.c, parents, by))
+    else:
+        number = reduce(add, _figures(dialect, asked, _count_in, parents, by))
+    return _of_parents(parents, number)
 
 
 @cache
 def _adjustments_sum_of(dialect: str, asked: frozenset[str], by: Named) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
-    of_parent = (
-        select(_array(dialect, *sums_of(adjustment.c.delta)))
-        .where(
-            *_all_of(ADJUSTMENT_CONDITIONS, asked, adjustment.c),
-            *_of_parent(adjustment.c, parents, by),
-        )
-        .correlate(parents)
-        .scalar_subquery()
-    )
-    return select(parents.c.sku, parents.c.warehouse_id, of_parent.label("totals"))
+    return _of_parents(parents, *_figures(dialect, asked, partial(_sums_in, dialect), parents, by))
+
+
+def _of_parents(parents: FromClause, *figures: ColumnElement[Any]) -> Select[Any]:
+    mine = parents.join(tenant_table, _is_mine())
+    return select(parents.c.sku, parents.c.warehouse_id, *figures).select_from(mine)
 
 
 @cache
@@ -1016,17 +1126,18 @@ def sums_of(number: ColumnElement[int]) -> Sequence[ColumnElement[int]]:
 
     Each sum is that of the upper halves, then that of the lower ones.
     """
-    halves = (
-        number.op(">>")(literal_column(str(HALF))),
-        number.op("&")(literal_column(str((1 << HALF) - 1))),
-    )
-    zero = literal_column("0", BigInteger)
+    return _sums(func.count(), halves_of(number), number)
+
+
+def _sums(
+    entries: ColumnElement[int], halves: Sequence[ColumnElement[int]], sign: ColumnElement[int]
+) -> Sequence[ColumnElement[int]]:
     sums = [
-        func.coalesce(func.sum(half).filter(sign), zero)
-        for sign in (number > zero, number < zero)
+        func.coalesce(func.sum(half).filter(is_of_sign), ZERO)
+        for is_of_sign in (sign > ZERO, sign < ZERO)
         for half in halves
     ]
-    return [it.label(f"sum_{place}") for place, it in enumerate((func.count(), *sums))]
+    return [it.label(f"sum_{place}") for place, it in enumerate((entries, *sums))]
 
 
 def _array(dialect: str, *values: ColumnElement[Any]) -> ColumnElement[str]:

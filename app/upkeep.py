@@ -10,6 +10,7 @@ import structlog
 from app.auth import Authenticator
 from app.commands.idempotency import reap_idempotency_keys
 from app.commands.reservations import expire_reservations
+from app.commands.summing import sum_up_day
 from app.commands.tenants import note_uses
 from app.database import Database
 from app.errors import Unavailable
@@ -18,6 +19,7 @@ from app.queries import list_tenants
 log = structlog.get_logger()
 
 REAP_SECONDS: Final = 600
+SUM_SECONDS: Final = 600
 NOTE_SECONDS: Final = 60
 EXPIRE_SECONDS: Final = 1
 # Between one tenant and the next: ten thousand of them must not keep the database busy.
@@ -29,6 +31,7 @@ async def keep_up(database: Database, authenticator: Authenticator) -> None:
     async with asyncio.TaskGroup() as chores:
         chores.create_task(_again(REAP_SECONDS, lambda: reap(database)))
         chores.create_task(_again(EXPIRE_SECONDS, lambda: expire(database)))
+        chores.create_task(_again(SUM_SECONDS, lambda: sum_up(database)))
         chores.create_task(_again(NOTE_SECONDS, lambda: note_used(database, authenticator)))
 
 
@@ -62,6 +65,20 @@ async def expire(database: Database) -> None:
         await asyncio.sleep(PAUSE_SECONDS)
         if expired := await expire_reservations(database, tenant):
             log.info("reservations_expired", tenant=tenant, reservations=expired)
+
+
+async def sum_up(database: Database) -> None:
+    """Sum up the days of the ledger that are over, of every tenant."""
+    async with database.snapshot() as snapshot:
+        tenants = await list_tenants(snapshot)
+    for tenant in tenants:
+        days = 0
+        await asyncio.sleep(PAUSE_SECONDS)
+        while await sum_up_day(database, tenant):
+            days += 1
+            await asyncio.sleep(PAUSE_SECONDS)
+        if days:
+            log.info("ledger_summed_up", tenant=tenant, days=days)
 
 
 async def note_used(database: Database, authenticator: Authenticator) -> None:

@@ -23,21 +23,26 @@ from sqlalchemy import (
     cast,
     func,
     literal_column,
+    or_,
     select,
     text,
+    union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.chain import COLUMNS, Covered, Head, link, settled
 from app.database import Database
+from app.days import sums_by_day
 from app.models import (
     adjustment,
     as_text,
+    ledger_day,
     reservation,
     reservation_line,
     sku,
     sku_count,
     stock_level,
+    tenant,
 )
 from app.records import ReservationStatus
 from app.sessions import translated
@@ -123,6 +128,7 @@ async def _verify(
         check.proof.head = str(covered.head())
         await check.skus()
         await check.counts()
+        await check.days()
         await check.transfers()
         await check.reservations()
         return check.proof
@@ -242,6 +248,15 @@ class _Check:
             name = f"count of {status} SKUs in {place or 'all warehouses'}"
             _equal(name, kept[place, status], self.derived_counts[place, status])
 
+    async def days(self) -> None:
+        """Compare the days that are summed up with their adjustments."""
+        async for row in self.rows(wrong_sums(self.connection.dialect.name)):
+            message = (
+                f"the adjustments of {row.day:%Y-%m-%d} in {row.warehouse_id} for {row.reason} "
+                "are not what they are summed up to"
+            )
+            raise LedgerBroken(message)
+
     async def transfers(self) -> None:
         """Check that every transfer takes from one level of a SKU what it adds to another."""
         async for row in self.rows(_broken_transfers()):
@@ -342,6 +357,34 @@ def _broken_transfers() -> Select[Any]:
         .having((delta != 0) | (entries != 2))  # noqa: PLR2004 - one out, one in
         .order_by(adjustment.c.transfer_id, adjustment.c.sku)
         .limit(1)
+    )
+
+
+def wrong_sums(dialect: str) -> Select[Any]:
+    """Return which sums of days are not those of the ledger, by day."""
+    keys, figures = [*ledger_day.primary_key][1:], ["entries", "delta_upper", "delta_lower"]
+    until = select(tenant.c.summed_until).where(tenant.c.tenant_id == TENANT).scalar_subquery()
+    kept = select(*keys, *(ledger_day.c[name] for name in figures)).where(
+        ledger_day.c.tenant_id == TENANT, ledger_day.c.day < until
+    )
+    derived = (
+        sums_by_day(dialect)
+        .where(adjustment.c.tenant_id == TENANT, adjustment.c.created_at < until)
+        .subquery("derived")
+    )
+    both = union_all(
+        kept,
+        select(
+            *(derived.c[key.name] for key in keys),
+            *((-derived.c[name]).label(name) for name in figures),
+        ),
+    ).subquery("both")
+    same = [both.c[key.name] for key in keys]
+    return (
+        select(*same)
+        .group_by(*same)
+        .having(or_(*(func.sum(both.c[name]) != 0 for name in figures)))
+        .order_by(*same)
     )
 
 

@@ -32,6 +32,7 @@ class Mutant:
 
 CHAIN: Final = "tests/ledger/test_chain.py"
 CONCURRENCY: Final = "tests/ledger/test_concurrency.py"
+DAYS: Final = "tests/ledger/test_days.py"
 DERIVED: Final = "tests/ledger/test_derived_figures.py"
 RESERVATIONS: Final = "tests/ledger/test_reservations.py"
 VERSIONS: Final = "tests/ledger/test_versions.py"
@@ -158,6 +159,41 @@ MUTANTS: Final = (
         "if refusal or (refusal := _stale(change, record, old)):",
         "if refusal:",
         (VERSIONS,),
+    ),
+    Mutant(
+        "a day summed up before it is over",
+        "app/days.py",
+        "start_of_day(now - CLOSED_AFTER)",
+        "start_of_day(now + CLOSED_AFTER + DAY)",
+        (DAYS,),
+    ),
+    Mutant(
+        "a day kept without what came to it since it was read",
+        "app/commands/summing.py",
+        "!= sum(row.entries for row in sums):",
+        "< 0:",
+        (DAYS,),
+    ),
+    Mutant(
+        "a day kept although one before it was opened again",
+        "app/commands/summing.py",
+        "    if await connection.scalar(locked) != known:\n        return False\n",
+        "    await connection.scalar(locked)\n",
+        (DAYS,),
+    ),
+    Mutant(
+        "a late adjustment that opens no day",
+        "app/migrations/versions/0010_the_ledger_by_day.py",
+        "          IF NEW.created_at < known THEN",
+        "          IF false THEN",
+        (DAYS,),
+    ),
+    Mutant(
+        "a day counted although the ledger is counted from there on",
+        "app/queries.py",
+        "day >= first, day < until)",
+        "day >= first, day <= until)",
+        (DAYS,),
     ),
     Mutant(
         "more reserved than is available",

@@ -22,26 +22,28 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.commands.summing import UNHURRIED, reopen, sum_up_day
 from app.database import Database
 from app.models import adjustment, sku, sku_count, stock_level
 from app.stock import ARCHIVED, Figures, total
-from app.verify import held_of_level
+from app.verify import held_of_level, wrong_sums
 
 SKUS_AT_ONCE: Final = 500
 
 
 async def repair_tenant(database: Database, tenant: str) -> list[str]:
-    """Derive levels, SKUs and counts again, and return what was wrong, in words.
+    """Derive levels, SKUs, counts and sums again, and return what was wrong, in words.
 
     The ledger must have been found whole. A transaction repairs a batch of SKUs, and keeps others
-    away from these alone; the counts come last, and for them all writers wait.
+    away from these alone; for the counts all writers wait, and for the sums of days nobody.
     """
     repaired: list[str] = []
     after: str | None = ""
     while after is not None:
         after, found = await database.transaction(partial(_repair_skus, tenant, after))
         repaired += found
-    return repaired + await database.transaction(partial(_repair_counts, tenant))
+    repaired += await database.transaction(partial(_repair_counts, tenant))
+    return repaired + await _repair_days(database, tenant)
 
 
 async def _repair_skus(
@@ -200,6 +202,22 @@ def _counted_as(table: Table) -> ColumnElement[str]:
     return case((is_archived, literal_column(f"'{ARCHIVED}'")), else_=literal_column("''")).concat(
         table.c.status
     )
+
+
+async def _repair_days(database: Database, tenant: str) -> list[str]:
+    async with database.snapshot() as snapshot:
+        if database.dialect == "postgresql":
+            await snapshot.rows(UNHURRIED, {})
+        found = await snapshot.rows(wrong_sums(database.dialect), {"tenant": tenant})
+    wrong = sorted({row.day for row in found})
+    if wrong:
+        await database.transaction(partial(reopen, tenant, wrong[0]))
+        while await sum_up_day(database, tenant):
+            pass
+    return [
+        f"adjustments of {day:%Y-%m-%d} were not what they were summed up to, and are now"
+        for day in wrong
+    ]
 
 
 async def _replace_counts(

@@ -157,4 +157,5 @@ def drop_all(connection: Connection) -> None:
     tables.reflect(connection)
     tables.drop_all(connection)
     if connection.dialect.name == "postgresql":
-        connection.execute(text("DROP FUNCTION IF EXISTS refuse_change_of_adjustments()"))
+        for function in ("refuse_change_of_adjustments", "reopen_day_of_adjustment"):
+            connection.execute(text(f"DROP FUNCTION IF EXISTS {function}()"))

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app import models, queries
 from app.commands.idempotency import reap_idempotency_keys
 from app.commands.loading import LoadedCount, LoadedLevel, LoadedSku
+from app.commands.summing import sum_up_day
 from app.database import Database
 from app.migrations import migrate
 from app.queries import AdjustmentPosition
@@ -57,6 +58,8 @@ SLACK: Final = {"postgresql": 100, "sqlite": 1_000}
 MOST: Final = {"postgresql": 1_000, "sqlite": 30_000}
 SIZES: Final = {"postgresql": (3_000, 100_000), "sqlite": (3_000, 30_000)}
 HISTORIES: Final = {"SHORT": 300, "LONG": 6_000}
+# Whole days, which a lot has many adjustments of.
+DAYS: Final = START, START + timedelta(days=3)
 # Between one SKU, or entry of a history, and the next.
 STEP: Final = timedelta(seconds=4)
 
@@ -149,18 +152,20 @@ def about_warehouses(data: Data) -> Iterator[Question]:
         ask = partial(queries.list_adjustments_of, tenant=data.tenant, parents=parents)
         ask = partial(ask, where=where, after=after, limit=PAGE)
         yield Question(f"ledgers of warehouses {asked} {named(after=after)}", ask)
-        # What no write keeps is counted, and the versions of all levels are summed up.
-        ask = partial(queries.count_adjustments_of, tenant=data.tenant, parents=parents)
+    for reason, period in product((None, "initial_stock", RARE), (None, DAYS, data.period)):
+        asked = named(reason=reason, period=period)
+        where = within(period, reason=reason)
+        is_cut = period == data.period and reason != RARE
+        # The versions of all levels are summed up.
         yield Question(
             f"totals of ledgers of warehouses {asked}",
-            partial(ask, where=where),
-            grows=reason is None,
+            partial(queries.count_adjustments_of, tenant=data.tenant, parents=parents, where=where),
+            grows=is_cut or (reason, period) == (None, None),
         )
-        ask = partial(queries.sum_adjustments_of, tenant=data.tenant, parents=parents)
         yield Question(
             f"sums of ledgers of warehouses {asked}",
-            partial(ask, where=where),
-            grows=reason is None,
+            partial(queries.sum_adjustments_of, tenant=data.tenant, parents=parents, where=where),
+            grows=is_cut,
         )
 
 
@@ -217,6 +222,11 @@ def about_links(data: Data) -> Iterator[Question]:
         yield Question(f"ledger by {name} {asked}", ask)
         ask = partial(queries.count_adjustments, tenant=data.tenant, where=where)
         yield Question(f"total of ledger by {name} {asked}", ask)
+    for period in (None, DAYS):
+        where = replace(within(period), created_by=EMAIL)
+        for query in (queries.count_adjustments, queries.sum_adjustments):
+            ask = partial(query, tenant=data.tenant, where=where)
+            yield Question(f"{query.__name__} of somebody {named(period=period)}", ask)
 
 
 def about_ledger(data: Data, *, of_sku: bool) -> Iterator[Question]:
@@ -237,17 +247,24 @@ def about_ledger(data: Data, *, of_sku: bool) -> Iterator[Question]:
             partial(ask, after=after),
             grows=of_sku and (reason is not None or (place == UNUSED and period is not None)),
         )
-        # What no write keeps is counted, and the versions of all levels are summed up.
+    for place, reason, period in product(
+        (None, MAIN, UNUSED), (None, "initial_stock", RARE), (None, DAYS, data.period)
+    ):
+        asked = named(sku=of_sku or None, warehouse=place, reason=reason, period=period)
+        where = within(period, sku=data.code if of_sku else None, place=place, reason=reason)
+        # Of a period, what is within a day that it cuts is counted. No sums are kept of a SKU.
+        is_cut = not of_sku and period == data.period and reason != RARE and place != UNUSED
+        # The versions of all levels are summed up.
+        is_of_all = not of_sku and (reason, period) == (None, None)
         yield Question(
             f"total of ledger {asked}",
             partial(queries.count_adjustments, tenant=data.tenant, where=where),
-            grows=not of_sku or (reason, period) != (None, None),
+            grows=is_cut or is_of_all or (of_sku and reason is not None),
         )
-        # No write keeps sums.
         yield Question(
             f"sums of ledger {asked}",
             partial(queries.sum_adjustments, tenant=data.tenant, where=where),
-            grows=reason != RARE or of_sku,
+            grows=is_cut or of_sku,
         )
 
 
@@ -269,7 +286,7 @@ def about_ledgers(data: Data) -> Iterator[Question]:
         yield Question(
             f"totals of ledgers {asked}",
             partial(queries.count_adjustments_of, tenant=data.tenant, parents=parents, where=where),
-            grows=deep and (reason, period) != (None, None),
+            grows=deep and reason is not None,
         )
         yield Question(
             f"sums of ledgers {asked}",
@@ -438,6 +455,9 @@ async def shop(engine: str, empty_database_url: str) -> AsyncIterator[Service]:
         await database.transaction(keep_keys)
         # The last one has the database look at all that there is.
         await fill_all(database, "large", Size(large))
+        for tenant in ("small", "other", "large", shop.tenant):
+            while await sum_up_day(database, tenant):
+                pass
         yield shop
 
 

@@ -1,25 +1,29 @@
 """PostgreSQL as a second lock: a service whose role sees one tenant at a time."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import URL, func, insert, make_url, select, text, update
+from alembic import command
+from sqlalchemy import URL, Connection, func, insert, make_url, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 from ulid import ULID
 
 from app.commands.idempotency import reap_idempotency_keys
 from app.database import Database
-from app.migrations import grant
-from app.models import WALLED, adjustment, api_token, sku_count
+from app.migrations import alembic_config, grant
+from app.models import WALLED, adjustment, api_token, ledger_day, sku_count
 from app.models import sku as sku_table
+from app.models import tenant as tenant_table
 from app.settings import Settings
-from app.upkeep import note_used, reap
+from app.upkeep import note_used, reap, sum_up
 from app.verify import verify_tenant
 from tests.databases import create_database, migrated
 from tests.graphql.test_access_matrix import CODE, PLACE
+from tests.ledger.writes import clocks_at
 from tests.processes import run
 from tests.security.test_isolation import everything_read, stock, write
 from tests.security.test_tokens import authenticator
@@ -101,6 +105,54 @@ async def test_a_service_behind_the_wall_writes_and_keeps_itself_up(walled: Wall
     used = select(func.count()).where(mine, api_token.c.last_used_at.is_not(None))
     async with walled.owner.database.reader.connect() as connection:
         assert await connection.scalar(used) == 1
+
+
+async def test_a_service_behind_the_wall_sums_up_the_ledger_of_every_tenant(
+    walled: Walled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summed = select(tenant_table.c.summed_until)
+    kept = select(ledger_day.c.tenant_id).distinct()
+    totals = "{ adjustments { totals { entries increase } } }"
+    tenants = sorted([walled.mine.tenant, walled.theirs.tenant])
+    before = await walled.mine.data(totals)
+    await sum_up(walled.mine.database)
+
+    async with walled.owner.database.reader.connect() as connection:
+        assert None not in set(await connection.scalars(summed))
+        assert sorted(await connection.scalars(kept)) == tenants
+    async with walled.mine.database.snapshot(tenant=walled.mine.tenant) as snapshot:
+        assert [row.tenant_id for row in await snapshot.rows(kept, {})] == [walled.mine.tenant]
+    assert await walled.mine.data(totals) == before
+    # What comes late opens its day again.
+    with clocks_at(datetime(2025, 1, 1, tzinfo=UTC), monkeypatch):
+        assert (await write(walled.mine, 1)).status_code == 200
+    assert (await walled.mine.data(totals))["adjustments"]["totals"] == {
+        "entries": before["adjustments"]["totals"]["entries"] + 1,
+        "increase": before["adjustments"]["totals"]["increase"] + 1,
+    }
+    assert await everything_read(walled.mine) == await everything_read(walled.owner)
+    for each in tenants:
+        await verify_tenant(walled.owner.database, each)
+
+
+async def test_a_role_that_may_serve_may_do_so_after_a_migration(urls: tuple[str, str]) -> None:
+    owner, role = urls
+    database = Database(Settings(database_url=owner))
+    may = text("SELECT has_table_privilege(:role, 'ledger_day', :right)")
+    rights = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
+    asked = [{"role": make_url(role).username, "right": right} for right in rights]
+    async with database.writer.connect() as connection:
+        for step, revision in ((command.downgrade, "0009"), (command.upgrade, "head")):
+            config = await connection.run_sync(alembic_config)
+            await connection.run_sync(_go, step, config, revision)
+        granted = [await connection.scalar(may, each) for each in asked]
+    await database.dispose()
+
+    assert granted == [True] * 4 + [False]
+
+
+def _go(_connection: Connection, step: Callable[..., None], *where: object) -> None:
+    step(*where)
 
 
 async def test_a_statement_that_forgets_the_tenant_finds_one_tenant_alone(walled: Walled) -> None:
