@@ -6,6 +6,7 @@ travel as one bind parameter on either engine.
 
 import asyncio
 import random
+import sqlite3
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -55,11 +56,11 @@ from app.sessions import (
     ConnectionLost,
     DriverPool,
     DriverSession,
-    EngineSession,
     LockTimeout,
     Parameters,
     Record,
     Session,
+    connect_sqlite,
     state_of,
     translated,
 )
@@ -70,6 +71,10 @@ log = structlog.get_logger()
 Result = TypeVar("Result")
 Found = TypeVar("Found")
 ATTEMPTS: Final = 5
+# How a transaction begins that sees one state of the database.
+SNAPSHOT: Final = {"postgresql": "ISOLATION LEVEL REPEATABLE READ READ ONLY", "sqlite": ""}
+WAL: Final = "journal_mode = WAL"
+QUERY_ONLY: Final = "query_only = 1"
 # Opens what is the tenant's to a transaction, and to it alone.
 ENTER: Final = select(func.set_config("inventory.tenant", bindparam("tenant", type_=Text), True))  # noqa: FBT003
 # Serialization failure, deadlock; SQLite's one write lock.
@@ -85,7 +90,6 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         url = make_url(settings.database_url)
-        self._pool: DriverPool | None = None
         self.is_walled = settings.row_level_security and url.get_backend_name() == "postgresql"
         options: dict[str, Any] = {
             "pool_size": settings.database_pool_size,
@@ -112,11 +116,7 @@ class Database:
             connect: dict[str, Any] = {"server_settings": limits, "timeout": CONNECT_SECONDS}
             self.writer = create_async_engine(url, **options, connect_args=connect)
             address = self.writer.dialect.create_connect_args(url)[1]
-            self._pool = DriverPool(
-                partial(asyncpg.connect, **{**address, **connect}, record_class=Record),
-                size=settings.database_pool_size,
-                within=settings.database_pool_timeout_seconds,
-            )
+            open_one = partial(asyncpg.connect, **{**address, **connect}, record_class=Record)
             self.reader = self.writer.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
@@ -128,10 +128,19 @@ class Database:
             # SQLite has one writer at a time: waiting in a pool is fairer than polling its lock.
             self.writer = create_async_engine(url, **{**options, "pool_size": 1})
             self.reader = create_async_engine(url, **options)
-            self._single = self.reader.execution_options(without_begin=True)
-            wait = settings.database_lock_timeout_ms
-            _prepare_sqlite(self.writer, begin="BEGIN IMMEDIATE", wait=wait, query_only=False)
-            _prepare_sqlite(self.reader, begin="BEGIN", wait=wait, query_only=True)
+            pragmas = [
+                f"busy_timeout = {settings.database_lock_timeout_ms}",
+                "foreign_keys = ON",
+                "synchronous = FULL",
+            ]
+            _prepare_sqlite(self.writer, begin="BEGIN IMMEDIATE", pragmas=[*pragmas, WAL])
+            _prepare_sqlite(self.reader, begin="BEGIN", pragmas=[*pragmas, QUERY_ONLY])
+            open_one = partial(connect_sqlite, url.database or "", pragmas=[*pragmas, QUERY_ONLY])
+        self._pool = DriverPool(
+            open_one,
+            size=settings.database_pool_size,
+            within=settings.database_pool_timeout_seconds,
+        )
         self.turns = Turns(settings.database_pool_timeout_seconds)
         self._under_way: set[asyncio.Task[Any]] = set()
 
@@ -153,13 +162,10 @@ class Database:
 
     async def session(self, *, single: bool, tenant: str | None = None) -> Session:
         """Return a connection that reads; in a transaction, unless it is for one statement."""
-        if self._pool is None:
-            engine = self._single if single else self.reader
-            return EngineSession(await engine.connect())
-        session = DriverSession(self._pool, await self._pool.acquire())
+        session = DriverSession(self._pool, await self._pool.acquire(), self.dialect)
         if not single or self.is_walled:
             try:
-                await session.begin("ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                await session.begin(SNAPSHOT[self.dialect])
                 if self.is_walled:
                     await session.enter(tenant)
             except BaseException:
@@ -233,6 +239,7 @@ class Database:
             try:
                 with translated():
                     async with self.writer.connect() as connection:
+                        await connection.begin()
                         if self.is_walled:
                             await connection.execute(ENTER, {"tenant": tenant or ""})
                         result = await work(connection)
@@ -240,7 +247,7 @@ class Database:
                         is_committing = True
                         await connection.commit()
                         return result
-            except DBAPIError as error:
+            except (DBAPIError, sqlite3.Error) as error:
                 if is_committing or state_of(error) not in RETRIED:
                     raise
                 log.warning("transaction_retried", attempt=attempt, state=state_of(error))
@@ -259,8 +266,7 @@ class Database:
         await asyncio.gather(*self._under_way, return_exceptions=True)
         await self.reader.dispose()
         await self.writer.dispose()
-        if self._pool is not None:
-            await self._pool.close()
+        await self._pool.close()
 
 
 class Turns:
@@ -385,24 +391,19 @@ class Snapshot:
                 await session.close()
 
 
-def _prepare_sqlite(engine: AsyncEngine, *, begin: str, wait: int, query_only: bool) -> None:
+def _prepare_sqlite(engine: AsyncEngine, *, begin: str, pragmas: Iterable[str]) -> None:
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's adapter
         # Python's driver begins transactions in its own way, too late for a lock; ours are below.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {wait}")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute(f"PRAGMA query_only = {int(query_only)}")
-        if not query_only:
-            cursor.execute("PRAGMA journal_mode = WAL")
+        for pragma in pragmas:
+            cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
     def on_begin(connection: Connection) -> None:
-        if not connection.get_execution_options().get("without_begin"):
-            connection.exec_driver_sql(begin)
+        connection.exec_driver_sql(begin)
 
 
 class Key(TypeDecorator[str]):

@@ -1,26 +1,30 @@
 """Connections in use, and what it means when one fails.
 
-SQLAlchemy Core builds every statement and compiles it. Its engine executes what belongs to a
-transaction that writes, and all of SQLite. Reads of PostgreSQL, and writes that are one statement,
-go to the driver itself: the engine's work around a statement costs several times what the driver's
-does, and more than a short query takes the database.
+SQLAlchemy Core builds every statement and compiles it. Its engine begins, commits and keeps apart
+the transactions that write. Reads, writes of PostgreSQL that are one statement, and the statements
+of SQLite go to the driver itself: the engine's work around a statement costs several times what the
+driver's does, and more than a short query takes the database.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections import namedtuple
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any, Final, Protocol, cast
 
+import aiosqlite
 import asyncpg
-from sqlalchemy import Row, TypeDecorator
-from sqlalchemy.dialects.postgresql import asyncpg as driver_dialect
+from sqlalchemy import Dialect, Row, TypeDecorator
+from sqlalchemy.dialects.postgresql import asyncpg as postgresql_driver
+from sqlalchemy.dialects.sqlite import aiosqlite as sqlite_driver
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ClauseElement, Executable
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeEngine
 
 from app.errors import Unavailable
 
@@ -42,7 +46,14 @@ UNAVAILABLE_CLASSES: Final = ("08", "28", "3D", "53", "57P", "SQLITE_IOERR")
 # Connection exceptions; the server shuts down, or ended the connection.
 LOST: Final = ("08", "57P01", "57P02")
 
-DIALECT: Final = driver_dialect.dialect()  # type: ignore[no-untyped-call]
+DIALECTS: Final[dict[str, Dialect]] = {
+    "postgresql": postgresql_driver.dialect(),  # type: ignore[no-untyped-call]
+    "sqlite": sqlite_driver.dialect(paramstyle="qmark"),
+}
+# From the rows that a driver returns to what rows are.
+RowsOf = Callable[[Sequence[Any]], list[Any]]
+# A statement's text, what takes its positional values from named parameters, and its rows.
+Compiled = tuple[str, Sequence[Callable[[Parameters], Any]], RowsOf | None]
 
 
 class ConnectionLost(Unavailable):
@@ -68,36 +79,119 @@ class Session(Protocol):
 
 
 class EngineSession:
-    """A connection of SQLAlchemy's engine."""
+    """A connection of SQLAlchemy's engine; of SQLite, the driver's own executes what it is told."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.dialect = connection.dialect.name
         self.close = connection.close
         self._connection = connection
+        self._driver: SqliteConnection | None = None
 
     async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
         """Execute a statement and return its rows, if it has any."""
+        if self.dialect == "sqlite":
+            if self._driver is None:
+                pooled: Any = await self._connection.get_raw_connection()
+                self._driver = SqliteConnection(pooled.driver_connection)
+            return await fetched(self._driver, self.dialect, statement, parameters)
         result = await self._connection.execute(statement, parameters)
         return result.all() if result.returns_rows else []
 
 
+class SqliteRow(sqlite3.Row):
+    """A row whose columns are attributes, too."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        """Return a column."""
+        try:
+            return self[name]
+        except IndexError:
+            raise AttributeError(name) from None
+
+
+class DriverConnection(Protocol):
+    """A connection of a driver, as asyncpg has it."""
+
+    async def fetch(self, text: str, /, *values: Any) -> Sequence[Any]:  # noqa: ANN401
+        """Execute a statement and return its rows."""
+
+    async def execute(self, text: str, /) -> object:
+        """Execute what has no rows."""
+
+    def is_closed(self) -> bool:
+        """Whether it is of no more use."""
+
+    async def close(self) -> None:
+        """Close it."""
+
+
+class SqliteConnection:
+    """A connection of SQLite's driver, which takes one hop to its thread for a statement."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+        self._is_closed = False
+
+    async def fetch(self, text: str, /, *values: Any) -> Sequence[Any]:  # noqa: ANN401
+        """Execute a statement and return its rows."""
+        return list(await self._connection.execute_fetchall(text, values))
+
+    async def execute(self, text: str, /) -> object:
+        """Execute what has no rows."""
+        return await self.fetch(text)
+
+    def is_closed(self) -> bool:
+        """Whether it is of no more use."""
+        return self._is_closed
+
+    async def close(self) -> None:
+        """Close it."""
+        self._is_closed = True
+        await self._connection.close()
+
+
+async def connect_sqlite(file: str, *, pragmas: Iterable[str]) -> SqliteConnection:
+    """Return a new connection to a file, which begins no transaction by itself."""
+    opening = aiosqlite.connect(file, isolation_level=None)
+    # No process that ends waits for its connections; SQLAlchemy sees to the same.
+    opening._thread.daemon = True  # noqa: SLF001
+    opened = await opening
+    opened.row_factory = SqliteRow
+    connection = SqliteConnection(opened)
+    for pragma in pragmas:
+        await connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+async def fetched(
+    connection: DriverConnection, dialect: str, statement: Executable, parameters: Parameters
+) -> Sequence[AnyRow]:
+    """Execute a statement on a driver's connection and return its rows, if it has any.
+
+    They have what rows of SQLAlchemy have, as far as it is used.
+    """
+    text, binds, rows_of = _compiled(statement, dialect)
+    found = await connection.fetch(text, *[bind(parameters) for bind in binds])
+    return found if rows_of is None else rows_of(found)
+
+
 class DriverPool:
-    """Connections of PostgreSQL's driver, of which so many are open at most.
+    """Connections of a driver, of which so many are open at most.
 
     asyncpg's own pool makes two tasks and a timer for each use of a connection, and asks the server
     to reset it: that costs more than a short query. A session leaves nothing behind.
     """
 
     def __init__(
-        self, connect: Callable[[], Awaitable[asyncpg.Connection]], *, size: int, within: float
+        self, connect: Callable[[], Awaitable[DriverConnection]], *, size: int, within: float
     ) -> None:
         self._connect = connect
         self._within = within
         self.in_use = 0
-        self._idle: list[asyncpg.Connection] = []
+        self._idle: list[DriverConnection] = []
         self._free = asyncio.Semaphore(size)
 
-    async def acquire(self) -> asyncpg.Connection:
+    async def acquire(self) -> DriverConnection:
         """Return a connection that nobody uses; wait for one if there may be no more.
 
         Raises:
@@ -127,7 +221,7 @@ class DriverPool:
             message = "Every database connection is in use; try again."
             raise Unavailable(message) from error
 
-    def release(self, connection: asyncpg.Connection) -> None:
+    def release(self, connection: DriverConnection) -> None:
         """Take a connection back."""
         if not connection.is_closed():
             self._idle.append(connection)
@@ -144,11 +238,10 @@ class DriverPool:
 
 
 class DriverSession:
-    """A connection of PostgreSQL's driver."""
+    """A connection of a driver."""
 
-    dialect = "postgresql"
-
-    def __init__(self, pool: DriverPool, connection: asyncpg.Connection) -> None:
+    def __init__(self, pool: DriverPool, connection: DriverConnection, dialect: str) -> None:
+        self.dialect = dialect
         self._pool = pool
         self._connection = connection
         self._is_in_transaction = False
@@ -165,11 +258,7 @@ class DriverSession:
 
     async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
         """Execute a statement and return its rows, if it has any."""
-        text, binds = _compiled(statement)
-        values = [bind(parameters) for bind in binds]
-        # They have what rows of SQLAlchemy have, as far as it is used.
-        found: Sequence[AnyRow] = await self._connection.fetch(text, *values)
-        return found
+        return await fetched(self._connection, self.dialect, statement, parameters)
 
     async def close(self) -> None:
         """Give the connection back, and end what was begun."""
@@ -192,26 +281,53 @@ class Record(asyncpg.Record):
 
 
 @lru_cache(maxsize=1_000)
-def _compiled(statement: Executable) -> tuple[str, list[Callable[[Parameters], Any]]]:
-    """Return a statement's text and what takes its positional values from named ones."""
-    compiled = cast("SQLCompiler", cast("ClauseElement", statement).compile(dialect=DIALECT))
-    return compiled.string, [_bind(compiled, name) for name in compiled.positiontup or ()]
+def _compiled(statement: Executable, dialect: str) -> Compiled:
+    """Return a statement as a driver takes it."""
+    known = DIALECTS[dialect]
+    compiled = cast("SQLCompiler", cast("ClauseElement", statement).compile(dialect=known))
+    binds = [_bind(compiled, name, known) for name in compiled.positiontup or ()]
+    return compiled.string, binds, _rows_of(compiled, known) if dialect == "sqlite" else None
 
 
-def _bind(compiled: SQLCompiler, name: str) -> Callable[[Parameters], Any]:
+def _bind(compiled: SQLCompiler, name: str, dialect: Dialect) -> Callable[[Parameters], Any]:
     default = compiled.params[name]
     type_ = compiled.binds[name].type
     if isinstance(type_, TypeDecorator):
         # What it gives, the driver takes; SQLAlchemy would look at every item of an array.
-        convert = partial(type_.process_bind_param, dialect=DIALECT)
+        convert = partial(type_.process_bind_param, dialect=dialect)
         return lambda parameters: convert(parameters.get(name, default))
-    process = type_.dialect_impl(DIALECT).bind_processor(DIALECT)
+    process = type_.dialect_impl(dialect).bind_processor(dialect)
     if process is None:
         return lambda parameters: parameters.get(name, default)
     return lambda parameters: process(parameters.get(name, default))
 
 
-def state_of(error: DBAPIError | asyncpg.PostgresError) -> str:
+def _rows_of(compiled: SQLCompiler, dialect: Dialect) -> RowsOf | None:
+    """Return what makes rows of those of SQLite, which stores fewer types than there are."""
+    columns = compiled._result_columns  # noqa: SLF001 - nothing public has the types
+    if not columns:
+        return None
+    names = [column.keyname for column in columns]
+    named: Any = namedtuple("named", names, rename=True)  # type: ignore[misc]  # noqa: PYI024
+    converters = [_converter(column.type, dialect) for column in columns]
+    converted = [(i, convert) for i, convert in enumerate(converters) if convert]
+
+    def row(values: Sequence[Any]) -> Any:  # noqa: ANN401
+        changed = [*values]
+        for i, convert in converted:
+            changed[i] = convert(values[i])
+        return named._make(changed)
+
+    return lambda rows: list(map(row if converted else named._make, rows))
+
+
+def _converter(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    if isinstance(type_, TypeDecorator):
+        return partial(type_.process_result_value, dialect=dialect)
+    return type_.dialect_impl(dialect).result_processor(dialect, None)
+
+
+def state_of(error: DBAPIError | asyncpg.PostgresError | sqlite3.Error) -> str:
     """Return the SQLSTATE of PostgreSQL or the error name of SQLite; empty when there is none."""
     original = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(original, sqlite3.Error):
@@ -227,7 +343,7 @@ def translated() -> Iterator[None]:
     except PoolTimeout as error:
         message = "Every database connection is in use; try again."
         raise Unavailable(message) from error
-    except (DBAPIError, asyncpg.PostgresError) as error:
+    except (DBAPIError, asyncpg.PostgresError, sqlite3.Error) as error:
         state = state_of(error)
         if state.startswith(LOST) or (
             isinstance(error, DBAPIError) and error.connection_invalidated

@@ -71,10 +71,8 @@ def url_of(database: Database) -> str:
 def checked_out(database: Database) -> int:
     """Return how many connections are in use."""
     pools = {database.writer.pool, database.reader.pool}
-    of_driver = database._pool
-    return sum(pool.checkedout() for pool in pools if isinstance(pool, QueuePool)) + (
-        of_driver.in_use if of_driver else 0
-    )
+    in_engines = sum(pool.checkedout() for pool in pools if isinstance(pool, QueuePool))
+    return in_engines + database._pool.in_use
 
 
 async def until_nothing_is_checked_out(database: Database) -> None:

@@ -4,12 +4,12 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from app.database import Database
+from app.sessions import DriverConnection
 from app.settings import Settings
 from tests.ledger.writes import WRITES, Update, assert_proven
 from tests.service import Service, level, new_tenant, running, sku, warehouse
@@ -74,10 +74,14 @@ async def test_no_connection_outlives_a_database_whose_reader_hung_up(database_u
             await snapshot.rows(text(f"{numbers} SELECT count(*) FROM n"), {})
 
     database = Database(Settings(database_url=database_url))
-    opened: list[Any] = []
-    closed: list[Any] = []
-    event.listen(database.reader.sync_engine, "connect", lambda it, _: opened.append(it))
-    event.listen(database.reader.sync_engine, "close", lambda it, _: closed.append(it))
+    opened: list[DriverConnection] = []
+    connect = database._pool._connect
+
+    async def noted() -> DriverConnection:
+        opened.append(await connect())
+        return opened[-1]
+
+    database._pool._connect = noted
     reader = asyncio.create_task(read(database))
     await begun.wait()
     while not reader.done():
@@ -85,4 +89,5 @@ async def test_no_connection_outlives_a_database_whose_reader_hung_up(database_u
         await asyncio.sleep(0)
     await database.dispose()
 
-    assert closed == opened
+    assert opened
+    assert all(connection.is_closed() for connection in opened)

@@ -7,8 +7,9 @@ from unittest.mock import patch
 
 from sqlalchemy import Engine, Executable, event
 
+from app import sessions
 from app.database import Database
-from app.sessions import AnyRow, DriverSession, Parameters, _compiled
+from app.sessions import AnyRow, DriverConnection, Parameters, _compiled
 
 
 class QueryRecorder:
@@ -42,17 +43,17 @@ def recorded(database: Database) -> Iterator[QueryRecorder]:
     engines = _engines(database)
     for engine in engines:
         event.listen(engine, "before_cursor_execute", recorder)
-    rows = DriverSession.rows
+    fetched = sessions.fetched
 
     async def noted(
-        session: DriverSession, statement: Executable, parameters: Parameters
+        connection: DriverConnection, dialect: str, statement: Executable, parameters: Parameters
     ) -> Sequence[AnyRow]:
-        words, binds = _compiled(statement)
+        words, binds, _ = _compiled(statement, dialect)
         recorder(None, None, words, tuple(bind(parameters) for bind in binds))
-        return await rows(session, statement, parameters)
+        return await fetched(connection, dialect, statement, parameters)
 
     try:
-        with patch.object(DriverSession, "rows", noted):
+        with patch.object(sessions, "fetched", noted):
             yield recorder
     finally:
         for engine in engines:

@@ -9,8 +9,9 @@ from unittest.mock import AsyncMock
 
 from sqlalchemy import Executable, event
 
+from app import sessions
 from app.database import Database
-from app.sessions import AnyRow, DriverSession, Parameters
+from app.sessions import AnyRow, DriverConnection, Parameters
 from tests.service import running
 
 # What the process exits with if it lived to send the answer.
@@ -52,17 +53,20 @@ class Clock:
         for engine in {database.writer.sync_engine, database.reader.sync_engine}:
             for moment in ("before_cursor_execute", "after_cursor_execute", "commit"):
                 event.listen(engine, moment, self.tick)
-        rows = DriverSession.rows
+        fetched = sessions.fetched
 
         async def timed(
-            session: DriverSession, statement: Executable, parameters: Parameters
+            connection: DriverConnection,
+            dialect: str,
+            statement: Executable,
+            parameters: Parameters,
         ) -> Sequence[AnyRow]:
             self.tick()
-            found = await rows(session, statement, parameters)
+            found = await fetched(connection, dialect, statement, parameters)
             self.tick()
             return found
 
-        setattr(DriverSession, "rows", timed)  # noqa: B010 - the process is about to die
+        setattr(sessions, "fetched", timed)  # noqa: B010 - the process is about to die
 
     def tick(self, *_what: object) -> None:
         """Let a moment pass, or die without a word."""

@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import event, text
 
+from app import sessions
 from app.commands.idempotency import Caller
 from app.commands.stock import OnError, StockUpdate, bulk_change_stock, change_stock
 from app.database import Database
+from app.sessions import AnyRow
 from app.settings import Settings
 from app.stock import MAX_BULK_UPDATES
 from tests.graphql.recorder import recorded
@@ -168,6 +171,7 @@ async def test_a_bulk_that_the_database_breaks_off_anywhere_leaves_nothing(
     await service.load([MAIN, OTHER], [sku(code) for code in skus])
     updates = shuffled(random.Random(1), skus, 5)
     engine = service.database.writer.sync_engine
+    fetched = sessions.fetched
     broken = 0
     while True:
         left = broken
@@ -178,11 +182,21 @@ async def test_a_bulk_that_the_database_breaks_off_anywhere_leaves_nothing(
             if left < 0:
                 raise BrokenOff
 
+        async def fetched_or_broken(*asked: Any) -> Sequence[AnyRow]:
+            rows = await fetched(*asked)
+            break_off()
+            return rows
+
         event.listen(engine, "after_cursor_execute", break_off)
         try:
-            await bulk_change_stock(
-                service.database, caller(service), updates, on_error=OnError.ABORT, key=f"{broken}"
-            )
+            with patch.object(sessions, "fetched", fetched_or_broken):
+                await bulk_change_stock(
+                    service.database,
+                    caller(service),
+                    updates,
+                    on_error=OnError.ABORT,
+                    key=f"{broken}",
+                )
             is_whole = True
         except BrokenOff:
             is_whole = False
