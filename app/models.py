@@ -36,7 +36,7 @@ SQLModel.metadata.naming_convention = {
 
 # What an adjustment may be a part of.
 LINKS: Final = ("bulk_id", "transfer_id", "reservation_id", "reference")
-# No adjustment is inserted later than this after it was decided, but one from elsewhere.
+# What is inserted so long after its time, by the database's clock, may be of a day that is over.
 LATE_AFTER: Final = timedelta(hours=1)
 
 # Sorted by code point: SQLite's default, PostgreSQL's collation "C".
