@@ -5,6 +5,7 @@ import csv
 import os
 import shutil
 import signal
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -14,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final, NoReturn, TypeVar
 
+import asyncpg
 import orjson
 import structlog
 import typer
@@ -97,8 +99,8 @@ def main() -> None:
         _fail("; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors()))
     except InventoryError as error:
         _fail(error.message)
-    except DBAPIError as error:
-        _fail(f"the database refuses: {error.orig}")
+    except (DBAPIError, asyncpg.PostgresError, sqlite3.Error) as error:
+        _fail(f"the database refuses: {getattr(error, 'orig', error)}")
     except OSError as error:
         _fail(f"{error.filename or 'the file'}: {error.strerror}")
     except (BadManifest, LedgerBroken, NotADemoDatabase, importing.FileRefused) as error:

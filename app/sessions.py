@@ -32,6 +32,7 @@ Parameters = Mapping[str, object]
 AnyRow = Row[*tuple[Any, ...]]
 
 CONNECT_SECONDS: Final = 5
+ROLLBACK: Final = "ROLLBACK"
 LOCK_NOT_AVAILABLE: Final = "55P03"
 # Query cancelled by a timeout; no such file, no space, no reading or writing.
 UNAVAILABLE: Final = {
@@ -98,17 +99,6 @@ class EngineSession:
         return result.all() if result.returns_rows else []
 
 
-class SqliteRow(sqlite3.Row):
-    """A row whose columns are attributes, too."""
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        """Return a column."""
-        try:
-            return self[name]
-        except IndexError:
-            raise AttributeError(name) from None
-
-
 class DriverConnection(Protocol):
     """A connection of a driver, as asyncpg has it."""
 
@@ -138,6 +128,9 @@ class SqliteConnection:
 
     async def execute(self, text: str, /) -> object:
         """Execute what has no rows."""
+        if text == ROLLBACK and not self._connection.in_transaction:
+            # After some errors SQLite has ended the transaction by itself.
+            return None
         return await self.fetch(text)
 
     def is_closed(self) -> bool:
@@ -155,11 +148,13 @@ async def connect_sqlite(file: str, *, pragmas: Iterable[str]) -> SqliteConnecti
     opening = aiosqlite.connect(file, isolation_level=None)
     # No process that ends waits for its connections; SQLAlchemy sees to the same.
     opening._thread.daemon = True  # noqa: SLF001
-    opened = await opening
-    opened.row_factory = SqliteRow
-    connection = SqliteConnection(opened)
-    for pragma in pragmas:
-        await connection.execute(f"PRAGMA {pragma}")
+    connection = SqliteConnection(await opening)
+    try:
+        for pragma in pragmas:
+            await connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 
@@ -264,7 +259,7 @@ class DriverSession:
         """Give the connection back, and end what was begun."""
         try:
             if self._is_in_transaction and not self._connection.is_closed():
-                await self._connection.execute("ROLLBACK")
+                await self._connection.execute(ROLLBACK)
         finally:
             self._pool.release(self._connection)
 

@@ -266,9 +266,7 @@ async def post_reservations(
 
 async def insert_sku(session: Session, claim: Claim | None, *, tenant: str, row: Row) -> bool:
     """Write a SKU without stock and claim its key, within a transaction; False if it exists."""
-    insert = cast("postgresql.Insert", INSERTS[session.dialect](sku).values({**row}))
-    created = insert.on_conflict_do_nothing().returning(sku.c.sku)
-    if not await session.rows(created, {}):
+    if not await session.rows(_insert_sku(session.dialect), row):
         return False
     if claim is not None and not await post_claim(session, claim):
         return False
@@ -293,14 +291,22 @@ async def write_warehouse(
 ) -> None:
     """Write a warehouse, a new one or one that is changed."""
     row = {**asdict(place), "type": place.type.value, "tenant_id": tenant, "created_at": at}
-    insert = cast("postgresql.Insert", INSERTS[session.dialect](warehouse).values(row))
+    await session.rows(_write_warehouse(session.dialect), row)
+
+
+@cache
+def _insert_sku(dialect: str) -> Insert:
+    insert = cast("postgresql.Insert", INSERTS[dialect](sku))
+    return insert.on_conflict_do_nothing().returning(sku.c.sku)
+
+
+@cache
+def _write_warehouse(dialect: str) -> Insert:
+    insert = cast("postgresql.Insert", INSERTS[dialect](warehouse))
     changed = ("name", "address", "marketplace", "is_active")
-    await session.rows(
-        insert.on_conflict_do_update(
-            index_elements=["tenant_id", "id"],
-            set_={name: insert.excluded[name] for name in changed},
-        ),
-        {},
+    return insert.on_conflict_do_update(
+        index_elements=["tenant_id", "id"],
+        set_={name: insert.excluded[name] for name in changed},
     )
 
 

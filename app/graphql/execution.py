@@ -70,6 +70,8 @@ class Operation:
     costs: Costs
     # What was learned of how to complete its objects, unless it depends on variables.
     plans: Plans | None
+    # Whether it has one root field, and so none beside it that could fail.
+    is_alone: bool
     # Whether it was a query of a single SQL statement when it last ran.
     is_single: bool = False
     # Whether errors may suggest names of the schema.
@@ -79,12 +81,6 @@ class Operation:
     def name(self) -> str | None:
         """The name, if it has one."""
         return self.node.name.value if self.node.name else None
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether it has one root field, and so none beside it that could fail."""
-        [first, *more] = self.node.selection_set.selections
-        return not more and isinstance(first, FieldNode)
 
     @property
     def is_mutation(self) -> bool:
@@ -189,6 +185,7 @@ def _prepare(text: str, *, rules: Rules | None) -> Prepared:
             needed_scopes(document, node),
             Costs(schema._schema, document, node),  # noqa: SLF001
             None if is_conditional(document, node) else Plans(),
+            [type(it) for it in node.selection_set.selections] == [FieldNode],
             may_suggest=rules is None or rules.suggestions,
         )
         for node in document.definitions

@@ -11,7 +11,6 @@ again by graphql-core alone, so that errors, their paths and the nulls that they
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from functools import cache, partial
 from inspect import isawaitable
@@ -23,13 +22,13 @@ from graphql import (
     DocumentNode,
     ExecutionResult,
     GraphQLEnumType,
-    GraphQLError,
     GraphQLLeafType,
     GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLResolveInfo,
+    GraphQLSchema,
     OperationType,
     VariableDefinitionNode,
     execute,
@@ -38,7 +37,6 @@ from graphql import (
 )
 from graphql.execution import Executor, VariableValues
 from graphql.execution.collect_fields import FieldDetailsList
-from graphql.execution.executor import CollectedErrors
 from graphql.execution.get_variable_signature import GraphQLVariableSignature
 from graphql.execution.values import VariableValueSource
 from graphql.pyutils import Path, Undefined, gather_with_cancel
@@ -88,8 +86,8 @@ async def execute_operation(
         variable_values=dict(variables),
         operation_name=operation_name,
     )
-    if context.may_bulk and context.plans and (executor := context.plans.executor):
-        result = executor.again(variables, context)
+    if context.may_bulk and context.plans and (prepared := context.plans.prepared):
+        result = prepared.execute(variables, context)
     else:
         executor_class = schema.execution_context_class if context.may_bulk else Executor
         result = run(context_value=context, executor_class=executor_class)
@@ -150,12 +148,71 @@ class Variable:
     coerce: Coercion
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """How an operation is executed, and nothing of who asked for it, or with what."""
+
+    variables: Sequence[Variable]
+    executor: Callable[["BulkContext", VariableValues], "BulkExecutor"]
+
+    @classmethod
+    def of(cls, first: "BulkExecutor") -> Self:
+        """Prepare what an executor is about to execute for the first time."""
+        schema, operation = first.schema, first.operation
+        fragments = first.fragment_definitions, first.fragments
+        resolvers = first.field_resolver, first.type_resolver, first.subscribe_field_resolver
+        sources = first.variable_values.sources
+        variables = [
+            _variable(schema, definition, sources[definition.variable.name.value].signature)
+            for definition in operation.variable_definitions or ()
+        ]
+        return cls(
+            variables,
+            lambda context, values: BulkExecutor(
+                schema, *fragments, None, context, operation, values, *resolvers
+            ),
+        )
+
+    def execute(
+        self, inputs: Mapping[str, object], context: "BulkContext"
+    ) -> Awaitable[ExecutionResult] | ExecutionResult:
+        """Execute it again."""
+        sources: dict[str, VariableValueSource] = {}
+        coerced: dict[str, object] = {}
+        executor = self.executor(context, VariableValues(sources, coerced))
+        for variable in self.variables:
+            name = variable.signature.name
+            given = inputs.get(name, Undefined)
+            sources[name] = VariableValueSource(variable.signature, given)
+            value = variable.default if given is Undefined else variable.coerce(given)
+            if value is not Undefined:
+                coerced[name] = value
+            elif given is not Undefined or isinstance(variable.signature.type, GraphQLNonNull):
+                definitions = executor.operation.variable_definitions or ()
+                errors: Any = get_variable_values(
+                    executor.schema, definitions, dict(inputs), max_errors=MAX_ERRORS
+                )
+                return ExecutionResult(None, errors)
+        result: Any = executor.execute_operation()
+        return result  # type: ignore[no-any-return]
+
+
 class Plans:
     """What was learned of an operation, for when it is executed again."""
 
     def __init__(self) -> None:
         self.of_selections: dict[Hashable, Plan] = {}
-        self.executor: BulkExecutor | None = None
+        self.prepared: Prepared | None = None
+
+
+def _variable(
+    schema: GraphQLSchema, definition: VariableDefinitionNode, signature: GraphQLVariableSignature
+) -> Variable:
+    default: object = Undefined
+    if definition.default_value is not None:
+        values: Any = get_variable_values(schema, [definition], {})
+        default = values.coerced[signature.name]
+    return Variable(signature, default, coercion(signature.type))
 
 
 class BulkExecutor(Executor[Any]):
@@ -164,56 +221,10 @@ class BulkExecutor(Executor[Any]):
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **more)
         self._may_resolve_one_by_one = self.operation.operation is OperationType.QUERY
-        self._variables = [self._variable(it) for it in self.operation.variable_definitions or ()]
-        plans = self.context_value.plans or Plans()
-        self._plans = plans.of_selections
-        plans.executor = self._for(None, self.variable_values)
-
-    def again(
-        self, inputs: Mapping[str, object], context: BulkContext
-    ) -> Awaitable[ExecutionResult] | ExecutionResult:
-        """Execute the operation with other variables in another context."""
-        variables = self._coerced(inputs)
-        if isinstance(variables, list):
-            return ExecutionResult(None, variables)
-        result: Any = self._for(context, variables).execute_operation()
-        return result  # type: ignore[no-any-return]
-
-    def _variable(self, definition: VariableDefinitionNode) -> "Variable":
-        name = definition.variable.name.value
-        signature = self.variable_values.sources[name].signature
-        default: object = Undefined
-        if definition.default_value is not None:
-            values: Any = get_variable_values(self.schema, [definition], {})
-            default = values.coerced[name]
-        return Variable(signature, default, coercion(signature.type))
-
-    def _coerced(self, inputs: Mapping[str, object]) -> VariableValues | list[GraphQLError]:
-        sources: dict[str, VariableValueSource] = {}
-        coerced: dict[str, object] = {}
-        for variable in self._variables:
-            name = variable.signature.name
-            given = inputs.get(name, Undefined)
-            sources[name] = VariableValueSource(variable.signature, given)
-            value = variable.default if given is Undefined else variable.coerce(given)
-            if value is not Undefined:
-                coerced[name] = value
-            elif given is not Undefined or isinstance(variable.signature.type, GraphQLNonNull):
-                definitions = self.operation.variable_definitions or ()
-                return get_variable_values(
-                    self.schema, definitions, dict(inputs), max_errors=MAX_ERRORS
-                )
-        return VariableValues(sources, coerced)
-
-    def _for(self, context: BulkContext | None, variables: VariableValues) -> Self:
-        """Return one like it that has executed nothing yet."""
-        executor = copy(self)
-        executor.context_value = context
-        executor.variable_values = variables
-        executor.collected_errors = CollectedErrors()
-        executor.pending_incremental_futures = set()
-        executor.background_futures = set()
-        return executor
+        plans: Plans | None = self.context_value.plans
+        self._plans: dict[Hashable, Plan] = {} if plans is None else plans.of_selections
+        if plans is not None and plans.prepared is None:
+            plans.prepared = Prepared.of(self)
 
     def complete_list_value(  # noqa: PLR0917 - graphql-core's signature
         self,

@@ -74,11 +74,18 @@ def of_plain_values(input_type: type[T]) -> type[T]:
     """
     definition = get_object_definition(input_type, strict=True)
     names = {to_camel_case(field.python_name): field.python_name for field in definition.fields}
-    inputs = {
-        to_camel_case(field.python_name): _from_input(field.type.of_type)
-        for field in definition.fields
-        if isinstance(field.type, StrawberryList) and has_object_definition(field.type.of_type)
-    }
+    inputs: dict[str, Callable[[Mapping[str, Any], Any], Any]] = {}
+    for field in definition.fields:
+        inner: Any = field.type
+        while hasattr(inner, "of_type"):
+            inner = inner.of_type
+        if not has_object_definition(inner):
+            continue
+        make: Any = get_object_definition(inner, strict=True).from_input
+        if make is None or not isinstance(field.type, StrawberryList):
+            message = f"{input_type.__name__}.{field.python_name} is not made of plain values"
+            raise TypeError(message)
+        inputs[to_camel_case(field.python_name)] = partial(make, inner)
 
     def made(type_: type[T], value: Mapping[str, Any], context: Any) -> T:  # noqa: ANN401
         fields = {names[name]: given for name, given in value.items()}
@@ -88,11 +95,6 @@ def of_plain_values(input_type: type[T]) -> type[T]:
 
     definition.from_input = made
     return input_type
-
-
-def _from_input(input_type: type[T]) -> Callable[[Mapping[str, Any], Any], T]:
-    make: Any = get_object_definition(input_type, strict=True).from_input
-    return partial(make, input_type)
 
 
 @strawberry.interface(description="An object that can be fetched again by its id.")

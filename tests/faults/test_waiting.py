@@ -91,3 +91,40 @@ async def test_no_connection_outlives_a_database_whose_reader_hung_up(database_u
 
     assert opened
     assert all(connection.is_closed() for connection in opened)
+
+
+async def test_a_lone_read_that_is_cancelled_gives_its_connection_back(database_url: str) -> None:
+    settings = Settings(database_url=database_url, database_pool_size=1)
+    database = Database(settings)
+    long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000)"
+
+    async def read(statement: str) -> int:
+        async with database.snapshot(single=True, alone=True) as snapshot:
+            [row] = await snapshot.rows(text(statement), {})
+            return int(row[0])
+
+    assert await read("SELECT 1") == 1
+    reader = asyncio.create_task(read(f"{long} SELECT count(*) FROM n"))
+    while not database._pool.in_use:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+
+    assert await read("SELECT 2") == 2
+    assert database._pool.in_use == 0
+    await database.dispose()
+
+
+async def test_what_sqlite_ended_by_itself_is_not_ended_again(database_url: str) -> None:
+    if not database_url.startswith("sqlite"):
+        pytest.skip("It is about SQLite.")
+    database = Database(Settings(database_url=database_url))
+    async with database.snapshot() as snapshot:
+        await snapshot.rows(text("SELECT 1"), {})
+        # As it does when a page cannot be read.
+        await snapshot.rows(text("ROLLBACK"), {})
+
+    assert database._pool.in_use == 0
+    await database.dispose()

@@ -5,14 +5,22 @@ import enum
 import gc
 import json
 import random
-from collections.abc import Callable, Hashable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Final, Self
 
 import pytest
 import strawberry
-from graphql import ExecutionResult, parse, validate
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    OperationDefinitionNode,
+    parse,
+    validate,
+)
+from graphql.execution.collect_fields import FieldDetails
 from sqlalchemy import Executable
 
 from app.auth import Authenticator
@@ -26,6 +34,7 @@ from app.graphql.executor import (
     Plans,
     execute_operation,
 )
+from app.graphql.limits import is_conditional
 from app.graphql.schema import schema
 from app.sessions import AnyRow, Parameters
 from tests.graphql.generating import Document, Values
@@ -213,15 +222,29 @@ class RememberedSnapshot(Snapshot):
 
 
 async def executed(
-    asked: strawberry.Schema, document: Document, context: BulkContext
+    asked: strawberry.Schema,
+    node: DocumentNode,
+    variables: Mapping[str, object],
+    context: BulkContext,
 ) -> ExecutionResult:
     return await execute_operation(
-        asked,
-        parse(document.text),
-        variables=document.variables,
-        operation_name=None,
-        context=context,
+        asked, node, variables=variables, operation_name=None, context=context
     )
+
+
+def plans_of(node: DocumentNode) -> Plans | None:
+    """Return what the service keeps of a document's operation."""
+    [operation] = (it for it in node.definitions if isinstance(it, OperationDefinitionNode))
+    return None if is_conditional(node, operation) else Plans()
+
+
+def turns_of(document: Document, dice: random.Random) -> list[dict[str, object]]:
+    """Return a document's variables, and others for the next time, of which some do not fit."""
+    others: dict[str, object] = {}
+    for name, value in document.variables.items():
+        if dice.random() < 0.9:
+            others[name] = dice.choice([5, "A", None, [], {}]) if dice.random() < 0.1 else value
+    return [document.variables, others]
 
 
 def told(result: ExecutionResult) -> str:
@@ -234,15 +257,19 @@ async def test_random_queries_of_a_hostile_schema_get_what_graphql_core_answers(
     covered = failed = 0
     for seed in range(part, TOY_CASES, PARTS):
         document = Document(TOY._schema, TOY_VALUES, random.Random(seed))
-        assert validate(TOY._schema, parse(document.text)) == [], document.text
-        context = ToyContext(may_bulk=True)
-        bulk = await executed(TOY, document, context)
-        plain = await executed(TOY, document, ToyContext(may_bulk=False))
-        assert told(bulk) == told(plain), f"seed {seed}: {document.text} {document.variables}"
-        covered += context.in_bulk
-        failed += bool(plain.errors)
+        node = parse(document.text)
+        assert validate(TOY._schema, node) == [], document.text
+        plans = plans_of(node)
+        for variables in turns_of(document, random.Random(seed)):
+            context = ToyContext(may_bulk=True, plans=plans)
+            bulk = await executed(TOY, node, variables, context)
+            if variables is document.variables or variables != document.variables:
+                plain = await executed(TOY, node, variables, ToyContext(may_bulk=False))
+            assert told(bulk) == told(plain), f"seed {seed}: {document.text} {variables}"
+            covered += context.in_bulk
+            failed += bool(plain.errors)
 
-    cases = TOY_CASES // PARTS
+    cases = 2 * TOY_CASES // PARTS
     assert covered > cases * 0.7
     assert cases * 0.2 < failed < cases * 0.7
 
@@ -259,20 +286,25 @@ async def test_random_queries_of_the_service_get_what_graphql_core_answers(
     covered = failed = 0
     for seed in range(part, REAL_CASES, PARTS):
         document = Document(schema._schema, values, random.Random(seed))
-        assert validate(schema._schema, parse(document.text)) == [], document.text
+        node = parse(document.text)
+        assert validate(schema._schema, node) == [], document.text
+        plans = plans_of(node)
         snapshot = RememberedSnapshot(service.database)
         asked = partial(Context, principal, service.database, snapshot)
-        while snapshot.has_missed:
-            snapshot.has_missed = False
-            plain = await executed(schema, document, asked(may_bulk=False))
-        context = asked(may_bulk=True)
-        bulk = await executed(schema, document, context)
+        for variables in turns_of(document, random.Random(seed)):
+            if variables is document.variables or variables != document.variables:
+                snapshot.has_missed = True
+            while snapshot.has_missed:
+                snapshot.has_missed = False
+                plain = await executed(schema, node, variables, asked(may_bulk=False))
+            context = asked(may_bulk=True, plans=plans)
+            bulk = await executed(schema, node, variables, context)
+            assert told(bulk) == told(plain), f"seed {seed}: {document.text} {variables}"
+            covered += context.in_bulk
+            failed += bool(plain.errors)
         await snapshot.close()
-        assert told(bulk) == told(plain), f"seed {seed}: {document.text} {document.variables}"
-        covered += context.in_bulk
-        failed += bool(plain.errors)
 
-    cases = REAL_CASES // PARTS
+    cases = 2 * REAL_CASES // PARTS
     assert covered > cases * 0.35
     assert cases * 0.05 < failed < cases * 0.7
 
@@ -333,3 +365,42 @@ async def test_a_setting_leaves_lists_to_graphql_core(
 
     assert [node["sku"] for node in data["skus"]["nodes"]] == CODES
     assert bool(completed) is is_on
+
+
+class Note(str):
+    """A text that one can tell to be gone."""
+
+    __slots__ = ("__weakref__",)
+
+
+async def test_nothing_of_a_request_is_kept_for_the_next(service: Service) -> None:
+    """Not who asked, not what was sent, and nothing that graphql-core notes meanwhile."""
+    model = catalogue()
+    await service.load(model.warehouses, model.skus)
+    authenticator = Authenticator(service.database, cache_seconds=0)
+    principal = await authenticator.authenticate(f"Bearer {service.token('write')}")
+    plans = Plans()
+    node = parse(
+        "mutation ($input: SetStockInput!) { setStock(input: $input) "
+        "{ sku { adjustments(first: 1) { nodes { note } } } } }"
+    )
+    level = {"sku": CODES[0], "warehouseId": model.warehouses[0].id, "reason": "cycle_count"}
+
+    async def ask(times: int) -> tuple[int, list[object]]:
+        asked: list[weakref.ref[Any]] = []
+        for quantity in range(times):
+            note = Note(f"number {quantity}")
+            change = {**level, "quantity": quantity, "note": note}
+            async with service.database.snapshot() as snapshot:
+                context = Context(principal, service.database, snapshot, may_bulk=True, plans=plans)
+                result = await executed(schema, node, {"input": change}, context)
+            assert result.errors is None
+            asked += [weakref.ref(context), weakref.ref(note)]
+            del context, note, change, result, snapshot
+        gc.collect()
+        fields = sum(isinstance(it, FieldDetails) for it in gc.get_objects())
+        return fields, [each() for each in asked if each() is not None]
+
+    few, kept = await ask(3)
+    assert kept == []
+    assert await ask(10) == (few, [])

@@ -3,16 +3,14 @@
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
 from typing import Any, Final
 from unittest.mock import AsyncMock
 
-from sqlalchemy import Executable, event
+from sqlalchemy import event
 
-from app import sessions
 from app.database import Database
-from app.sessions import AnyRow, DriverConnection, Parameters
 from tests.service import running
+from tests.statements import watched
 
 # What the process exits with if it lived to send the answer.
 SURVIVED: Final = 77
@@ -51,22 +49,9 @@ class Clock:
     def watch(self, database: Database) -> None:
         """Tick at every statement and commit of the database."""
         for engine in {database.writer.sync_engine, database.reader.sync_engine}:
-            for moment in ("before_cursor_execute", "after_cursor_execute", "commit"):
-                event.listen(engine, moment, self.tick)
-        fetched = sessions.fetched
-
-        async def timed(
-            connection: DriverConnection,
-            dialect: str,
-            statement: Executable,
-            parameters: Parameters,
-        ) -> Sequence[AnyRow]:
-            self.tick()
-            found = await fetched(connection, dialect, statement, parameters)
-            self.tick()
-            return found
-
-        setattr(sessions, "fetched", timed)  # noqa: B010 - the process is about to die
+            event.listen(engine, "commit", self.tick)
+        # The process is about to die: it has no end.
+        watched(database, before=self.tick, after=self.tick).__enter__()
 
     def tick(self, *_what: object) -> None:
         """Let a moment pass, or die without a word."""

@@ -6,21 +6,19 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
-from unittest.mock import patch
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
-from app import sessions
 from app.commands.idempotency import Caller
 from app.commands.stock import OnError, StockUpdate, bulk_change_stock, change_stock
 from app.database import Database
-from app.sessions import AnyRow
 from app.settings import Settings
 from app.stock import MAX_BULK_UPDATES
 from tests.graphql.recorder import recorded
 from tests.ledger.writes import Update, assert_proven, entries, graphql_set, ledger
 from tests.service import Service, level, running, sku, warehouse
+from tests.statements import BrokenOff, broken_off
 
 MAIN: Final = warehouse()
 OTHER: Final = warehouse("Other")
@@ -170,26 +168,10 @@ async def test_a_bulk_that_the_database_breaks_off_anywhere_leaves_nothing(
     skus = codes(50)
     await service.load([MAIN, OTHER], [sku(code) for code in skus])
     updates = shuffled(random.Random(1), skus, 5)
-    engine = service.database.writer.sync_engine
-    fetched = sessions.fetched
     broken = 0
     while True:
-        left = broken
-
-        def break_off(*_what: object) -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise BrokenOff
-
-        async def fetched_or_broken(*asked: Any) -> Sequence[AnyRow]:
-            rows = await fetched(*asked)
-            break_off()
-            return rows
-
-        event.listen(engine, "after_cursor_execute", break_off)
         try:
-            with patch.object(sessions, "fetched", fetched_or_broken):
+            with broken_off(service.database, after=broken):
                 await bulk_change_stock(
                     service.database,
                     caller(service),
@@ -200,8 +182,6 @@ async def test_a_bulk_that_the_database_breaks_off_anywhere_leaves_nothing(
             is_whole = True
         except BrokenOff:
             is_whole = False
-        finally:
-            event.remove(engine, "after_cursor_execute", break_off)
         data = await service.data("{ adjustments { totalCount } }")
         assert data["adjustments"]["totalCount"] == (len(updates) if is_whole else 0)
         if is_whole:
@@ -210,10 +190,6 @@ async def test_a_bulk_that_the_database_breaks_off_anywhere_leaves_nothing(
     assert broken >= 6
     assert await ledger(service, updates[0].sku) == [(1, 0, 5)]
     await assert_proven(service)
-
-
-class BrokenOff(Exception):
-    """A fault in the middle of a transaction."""
 
 
 async def test_ten_thousand_keys_sent_two_to_eight_times_have_one_effect_each(

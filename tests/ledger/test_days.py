@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import event, func, select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import upkeep
@@ -35,6 +35,7 @@ from app.stock import MAX_QUANTITY
 from app.verify import LedgerBroken, verify_tenant
 from tests.ledger.writes import assert_proven, clocks_at
 from tests.service import Service, new_tenant, now, running, sku, warehouse
+from tests.statements import BrokenOff, broken_off
 
 PLACES: Final = tuple(warehouse(name) for name in ("Main", "Other", "Empty"))
 CODES: Final = ("A", "B", "C/d", "Never counted")
@@ -338,33 +339,18 @@ async def test_a_running_service_sums_up(shop: Service, monkeypatch: pytest.Monk
     await assert_exact(shop, random.Random(10))
 
 
-class BrokenOff(Exception):
-    """The connection is gone."""
-
-
 async def test_who_is_ended_anywhere_while_summing_up_leaves_a_day_or_nothing(
     shop: Service,
 ) -> None:
-    engine = shop.database.writer.sync_engine
     broken = 0
     while True:
-        left = broken
-
-        def break_off(*_what: object) -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise BrokenOff
-
         known = await until(shop)
-        event.listen(engine, "after_cursor_execute", break_off)
         try:
-            await sum_up_day(shop.database, shop.tenant)
+            with broken_off(shop.database, after=broken):
+                await sum_up_day(shop.database, shop.tenant)
             break
         except BrokenOff:
             broken += 1
-        finally:
-            event.remove(engine, "after_cursor_execute", break_off)
         assert await until(shop) == known
         await assert_proven(shop)
         await assert_exact(shop, random.Random(broken), 5)

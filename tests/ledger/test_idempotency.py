@@ -415,11 +415,10 @@ async def _keys(service: Service, number: int, *, hours: float) -> None:
 async def _count(service: Service) -> int:
     async with service.database.snapshot() as snapshot:
         rows = await snapshot.rows(
-            text("SELECT count(*) AS n FROM idempotency_key WHERE tenant_id = :tenant"),
+            text("SELECT count(*) FROM idempotency_key WHERE tenant_id = :tenant"),
             {"tenant": service.tenant},
         )
-    found: int = rows[0].n
-    return found
+    return int(rows[0][0])
 
 
 def _ago(service: Service, hours: float) -> datetime | str:

@@ -48,8 +48,7 @@ async def postgresql_database(postgresql_url: str) -> AsyncIterator[Database]:
 async def name_of(database: Database, tenant: str) -> str:
     async with database.snapshot() as snapshot:
         [row] = await snapshot.rows(READ, {"tenant": tenant})
-    name: str = row.name
-    return name
+    return str(row[0])
 
 
 async def rename(connection: AsyncConnection, tenant: str, name: str) -> None:
