@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import AsyncMock
 
@@ -30,10 +32,10 @@ def die_at(
         async with running(database_url) as (app, client):
             if locking:
                 app.state.database.optimistically = AsyncMock(return_value=None)
-            clock = Clock(moment)
-            clock.watch(app.state.database)
             headers = {"Authorization": f"Bearer {token}"}
-            await client.post("/graphql", json=body, headers=headers)
+            clock = Clock(moment)
+            with clock.watching(app.state.database):
+                await client.post("/graphql", json=body, headers=headers)
             clock.tick()
 
     asyncio.run(live())
@@ -46,12 +48,13 @@ class Clock:
     def __init__(self, moments: int) -> None:
         self.moments = moments
 
-    def watch(self, database: Database) -> None:
+    @contextmanager
+    def watching(self, database: Database) -> Iterator[None]:
         """Tick at every statement and commit of the database."""
         for engine in {database.writer.sync_engine, database.reader.sync_engine}:
             event.listen(engine, "commit", self.tick)
-        # The process is about to die: it has no end.
-        watched(database, before=self.tick, after=self.tick).__enter__()
+        with watched(database, before=self.tick, after=self.tick):
+            yield
 
     def tick(self, *_what: object) -> None:
         """Let a moment pass, or die without a word."""

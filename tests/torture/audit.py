@@ -40,20 +40,13 @@ async def audit(database_url: str, tenant: str, acknowledged: Entries) -> int:
     database = Database(Settings(database_url=database_url))
     await verify_tenant(database, tenant)
     statement = text(
-        "SELECT note, sku, warehouse_id, after_quantity AS after,"
-        " before_quantity AS before, id FROM adjustment"
+        "SELECT note, sku, warehouse_id, after_quantity, before_quantity, id FROM adjustment"
         " WHERE tenant_id = :tenant AND note IS NOT NULL"
     )
     async with database.snapshot() as snapshot:
         rows = await snapshot.rows(statement, {"tenant": tenant})
     await database.dispose()
-    compare(
-        acknowledged,
-        (
-            (row.note, Entry(row.sku, row.warehouse_id, row.after, row.before, row.id))
-            for row in rows
-        ),
-    )
+    compare(acknowledged, ((note, Entry(*entry)) for note, *entry in rows))
     return len(rows)
 
 
