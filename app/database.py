@@ -327,6 +327,11 @@ class Snapshot:
         self._session: Session | None = None
         self._turn = asyncio.Lock()
 
+    @property
+    def is_for_one(self) -> bool:
+        """Whether a statement is to come, and nothing beside it: one field asks, and is alone."""
+        return self._is_alone and not self.statements
+
     async def __aenter__(self) -> Self:
         """Open when asked for the first time."""
         return self

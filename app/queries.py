@@ -629,7 +629,7 @@ def sku_records(
             code,
             title,
             version,
-            level_records(code, levels or (), places),
+            level_records(code, levels or (), places, view=warehouse_id),
             warehouse_id,
             archived_at and datetime.fromisoformat(archived_at),
         )
@@ -639,7 +639,11 @@ def sku_records(
 
 
 def level_records(
-    code: str, levels: Iterable[Sequence[Any]], places: Mapping[str, WarehouseRecord]
+    code: str,
+    levels: Iterable[Sequence[Any]],
+    places: Mapping[str, WarehouseRecord],
+    *,
+    view: str | None = None,
 ) -> list[LevelRecord]:
     """Return values of STOCK_COLUMNS and warehouse ids as the levels of a SKU."""
     return [
@@ -652,6 +656,7 @@ def level_records(
             version,
             adjusted_at and datetime.fromisoformat(adjusted_at),
             synced_at and datetime.fromisoformat(synced_at),
+            view,
         )
         for on_hand, reserved, safety_stock, version, adjusted_at, synced_at, id_ in levels
     ]

@@ -34,6 +34,8 @@ class LevelRecord(Figures):
     version: int
     adjusted_at: datetime | None
     synced_at: datetime | None = None
+    # The one warehouse that its SKU is seen in, if it is.
+    view: str | None = None
 
     @property
     def id(self) -> str:

@@ -14,14 +14,16 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, 
 from dataclasses import dataclass
 from functools import cache, partial
 from inspect import isawaitable
-from itertools import chain, islice
+from itertools import accumulate, chain
 from types import NoneType
 from typing import Any, Final, Protocol, Self
 
 from graphql import (
     DocumentNode,
     ExecutionResult,
+    FieldNode,
     GraphQLEnumType,
+    GraphQLError,
     GraphQLLeafType,
     GraphQLList,
     GraphQLNonNull,
@@ -36,7 +38,7 @@ from graphql import (
     is_leaf_type,
 )
 from graphql.execution import Executor, VariableValues
-from graphql.execution.collect_fields import FieldDetailsList
+from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
 from graphql.execution.get_variable_signature import GraphQLVariableSignature
 from graphql.execution.values import VariableValueSource
 from graphql.pyutils import Path, Undefined, gather_with_cancel
@@ -45,16 +47,22 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
 from app.graphql.inputs import AS_THEY_ARE, Coercion, coercion
+from app.graphql.resolvers import Resolve, resolver_of
 
-# Keys of a field's metadata: under one is its batch resolver, under the other the path of
-# attributes that it is read by.
+# Keys of a field's metadata: its batch resolver, or the path of attributes that it is read by. What
+# is found there may be a record, or a list of them: then there is what makes an object of each.
 BATCH: Final = "batch"
 PATH: Final = "path"
+MAKE: Final = "make"
+# What of an object is its record, where it is made of one.
+RECORD: Final = "record."
 # From all parents of a list and the context to their values.
 BatchResolver = Callable[[Sequence[Any], Any], Sequence[Any] | Awaitable[Sequence[Any]]]
 # As many of variables as graphql-core tells.
 MAX_ERRORS: Final = 50
 Values = list[Any]
+# From a record to an object.
+Make = Callable[[Any], Any]
 Column = Values | Coroutine[Any, Any, Values]
 
 
@@ -112,16 +120,16 @@ Field = Callable[["BulkExecutor", Values, Path], Column]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a list of objects of one type is completed."""
+    """How a list of objects of one type is completed; None are records, not objects yet."""
 
-    python_type: type
+    python_type: type | None
     fields: Sequence[Field]
     # From the columns of all fields to the objects.
     rows: Callable[[Iterable[Any]], Values]
 
     def complete(self, executor: "BulkExecutor", objects: Values, path: Path) -> Column:
         """Complete all fields of all objects."""
-        if not set(map(type, objects)) <= {self.python_type}:
+        if self.python_type and not set(map(type, objects)) <= {self.python_type}:
             message = "an object of another type"
             raise NotCovered(message)
         if not self.fields:
@@ -153,11 +161,15 @@ class Prepared:
     """How an operation is executed, and nothing of who asked for it, or with what."""
 
     variables: Sequence[Variable]
+    root_type: GraphQLObjectType
+    fields: GroupedFieldSet
     executor: Callable[["BulkContext", VariableValues], "BulkExecutor"]
 
     @classmethod
-    def of(cls, first: "BulkExecutor") -> Self:
-        """Prepare what an executor is about to execute for the first time."""
+    def of(
+        cls, first: "BulkExecutor", root_type: GraphQLObjectType, fields: GroupedFieldSet
+    ) -> Self:
+        """Prepare what an executor executes for the first time, by its root fields."""
         schema, operation = first.schema, first.operation
         fragments = first.fragment_definitions, first.fragments
         resolvers = first.field_resolver, first.type_resolver, first.subscribe_field_resolver
@@ -168,6 +180,8 @@ class Prepared:
         ]
         return cls(
             variables,
+            root_type,
+            fields,
             lambda context, values: BulkExecutor(
                 schema, *fragments, None, context, operation, values, *resolvers
             ),
@@ -193,8 +207,7 @@ class Prepared:
                     executor.schema, definitions, dict(inputs), max_errors=MAX_ERRORS
                 )
                 return ExecutionResult(None, errors)
-        result: Any = executor.execute_operation()
-        return result  # type: ignore[no-any-return]
+        return executor.execute_again(self.root_type, self.fields)
 
 
 class Plans:
@@ -202,6 +215,7 @@ class Plans:
 
     def __init__(self) -> None:
         self.of_selections: dict[Hashable, Plan] = {}
+        self.of_fields: dict[Hashable, Resolve | None] = {}
         self.prepared: Prepared | None = None
 
 
@@ -223,8 +237,76 @@ class BulkExecutor(Executor[Any]):
         self._may_resolve_one_by_one = self.operation.operation is OperationType.QUERY
         plans: Plans | None = self.context_value.plans
         self._plans: dict[Hashable, Plan] = {} if plans is None else plans.of_selections
+        self._resolvers = None if plans is None else plans.of_fields
+
+    def execute_collected_root_fields(
+        self,
+        root_type: GraphQLObjectType,
+        root_value: Any,  # noqa: ANN401
+        grouped_field_set: GroupedFieldSet,
+        serially: bool,  # noqa: FBT001
+        new_defer_usages: Sequence[Any],
+    ) -> Any:  # noqa: ANN401
+        """Execute the root fields, and keep them for another time."""
+        plans: Plans | None = self.context_value.plans
         if plans is not None and plans.prepared is None:
-            plans.prepared = Prepared.of(self)
+            plans.prepared = Prepared.of(self, root_type, grouped_field_set)
+        return super().execute_collected_root_fields(
+            root_type, root_value, grouped_field_set, serially, new_defer_usages
+        )
+
+    def execute_again(
+        self, root_type: GraphQLObjectType, fields: GroupedFieldSet
+    ) -> Awaitable[ExecutionResult] | ExecutionResult:
+        """Execute the operation by its root fields, which were collected before."""
+        is_mutation = self.operation.operation is OperationType.MUTATION
+        try:
+            data = super().execute_collected_root_fields(
+                root_type, self.root_value, fields, is_mutation, ()
+            )
+        except GraphQLError as error:
+            return self._failed(error)
+        return self._result(data) if isawaitable(data) else self._told(data)
+
+    async def _result(self, data: Awaitable[dict[str, Any]]) -> ExecutionResult:
+        try:
+            return self._told(await data)
+        except GraphQLError as error:
+            return self._failed(error)
+
+    def _failed(self, error: GraphQLError) -> ExecutionResult:
+        self.collected_errors.add(error, None)
+        return self._told(None)
+
+    def _told(self, data: dict[str, Any] | None) -> ExecutionResult:
+        return ExecutionResult(data, self.collected_errors.errors or None)
+
+    def execute_field(
+        self,
+        parent_type: GraphQLObjectType,
+        source: Any,  # noqa: ANN401
+        field_details_list: FieldDetailsList,
+        path: Path,
+        position_context: None,
+    ) -> Any:  # noqa: ANN401
+        """Execute a field by plan if it is covered, else as graphql-core does."""
+        node = field_details_list[0].node
+        resolve = self._resolver(parent_type, node)
+        if resolve is None:
+            return super().execute_field(
+                parent_type, source, field_details_list, path, position_context
+            )
+        field = parent_type.fields[node.name.value]
+        nodes = [it.node for it in field_details_list]
+        info = self.build_resolve_info(field, nodes, parent_type, path)
+        try:
+            value = resolve(source, info)
+        except Exception as error:  # noqa: BLE001 - it is the field's
+            self.handle_field_error(error, field.type, field_details_list, path)
+            return None
+        return self.complete_awaitable_value(
+            field.type, field_details_list, info, path, value, position_context
+        )
 
     def complete_list_value(  # noqa: PLR0917 - graphql-core's signature
         self,
@@ -291,30 +373,46 @@ class BulkExecutor(Executor[Any]):
             return as_usual()
         return _awaited(completed, as_usual) if isawaitable(completed) else completed
 
-    def _plan(self, type_: GraphQLObjectType, details: FieldDetailsList) -> Plan:
-        key = type_, *[id(each.node) for each in details]
+    def _resolver(self, type_: GraphQLObjectType, node: FieldNode) -> Resolve | None:
+        if self._resolvers is None:
+            return None
+        key = type_, id(node)
+        if key not in self._resolvers:
+            schema = self.schema.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
+            field = type_.fields.get(node.name.value)
+            self._resolvers[key] = field and resolver_of(schema, field, node)
+        return self._resolvers[key]
+
+    def _plan(
+        self, type_: GraphQLObjectType, details: FieldDetailsList, *, of_records: bool = False
+    ) -> Plan:
+        key = type_, of_records, *[id(each.node) for each in details]
         plan = self._plans.get(key)
         if plan is None:
             grouped, _, _ = self.collect_subfields(type_, details)
             definition = type_.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
             # A generic type has a definition for each use, and one class.
-            python_type = (definition.concrete_of or definition).origin
-            fields = [self._field(type_, name, those) for name, those in grouped.items()]
+            python_type = None if of_records else (definition.concrete_of or definition).origin
+            plan_field = self._field_of_record if of_records else self._field
+            fields = [
+                _typename(type_)
+                if those[0].node.name.value == "__typename"
+                else plan_field(type_, name, those)
+                for name, those in grouped.items()
+            ]
             plan = Plan(python_type, fields, _row_maker([*grouped]) if fields else list)
             self._plans[key] = plan
         return plan
 
     def _field(self, type_: GraphQLObjectType, name: str, details: FieldDetailsList) -> Field:
-        node = details[0].node
-        if node.name.value == "__typename":
-            return lambda _executor, objects, _path: [type_.name] * len(objects)
-        field = type_.fields[node.name.value]
+        field = type_.fields[details[0].node.name.value]
         definition = field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
         batch = definition.metadata.get(BATCH)
         if batch is not None:
-            return _batched(batch, self._completion(field.type, details))
+            complete = self._completion(field.type, details)
+            return _batched(batch, _shared(complete) if _is_object(field.type) else complete)
         if (read := _reader(definition)) is not None:
-            return _read(read, self._completion(field.type, details))
+            return self._read(read, definition, field.type, details)
         if not self._may_resolve_one_by_one:
             # A mutation is not executed again: its errors must have their paths at once.
             message = "a field of a mutation's result that is resolved one by one"
@@ -323,16 +421,56 @@ class BulkExecutor(Executor[Any]):
             type_, name, details, objects, path
         )
 
-    def _completion(self, type_: GraphQLOutputType, details: FieldDetailsList) -> Completion:
+    def _field_of_record(
+        self, type_: GraphQLObjectType, _name: str, details: FieldDetailsList
+    ) -> Field:
+        field = type_.fields[details[0].node.name.value]
+        definition = field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
+        path = definition.metadata.get(PATH, "")
+        if not path.startswith(RECORD):
+            message = "a field that is not read off a record"
+            raise NotCovered(message)
+        read = _column_reader(path.removeprefix(RECORD))
+        return self._read(read, definition, field.type, details)
+
+    def _read(
+        self,
+        read: Callable[[Values], Values],
+        definition: StrawberryField,
+        type_: GraphQLOutputType,
+        details: FieldDetailsList,
+    ) -> Field:
+        """Return a field that is read off its object; records that objects share are read once."""
+        make = definition.metadata.get(MAKE)
+        complete = self._completion(type_, details, make)
+        if make is not None and _is_object(type_):
+            complete = _shared(complete)
+        return lambda executor, objects, path: complete(executor, read(objects), path)
+
+    def _completion(
+        self, type_: GraphQLOutputType, details: FieldDetailsList, make: Make | None = None
+    ) -> Completion:
         inner = _nullable(type_)
         if is_leaf_type(inner):
             return _of_leaf(type_, inner)
         if isinstance(inner, GraphQLList):
-            return _of_nullable(type_, _of_lists(self._completion(inner.of_type, details)))
+            return _of_nullable(type_, _of_lists(self._completion(inner.of_type, details, make)))
         if isinstance(inner, GraphQLObjectType):
-            return _of_nullable(type_, self._plan(inner, details).complete)
+            return _of_nullable(type_, self._objects(inner, details, make))
         message = "an abstract type"
         raise NotCovered(message)
+
+    def _objects(
+        self, type_: GraphQLObjectType, details: FieldDetailsList, make: Make | None
+    ) -> Completion:
+        if make is None:
+            return self._plan(type_, details).complete
+        try:
+            # If it can be, a record is completed without an object being made of it.
+            return self._plan(type_, details, of_records=True).complete
+        except NotCovered:
+            complete = self._plan(type_, details).complete
+        return lambda executor, records, path: complete(executor, list(map(make, records)), path)
 
     async def one_by_one(
         self,
@@ -352,38 +490,46 @@ class BulkExecutor(Executor[Any]):
         return found
 
 
-def _read(read: Callable[[Values], Values], complete: Completion) -> Field:
-    """Return a field that is read off its object."""
-    return lambda executor, objects, path: complete(executor, read(objects), path)
+def _typename(type_: GraphQLObjectType) -> Field:
+    return lambda _executor, objects, _path: [type_.name] * len(objects)
+
+
+def _is_object(type_: GraphQLOutputType) -> bool:
+    return isinstance(_nullable(type_), GraphQLObjectType)
 
 
 def _batched(resolve: BatchResolver, complete: Completion) -> Field:
-    """Return a field that is resolved for all parents at once.
-
-    Each value is completed once for all parents that share it.
-    """
-
-    def ends(executor: BulkExecutor, values: Sequence[Any], path: Path) -> Column:
-        numbers = list(map(id, values))
-        different = dict(zip(numbers, values, strict=True))
-
-        def shared(ends: Values) -> Values:
-            by_identity = dict(zip(different, ends, strict=True))
-            return list(map(by_identity.__getitem__, numbers))
-
-        return _then(complete(executor, list(different.values()), path), shared)
+    """Return a field that is resolved for all parents at once."""
 
     async def awaited(executor: BulkExecutor, values: Awaitable[Sequence[Any]], path: Path) -> Any:  # noqa: ANN401
-        found = ends(executor, await values, path)
+        found = complete(executor, list(await values), path)
         return await found if isawaitable(found) else found
 
     def field(executor: BulkExecutor, objects: Values, path: Path) -> Column:
         values = resolve(objects, executor.context_value)
-        return (
-            awaited(executor, values, path) if isawaitable(values) else ends(executor, values, path)
-        )
+        if isawaitable(values):
+            return awaited(executor, values, path)
+        return complete(executor, list(values), path)
 
     return field
+
+
+def _shared(complete: Completion) -> Completion:
+    """Return what completes an object once, however many parents share it."""
+
+    def completed(executor: BulkExecutor, values: Values, path: Path) -> Column:
+        numbers = list(map(id, values))
+        different = dict(zip(numbers, values, strict=True))
+        if len(different) == len(values):
+            return complete(executor, values, path)
+
+        def spread(ends: Values) -> Values:
+            by_identity = dict(zip(different, ends, strict=True))
+            return list(map(by_identity.__getitem__, numbers))
+
+        return _then(complete(executor, list(different.values()), path), spread)
+
+    return completed
 
 
 def _of_nullable(type_: GraphQLOutputType, complete: Completion) -> Completion:
@@ -489,9 +635,9 @@ def _row_maker(names: Sequence[str]) -> Callable[[Iterable[Any]], Values]:
     return made
 
 
-def _split(values: Values, lengths: Iterable[int]) -> Values:
-    rest = iter(values)
-    return [list(islice(rest, length)) for length in lengths]
+def _split(values: Values, lengths: Sequence[int]) -> Values:
+    ends = accumulate(lengths)
+    return [values[end - length : end] for length, end in zip(lengths, ends, strict=True)]
 
 
 def _spread(values: Values, missing: Iterable[bool]) -> Values:

@@ -57,13 +57,28 @@ class LevelPage:
 class Loader(DataLoader[Key, Value]):
     """A loader whose values several fields may wait for, even when one of them is cancelled."""
 
+    def __init__(
+        self, load: Callable[[list[Key]], Awaitable[list[Value]]], snapshot: Snapshot
+    ) -> None:
+        super().__init__(load)
+        self._load = load
+        self._snapshot = snapshot
+
     def load(self, key: Key) -> Awaitable[Value]:
         """Return the value of a key.
 
         A field that fails has its siblings cancelled, and with them what they wait for: others
         must not find it cancelled in the cache.
         """
+        if self._snapshot.is_for_one:
+            return self._load_alone(key)
         return asyncio.shield(super().load(key))
+
+    async def _load_alone(self, key: Key) -> Value:
+        """Return the value of a key that nobody can ask for another beside, without waiting."""
+        [value] = await self._load([key])
+        self.prime(key, value)
+        return value
 
 
 class Loaders:
@@ -213,7 +228,7 @@ class Loaders:
     ) -> Loader[Key, Value]:
         loader = self._by_arguments.get(arguments)
         if loader is None:
-            loader = self._by_arguments[arguments] = Loader(load)
+            loader = self._by_arguments[arguments] = Loader(load, self._snapshot)
         return loader
 
     async def _load_skus(self, keys: Sequence[SkuKey]) -> list[SkuRecord | None]:

@@ -12,7 +12,7 @@ from strawberry.types.base import StrawberryList
 from strawberry.utils.str_converters import to_camel_case
 
 from app.errors import invalid_field
-from app.graphql.executor import PATH
+from app.graphql.executor import MAKE, PATH
 from app.graphql.scalars import Quantity
 
 DEFAULT_PAGE: Final = 50
@@ -39,6 +39,30 @@ def read_from(path: str, description: str, graphql_type: Any = None) -> Any:  # 
 
     return strawberry.field(
         resolver=read, description=description, graphql_type=graphql_type, metadata={PATH: path}
+    )
+
+
+def object_from(path: str, make: Callable[[Any], object], description: str) -> Any:  # noqa: ANN401
+    """Return a field that is an object made of a record, which is read by its path."""
+    get = attrgetter(path)
+
+    def read(self: Any):  # type: ignore[no-untyped-def]  # noqa: ANN202, ANN401 - as declared
+        return make(get(self))
+
+    return strawberry.field(
+        resolver=read, description=description, metadata={PATH: path, MAKE: make}
+    )
+
+
+def objects_from(path: str, make: Callable[[Any], object], description: str) -> Any:  # noqa: ANN401
+    """Return a field that is a list of objects, each made of a record."""
+    get = attrgetter(path)
+
+    def read(self: Any):  # type: ignore[no-untyped-def]  # noqa: ANN202, ANN401 - as declared
+        return [make(record) for record in get(self)]
+
+    return strawberry.field(
+        resolver=read, description=description, metadata={PATH: path, MAKE: make}
     )
 
 

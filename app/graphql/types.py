@@ -25,6 +25,8 @@ from app.graphql.relay import (
     Node,
     connection,
     made_from,
+    object_from,
+    objects_from,
     of_plain_values,
     optional,
     page_info,
@@ -191,15 +193,12 @@ class Sku(Node):
         "record.archived_at", "Since when it is archived, if it is."
     )
 
-    @strawberry.field(
-        description="Its stock levels by warehouse id. In a list that is filtered by warehouse, "
-        "that one alone, and the totals are those of that one.",
-        metadata={BATCH: lambda skus, _context: levels_of_skus(skus)},
+    stock: list["StockLevel"] = objects_from(
+        "record.levels",
+        lambda record: StockLevel(record=record),
+        "Its stock levels by warehouse id. In a list that is filtered by warehouse, that one "
+        "alone, and the totals are those of that one.",
     )
-    def stock(self) -> list["StockLevel"]:
-        """Go to the stock levels."""
-        [levels] = levels_of_skus([self])
-        return levels
 
     @strawberry.field(
         description="What was there at an instant, exactly, from the ledger. Reserved stock and "
@@ -280,23 +279,6 @@ class Sku(Node):
         return await adjustments_of(info.context, (self.record.sku, None), where, first, after)
 
 
-def levels_of_skus(skus: Sequence[Sku]) -> list[list["StockLevel"]]:
-    """Return the stock levels of each SKU."""
-    return [
-        [StockLevel(record=level, view=sku.record.warehouse_id) for level in sku.record.levels]
-        for sku in skus
-    ]
-
-
-def warehouses_of_levels(levels: Sequence[Any], _context: Context) -> list[Warehouse]:
-    """Return the warehouse of each stock level, one for all that are in it."""
-    records = [level.record.warehouse for level in levels]
-    numbers = list(map(id, records))
-    different = dict(zip(numbers, records, strict=True))
-    places = {number: Warehouse(record=record) for number, record in different.items()}
-    return list(map(places.__getitem__, numbers))
-
-
 async def warehouses_of_adjustments(entries: Sequence[Any], context: Context) -> list[Warehouse]:
     """Return the warehouse of each adjustment."""
     ids = [entry.record.warehouse_id for entry in entries]
@@ -308,7 +290,7 @@ async def warehouses_of_adjustments(entries: Sequence[Any], context: Context) ->
 
 async def skus_of_levels(levels: Sequence[Any], context: Context) -> list[Sku]:
     """Return the SKU of each stock level, as seen where the level was."""
-    return await _skus(context, [(level.view, level.record.sku) for level in levels])
+    return await _skus(context, [(level.record.view, level.record.sku) for level in levels])
 
 
 async def skus_of_adjustments(entries: Sequence[Any], context: Context) -> list[Sku]:
@@ -328,7 +310,6 @@ class StockLevel(Node):
     """A stock level."""
 
     record: Private[LevelRecord]
-    view: Private[str | None] = None
     id: strawberry.ID = read_from("record.id", ID)
     on_hand: int = quantity_from("record.on_hand", "What is there.")
     reserved: int = quantity_from("record.reserved", "What of it is reserved.")
@@ -348,15 +329,14 @@ class StockLevel(Node):
         "When the marketplace saw what it reported last, if it ever reported.",
     )
 
-    @strawberry.field(description="The warehouse.", metadata={BATCH: warehouses_of_levels})
-    def warehouse(self) -> Warehouse:
-        """Go to the warehouse."""
-        return Warehouse(record=self.record.warehouse)
+    warehouse: Warehouse = object_from(
+        "record.warehouse", lambda record: Warehouse(record=record), "The warehouse."
+    )
 
     @strawberry.field(description="The SKU.", metadata={BATCH: skus_of_levels})
     async def sku(self, info: Info) -> Sku:
         """Go to the SKU."""
-        return await sku_of(info.context, self.record.sku, view=self.view)
+        return await sku_of(info.context, self.record.sku, view=self.record.view)
 
     @strawberry.field(description="Its ledger, newest first.")
     async def adjustments(
@@ -509,8 +489,9 @@ class Reservation(Node):
     )
     ended_at: datetime | None = read_from("record.ended_at", "When it ended, if it has.")
     version: int = quantity_from("record.version", "Counts its changes.")
-    lines: list[ReservationLine] = made_from(
-        lambda self: [ReservationLine(record=line) for line in self.record.lines],
+    lines: list[ReservationLine] = objects_from(
+        "record.lines",
+        lambda record: ReservationLine(record=record),
         "What it is about, by SKU and warehouse.",
     )
 

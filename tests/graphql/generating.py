@@ -7,9 +7,11 @@ from functools import cached_property
 from typing import Any, Final
 
 from graphql import (
+    GraphQLBoolean,
     GraphQLEnumType,
     GraphQLInputObjectType,
     GraphQLList,
+    GraphQLNonNull,
     GraphQLSchema,
     get_named_type,
     is_abstract_type,
@@ -88,7 +90,7 @@ class Document:
         name, value = self.dice.choice(("skip", "include")), self.dice.random() < 0.5
         if self.dice.random() < 0.5:
             return f" @{name}(if: {str(value).lower()})"
-        return f" @{name}(if: ${self._variable('Boolean!', value)})"
+        return f" @{name}(if: ${self._variable(GraphQLNonNull(GraphQLBoolean), value)})"
 
     def _arguments(self, arguments: Mapping[str, Any]) -> str:
         drawn = []
@@ -96,11 +98,18 @@ class Document:
             value = self._value(name, argument.type)
             if not is_required_argument(argument) and (value is None or self.dice.random() < 0.3):
                 continue
-            if self.dice.random() < 0.4:
-                drawn.append(f"{name}: ${self._variable(str(argument.type), value)}")
-            else:
-                drawn.append(f"{name}: {_literal(value, argument.type)}")
+            drawn.append(f"{name}: {self._given(value, argument.type)}")
         return f"({', '.join(drawn)})" if drawn else ""
+
+    def _given(self, value: Any, type_: Any) -> str:
+        """Say a value as a variable, as it is, or as an object of both."""
+        if self.dice.random() < 0.4:
+            return f"${self._variable(type_, value)}"
+        if not isinstance(value, dict):
+            return _literal(value, type_)
+        fields = get_named_type(type_).fields
+        inner = [f"{key}: {self._given(it, fields[key].type)}" for key, it in value.items()]
+        return "{" + ", ".join(inner) + "}"
 
     def _value(self, name: str, type_: Any) -> Any:
         if name in self.values:
@@ -116,9 +125,13 @@ class Document:
             }
         return None
 
-    def _variable(self, type_: str, value: object) -> str:
+    def _variable(self, type_: Any, value: object) -> str:
         name = self._new("v")
-        self._types[name], self.variables[name] = type_, value
+        self._types[name], self.variables[name] = str(type_), value
+        if value is not None and self.dice.random() < 0.2:
+            # With a default it may be null where nothing may be; what it then is, is an error.
+            declared = str(type_).rstrip("!") if self.dice.random() < 0.5 else str(type_)
+            self._types[name] = f"{declared} = {_literal(value, type_)}"
         return name
 
     def _new(self, kind: str) -> str:
@@ -128,6 +141,8 @@ class Document:
 
 def _literal(value: Any, type_: Any) -> str:
     named = get_named_type(type_)
+    if value is None:
+        return "null"
     if isinstance(value, dict):
         fields = named.fields
         inner = ", ".join(f"{key}: {_literal(it, fields[key].type)}" for key, it in value.items())
