@@ -1014,10 +1014,9 @@ def _sums_in(dialect: str, table: FromClause) -> ColumnElement[str]:
 
 
 def _is_numbered(asked: frozenset[str], by: Named = frozenset()) -> bool:
-    """Tell whether the numbers of levels' adjustments say how many there are."""
+    """Tell whether the numbers of a SKU's adjustments, level by level, say how many there are."""
     known = asked | by
-    is_few = "sku" in known or known.isdisjoint(PERIOD)
-    return is_few and known <= {"tenant_id", "sku", "warehouse_id", *PERIOD}
+    return "sku" in known and known <= {"tenant_id", "sku", "warehouse_id", *PERIOD}
 
 
 def _numbers(asked: frozenset[str], *of_parent: ColumnElement[bool]) -> ScalarSelect[int]:

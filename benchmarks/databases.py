@@ -11,9 +11,10 @@ import asyncpg
 from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from app.commands.summing import sum_up_day
 from app.database import Database
 from app.settings import Settings
-from benchmarks.data import Size, fill
+from benchmarks.data import TENANT, Size, fill
 from tests.databases import PostgreSQL, migrated, own_postgresql
 
 # Nothing that makes a commit less durable. A checkpoint amid a sample would be one's bad luck.
@@ -44,13 +45,15 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 
 def filled(database_url: str, size: Size, progress: Progress) -> str:
-    """Migrate and fill an empty database, and return its address."""
+    """Fill an empty database as if a running service had seen to it, and return its address."""
 
     async def work() -> None:
         database = Database(Settings(database_url=database_url))
         try:
             async for skus in fill(database, size):
                 progress(f"filled {skus:,} of {size.skus:,} SKUs ({database.dialect})")
+            while await sum_up_day(database, TENANT):
+                progress(f"summing up the days of its ledger ({database.dialect})")
             if database.dialect == "postgresql":
                 await database.transaction(let_in_unchained)
         finally:

@@ -45,8 +45,8 @@ first against the database, for the right rows and the right total, then for bei
 
 Lists are asked for by REST, which runs the operations of the GraphQL schema, and have their exact
 total and all their stock. The totals of SKUs are kept by every write. Those of histories are summed
-up from their levels; **those of the whole ledger, or by reason, are counted when they are asked
-for**, which is why their rows rise.
+up from their levels, that of the whole ledger from its days, as a running service has summed them
+up; **those of a history by reason are counted when they are asked for**, which is why they rise.
 """
 
 # What the service is asked, and how to ask it of a place with so much data.
@@ -149,9 +149,7 @@ def questions() -> dict[str, Question]:
         found[f"{name}, {position.value}"] = partial(history_of, where=where_, position=position)
     for position in Position:
         found[f"ledger, {position.value}"] = partial(ledger_of, position=position, total=False)
-    found["ledger with total (counted), first page"] = partial(
-        ledger_of, position=Position.FIRST, total=True
-    )
+    found["ledger with total, first page"] = partial(ledger_of, position=Position.FIRST, total=True)
     return found
 
 

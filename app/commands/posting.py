@@ -36,6 +36,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.types import TypeEngine
 
@@ -151,6 +152,15 @@ class Posting:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What a write has to do."""
+
+    is_claimed: bool
+    is_counted: bool
+    is_of_new_levels: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Stock:
     """What the database holds of the SKUs and warehouses that a write is about."""
@@ -214,11 +224,16 @@ async def post(
         "counts": as_json(moved),
         **(claim.parameters if claim else {}),
     }
+    shape = Shape(
+        is_claimed=claim is not None,
+        is_counted=bool(moved),
+        is_of_new_levels=any(old is None for old, _ in changed),
+    )
     if session.dialect == "postgresql":
-        statement = _post_at_once(is_claimed=claim is not None, is_counted=bool(moved))
+        statement = _post_at_once(shape)
         [row] = await session.rows(statement, {**parameters, "number_of_skus": len(after)})
         return bool(row[0])
-    for each in _post_one_by_one(is_claimed=claim is not None, is_counted=bool(moved)):
+    for each in _post_one_by_one(shape):
         await session.rows(each, parameters)
     return True
 
@@ -490,7 +505,7 @@ def _write_reservations(dialect: str) -> list[Insert]:
 
 
 @cache
-def _post_at_once(*, is_claimed: bool, is_counted: bool) -> Select[Any]:
+def _post_at_once(shape: Shape) -> Select[Any]:
     """Return the statement of PostgreSQL that writes all or nothing, and tells which."""
     rows = rows_from("postgresql", "skus", SKUS)
     as_read = and_(sku.c.sku == rows.c.sku, sku.c.version == rows.c.version_before)
@@ -501,54 +516,68 @@ def _post_at_once(*, is_claimed: bool, is_counted: bool) -> Select[Any]:
         .order_by(sku.c.sku)
         .with_for_update(key_share=True, of=sku)
     )
-    if is_claimed:
+    if shape.is_claimed:
         locked = locked.where(_number_of(select(KEY_LOCK.label("held")).cte("key_lock")) == ONE)
     are_all = _number_of(locked.cte("locked")) == bindparam("number_of_skus", type_=BigInteger)
     ready = (
         claiming("postgresql", are_all).cte("claimed")
-        if is_claimed
+        if shape.is_claimed
         else select(ONE.label("ready")).where(are_all).cte("ready")
     )
     is_ready = _number_of(ready) == ONE
-    writes = _writes("postgresql", is_ready, is_counted=is_counted)
+    writes = _writes("postgresql", is_ready, shape)
     posted = [write.cte(f"posted_{number}") for number, write in enumerate(writes)]
     return select(_number_of(ready)).add_cte(*posted)
 
 
 @cache
-def _post_one_by_one(*, is_claimed: bool, is_counted: bool) -> list[Insert | Update]:
-    writes = _writes("sqlite", true(), is_counted=is_counted)
-    return [*writes, claiming("sqlite", true())] if is_claimed else writes
+def _post_one_by_one(shape: Shape) -> list[Insert | Update]:
+    writes = _writes("sqlite", true(), shape)
+    return [*writes, claiming("sqlite", true())] if shape.is_claimed else writes
 
 
 def _number_of(rows: CTE) -> ColumnElement[int]:
     return select(func.count()).select_from(rows).scalar_subquery()
 
 
-def _writes(
-    dialect: str, condition: ColumnElement[bool], *, is_counted: bool
-) -> list[Insert | Update]:
-    writes: list[Insert | Update] = [
-        _write_levels(dialect, condition),
+def _writes(dialect: str, condition: ColumnElement[bool], shape: Shape) -> list[Insert | Update]:
+    write_levels = _write_new_levels if shape.is_of_new_levels else _write_levels
+    writes = [
+        write_levels(dialect, condition),
         _write_adjustments(dialect, condition),
         _write_skus(dialect, condition),
     ]
-    return [*writes, _write_counts(dialect, condition)] if is_counted else writes
+    return [*writes, _write_counts(dialect, condition)] if shape.is_counted else writes
 
 
-def _write_levels(dialect: str, condition: ColumnElement[bool]) -> Insert:
+def _write_levels(dialect: str, condition: ColumnElement[bool]) -> Update:
+    rows = rows_from(dialect, "levels", LEVELS)
+    is_same = [
+        stock_level.c.tenant_id == TENANT,
+        stock_level.c.sku == rows.c.sku,
+        stock_level.c.warehouse_id == rows.c.warehouse_id,
+    ]
+    return update(stock_level).where(*is_same, condition).values(_changed_of_level(rows.c))
+
+
+def _write_new_levels(dialect: str, condition: ColumnElement[bool]) -> Insert:
+    """Return what writes levels of which some may not be there yet: that takes longer."""
     rows = rows_from(dialect, "levels", LEVELS)
     source = select(TENANT, *rows.c).where(condition)
     names = ["tenant_id", *LEVELS]
     # SQLite's INSERT has the same methods.
     insert = cast("postgresql.Insert", INSERTS[dialect](stock_level).from_select(names, source))
-    # A report that changes nothing raises no version, so a write may not know of it yet.
-    kept, new = stock_level.c.synced_at, insert.excluded.synced_at
-    latest = case((new > kept, new), else_=func.coalesce(kept, new))
     return insert.on_conflict_do_update(
         index_elements=["tenant_id", "sku", "warehouse_id"],
-        set_={name: insert.excluded[name] for name in (*LEVELS,)[2:]} | {"synced_at": latest},
+        set_=_changed_of_level(insert.excluded),
     )
+
+
+def _changed_of_level(new: ReadOnlyColumnCollection[str, Any]) -> dict[str, ColumnElement[Any]]:
+    # A report that changes nothing raises no version, so a write may not know of it yet.
+    kept, reported = stock_level.c.synced_at, new.synced_at
+    latest = case((reported > kept, reported), else_=func.coalesce(kept, reported))
+    return {name: new[name] for name in (*LEVELS,)[2:]} | {"synced_at": latest}
 
 
 def _write_adjustments(dialect: str, condition: ColumnElement[bool]) -> Insert:

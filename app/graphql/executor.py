@@ -619,6 +619,9 @@ async def _first(values: Awaitable[Values]) -> Any:  # noqa: ANN401
 
 
 async def _all(pending: Mapping[int, Awaitable[Any]]) -> Iterable[tuple[int, Any]]:
+    if len(pending) == 1:
+        # One needs no task of its own.
+        return [(index, await it) for index, it in pending.items()]
     return zip(pending, await gather_with_cancel(*pending.values()), strict=True)
 
 

@@ -8,7 +8,7 @@ covered goes their own way.
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, Self, TypeGuard
+from typing import Any, Self, TypeGuard
 
 from graphql import (
     FieldNode,
@@ -33,25 +33,22 @@ from graphql.pyutils import UndefinedType
 from graphql.utilities.coerce_input_value import coerce_default_value
 from strawberry import Info, Schema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
-from strawberry.types.arguments import convert_argument
+from strawberry.types import get_object_definition, has_object_definition
+from strawberry.types.arguments import InputContext, StrawberryArgument, convert_argument
+from strawberry.types.base import StrawberryOptional
 from strawberry.types.field import StrawberryField
 
 RawInfo = GraphQLResolveInfo[Any]
 # From an object to the value of one of its fields.
 Resolve = Callable[[Any, RawInfo], Coroutine[Any, Any, Any]]
+# From a value of GraphQL's to what a resolver takes.
+Convert = Callable[[Any, Info[Any, Any]], Any]
 # From the values of an operation's variables to those of a field's arguments.
 Values = Callable[[VariableValues], dict[str, Any]]
 
 
 class NotCovered(Exception):
     """A value is for graphql-core itself to read."""
-
-
-class Convert(Protocol):
-    """From a value of GraphQL's to what a resolver takes."""
-
-    def __call__(self, value: Any, *, info: Info[Any, Any]) -> Any:  # noqa: ANN401
-        """Return it."""
 
 
 def resolver_of(schema: Schema, field: GraphQLField, node: FieldNode) -> Resolve | None:
@@ -66,19 +63,15 @@ def resolver_of(schema: Schema, field: GraphQLField, node: FieldNode) -> Resolve
     if any(argument.is_maybe for argument in definition.arguments):
         return None
     values = argument_values(field, node)
-    names: dict[str, str] = {}
-    conversions: dict[str, Convert] = {}
-    for argument in definition.arguments:
-        name = schema.config.name_converter.from_argument(argument)
-        names[name] = argument.python_name
-        if not is_leaf_type(_nullable(field.args[name].type)):
-            conversions[name] = partial(
-                convert_argument,
-                type_=argument.type,
-                scalar_registry=schema.schema_converter.scalar_registry,
-                config=schema.config,
-                path=(name,),
-            )
+    names = {
+        schema.config.name_converter.from_argument(it): it.python_name
+        for it in definition.arguments
+    }
+    conversions = {
+        name: _conversion(schema, name, argument)
+        for name, argument in zip(names, definition.arguments, strict=True)
+        if not is_leaf_type(_nullable(field.args[name].type))
+    }
     function: Any = resolver.wrapped_func
     info_name = resolver.info_parameter.name if resolver.info_parameter else None
 
@@ -86,7 +79,7 @@ def resolver_of(schema: Schema, field: GraphQLField, node: FieldNode) -> Resolve
         info: Info[Any, Any] = Info(_raw_info=raw_info, _field=definition)
         for name, convert in conversions.items():
             if given.get(name) is not None:
-                given[name] = convert(given[name], info=info)
+                given[name] = convert(given[name], info)
         arguments = {names[name]: value for name, value in given.items()}
         if info_name is not None:
             arguments[info_name] = info
@@ -94,6 +87,20 @@ def resolver_of(schema: Schema, field: GraphQLField, node: FieldNode) -> Resolve
 
     # What is wrong with the values shows at once, as it does with graphql-core.
     return lambda source, raw_info: resolved(source, raw_info, values(raw_info.variable_values))
+
+
+def _conversion(schema: Schema, name: str, argument: StrawberryArgument) -> Convert:
+    """Return what makes an argument that is no scalar and no enum."""
+    registry, config = schema.schema_converter.scalar_registry, schema.config
+    type_: Any = (
+        argument.type.of_type if isinstance(argument.type, StrawberryOptional) else argument.type
+    )
+    if has_object_definition(type_):
+        make: Any = get_object_definition(type_, strict=True).from_input
+        if make is not None:
+            context = InputContext(None, config, registry, (name,))
+            return lambda value, _info: make(type_, value, context)
+    return lambda value, info: convert_argument(value, type_, registry, config, info, path=(name,))
 
 
 def argument_values(field: GraphQLField, node: FieldNode) -> Values:

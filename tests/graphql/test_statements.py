@@ -122,6 +122,10 @@ DOCUMENTS: Final = {
         "{ skus(first: 200) { nodes { sku } } warehouses { name } adjustments { nodes { id } } }",
         3,
     ),
+    "a SKU, there and back": (
+        '{ sku(sku: "SKU-0") { stock { warehouse { name } sku { sku stock { sku { id } } } } } }',
+        1,
+    ),
     "one by one": (
         '{ a: sku(sku: "SKU-0") { sku } b: node(id: "sku_NOPE") { id } '
         'c: sku(sku: "SKU-0") { id } }',
