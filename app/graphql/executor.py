@@ -3,7 +3,8 @@
 graphql-core visits every field of every object, one by one. Here the fields of a selection are
 planned once, and each of them is completed for all objects of a list at once: plain attributes are
 read and converted in one pass, lists in lists are completed as one long list, and an edge that has
-a batch resolver is resolved for all parents in one call. An object by itself is a list of one.
+a batch resolver is resolved for all parents in one call. An object by itself is a list of one; one
+that is made of a record is not made, if all that is asked of it stands in the record.
 
 Whatever is not covered (abstract types, nulls where there may be none, anything that fails) goes
 graphql-core's own way. A query that met an error after something was completed here is executed

@@ -47,7 +47,8 @@ def object_from(path: str, make: Callable[[Any], object], description: str) -> A
     get = attrgetter(path)
 
     def read(self: Any):  # type: ignore[no-untyped-def]  # noqa: ANN202, ANN401 - as declared
-        return make(get(self))
+        record = get(self)
+        return None if record is None else make(record)
 
     return strawberry.field(
         resolver=read, description=description, metadata={PATH: path, MAKE: make}

@@ -22,6 +22,7 @@ from graphql import (
 )
 from graphql.execution.collect_fields import FieldDetails
 from sqlalchemy import Executable
+from strawberry import Private
 
 from app.auth import Authenticator
 from app.database import Database, Snapshot
@@ -35,6 +36,7 @@ from app.graphql.executor import (
     execute_operation,
 )
 from app.graphql.limits import is_conditional
+from app.graphql.relay import object_from, objects_from, read_from
 from app.graphql.schema import schema
 from app.sessions import AnyRow, Parameters
 from tests.graphql.generating import Document, Values
@@ -54,7 +56,7 @@ def no_coroutines_are_left() -> Iterator[None]:
     gc.collect()
 
 
-TOY_CASES: Final = 20_000
+TOY_CASES: Final = 14_000
 REAL_CASES: Final = 2_000
 PARTS: Final = 4
 
@@ -97,11 +99,47 @@ class Stone(Named):
     weight: int | None
 
 
+@strawberry.input
+class Tone:
+    times: int = 1
+    colour: Colour | None = None
+
+
+@dataclass
+class Seed:
+    weight: int | None
+    colour: Any
+    below: "list[Seed]"
+
+
+@strawberry.type
+class Acorn:
+    """What is made of a seed. Those of tree 6 have no weight, of tree 10 a colour of no name."""
+
+    record: Private[Seed]
+    weight: int = read_from("record.weight", "")
+    maybe_weight: int | None = read_from("record.weight", "")
+    colour: Colour = read_from("record.colour", "")
+    below: list["Acorn"] = objects_from("record.below", lambda record: Acorn(record=record), "")
+
+    @strawberry.field
+    def double(self) -> int | None:
+        return self.record.weight and 2 * self.record.weight
+
+
+def acorn_of(record: Seed) -> Acorn:
+    return Acorn(record=record)
+
+
 @strawberry.type
 class Tree(Named):
     """Some of what it has cannot be said: number 7 has no name, number 9 a colour of no name."""
 
+    seeds: Private[list[Seed]]
+    best: Private[Seed | None]
     number: int
+    acorns: list[Acorn] = objects_from("seeds", acorn_of, "")
+    best_acorn: Acorn | None = object_from("best", acorn_of, "")
     colour: Colour
     maybe: str | None
     wide: float
@@ -126,6 +164,14 @@ class Tree(Named):
             raise ValueError(message)
         return self.name.lower() if self.name else None
 
+    @strawberry.field
+    async def echo(self, times: int, tone: Tone | None = None, colour: Colour = Colour.RED) -> str:
+        if times == self.number:
+            message = f"{self.number} is not said so often"
+            raise ValueError(message)
+        told = [self.name] * times + ([f"{tone.colour} {tone.times}"] if tone else [])
+        return ", ".join([*told, colour.value])
+
     @strawberry.field(metadata={BATCH: parents_of})  # type: ignore[untyped-decorator]
     async def parent(self) -> "Tree":
         [found] = await parents_of([self], None)
@@ -144,7 +190,12 @@ class Tree(Named):
 
 
 def tree(number: int) -> Tree:
+    weight = None if number == 6 else number
+    colour = "blue" if number == 10 else Colour.RED
+    seeds = [Seed(weight, colour, [Seed(1, Colour.GREEN, [])]) for _ in range(number % 3)]
     return Tree(
+        seeds=seeds,
+        best=seeds[0] if seeds else None,
         name=None if number == 7 else f"Tree {number}",  # type: ignore[arg-type]
         number=number,
         colour="blue" if number == 9 else Colour.GREEN,  # type: ignore[arg-type]
@@ -191,7 +242,7 @@ TOY: Final = strawberry.Schema(
 TOY_VALUES: Final[Values] = {
     "first": lambda dice: dice.choice((0, 1, 3, 6, 8)),
     "number": lambda dice: dice.randrange(17),
-    "times": lambda dice: dice.randrange(3),
+    "times": lambda dice: dice.randrange(5),
 }
 
 
