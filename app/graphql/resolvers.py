@@ -63,10 +63,8 @@ def resolver_of(schema: Schema, field: GraphQLField, node: FieldNode) -> Resolve
     if any(argument.is_maybe for argument in definition.arguments):
         return None
     values = argument_values(field, node)
-    names = {
-        schema.config.name_converter.from_argument(it): it.python_name
-        for it in definition.arguments
-    }
+    name_of = schema.config.name_converter.from_argument
+    names = {name_of(it): it.python_name for it in definition.arguments}
     conversions = {
         name: _conversion(schema, name, argument)
         for name, argument in zip(names, definition.arguments, strict=True)
@@ -92,9 +90,9 @@ def resolver_of(schema: Schema, field: GraphQLField, node: FieldNode) -> Resolve
 def _conversion(schema: Schema, name: str, argument: StrawberryArgument) -> Convert:
     """Return what makes an argument that is no scalar and no enum."""
     registry, config = schema.schema_converter.scalar_registry, schema.config
-    type_: Any = (
-        argument.type.of_type if isinstance(argument.type, StrawberryOptional) else argument.type
-    )
+    type_: Any = argument.type
+    if isinstance(type_, StrawberryOptional):
+        type_ = type_.of_type
     if has_object_definition(type_):
         make: Any = get_object_definition(type_, strict=True).from_input
         if make is not None:
@@ -144,12 +142,8 @@ class Fields:
         variables: dict[str, tuple[str, object, bool]] = {}
         objects: dict[str, tuple[Fields, GraphQLInputObjectType]] = {}
         for name, it in defined.items():
-            out_name, literal, default = (
-                it.out_name or name,
-                literals.get(name),
-                coerce_default_value(it),
-            )
-            inner = _nullable(it.type)
+            out_name, literal = it.out_name or name, literals.get(name)
+            inner, default = _nullable(it.type), coerce_default_value(it)
             if isinstance(literal, VariableNode):
                 variables[out_name] = literal.name.value, default, inner is not it.type
             elif literal is None:
