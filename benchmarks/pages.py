@@ -207,7 +207,8 @@ def _load(
 
 
 def _given(where: SkuFilter | AdjustmentFilter) -> dict[str, Any]:
-    return {name: value for name, value in asdict(where).items() if value is not None}
+    # Nothing is archived, and a flag that is off is no condition.
+    return {name: value for name, value in asdict(where).items() if value not in (None, False)}
 
 
 def _query(given: dict[str, Any]) -> str:

@@ -77,11 +77,7 @@ def scale(
     found is printed, and written to benchmarks/SCALE.md and docs/scale.svg (on SQLite, to
     SCALE_ON_SQLITE.md and scale_on_sqlite.svg).
     """
-    sizes = [
-        Size(skus, adjustments_per_level=3, spread=True, busy=skus // 2)
-        for skus in SIZES
-        if skus <= largest
-    ]
+    sizes = [size_of(skus) for skus in SIZES if skus <= largest]
     with places(engine, sizes) as running:
         found = latencies(running)
     lines = table(found)
@@ -108,6 +104,11 @@ def scale(
         caption=f"{engine.value}, {facts_['date']}, {facts_['machine']}",
     )
     typer.echo(as_columns(lines))
+
+
+def size_of(skus: int) -> Size:
+    """Return how much there is of so many SKUs."""
+    return Size(skus, adjustments_per_level=3, spread=True, busy=skus // 2)
 
 
 @contextmanager
