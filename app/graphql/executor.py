@@ -35,6 +35,7 @@ from graphql import (
     OperationType,
     VariableDefinitionNode,
     execute,
+    get_nullable_type,
     get_variable_values,
     is_leaf_type,
 )
@@ -329,7 +330,7 @@ class BulkExecutor(Executor[Any]):
             position_context,
         )
         item_type = return_type.of_type
-        of_item = _nullable(item_type)
+        of_item = get_nullable_type(item_type)
         if type(result) is not list or not isinstance(of_item, GraphQLObjectType):
             return as_usual()
 
@@ -451,7 +452,7 @@ class BulkExecutor(Executor[Any]):
     def _completion(
         self, type_: GraphQLOutputType, details: FieldDetailsList, make: Make | None = None
     ) -> Completion:
-        inner = _nullable(type_)
+        inner = get_nullable_type(type_)
         if is_leaf_type(inner):
             return _of_leaf(type_, inner)
         if isinstance(inner, GraphQLList):
@@ -496,7 +497,7 @@ def _typename(type_: GraphQLObjectType) -> Field:
 
 
 def _is_object(type_: GraphQLOutputType) -> bool:
-    return isinstance(_nullable(type_), GraphQLObjectType)
+    return isinstance(get_nullable_type(type_), GraphQLObjectType)
 
 
 def _batched(resolve: BatchResolver, complete: Completion) -> Field:
@@ -624,10 +625,6 @@ async def _all(pending: Mapping[int, Awaitable[Any]]) -> Iterable[tuple[int, Any
         # One needs no task of its own.
         return [(index, await it) for index, it in pending.items()]
     return zip(pending, await gather_with_cancel(*pending.values()), strict=True)
-
-
-def _nullable(type_: GraphQLOutputType) -> GraphQLOutputType:
-    return type_.of_type if isinstance(type_, GraphQLNonNull) else type_
 
 
 def _row_maker(names: Sequence[str]) -> Callable[[Iterable[Any]], Values]:

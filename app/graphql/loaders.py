@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from strawberry.dataloader import DataLoader
 
@@ -61,7 +61,6 @@ class Loader(DataLoader[Key, Value]):
         self, load: Callable[[list[Key]], Awaitable[list[Value]]], snapshot: Snapshot
     ) -> None:
         super().__init__(load)
-        self._load = load
         self._snapshot = snapshot
 
     def load(self, key: Key) -> Awaitable[Value]:
@@ -76,9 +75,9 @@ class Loader(DataLoader[Key, Value]):
 
     async def _load_alone(self, key: Key) -> Value:
         """Return the value of a key that nobody can ask for another beside, without waiting."""
-        [value] = await self._load([key])
-        self.prime(key, value)
-        return value
+        values: Any = await self.load_fn([key])
+        self.prime(key, values[0])
+        return cast("Value", values[0])
 
 
 class Loaders:

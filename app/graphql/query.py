@@ -252,6 +252,7 @@ class Query:
         if kind == "level":
             # level_wh_<ULID>_<SKU>
             prefix, ulid, code = [*rest.split("_", 2), "", ""][:3]
-            record = await context.loaders.sku.load((f"{prefix}_{ulid}", code))
-            return StockLevel(record=record.levels[0]) if record else None
+            record = await context.loaders.sku.load((None, code))
+            level = record.level_in(f"{prefix}_{ulid}") if record else None
+            return StockLevel(record=level) if level else None
         return None

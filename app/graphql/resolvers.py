@@ -16,8 +16,6 @@ from graphql import (
     GraphQLField,
     GraphQLInputField,
     GraphQLInputObjectType,
-    GraphQLInputType,
-    GraphQLNonNull,
     GraphQLResolveInfo,
     ListValueNode,
     ObjectValueNode,
@@ -26,6 +24,7 @@ from graphql import (
     VariableNode,
     coerce_input_literal,
     get_argument_values,
+    get_nullable_type,
     is_leaf_type,
 )
 from graphql.execution import VariableValues
@@ -68,7 +67,7 @@ def resolver_of(schema: Schema, field: GraphQLField, node: FieldNode) -> Resolve
     conversions = {
         name: _conversion(schema, name, argument)
         for name, argument in zip(names, definition.arguments, strict=True)
-        if not is_leaf_type(_nullable(field.args[name].type))
+        if not is_leaf_type(get_nullable_type(field.args[name].type))
     }
     function: Any = resolver.wrapped_func
     info_name = resolver.info_parameter.name if resolver.info_parameter else None
@@ -143,7 +142,7 @@ class Fields:
         objects: dict[str, tuple[Fields, GraphQLInputObjectType]] = {}
         for name, it in defined.items():
             out_name, literal = it.out_name or name, literals.get(name)
-            inner, default = _nullable(it.type), coerce_default_value(it)
+            inner, default = get_nullable_type(it.type), coerce_default_value(it)
             if isinstance(literal, VariableNode):
                 variables[out_name] = literal.name.value, default, inner is not it.type
             elif literal is None:
@@ -151,7 +150,7 @@ class Fields:
                     constants[out_name] = default
             elif not _has_variables(literal):
                 constants[out_name] = coerce_input_literal(literal, it.type)
-            elif _is_object(literal) and _is_input_object(inner):
+            elif isinstance(literal, ObjectValueNode) and _is_input_object(inner):
                 given = {field.name.value: field.value for field in literal.fields}
                 objects[out_name] = Fields.of(inner.fields, given), inner
             else:
@@ -177,15 +176,7 @@ class Fields:
         return found
 
 
-def _nullable(type_: GraphQLInputType) -> GraphQLInputType:
-    return type_.of_type if isinstance(type_, GraphQLNonNull) else type_
-
-
-def _is_object(literal: ValueNode) -> TypeGuard[ObjectValueNode]:
-    return isinstance(literal, ObjectValueNode)
-
-
-def _is_input_object(type_: GraphQLInputType) -> TypeGuard[GraphQLInputObjectType]:
+def _is_input_object(type_: object) -> TypeGuard[GraphQLInputObjectType]:
     return isinstance(type_, GraphQLInputObjectType) and not type_.is_one_of
 
 

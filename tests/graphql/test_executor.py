@@ -56,7 +56,7 @@ def no_coroutines_are_left() -> Iterator[None]:
     gc.collect()
 
 
-TOY_CASES: Final = 14_000
+TOY_CASES: Final = 20_000
 REAL_CASES: Final = 2_000
 PARTS: Final = 4
 

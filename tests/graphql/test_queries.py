@@ -311,7 +311,7 @@ async def test_every_object_can_be_fetched_again_by_its_id(stocked: Stocked) -> 
     query = (
         "query ($id: ID!) { node(id: $id) { __typename id "
         f"... on Sku {{ {RECORD} }} ... on Warehouse {{ name }} "
-        "... on StockLevel { level: onHand in: warehouse { id } of: sku { sku } } "
+        f"... on StockLevel {{ level: onHand in: warehouse {{ id }} of: sku {{ {RECORD} }} }} "
         "... on Adjustment { sequence at: warehouse { id } is: sku { sku } } } }"
     )
     lists = await stocked.service.data(
@@ -329,11 +329,13 @@ async def test_every_object_can_be_fetched_again_by_its_id(stocked: Stocked) -> 
     for item, node in zip(stocked.model.skus, lists["skus"]["nodes"], strict=True):
         again = await fetched(node["id"])
         assert again == {"__typename": "Sku", **record_of(item)}
-    for node in lists["skus"]["nodes"][5:8]:
+    some = slice(5, 8)
+    for item, node in zip(stocked.model.skus[some], lists["skus"]["nodes"][some], strict=True):
         for each in node["stock"]:
             again = await fetched(each["id"])
             assert (again["__typename"], again["level"]) == ("StockLevel", each["onHand"])
             assert each["id"] == f"level_{again['in']['id']}_{again['of']['sku']}"
+            assert again["of"] == record_of(item)
         for each in node["adjustments"]["nodes"]:
             again = await fetched(each["id"])
             assert (again["__typename"], again["sequence"]) == ("Adjustment", each["sequence"])

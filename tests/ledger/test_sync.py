@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import pytest
 
+from app.commands import catalogue
+from app.commands.posting import read_stock
 from app.stock import WarehouseType
 from tests.ledger.writes import ARCHIVE, BULK, PLACE, SAFETY, SYNC, assert_proven, entries, ledger
 from tests.service import Service, level, new_tenant, sku, warehouse
@@ -99,6 +101,31 @@ async def test_what_is_reported_again_moves_only_the_time(stocked: Service) -> N
         {"version": 2, "stock": [{"syncedAt": LATE, "version": 1}]},
         {"version": 2, "stock": [{"syncedAt": LATE, "version": 0}]},
     ]
+    await assert_proven(stocked)
+
+
+@pytest.mark.parametrize("codes", ["A", "AB"], ids=["a known level", "and a new one"])
+async def test_a_write_that_read_before_a_report_does_not_set_back_its_time(
+    stocked: Service, monkeypatch: pytest.MonkeyPatch, codes: str
+) -> None:
+    if stocked.database.dialect == "sqlite":
+        pytest.skip("Who writes keeps all others out from the beginning.")
+    await sync(stocked, report(EARLY, A=5))
+    reports = [report(LATE, A=5)]
+
+    async def read_before_it(*about: Any, **how: Any) -> Any:
+        found = await read_stock(*about, **how)
+        while reports:
+            await sync(stocked, reports.pop())
+        return found
+
+    monkeypatch.setattr(catalogue, "read_stock", read_before_it)
+    levels = [{"sku": code, "warehouseId": FBA.id, "safetyStock": 2} for code in codes]
+    await stocked.data(SAFETY, {"input": {"levels": levels}}, token="admin")
+
+    assert reports == []
+    data = await stocked.data('{ sku(sku: "A") { stock { safetyStock syncedAt version } } }')
+    assert data["sku"]["stock"] == [{"safetyStock": 2, "syncedAt": LATE, "version": 1}]
     await assert_proven(stocked)
 
 
