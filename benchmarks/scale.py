@@ -2,37 +2,31 @@
 
 import random
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from enum import StrEnum
-from functools import partial
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Final
 
-import orjson
 import typer
 
-from app.records import AdjustmentFilter, SkuFilter
-from app.stock import Status
 from benchmarks import pictures
 from benchmarks.contenders import REST
-from benchmarks.data import WAREHOUSES, Size, code
+from benchmarks.data import Size
 from benchmarks.databases import empty_sqlite, filled, postgresql
-from benchmarks.load import Load, WrongAnswer, measure
+from benchmarks.load import measure
 from benchmarks.machine import facts, wrk_version
-from benchmarks.pages import IN_TURN, Place, Position, history_load, inventory_load, ledger_load
+from benchmarks.pages import IN_TURN, Place
+from benchmarks.questions import questions, size_of
 from benchmarks.report import ROOT, as_columns, markdown_table, told
 from benchmarks.running import progress, run
-from benchmarks.servers import ask, serving
+from benchmarks.servers import serving
 from tests.databases import create_database, migrated
 
 SIZES: Final = (1_000, 10_000, 100_000, 1_000_000)
 ROUNDS: Final = 5
 SECONDS: Final = 1
-DIFFERENT: Final = 500
 # What a ratio to the smallest size is bold above.
 MOST: Final = 1.5
 NOTES: Final = """\
@@ -49,8 +43,6 @@ up from their levels, that of the whole ledger from its days, as a running servi
 up; **those of a history by reason are counted when they are asked for**, which is why they rise.
 """
 
-# What the service is asked, and how to ask it of a place with so much data.
-Question = Callable[[Place, Size], Load]
 Latencies = Mapping[str, Mapping[int, Sequence[float]]]
 
 
@@ -106,11 +98,6 @@ def scale(
     typer.echo(as_columns(lines))
 
 
-def size_of(skus: int) -> Size:
-    """Return how much there is of so many SKUs."""
-    return Size(skus, adjustments_per_level=3, spread=True, busy=skus // 2)
-
-
 @contextmanager
 def places(engine: Engine, sizes: Sequence[Size]) -> Iterator[list[tuple[Size, Place]]]:
     """Run the service once for each size, on databases of an engine."""
@@ -127,58 +114,6 @@ def places(engine: Engine, sizes: Sequence[Size]) -> Iterator[list[tuple[Size, P
             port, _ = stack.enter_context(serving(REST, url, workers=1))
             running.append((size, Place(port, url)))
         yield running
-
-
-def questions() -> dict[str, Question]:
-    """Return what is asked."""
-    found: dict[str, Question] = {}
-    filters = {
-        "": SkuFilter(),
-        ", by status": SkuFilter(status=Status.LOW),
-        ", by warehouse": SkuFilter(warehouse_id=WAREHOUSES[1].id),
-        ", by both": SkuFilter(status=Status.OUT_OF_STOCK, warehouse_id=WAREHOUSES[1].id),
-    }
-    for (name, where), position in product(filters.items(), Position):
-        found[f"list{name}, {position.value}"] = partial(skus_of, where=where, position=position)
-    found["one SKU"] = one_of
-    histories = {
-        "history": AdjustmentFilter(),
-        "history in a warehouse": AdjustmentFilter(warehouse_id=WAREHOUSES[1].id),
-        "history by reason (counted)": AdjustmentFilter(reason="cycle_count"),
-    }
-    for (name, where_), position in product(histories.items(), Position):
-        found[f"{name}, {position.value}"] = partial(history_of, where=where_, position=position)
-    for position in Position:
-        found[f"ledger, {position.value}"] = partial(ledger_of, position=position, total=False)
-    found["ledger with total, first page"] = partial(ledger_of, position=Position.FIRST, total=True)
-    return found
-
-
-def skus_of(place: Place, _size: Size, *, where: SkuFilter, position: Position) -> Load:
-    """Ask for pages of the list of SKUs."""
-    return inventory_load(place, where, position)
-
-
-def history_of(place: Place, size: Size, *, where: AdjustmentFilter, position: Position) -> Load:
-    """Ask for pages of the history of the busy SKU."""
-    return history_load(place, replace(where, sku=code(size.skus - 1)), position)
-
-
-def ledger_of(place: Place, _size: Size, *, position: Position, total: bool) -> Load:
-    """Ask for pages of the whole ledger."""
-    return ledger_load(place, position, with_total=total)
-
-
-def one_of(place: Place, size: Size) -> Load:
-    """Ask for SKUs one by one."""
-    dice = random.Random("one")
-    codes = [code(number) for number in dice.sample(range(size.skus), DIFFERENT)]
-    asks = [REST.one(sku) for sku in codes]
-    bodies = [ask(place.port, what) for what in asks]
-    if [orjson.loads(body)["data"]["sku"] for body in bodies] != codes:
-        message = "a SKU was asked for, and another one answered"
-        raise WrongAnswer(message)
-    return Load(asks, expected=frozenset(bodies))
 
 
 def latencies(running: Sequence[tuple[Size, Place]]) -> Latencies:

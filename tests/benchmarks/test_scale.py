@@ -5,7 +5,7 @@ from pathlib import Path
 from benchmarks.contenders import REST
 from benchmarks.databases import empty_sqlite, filled
 from benchmarks.pages import Place
-from benchmarks.scale import questions, size_of
+from benchmarks.questions import questions, size_of
 from benchmarks.servers import serving
 
 

@@ -305,7 +305,7 @@ def told(result: ExecutionResult) -> str:
 
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_random_queries_of_a_hostile_schema_get_what_graphql_core_answers(part: int) -> None:
-    covered = failed = 0
+    covered = failed = bound = 0
     for seed in range(part, TOY_CASES, PARTS):
         document = Document(TOY._schema, TOY_VALUES, random.Random(seed))
         node = parse(document.text)
@@ -319,9 +319,13 @@ async def test_random_queries_of_a_hostile_schema_get_what_graphql_core_answers(
             assert told(bulk) == told(plain), f"seed {seed}: {document.text} {variables}"
             covered += context.in_bulk
             failed += bool(plain.errors)
+        if plans is not None:
+            assert plans.prepared is not None
+            bound += any(plans.of_fields.values())
 
     cases = 2 * TOY_CASES // PARTS
     assert covered > cases * 0.7
+    assert bound > cases * 0.1
     assert cases * 0.2 < failed < cases * 0.7
 
 
@@ -334,7 +338,7 @@ async def test_random_queries_of_the_service_get_what_graphql_core_answers(
     values = await real_values(service, [place.id for place in model.warehouses])
     authenticator = Authenticator(service.database, cache_seconds=0)
     principal = await authenticator.authenticate(f"Bearer {service.token('read')}")
-    covered = failed = 0
+    covered = failed = bound = 0
     for seed in range(part, REAL_CASES, PARTS):
         document = Document(schema._schema, values, random.Random(seed))
         node = parse(document.text)
@@ -353,10 +357,14 @@ async def test_random_queries_of_the_service_get_what_graphql_core_answers(
             assert told(bulk) == told(plain), f"seed {seed}: {document.text} {variables}"
             covered += context.in_bulk
             failed += bool(plain.errors)
+        if plans is not None:
+            assert plans.prepared is not None
+            bound += any(plans.of_fields.values())
         await snapshot.close()
 
     cases = 2 * REAL_CASES // PARTS
     assert covered > cases * 0.35
+    assert bound > cases * 0.1
     assert cases * 0.05 < failed < cases * 0.7
 
 
