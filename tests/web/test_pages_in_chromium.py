@@ -19,6 +19,15 @@ async def run_query(page: Page) -> None:
     await page.get_by_role("button", name="Execute query").click()
 
 
+async def write_query(page: Page, text: str) -> None:
+    """Type a query in place of the one in GraphiQL's editor, once a click there is one on text."""
+    editor = page.locator(".graphiql-query-editor .monaco-editor").first
+    await editor.locator(".view-line").first.click()
+    await expect(editor).to_contain_class("focused")
+    await page.keyboard.press("Control+A")
+    await page.keyboard.type(text)
+
+
 async def until_stored(page: Page, name: str, part: str) -> None:
     """Wait for GraphiQL to store an edit; Playwright's own wait needs eval, which is forbidden."""
     async with asyncio.timeout(10):
@@ -72,8 +81,7 @@ async def test_graphiql_knows_the_schema_and_its_workers_check_queries(visit: Vi
     await visit.page.get_by_role("button", name="Show Documentation Explorer").click()
     await expect(visit.page.locator(".graphiql-plugin")).to_contain_text("Query")
 
-    await visit.page.locator(".graphiql-query-editor .view-lines").click()
-    await visit.page.keyboard.type(" nonsense ")
+    await write_query(visit.page, "query Mine { nonsense }")
     await expect(visit.page.locator(".graphiql-query-editor .squiggly-error")).not_to_have_count(0)
     workers = {
         url.rpartition("/")[2].partition(".")[0] for url in visit.requested if ".worker-" in url
@@ -85,23 +93,19 @@ async def test_graphiql_knows_the_schema_and_its_workers_check_queries(visit: Vi
 
 async def test_graphiql_prettifies_a_query(visit: Visit) -> None:
     await visit.page.goto("/graphql")
-    editor = visit.page.locator(".graphiql-query-editor .view-lines")
-    await editor.click()
-    await visit.page.keyboard.press("Control+A")
-    await visit.page.keyboard.type("query Mine { __typename }")
-    await expect(editor.locator(".view-line")).to_have_count(1)
+    await write_query(visit.page, "query Mine { __typename }")
+    lines = visit.page.locator(".graphiql-query-editor .view-line")
+    await expect(lines).to_have_count(1)
     await visit.page.get_by_role("button", name="Prettify query").click()
 
-    await expect(editor.locator(".view-line")).to_have_count(4)
+    await expect(lines).to_have_count(4)
     assert visit.requests_to_other_hosts == []
     assert visit.complaints == []
 
 
 async def test_graphiql_keeps_an_edit_over_a_reload(visit: Visit) -> None:
     await visit.page.goto("/graphql")
-    await visit.page.locator(".graphiql-query-editor .view-lines").click()
-    await visit.page.keyboard.press("Control+A")
-    await visit.page.keyboard.type("query Mine { __typename }")
+    await write_query(visit.page, "query Mine { __typename }")
     await expect(visit.page.get_by_role("tab")).to_contain_text(["Mine", "History"])
     await until_stored(visit.page, "tabState", "Mine")
     await until_stored(visit.page, "query", "Mine")
