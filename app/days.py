@@ -95,17 +95,21 @@ def halves_of(number: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnEle
     )
 
 
+def sign_of(number: ColumnElement[int]) -> ColumnElement[int]:
+    """Return -1, 0 or 1."""
+    one = literal_column("1", BigInteger)
+    return case((number > ZERO, one), (number < ZERO, -one), else_=ZERO)
+
+
 def sums_by_day(dialect: str) -> Select[tuple[object, ...]]:
     """Return what adjustments come to, as `ledger_day` has it but for the tenant."""
     upper, lower = (cast(func.sum(half), BigInteger) for half in halves_of(adjustment.c.delta))
-    one = literal_column("1", BigInteger)
-    sign = case((adjustment.c.delta > ZERO, one), (adjustment.c.delta < ZERO, -one), else_=ZERO)
     keys = (
         day_of(dialect, adjustment.c.created_at).label("day"),
         adjustment.c.warehouse_id,
         adjustment.c.reason,
         adjustment.c.created_by,
-        sign.label("sign"),
+        sign_of(adjustment.c.delta).label("sign"),
     )
     sums = (func.count().label("entries"), upper.label("delta_upper"), lower.label("delta_lower"))
     return select(*keys, *sums).group_by(*keys)

@@ -38,6 +38,9 @@ SQLModel.metadata.naming_convention = {
 LINKS: Final = ("bulk_id", "transfer_id", "reservation_id", "reference")
 # What is inserted so long after its time, by the database's clock, may be of a day that is over.
 LATE_AFTER: Final = timedelta(hours=1)
+# Every so many adjustments of a stock level, those until then may be counted (`HistoryCount`).
+MILESTONE: Final = 500
+IS_MILESTONE: Final = f"sequence % {MILESTONE} = 0"
 
 # Sorted by code point: SQLite's default, PostgreSQL's collation "C".
 KeyText: Final = Text().with_variant(Text(collation="C"), "postgresql")
@@ -257,6 +260,11 @@ class Adjustment(SQLModel, table=True):
         ),
         *(_where_it_is_set("adjustment", name) for name in LINKS),
         Index(
+            "adjustment_milestone_index",
+            *("tenant_id", "sku", "warehouse_id", "sequence"),
+            **_where(IS_MILESTONE),
+        ),
+        Index(
             "adjustment_reversal_key",
             *("tenant_id", "reversal_of"),
             unique=True,
@@ -285,6 +293,33 @@ class Adjustment(SQLModel, table=True):
     # What the caller calls the order, delivery or count that it belongs to.
     reference: str | None = key(nullable=True)
     hash: str = text()
+
+
+class HistoryCount(SQLModel, table=True):
+    """How many of a stock level's first adjustments there are: by reason, person and sign.
+
+    Those are the ones until `sequence`, at which all rows of its level together count them. It is
+    kept of some milestones, and holds for good: what is in a ledger does not change.
+    """
+
+    __tablename__ = "history_count"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "sku", "warehouse_id"],
+            ["stock_level.tenant_id", "stock_level.sku", "stock_level.warehouse_id"],
+        ),
+        CheckConstraint("sign IN (-1, 0, 1)", name="sign"),
+        CheckConstraint("entries >= 1", name="entries"),
+    )
+
+    tenant_id: str = key(primary_key=True)
+    sku: str = key(primary_key=True)
+    warehouse_id: str = key(primary_key=True)
+    sequence: int = count(primary_key=True)
+    reason: str = key(primary_key=True)
+    created_by: str = text(primary_key=True)
+    sign: int = count(primary_key=True)
+    entries: int = count()
 
 
 class LedgerDay(SQLModel, table=True):
@@ -418,6 +453,7 @@ warehouse: Final = METADATA.tables["warehouse"]
 stock_level: Final = METADATA.tables["stock_level"]
 adjustment: Final = METADATA.tables["adjustment"]
 ledger_day: Final = METADATA.tables["ledger_day"]
+history_count: Final = METADATA.tables["history_count"]
 reservation: Final = METADATA.tables["reservation"]
 reservation_line: Final = METADATA.tables["reservation_line"]
 sku_count: Final = METADATA.tables["sku_count"]

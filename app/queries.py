@@ -54,6 +54,7 @@ from app.models import (
     adjustment,
     api_token,
     as_text,
+    history_count,
     ledger_day,
     reservation,
     reservation_line,
@@ -228,6 +229,8 @@ LEDGER_DAY_CONDITIONS: Final[Conditions] = {
 }
 
 PERIOD: Final = {"start", "end"}
+# What the counts of a history tell apart.
+COUNTED: Final = {"reason", "created_by", *Sign}
 # What the sums of a day tell apart.
 SUMMED: Final = {*LEDGER_DAY_CONDITIONS, *PERIOD}
 
@@ -1000,8 +1003,8 @@ def _is_anywhere(dialect: str) -> ColumnElement[bool]:
 
 def _count_in(table: FromClause) -> ColumnElement[int]:
     number: ColumnElement[int] = func.count()
-    if table is ledger_day:
-        number = func.coalesce(func.sum(ledger_day.c.entries), ZERO)
+    if table is not adjustment:
+        number = func.coalesce(func.sum(table.c.entries), ZERO)
     return number.label("entries")
 
 
@@ -1014,9 +1017,9 @@ def _sums_in(dialect: str, table: FromClause) -> ColumnElement[str]:
 
 
 def _is_numbered(asked: frozenset[str], by: Named = frozenset()) -> bool:
-    """Tell whether the numbers of a SKU's adjustments, level by level, say how many there are."""
+    """Tell whether a SKU's histories, level by level, say how many adjustments match."""
     known = asked | by
-    return "sku" in known and known <= {"tenant_id", "sku", "warehouse_id", *PERIOD}
+    return "sku" in known and known <= {"tenant_id", "sku", "warehouse_id", *COUNTED, *PERIOD}
 
 
 def _numbers(asked: frozenset[str], *of_parent: ColumnElement[bool]) -> ScalarSelect[int]:
@@ -1024,25 +1027,64 @@ def _numbers(asked: frozenset[str], *of_parent: ColumnElement[bool]) -> ScalarSe
 
     They are numbered in their order, and a level's version is the number of the last one.
     """
-    number: ColumnElement[int] = stock_level.c.version
-    if "end" in asked:
-        number = _last_before("end")
+    last = _last_before("end") if "end" in asked else stock_level.c.version
+    number = _number_until(last, asked)
     if "start" in asked:
-        number -= _last_before("start")
-    conditions = _all_of(ADJUSTMENT_CONDITIONS, asked - PERIOD, stock_level.c)
+        number -= _number_until(_last_before("start"), asked)
+    of_levels = _all_of(ADJUSTMENT_CONDITIONS, asked - PERIOD - COUNTED, stock_level.c)
     return (
-        select(func.coalesce(func.sum(number), 0)).where(*conditions, *of_parent).scalar_subquery()
+        select(func.coalesce(func.sum(number), 0)).where(*of_levels, *of_parent).scalar_subquery()
     )
+
+
+def _number_until(last: ColumnElement[int], asked: frozenset[str]) -> ColumnElement[int]:
+    """Return how many of the adjustments of a stock level, up to one of them, match.
+
+    The last count before that says it, and what follows in the ledger.
+    """
+    if asked.isdisjoint(COUNTED):
+        return last
+    earlier = history_count.alias("earlier")
+    known = (
+        select(func.max(earlier.c.sequence))
+        .where(*_is_of_level(earlier.c), earlier.c.sequence <= last)
+        .correlate(stock_level)
+        .scalar_subquery()
+    )
+    counted = select(_count_in(history_count)).where(
+        *_is_of_level(history_count.c),
+        history_count.c.sequence == known,
+        *_all_of(LEDGER_DAY_CONDITIONS, asked & COUNTED, history_count.c),
+    )
+    # In their order, lest PostgreSQL takes the index by time, and reads it from end to end.
+    following = (
+        select(adjustment.c.sequence)
+        .where(
+            *_is_of_level(adjustment.c),
+            adjustment.c.sequence > func.coalesce(known, ZERO),
+            adjustment.c.sequence <= last,
+            *_all_of(ADJUSTMENT_CONDITIONS, asked & COUNTED, adjustment.c),
+        )
+        .order_by(adjustment.c.sequence)
+        .correlate(stock_level)
+        .subquery("following")
+    )
+    uncounted = select(func.count()).select_from(following)
+    return counted.correlate(stock_level).scalar_subquery() + uncounted.scalar_subquery()
+
+
+def _is_of_level(columns: Columns) -> list[ColumnElement[bool]]:
+    return [columns[it] == stock_level.c[it] for it in ("tenant_id", "sku", "warehouse_id")]
 
 
 def _last_before(name: str) -> ColumnElement[int]:
     """Return the number of a stock level's last adjustment before an instant, or 0."""
-    same_level = (
-        adjustment.c[it] == stock_level.c[it] for it in ("tenant_id", "sku", "warehouse_id")
-    )
     last = (
         select(adjustment.c.sequence)
-        .where(*same_level, adjustment.c.created_at < bindparam(name, type_=UtcDateTime))
+        .where(
+            *_is_of_level(adjustment.c),
+            adjustment.c.created_at < bindparam(name, type_=UtcDateTime),
+        )
         .order_by(adjustment.c.created_at.desc(), adjustment.c.sequence.desc())
         .limit(literal_column("1"))
         .correlate(stock_level)

@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 import structlog
 
 from app.auth import Authenticator
+from app.commands.counting import count_histories
 from app.commands.idempotency import reap_idempotency_keys
 from app.commands.reservations import expire_reservations
 from app.commands.summing import sum_up_day
@@ -68,7 +69,7 @@ async def expire(database: Database) -> None:
 
 
 async def sum_up(database: Database) -> None:
-    """Sum up the days of the ledger that are over, of every tenant."""
+    """Sum up the days of the ledger that are over, and count long histories, of every tenant."""
     async with database.snapshot() as snapshot:
         tenants = await list_tenants(snapshot)
     for tenant in tenants:
@@ -79,6 +80,8 @@ async def sum_up(database: Database) -> None:
             await asyncio.sleep(PAUSE_SECONDS)
         if days:
             log.info("ledger_summed_up", tenant=tenant, days=days)
+        if counts := await count_histories(database, tenant):
+            log.info("histories_counted", tenant=tenant, counts=counts)
 
 
 async def note_used(database: Database, authenticator: Authenticator) -> None:

@@ -32,10 +32,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.chain import COLUMNS, Covered, Head, link, settled
 from app.database import Database
-from app.days import sums_by_day
+from app.days import sign_of, sums_by_day
 from app.models import (
     adjustment,
     as_text,
+    history_count,
     ledger_day,
     reservation,
     reservation_line,
@@ -129,6 +130,7 @@ async def _verify(
         await check.skus()
         await check.counts()
         await check.days()
+        await check.histories()
         await check.transfers()
         await check.reservations()
         return check.proof
@@ -255,6 +257,12 @@ class _Check:
                 f"the adjustments of {row.day:%Y-%m-%d} in {row.warehouse_id} for {row.reason} "
                 "are not what they are summed up to"
             )
+            raise LedgerBroken(message)
+
+    async def histories(self) -> None:
+        """Compare what histories are counted to have with their adjustments."""
+        async for row in self.rows(wrong_histories()):
+            message = f"the history of {_name(row)} is not what it is counted to be"
             raise LedgerBroken(message)
 
     async def transfers(self) -> None:
@@ -386,6 +394,62 @@ def wrong_sums(dialect: str) -> Select[Any]:
         .having(or_(*(func.sum(both.c[name]) != 0 for name in figures)))
         .order_by(*same)
     )
+
+
+def wrong_histories() -> Select[Any]:
+    """Return the stock levels whose history is not what it is counted to be.
+
+    Each count has as many entries as the adjustments until then are, and each of its rows has as
+    many more than in the count before as there are adjustments between the two.
+    """
+    level = ("tenant_id", "sku", "warehouse_id")
+    names = ("reason", "created_by", "sign")
+    counts = history_count.alias("counts")
+    mine = adjustment.c.tenant_id == TENANT
+    until = (
+        select(func.min(counts.c.sequence))
+        .where(
+            *(counts.c[name] == adjustment.c[name] for name in level),
+            counts.c.sequence >= adjustment.c.sequence,
+        )
+        .correlate(adjustment)
+        .scalar_subquery()
+    )
+    entries = (
+        select(
+            *(adjustment.c[name] for name in (*level, *names[:2])),
+            sign_of(adjustment.c.delta).label("sign"),
+            until.label("until"),
+        )
+        .where(mine)
+        .subquery("entries")
+    )
+    keys = [entries.c[name] for name in (*level, "until", *names)]
+    derived = select(*keys, (-func.count()).label("entries")).group_by(*keys)
+    kept = history_count.c
+    combination = [kept[name] for name in (*level, *names)]
+    before = func.lag(kept.entries, 1, 0).over(partition_by=combination, order_by=kept.sequence)
+    more = select(
+        *(kept[name] for name in level),
+        kept.sequence.label("until"),
+        *(kept[name] for name in names),
+        (kept.entries - before).label("entries"),
+    ).where(kept.tenant_id == TENANT)
+    both = union_all(more, derived.where(entries.c.until.is_not(None))).subquery("both")
+    same = [both.c[name] for name in (*level, "until", *names)]
+    wrong = (
+        select(both.c.sku, both.c.warehouse_id)
+        .group_by(*same)
+        .having(func.sum(both.c.entries) != 0)
+    )
+    short = (
+        select(kept.sku, kept.warehouse_id)
+        .where(kept.tenant_id == TENANT)
+        .group_by(*(kept[name] for name in (*level, "sequence")))
+        .having(func.sum(kept.entries) != kept.sequence)
+    )
+    found = union_all(wrong, short).subquery("found")
+    return select(found.c.sku, found.c.warehouse_id).distinct().order_by(*found.c)
 
 
 def _wrongly_reserved() -> Select[Any]:

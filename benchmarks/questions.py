@@ -43,7 +43,7 @@ def questions() -> dict[str, Question]:
     histories = {
         "history": AdjustmentFilter(),
         "history in a warehouse": AdjustmentFilter(warehouse_id=WAREHOUSES[1].id),
-        "history by reason (counted)": AdjustmentFilter(reason="cycle_count"),
+        "history by reason": AdjustmentFilter(reason="cycle_count"),
     }
     for (name, where_), position in product(histories.items(), Position):
         found[f"{name}, {position.value}"] = partial(history_of, where=where_, position=position)

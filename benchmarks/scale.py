@@ -39,8 +39,8 @@ first against the database, for the right rows and the right total, then for bei
 
 Lists are asked for by REST, which runs the operations of the GraphQL schema, and have their exact
 total and all their stock. The totals of SKUs are kept by every write. Those of histories are summed
-up from their levels, that of the whole ledger from its days, as a running service has summed them
-up; **those of a history by reason are counted when they are asked for**, which is why they rise.
+up from their levels, those by reason from counts up to milestones, that of the whole ledger from
+its days: as a running service has counted and summed them up.
 """
 
 Latencies = Mapping[str, Mapping[int, Sequence[float]]]

@@ -33,6 +33,7 @@ class Mutant:
 CHAIN: Final = "tests/ledger/test_chain.py"
 CONCURRENCY: Final = "tests/ledger/test_concurrency.py"
 DAYS: Final = "tests/ledger/test_days.py"
+HISTORIES: Final = "tests/ledger/test_histories.py"
 DERIVED: Final = "tests/ledger/test_derived_figures.py"
 RESERVATIONS: Final = "tests/ledger/test_reservations.py"
 VERSIONS: Final = "tests/ledger/test_versions.py"
@@ -194,6 +195,27 @@ MUTANTS: Final = (
         "day >= first, day < until)",
         "day >= first, day <= until)",
         (DAYS,),
+    ),
+    Mutant(
+        "an adjustment counted although a count has it",
+        "app/queries.py",
+        "adjustment.c.sequence > func.coalesce(known, ZERO)",
+        "adjustment.c.sequence >= func.coalesce(known, ZERO)",
+        (HISTORIES,),
+    ),
+    Mutant(
+        "a count of later adjustments taken for one of a period",
+        "app/queries.py",
+        "earlier.c.sequence <= last",
+        "earlier.c.sequence <= stock_level.c.version",
+        (HISTORIES,),
+    ),
+    Mutant(
+        "a count without the one before it",
+        "app/commands/counting.py",
+        "history_count.c.sequence == KNOWN",
+        "history_count.c.sequence == KNOWN + 1",
+        (HISTORIES,),
     ),
     Mutant(
         "more reserved than is available",

@@ -22,11 +22,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.commands.counting import count_histories
 from app.commands.summing import UNHURRIED, reopen, sum_up_day
 from app.database import Database
-from app.models import adjustment, sku, sku_count, stock_level
+from app.models import adjustment, history_count, sku, sku_count, stock_level
 from app.stock import ARCHIVED, Figures, total
-from app.verify import held_of_level, wrong_sums
+from app.verify import held_of_level, wrong_histories, wrong_sums
 
 SKUS_AT_ONCE: Final = 500
 
@@ -43,7 +44,8 @@ async def repair_tenant(database: Database, tenant: str) -> list[str]:
         after, found = await database.transaction(partial(_repair_skus, tenant, after))
         repaired += found
     repaired += await database.transaction(partial(_repair_counts, tenant))
-    return repaired + await _repair_days(database, tenant)
+    repaired += await _repair_days(database, tenant)
+    return repaired + await _repair_histories(database, tenant)
 
 
 async def _repair_skus(
@@ -217,6 +219,27 @@ async def _repair_days(database: Database, tenant: str) -> list[str]:
     return [
         f"adjustments of {day:%Y-%m-%d} were not what they were summed up to, and are now"
         for day in wrong
+    ]
+
+
+async def _repair_histories(database: Database, tenant: str) -> list[str]:
+    async with database.snapshot() as snapshot:
+        if database.dialect == "postgresql":
+            await snapshot.rows(UNHURRIED, {})
+        wrong = await snapshot.rows(wrong_histories(), {"tenant": tenant})
+
+    async def forget(connection: AsyncConnection) -> None:
+        for code, place in wrong:
+            mine = history_count.c.tenant_id == tenant
+            of_level = (history_count.c.sku == code) & (history_count.c.warehouse_id == place)
+            await connection.execute(delete(history_count).where(mine, of_level))
+
+    if wrong:
+        await database.transaction(forget)
+        await count_histories(database, tenant)
+    return [
+        f"the history of {code} in {place} was not what it was counted to be, and is now"
+        for code, place in wrong
     ]
 
 

@@ -138,9 +138,14 @@ async def test_a_service_behind_the_wall_sums_up_the_ledger_of_every_tenant(
 async def test_a_role_that_may_serve_may_do_so_after_a_migration(urls: tuple[str, str]) -> None:
     owner, role = urls
     database = Database(Settings(database_url=owner))
-    may = text("SELECT has_table_privilege(:role, 'ledger_day', :right)")
+    may = text("SELECT has_table_privilege(:role, :table, :right)")
     rights = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
-    asked = [{"role": make_url(role).username, "right": right} for right in rights]
+    name = make_url(role).username
+    asked = [
+        {"role": name, "table": table, "right": right}
+        for table in ("ledger_day", "history_count")
+        for right in rights
+    ]
     async with database.writer.connect() as connection:
         for step, revision in ((command.downgrade, "0009"), (command.upgrade, "head")):
             config = await connection.run_sync(alembic_config)
@@ -148,7 +153,7 @@ async def test_a_role_that_may_serve_may_do_so_after_a_migration(urls: tuple[str
         granted = [await connection.scalar(may, each) for each in asked]
     await database.dispose()
 
-    assert granted == [True] * 4 + [False]
+    assert granted == [*[True] * 4, False] * 2
 
 
 def _go(_connection: Connection, step: Callable[..., None], *where: object) -> None:
