@@ -6,9 +6,10 @@ from itertools import chain, combinations
 from typing import Any, Final
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.models import adjustment
+from app.models import adjustment, stock_level
 from tests.graphql.answers import Json, errors_of, page_of, walk
 from tests.service import Service, counted, level, new_tenant, now, sku, warehouse
 
@@ -56,6 +57,8 @@ async def linked(service: Service) -> list[dict[str, Any]]:
 
     async def work(connection: AsyncConnection) -> None:
         await connection.execute(adjustment.insert(), rows)
+        mine = stock_level.c.tenant_id == service.tenant
+        await connection.execute(update(stock_level).where(mine).values(version=41))
 
     await service.database.transaction(work)
     return sorted(rows, key=lambda row: (row["created_at"], row["sequence"]), reverse=True)
