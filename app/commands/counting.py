@@ -101,15 +101,21 @@ def _count(dialect: str) -> Insert:
     before = select(*(history_count.c[name] for name in (*names, "entries"))).where(
         *_is_of_level(history_count), history_count.c.sequence == KNOWN
     )
-    entries = select(
-        adjustment.c.reason,
-        adjustment.c.created_by,
-        sign_of(adjustment.c.delta).label("sign"),
-        literal_column("1", BigInteger).label("entries"),
-    ).where(
-        *_is_of_level(adjustment), adjustment.c.sequence > KNOWN, adjustment.c.sequence <= UNTIL
+    # In their order, lest PostgreSQL takes the index by time, and reads it from end to end.
+    entries = (
+        select(
+            adjustment.c.reason,
+            adjustment.c.created_by,
+            sign_of(adjustment.c.delta).label("sign"),
+            literal_column("1", BigInteger).label("entries"),
+        )
+        .where(
+            *_is_of_level(adjustment), adjustment.c.sequence > KNOWN, adjustment.c.sequence <= UNTIL
+        )
+        .order_by(adjustment.c.sequence)
+        .subquery("entries")
     )
-    both = union_all(before, entries).subquery("both")
+    both = union_all(before, select(entries)).subquery("both")
     keys = [both.c[name] for name in names]
     level = (sql_cast(bindparam(name, type_=Text), Text) for name in LEVEL)
     until = sql_cast(UNTIL, BigInteger)

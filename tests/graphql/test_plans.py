@@ -157,11 +157,10 @@ def about_warehouses(data: Data) -> Iterator[Question]:
         asked = named(reason=reason, period=period)
         where = within(period, reason=reason)
         is_cut = period == data.period and reason != RARE
-        # The versions of all levels are summed up.
         yield Question(
             f"totals of ledgers of warehouses {asked}",
             partial(queries.count_adjustments_of, tenant=data.tenant, parents=parents, where=where),
-            grows=is_cut or (reason, period) == (None, None),
+            grows=is_cut,
         )
         yield Question(
             f"sums of ledgers of warehouses {asked}",
