@@ -41,6 +41,8 @@ LATE_AFTER: Final = timedelta(hours=1)
 # Every so many adjustments of a stock level, those until then may be counted (`HistoryCount`).
 MILESTONE: Final = 500
 IS_MILESTONE: Final = f"sequence % {MILESTONE} = 0"
+# Reservations are counted in so many parts, lest everybody who writes them waits for all others.
+PARTS: Final = 16
 
 # Sorted by code point: SQLite's default, PostgreSQL's collation "C".
 KeyText: Final = Text().with_variant(Text(collation="C"), "postgresql")
@@ -218,6 +220,8 @@ class StockLevel(SQLModel, table=True):
     archived_at: datetime | None = instant(nullable=True)
     # That of its last adjustment, if it has had any.
     last_hash: str | None = text(nullable=True)
+    # How many open reservations hold some of it.
+    holds: int = count(default=0, sa_column_kwargs={"server_default": "0"})
 
 
 class Adjustment(SQLModel, table=True):
@@ -413,6 +417,18 @@ class ReservationLine(SQLModel, table=True):
     committed: int = count()
 
 
+class ReservationCount(SQLModel, table=True):
+    """How many reservations have a status: the sum of its parts, each of which may be negative."""
+
+    __tablename__ = "reservation_count"
+    __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),)
+
+    tenant_id: str = key(primary_key=True)
+    status: str = key(primary_key=True)
+    part: int = count(primary_key=True)
+    reservations: int = count()
+
+
 class SkuCount(SQLModel, table=True):
     """How many SKUs have a status: in one warehouse, or over all (`warehouse_id` empty).
 
@@ -456,6 +472,7 @@ ledger_day: Final = METADATA.tables["ledger_day"]
 history_count: Final = METADATA.tables["history_count"]
 reservation: Final = METADATA.tables["reservation"]
 reservation_line: Final = METADATA.tables["reservation_line"]
+reservation_count: Final = METADATA.tables["reservation_count"]
 sku_count: Final = METADATA.tables["sku_count"]
 idempotency_key: Final = METADATA.tables["idempotency_key"]
 

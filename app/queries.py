@@ -57,6 +57,7 @@ from app.models import (
     history_count,
     ledger_day,
     reservation,
+    reservation_count,
     reservation_line,
     sku,
     sku_count,
@@ -497,7 +498,7 @@ async def list_reservations(
 
 
 async def count_reservations(snapshot: Snapshot, tenant: str, *, where: ReservationFilter) -> int:
-    """Return how many reservations match."""
+    """Return how many reservations match: from kept counts, unless they have a reference."""
     parameters = _reservation_parameters(tenant, where, None)
     [row] = await snapshot.rows(_reservations_count(_asked(parameters)), parameters)
     return int(row[0])
@@ -536,7 +537,7 @@ async def count_holds_of(
     """Return for each level how many open reservations hold some of it."""
     parameters = {"tenant_id": tenant, "parents": _levels_json(levels)}
     rows = await snapshot.rows(_holds_count_of(snapshot.dialect), parameters)
-    return {(row.sku, row.warehouse_id): int(row.holds) for row in rows}
+    return dict.fromkeys(levels, 0) | {(row.sku, row.warehouse_id): row.holds for row in rows}
 
 
 async def list_due_reservations(
@@ -1280,8 +1281,12 @@ def _reservations_page(asked: frozenset[str]) -> Select[Any]:
 
 @cache
 def _reservations_count(asked: frozenset[str]) -> Select[Any]:
-    conditions = _all_of(RESERVATION_CONDITIONS, asked, reservation.c)
-    return select(func.count()).select_from(reservation).where(*conditions)
+    if "reference" in asked:
+        conditions = _all_of(RESERVATION_CONDITIONS, asked, reservation.c)
+        return select(func.count()).select_from(reservation).where(*conditions)
+    conditions = _all_of(RESERVATION_CONDITIONS, asked, reservation_count.c)
+    number = func.coalesce(func.sum(reservation_count.c.reservations), ZERO)
+    return select(number).where(*conditions)
 
 
 @cache
@@ -1321,18 +1326,10 @@ def _holds_of(dialect: str, asked: frozenset[str]) -> Select[Any]:
 @cache
 def _holds_count_of(dialect: str) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
-    holds = (
-        select(func.count())
-        .select_from(reservation_line)
-        .where(
-            _equals("tenant_id")(reservation_line.c),
-            _is_held(reservation_line.c),
-            *_of_parent(reservation_line.c, parents, frozenset(PARENTS)),
-        )
-        .correlate(parents)
-        .scalar_subquery()
-    )
-    return select(parents.c.sku, parents.c.warehouse_id, holds.label("holds"))
+    is_parent = _of_parent(stock_level.c, parents, frozenset(PARENTS))
+    levels = parents.join(stock_level, and_(*is_parent))
+    mine = _equals("tenant_id")(stock_level.c)
+    return select(*parents.c, stock_level.c.holds).select_from(levels).where(mine)
 
 
 @cache

@@ -39,6 +39,7 @@ from app.models import (
     history_count,
     ledger_day,
     reservation,
+    reservation_count,
     reservation_line,
     sku,
     sku_count,
@@ -52,6 +53,7 @@ from app.stock import ARCHIVED, Figures, total
 FETCHED_AT_ONCE: Final = 2_000
 NOTHING: Final = Figures(0, 0, 0)
 TENANT: Final = bindparam("tenant", type_=Text)
+ZERO: Final = literal_column("0", BigInteger)
 SAME_SKU: Final = (stock_level.c.tenant_id == sku.c.tenant_id) & (stock_level.c.sku == sku.c.sku)
 Progress = Callable[[int], None]
 
@@ -275,15 +277,18 @@ class _Check:
             raise LedgerBroken(message)
 
     async def reservations(self) -> None:
-        """Check that each level has reserved what open reservations hold of it."""
+        """Check that each level has reserved what open reservations hold, and their counts."""
         async for row in self.rows(_wrongly_reserved()):
             _equal(f"reserved of stock level {_name(row)}", row.reserved, row.held)
+            _equal(f"holds of stock level {_name(row)}", row.holds, row.held_by)
         async for row in self.rows(_wrongly_held()):
             message = (
                 f"reservation {row.id} is {row.status} and holds {row.held} of {_name(row)}, of "
                 f"{row.quantity}"
             )
             raise LedgerBroken(message)
+        async for row in self.rows(wrong_reservation_counts()):
+            _equal(f"count of {row.status} reservations", row.kept, row.derived)
 
     async def rows(self, statement: Select[Any]) -> AsyncIterator[Row[Any]]:
         """Stream the tenant's rows of a statement."""
@@ -453,29 +458,50 @@ def wrong_histories() -> Select[Any]:
 
 
 def _wrongly_reserved() -> Select[Any]:
-    held = held_of_level()
+    of, (held, held_by) = stock_level.c, held_of_level()
     return (
-        select(stock_level.c.sku, stock_level.c.warehouse_id, stock_level.c.reserved, held)
-        .where(stock_level.c.tenant_id == TENANT, stock_level.c.reserved != held)
-        .order_by(stock_level.c.sku, stock_level.c.warehouse_id)
+        select(of.sku, of.warehouse_id, of.reserved, of.holds, held, held_by)
+        .where(of.tenant_id == TENANT, (of.reserved != held) | (of.holds != held_by))
+        .order_by(of.sku, of.warehouse_id)
         .limit(1)
     )
 
 
-def held_of_level() -> ColumnElement[int]:
-    """Return what the lines of reservations hold of a stock level."""
-    held = (
-        select(func.coalesce(func.sum(reservation_line.c.held), 0))
+def held_of_level() -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """Return how much the lines of reservations hold of a stock level, and how many do."""
+    held, held_by = (
+        select(cast(figure, BigInteger))
         .where(
             reservation_line.c.tenant_id == stock_level.c.tenant_id,
             reservation_line.c.sku == stock_level.c.sku,
             reservation_line.c.warehouse_id == stock_level.c.warehouse_id,
-            reservation_line.c.held > literal_column("0", BigInteger),
+            reservation_line.c.held > ZERO,
         )
         .correlate(stock_level)
         .scalar_subquery()
+        for figure in (func.coalesce(func.sum(reservation_line.c.held), 0), func.count())
     )
-    return cast(held, BigInteger).label("held")
+    return held.label("held"), held_by.label("held_by")
+
+
+def wrong_reservation_counts() -> Select[Any]:
+    """Return the statuses of which there are not as many reservations as are counted."""
+    kept = select(
+        reservation_count.c.status, reservation_count.c.reservations, ZERO.label("derived")
+    ).where(reservation_count.c.tenant_id == TENANT)
+    derived = (
+        select(reservation.c.status, ZERO, func.count())
+        .where(reservation.c.tenant_id == TENANT)
+        .group_by(reservation.c.status)
+    )
+    both = union_all(kept, derived).subquery("both")
+    sums = [func.sum(both.c[name]) for name in ("reservations", "derived")]
+    return (
+        select(both.c.status, sums[0].label("kept"), sums[1].label("derived"))
+        .group_by(both.c.status)
+        .having(sums[0] != sums[1])
+        .order_by(both.c.status)
+    )
 
 
 def _wrongly_held() -> Select[Any]:

@@ -151,7 +151,8 @@ async def fill(database: Database, size: Size, *, tenant: str = TENANT) -> Async
     async def finish(connection: AsyncConnection) -> None:
         if dialect == "postgresql":
             await connection.execute(text("SET LOCAL statement_timeout = 0"))
-        await connection.execute(text(COUNTS), {"tenant": tenant})
+        for statement in COUNTS:
+            await connection.execute(text(statement), {"tenant": tenant})
         await connection.execute(text("ANALYZE"))
 
     await database.transaction(finish)
@@ -198,9 +199,10 @@ def statements(dialect: str, size: Size) -> list[str]:
         f"""
         {NUMBERS}
         INSERT INTO stock_level (tenant_id, sku, warehouse_id, on_hand, reserved, safety_stock,
-                                 status, version, adjusted_at)
+                                 status, version, adjusted_at, holds)
         SELECT {MINE}, {CODE}, places.id, {on_hand}, {reserved}, {safety}, {single}, {last},
-               {at.format(n=f"({number.format(n=last)})")}
+               {at.format(n=f"({number.format(n=last)})")},
+               CASE WHEN {reserved} > 0 THEN 1 ELSE 0 END
         FROM {cells}
         """,
         f"""
@@ -278,11 +280,18 @@ def _sha256_hex(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-COUNTS: Final = f"""
-INSERT INTO sku_count (tenant_id, warehouse_id, status, skus)
-SELECT tenant_id, '', status, COUNT(*) FROM sku WHERE tenant_id = {MINE}
-GROUP BY tenant_id, status
-UNION ALL
-SELECT tenant_id, warehouse_id, status, COUNT(*) FROM stock_level WHERE tenant_id = {MINE}
-GROUP BY tenant_id, warehouse_id, status
-"""
+COUNTS: Final = [
+    f"""
+    INSERT INTO sku_count (tenant_id, warehouse_id, status, skus)
+    SELECT tenant_id, '', status, COUNT(*) FROM sku WHERE tenant_id = {MINE}
+    GROUP BY tenant_id, status
+    UNION ALL
+    SELECT tenant_id, warehouse_id, status, COUNT(*) FROM stock_level WHERE tenant_id = {MINE}
+    GROUP BY tenant_id, warehouse_id, status
+    """,
+    f"""
+    INSERT INTO reservation_count (tenant_id, status, part, reservations)
+    SELECT tenant_id, status, 0, COUNT(*) FROM reservation WHERE tenant_id = {MINE}
+    GROUP BY tenant_id, status
+    """,
+]

@@ -225,6 +225,20 @@ MUTANTS: Final = (
         (RESERVATIONS,),
     ),
     Mutant(
+        "a reservation that is extended counted as another one",
+        "app/commands/posting.py",
+        "return 1 if written.version == 1 else 0",
+        "return 1",
+        (RESERVATIONS,),
+    ),
+    Mutant(
+        "a count of reservations that begins anew with each",
+        "app/commands/posting.py",
+        "set_={number: counts.c[number] + insert.excluded[number]},",
+        "set_={number: insert.excluded[number]},",
+        (RESERVATIONS,),
+    ),
+    Mutant(
         "a reservation that ends again",
         "app/commands/reservations.py",
         "    if ended_at is None:\n",

@@ -16,6 +16,7 @@ from app.models import (
     adjustment,
     as_text,
     reservation,
+    reservation_count,
     reservation_line,
     sku,
     sku_count,
@@ -136,6 +137,9 @@ async def load_skus(connection: AsyncConnection, tenant: str, skus: Iterable[Loa
             for (place, status), number in sorted(counts.items())
         ],
     )
+    if reservations := len(rows[reservation]):
+        part = {"tenant_id": tenant, "status": ReservationStatus.OPEN.value, "part": 0}
+        await _insert(connection, reservation_count, [{**part, "reservations": reservations}])
 
 
 def check_code(code: str) -> None:
@@ -168,6 +172,7 @@ def _level_row(tenant: str, code: str, level: LoadedLevel, last_hash: object) ->
         "version": len(level.history),
         "adjusted_at": level.history[-1].created_at if level.history else None,
         "last_hash": last_hash,
+        "holds": 1 if level.reserved else 0,
     }
 
 

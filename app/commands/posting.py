@@ -15,7 +15,7 @@ That includes the hash of its last entry, to which `post` chains the ones that i
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final, cast
@@ -25,6 +25,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Select,
+    Table,
     Text,
     and_,
     bindparam,
@@ -44,10 +45,12 @@ from app.chain import POSTED_WITHIN, link
 from app.commands.idempotency import KEY_LOCK, Claim, claiming, post_claim
 from app.database import as_json, rows_from, texts_in
 from app.models import (
+    PARTS,
     UtcDateTime,
     adjustment,
     as_text,
     reservation,
+    reservation_count,
     reservation_line,
     sku,
     sku_count,
@@ -66,6 +69,7 @@ from app.records import (
     AdjustmentRecord,
     LevelRecord,
     ReservationRecord,
+    ReservationStatus,
     SkuRecord,
     WarehouseRecord,
 )
@@ -101,6 +105,7 @@ LEVELS: Final[Columns] = {
     "synced_at": UtcDateTime(),
     "archived_at": UtcDateTime(),
     "last_hash": Text(),
+    "holds": BigInteger(),
 }
 ADJUSTMENTS: Final[Columns] = {
     "id": Text(),
@@ -140,6 +145,11 @@ LINES: Final[Columns] = {
     "held": BigInteger(),
     "committed": BigInteger(),
 }
+RESERVATION_COUNTS: Final[Columns] = {
+    "status": Text(),
+    "part": BigInteger(),
+    "reservations": BigInteger(),
+}
 COUNTS: Final[Columns] = {"warehouse_id": Text(), "status": Text(), "skus": BigInteger()}
 
 
@@ -150,6 +160,8 @@ class Posting:
     after: Mapping[str, SkuRecord]
     entries: Sequence[AdjustmentRecord]
     at: datetime
+    # By how many more reservations each level is held.
+    holds: Mapping[LevelKey, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +229,12 @@ async def post(
             _sku_row(record, before.skus[code], posting.at) for code, record in after.items()
         ),
         "levels": as_json(
-            _level_row(new, after[new.sku], hashes.get((new.sku, new.warehouse.id)))
+            _level_row(
+                new,
+                after[new.sku],
+                hashes.get((new.sku, new.warehouse.id)),
+                posting.holds.get((new.sku, new.warehouse.id), 0),
+            )
             for _, new in changed
         ),
         "adjustments": as_json(entries),
@@ -264,6 +281,7 @@ async def post_reservations(
     False, and the transaction must not be committed, if that cannot be.
     """
     if posting.after:
+        posting = replace(posting, holds=_moved_holds(reservations))
         is_posted = await post(session, claim, tenant=tenant, before=before, posting=posting)
     else:
         is_posted = claim is None or await post_claim(session, claim)
@@ -273,6 +291,7 @@ async def post_reservations(
         "tenant": tenant,
         "reservations": as_json(map(_reservation_row, reservations)),
         "lines": as_json(asdict(line) for each in reservations for line in each.lines),
+        "counts": as_json(_moved_reservations(reservations)),
     }
     for statement in _write_reservations(session.dialect):
         await session.rows(statement, parameters)
@@ -328,7 +347,7 @@ def _write_warehouse(dialect: str) -> Insert:
 @cache
 def counting(dialect: str) -> Insert:
     """Return what adds `counts` to those of a `tenant`."""
-    return _write_counts(dialect, true())
+    return _add_to(sku_count, dialect, COUNTS, true())
 
 
 def _changed_levels(
@@ -365,6 +384,37 @@ def _moved_counts(
     ]
 
 
+def _moved_holds(reservations: Iterable[ReservationRecord]) -> Mapping[LevelKey, int]:
+    """Return by how much the holds of levels change."""
+    moved: Counter[LevelKey] = Counter()
+    for each in reservations:
+        for line in each.lines:
+            moved[line.sku, line.warehouse_id] += _more_open(each)
+    return moved
+
+
+def _moved_reservations(reservations: Sequence[ReservationRecord]) -> list[dict[str, object]]:
+    """Return by how much the counts of reservations change, in one of their parts."""
+    moved: Counter[str] = Counter()
+    for each in reservations:
+        moved[ReservationStatus.OPEN] += _more_open(each)
+        if each.status is not ReservationStatus.OPEN:
+            moved[each.status] += 1
+    part = hash(reservations[0].id) % PARTS
+    return [
+        {"status": status, "part": part, "reservations": number}
+        for status, number in moved.items()
+        if number
+    ]
+
+
+def _more_open(written: ReservationRecord) -> int:
+    """Return 1 for a reservation that begins, -1 for one that ends, 0 for one that goes on."""
+    if written.status is not ReservationStatus.OPEN:
+        return -1
+    return 1 if written.version == 1 else 0
+
+
 def _counted_as(record: SkuRecord, figures: Figures) -> str:
     """Return the name under which a SKU, or one of its levels, is counted."""
     return (ARCHIVED if record.archived_at else "") + figures.status
@@ -384,7 +434,9 @@ def _chained(
     return rows, last
 
 
-def _level_row(level: LevelRecord, record: SkuRecord, last_hash: str | None) -> dict[str, object]:
+def _level_row(
+    level: LevelRecord, record: SkuRecord, last_hash: str | None, holds: int
+) -> dict[str, object]:
     return {
         "sku": level.sku,
         "warehouse_id": level.warehouse.id,
@@ -397,6 +449,7 @@ def _level_row(level: LevelRecord, record: SkuRecord, last_hash: str | None) -> 
         "synced_at": level.synced_at and as_text(level.synced_at),
         "archived_at": record.archived_at and as_text(record.archived_at),
         "last_hash": last_hash,
+        "holds": holds,
     }
 
 
@@ -480,8 +533,11 @@ def _lock_reservations() -> Select[Any]:
 
 
 @cache
-def _write_reservations(dialect: str) -> list[Insert]:
-    """Return what writes reservations and their lines, new ones or ones that are changed."""
+def _write_reservations(dialect: str) -> Sequence[Insert | Select[Any]]:
+    """Return what writes reservations and their lines, new ones or ones that are changed.
+
+    And their counts last, which are shared.
+    """
     writes: list[Insert] = []
     for table, name, columns, keys, changed in (
         (
@@ -501,7 +557,10 @@ def _write_reservations(dialect: str) -> list[Insert]:
         )
         set_ = {each: insert.excluded[each] for each in changed}
         writes.append(insert.on_conflict_do_update(index_elements=keys, set_=set_))
-    return writes
+    writes.append(_add_to(reservation_count, dialect, RESERVATION_COUNTS, true()))
+    if dialect == "sqlite":
+        return writes
+    return [select(ONE).add_cte(*(it.cte(f"written_{place}") for place, it in enumerate(writes)))]
 
 
 @cache
@@ -547,7 +606,7 @@ def _writes(dialect: str, condition: ColumnElement[bool], shape: Shape) -> list[
         _write_adjustments(dialect, condition),
         _write_skus(dialect, condition),
     ]
-    return [*writes, _write_counts(dialect, condition)] if shape.is_counted else writes
+    return [*writes, _add_to(sku_count, dialect, COUNTS, condition)] if shape.is_counted else writes
 
 
 def _write_levels(dialect: str, condition: ColumnElement[bool]) -> Update:
@@ -577,7 +636,8 @@ def _changed_of_level(new: ReadOnlyColumnCollection[str, Any]) -> dict[str, Colu
     # A report that changes nothing raises no version, so a write may not know of it yet.
     kept, reported = stock_level.c.synced_at, new.synced_at
     latest = case((reported > kept, reported), else_=func.coalesce(kept, reported))
-    return {name: new[name] for name in (*LEVELS,)[2:]} | {"synced_at": latest}
+    more = {"synced_at": latest, "holds": stock_level.c.holds + new.holds}
+    return {name: new[name] for name in (*LEVELS,)[2:]} | more
 
 
 def _write_adjustments(dialect: str, condition: ColumnElement[bool]) -> Insert:
@@ -595,15 +655,19 @@ def _write_skus(dialect: str, condition: ColumnElement[bool]) -> Update:
     )
 
 
-def _write_counts(dialect: str, condition: ColumnElement[bool]) -> Insert:
-    rows = rows_from(dialect, "counts", COUNTS)
+def _add_to(
+    counts: Table, dialect: str, columns: Columns, condition: ColumnElement[bool]
+) -> Insert:
+    """Return what adds to kept counts: the last of their columns, by the others."""
+    rows = rows_from(dialect, "counts", columns)
+    *keys, number = columns
     # Rows are inserted, and so locked, in this order.
-    source = select(TENANT, *rows.c).where(condition).order_by(rows.c.warehouse_id, rows.c.status)
+    source = select(TENANT, *rows.c).where(condition).order_by(*(rows.c[name] for name in keys))
     insert = cast(
         "postgresql.Insert",
-        INSERTS[dialect](sku_count).from_select(["tenant_id", *COUNTS], source),
+        INSERTS[dialect](counts).from_select(["tenant_id", *columns], source),
     )
     return insert.on_conflict_do_update(
-        index_elements=["tenant_id", "warehouse_id", "status"],
-        set_={"skus": sku_count.c.skus + insert.excluded.skus},
+        index_elements=["tenant_id", *keys],
+        set_={number: counts.c[number] + insert.excluded[number]},
     )

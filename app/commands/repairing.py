@@ -25,9 +25,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.commands.counting import count_histories
 from app.commands.summing import UNHURRIED, reopen, sum_up_day
 from app.database import Database
-from app.models import adjustment, history_count, sku, sku_count, stock_level
+from app.models import (
+    adjustment,
+    history_count,
+    reservation_count,
+    sku,
+    sku_count,
+    stock_level,
+)
 from app.stock import ARCHIVED, Figures, total
-from app.verify import held_of_level, wrong_histories, wrong_sums
+from app.verify import held_of_level, wrong_histories, wrong_reservation_counts, wrong_sums
 
 SKUS_AT_ONCE: Final = 500
 
@@ -44,6 +51,7 @@ async def repair_tenant(database: Database, tenant: str) -> list[str]:
         after, found = await database.transaction(partial(_repair_skus, tenant, after))
         repaired += found
     repaired += await database.transaction(partial(_repair_counts, tenant))
+    repaired += await database.transaction(partial(_repair_reservation_counts, tenant))
     repaired += await _repair_days(database, tenant)
     return repaired + await _repair_histories(database, tenant)
 
@@ -106,7 +114,7 @@ def _levels_with_last_entries(tenant: str, first: str, last: str) -> Select[Any]
             stock_level,
             *(adjustment.c.after_quantity, adjustment.c.sequence, adjustment.c.created_at),
             adjustment.c.hash,
-            held_of_level(),
+            *held_of_level(),
         )
         .select_from(stock_level.join(adjustment, is_newest, isouter=True))
         .where(
@@ -137,6 +145,7 @@ async def _repair_level(
         "status": figures.status,
         "archived_at": archived_at,
         "last_hash": level.hash,
+        "holds": level.held_by,
     }
     wrong = {name: value for name, value in right.items() if getattr(level, name) != value}
     if wrong:
@@ -204,6 +213,21 @@ def _counted_as(table: Table) -> ColumnElement[str]:
     return case((is_archived, literal_column(f"'{ARCHIVED}'")), else_=literal_column("''")).concat(
         table.c.status
     )
+
+
+async def _repair_reservation_counts(tenant: str, connection: AsyncConnection) -> list[str]:
+    if connection.dialect.name == "postgresql":
+        await connection.execute(text("LOCK TABLE reservation_count IN SHARE ROW EXCLUSIVE MODE"))
+    wrong = (await connection.execute(wrong_reservation_counts(), {"tenant": tenant})).all()
+    for row in wrong:
+        of_status = {"tenant_id": tenant, "status": row.status}
+        is_of_status = [reservation_count.c[name] == value for name, value in of_status.items()]
+        await connection.execute(delete(reservation_count).where(*is_of_status))
+        right = {**of_status, "part": 0, "reservations": row.derived}
+        await connection.execute(reservation_count.insert(), right)
+    return [
+        f"count of {row.status} reservations was {row.kept}, and is {row.derived}" for row in wrong
+    ]
 
 
 async def _repair_days(database: Database, tenant: str) -> list[str]:

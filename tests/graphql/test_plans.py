@@ -180,10 +180,8 @@ def about_reservations(data: Data) -> Iterator[Question]:
         where = ReservationFilter(status=status, reference=reference)
         ask = partial(queries.list_reservations, tenant=tenant, where=where, limit=PAGE)
         yield Question(f"reservations {asked} {named(after=after)}", partial(ask, after=after))
-        # They are counted.
         ask = partial(queries.count_reservations, tenant=tenant, where=where)
-        grows = status is not ReservationStatus.EXPIRED and reference is None
-        yield Question(f"total of reservations {asked}", ask, grows=grows)
+        yield Question(f"total of reservations {asked}", ask)
     levels = [(each, MAIN) for each in data.codes]
     for after in (None, middle):
         ask = partial(queries.list_holds_of, tenant=tenant, levels=levels, after=after, limit=PAGE)

@@ -16,6 +16,7 @@ from app import upkeep
 from app.commands import reservations
 from app.commands.idempotency import Caller, Writing
 from app.commands.loading import load_skus, load_warehouses
+from app.commands.repairing import repair_tenant
 from app.commands.reservations import (
     Committing,
     Line,
@@ -30,8 +31,13 @@ from app.commands.stock import StockUpdate, change_stock, present
 from app.commands.tenants import permit_oversell
 from app.database import Database
 from app.errors import InventoryError
-from app.queries import get_reservations, get_skus
-from app.records import ReservationStatus
+from app.queries import (
+    count_holds_of,
+    count_reservations,
+    get_reservations,
+    get_skus,
+)
+from app.records import ReservationFilter, ReservationStatus
 from app.settings import Settings
 from app.stock import MAX_HOLD, WarehouseType
 from app.verify import LedgerBroken, verify_tenant
@@ -430,6 +436,10 @@ async def test_one_of_many_ends_a_reservation(service: Service) -> None:
             "UPDATE reservation SET status = 'released', ended_at = created_at",
             "is released and holds",
         ),
+        ("UPDATE stock_level SET holds = holds + 1 WHERE sku = 'B'", "holds of stock level .B"),
+        ("UPDATE reservation_count SET reservations = 0 WHERE true", "count of open reservations"),
+        ("UPDATE reservation_count SET status = 'expired'", "count of expired reservations"),
+        ("DELETE FROM reservation_count", "count of open reservations"),
     ],
 )
 async def test_verify_finds_what_is_reserved_by_nobody(
@@ -444,6 +454,40 @@ async def test_verify_finds_what_is_reserved_by_nobody(
         await connection.commit()
     with pytest.raises(LedgerBroken, match=message):
         await verify_tenant(service.database, service.tenant)
+
+
+async def test_a_repair_counts_reservations_anew(service: Service) -> None:
+    await stocked(service)
+    for number in range(3):
+        held = await reserve(service, line("A", 1), line("B", 1))
+        if number:
+            await service.data(RELEASE, {"input": {"id": held["id"]}})
+    async with service.database.writer.connect() as connection:
+        for change in ("reservation_count SET status = 'expired'", "stock_level SET holds = 7"):
+            mine = f"UPDATE {change} WHERE tenant_id = '{service.tenant}'"
+            open_ = " AND status = 'open'" if "expired" in change else ""
+            await connection.exec_driver_sql(mine + open_)
+        await connection.commit()
+    repaired = await repair_tenant(service.database, service.tenant)
+    assert {it for it in repaired if "count" in it} == {
+        "count of expired reservations was 1, and is 0",
+        "count of open reservations was 0, and is 1",
+    }
+    assert f"holds of stock level (A, {MAIN.id}) was 7, and is 1" in repaired
+    await assert_proven(service)
+
+
+async def test_a_level_that_is_only_rehearsed_is_held_by_nobody(service: Service) -> None:
+    await service.load([MAIN], [sku("A")])
+    query = """
+    mutation ($input: SetStockInput!) {
+      setStock(input: $input) { stockLevel { onHand reservations { totalCount nodes { held } } } }
+    }
+    """
+    count = {"sku": "A", "warehouseId": MAIN.id, "quantity": 5, "reason": "count", "dryRun": True}
+    data = await service.data(query, {"input": count})
+    nobody = {"totalCount": 0, "nodes": []}
+    assert data["setStock"]["stockLevel"] == {"onHand": 5, "reservations": nobody}
 
 
 CODES: Final = ("A", "B")
@@ -497,11 +541,14 @@ class Machine(RuleBasedStateMachine):
         return None
 
     def reserved(self, key: tuple[str, str]) -> int:
-        return sum(
-            held.lines.get(key, 0)
+        return sum(held.lines[key] for held in self.holding(key))
+
+    def holding(self, key: tuple[str, str]) -> list[Held]:
+        return [
+            held
             for held in self.held.values()
-            if held.status is ReservationStatus.OPEN
-        )
+            if held.status is ReservationStatus.OPEN and key in held.lines
+        ]
 
     def expire_in_model(self) -> int:
         due = [
@@ -610,10 +657,21 @@ class Machine(RuleBasedStateMachine):
         async with self.database.snapshot() as snapshot:
             skus = await get_skus(snapshot, self.tenant, codes=CODES)
             kept = await get_reservations(snapshot, self.tenant, ids=[*self.held])
+            holds = await count_holds_of(snapshot, self.tenant, levels=LEVELS)
+            numbers = {
+                status: await count_reservations(
+                    snapshot, self.tenant, where=ReservationFilter(status=status)
+                )
+                for status in (None, *ReservationStatus)
+            }
         levels = [it for record in skus.values() for it in record.levels]
         assert {(it.sku, it.warehouse.id): (it.on_hand, it.reserved) for it in levels} == {
             key: (self.on_hand[key], self.reserved(key)) for key in LEVELS
         }
+        statuses = Counter(it.status for it in self.held.values())
+        assert numbers.pop(None) == statuses.total()
+        assert numbers == {it: statuses[it] for it in ReservationStatus}
+        assert holds == {key: len(self.holding(key)) for key in LEVELS}
         assert {id_: it.status for id_, it in kept.items()} == {
             id_: it.status for id_, it in self.held.items()
         }
