@@ -87,10 +87,17 @@ MUTANTS: Final = (
         (f"{CHAIN}::test_what_was_decided_long_ago_is_decided_anew",),
     ),
     Mutant(
-        "no row lock before a bulk reads",
+        "no row lock before it is read what many SKUs have",
         POSTING,
         "        await session.rows(_lock_skus(), asked)\n",
         "        pass\n",
+        (f"{CONCURRENCY}::test_what_is_about_many_skus_reads_what_it_waited_for",),
+    ),
+    Mutant(
+        "a bulk decided on what others have changed since",
+        POSTING,
+        "if versions.get(row.sku) != row.version)",
+        "if row.sku not in versions)",
         (f"{CONCURRENCY}::test_a_bulk_reads_what_it_waited_for_and_need_not_start_over",),
     ),
     Mutant(

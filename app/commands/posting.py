@@ -7,14 +7,16 @@ PostgreSQL reads without a lock and posts in a single statement, which commits b
 the SKU rows, sorted, so that two writers never wait for each other in a circle; it goes on only if
 it got all of them in the versions that were read, and if the idempotency key is new; then it
 writes, counts last because they are shared. If stock has moved in between, nothing is written,
-and the same is done over in a transaction that locks first and reads then.
+and the same is done over in a transaction that locks first and reads then. What is about many SKUs
+is posted there statement by statement, each prepared while the database carries out the last one.
 
 Every change of a level raises the version of its SKU, so the version stands for all its levels.
 That includes the hash of its last entry, to which `post` chains the ones that it writes.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -37,12 +39,13 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql import Executable
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.types import TypeEngine
 
 from app.chain import POSTED_WITHIN, link
-from app.commands.idempotency import KEY_LOCK, Claim, claiming, post_claim
+from app.commands.idempotency import FEW, KEY_LOCK, Claim, claiming, post_claim
 from app.database import as_json, rows_from, texts_in
 from app.models import (
     PARTS,
@@ -73,7 +76,7 @@ from app.records import (
     SkuRecord,
     WarehouseRecord,
 )
-from app.sessions import Session
+from app.sessions import AnyRow, Session
 from app.stock import ARCHIVED, Figures
 
 LevelKey = tuple[str, str]
@@ -181,12 +184,14 @@ class Stock:
     warehouses: Mapping[str, WarehouseRecord]
     # Of the last entry of every level that has one.
     hashes: Mapping[LevelKey, str]
+    # Whether nobody else may change the SKUs until the transaction ends.
+    is_locked: bool
 
 
 async def read_stock(
     session: Session, tenant: str, levels: Sequence[LevelKey], *, locked: bool
 ) -> Stock:
-    """Return what there is, `locked` if nobody else may change it until the transaction ends."""
+    """Return what there is, and before that, if asked for, lock it."""
     dialect = session.dialect
     codes = sorted({code for code, _ in levels})
     asked = {"tenant_id": tenant, "codes": codes}
@@ -206,7 +211,27 @@ async def read_stock(
     if unseen := sorted({id_ for _, id_ in levels if id_} - places.keys()):
         rows = await session.rows(warehouses_by_id(dialect), {"tenant_id": tenant, "ids": unseen})
         places |= {each.id: warehouse_record(each) for each in rows}
-    return Stock(skus, places, hashes)
+    return Stock(skus, places, hashes, locked)
+
+
+async def lock_stock(
+    session: Session, tenant: str, levels: Sequence[LevelKey], known: Stock
+) -> tuple[Stock, frozenset[str]]:
+    """Lock what is known on PostgreSQL; return it as it is now, and which SKUs were not."""
+    codes = sorted({code for code, _ in levels})
+    locked = await session.rows(_lock_skus(), {"tenant_id": tenant, "codes": codes})
+    versions = {record.sku: record.version for record in known.skus.values()}
+    moved = frozenset(row.sku for row in locked if versions.get(row.sku) != row.version)
+    now = known
+    if moved:
+        of_moved = [level for level in levels if level[0] in moved]
+        now = await read_stock(session, tenant, of_moved, locked=False)
+    return Stock(
+        {**known.skus, **now.skus},
+        {**known.warehouses, **now.warehouses},
+        {**known.hashes, **now.hashes},
+        is_locked=True,
+    ), moved
 
 
 async def post(
@@ -220,39 +245,68 @@ async def post(
     if any(entry.created_at < oldest for entry in posting.entries):
         return False
     after = posting.after
-    entries, hashes = _chained(tenant, before.hashes, posting.entries)
     changed = _changed_levels(before.skus, after)
     moved = _moved_counts(before.skus, after, changed)
-    parameters = {
-        "tenant": tenant,
-        "skus": as_json(
-            _sku_row(record, before.skus[code], posting.at) for code, record in after.items()
-        ),
-        "levels": as_json(
-            _level_row(
-                new,
-                after[new.sku],
-                hashes.get((new.sku, new.warehouse.id)),
-                posting.holds.get((new.sku, new.warehouse.id), 0),
-            )
-            for _, new in changed
-        ),
-        "adjustments": as_json(entries),
-        "counts": as_json(moved),
-        **(claim.parameters if claim else {}),
-    }
     shape = Shape(
         is_claimed=claim is not None,
         is_counted=bool(moved),
         is_of_new_levels=any(old is None for old, _ in changed),
     )
-    if session.dialect == "postgresql":
-        statement = _post_at_once(shape)
-        [row] = await session.rows(statement, {**parameters, "number_of_skus": len(after)})
+    parts = _parts(tenant, before, posting, changed, moved, claim)
+    if session.dialect == "postgresql" and not (before.is_locked and len(after) > FEW):
+        parameters: dict[str, object] = {"number_of_skus": len(after)}
+        for part in parts:
+            parameters |= part
+        [row] = await session.rows(_post_at_once(shape), parameters)
         return bool(row[0])
-    for each in _post_one_by_one(shape):
-        await session.rows(each, parameters)
-    return True
+    statements = _post_one_by_one(session.dialect, shape)
+    claimed = await _in_turn(session, zip(statements, parts, strict=True))
+    return claim is None or bool(claimed)
+
+
+async def _in_turn(session: Session, steps: Iterator[tuple[Executable, Row]]) -> Sequence[AnyRow]:
+    """Execute statements, and meanwhile make up what the next ones are told; return their rows."""
+    rows: list[AnyRow] = []
+    step = next(steps, None)
+    while step:
+        executing = asyncio.create_task(session.rows(*step))
+        # It sets out.
+        await asyncio.sleep(0)
+        try:
+            step = next(steps, None)
+        finally:
+            rows += await executing
+    return rows
+
+
+def _parts(  # noqa: PLR0917
+    tenant: str,
+    before: Stock,
+    posting: Posting,
+    changed: Iterable[tuple[LevelRecord | None, LevelRecord]],
+    moved: Sequence[Row],
+    claim: Claim | None,
+) -> Iterator[Row]:
+    """Return what each statement of a post is told."""
+    after = posting.after
+    skus = (_sku_row(record, before.skus[code], posting.at) for code, record in after.items())
+    yield {"tenant": tenant, "skus": as_json(skus)}
+    entries, hashes = _chained(tenant, before.hashes, posting.entries)
+    levels = (
+        _level_row(
+            new,
+            after[new.sku],
+            hashes.get((new.sku, new.warehouse.id)),
+            posting.holds.get((new.sku, new.warehouse.id), 0),
+        )
+        for _, new in changed
+    )
+    yield {"tenant": tenant, "levels": as_json(levels)}
+    yield {"tenant": tenant, "adjustments": as_json(entries)}
+    if claim:
+        yield claim.parameters
+    if moved:
+        yield {"tenant": tenant, "counts": as_json(moved)}
 
 
 async def read_reservations(
@@ -509,7 +563,7 @@ def _stock_by_code(dialect: str) -> Select[Any]:
 @cache
 def _lock_skus() -> Select[Any]:
     return (
-        select(sku.c.sku)
+        select(sku.c.sku, sku.c.version)
         .where(
             sku.c.tenant_id == bindparam("tenant_id", type_=Text),
             texts_in("postgresql", sku.c.sku, "codes"),
@@ -584,15 +638,15 @@ def _post_at_once(shape: Shape) -> Select[Any]:
         else select(ONE.label("ready")).where(are_all).cte("ready")
     )
     is_ready = _number_of(ready) == ONE
-    writes = _writes("postgresql", is_ready, shape)
+    writes = [*_writes("postgresql", is_ready, shape), *_counts("postgresql", is_ready, shape)]
     posted = [write.cte(f"posted_{number}") for number, write in enumerate(writes)]
     return select(_number_of(ready)).add_cte(*posted)
 
 
 @cache
-def _post_one_by_one(shape: Shape) -> list[Insert | Update]:
-    writes = _writes("sqlite", true(), shape)
-    return [*writes, claiming("sqlite", true())] if shape.is_claimed else writes
+def _post_one_by_one(dialect: str, shape: Shape) -> list[Insert | Update]:
+    claims = [claiming(dialect, true())] if shape.is_claimed else []
+    return [*_writes(dialect, true(), shape), *claims, *_counts(dialect, true(), shape)]
 
 
 def _number_of(rows: CTE) -> ColumnElement[int]:
@@ -601,12 +655,15 @@ def _number_of(rows: CTE) -> ColumnElement[int]:
 
 def _writes(dialect: str, condition: ColumnElement[bool], shape: Shape) -> list[Insert | Update]:
     write_levels = _write_new_levels if shape.is_of_new_levels else _write_levels
-    writes = [
+    return [
+        _write_skus(dialect, condition),
         write_levels(dialect, condition),
         _write_adjustments(dialect, condition),
-        _write_skus(dialect, condition),
     ]
-    return [*writes, _add_to(sku_count, dialect, COUNTS, condition)] if shape.is_counted else writes
+
+
+def _counts(dialect: str, condition: ColumnElement[bool], shape: Shape) -> list[Insert]:
+    return [_add_to(sku_count, dialect, COUNTS, condition)] if shape.is_counted else []
 
 
 def _write_levels(dialect: str, condition: ColumnElement[bool]) -> Update:

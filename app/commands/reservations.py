@@ -265,7 +265,7 @@ async def extend_reservation(writing: Writing, id_: str, seconds: int) -> Done[R
         if reservation.expires_at is None or reservation.expires_at >= expires_at:
             return Planned(ReservationChange(reservation))
         extended = replace(reservation, expires_at=expires_at, version=reservation.version + 1)
-        return _planned(tenant, extended, Stock({}, {}, {}), {})
+        return _planned(tenant, extended, Stock({}, {}, {}, is_locked=True), {})
 
     request = Request("extendReservation", [id_, seconds], RESULT)
     return await carry_out(writing, request, plan, locking=True)

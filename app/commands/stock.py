@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeVar
 from pydantic import TypeAdapter
 
 from app.commands.idempotency import Caller, Done, Planned, Request, rehearse, write_once
-from app.commands.posting import LevelKey, Posting, Stock, post, read_stock
+from app.commands.posting import LevelKey, Posting, Stock, lock_stock, post, read_stock
 from app.database import Database
 from app.errors import (
     InventoryError,
@@ -235,9 +235,8 @@ async def bulk_change_stock(
     _check_bulk(updates)
 
     async def plan(session: Session, *, locked: bool) -> Planned[list[BulkOutcome]]:
-        levels = [change.level for change in updates]
-        before = await read_stock(session, caller.tenant, levels, locked=locked)
-        outcomes = decide(caller, updates, before, PartOf(bulk_id=f"blk_{ulid()}"))
+        part_of = PartOf(bulk_id=f"blk_{ulid()}")
+        before, outcomes = await _decided(session, caller, updates, part_of, locked=locked)
         refusals = [
             Refused(index, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
@@ -283,9 +282,8 @@ async def transfer_stock(
 
     async def plan(session: Session, *, locked: bool) -> Planned[list[Transferred]]:
         updates = [half for line in transfer.lines for half in transfer.halves(line)]
-        levels = [update.level for update in updates]
-        before = await read_stock(session, caller.tenant, levels, locked=locked)
-        outcomes = decide(caller, updates, before, PartOf(transfer_id=f"trf_{ulid()}"))
+        part_of = PartOf(transfer_id=f"trf_{ulid()}")
+        before, outcomes = await _decided(session, caller, updates, part_of, locked=locked)
         refusals = [
             Refused(index // 2, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
@@ -375,6 +373,34 @@ def planned(
         at=max(change.adjustment.created_at for change in changes),
     )
     return Planned(result, partial(post, tenant=caller.tenant, before=before, posting=posting))
+
+
+async def _decided(
+    session: Session,
+    caller: Caller,
+    updates: Sequence[StockUpdate],
+    part_of: PartOf,
+    *,
+    locked: bool,
+) -> tuple[Stock, list[Outcome]]:
+    """Read what updates are about, `locked` if asked for, and decide on them.
+
+    On PostgreSQL that is done before the locks are there: many updates often wait for those of
+    others, and make others wait. Then it is done over for what has changed.
+    """
+    levels = [update.level for update in updates]
+    is_ahead = locked and session.dialect == "postgresql"
+    before = await read_stock(session, caller.tenant, levels, locked=locked and not is_ahead)
+    outcomes = decide(caller, updates, before, part_of)
+    if not is_ahead:
+        return before, outcomes
+    before, moved = await lock_stock(session, caller.tenant, levels, before)
+    of_moved = [update for update in updates if update.sku in moved]
+    anew = iter(decide(caller, of_moved, before, part_of))
+    return before, [
+        next(anew) if update.sku in moved else outcome
+        for update, outcome in zip(updates, outcomes, strict=True)
+    ]
 
 
 def decide(

@@ -10,7 +10,8 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 
-from app.commands.idempotency import Caller
+from app.commands.catalogue import SafetyStock, set_safety_stock
+from app.commands.idempotency import Caller, Writing
 from app.commands.stock import OnError, StockUpdate, bulk_change_stock, change_stock
 from app.database import Database
 from app.settings import Settings
@@ -88,9 +89,10 @@ async def test_overlapping_bulks_in_any_order_all_succeed(service: Service) -> N
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
 async def test_a_bulk_reads_what_it_waited_for_and_need_not_start_over(service: Service) -> None:
     skus = codes(20)
-    await service.load([MAIN], [sku(code) for code in skus])
+    await service.load([MAIN, OTHER], [sku(code) for code in skus])
     updates = [
-        StockUpdate(sku=code, warehouse_id=MAIN.id, quantity=5, reason="loss") for code in skus
+        StockUpdate(sku=code, warehouse_id=place.id, quantity=5, reason="loss")
+        for place, code in [(OTHER, skus[-1]), *((MAIN, code) for code in skus)]
     ]
     with recorded(service.database) as recorder:
         async with service.database.writer.connect() as other:
@@ -104,11 +106,29 @@ async def test_a_bulk_reads_what_it_waited_for_and_need_not_start_over(service: 
                 assert not bulk.done()
             await other.commit()
         done = await bulk
-    assert [outcome.change.sku.version for outcome in done.result if outcome.change] == [
-        *[2] * 19,
-        3,
-    ]
+    changes = [outcome.change for outcome in done.result if outcome.change]
+    assert [it.sku.version for it in changes] == [4, *[2] * 19, 4]
+    assert [it.adjustment.warehouse_id for it in changes] == [it.warehouse_id for it in updates]
     assert sum("INSERT INTO adjustment" in statement for statement in recorder.statements) == 1
+    data = await service.data(f'{{ sku(sku: "{skus[-1]}") {{ version totalOnHand }} }}')
+    assert data["sku"] == {"version": 4, "totalOnHand": 10}
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
+async def test_what_is_about_many_skus_reads_what_it_waited_for(service: Service) -> None:
+    skus = codes(20)
+    await service.load([MAIN], [sku(code) for code in skus])
+    levels = [SafetyStock(code, MAIN.id, 5) for code in skus]
+    async with service.database.writer.connect() as other:
+        await other.execute(MOVED, {"tenant": service.tenant, "sku": skus[-1]})
+        writing = Writing(database=service.database, caller=caller(service))
+        write = asyncio.create_task(set_safety_stock(writing, levels))
+        while not await other.scalar(HAS_ME_BLOCKING):
+            assert not write.done()
+        await other.commit()
+    assert [record.version for record in (await write).result] == [*[2] * 19, 3]
+    data = await service.data(f'{{ sku(sku: "{skus[-1]}") {{ version safetyStock }} }}')
+    assert data["sku"] == {"version": 3, "safetyStock": 5}
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")

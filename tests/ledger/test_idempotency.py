@@ -1,8 +1,11 @@
 """A write under an idempotency key happens once and is answered alike, however often it is sent."""
 
 import asyncio
+import zlib
+from base64 import b64decode
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 import pytest
@@ -113,6 +116,40 @@ async def test_a_key_belongs_to_its_operation(stocked: Service, one: Send, anoth
 
     assert (await another(stocked, FIRST, "k")).code == "IDEMPOTENCY_KEY_REUSED"
     assert await ledger(stocked, "A") == entries(5, 7)
+
+
+async def test_a_long_outcome_is_kept_in_short_and_replayed_whole(service: Service) -> None:
+    codes = [f"SKU-{number}" for number in range(50)]
+    await service.load([MAIN], [sku(code) for code in codes])
+    updates = [replace(FIRST, sku=code, note="Ä" * 100).rest for code in codes]
+    send = partial(
+        service.rest,
+        "POST",
+        "/api/inventory/bulk",
+        json={"updates": updates},
+        headers={"Idempotency-Key": "k"},
+    )
+    first, again = await send(), await send()
+    kept = await _outcome(service)
+    # As it was kept before it was compressed.
+    plain = zlib.decompress(b64decode(kept)).decode()
+    assert len(kept) < len(plain) / 5
+
+    async def work(connection: AsyncConnection) -> None:
+        change = "UPDATE idempotency_key SET outcome = :plain WHERE tenant_id = :tenant"
+        await connection.execute(text(change), {"plain": plain, "tenant": service.tenant})
+
+    await service.database.transaction(work)
+    of_before = await send()
+
+    assert first.status_code == 200, first.text
+    assert ["Idempotent-Replayed" in it.headers for it in (first, again, of_before)] == [
+        False,
+        True,
+        True,
+    ]
+    assert first.content == again.content == of_before.content
+    assert await ledger(service, "SKU-7") == [(1, 0, 7)]
 
 
 async def test_a_bulk_with_another_on_error_is_another_request(stocked: Service) -> None:
@@ -410,6 +447,13 @@ async def _keys(service: Service, number: int, *, hours: float) -> None:
         )
 
     await service.database.transaction(work)
+
+
+async def _outcome(service: Service) -> str:
+    async with service.database.snapshot() as snapshot:
+        statement = text("SELECT outcome FROM idempotency_key WHERE tenant_id = :tenant")
+        [row] = await snapshot.rows(statement, {"tenant": service.tenant})
+    return str(row[0])
 
 
 async def _count(service: Service) -> int:
