@@ -97,6 +97,14 @@ def _last_count() -> Select[Any]:
 
 @cache
 def _count(dialect: str) -> Insert:
+    columns = history_count.c.keys()
+    insert = INSERTS[dialect](history_count).from_select(columns, next_count())
+    return cast("postgresql.Insert", insert).on_conflict_do_nothing()
+
+
+@cache
+def next_count() -> Select[Any]:
+    """Return what a stock level has `until` an adjustment, from what it had until a `known` one."""
     names = ("reason", "created_by", "sign")
     before = select(*(history_count.c[name] for name in (*names, "entries"))).where(
         *_is_of_level(history_count), history_count.c.sequence == KNOWN
@@ -118,13 +126,10 @@ def _count(dialect: str) -> Insert:
     both = union_all(before, select(entries)).subquery("both")
     keys = [both.c[name] for name in names]
     level = (sql_cast(bindparam(name, type_=Text), Text) for name in LEVEL)
-    until = sql_cast(UNTIL, BigInteger)
+    sums = sql_cast(func.sum(both.c.entries), BigInteger)
+    columns: list[ColumnElement[Any]] = [*level, sql_cast(UNTIL, BigInteger), *keys, sums]
     # In their order: two that insert the same rows wait for each other, and not in a circle.
-    count = select(*level, until, *keys, sql_cast(func.sum(both.c.entries), BigInteger))
-    count = count.group_by(*keys).order_by(*keys)
-    columns = history_count.c.keys()
-    insert = cast("postgresql.Insert", INSERTS[dialect](history_count).from_select(columns, count))
-    return insert.on_conflict_do_nothing()
+    return select(*columns).group_by(*keys).order_by(*keys)
 
 
 def _is_of_level(table: Table) -> list[ColumnElement[bool]]:
