@@ -35,6 +35,8 @@ SQLModel.metadata.naming_convention = {
     "ix": "%(table_name)s_%(column_0_N_name)s_index",
 }
 
+# The key of a stock level.
+LEVEL: Final = ("tenant_id", "sku", "warehouse_id")
 # What an adjustment may be a part of.
 LINKS: Final = ("bulk_id", "transfer_id", "reservation_id", "reference")
 # What is inserted so long after its time, by the database's clock, may be of a day that is over.
@@ -236,20 +238,18 @@ class Adjustment(SQLModel, table=True):
     __tablename__ = "adjustment"
     __table_args__ = (
         ForeignKeyConstraint(
-            ["tenant_id", "sku", "warehouse_id"],
+            LEVEL,
             ["stock_level.tenant_id", "stock_level.sku", "stock_level.warehouse_id"],
         ),
         CheckConstraint("after_quantity = before_quantity + delta", name="delta"),
         CheckConstraint(f"before_quantity BETWEEN 0 AND {MAX_QUANTITY}", name="before"),
         CheckConstraint(f"after_quantity BETWEEN 0 AND {MAX_QUANTITY}", name="after"),
         CheckConstraint("sequence >= 1", name="sequence"),
-        Index(
-            "adjustment_sequence_key", "tenant_id", "sku", "warehouse_id", "sequence", unique=True
-        ),
+        Index("adjustment_sequence_key", *LEVEL, "sequence", unique=True),
         Index("adjustment_by_sku_index", "tenant_id", "sku", "created_at", "sequence", "id"),
         Index(
             "adjustment_by_level_index",
-            *("tenant_id", "sku", "warehouse_id", "created_at", "sequence"),
+            *(*LEVEL, "created_at", "sequence"),
         ),
         Index("adjustment_by_time_index", "tenant_id", "created_at", "sequence", "id"),
         Index(
@@ -267,7 +267,7 @@ class Adjustment(SQLModel, table=True):
         *(_where_it_is_set("adjustment", name) for name in LINKS),
         Index(
             "adjustment_milestone_index",
-            *("tenant_id", "sku", "warehouse_id", "sequence"),
+            *(*LEVEL, "sequence"),
             **_where(IS_MILESTONE),
         ),
         Index(
@@ -311,7 +311,7 @@ class HistoryCount(SQLModel, table=True):
     __tablename__ = "history_count"
     __table_args__ = (
         ForeignKeyConstraint(
-            ["tenant_id", "sku", "warehouse_id"],
+            LEVEL,
             ["stock_level.tenant_id", "stock_level.sku", "stock_level.warehouse_id"],
         ),
         CheckConstraint("sign IN (-1, 0, 1)", name="sign"),
@@ -393,7 +393,7 @@ class ReservationLine(SQLModel, table=True):
             ["tenant_id", "reservation_id"], ["reservation.tenant_id", "reservation.id"]
         ),
         ForeignKeyConstraint(
-            ["tenant_id", "sku", "warehouse_id"],
+            LEVEL,
             ["stock_level.tenant_id", "stock_level.sku", "stock_level.warehouse_id"],
         ),
         CheckConstraint(f"quantity BETWEEN 1 AND {MAX_QUANTITY}", name="quantity"),
@@ -401,11 +401,11 @@ class ReservationLine(SQLModel, table=True):
         CheckConstraint("committed BETWEEN 0 AND quantity", name="committed"),
         Index(
             "reservation_line_by_level_index",
-            *("tenant_id", "sku", "warehouse_id", "reservation_id"),
+            *(*LEVEL, "reservation_id"),
         ),
         Index(
             "reservation_line_held_index",
-            *("tenant_id", "sku", "warehouse_id", "reservation_id"),
+            *(*LEVEL, "reservation_id"),
             **_where("held > 0"),
         ),
     )

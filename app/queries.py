@@ -49,6 +49,7 @@ from app.days import (
     whole_days,
 )
 from app.models import (
+    LEVEL,
     LINKS,
     UtcDateTime,
     adjustment,
@@ -1020,7 +1021,7 @@ def _sums_in(dialect: str, table: FromClause) -> ColumnElement[str]:
 def _is_numbered(asked: frozenset[str], by: Named = frozenset()) -> bool:
     """Tell whether a SKU's histories, level by level, say how many adjustments match."""
     known = asked | by
-    return "sku" in known and known <= {"tenant_id", "sku", "warehouse_id", *COUNTED, *PERIOD}
+    return "sku" in known and known <= {*LEVEL, *COUNTED, *PERIOD}
 
 
 def _numbers(asked: frozenset[str], *of_parent: ColumnElement[bool]) -> ScalarSelect[int]:
@@ -1075,7 +1076,7 @@ def _number_until(last: ColumnElement[int], asked: frozenset[str]) -> ColumnElem
 
 
 def _is_of_level(columns: Columns) -> list[ColumnElement[bool]]:
-    return [columns[it] == stock_level.c[it] for it in ("tenant_id", "sku", "warehouse_id")]
+    return [columns[it] == stock_level.c[it] for it in LEVEL]
 
 
 def _last_before(name: str) -> ColumnElement[int]:

@@ -34,6 +34,7 @@ from app.chain import COLUMNS, Covered, Head, link, settled
 from app.database import Database
 from app.days import sign_of, sums_by_day
 from app.models import (
+    LEVEL,
     adjustment,
     as_text,
     history_count,
@@ -407,14 +408,13 @@ def wrong_histories() -> Select[Any]:
     Each count has as many entries as the adjustments until then are, and each of its rows has as
     many more than in the count before as there are adjustments between the two.
     """
-    level = ("tenant_id", "sku", "warehouse_id")
     names = ("reason", "created_by", "sign")
     counts = history_count.alias("counts")
     mine = adjustment.c.tenant_id == TENANT
     until = (
         select(func.min(counts.c.sequence))
         .where(
-            *(counts.c[name] == adjustment.c[name] for name in level),
+            *(counts.c[name] == adjustment.c[name] for name in LEVEL),
             counts.c.sequence >= adjustment.c.sequence,
         )
         .correlate(adjustment)
@@ -422,26 +422,26 @@ def wrong_histories() -> Select[Any]:
     )
     entries = (
         select(
-            *(adjustment.c[name] for name in (*level, *names[:2])),
+            *(adjustment.c[name] for name in (*LEVEL, *names[:2])),
             sign_of(adjustment.c.delta).label("sign"),
             until.label("until"),
         )
         .where(mine)
         .subquery("entries")
     )
-    keys = [entries.c[name] for name in (*level, "until", *names)]
+    keys = [entries.c[name] for name in (*LEVEL, "until", *names)]
     derived = select(*keys, (-func.count()).label("entries")).group_by(*keys)
     kept = history_count.c
-    combination = [kept[name] for name in (*level, *names)]
+    combination = [kept[name] for name in (*LEVEL, *names)]
     before = func.lag(kept.entries, 1, 0).over(partition_by=combination, order_by=kept.sequence)
     more = select(
-        *(kept[name] for name in level),
+        *(kept[name] for name in LEVEL),
         kept.sequence.label("until"),
         *(kept[name] for name in names),
         (kept.entries - before).label("entries"),
     ).where(kept.tenant_id == TENANT)
     both = union_all(more, derived.where(entries.c.until.is_not(None))).subquery("both")
-    same = [both.c[name] for name in (*level, "until", *names)]
+    same = [both.c[name] for name in (*LEVEL, "until", *names)]
     wrong = (
         select(both.c.sku, both.c.warehouse_id)
         .group_by(*same)
@@ -450,7 +450,7 @@ def wrong_histories() -> Select[Any]:
     short = (
         select(kept.sku, kept.warehouse_id)
         .where(kept.tenant_id == TENANT)
-        .group_by(*(kept[name] for name in (*level, "sequence")))
+        .group_by(*(kept[name] for name in (*LEVEL, "sequence")))
         .having(func.sum(kept.entries) != kept.sequence)
     )
     found = union_all(wrong, short).subquery("found")

@@ -28,9 +28,8 @@ from sqlalchemy.sql.dml import Insert
 from app.commands.posting import INSERTS
 from app.database import Database
 from app.days import sign_of
-from app.models import IS_MILESTONE, MILESTONE, adjustment, history_count, stock_level
+from app.models import IS_MILESTONE, LEVEL, MILESTONE, adjustment, history_count, stock_level
 
-LEVEL: Final = ("tenant_id", "sku", "warehouse_id")
 KNOWN: Final = bindparam("known", type_=BigInteger)
 UNTIL: Final = bindparam("until", type_=BigInteger)
 

@@ -48,6 +48,7 @@ from app.chain import POSTED_WITHIN, link
 from app.commands.idempotency import FEW, KEY_LOCK, Claim, claiming, post_claim
 from app.database import as_json, rows_from, texts_in
 from app.models import (
+    LEVEL,
     PARTS,
     UtcDateTime,
     adjustment,
@@ -684,7 +685,7 @@ def _write_new_levels(dialect: str, condition: ColumnElement[bool]) -> Insert:
     # SQLite's INSERT has the same methods.
     insert = cast("postgresql.Insert", INSERTS[dialect](stock_level).from_select(names, source))
     return insert.on_conflict_do_update(
-        index_elements=["tenant_id", "sku", "warehouse_id"],
+        index_elements=LEVEL,
         set_=_changed_of_level(insert.excluded),
     )
 
