@@ -7,8 +7,8 @@ PostgreSQL reads without a lock and posts in a single statement, which commits b
 the SKU rows, sorted, so that two writers never wait for each other in a circle; it goes on only if
 it got all of them in the versions that were read, and if the idempotency key is new; then it
 writes, counts last because they are shared. If stock has moved in between, nothing is written,
-and the same is done over in a transaction that locks first and reads then. What is about many SKUs
-is posted there statement by statement, each prepared while the database carries out the last one.
+and the same is done over in a transaction that locks first and reads then. There, what is about
+many SKUs is posted statement by statement, each made up while the database carries out the last.
 
 Every change of a level raises the version of its SKU, so the version stands for all its levels.
 That includes the hash of its last entry, to which `post` chains the ones that it writes.
@@ -221,7 +221,7 @@ async def lock_stock(
     """Lock what is known on PostgreSQL; return it as it is now, and which SKUs were not."""
     codes = sorted({code for code, _ in levels})
     locked = await session.rows(_lock_skus(), {"tenant_id": tenant, "codes": codes})
-    versions = {record.sku: record.version for record in known.skus.values()}
+    versions = {code: record.version for code, record in known.skus.items()}
     moved = frozenset(row.sku for row in locked if versions.get(row.sku) != row.version)
     now = known
     if moved:
@@ -238,9 +238,10 @@ async def lock_stock(
 async def post(
     session: Session, claim: Claim | None, *, tenant: str, before: Stock, posting: Posting
 ) -> bool:
-    """Write changes and claim their key; False, and nothing is written, if that cannot be.
+    """Write changes and claim their key; False if that cannot be.
 
     Nor what was decided so long ago that a head may have been taken of the ledger of that time.
+    Nothing is written then, or what is must not be committed.
     """
     oldest = datetime.now(UTC) - POSTED_WITHIN
     if any(entry.created_at < oldest for entry in posting.entries):
