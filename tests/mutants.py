@@ -94,6 +94,16 @@ MUTANTS: Final = (
         (f"{CONCURRENCY}::test_what_is_about_many_skus_reads_what_it_waited_for",),
     ),
     Mutant(
+        "a bulk decided on warehouses that are not what they were",
+        POSTING,
+        "        moved = frozenset(codes)\n",
+        "        pass\n",
+        (
+            f"{CONCURRENCY}"
+            "::test_a_bulk_that_waited_is_refused_by_a_warehouse_that_was_closed_meanwhile",
+        ),
+    ),
+    Mutant(
         "a bulk decided on what others have changed since",
         POSTING,
         "if versions.get(row.sku) != row.version)",

@@ -209,20 +209,33 @@ async def read_stock(
     skus = {record.sku: record for record in sku_records(warehouses, found)}
     places = {it.warehouse.id: it.warehouse for record in skus.values() for it in record.levels}
     # No id: it is about the SKU alone.
-    if unseen := sorted({id_ for _, id_ in levels if id_} - places.keys()):
-        rows = await session.rows(warehouses_by_id(dialect), {"tenant_id": tenant, "ids": unseen})
-        places |= {each.id: warehouse_record(each) for each in rows}
+    if unseen := {id_ for _, id_ in levels if id_} - places.keys():
+        places |= await _read_warehouses(session, tenant, unseen)
     return Stock(skus, places, hashes, locked)
+
+
+async def _read_warehouses(
+    session: Session, tenant: str, ids: Iterable[str]
+) -> dict[str, WarehouseRecord]:
+    asked = {"tenant_id": tenant, "ids": sorted(ids)}
+    rows = await session.rows(warehouses_by_id(session.dialect), asked)
+    return {row.id: warehouse_record(row) for row in rows}
 
 
 async def lock_stock(
     session: Session, tenant: str, levels: Sequence[LevelKey], known: Stock
 ) -> tuple[Stock, frozenset[str]]:
-    """Lock what is known on PostgreSQL; return it as it is now, and which SKUs were not."""
+    """Lock SKUs on PostgreSQL; return what there is now, and which of them to decide on anew.
+
+    Those are the ones that are not as they are known: all, if a warehouse is not.
+    """
     codes = sorted({code for code, _ in levels})
     locked = await session.rows(_lock_skus(), {"tenant_id": tenant, "codes": codes})
     versions = {code: record.version for code, record in known.skus.items()}
     moved = frozenset(row.sku for row in locked if versions.get(row.sku) != row.version)
+    ids = known.warehouses.keys() | {id_ for _, id_ in levels}
+    if await _read_warehouses(session, tenant, ids) != known.warehouses:
+        moved = frozenset(codes)
     now = known
     if moved:
         of_moved = [level for level in levels if level[0] in moved]
@@ -272,9 +285,9 @@ async def _in_turn(session: Session, steps: Iterator[tuple[Executable, Row]]) ->
     step = next(steps, None)
     while step:
         executing = asyncio.create_task(session.rows(*step))
-        # It sets out.
-        await asyncio.sleep(0)
         try:
+            # It sets out.
+            await asyncio.sleep(0)
             step = next(steps, None)
         finally:
             rows += await executing

@@ -386,7 +386,7 @@ async def _decided(
     """Read what updates are about, `locked` if asked for, and decide on them.
 
     On PostgreSQL that is done before the locks are there: many updates often wait for those of
-    others, and make others wait. Then it is done over for what has changed.
+    others, and make others wait. Then it is done over where something has changed.
     """
     levels = [update.level for update in updates]
     is_ahead = locked and session.dialect == "postgresql"

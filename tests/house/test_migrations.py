@@ -10,6 +10,15 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from app.commands.idempotency import Caller, Writing
+from app.commands.reservations import (
+    Committing,
+    Line,
+    Reserving,
+    commit_reservation,
+    release_reservation,
+    reserve_stock,
+)
 from app.database import Database
 from app.errors import Unavailable
 from app.migrations import alembic_config, drop_all, migrate, require_current
@@ -17,6 +26,7 @@ from app.models import METADATA
 from app.settings import Settings
 from app.verify import verify_tenant
 from benchmarks.data import TENANT, Size, fill
+from tests.service import EMAIL, Service, level, new_tenant, running, sku, warehouse
 
 # What each engine itself says of its schema.
 CATALOGUE = {
@@ -101,6 +111,51 @@ async def test_a_migration_hashes_the_ledger_as_its_writes_would_have(
         async with database.writer.connect() as connection:
             await connection.execute(text("UPDATE adjustment SET hash = ''"))
     await database.dispose()
+
+
+async def test_a_migration_counts_reservations_as_their_writes_would_have(
+    empty_database_url: str,
+) -> None:
+    async with running(empty_database_url) as (app, client):
+        database = app.state.database
+        await migrate(database)
+        main = warehouse()
+        for number in range(2):
+            shop = Service(app, client, database, await new_tenant(database))
+            await shop.load([main], [sku("A", level(main, 50)), sku("B", level(main, 50))])
+            writing = Writing(database=database, caller=Caller(shop.tenant, "client", EMAIL))
+            held = [
+                await reserve_stock(
+                    writing, Reserving(lines=(Line(code, main.id, 1),), seconds=600)
+                )
+                for code in "AAAABB"[number:]
+            ]
+            first, second, *_ = (it.result.reservation.id for it in held)
+            await release_reservation(writing, first)
+            taken = Committing(id=second, lines=None, reason="sale")
+            await commit_reservation(writing, taken)
+        counted = await counts_of(database)
+        async with database.writer.connect() as connection:
+            await connection.run_sync(
+                lambda sync: command.downgrade(alembic_config(sync), "0011"),
+            )
+            await connection.commit()
+
+        await migrate(database)
+
+        assert await counts_of(database) == counted
+        assert len(counted) == 2 * (2 + 3)
+
+
+async def counts_of(database: Database) -> list[tuple[Any, ...]]:
+    """Return what levels and statuses are counted to have of reservations."""
+    async with database.snapshot() as snapshot:
+        statements = [
+            "SELECT tenant_id, sku, warehouse_id, holds FROM stock_level ORDER BY 1, 2, 3",
+            "SELECT tenant_id, status, SUM(reservations) FROM reservation_count"
+            " GROUP BY tenant_id, status HAVING SUM(reservations) <> 0 ORDER BY 1, 2",
+        ]
+        return [tuple(row) for each in statements for row in await snapshot.rows(text(each), {})]
 
 
 async def hashes_of(database: Database) -> list[tuple[Any, ...]]:

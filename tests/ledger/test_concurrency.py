@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 
-from app.commands.catalogue import SafetyStock, set_safety_stock
+from app.commands.catalogue import SafetyStock, set_safety_stock, update_warehouse
 from app.commands.idempotency import Caller, Writing
 from app.commands.stock import OnError, StockUpdate, bulk_change_stock, change_stock
 from app.database import Database
@@ -28,6 +28,7 @@ KEYS: Final = 10_000
 READS: Final = 10_000
 WALKS: Final = 1_000
 MOVED: Final = text("UPDATE sku SET version = version + 1 WHERE tenant_id = :tenant AND sku = :sku")
+LOCKED: Final = text("SELECT 1 FROM sku WHERE tenant_id = :tenant AND sku = :sku FOR UPDATE")
 HAS_ME_BLOCKING: Final = text(
     "SELECT count(*) FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
 )
@@ -112,6 +113,33 @@ async def test_a_bulk_reads_what_it_waited_for_and_need_not_start_over(service: 
     assert sum("INSERT INTO adjustment" in statement for statement in recorder.statements) == 1
     data = await service.data(f'{{ sku(sku: "{skus[-1]}") {{ version totalOnHand }} }}')
     assert data["sku"] == {"version": 4, "totalOnHand": 10}
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
+async def test_a_bulk_that_waited_is_refused_by_a_warehouse_that_was_closed_meanwhile(
+    service: Service,
+) -> None:
+    skus = codes(20)
+    await service.load([MAIN, OTHER], [sku(code) for code in skus])
+    updates = shuffled(random.Random(1), skus, 5)
+    async with service.database.writer.connect() as other:
+        # Nobody changes the SKU that is waited for.
+        await other.execute(LOCKED, {"tenant": service.tenant, "sku": skus[-1]})
+        bulk = asyncio.create_task(
+            bulk_change_stock(service.database, caller(service), updates, on_error=OnError.CONTINUE)
+        )
+        while not await other.scalar(HAS_ME_BLOCKING):
+            assert not bulk.done()
+        writing = Writing(database=service.database, caller=caller(service))
+        await update_warehouse(writing, MAIN.id, {"is_active": False})
+        await other.rollback()
+    outcomes = (await bulk).result
+    refused = [it.refusal.code if it.refusal else None for it in outcomes]
+    assert refused == [
+        "WAREHOUSE_INACTIVE" if it.warehouse_id == MAIN.id else None for it in updates
+    ]
+    assert 0 < refused.count(None) < len(updates)
+    await assert_proven(service)
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")

@@ -129,7 +129,7 @@ async def test_a_long_outcome_is_kept_in_short_and_replayed_whole(service: Servi
         json={"updates": updates},
         headers={"Idempotency-Key": "k"},
     )
-    first, again = await send(), await send()
+    answers = await asyncio.gather(*(send() for _ in range(COPIES)))
     kept = await _outcome(service)
     # As it was kept before it was compressed.
     plain = zlib.decompress(b64decode(kept)).decode()
@@ -140,15 +140,11 @@ async def test_a_long_outcome_is_kept_in_short_and_replayed_whole(service: Servi
         await connection.execute(text(change), {"plain": plain, "tenant": service.tenant})
 
     await service.database.transaction(work)
-    of_before = await send()
+    answers.append(await send())
 
-    assert first.status_code == 200, first.text
-    assert ["Idempotent-Replayed" in it.headers for it in (first, again, of_before)] == [
-        False,
-        True,
-        True,
-    ]
-    assert first.content == again.content == of_before.content
+    assert {it.status_code for it in answers} == {200}
+    assert len({it.content for it in answers}) == 1
+    assert sum("Idempotent-Replayed" not in it.headers for it in answers) == 1
     assert await ledger(service, "SKU-7") == [(1, 0, 7)]
 
 

@@ -477,6 +477,27 @@ async def test_a_repair_counts_reservations_anew(service: Service) -> None:
     await assert_proven(service)
 
 
+async def test_a_repair_beside_reservations_leaves_their_counts_right(service: Service) -> None:
+    await service.load([MAIN], [sku("A", level(MAIN, 500))])
+    held = [await reserve(service, line("A", 1)) for _ in range(20)]
+    async with service.database.writer.connect() as connection:
+        change = "UPDATE reservation_count SET reservations = 100 WHERE tenant_id = "
+        await connection.exec_driver_sql(f"{change}'{service.tenant}'")
+        await connection.commit()
+    writes: list[Coroutine[Any, Any, Any]] = [
+        *(reserve(service, line("A", 1)) for _ in range(20)),
+        *(service.data(RELEASE, {"input": {"id": it["id"]}}) for it in held),
+    ]
+    await asyncio.gather(
+        *writes[::2], repair_tenant(service.database, service.tenant), *writes[1::2]
+    )
+    data = await service.data(
+        "{ reservations { totalCount } open: reservations(filter: {status: OPEN}) { totalCount } }"
+    )
+    assert data == {"reservations": {"totalCount": 40}, "open": {"totalCount": 20}}
+    await assert_proven(service)
+
+
 async def test_a_level_that_is_only_rehearsed_is_held_by_nobody(service: Service) -> None:
     await service.load([MAIN], [sku("A")])
     query = """

@@ -143,7 +143,7 @@ async def test_a_role_that_may_serve_may_do_so_after_a_migration(urls: tuple[str
     name = make_url(role).username
     asked = [
         {"role": name, "table": table, "right": right}
-        for table in ("ledger_day", "history_count")
+        for table in ("ledger_day", "history_count", "reservation_count")
         for right in rights
     ]
     async with database.writer.connect() as connection:
@@ -153,7 +153,7 @@ async def test_a_role_that_may_serve_may_do_so_after_a_migration(urls: tuple[str
         granted = [await connection.scalar(may, each) for each in asked]
     await database.dispose()
 
-    assert granted == [*[True] * 4, False] * 2
+    assert granted == [*[True] * 4, False] * 3
 
 
 def _go(_connection: Connection, step: Callable[..., None], *where: object) -> None:

@@ -6,6 +6,8 @@ Revision: 0010, after 0009
 import sqlalchemy as sa
 from alembic import op
 
+from app.migrations.walls import wall_in
+
 revision = "0010"
 down_revision = "0009"
 
@@ -44,21 +46,6 @@ REOPENING = {
         """,
     ],
 }
-# A role that may serve already may do so with the new table, too.
-GRANT = """
-DO $$DECLARE role name;
-BEGIN
-  FOR role IN
-    SELECT pg_roles.rolname FROM pg_class
-    CROSS JOIN LATERAL aclexplode(pg_class.relacl) AS granted
-    JOIN pg_roles ON pg_roles.oid = granted.grantee
-    WHERE pg_class.oid = 'sku_count'::regclass AND granted.privilege_type = 'UPDATE'
-      AND granted.grantee <> pg_class.relowner
-  LOOP
-    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ledger_day TO %I', role);
-  END LOOP;
-END$$
-"""
 
 
 def upgrade() -> None:
@@ -86,13 +73,7 @@ def upgrade() -> None:
     )
     for statement in REOPENING[dialect]:
         op.execute(statement)
-    if dialect == "postgresql":
-        op.execute("ALTER TABLE ledger_day ENABLE ROW LEVEL SECURITY")
-        op.execute(
-            "CREATE POLICY ledger_day_of_the_tenant ON ledger_day"
-            " USING (tenant_id = current_setting('inventory.tenant', true))"
-        )
-        op.execute(GRANT)
+    wall_in("ledger_day")
 
 
 def downgrade() -> None:

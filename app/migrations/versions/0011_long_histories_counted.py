@@ -6,26 +6,13 @@ Revision: 0011, after 0010
 import sqlalchemy as sa
 from alembic import op
 
+from app.migrations.walls import wall_in
+
 revision = "0011"
 down_revision = "0010"
 
 KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 LEVEL = ("tenant_id", "sku", "warehouse_id")
-# A role that may serve already may do so with the new table, too.
-GRANT = """
-DO $$DECLARE role name;
-BEGIN
-  FOR role IN
-    SELECT pg_roles.rolname FROM pg_class
-    CROSS JOIN LATERAL aclexplode(pg_class.relacl) AS granted
-    JOIN pg_roles ON pg_roles.oid = granted.grantee
-    WHERE pg_class.oid = 'ledger_day'::regclass AND granted.privilege_type = 'UPDATE'
-      AND granted.grantee <> pg_class.relowner
-  LOOP
-    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON history_count TO %I', role);
-  END LOOP;
-END$$
-"""
 
 
 def upgrade() -> None:
@@ -55,13 +42,7 @@ def upgrade() -> None:
         sa.CheckConstraint("sign IN (-1, 0, 1)", name=op.f("history_count_sign_check")),
         sa.CheckConstraint("entries >= 1", name=op.f("history_count_entries_check")),
     )
-    if op.get_bind().dialect.name == "postgresql":
-        op.execute("ALTER TABLE history_count ENABLE ROW LEVEL SECURITY")
-        op.execute(
-            "CREATE POLICY history_count_of_the_tenant ON history_count"
-            " USING (tenant_id = current_setting('inventory.tenant', true))"
-        )
-        op.execute(GRANT)
+    wall_in("history_count")
 
 
 def downgrade() -> None:

@@ -6,25 +6,12 @@ Revision: 0012, after 0011
 import sqlalchemy as sa
 from alembic import op
 
+from app.migrations.walls import wall_in
+
 revision = "0012"
 down_revision = "0011"
 
 KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-# A role that may serve already may do so with the new table, too.
-GRANT = """
-DO $$DECLARE role name;
-BEGIN
-  FOR role IN
-    SELECT pg_roles.rolname FROM pg_class
-    CROSS JOIN LATERAL aclexplode(pg_class.relacl) AS granted
-    JOIN pg_roles ON pg_roles.oid = granted.grantee
-    WHERE pg_class.oid = 'sku_count'::regclass AND granted.privilege_type = 'UPDATE'
-      AND granted.grantee <> pg_class.relowner
-  LOOP
-    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON reservation_count TO %I', role);
-  END LOOP;
-END$$
-"""
 HOLDS = """
 UPDATE stock_level SET holds = (
   SELECT COUNT(*) FROM reservation_line
@@ -55,13 +42,7 @@ def upgrade() -> None:
     )
     op.execute(HOLDS)
     op.execute(COUNTS)
-    if op.get_bind().dialect.name == "postgresql":
-        op.execute("ALTER TABLE reservation_count ENABLE ROW LEVEL SECURITY")
-        op.execute(
-            "CREATE POLICY reservation_count_of_the_tenant ON reservation_count"
-            " USING (tenant_id = current_setting('inventory.tenant', true))"
-        )
-        op.execute(GRANT)
+    wall_in("reservation_count")
 
 
 def downgrade() -> None:
