@@ -39,11 +39,8 @@ SQLModel.metadata.naming_convention = {
 LEVEL: Final = ("tenant_id", "sku", "warehouse_id")
 # What an adjustment may be a part of.
 LINKS: Final = ("bulk_id", "transfer_id", "reservation_id", "reference")
-# What is inserted so long after its time, by the database's clock, may be of a day that is over.
+# What is inserted so long after its time, by the database's clock, may be of what is summed up.
 LATE_AFTER: Final = timedelta(hours=1)
-# Every so many adjustments of a stock level, those until then may be counted (`HistoryCount`).
-MILESTONE: Final = 500
-IS_MILESTONE: Final = f"sequence % {MILESTONE} = 0"
 # Reservations are counted in so many parts, lest everybody who writes them waits for all others.
 PARTS: Final = 16
 
@@ -126,7 +123,7 @@ class Tenant(SQLModel, table=True):
     created_at: datetime = instant()
     # Since when a reservation may ask for more than is available, if it may.
     permits_oversell_since: datetime | None = instant(nullable=True)
-    # Until the start of which day its ledger is summed up (`app.days`), if it is.
+    # Until when its ledger is summed up (`app.sums`), if it is.
     summed_until: datetime | None = instant(nullable=True)
 
 
@@ -266,9 +263,9 @@ class Adjustment(SQLModel, table=True):
         ),
         *(_where_it_is_set("adjustment", name) for name in LINKS),
         Index(
-            "adjustment_milestone_index",
-            *(*LEVEL, "sequence"),
-            **_where(IS_MILESTONE),
+            "adjustment_by_reference_and_sku_index",
+            *("tenant_id", "reference", "sku", "created_at", "sequence", "id"),
+            **_where("reference IS NOT NULL"),
         ),
         Index(
             "adjustment_reversal_key",
@@ -301,41 +298,16 @@ class Adjustment(SQLModel, table=True):
     hash: str = text()
 
 
-class HistoryCount(SQLModel, table=True):
-    """How many of a stock level's first adjustments there are: by reason, person and sign.
+class LedgerSum(SQLModel, table=True):
+    """What the first adjustments of a group come to: by warehouse, reason, person and sign.
 
-    Those are the ones until `sequence`, at which all rows of its level together count them. It is
-    kept of some milestones, and holds for good: what is in a ledger does not change.
+    Those are the ones before `until`, of which all rows of the group together tell. The groups are
+    the whole ledger, what is of one SKU, what has one reference, and what is both (`app.sums`);
+    what does not name a group is empty. It holds up to the tenant's `summed_until`. The sums are
+    those of the upper and of the lower 32 bits of each delta.
     """
 
-    __tablename__ = "history_count"
-    __table_args__ = (
-        ForeignKeyConstraint(
-            LEVEL,
-            ["stock_level.tenant_id", "stock_level.sku", "stock_level.warehouse_id"],
-        ),
-        CheckConstraint("sign IN (-1, 0, 1)", name="sign"),
-        CheckConstraint("entries >= 1", name="entries"),
-    )
-
-    tenant_id: str = key(primary_key=True)
-    sku: str = key(primary_key=True)
-    warehouse_id: str = key(primary_key=True)
-    sequence: int = count(primary_key=True)
-    reason: str = key(primary_key=True)
-    created_by: str = text(primary_key=True)
-    sign: int = count(primary_key=True)
-    entries: int = count()
-
-
-class LedgerDay(SQLModel, table=True):
-    """What the adjustments of a day, in UTC, come to: by warehouse, reason, person and sign.
-
-    It is kept of days that are over, and holds of those before the tenant's `summed_until`. The
-    sums are those of the upper and of the lower 32 bits of each delta.
-    """
-
-    __tablename__ = "ledger_day"
+    __tablename__ = "ledger_sum"
     __table_args__ = (
         ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
         CheckConstraint("sign IN (-1, 0, 1)", name="sign"),
@@ -343,7 +315,10 @@ class LedgerDay(SQLModel, table=True):
     )
 
     tenant_id: str = key(primary_key=True)
-    day: datetime = instant(primary_key=True)
+    kind: str = key(primary_key=True)
+    reference: str = key(primary_key=True)
+    sku: str = key(primary_key=True)
+    until: datetime = instant(primary_key=True)
     warehouse_id: str = key(primary_key=True)
     reason: str = key(primary_key=True)
     created_by: str = text(primary_key=True)
@@ -420,12 +395,16 @@ class ReservationLine(SQLModel, table=True):
 
 
 class ReservationCount(SQLModel, table=True):
-    """How many reservations have a status: the sum of its parts, each of which may be negative."""
+    """How many reservations have a status: the sum of its parts, each of which may be negative.
+
+    That is of all (`reference` empty), and of those that have one reference.
+    """
 
     __tablename__ = "reservation_count"
     __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),)
 
     tenant_id: str = key(primary_key=True)
+    reference: str = key(primary_key=True)
     status: str = key(primary_key=True)
     part: int = count(primary_key=True)
     reservations: int = count()
@@ -470,8 +449,7 @@ sku: Final = METADATA.tables["sku"]
 warehouse: Final = METADATA.tables["warehouse"]
 stock_level: Final = METADATA.tables["stock_level"]
 adjustment: Final = METADATA.tables["adjustment"]
-ledger_day: Final = METADATA.tables["ledger_day"]
-history_count: Final = METADATA.tables["history_count"]
+ledger_sum: Final = METADATA.tables["ledger_sum"]
 reservation: Final = METADATA.tables["reservation"]
 reservation_line: Final = METADATA.tables["reservation_line"]
 reservation_count: Final = METADATA.tables["reservation_count"]
@@ -502,7 +480,7 @@ APPEND_ONLY: Final = {
     ],
 }
 
-# What is inserted into a day that is summed up has it, and those after it, summed up anew. So that
+# What is inserted into the past that is summed up has that summed up anew, from its day on. So that
 # others cost nothing, PostgreSQL looks at the clock first; then it locks the row that says until
 # when there are sums, which whoever sums up locks too.
 REOPENING: Final = {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial, reduce
-from operator import add
+from operator import add, sub
 from typing import Any, Final
 
 import orjson
@@ -33,21 +33,9 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
-from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.types import TypeEngine
 
 from app.database import Key, Snapshot, as_json, rows_from, texts_in
-from app.days import (
-    BEGINNING,
-    END,
-    HALF,
-    ZERO,
-    earliest,
-    halves_of,
-    latest,
-    summed_until,
-    whole_days,
-)
 from app.models import (
     LEVEL,
     LINKS,
@@ -55,8 +43,7 @@ from app.models import (
     adjustment,
     api_token,
     as_text,
-    history_count,
-    ledger_day,
+    ledger_sum,
     reservation,
     reservation_count,
     reservation_line,
@@ -84,6 +71,21 @@ from app.records import (
 )
 from app.sessions import Session
 from app.stock import ARCHIVED, Status, WarehouseType
+from app.sums import (
+    BEGINNING,
+    EMPTY,
+    END,
+    HALF,
+    IN_COMMON,
+    ZERO,
+    Columns,
+    Group,
+    beginning,
+    earliest,
+    halves_of,
+    is_of_group,
+    summed_until,
+)
 
 # One stock level as (SKU, warehouse id), or all levels of a SKU as (SKU, None).
 LevelKey = tuple[str, str | None]
@@ -94,7 +96,6 @@ LedgerKey = tuple[str | None, str | None]
 Named = frozenset[str]
 # Where an adjustment stands in a list: when, sequence, id.
 AdjustmentPosition = tuple[datetime, int, str]
-Columns = ReadOnlyColumnCollection[str, Any]
 Conditions = Mapping[str, Callable[[Columns], ColumnElement[bool]]]
 
 LIMIT: Final = bindparam("limit", type_=BigInteger)
@@ -223,18 +224,26 @@ HOLD_CONDITIONS: Final[Conditions] = {
     "before": lambda columns: columns.reservation_id < bindparam("before", type_=Text),
 }
 
-LEDGER_DAY_CONDITIONS: Final[Conditions] = {
-    **{name: _equals(name) for name in ("tenant_id", "warehouse_id", "reason", "created_by")},
+RESERVATION_COUNT_CONDITIONS: Final[Conditions] = {
+    **{name: RESERVATION_CONDITIONS[name] for name in ("tenant_id", *ReservationStatus)},
+    # None is empty: those of all are counted under that.
+    "reference": lambda columns: _equals("reference")(columns) & (columns.reference != EMPTY),
+    "all": lambda columns: columns.reference == EMPTY,
+}
+
+LEDGER_SUM_CONDITIONS: Final[Conditions] = {
+    **{name: _equals(name) for name in ("warehouse_id", "reason", "created_by")},
     Sign.INCREASE: lambda columns: columns.sign > ZERO,
     Sign.DECREASE: lambda columns: columns.sign < ZERO,
     Sign.UNCHANGED: lambda columns: columns.sign == ZERO,
 }
 
 PERIOD: Final = {"start", "end"}
-# What the counts of a history tell apart.
-COUNTED: Final = {"reason", "created_by", *Sign}
-# What the sums of a day tell apart.
-SUMMED: Final = {*LEDGER_DAY_CONDITIONS, *PERIOD}
+# What the sums of a group tell apart, and which group it is.
+SUMMED: Final = {*LEDGER_SUM_CONDITIONS, *PERIOD, "sku", "reference"}
+
+# How many parts a figure has until an end: those that follow are taken away from it.
+UNTIL_END: Final = 2
 
 # What the key of a ledger may say.
 PARENTS: Final[Mapping[str, TypeEngine[Any]]] = {"sku": Text(), "warehouse_id": Text()}
@@ -360,7 +369,7 @@ async def count_adjustments(snapshot: Snapshot, tenant: str, *, where: Adjustmen
     """Return how many adjustments match."""
     parameters = _adjustment_parameters(tenant, where, None)
     statement = _adjustments_count(snapshot.dialect, _asked(parameters))
-    [row] = await snapshot.rows(statement, {**parameters, **_days_within(where)})
+    [row] = await snapshot.rows(statement, {**parameters, **_end_of(where)})
     return int(row[0])
 
 
@@ -370,8 +379,8 @@ async def sum_adjustments(
     """Return what the adjustments that match come to."""
     parameters = _adjustment_parameters(tenant, where, None)
     statement = _adjustments_sum(snapshot.dialect, _asked(parameters))
-    [parts] = await snapshot.rows(statement, {**parameters, **_days_within(where)})
-    return ledger_totals(map(orjson.loads, parts))
+    [parts] = await snapshot.rows(statement, {**parameters, **_end_of(where)})
+    return _difference(parts)
 
 
 async def list_adjustments_of(
@@ -402,7 +411,7 @@ async def count_adjustments_of(
     """Return for each parent, all of one kind, how many of its adjustments match."""
     parameters = _adjustment_parameters(tenant, where, None)
     statement = _adjustments_count_of(snapshot.dialect, _asked(parameters), named(parents[0]))
-    parameters |= {"parents": _levels_json(parents), **_days_within(where)}
+    parameters |= {"parents": _levels_json(parents), **_end_of(where)}
     rows = await snapshot.rows(statement, parameters)
     return {(code, id_): int(number) for code, id_, number in rows}
 
@@ -413,9 +422,9 @@ async def sum_adjustments_of(
     """Return for each parent, all of one kind, what its adjustments that match come to."""
     parameters = _adjustment_parameters(tenant, where, None)
     statement = _adjustments_sum_of(snapshot.dialect, _asked(parameters), named(parents[0]))
-    parameters |= {"parents": _levels_json(parents), **_days_within(where)}
+    parameters |= {"parents": _levels_json(parents), **_end_of(where)}
     rows = await snapshot.rows(statement, parameters)
-    return {(code, id_): ledger_totals(map(orjson.loads, parts)) for code, id_, *parts in rows}
+    return {(code, id_): _difference(parts) for code, id_, *parts in rows}
 
 
 async def sum_adjustments_by_period(
@@ -499,7 +508,7 @@ async def list_reservations(
 
 
 async def count_reservations(snapshot: Snapshot, tenant: str, *, where: ReservationFilter) -> int:
-    """Return how many reservations match: from kept counts, unless they have a reference."""
+    """Return how many reservations match, from counts that every write keeps."""
     parameters = _reservation_parameters(tenant, where, None)
     [row] = await snapshot.rows(_reservations_count(_asked(parameters)), parameters)
     return int(row[0])
@@ -715,16 +724,12 @@ def _adjustment_parameters(
     }
 
 
-def _days_within(where: AdjustmentFilter) -> dict[str, object]:
-    """Return the parameters of `_figures` for a period, which has an end whether it is said or not.
+def _end_of(where: AdjustmentFilter) -> dict[str, object]:
+    """Return the end of a period, which `_figures` is told whether it is said or not.
 
-    One that ends before it starts ends as it starts.
+    A period that ends before it starts ends as it starts.
     """
-    start = where.start or BEGINNING
-    end = max(start, where.end or END)
-    first_day, last_day = whole_days(start, end)
-    edge = min(first_day, end)
-    return {"end": end, "first_day": first_day, "last_day": last_day, "edge": edge}
+    return {"end": max(where.start or BEGINNING, where.end or END)}
 
 
 def named(key: LedgerKey) -> Named:
@@ -940,7 +945,7 @@ def _adjustments_page(dialect: str, asked: frozenset[str]) -> Select[Any]:
 def _adjustments_count(dialect: str, asked: frozenset[str]) -> Select[Any]:
     if _is_numbered(asked):
         return select(_numbers(asked))
-    return select(reduce(add, _figures(dialect, asked, _count_in))).where(_is_mine())
+    return select(_count(dialect, asked)).where(_is_mine())
 
 
 @cache
@@ -952,6 +957,18 @@ def _is_mine() -> ColumnElement[bool]:
     return _equals("tenant_id")(tenant_table.c)
 
 
+def _count(
+    dialect: str,
+    asked: frozenset[str],
+    parents: FromClause | None = None,
+    by: Named = frozenset(),
+) -> ColumnElement[int]:
+    """Return how many adjustments match, for a tenant or for each parent."""
+    figures = _figures(dialect, asked, _count_in, parents, by)
+    number = reduce(add, figures[:UNTIL_END])
+    return reduce(sub, figures[UNTIL_END:], number)
+
+
 def _figures(
     dialect: str,
     asked: frozenset[str],
@@ -959,40 +976,58 @@ def _figures(
     parents: FromClause | None = None,
     by: Named = frozenset(),
 ) -> list[ScalarSelect[Any]]:
-    """Return a figure of adjustments, for a tenant or for each parent, in each of some parts.
+    """Return a figure of adjustments, for a tenant or for each parent, in some parts.
 
-    Every adjustment is in one part. Whole days that are summed up are in `ledger_day`. Of the
-    ledger itself there is what follows them, and what comes before the first whole day of a period.
+    Those of a group are what its last sum before the end says, and what follows that in the ledger;
+    then, to be taken away, the same before the start. Few are part of anything else: they are read.
     """
+    outer = [it for it in (tenant_table, parents) if it is not None]
 
     def part(table: FromClause, *conditions: ColumnElement[bool]) -> ScalarSelect[Any]:
         # Of the tenant's row: what depends on another row is not worth other processes' start.
         mine = table.c.tenant_id == tenant_table.c.tenant_id
         of_parent = [] if parents is None else _of_parent(table.c, parents, by)
-        found = select(figure(table)).where(mine, *conditions, *of_parent)
-        outer = [it for it in (tenant_table, parents) if it is not None]
+        if table is adjustment and "sku" in asked | by:
+            # In their order, lest PostgreSQL takes an index without time and reads all of a SKU.
+            in_order = _newest_first(adjustment.c, by_level=False)
+            found = select(adjustment.c.delta).where(mine, *conditions, *of_parent)
+            table = found.order_by(*in_order).correlate(*outer).subquery("entries")
+            return select(figure(table)).select_from(table).scalar_subquery()
+        found = select(figure(table)).select_from(table).where(mine, *conditions, *of_parent)
         return found.correlate(*outer).scalar_subquery()
+
+    def until(name: str) -> list[ScalarSelect[Any]]:
+        end = bindparam(name, type_=UtcDateTime)
+        limit = earliest(dialect, summed_until(dialect), end)
+        sums = is_of_group(group, names)
+        mine = ledger_sum.c.tenant_id == tenant_table.c.tenant_id
+        found = select(func.max(ledger_sum.c.until)).where(mine, *sums, ledger_sum.c.until <= limit)
+        last = found.correlate(*outer).scalar_subquery()
+        at, since = adjustment.c.created_at, func.coalesce(last, beginning(), type_=UtcDateTime)
+        told = _all_of(LEDGER_SUM_CONDITIONS, asked, ledger_sum.c)
+        return [
+            part(ledger_sum, *sums, ledger_sum.c.until == last, *told),
+            part(adjustment, *entries(asked - PERIOD), *anywhere, at >= since, at < end),
+        ]
 
     asked -= {"tenant_id"}
     entries = partial(_all_of, ADJUSTMENT_CONDITIONS, columns=adjustment.c)
     if not asked | by <= SUMMED:
         return [part(adjustment, *entries(asked))]
-    first, last, edge = (
-        bindparam(name, type_=UtcDateTime) for name in ("first_day", "last_day", "edge")
-    )
-    until = latest(dialect, first, earliest(dialect, summed_until(dialect), last))
-    day, at = ledger_day.c.day, adjustment.c.created_at
-    summed = _all_of(LEDGER_DAY_CONDITIONS, asked, ledger_day.c)
+    group = _group_of(asked | by)
+    names = {
+        name: bindparam(name, type_=Key) if parents is None or name in asked else parents.c[name]
+        for name in IN_COMMON[group]
+    }
     anywhere = [_is_anywhere(dialect)] if _is_by_reason_alone(asked | by) else []
-    # Without an end, PostgreSQL expects a third of all to follow.
-    following = entries(asked - {"start"} | {"end"})
-    parts = [
-        part(ledger_day, *summed, day >= first, day < until),
-        part(adjustment, *following, *anywhere, at >= until),
-    ]
-    if "start" in asked:
-        parts.append(part(adjustment, *entries(asked - {"end"}), *anywhere, at < edge))
-    return parts
+    return until("end") + (until("start") if "start" in asked else [])
+
+
+def _group_of(known: frozenset[str]) -> Group:
+    """Return the group of adjustments of which something is known."""
+    if "reference" in known:
+        return Group.SKU_OF_REFERENCE if "sku" in known else Group.REFERENCE
+    return Group.SKU if "sku" in known else Group.LEDGER
 
 
 def _is_anywhere(dialect: str) -> ColumnElement[bool]:
@@ -1005,23 +1040,29 @@ def _is_anywhere(dialect: str) -> ColumnElement[bool]:
 
 def _count_in(table: FromClause) -> ColumnElement[int]:
     number: ColumnElement[int] = func.count()
-    if table is not adjustment:
+    if table is ledger_sum:
         number = func.coalesce(func.sum(table.c.entries), ZERO)
     return number.label("entries")
 
 
 def _sums_in(dialect: str, table: FromClause) -> ColumnElement[str]:
-    sums = sums_of(adjustment.c.delta)
-    if table is ledger_day:
-        halves = ledger_day.c.delta_upper, ledger_day.c.delta_lower
-        sums = _sums(_count_in(ledger_day), halves, ledger_day.c.sign)
-    return _array(dialect, *sums)
+    if table is ledger_sum:
+        halves = ledger_sum.c.delta_upper, ledger_sum.c.delta_lower
+        return _array(dialect, *_sums(_count_in(table), halves, ledger_sum.c.sign))
+    return _array(dialect, *sums_of(table.c.delta))
+
+
+def _difference(parts: Sequence[str]) -> LedgerTotals:
+    """Return the totals of what `_figures` finds until an end, without what there is at a start."""
+    sums = [orjson.loads(part) for part in parts]
+    before = [[-number for number in part] for part in sums[UNTIL_END:]]
+    return ledger_totals([*sums[:UNTIL_END], *before])
 
 
 def _is_numbered(asked: frozenset[str], by: Named = frozenset()) -> bool:
-    """Tell whether a SKU's histories, level by level, say how many adjustments match."""
+    """Tell whether the numbers of adjustments, level by level, say how many match."""
     known = asked | by
-    return "sku" in known and known <= {*LEVEL, *COUNTED, *PERIOD}
+    return "sku" in known and known <= {*LEVEL, *PERIOD}
 
 
 def _numbers(asked: frozenset[str], *of_parent: ColumnElement[bool]) -> ScalarSelect[int]:
@@ -1029,54 +1070,13 @@ def _numbers(asked: frozenset[str], *of_parent: ColumnElement[bool]) -> ScalarSe
 
     They are numbered in their order, and a level's version is the number of the last one.
     """
-    last = _last_before("end") if "end" in asked else stock_level.c.version
-    number = _number_until(last, asked)
+    number = _last_before("end") if "end" in asked else stock_level.c.version
     if "start" in asked:
-        number -= _number_until(_last_before("start"), asked)
-    of_levels = _all_of(ADJUSTMENT_CONDITIONS, asked - PERIOD - COUNTED, stock_level.c)
+        number -= _last_before("start")
+    of_levels = _all_of(ADJUSTMENT_CONDITIONS, asked - PERIOD, stock_level.c)
     return (
         select(func.coalesce(func.sum(number), 0)).where(*of_levels, *of_parent).scalar_subquery()
     )
-
-
-def _number_until(last: ColumnElement[int], asked: frozenset[str]) -> ColumnElement[int]:
-    """Return how many of the adjustments of a stock level, up to one of them, match.
-
-    The last count before that says it, and what follows in the ledger.
-    """
-    if asked.isdisjoint(COUNTED):
-        return last
-    earlier = history_count.alias("earlier")
-    known = (
-        select(func.max(earlier.c.sequence))
-        .where(*_is_of_level(earlier.c), earlier.c.sequence <= last)
-        .correlate(stock_level)
-        .scalar_subquery()
-    )
-    counted = select(_count_in(history_count)).where(
-        *_is_of_level(history_count.c),
-        history_count.c.sequence == known,
-        *_all_of(LEDGER_DAY_CONDITIONS, asked & COUNTED, history_count.c),
-    )
-    # In their order, lest PostgreSQL takes the index by time, and reads it from end to end.
-    following = (
-        select(adjustment.c.sequence)
-        .where(
-            *_is_of_level(adjustment.c),
-            adjustment.c.sequence > func.coalesce(known, ZERO),
-            adjustment.c.sequence <= last,
-            *_all_of(ADJUSTMENT_CONDITIONS, asked & COUNTED, adjustment.c),
-        )
-        .order_by(adjustment.c.sequence)
-        .correlate(stock_level)
-        .subquery("following")
-    )
-    uncounted = select(func.count()).select_from(following)
-    return counted.correlate(stock_level).scalar_subquery() + uncounted.scalar_subquery()
-
-
-def _is_of_level(columns: Columns) -> list[ColumnElement[bool]]:
-    return [columns[it] == stock_level.c[it] for it in LEVEL]
 
 
 def _last_before(name: str) -> ColumnElement[int]:
@@ -1084,7 +1084,7 @@ def _last_before(name: str) -> ColumnElement[int]:
     last = (
         select(adjustment.c.sequence)
         .where(
-            *_is_of_level(adjustment.c),
+            *(adjustment.c[it] == stock_level.c[it] for it in LEVEL),
             adjustment.c.created_at < bindparam(name, type_=UtcDateTime),
         )
         .order_by(adjustment.c.created_at.desc(), adjustment.c.sequence.desc())
@@ -1127,7 +1127,7 @@ def _adjustments_count_of(dialect: str, asked: frozenset[str], by: Named) -> Sel
     if _is_numbered(asked, by):
         number: ColumnElement[int] = _numbers(asked, *_of_parent(stock_level.c, parents, by))
     else:
-        number = reduce(add, _figures(dialect, asked, _count_in, parents, by))
+        number = _count(dialect, asked, parents, by)
     return _of_parents(parents, number)
 
 
@@ -1282,10 +1282,8 @@ def _reservations_page(asked: frozenset[str]) -> Select[Any]:
 
 @cache
 def _reservations_count(asked: frozenset[str]) -> Select[Any]:
-    if "reference" in asked:
-        conditions = _all_of(RESERVATION_CONDITIONS, asked, reservation.c)
-        return select(func.count()).select_from(reservation).where(*conditions)
-    conditions = _all_of(RESERVATION_CONDITIONS, asked, reservation_count.c)
+    of = asked if "reference" in asked else asked | {"all"}
+    conditions = _all_of(RESERVATION_COUNT_CONDITIONS, of, reservation_count.c)
     number = func.coalesce(func.sum(reservation_count.c.reservations), ZERO)
     return select(number).where(*conditions)
 

@@ -8,10 +8,9 @@ from typing import Final, NoReturn
 import structlog
 
 from app.auth import Authenticator
-from app.commands.counting import count_histories
+from app.commands import summing
 from app.commands.idempotency import reap_idempotency_keys
 from app.commands.reservations import expire_reservations
-from app.commands.summing import sum_up_day
 from app.commands.tenants import note_uses
 from app.database import Database
 from app.errors import Unavailable
@@ -69,19 +68,17 @@ async def expire(database: Database) -> None:
 
 
 async def sum_up(database: Database) -> None:
-    """Sum up the days of the ledger that are over, and count long histories, of every tenant."""
+    """Sum up what nothing comes to any more, of the ledger of every tenant."""
     async with database.snapshot() as snapshot:
         tenants = await list_tenants(snapshot)
     for tenant in tenants:
-        days = 0
+        steps = 0
         await asyncio.sleep(PAUSE_SECONDS)
-        while await sum_up_day(database, tenant):
-            days += 1
+        while await summing.sum_up(database, tenant):
+            steps += 1
             await asyncio.sleep(PAUSE_SECONDS)
-        if days:
-            log.info("ledger_summed_up", tenant=tenant, days=days)
-        if counts := await count_histories(database, tenant):
-            log.info("histories_counted", tenant=tenant, counts=counts)
+        if steps:
+            log.info("ledger_summed_up", tenant=tenant, steps=steps)
 
 
 async def note_used(database: Database, authenticator: Authenticator) -> None:

@@ -14,10 +14,12 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    FromClause,
     Row,
     Select,
     Table,
     Text,
+    and_,
     bindparam,
     case,
     cast,
@@ -32,13 +34,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.chain import COLUMNS, Covered, Head, link, settled
 from app.database import Database
-from app.days import sign_of, sums_by_day
 from app.models import (
-    LEVEL,
     adjustment,
     as_text,
-    history_count,
-    ledger_day,
+    ledger_sum,
     reservation,
     reservation_count,
     reservation_line,
@@ -50,11 +49,11 @@ from app.models import (
 from app.records import ReservationStatus
 from app.sessions import translated
 from app.stock import ARCHIVED, Figures, total
+from app.sums import COMBINATION, EMPTY, FIGURES, IN_COMMON, ZERO, Group, beginning, entry
 
 FETCHED_AT_ONCE: Final = 2_000
 NOTHING: Final = Figures(0, 0, 0)
 TENANT: Final = bindparam("tenant", type_=Text)
-ZERO: Final = literal_column("0", BigInteger)
 SAME_SKU: Final = (stock_level.c.tenant_id == sku.c.tenant_id) & (stock_level.c.sku == sku.c.sku)
 Progress = Callable[[int], None]
 
@@ -132,8 +131,7 @@ async def _verify(
         check.proof.head = str(covered.head())
         await check.skus()
         await check.counts()
-        await check.days()
-        await check.histories()
+        await check.sums()
         await check.transfers()
         await check.reservations()
         return check.proof
@@ -253,19 +251,14 @@ class _Check:
             name = f"count of {status} SKUs in {place or 'all warehouses'}"
             _equal(name, kept[place, status], self.derived_counts[place, status])
 
-    async def days(self) -> None:
-        """Compare the days that are summed up with their adjustments."""
-        async for row in self.rows(wrong_sums(self.connection.dialect.name)):
+    async def sums(self) -> None:
+        """Compare what the ledger is summed up to with its adjustments."""
+        async for row in self.rows(wrong_sums()):
+            of = " ".join(filter(None, (row.kind, row.reference, row.sku)))
             message = (
-                f"the adjustments of {row.day:%Y-%m-%d} in {row.warehouse_id} for {row.reason} "
-                "are not what they are summed up to"
+                f"the adjustments of the {of} before {as_text(row.until)} are not what they are "
+                "summed up to"
             )
-            raise LedgerBroken(message)
-
-    async def histories(self) -> None:
-        """Compare what histories are counted to have with their adjustments."""
-        async for row in self.rows(wrong_histories()):
-            message = f"the history of {_name(row)} is not what it is counted to be"
             raise LedgerBroken(message)
 
     async def transfers(self) -> None:
@@ -289,7 +282,8 @@ class _Check:
             )
             raise LedgerBroken(message)
         async for row in self.rows(wrong_reservation_counts()):
-            _equal(f"count of {row.status} reservations", row.kept, row.derived)
+            of = f" of {row.reference}" if row.reference else ""
+            _equal(f"count of {row.status} reservations{of}", row.kept, row.derived)
 
     async def rows(self, statement: Select[Any]) -> AsyncIterator[Row[Any]]:
         """Stream the tenant's rows of a statement."""
@@ -374,87 +368,58 @@ def _broken_transfers() -> Select[Any]:
     )
 
 
-def wrong_sums(dialect: str) -> Select[Any]:
-    """Return which sums of days are not those of the ledger, by day."""
-    keys, figures = [*ledger_day.primary_key][1:], ["entries", "delta_upper", "delta_lower"]
+def wrong_sums() -> Select[Any]:
+    """Return which sums are not those of the ledger, the first ones first.
+
+    A sum has as much more than the one before it in its group as there is in the ledger between the
+    two. So each is taken once for itself, and once away from the next one.
+    """
+    group = [ledger_sum.c[name] for name in ("kind", "reference", "sku")]
     until = select(tenant.c.summed_until).where(tenant.c.tenant_id == TENANT).scalar_subquery()
-    kept = select(*keys, *(ledger_day.c[name] for name in figures)).where(
-        ledger_day.c.tenant_id == TENANT, ledger_day.c.day < until
+    holds = [ledger_sum.c.tenant_id == TENANT, ledger_sum.c.until <= until]
+    there = select(*group, ledger_sum.c.until).where(*holds).distinct().subquery("there")
+    in_group = [there.c[it.name] for it in group]
+    since, following = (
+        find(there.c.until).over(partition_by=in_group, order_by=there.c.until)
+        for find in (func.lag, func.lead)
     )
-    derived = (
-        sums_by_day(dialect)
-        .where(adjustment.c.tenant_id == TENANT, adjustment.c.created_at < until)
-        .subquery("derived")
+    steps = select(*there.c, since.label("since"), following.label("following")).cte("steps")
+    kept = [ledger_sum.c[name] for name in FIGURES]
+    told = [ledger_sum.c[name] for name in COMBINATION]
+    itself = select(*group, ledger_sum.c.until, *told, *kept).where(*holds)
+    is_same = and_(*(steps.c[it.name] == it for it in (*group, ledger_sum.c.until)))
+    away = (
+        select(*group, steps.c.following, *told, *(-it for it in kept))
+        .select_from(ledger_sum.join(steps, is_same))
+        .where(*holds, steps.c.following.is_not(None))
     )
-    both = union_all(
-        kept,
-        select(
-            *(derived.c[key.name] for key in keys),
-            *((-derived.c[name]).label(name) for name in figures),
-        ),
-    ).subquery("both")
-    same = [both.c[key.name] for key in keys]
+    both = union_all(itself, away, *(_between(kind, steps) for kind in Group)).subquery("both")
+    same = [both.c[name] for name in (*(it.name for it in group), "until", *COMBINATION)]
     return (
         select(*same)
         .group_by(*same)
-        .having(or_(*(func.sum(both.c[name]) != 0 for name in figures)))
-        .order_by(*same)
+        .having(or_(*(func.sum(both.c[name]) != 0 for name in FIGURES)))
+        .order_by(both.c.until, *same)
     )
 
 
-def wrong_histories() -> Select[Any]:
-    """Return the stock levels whose history is not what it is counted to be.
-
-    Each count has as many entries as the adjustments until then are, and each of its rows has as
-    many more than in the count before as there are adjustments between the two.
-    """
-    names = ("reason", "created_by", "sign")
-    counts = history_count.alias("counts")
-    mine = adjustment.c.tenant_id == TENANT
-    until = (
-        select(func.min(counts.c.sequence))
-        .where(
-            *(counts.c[name] == adjustment.c[name] for name in LEVEL),
-            counts.c.sequence >= adjustment.c.sequence,
-        )
-        .correlate(adjustment)
-        .scalar_subquery()
+def _between(kind: Group, steps: FromClause) -> Select[Any]:
+    """Return what there is in the ledger between one sum of a group and the next, as negatives."""
+    at = adjustment.c.created_at
+    is_between = and_(
+        adjustment.c.tenant_id == TENANT,
+        *(adjustment.c[name] == steps.c[name] for name in IN_COMMON[kind]),
+        at >= func.coalesce(steps.c.since, beginning()),
+        at < steps.c.until,
     )
     entries = (
-        select(
-            *(adjustment.c[name] for name in (*LEVEL, *names[:2])),
-            sign_of(adjustment.c.delta).label("sign"),
-            until.label("until"),
-        )
-        .where(mine)
-        .subquery("entries")
+        select(*(steps.c[name] for name in ("kind", "reference", "sku", "until")), *entry())
+        .select_from(steps.join(adjustment, is_between))
+        .where(steps.c.kind == literal_column(f"'{kind}'", Text))
+        .subquery(f"entries_{kind.name.lower()}")
     )
-    keys = [entries.c[name] for name in (*LEVEL, "until", *names)]
-    derived = select(*keys, (-func.count()).label("entries")).group_by(*keys)
-    kept = history_count.c
-    combination = [kept[name] for name in (*LEVEL, *names)]
-    before = func.lag(kept.entries, 1, 0).over(partition_by=combination, order_by=kept.sequence)
-    more = select(
-        *(kept[name] for name in LEVEL),
-        kept.sequence.label("until"),
-        *(kept[name] for name in names),
-        (kept.entries - before).label("entries"),
-    ).where(kept.tenant_id == TENANT)
-    both = union_all(more, derived.where(entries.c.until.is_not(None))).subquery("both")
-    same = [both.c[name] for name in (*LEVEL, "until", *names)]
-    wrong = (
-        select(both.c.sku, both.c.warehouse_id)
-        .group_by(*same)
-        .having(func.sum(both.c.entries) != 0)
-    )
-    short = (
-        select(kept.sku, kept.warehouse_id)
-        .where(kept.tenant_id == TENANT)
-        .group_by(*(kept[name] for name in (*LEVEL, "sequence")))
-        .having(func.sum(kept.entries) != kept.sequence)
-    )
-    found = union_all(wrong, short).subquery("found")
-    return select(found.c.sku, found.c.warehouse_id).distinct().order_by(*found.c)
+    keys = [it for it in entries.c if it.name not in FIGURES]
+    return select(*keys, *(-func.sum(entries.c[name]) for name in FIGURES)).group_by(*keys)
 
 
 def _wrongly_reserved() -> Select[Any]:
@@ -485,22 +450,24 @@ def held_of_level() -> tuple[ColumnElement[int], ColumnElement[int]]:
 
 
 def wrong_reservation_counts() -> Select[Any]:
-    """Return the statuses of which there are not as many reservations as are counted."""
-    kept = select(
-        reservation_count.c.status, reservation_count.c.reservations, ZERO.label("derived")
-    ).where(reservation_count.c.tenant_id == TENANT)
-    derived = (
-        select(reservation.c.status, ZERO, func.count())
-        .where(reservation.c.tenant_id == TENANT)
-        .group_by(reservation.c.status)
+    """Return the statuses, over all and by reference, that are counted to have other numbers."""
+    counts, found = reservation_count.c, reservation.c
+    kept = select(counts.reference, counts.status, counts.reservations, ZERO.label("derived"))
+    mine, status = found.tenant_id == TENANT, found.status
+    of_all = select(EMPTY, status, ZERO, func.count()).where(mine).group_by(status)
+    of_references = (
+        select(found.reference, status, ZERO, func.count())
+        .where(mine, found.reference.is_not(None))
+        .group_by(found.reference, status)
     )
-    both = union_all(kept, derived).subquery("both")
+    both = union_all(kept.where(counts.tenant_id == TENANT), of_all, of_references).subquery("both")
     sums = [func.sum(both.c[name]) for name in ("reservations", "derived")]
+    keys = both.c.reference, both.c.status
     return (
-        select(both.c.status, sums[0].label("kept"), sums[1].label("derived"))
-        .group_by(both.c.status)
+        select(*keys, sums[0].label("kept"), sums[1].label("derived"))
+        .group_by(*keys)
         .having(sums[0] != sums[1])
-        .order_by(both.c.status)
+        .order_by(*keys)
     )
 
 

@@ -36,6 +36,9 @@ WAREHOUSES: Final = tuple(
     for letter in "ABCD"
 )
 STEP: Final = 100_000
+# The references of first adjustments, and of all that follow.
+OPENING: Final = "opening"
+RECOUNT: Final = "recount"
 
 # The level of SKU i in the warehouse w (from 0) after n adjustments: small, and often none, in all
 # warehouses at once, so that each status has many SKUs.
@@ -255,6 +258,7 @@ def _entry(n: str, number: str, at: str) -> dict[str, str]:
         "reason": f"CASE WHEN {n} = 1 THEN 'initial_stock' ELSE 'cycle_count' END",
         "created_by": f"'{EMAIL}'",
         "created_at": at.format(n=f"({number.format(n=n)})"),
+        "reference": f"CASE WHEN {n} = 1 THEN '{OPENING}' ELSE '{RECOUNT}' END",
     }
 
 
@@ -290,8 +294,8 @@ COUNTS: Final = [
     GROUP BY tenant_id, warehouse_id, status
     """,
     f"""
-    INSERT INTO reservation_count (tenant_id, status, part, reservations)
-    SELECT tenant_id, status, 0, COUNT(*) FROM reservation WHERE tenant_id = {MINE}
+    INSERT INTO reservation_count (tenant_id, reference, status, part, reservations)
+    SELECT tenant_id, '', status, 0, COUNT(*) FROM reservation WHERE tenant_id = {MINE}
     GROUP BY tenant_id, status
     """,
 ]

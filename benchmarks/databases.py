@@ -11,8 +11,7 @@ import asyncpg
 from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from app.commands.counting import count_histories
-from app.commands.summing import sum_up_day
+from app.commands.summing import sum_up
 from app.database import Database
 from app.settings import Settings
 from benchmarks.data import TENANT, Size, fill
@@ -53,9 +52,8 @@ def filled(database_url: str, size: Size, progress: Progress) -> str:
         try:
             async for skus in fill(database, size):
                 progress(f"filled {skus:,} of {size.skus:,} SKUs ({database.dialect})")
-            while await sum_up_day(database, TENANT):
-                progress(f"summing up the days of its ledger ({database.dialect})")
-            await count_histories(database, TENANT)
+            while await sum_up(database, TENANT):
+                progress(f"summing up its ledger ({database.dialect})")
             if database.dialect == "postgresql":
                 await database.transaction(let_in_unchained)
         finally:

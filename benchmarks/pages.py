@@ -27,8 +27,8 @@ PAGE: Final = 50
 # How many pages from a place within a list on are asked for in turn.
 IN_TURN: Final = 20
 LEDGER: Final = """
-query ($after: String) {
-  adjustments(first: 50, after: $after) {
+query ($after: String, $filter: LedgerFilterInput) {
+  adjustments(first: 50, after: $after, filter: $filter) {
     nodes {
       id sequence beforeQuantity afterQuantity delta reason note createdBy createdAt
       sku { sku } warehouse { id }
@@ -116,24 +116,30 @@ def history_load(place: Place, where: AdjustmentFilter, position: Position) -> L
     )
 
 
-def ledger_load(place: Place, position: Position, *, with_total: bool) -> Load:
-    """Return the load of pages of the whole ledger, by GraphQL.
+def ledger_load(
+    place: Place, where: AdjustmentFilter, position: Position, *, with_total: bool
+) -> Load:
+    """Return the load of pages of the ledger, by GraphQL.
 
     Raises:
         WrongAnswer: a page holds something else than it should.
 
     """
-    total, pages = _adjustments(place, AdjustmentFilter(), position)
+    total, pages = _adjustments(place, where, position)
     query = LEDGER % ("totalCount" if with_total else "")
 
     def read(answer: Any) -> tuple[list[str], int]:
         found = answer["data"]["adjustments"]
         return [node["id"] for node in found["nodes"]], found.get("totalCount", total)
 
+    def request(cursor: str | None) -> Ask:
+        variables = {"after": cursor, "filter": _given(where)}
+        return Ask("POST", "/graphql", {"query": query, "variables": variables})
+
     return _load(
         place,
         pages,
-        lambda cursor: Ask("POST", "/graphql", {"query": query, "variables": {"after": cursor}}),
+        request,
         read=read,
         total=total,
     )

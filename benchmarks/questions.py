@@ -12,7 +12,7 @@ import orjson
 from app.records import AdjustmentFilter, SkuFilter
 from app.stock import Status
 from benchmarks.contenders import REST
-from benchmarks.data import WAREHOUSES, Size, code
+from benchmarks.data import RECOUNT, WAREHOUSES, Size, code
 from benchmarks.load import Load, WrongAnswer
 from benchmarks.pages import Place, Position, history_load, inventory_load, ledger_load
 from benchmarks.servers import ask
@@ -49,7 +49,12 @@ def questions() -> dict[str, Question]:
         found[f"{name}, {position.value}"] = partial(history_of, where=where_, position=position)
     for position in Position:
         found[f"ledger, {position.value}"] = partial(ledger_of, position=position, total=False)
-    found["ledger with total, first page"] = partial(ledger_of, position=Position.FIRST, total=True)
+    first: partial[Load] = partial(ledger_of, position=Position.FIRST, total=True)
+    found["ledger with total, first page"] = first
+    found["ledger of a reference with total, first page"] = partial(first, reference=RECOUNT)
+    found["history of a reference with total, first page"] = partial(
+        first, reference=RECOUNT, of_sku=True
+    )
     return found
 
 
@@ -63,9 +68,18 @@ def history_of(place: Place, size: Size, *, where: AdjustmentFilter, position: P
     return history_load(place, replace(where, sku=code(size.skus - 1)), position)
 
 
-def ledger_of(place: Place, _size: Size, *, position: Position, total: bool) -> Load:
-    """Ask for pages of the whole ledger."""
-    return ledger_load(place, position, with_total=total)
+def ledger_of(
+    place: Place,
+    size: Size,
+    *,
+    position: Position,
+    total: bool,
+    reference: str | None = None,
+    of_sku: bool = False,
+) -> Load:
+    """Ask for pages of the ledger: all of it, or of what has a reference or is the busy SKU's."""
+    where = AdjustmentFilter(sku=code(size.skus - 1) if of_sku else None, reference=reference)
+    return ledger_load(place, where, position, with_total=total)
 
 
 def one_of(place: Place, size: Size) -> Load:

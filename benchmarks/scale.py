@@ -38,9 +38,8 @@ take turns. Every page has 50 rows; middle pages are {pages} different ones. Eve
 first against the database, for the right rows and the right total, then for being that body.
 
 Lists are asked for by REST, which runs the operations of the GraphQL schema, and have their exact
-total and all their stock. The totals of SKUs are kept by every write. Those of histories are summed
-up from their levels, those by reason from counts up to milestones, that of the whole ledger from
-its days: as a running service has counted and summed them up.
+total and all their stock. The totals of SKUs are kept by every write. Those of the ledger, of a SKU
+and of a reference are summed up ahead, as a running service has done.
 """
 
 Latencies = Mapping[str, Mapping[int, Sequence[float]]]

@@ -32,8 +32,9 @@ class Mutant:
 
 CHAIN: Final = "tests/ledger/test_chain.py"
 CONCURRENCY: Final = "tests/ledger/test_concurrency.py"
-DAYS: Final = "tests/ledger/test_days.py"
-HISTORIES: Final = "tests/ledger/test_histories.py"
+SUMS: Final = "tests/ledger/test_sums.py"
+SUMMED_UP: Final = f"{SUMS}::test_counts_and_sums_are_those_of_the_ledger_however_much_is_summed_up"
+MEANWHILE: Final = f"{SUMS}::test_what_comes_between_reading_and_keeping_is_not_left_out"
 DERIVED: Final = "tests/ledger/test_derived_figures.py"
 RESERVATIONS: Final = "tests/ledger/test_reservations.py"
 VERSIONS: Final = "tests/ledger/test_versions.py"
@@ -43,6 +44,8 @@ AT_ONCE: Final = (
 STOCK: Final = "app/commands/stock.py"
 POSTING: Final = "app/commands/posting.py"
 KEYS: Final = "app/commands/idempotency.py"
+SUMMING: Final = "app/commands/summing.py"
+QUERIES: Final = "app/queries.py"
 MUTANTS: Final = (
     Mutant(
         "no row lock",
@@ -119,14 +122,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no tenant in the query of what a write is about",
-        "app/queries.py",
+        QUERIES,
         '.where(SKU_CONDITIONS["tenant_id"](sku.c), texts_in(dialect, sku.c.sku, "codes"))',
         '.where(texts_in(dialect, sku.c.sku, "codes"))',
         ("tests/rest/test_set.py",),
     ),
     Mutant(
         "no tenant in the query of the list",
-        "app/queries.py",
+        QUERIES,
         'SKU_CONDITIONS: Final[Conditions] = {\n    "tenant_id": _equals("tenant_id"),',
         "SKU_CONDITIONS: Final[Conditions] = {\n"
         '    "tenant_id": lambda columns: columns.sku == columns.sku,',
@@ -179,60 +182,67 @@ MUTANTS: Final = (
         (VERSIONS,),
     ),
     Mutant(
-        "a day summed up before it is over",
-        "app/days.py",
-        "start_of_day(now - CLOSED_AFTER)",
-        "start_of_day(now + CLOSED_AFTER + DAY)",
-        (DAYS,),
+        "summed up before all of it is there",
+        "app/sums.py",
+        "    return now - CLOSED_AFTER\n",
+        "    return now + CLOSED_AFTER\n",
+        (f"{SUMS}::test_what_is_two_hours_old_is_closed",),
     ),
     Mutant(
-        "a day kept without what came to it since it was read",
-        "app/commands/summing.py",
-        "!= sum(row.entries for row in sums):",
-        "< 0:",
-        (DAYS,),
+        "sums kept without what came to them since they were read",
+        SUMMING,
+        "    if await connection.scalar(_number(), asked) != entries:\n        return False\n",
+        "",
+        (MEANWHILE,),
     ),
     Mutant(
-        "a day kept although one before it was opened again",
-        "app/commands/summing.py",
+        "sums kept although something came late",
+        SUMMING,
         "    if await connection.scalar(locked) != known:\n        return False\n",
         "    await connection.scalar(locked)\n",
-        (DAYS,),
+        (MEANWHILE,),
     ),
     Mutant(
-        "a late adjustment that opens no day",
+        "what is late left out of what is summed up",
         "app/migrations/versions/0010_the_ledger_by_day.py",
         "          IF NEW.created_at < known THEN",
         "          IF false THEN",
-        (DAYS,),
+        (SUMMED_UP,),
     ),
     Mutant(
-        "a day counted although the ledger is counted from there on",
-        "app/queries.py",
-        "day >= first, day < until)",
-        "day >= first, day <= until)",
-        (DAYS,),
+        "an adjustment counted although a sum has it",
+        QUERIES,
+        "at >= since, at < end)",
+        "at < end)",
+        (SUMMED_UP,),
     ),
     Mutant(
-        "an adjustment counted although a count has it",
-        "app/queries.py",
-        "adjustment.c.sequence > func.coalesce(known, ZERO)",
-        "adjustment.c.sequence >= func.coalesce(known, ZERO)",
-        (HISTORIES,),
+        "a sum of later adjustments taken for one of a period",
+        QUERIES,
+        "ledger_sum.c.until <= limit)",
+        "ledger_sum.c.until <= summed_until(dialect))",
+        (SUMMED_UP,),
     ),
     Mutant(
-        "a count of later adjustments taken for one of a period",
-        "app/queries.py",
-        "earlier.c.sequence <= last",
-        "earlier.c.sequence <= stock_level.c.version",
-        (HISTORIES,),
+        "sums believed in that do not hold any more",
+        QUERIES,
+        "limit = earliest(dialect, summed_until(dialect), end)",
+        "limit = end",
+        (SUMMED_UP,),
     ),
     Mutant(
-        "a count without the one before it",
-        "app/commands/counting.py",
-        "history_count.c.sequence == KNOWN",
-        "history_count.c.sequence == KNOWN + 1",
-        (HISTORIES,),
+        "a sum without the one before it",
+        SUMMING,
+        "*is_of_group(kind, names), ledger_sum.c.until == LAST",
+        "*is_of_group(kind, names), ledger_sum.c.until == UNTIL",
+        (f"{SUMS}::test_a_sum_has_all_that_came_before_it",),
+    ),
+    Mutant(
+        "all reservations counted as those without a reference",
+        QUERIES,
+        " & (columns.reference != EMPTY)",
+        "",
+        (RESERVATIONS,),
     ),
     Mutant(
         "more reserved than is available",

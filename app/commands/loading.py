@@ -39,6 +39,7 @@ class LoadedCount:
     created_at: datetime
     note: str | None = None
     id: str | None = None
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +139,9 @@ async def load_skus(connection: AsyncConnection, tenant: str, skus: Iterable[Loa
         ],
     )
     if reservations := len(rows[reservation]):
-        part = {"tenant_id": tenant, "status": ReservationStatus.OPEN.value, "part": 0}
-        await _insert(connection, reservation_count, [{**part, "reservations": reservations}])
+        part = {"tenant_id": tenant, "reference": "", "status": ReservationStatus.OPEN.value}
+        kept = {**part, "part": 0, "reservations": reservations}
+        await _insert(connection, reservation_count, [kept])
 
 
 def check_code(code: str) -> None:
@@ -220,6 +222,7 @@ def _ledger_rows(tenant: str, code: str, level: LoadedLevel) -> Iterable[dict[st
             "note": entry.note,
             "created_by": entry.created_by,
             "created_at": entry.created_at,
+            "reference": entry.reference,
         }
         previous = link(previous, tenant, {**row, "created_at": as_text(entry.created_at)})
         yield {**row, "hash": previous}

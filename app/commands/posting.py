@@ -150,6 +150,7 @@ LINES: Final[Columns] = {
     "committed": BigInteger(),
 }
 RESERVATION_COUNTS: Final[Columns] = {
+    "reference": Text(),
     "status": Text(),
     "part": BigInteger(),
     "reservations": BigInteger(),
@@ -464,15 +465,17 @@ def _moved_holds(reservations: Iterable[ReservationRecord]) -> Mapping[LevelKey,
 
 def _moved_reservations(reservations: Sequence[ReservationRecord]) -> list[dict[str, object]]:
     """Return by how much the counts of reservations change, in one of their parts."""
-    moved: Counter[str] = Counter()
+    moved: Counter[tuple[str, str]] = Counter()
     for each in reservations:
-        moved[ReservationStatus.OPEN] += _more_open(each)
-        if each.status is not ReservationStatus.OPEN:
-            moved[each.status] += 1
+        # Over all, and those that have its reference.
+        for reference in {"", each.reference or ""}:
+            moved[reference, ReservationStatus.OPEN] += _more_open(each)
+            if each.status is not ReservationStatus.OPEN:
+                moved[reference, each.status] += 1
     part = hash(reservations[0].id) % PARTS
     return [
-        {"status": status, "part": part, "reservations": number}
-        for status, number in moved.items()
+        {"reference": reference, "status": status, "part": part, "reservations": number}
+        for (reference, status), number in moved.items()
         if number
     ]
 

@@ -22,19 +22,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.commands.counting import count_histories
-from app.commands.summing import UNHURRIED, reopen, sum_up_day
+from app.commands.summing import UNHURRIED, reopen, sum_up
 from app.database import Database
 from app.models import (
     adjustment,
-    history_count,
+    as_text,
+    ledger_sum,
     reservation_count,
     sku,
     sku_count,
     stock_level,
 )
 from app.stock import ARCHIVED, Figures, total
-from app.verify import held_of_level, wrong_histories, wrong_reservation_counts, wrong_sums
+from app.verify import held_of_level, wrong_reservation_counts, wrong_sums
 
 SKUS_AT_ONCE: Final = 500
 
@@ -43,7 +43,7 @@ async def repair_tenant(database: Database, tenant: str) -> list[str]:
     """Derive levels, SKUs, counts and sums again, and return what was wrong, in words.
 
     The ledger must have been found whole. A transaction repairs a batch of SKUs, and keeps others
-    away from these alone; for the counts all writers wait, and for the sums of days nobody.
+    away from these alone; for the counts all writers wait, and for the sums of the ledger nobody.
     """
     repaired: list[str] = []
     after: str | None = ""
@@ -52,8 +52,7 @@ async def repair_tenant(database: Database, tenant: str) -> list[str]:
         repaired += found
     repaired += await database.transaction(partial(_repair_counts, tenant))
     repaired += await database.transaction(partial(_repair_reservation_counts, tenant))
-    repaired += await _repair_days(database, tenant)
-    return repaired + await _repair_histories(database, tenant)
+    return repaired + await _repair_sums(database, tenant)
 
 
 async def _repair_skus(
@@ -220,51 +219,37 @@ async def _repair_reservation_counts(tenant: str, connection: AsyncConnection) -
         await connection.execute(text("LOCK TABLE reservation_count IN SHARE ROW EXCLUSIVE MODE"))
     wrong = (await connection.execute(wrong_reservation_counts(), {"tenant": tenant})).all()
     for row in wrong:
-        of_status = {"tenant_id": tenant, "status": row.status}
-        is_of_status = [reservation_count.c[name] == value for name, value in of_status.items()]
-        await connection.execute(delete(reservation_count).where(*is_of_status))
-        right = {**of_status, "part": 0, "reservations": row.derived}
+        counted = {"tenant_id": tenant, "reference": row.reference, "status": row.status}
+        is_counted = [reservation_count.c[name] == value for name, value in counted.items()]
+        await connection.execute(delete(reservation_count).where(*is_counted))
+        right = {**counted, "part": 0, "reservations": row.derived}
         await connection.execute(reservation_count.insert(), right)
     return [
-        f"count of {row.status} reservations was {row.kept}, and is {row.derived}" for row in wrong
+        f"count of {row.status} reservations{f' of {row.reference}' if row.reference else ''} was "
+        f"{row.kept}, and is {row.derived}"
+        for row in wrong
     ]
 
 
-async def _repair_days(database: Database, tenant: str) -> list[str]:
+async def _repair_sums(database: Database, tenant: str) -> list[str]:
     async with database.snapshot() as snapshot:
         if database.dialect == "postgresql":
             await snapshot.rows(UNHURRIED, {})
-        found = await snapshot.rows(wrong_sums(database.dialect), {"tenant": tenant})
-    wrong = sorted({row.day for row in found})
-    if wrong:
-        await database.transaction(partial(reopen, tenant, wrong[0]))
-        while await sum_up_day(database, tenant):
-            pass
-    return [
-        f"adjustments of {day:%Y-%m-%d} were not what they were summed up to, and are now"
-        for day in wrong
-    ]
-
-
-async def _repair_histories(database: Database, tenant: str) -> list[str]:
-    async with database.snapshot() as snapshot:
-        if database.dialect == "postgresql":
-            await snapshot.rows(UNHURRIED, {})
-        wrong = await snapshot.rows(wrong_histories(), {"tenant": tenant})
+        wrong = await snapshot.rows(wrong_sums(), {"tenant": tenant})
+    if not wrong:
+        return []
+    first = wrong[0].until
 
     async def forget(connection: AsyncConnection) -> None:
-        for code, place in wrong:
-            mine = history_count.c.tenant_id == tenant
-            of_level = (history_count.c.sku == code) & (history_count.c.warehouse_id == place)
-            await connection.execute(delete(history_count).where(mine, of_level))
+        mine = ledger_sum.c.tenant_id == tenant
+        await connection.execute(delete(ledger_sum).where(mine, ledger_sum.c.until >= first))
+        last = select(func.max(ledger_sum.c.until)).where(mine)
+        await reopen(tenant, await connection.scalar(last), connection)
 
-    if wrong:
-        await database.transaction(forget)
-        await count_histories(database, tenant)
-    return [
-        f"the history of {code} in {place} was not what it was counted to be, and is now"
-        for code, place in wrong
-    ]
+    await database.transaction(forget)
+    while await sum_up(database, tenant):
+        pass
+    return [f"what the ledger was summed up to from {as_text(first)} on was wrong, and is not now"]
 
 
 async def _replace_counts(

@@ -1,126 +1,232 @@
-"""Summing up the days of the ledger that are over (`app.days`), a day in a transaction.
+"""Summing up the ledger (`app.sums`), some hundred adjustments in a transaction.
 
-A day is read without a lock, however long that takes; then it is kept if nothing has come to it
-meanwhile. So any number of workers may do it at once, and be ended at any point.
+They are read without a lock, however long that takes; then what they come to is kept if nothing has
+come to them meanwhile. So any number of workers may do it at once, and be ended at any point.
 """
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Select,
     Text,
     bindparam,
+    case,
+    cast,
     delete,
     func,
+    literal_column,
     select,
     text,
+    union_all,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import Database
-from app.days import BEGINNING, DAY, closed, start_of_day, sums_by_day
-from app.models import UtcDateTime, adjustment, ledger_day, tenant
-from app.sessions import AnyRow
+from app.models import UtcDateTime, adjustment, ledger_sum, tenant
+from app.sums import (
+    BEGINNING,
+    COMBINATION,
+    EMPTY,
+    FIGURES,
+    IN_COMMON,
+    Group,
+    beginning,
+    closed,
+    entry,
+    is_of_group,
+)
 
-# A day may have more entries than a request may take the time to read.
+# A sum follows so many adjustments of its group, at least, and as many as the one before has rows.
+ENOUGH: Final = 500
+# To look at a group for each of its adjustments would read its last ones again and again: one of
+# 32 draws it, by the last character of its id.
+DRAWN: Final = "%0"
+MILLISECOND: Final = timedelta(milliseconds=1)
+# There may be more than a request may take the time to read.
 UNHURRIED: Final = text("SET LOCAL statement_timeout = 0")
 
+TENANT: Final = bindparam("tenant_id", type_=Text)
+# Until when the ledger is summed up, and until when it is to be.
+SINCE: Final = bindparam("since", type_=UtcDateTime)
+UNTIL: Final = bindparam("until", type_=UtcDateTime)
+# Until when a group was summed up before.
+LAST: Final = bindparam("last", type_=UtcDateTime)
 
-async def sum_up_day(database: Database, tenant_id: str) -> bool:
-    """Sum up the first day that is over and is not summed up.
 
-    False: there is none, or somebody else was faster.
+async def sum_up(database: Database, tenant_id: str) -> bool:
+    """Sum up the next adjustments that nothing comes to any more.
+
+    False: there are too few of them, or somebody else was faster.
     """
     async with database.snapshot(tenant=tenant_id) as snapshot:
         if database.dialect == "postgresql":
             await snapshot.rows(UNHURRIED, {})
-        asked = {"tenant_id": tenant_id, "now": datetime.now(UTC), "beginning": BEGINNING}
-        [(known, oldest, now)] = await snapshot.rows(_open_days(database.dialect), asked)
+        asked: dict[str, Any] = {"tenant_id": tenant_id, "now": datetime.now(UTC)}
+        [(known, now, kept)] = await snapshot.rows(_progress(database.dialect), asked)
         if known is not None and known > closed(now):
             # The clock was set back.
             await database.transaction(partial(reopen, tenant_id, closed(now)), tenant=tenant_id)
             return True
-        if oldest is None or oldest >= closed(now):
+        asked |= {"since": known or BEGINNING, "passed": max(ENOUGH, kept) - 1}
+        found = await snapshot.rows(_instant_of_last(), asked)
+        if not found or found[0].created_at >= closed(now) - MILLISECOND:
             return False
-        day = start_of_day(oldest)
-        asked = {"tenant_id": tenant_id, "start": day, "end": day + DAY}
-        sums = await snapshot.rows(_sums_of_day(database.dialect), asked)
-    return await database.transaction(partial(_keep, tenant_id, known, day, sums), tenant=tenant_id)
+        asked["until"] = found[0].created_at + MILLISECOND
+        [(entries,)] = await snapshot.rows(_number(), asked)
+        asked |= {"drawn": DRAWN, "enough": ENOUGH}
+        sums: list[Mapping[str, object]] = []
+        for kind in Group:
+            for group in await snapshot.rows(grown_groups(kind), asked):
+                name = {"reference": group.reference, "sku": group.sku}
+                of_group = {**asked, **name, "last": group.last or BEGINNING}
+                key = {"tenant_id": tenant_id, "kind": kind, **name, "until": asked["until"]}
+                sums += [
+                    {**key, **dict(zip((*COMBINATION, *FIGURES), row, strict=True))}
+                    for row in await snapshot.rows(next_sums(kind), of_group)
+                ]
+    work = partial(_keep, asked, known, entries, sums)
+    return await database.transaction(work, tenant=tenant_id)
 
 
-async def reopen(tenant_id: str, day: datetime, connection: AsyncConnection) -> None:
-    """Have a day, and those after it, summed up anew."""
-    mine = (tenant.c.tenant_id == tenant_id) & (tenant.c.summed_until > day)
-    await connection.execute(update(tenant).where(mine).values(summed_until=day))
+async def reopen(tenant_id: str, until: datetime | None, connection: AsyncConnection) -> None:
+    """Have the ledger summed up anew from an instant on, or from its beginning."""
+    mine = tenant.c.tenant_id == tenant_id
+    if until is not None:
+        mine &= tenant.c.summed_until > until
+    await connection.execute(update(tenant).where(mine).values(summed_until=until))
 
 
 async def _keep(
-    tenant_id: str,
+    asked: Mapping[str, Any],
     known: datetime | None,
-    day: datetime,
-    sums: Sequence[AnyRow],
+    entries: int,
+    sums: Sequence[Mapping[str, object]],
     connection: AsyncConnection,
 ) -> bool:
     if connection.dialect.name == "postgresql":
         await connection.execute(UNHURRIED)
-    mine = tenant.c.tenant_id == tenant_id
+    mine = tenant.c.tenant_id == asked["tenant_id"]
     locked = select(tenant.c.summed_until).where(mine).with_for_update(key_share=True)
     if await connection.scalar(locked) != known:
         return False
     # A statement of its own: it sees what the one before waited for.
-    asked = {"tenant_id": tenant_id, "start": day, "end": day + DAY}
-    if await connection.scalar(_count_of_day(), asked) != sum(row.entries for row in sums):
+    if await connection.scalar(_number(), asked) != entries:
         return False
     # What was kept before an adjustment came late.
+    stale = ledger_sum.c.until > asked["since"]
     await connection.execute(
-        delete(ledger_day).where(ledger_day.c.tenant_id == tenant_id, ledger_day.c.day >= day)
+        delete(ledger_sum).where(ledger_sum.c.tenant_id == asked["tenant_id"], stale)
     )
-    rows = [dict(zip(ledger_day.c.keys(), (tenant_id, *row), strict=True)) for row in sums]
-    await connection.execute(ledger_day.insert(), rows)
-    await connection.execute(update(tenant).where(mine).values(summed_until=day + DAY))
+    await connection.execute(ledger_sum.insert(), sums)
+    await connection.execute(update(tenant).where(mine).values(summed_until=asked["until"]))
     return True
 
 
 @cache
-def _open_days(dialect: str) -> Select[Any]:
-    """Return until when there are sums, the first adjustment after that, and the present.
+def _progress(dialect: str) -> Select[Any]:
+    """Return until when there are sums, the present, and how many rows the ledger's last sum has.
 
-    That is the database's, wherever it has a clock of its own.
+    The present is the database's, wherever it has a clock of its own.
     """
-    beginning = bindparam("beginning", type_=UtcDateTime)
-    known = tenant.c.summed_until
-    oldest = (
-        select(func.min(adjustment.c.created_at))
-        .where(
-            adjustment.c.tenant_id == tenant.c.tenant_id,
-            adjustment.c.created_at >= func.coalesce(known, beginning),
-        )
+    now = func.now() if dialect == "postgresql" else bindparam("now", type_=UtcDateTime)
+    mine = [ledger_sum.c.tenant_id == tenant.c.tenant_id, *is_of_group(Group.LEDGER, {})]
+    until = func.coalesce(tenant.c.summed_until, beginning(), type_=UtcDateTime)
+    last = (
+        select(func.max(ledger_sum.c.until))
+        .where(*mine, ledger_sum.c.until <= until)
         .correlate(tenant)
         .scalar_subquery()
     )
-    now = func.now() if dialect == "postgresql" else bindparam("now", type_=UtcDateTime)
-    mine = tenant.c.tenant_id == bindparam("tenant_id", type_=Text)
-    return select(known, oldest.label("oldest"), now.label("now")).where(mine)
+    kept = select(func.count()).where(*mine, ledger_sum.c.until == last).correlate(tenant)
+    return select(
+        tenant.c.summed_until, now.label("now"), kept.scalar_subquery().label("kept")
+    ).where(tenant.c.tenant_id == TENANT)
 
 
 @cache
-def _sums_of_day(dialect: str) -> Select[Any]:
-    return sums_by_day(dialect).where(*_is_of_day())
+def _instant_of_last() -> Select[Any]:
+    """Return the instant of the last adjustment that is to be summed up, after some are passed."""
+    at = adjustment.c.created_at
+    return (
+        select(at)
+        .where(adjustment.c.tenant_id == TENANT, at >= SINCE)
+        .order_by(at)
+        .offset(bindparam("passed", type_=BigInteger))
+        .limit(literal_column("1"))
+    )
 
 
 @cache
-def _count_of_day() -> Select[Any]:
-    return select(func.count()).select_from(adjustment).where(*_is_of_day())
+def _number() -> Select[Any]:
+    return select(func.count()).select_from(adjustment).where(*_is_within(SINCE))
 
 
-def _is_of_day() -> list[ColumnElement[bool]]:
-    return [
-        adjustment.c.tenant_id == bindparam("tenant_id", type_=Text),
-        adjustment.c.created_at >= bindparam("start", type_=UtcDateTime),
-        adjustment.c.created_at < bindparam("end", type_=UtcDateTime),
-    ]
+@cache
+def grown_groups(kind: Group) -> Select[Any]:
+    """Return the groups that are drawn and have grown enough, and until when each is summed up."""
+    common = IN_COMMON[kind]
+    found = select(
+        *(
+            (adjustment.c[name] if name in common else EMPTY).label(name)
+            for name in ("reference", "sku")
+        )
+    )
+    if common:
+        are_there = [adjustment.c[name].is_not(None) for name in common]
+        is_drawn = adjustment.c.id.like(bindparam("drawn", type_=Text))
+        found = found.where(*_is_within(SINCE), is_drawn, *are_there).distinct()
+    groups = found.subquery("groups")
+    mine = [ledger_sum.c.tenant_id == TENANT, *is_of_group(kind, groups.c)]
+    last = (
+        select(func.max(ledger_sum.c.until))
+        .where(*mine, ledger_sum.c.until <= SINCE)
+        .correlate(groups)
+        .scalar_subquery()
+    )
+    kept = select(func.count()).where(*mine, ledger_sum.c.until == last)
+    since = func.coalesce(last, beginning(), type_=UtcDateTime)
+    more = _in_order(
+        select(adjustment.c.created_at).where(
+            *_is_within(since), *(adjustment.c[name] == groups.c[name] for name in common)
+        )
+    )
+    entries = more.correlate(groups).subquery("entries")
+    rows = kept.correlate(groups).scalar_subquery()
+    grown = select(func.count()).select_from(entries).scalar_subquery()
+    enough = bindparam("enough", type_=BigInteger)
+    is_grown = grown >= case((rows > enough, rows), else_=enough)
+    return select(*groups.c, last.label("last")).where(is_grown)
+
+
+@cache
+def next_sums(kind: Group) -> Select[Any]:
+    """Return what a group comes to: what it came to before, and what has come since then."""
+    names = {name: bindparam(name, type_=Text) for name in IN_COMMON[kind]}
+    before = select(*(ledger_sum.c[name] for name in (*COMBINATION, *FIGURES))).where(
+        ledger_sum.c.tenant_id == TENANT, *is_of_group(kind, names), ledger_sum.c.until == LAST
+    )
+    entries = _in_order(
+        select(*entry()).where(
+            *_is_within(LAST), *(adjustment.c[name] == it for name, it in names.items())
+        )
+    )
+    both = union_all(before, select(entries.subquery("entries"))).subquery("both")
+    keys = [both.c[name] for name in COMBINATION]
+    sums = [cast(func.sum(both.c[name]), BigInteger) for name in FIGURES]
+    return select(*keys, *sums).group_by(*keys)
+
+
+def _in_order(entries: Select[Any]) -> Select[Any]:
+    """Return adjustments in order, lest PostgreSQL takes an index without time for a SKU."""
+    return entries.order_by(adjustment.c.created_at, adjustment.c.sequence, adjustment.c.id)
+
+
+def _is_within(start: ColumnElement[datetime]) -> list[ColumnElement[bool]]:
+    at = adjustment.c.created_at
+    return [adjustment.c.tenant_id == TENANT, at >= start, at < UNTIL]

@@ -126,7 +126,12 @@ async def test_a_migration_counts_reservations_as_their_writes_would_have(
             writing = Writing(database=database, caller=Caller(shop.tenant, "client", EMAIL))
             held = [
                 await reserve_stock(
-                    writing, Reserving(lines=(Line(code, main.id, 1),), seconds=600)
+                    writing,
+                    Reserving(
+                        lines=(Line(code, main.id, 1),),
+                        seconds=600,
+                        reference={"A": "order"}.get(code),
+                    ),
                 )
                 for code in "AAAABB"[number:]
             ]
@@ -144,7 +149,7 @@ async def test_a_migration_counts_reservations_as_their_writes_would_have(
         await migrate(database)
 
         assert await counts_of(database) == counted
-        assert len(counted) == 2 * (2 + 3)
+        assert len(counted) == 2 * (2 + 3 + 3)
 
 
 async def counts_of(database: Database) -> list[tuple[Any, ...]]:
@@ -152,8 +157,8 @@ async def counts_of(database: Database) -> list[tuple[Any, ...]]:
     async with database.snapshot() as snapshot:
         statements = [
             "SELECT tenant_id, sku, warehouse_id, holds FROM stock_level ORDER BY 1, 2, 3",
-            "SELECT tenant_id, status, SUM(reservations) FROM reservation_count"
-            " GROUP BY tenant_id, status HAVING SUM(reservations) <> 0 ORDER BY 1, 2",
+            "SELECT tenant_id, reference, status, SUM(reservations) FROM reservation_count"
+            " GROUP BY tenant_id, reference, status HAVING SUM(reservations) <> 0 ORDER BY 1, 2, 3",
         ]
         return [tuple(row) for each in statements for row in await snapshot.rows(text(each), {})]
 

@@ -355,6 +355,9 @@ async def test_reservations_are_listed_by_status_and_reference(service: Service)
         ({"reference": "order-0"}, [2, 0]),
         ({"status": "RELEASED", "reference": "order-0"}, [0]),
         ({"status": "RELEASED", "reference": "order-1"}, []),
+        # Nobody's, and not everybody's.
+        ({"reference": ""}, []),
+        ({"reference": "", "status": "OPEN"}, []),
     ):
         found, cursor = [], None
         while True:
@@ -440,13 +443,21 @@ async def test_one_of_many_ends_a_reservation(service: Service) -> None:
         ("UPDATE reservation_count SET reservations = 0 WHERE true", "count of open reservations"),
         ("UPDATE reservation_count SET status = 'expired'", "count of expired reservations"),
         ("DELETE FROM reservation_count", "count of open reservations"),
+        (
+            "UPDATE reservation_count SET reservations = 2 WHERE reference <> ''",
+            "count of open reservations of order-1 is 2, and should be 1",
+        ),
+        (
+            "DELETE FROM reservation_count WHERE reference <> ''",
+            "count of open reservations of order-1 is 0, and should be 1",
+        ),
     ],
 )
 async def test_verify_finds_what_is_reserved_by_nobody(
     service: Service, change: str, message: str
 ) -> None:
     await stocked(service)
-    await reserve(service, line("A", 2))
+    await reserve(service, line("A", 2), reference="order-1")
     mine = f"{change}{' AND' if 'WHERE' in change else ' WHERE'} tenant_id = '{service.tenant}'"
 
     async with service.database.writer.connect() as connection:
@@ -459,7 +470,7 @@ async def test_verify_finds_what_is_reserved_by_nobody(
 async def test_a_repair_counts_reservations_anew(service: Service) -> None:
     await stocked(service)
     for number in range(3):
-        held = await reserve(service, line("A", 1), line("B", 1))
+        held = await reserve(service, line("A", 1), line("B", 1), reference="order-1")
         if number:
             await service.data(RELEASE, {"input": {"id": held["id"]}})
     async with service.database.writer.connect() as connection:
@@ -472,6 +483,8 @@ async def test_a_repair_counts_reservations_anew(service: Service) -> None:
     assert {it for it in repaired if "count" in it} == {
         "count of expired reservations was 1, and is 0",
         "count of open reservations was 0, and is 1",
+        "count of expired reservations of order-1 was 1, and is 0",
+        "count of open reservations of order-1 was 0, and is 1",
     }
     assert f"holds of stock level (A, {MAIN.id}) was 7, and is 1" in repaired
     await assert_proven(service)

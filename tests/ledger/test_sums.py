@@ -4,9 +4,10 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import cycle, product
 from typing import Any, Final
 
 import pytest
@@ -14,14 +15,14 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import upkeep
+from app.commands import summing
 from app.commands.idempotency import Caller
-from app.commands.loading import LoadedCount, LoadedLevel
+from app.commands.loading import LoadedLevel
 from app.commands.repairing import repair_tenant
 from app.commands.stock import OnError, StockUpdate, bulk_change_stock, change_stock
-from app.commands.summing import sum_up_day
+from app.commands.summing import sum_up
 from app.database import Database, Snapshot
-from app.days import DAY, END, closed, whole_days
-from app.models import adjustment, ledger_day, tenant
+from app.models import adjustment, ledger_sum, tenant
 from app.queries import (
     LedgerKey,
     count_adjustments,
@@ -32,6 +33,7 @@ from app.queries import (
 from app.records import AdjustmentFilter, LedgerTotals, Sign
 from app.settings import Settings
 from app.stock import MAX_QUANTITY
+from app.sums import END, Group, closed
 from app.verify import LedgerBroken, verify_tenant
 from tests.ledger.writes import assert_proven, clocks_at
 from tests.service import Service, new_tenant, now, running, sku, warehouse
@@ -40,8 +42,10 @@ from tests.statements import BrokenOff, broken_off
 PLACES: Final = tuple(warehouse(name) for name in ("Main", "Other", "Empty"))
 CODES: Final = ("A", "B", "C/d", "Never counted")
 REASONS: Final = ("initial_stock", "loss", "cycle_count")
+REFERENCES: Final = ("Count 2026", "Ä/1")
 PEOPLE: Final = ("anna@example.com", "Bilal@example.com", "änne@example.com")
 FIRST: Final = datetime(2026, 3, 10, tzinfo=UTC)
+DAY: Final = timedelta(days=1)
 MILLISECOND: Final = timedelta(milliseconds=1)
 DAYS: Final = 6
 # At the edges of days, and anywhere.
@@ -59,15 +63,16 @@ class Entry:
     created_at: datetime
     delta: int
     bulk_id: str | None
+    reference: str | None
 
 
 async def everything(shop: Service) -> list[Entry]:
     """Return the whole ledger."""
-    names = ("sku", "warehouse_id", "reason", "created_by", "created_at", "delta", "bulk_id")
-    statement = select(*(adjustment.c[name] for name in names))
+    statement = select(*(adjustment.c[it.name] for it in fields(Entry)))
+    mine = adjustment.c.tenant_id == shop.tenant
+    in_turn = statement.where(mine).order_by(adjustment.c.created_at)
     async with shop.database.snapshot() as snapshot:
-        rows = await snapshot.rows(statement.where(adjustment.c.tenant_id == shop.tenant), {})
-    return [Entry(*row) for row in rows]
+        return [Entry(*row) for row in await snapshot.rows(in_turn, {})]
 
 
 SIGNS: Final[dict[Sign | None, Callable[[int], bool]]] = {
@@ -91,6 +96,7 @@ def totals(entries: Sequence[Entry], where: AdjustmentFilter, parent: LedgerKey)
         and where.reason in (None, it.reason)
         and where.created_by in (None, it.created_by)
         and where.bulk_id in (None, it.bulk_id)
+        and where.reference in (None, it.reference)
         and (where.start is None or it.created_at >= where.start)
         and (where.end is None or it.created_at < where.end)
         and SIGNS[where.sign](it.delta)
@@ -108,7 +114,7 @@ def filters(
     edges += [now() - DAY, now() + DAY, datetime(1, 1, 1, tzinfo=UTC), END]
     for _ in range(number):
         yield AdjustmentFilter(
-            sku=dice.choice((*[None] * 4, *CODES)),
+            sku=dice.choice((None, None, *CODES)),
             warehouse_id=dice.choice((None, None, *(place.id for place in PLACES))),
             reason=dice.choice((None, None, *REASONS, "unknown")),
             created_by=dice.choice((*[None] * 4, *PEOPLE)),
@@ -116,6 +122,8 @@ def filters(
             end=dice.choice((None, dice.choice(edges))),
             sign=dice.choice((None, None, *Sign)),
             bulk_id=dice.choice((*[None] * 9, "blk_none", *(it.bulk_id for it in entries[-2:]))),
+            # Those of no group have no names, and a name may be empty.
+            reference=dice.choice((None, None, *REFERENCES, "")),
         )
 
 
@@ -140,40 +148,42 @@ async def assert_exact(shop: Service, dice: random.Random, number: int = 20) -> 
         assert counts == {parent: it.entries for parent, it in each.items()}, where
 
 
+@pytest.fixture(autouse=True)
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sum up a few adjustments at once, and look at every group."""
+    monkeypatch.setattr(summing, "ENOUGH", 3)
+    monkeypatch.setattr(summing, "DRAWN", "%")
+
+
 @pytest.fixture
-async def shop(service: Service) -> Service:
+async def shop(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
     """Return a service whose ledger has some days, of which one has nothing."""
-    await load(service, random.Random(1))
+    await load(service, random.Random(1), monkeypatch)
     return service
 
 
-async def load(shop: Service, dice: random.Random) -> None:
-    """Load a history of some days: several entries in a millisecond, and at the edges of days."""
-    skus = [
-        sku(code, *(LoadedLevel(warehouse_id=it.id, history=history(dice)) for it in PLACES[:2]))
-        for code in CODES[:-1]
-    ]
-    await shop.load(PLACES, [*skus, sku(CODES[-1])])
-
-
-def history(dice: random.Random) -> list[LoadedCount]:
-    """Return what was counted at a level, in turn."""
-    instants = sorted(
-        FIRST + DAY * dice.choice((0, 1, 3, 5)) + dice.choice(STEPS[:4]) for _ in range(9)
-    )
-    return [
-        LoadedCount(
-            quantity=dice.choice((0, 3, 3, 7, MAX_QUANTITY)),
-            reason=dice.choice(REASONS),
-            created_by=dice.choice(PEOPLE),
-            created_at=instant,
-        )
-        for instant in instants
-    ]
+async def load(shop: Service, dice: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a ledger of some days: several entries in a millisecond, and at the edges of days."""
+    skus = [sku(code, *(LoadedLevel(warehouse_id=it.id) for it in PLACES[:2])) for code in CODES]
+    await shop.load(PLACES, [*skus[:-1], sku(CODES[-1])])
+    places = [(code, place.id) for code in CODES[:-1] for place in PLACES[:2]]
+    instants = [FIRST + DAY * dice.choice((0, 1, 3, 5)) + dice.choice(STEPS[:4]) for _ in range(24)]
+    for instant in sorted(instants):
+        updates = [
+            replace(
+                change(code, dice.choice((0, 3, 3, 7, MAX_QUANTITY)), place),
+                reason=dice.choice(REASONS),
+                reference=dice.choice((None, *REFERENCES)),
+            )
+            for code, place in dice.sample(places, dice.randrange(1, 6))
+        ]
+        with clocks_at(instant, monkeypatch):
+            who = replace(caller(shop), email=dice.choice(PEOPLE))
+            await bulk_change_stock(shop.database, who, updates, on_error=OnError.ABORT)
 
 
 def change(code: str = CODES[-1], quantity: int = 5, place: str = PLACES[0].id) -> StockUpdate:
-    """Return a count of today."""
+    """Return a count."""
     return StockUpdate(sku=code, warehouse_id=place, quantity=quantity, reason=REASONS[1])
 
 
@@ -190,67 +200,124 @@ async def until(shop: Service) -> datetime | None:
     return known
 
 
-async def sum_up(shop: Service) -> int:
-    """Sum up all days that are over, and return how many."""
-    days = 0
-    while await sum_up_day(shop.database, shop.tenant):
-        days += 1
-    return days
+async def sum_up_all(shop: Service) -> int:
+    """Sum up all that nothing comes to any more, and return in how many steps."""
+    steps = 0
+    while await sum_up(shop.database, shop.tenant):
+        steps += 1
+    return steps
 
 
-@pytest.mark.parametrize("seed", range(2))
+async def kept(shop: Service) -> dict[str, list[tuple[Any, ...]]]:
+    """Return which groups are summed up until when, and how many entries each sum has, by kind."""
+    group = ledger_sum.c.reference, ledger_sum.c.sku, ledger_sum.c.until
+    statement = (
+        select(ledger_sum.c.kind, *group, func.sum(ledger_sum.c.entries))
+        .where(ledger_sum.c.tenant_id == shop.tenant)
+        .group_by(ledger_sum.c.kind, *group)
+        .order_by(ledger_sum.c.until, *group)
+    )
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    async with shop.database.snapshot() as snapshot:
+        for kind, *rest in await snapshot.rows(statement, {}):
+            found.setdefault(kind, []).append(tuple(rest))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
 async def test_counts_and_sums_are_those_of_the_ledger_however_much_is_summed_up(
     service: Service, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     dice = random.Random(seed)
-    await load(service, dice)
+    await load(service, dice, monkeypatch)
     await assert_exact(service, dice)
     await change_stock(service.database, caller(service), change())
     for _ in range(2):
-        assert await sum_up_day(service.database, service.tenant)
+        assert await sum_up(service.database, service.tenant)
         await assert_exact(service, dice)
-    await sum_up(service)
+    await sum_up_all(service)
+    assert {*await kept(service)} == {*Group}
+    await assert_proven(service)
     updates = [change(code, dice.choice((0, 3)), PLACES[1].id) for code in CODES]
     await bulk_change_stock(service.database, caller(service), updates, on_error=OnError.ABORT)
-    await assert_exact(service, dice, 40)
+    await assert_exact(service, dice, 60)
 
-    late = FIRST + DAY * dice.choice((0, 2, 3)) + timedelta(hours=1)
+    late = FIRST + DAY * dice.choice((0, 1, 3)) + timedelta(hours=1)
     with clocks_at(late, monkeypatch):
         await change_stock(service.database, caller(service), change(place=PLACES[2].id))
     assert await until(service) == late - timedelta(hours=1)
     await assert_exact(service, dice)
-    assert await sum_up(service) > 1
-    await assert_exact(service, dice, 40)
+    await assert_proven(service)
+    assert await sum_up_all(service) >= 1
+    await assert_exact(service, dice, 60)
     await assert_proven(service)
 
 
-async def test_what_is_summed_up_is_of_days_that_are_over(shop: Service) -> None:
-    await change_stock(shop.database, caller(shop), change())
-    assert await sum_up(shop) == len({it.created_at.date() for it in await everything(shop)}) - 1
-    # What was written just now is of no day that is over, whatever the time of the day.
-    assert await until(shop) == FIRST + DAY * DAYS
-    assert not await sum_up_day(shop.database, shop.tenant)
+async def test_a_sum_has_all_that_came_before_it(shop: Service) -> None:
+    await sum_up_all(shop)
+    entries = await everything(shop)
+    for kind, sums in (await kept(shop)).items():
+        for reference, code, instant, number in sums:
+            matching = [
+                it
+                for it in entries
+                if it.created_at < instant
+                and reference in ("", it.reference)
+                and code in ("", it.sku)
+            ]
+            assert (number, kind) == (len(matching), kind)
 
 
-def test_a_day_is_closed_two_hours_after_its_end() -> None:
+async def test_a_sum_follows_enough_adjustments_and_as_many_as_the_one_before_has_rows(
+    shop: Service,
+) -> None:
+    await sum_up_all(shop)
+    rows: dict[tuple[Any, ...], int] = {}
+    group = ledger_sum.c.kind, ledger_sum.c.reference, ledger_sum.c.sku
+    statement = (
+        select(*group, func.count(), func.sum(ledger_sum.c.entries))
+        .where(ledger_sum.c.tenant_id == shop.tenant)
+        .group_by(*group, ledger_sum.c.until)
+        .order_by(ledger_sum.c.until)
+    )
+    before: dict[tuple[Any, ...], tuple[int, int]] = {}
+    async with shop.database.snapshot() as snapshot:
+        for kind, reference, code, number, entries in await snapshot.rows(statement, {}):
+            rows_before, entries_before = before.get((kind, reference, code), (0, 0))
+            assert entries - entries_before >= max(summing.ENOUGH, rows_before)
+            before[kind, reference, code] = number, entries
+            rows[kind, reference, code] = number
+    assert len(rows) > len(CODES)
+
+
+async def test_what_is_summed_up_is_older_than_what_may_still_be_committed(shop: Service) -> None:
+    for minutes in range(400, 20, -2):
+        await change_at(shop, minutes)
+    await sum_up_all(shop)
+    last = await until(shop)
+    assert last is not None
+    assert now() - timedelta(hours=4) < last <= closed(now())
+    await assert_exact(shop, random.Random(12))
+
+
+async def change_at(shop: Service, minutes: int) -> None:
+    """Count something so many minutes ago."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        clocks_at(now() - timedelta(minutes=minutes), patch),
+    ):
+        await change_stock(shop.database, caller(shop), change())
+
+
+def test_what_is_two_hours_old_is_closed() -> None:
     noon = datetime(2026, 3, 10, 12, tzinfo=UTC)
-    assert closed(noon) == FIRST
-    assert closed(FIRST + timedelta(hours=2)) == FIRST
-    assert closed(FIRST + timedelta(hours=2) - MILLISECOND) == FIRST - DAY
+    assert closed(noon) == noon - timedelta(hours=2)
 
 
-def test_the_whole_days_of_a_period_are_within_it() -> None:
-    assert whole_days(FIRST, FIRST + DAY) == (FIRST, FIRST + DAY)
-    edges = FIRST + MILLISECOND, FIRST + DAY * 3 - MILLISECOND
-    assert whole_days(*edges) == (FIRST + DAY, FIRST + DAY * 2)
-    # There is no day after the last one.
-    assert whole_days(END, END)[0] == END
-
-
-async def test_a_late_adjustment_of_a_day_that_is_not_summed_up_changes_nothing(
+async def test_a_late_adjustment_of_what_is_not_summed_up_changes_nothing(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert await sum_up_day(shop.database, shop.tenant)
+    assert await sum_up(shop.database, shop.tenant)
     known = await until(shop)
     with clocks_at(FIRST + DAY * 4, monkeypatch):
         await change_stock(shop.database, caller(shop), change())
@@ -258,13 +325,15 @@ async def test_a_late_adjustment_of_a_day_that_is_not_summed_up_changes_nothing(
     await assert_exact(shop, random.Random(2))
 
 
-@pytest.mark.parametrize("day", [FIRST, FIRST + DAY], ids=["an earlier day", "the same day"])
-async def test_what_comes_between_reading_and_keeping_a_day_is_not_left_out(
-    shop: Service, monkeypatch: pytest.MonkeyPatch, day: datetime
+@pytest.mark.parametrize("where", ["before what is read", "among what is read"])
+async def test_what_comes_between_reading_and_keeping_is_not_left_out(
+    shop: Service, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    assert await sum_up_day(shop.database, shop.tenant)
+    assert await sum_up(shop.database, shop.tenant)
+    known = await until(shop)
+    assert known is not None
     original = shop.database.transaction
-    late = day + timedelta(hours=3)
+    late = known - timedelta(hours=1) if where == "before what is read" else known
 
     async def transaction(work: Any, **options: Any) -> Any:
         monkeypatch.setattr(shop.database, "transaction", original)
@@ -273,9 +342,9 @@ async def test_what_comes_between_reading_and_keeping_a_day_is_not_left_out(
         return await original(work, **options)
 
     monkeypatch.setattr(shop.database, "transaction", transaction)
-    assert not await sum_up_day(shop.database, shop.tenant)
+    assert not await sum_up(shop.database, shop.tenant)
     await assert_exact(shop, random.Random(3))
-    assert await sum_up(shop) > 1
+    assert await sum_up_all(shop) > 1
     await assert_exact(shop, random.Random(3))
     await assert_proven(shop)
 
@@ -311,12 +380,12 @@ async def test_many_workers_sum_up_at_once_beside_writers_and_readers(
     with clocks_at(FIRST + DAY * 2, monkeypatch):
         async with several(shop) as databases:
             await asyncio.gather(
-                *(sum_up(replace(shop, database=database)) for database in databases),
+                *(sum_up_all(replace(shop, database=database)) for database in databases),
                 *(write(database) for database in databases),
                 *(read(database) for database in databases),
             )
     await assert_exact(shop, dice)
-    await sum_up(shop)
+    await sum_up_all(shop)
     await assert_exact(shop, dice)
     await assert_proven(shop)
 
@@ -334,29 +403,31 @@ async def test_a_running_service_sums_up(shop: Service, monkeypatch: pytest.Monk
         app.router.lifespan_context(app),
         asyncio.timeout(30),
     ):
-        while await until(shop) != FIRST + DAY * DAYS:
+        while await until(shop) is None:
             await asyncio.sleep(0.01)
     await assert_exact(shop, random.Random(10))
 
 
-async def test_who_is_ended_anywhere_while_summing_up_leaves_a_day_or_nothing(
+async def test_who_is_ended_anywhere_while_summing_up_leaves_sums_or_nothing(
     shop: Service,
 ) -> None:
+    await sum_up(shop.database, shop.tenant)
     broken = 0
     while True:
         known = await until(shop)
         try:
             with broken_off(shop.database, after=broken):
-                await sum_up_day(shop.database, shop.tenant)
+                await sum_up(shop.database, shop.tenant)
             break
         except BrokenOff:
             broken += 1
         assert await until(shop) == known
         await assert_proven(shop)
-        await assert_exact(shop, random.Random(broken), 5)
-    assert broken > 4
-    assert await until(shop) == FIRST + DAY
-    await sum_up(shop)
+        await assert_exact(shop, random.Random(broken), 3)
+    assert broken > 10
+    assert known is not None
+    assert await until(shop) > known  # type: ignore[operator]
+    await sum_up_all(shop)
     await assert_proven(shop)
 
 
@@ -387,18 +458,18 @@ async def insert_late(shop: Service, connection: AsyncConnection) -> None:
 async def test_who_sums_up_waits_for_what_comes_late(shop: Service) -> None:
     async with shop.database.writer.connect() as other:
         await insert_late(shop, other)
-        summing_up = asyncio.create_task(sum_up_day(shop.database, shop.tenant))
+        summing_up = asyncio.create_task(sum_up(shop.database, shop.tenant))
         while not await other.scalar(HAS_ME_BLOCKING):
             assert not summing_up.done()
         await other.commit()
-    # It had read the day before that.
+    # It had read before that.
     assert not await summing_up
-    assert await sum_up(shop) > 1
+    assert await sum_up_all(shop) > 1
     await assert_exact(shop, random.Random(5))
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
-async def test_what_comes_late_waits_for_who_sums_up_and_opens_the_day_again(
+async def test_what_comes_late_waits_for_who_sums_up_and_has_it_done_anew(
     shop: Service,
 ) -> None:
     mine = tenant.c.tenant_id == shop.tenant
@@ -416,93 +487,139 @@ async def test_what_comes_late_waits_for_who_sums_up_and_opens_the_day_again(
     await assert_exact(shop, random.Random(6))
 
 
-async def test_sums_of_days_that_are_to_come_again_do_not_count(shop: Service) -> None:
+async def test_sums_of_a_time_that_is_to_come_again_do_not_count(shop: Service) -> None:
     # As if all clocks had been days ahead, and somebody had set them back.
     ahead = closed(now()) + DAY * 3
-    await sum_up(shop)
+    await sum_up_all(shop)
     async with shop.database.writer.connect() as connection:
-        mine = tenant.c.tenant_id == shop.tenant
+        mine, sums = tenant.c.tenant_id == shop.tenant, ledger_sum.c.tenant_id == shop.tenant
         await connection.execute(update(tenant).where(mine).values(summed_until=ahead))
+        last = select(func.max(ledger_sum.c.until)).where(sums).scalar_subquery()
+        moved = update(ledger_sum).where(sums, ledger_sum.c.until == last)
+        await connection.execute(moved.values(until=ahead))
         await connection.commit()
 
     await change_stock(shop.database, caller(shop), change())
     await assert_exact(shop, random.Random(7))
-    await sum_up(shop)
+    await sum_up_all(shop)
     known = await until(shop)
     assert known is not None
     assert known <= closed(now())
     await assert_exact(shop, random.Random(7))
+    await assert_proven(shop)
 
 
-async def test_a_tenant_sums_up_nothing_of_another(shop: Service) -> None:
+async def test_a_tenant_sums_up_nothing_of_another(
+    shop: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = replace(shop, tenant=await new_tenant(shop.database))
-    await load(other, random.Random(8))
-    await sum_up(shop)
+    await load(other, random.Random(8), monkeypatch)
+    await sum_up_all(shop)
 
     assert await until(other) is None
+    assert await kept(other) == {}
     await assert_exact(other, random.Random(8))
-    await sum_up(other)
+    await sum_up_all(other)
     await assert_exact(other, random.Random(8))
     await assert_exact(shop, random.Random(8))
 
 
 BREAKS: Final = {
-    "a sum counts an entry more": "UPDATE ledger_day SET entries = entries + 1 WHERE {one}",
-    "a sum is another one": "UPDATE ledger_day SET delta_lower = delta_lower + 1 WHERE {one}",
-    "a large sum is another one": "UPDATE ledger_day SET delta_upper = delta_upper - 1 WHERE {one}",
-    "what came is taken for what went": "UPDATE ledger_day SET sign = -1 WHERE {one} AND sign = 1",
-    "a sum is somebody else's": "UPDATE ledger_day SET created_by = 'x' WHERE {one}",
-    "a sum is gone": "DELETE FROM ledger_day WHERE {one}",
-    "a day is gone": "DELETE FROM ledger_day WHERE {day}",
-    "a day is there that nothing was done on": (
-        "UPDATE ledger_day SET day = '2026-03-12T00:00:00.000Z' WHERE {day}"
+    "a sum counts an entry more": "UPDATE ledger_sum SET entries = entries + 1 WHERE {one}",
+    "a sum is another one": "UPDATE ledger_sum SET delta_lower = delta_lower + 1 WHERE {one}",
+    "a large sum is another one": "UPDATE ledger_sum SET delta_upper = delta_upper - 1 WHERE {one}",
+    "what came is taken for what went": "UPDATE ledger_sum SET sign = -7 WHERE {one}",
+    "a sum is somebody else's": "UPDATE ledger_sum SET created_by = 'x' WHERE {one}",
+    "a row is gone": "DELETE FROM ledger_sum WHERE {one}",
+    "sums are of another time": (
+        "UPDATE ledger_sum SET until = '2026-03-10T00:00:00.444Z' WHERE {sum}"
     ),
-    "days are taken for summed up": (
+    "sums are of another group": (
+        "UPDATE ledger_sum SET kind = 'reference', sku = '', reference = 'x' WHERE {sum}"
+    ),
+    "sums are taken for good that were not": (
         "UPDATE tenant SET summed_until = '2026-03-17T00:00:00.000Z' WHERE {mine}"
     ),
 }
 
 
-@pytest.mark.parametrize("what", BREAKS)
+# Each of one kind of group, and one of all.
+BROKEN: Final = {
+    *zip(BREAKS, cycle(Group), strict=False),
+    *product([*BREAKS][:1], Group),
+}
+
+
+@pytest.mark.parametrize(("what", "kind"), sorted(BROKEN))
 async def test_a_sum_that_is_not_that_of_its_adjustments_is_found_and_repaired(
-    shop: Service, what: str
+    shop: Service, what: str, kind: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(2):
-        assert await sum_up_day(shop.database, shop.tenant)
+    await sum_up_all(shop)
     await assert_proven(shop)
+    before = await kept(shop)
+    reference, code, instant, _ = before[kind][len(before[kind]) // 2]
     mine = f"tenant_id = '{shop.tenant}'"
-    day = f"{mine} AND day = '2026-03-11T00:00:00.000Z'"
-    loss = (
-        f"{day} AND (warehouse_id, reason, created_by) IN (SELECT warehouse_id, reason, created_by"
+    moment = instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    of_sum = (
+        f"{mine} AND kind = '{kind}' AND reference = '{reference}' AND sku = '{code}'"
+        f" AND until = '{moment}'"
     )
-    one = f"{loss} FROM ledger_day WHERE {day} AND sign = 1 ORDER BY 1, 2, 3 LIMIT 1)"
-    if "sign" not in BREAKS[what]:
-        one += " AND sign = 1"
-    broken = BREAKS[what].format(one=one, day=day, mine=mine)
+    row = "(warehouse_id, reason, created_by, sign)"
+    names = row.strip("()")
+    one = (
+        f"{of_sum} AND {row} IN (SELECT {names} FROM ledger_sum WHERE {of_sum}"
+        f" ORDER BY {names} LIMIT 1)"
+    )
+    if "sums are taken for good" in what:
+        with clocks_at(FIRST, monkeypatch):
+            await change_stock(shop.database, caller(shop), change())
     async with shop.database.writer.connect() as connection:
-        await connection.execute(text(broken))
+        if "sign" in BREAKS[what]:
+            await unchecked(connection)
+        await connection.execute(text(BREAKS[what].format(one=one, sum=of_sum, mine=mine)))
         await connection.commit()
 
-    with pytest.raises(LedgerBroken, match=r"the adjustments of 2026-03-1\d in wh_.* for "):
+    with pytest.raises(LedgerBroken, match=r"the adjustments of the .* before 2026-03-.*summed up"):
         await verify_tenant(shop.database, shop.tenant)
-    repaired = await repair_tenant(shop.database, shop.tenant)
-    assert repaired
-    assert all("were not what they were summed up to" in told for told in repaired)
+    [told] = await repair_tenant(shop.database, shop.tenant)
+    assert "what the ledger was summed up to from 2026-03-" in told
     await assert_proven(shop)
-    await assert_exact(shop, random.Random(9))
+    await assert_exact(shop, random.Random(9), 5)
     assert await repair_tenant(shop.database, shop.tenant) == []
+    if "sums are taken for good" not in what:
+        assert await kept(shop) == before
 
 
-async def test_what_is_left_of_days_that_are_summed_up_anew_breaks_nothing(
+async def unchecked(connection: AsyncConnection) -> None:
+    """Let a sum have any sign."""
+    if connection.dialect.name == "sqlite":
+        await connection.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
+    else:
+        await connection.exec_driver_sql(
+            "ALTER TABLE ledger_sum DROP CONSTRAINT IF EXISTS ledger_sum_sign_check"
+        )
+
+
+async def test_what_is_left_of_what_is_summed_up_anew_breaks_nothing(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await sum_up(shop)
+    await sum_up_all(shop)
     with clocks_at(FIRST + timedelta(hours=1), monkeypatch):
         await change_stock(shop.database, caller(shop), change())
     await assert_proven(shop)
     assert await repair_tenant(shop.database, shop.tenant) == []
-    await sum_up(shop)
-    async with shop.database.snapshot() as snapshot:
-        mine = ledger_day.c.tenant_id == shop.tenant
-        [[kept]] = await snapshot.rows(select(func.sum(ledger_day.c.entries)).where(mine), {})
-    assert kept == len(await everything(shop))
+    await sum_up_all(shop)
+    await assert_proven(shop)
+    [*_, (_, _, instant, number)] = (await kept(shop))[Group.LEDGER]
+    assert number == sum(it.created_at < instant for it in await everything(shop))
+
+
+async def test_a_group_is_looked_at_for_some_of_its_adjustments(
+    shop: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summing, "DRAWN", "nothing")
+    await sum_up_all(shop)
+
+    assert {*await kept(shop)} == {Group.LEDGER}
+    await assert_exact(shop, random.Random(11))
+    await assert_proven(shop)
