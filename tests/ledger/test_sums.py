@@ -112,6 +112,9 @@ def filters(
     edges = [FIRST + DAY * day + step for day in range(DAYS) for step in STEPS]
     edges += [it.created_at + step for it in entries[:9] for step in (MILLISECOND * 0, MILLISECOND)]
     edges += [now() - DAY, now() + DAY, datetime(1, 1, 1, tzinfo=UTC), END]
+    # Of each group all, which nothing that is wrong is hidden from.
+    for code, reference in product((None, CODES[0]), (None, REFERENCES[0])):
+        yield AdjustmentFilter(sku=code, reference=reference)
     for _ in range(number):
         yield AdjustmentFilter(
             sku=dice.choice((None, None, *CODES)),
@@ -244,7 +247,8 @@ async def test_counts_and_sums_are_those_of_the_ledger_however_much_is_summed_up
 
     late = FIRST + DAY * dice.choice((0, 1, 3)) + timedelta(hours=1)
     with clocks_at(late, monkeypatch):
-        await change_stock(service.database, caller(service), change(place=PLACES[2].id))
+        entry = replace(change(CODES[0], place=PLACES[2].id), reference=REFERENCES[0])
+        await change_stock(service.database, caller(service), entry)
     assert await until(service) == late - timedelta(hours=1)
     await assert_exact(service, dice)
     await assert_proven(service)
