@@ -4,6 +4,7 @@ Paths, methods, the names of parameters and body fields, scopes, limits and erro
 where they are decided; the rest is in `words.py`.
 """
 
+from functools import cache
 from typing import Final
 
 from app.auth import SUFFICIENT, Scope
@@ -61,6 +62,7 @@ ALWAYS: Final[Refusals] = (
 KEPT: Final = frozenset({*STOCK_RULES, *RESERVING_RULES, *ENDING_RULES, PreconditionFailed})
 
 
+@cache
 def openapi() -> dict[str, object]:
     """Return the description of all routes."""
     paths: dict[str, Json] = {}

@@ -11,8 +11,11 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
+
+from tests.databases import postgresql_server
 
 ROOT: Final = Path(__file__).parents[1]
 COPIED: Final = ("app", "rest_shim", "tests", "pyproject.toml", "schema.graphql")
@@ -309,21 +312,22 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="Some of them; all without it.")
     names = parser.parse_args().names
     chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        died = pool.map(_dies, chosen)
+    with postgresql_server() as server, ThreadPoolExecutor(os.cpu_count()) as pool:
+        died = pool.map(partial(_dies, server=server.render_as_string(hide_password=False)), chosen)
         living = [mutant.name for mutant, dies in zip(chosen, died, strict=True) if not dies]
     if living or not chosen:
         sys.exit(f"These mutants live: {', '.join(living)}." if living else "There is none such.")
     print(f"All {len(chosen)} mutants are found.")
 
 
-def _dies(mutant: Mutant) -> bool:
+def _dies(mutant: Mutant, *, server: str) -> bool:
     with tempfile.TemporaryDirectory(prefix="inventory-mutant-") as name:
         copy = Path(name)
         for source in COPIED:
             place = ROOT / source
             if place.is_dir():
-                shutil.copytree(place, copy / source, ignore=shutil.ignore_patterns("__pycache__"))
+                # With what is compiled: of a mutant that is one file.
+                shutil.copytree(place, copy / source)
             else:
                 shutil.copy(place, copy / source)
         file = copy / mutant.file
@@ -334,7 +338,7 @@ def _dies(mutant: Mutant) -> bool:
         done = subprocess.run(  # noqa: S603 - our own tests
             [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests],
             cwd=copy,
-            env={**os.environ, "PYTHONPATH": str(copy)},
+            env={**os.environ, "PYTHONPATH": str(copy), "TEST_DATABASE_URL": server},
             capture_output=True,
             text=True,
             check=False,

@@ -1,6 +1,7 @@
 """A process that dies at a chosen moment of a request."""
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -11,11 +12,18 @@ from unittest.mock import AsyncMock
 from sqlalchemy import event
 
 from app.database import Database
+from rest_shim.openapi import openapi
 from tests.service import running
 from tests.statements import watched
 
 # What the process exits with if it lived to send the answer.
 SURVIVED: Final = 77
+
+# A process is forked from one that has imported this: so what takes longest is made already, and
+# what is there needs no looking at.
+openapi()
+gc.collect()
+gc.freeze()
 
 
 def die_at(

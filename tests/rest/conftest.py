@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from ulid import ULID
 
 from app.database import Database
 from app.demo import prepare_demo
@@ -20,7 +21,7 @@ def demo_url(
     if engine == "sqlite":
         url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('demo')}/inventory.db"
     else:
-        url = create_database(request.getfixturevalue("postgresql"), "rest_demo")
+        url = create_database(request.getfixturevalue("postgresql"), f"demo_{ULID()}".lower())
     asyncio.run(_prepare(url))
     return url
 
