@@ -1,5 +1,6 @@
 """Fixtures: databases of both engines, and a service with a tenant of its own per test."""
 
+import gc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +12,18 @@ from tests.databases import create_database, migrated, postgresql_server
 from tests.service import Service, new_tenant, running
 
 ENGINES = ["sqlite", "postgresql"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take longest: one that came last would be waited for alone."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking at thousands of tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -304,6 +304,7 @@ def told(result: ExecutionResult) -> str:
     return json.dumps(result.formatted)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_random_queries_of_a_hostile_schema_get_what_graphql_core_answers(part: int) -> None:
     covered = failed = bound = 0
@@ -332,6 +333,7 @@ async def test_random_queries_of_a_hostile_schema_get_what_graphql_core_answers(
     assert cases * 0.2 < failed < cases * 0.7
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_random_queries_of_the_service_get_what_graphql_core_answers(
     service: Service, part: int

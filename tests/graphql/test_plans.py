@@ -515,6 +515,7 @@ async def costs(engine: Engine, database: Database, question: Question) -> Seque
     return await engine.costs(statement, parameters)
 
 
+@pytest.mark.long
 async def test_what_a_read_costs_does_not_grow_with_what_there_is(
     shop: Service, engine: str
 ) -> None:

@@ -240,6 +240,7 @@ async def test_a_bulk_that_the_database_breaks_off_anywhere_leaves_nothing(
     await assert_proven(service)
 
 
+@pytest.mark.long
 async def test_ten_thousand_keys_sent_two_to_eight_times_have_one_effect_each(
     service: Service, database_url: str
 ) -> None:

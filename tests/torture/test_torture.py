@@ -44,6 +44,7 @@ def test_an_audit_finds_what_is_wrong(ledger: list[tuple[str, Entry]], says: str
         compare(TOLD, ledger)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 async def test_nothing_is_lost_or_doubled_by_twenty_kills(engine: str) -> None:
     seed = os.environ.get("TORTURE_SEED") or secrets.token_hex(4)
