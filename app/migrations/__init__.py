@@ -2,18 +2,21 @@
 
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, func, select, text
+from sqlalchemy import Connection, MetaData, Text, column, func, inspect, select, table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import Database
 from app.errors import Unavailable, invalid_field
 from app.models import METADATA, adjustment, api_token
 from app.sessions import translated
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+# Where Alembic keeps the revision of a database.
+VERSION: Final = table("alembic_version", column("version_num", Text))
 
 
 class NotCurrent(Unavailable):
@@ -24,8 +27,11 @@ class WrongRole(Unavailable):
     """The database's role sees more of it, or less, than it is to."""
 
 
-def alembic_config(connection: Connection | None = None) -> Config:
+def alembic_config(connection: Connection | None = None) -> "Config":
     """Return Alembic's configuration, bound to a connection."""
+    # A service on a current database does not wait for Alembic, nor keep it in memory.
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
@@ -33,13 +39,27 @@ def alembic_config(connection: Connection | None = None) -> Config:
 
 
 @cache
+def revisions() -> list[str]:
+    """Return the revisions that this version knows, oldest first: the steps are named by them."""
+    steps = (Path(__file__).parent / "versions").glob("[0-9]*.py")
+    return sorted(step.name.partition("_")[0] for step in steps)
+
+
 def head() -> str:
     """Return the revision that this version of the service needs."""
-    return str(ScriptDirectory.from_config(alembic_config()).get_current_head())
+    return revisions()[-1]
 
 
 async def migrate(database: Database) -> None:
-    """Bring the database to the newest schema, in one transaction."""
+    """Bring the database to the newest schema, in one transaction.
+
+    Raises:
+        NotCurrent: a newer version has brought it further.
+
+    """
+    if await current(database) == head():
+        return
+    from alembic import command  # noqa: PLC0415 - as above
 
     async def work(connection: AsyncConnection) -> None:
         if database.dialect == "postgresql":
@@ -67,7 +87,7 @@ async def grant(database: Database, role: str) -> None:
         for rights, of in (
             ("SELECT, INSERT, UPDATE, DELETE", ", ".join(sorted(tables))),
             ("SELECT, INSERT", adjustment.name),
-            ("SELECT", "alembic_version"),
+            ("SELECT", VERSION.name),
         ):
             await connection.execute(text(f"GRANT {rights} ON {of} TO {name}"))
 
@@ -75,19 +95,37 @@ async def grant(database: Database, role: str) -> None:
 
 
 async def current(database: Database) -> str | None:
-    """Return the revision that the database has; None when it is empty."""
+    """Return the revision that the database has; None when it is empty.
+
+    Raises:
+        NotCurrent: it is one that this version does not know.
+        Unavailable: the database cannot be asked.
+
+    """
     with translated():
         async with database.reader.connect() as connection:
-            return await connection.run_sync(
-                lambda connection: MigrationContext.configure(connection).get_current_revision()
-            )
+            found = await connection.run_sync(_revision)
+    if found not in (None, *revisions()):
+        message = (
+            f"The database is at revision {found}, of a newer version of this service than the "
+            f"installed one, which knows those up to {head()}. Install the newer version."
+        )
+        raise NotCurrent(message)
+    return found
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION.name):
+        return None
+    found: str | None = connection.scalar(select(VERSION.c.version_num))
+    return found
 
 
 async def require_current(database: Database) -> None:
     """Refuse a database that is behind, or ahead.
 
     Raises:
-        NotCurrent: says what to run.
+        NotCurrent: says what to do.
         Unavailable: the database cannot be asked.
 
     """

@@ -7,8 +7,10 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.commands.idempotency import Caller, Writing
 from app.commands.reservations import (
@@ -21,11 +23,12 @@ from app.commands.reservations import (
 )
 from app.database import Database
 from app.errors import Unavailable
-from app.migrations import alembic_config, drop_all, migrate, require_current
+from app.migrations import alembic_config, drop_all, migrate, require_current, revisions
 from app.models import METADATA
 from app.settings import Settings
 from app.verify import verify_tenant
 from benchmarks.data import TENANT, Size, fill
+from tests.processes import run
 from tests.service import EMAIL, Service, level, new_tenant, running, sku, warehouse
 
 # What each engine itself says of its schema.
@@ -180,3 +183,31 @@ async def test_a_database_that_is_behind_is_refused_with_the_command_to_run(
     with pytest.raises(Unavailable, match="Run: inventory migrate"):
         await require_current(database)
     await database.dispose()
+
+
+def test_the_revisions_are_those_of_alembic() -> None:
+    steps = ScriptDirectory.from_config(alembic_config()).walk_revisions()
+
+    assert [step.revision for step in steps] == revisions()[::-1]
+
+
+async def test_a_database_of_a_newer_version_is_refused_with_the_version_to_install(
+    empty_database_url: str,
+) -> None:
+    async with running(empty_database_url) as (app, client):
+        await migrate(app.state.database)
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+        await app.state.database.transaction(work)
+        answer = await client.get("/readyz")
+
+    refusal = (
+        "The database is at revision 9999, of a newer version of this service than the installed "
+        f"one, which knows those up to {revisions()[-1]}. Install the newer version."
+    )
+    assert (answer.status_code, answer.json()["error"]["message"]) == (503, refusal)
+    for words in (["serve"], ["migrate"], ["verify"], ["tenant", "create", "acme"]):
+        done = run(*words, database_url=empty_database_url)
+        assert (done.returncode, done.stderr) == (1, f"inventory: {refusal}\n")
