@@ -1,5 +1,36 @@
-"""`python -m app` is `inventory`."""
+"""Where processes begin: `inventory`, which is `python -m app`, and each of its workers."""
 
-from app.cli import main
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-main()
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+
+def main() -> None:
+    """Run the command."""
+    with _importing():
+        from app.cli import main as command  # noqa: PLC0415
+    command()
+
+
+def create_app() -> "Starlette":
+    """Return the service of a worker."""
+    with _importing():
+        from app.main import create_app as create  # noqa: PLC0415
+    return create()
+
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    # What is imported stays, so the garbage collector need not look for what does not.
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
+
+
+if __name__ == "__main__":
+    main()

@@ -10,15 +10,17 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, select
 
 from app.database import Database
 from app.errors import InsufficientScope, Unauthenticated
-from app.identity import IdentityProvider
 from app.models import api_token, tenant
-from app.rates import Rates
+
+if TYPE_CHECKING:
+    from app.identity import IdentityProvider
+    from app.rates import Rates
 
 MAX_TOKEN_LENGTH: Final = 256
 MAX_JWT_LENGTH: Final = 4_096
@@ -97,8 +99,8 @@ class Authenticator:
         database: Database,
         *,
         cache_seconds: float,
-        provider: IdentityProvider | None = None,
-        rates: Rates | None = None,
+        provider: "IdentityProvider | None" = None,
+        rates: "Rates | None" = None,
     ) -> None:
         self._database = database
         self._cache_seconds = cache_seconds
@@ -177,7 +179,7 @@ class Authenticator:
         scopes = frozenset(Scope(scope) for scope in row.scopes.split())
         return Principal(tenant_id, row.id, row.email, scopes, row.cursor_key, row.expires_at)
 
-    async def _named_by(self, provider: IdentityProvider, token: str) -> Principal | None:
+    async def _named_by(self, provider: "IdentityProvider", token: str) -> Principal | None:
         claims = await provider.claims(token)
         if claims is None:
             return None

@@ -147,7 +147,7 @@ def serve(
     configure_logs(settings.log_level)
     _with_database(_prepare, settings)
     uvicorn.run(
-        "app.main:create_app",
+        "app.__main__:create_app",
         factory=True,
         host=host,
         port=port,

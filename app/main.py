@@ -4,7 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,15 +22,17 @@ from app.graphql.endpoint import GraphQLEndpoint
 from app.graphql.execution import Documents, Rules
 from app.graphql.trusted import TrustedDocuments
 from app.http import GRAPHQL_PATH, REQUEST_ID_HEADER, Edge, JSONResponse, refuse_http_exception
-from app.identity import IdentityProvider
 from app.logs import configure_logs
 from app.migrations import require_current, require_wall
 from app.pages import docs_page, static_routes
-from app.rates import Rates
 from app.settings import Settings, words
 from app.upkeep import keep_up, note_used
 from rest_shim.endpoint import Shim
 from rest_shim.openapi import openapi
+
+if TYPE_CHECKING:
+    from app.identity import IdentityProvider
+    from app.rates import Rates
 
 CORS_REQUEST_HEADERS: Final = (
     "Authorization",
@@ -48,11 +50,11 @@ def create_app(settings: Settings | None = None) -> Starlette:
     settings = settings or Settings()
     configure_logs(settings.log_level)
     database = Database(settings)
-    rates = Rates(settings) if settings.rate_limit else None
+    rates = _rates(settings)
     authenticator = Authenticator(
         database,
         cache_seconds=settings.token_cache_seconds,
-        provider=IdentityProvider(settings) if settings.jwt_issuer else None,
+        provider=_provider(settings),
         rates=rates,
     )
     documents = Documents(kept=settings.prepared_documents, rules=Rules.of(settings))
@@ -124,6 +126,24 @@ def create_app(settings: Settings | None = None) -> Starlette:
     app.router.redirect_slashes = False
     app.state.database = database
     return app
+
+
+def _provider(settings: Settings) -> "IdentityProvider | None":
+    if not settings.jwt_issuer:
+        return None
+    # Who trusts no identity provider does not wait for cryptography.
+    from app.identity import IdentityProvider  # noqa: PLC0415
+
+    return IdentityProvider(settings)
+
+
+def _rates(settings: Settings) -> "Rates | None":
+    if not settings.rate_limit:
+        return None
+    # Nor who limits no rates for what counts them.
+    from app.rates import Rates  # noqa: PLC0415
+
+    return Rates(settings)
 
 
 def _cross_origin(settings: Settings) -> list[Middleware]:
