@@ -5,7 +5,6 @@ a tenant as one unit. Text that is a key sorts by code point on both engines.
 """
 
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -73,7 +72,6 @@ class UtcDateTime(TypeDecorator[datetime]):
         return datetime.fromisoformat(value)
 
 
-@lru_cache(maxsize=4_096)
 def as_text(instant: datetime) -> str:
     """Return an instant in UTC as RFC 3339 with milliseconds and `Z`."""
     # orjson writes it in a third of the time that `isoformat` takes, and no fraction if it is 0.

@@ -192,18 +192,11 @@ def written_adjustment(data: Data, _variables: Data) -> Body:
 
 def adjustment(node: Data) -> Body:
     """Return an adjustment."""
-    body = {
-        "id": node["id"],
-        "sku": node["sku"]["sku"],
-        "warehouse_id": node["warehouse"]["id"],
-        "before_quantity": node["before_quantity"],
-        "after_quantity": node["after_quantity"],
-        "delta": node["delta"],
-        "reason": node["reason"],
-    }
-    body |= {name: node[name] for name in ("note", "reference") if node[name] is not None}
-    body["created_by"] = node["created_by"]
-    body["created_at"] = node["created_at"]
+    # The operations select it by these names and in this order.
+    body = {**node, "sku": node["sku"]["sku"], "warehouse_id": node["warehouse_id"]["id"]}
+    for name in ("note", "reference"):
+        if body[name] is None:
+            del body[name]
     return body
 
 

@@ -1,0 +1,107 @@
+"""A whole history is sent while the next page of it is read."""
+
+import asyncio
+import gc
+from collections.abc import MutableMapping
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from app.auth import Authenticator, Principal
+from app.commands.loading import LoadedLevel
+from app.errors import Unauthenticated
+from rest_shim.endpoint import STREAMED
+from tests.service import Service, counted, sku, warehouse
+from tests.statements import watched
+
+PLACE = warehouse()
+Message = MutableMapping[str, Any]
+
+
+@pytest.fixture
+async def long(service: Service) -> Service:
+    """Return a service whose SKU A has a history of three pages, the last of one entry."""
+    history = [counted(number) for number in range(2 * STREAMED + 1)]
+    await service.load([PLACE], [sku("A", LoadedLevel(warehouse_id=PLACE.id, history=history))])
+    return service
+
+
+def asked(service: Service) -> dict[str, Any]:
+    """Return what a server says of a request for the whole history."""
+    return {
+        "type": "http",
+        "method": "GET",
+        "path": "/api/inventory/A/adjustments",
+        "query_string": b"",
+        "headers": [(b"authorization", f"Bearer {service.token('read')}".encode())],
+    }
+
+
+async def stays() -> Message:
+    """Wait for a client that does not go."""
+    never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    return await never
+
+
+async def test_a_history_of_many_pages_is_sent_whole_and_in_order(long: Service) -> None:
+    whole = await long.rest("GET", "/api/inventory/A/adjustments", token="read")
+
+    assert [it["after_quantity"] for it in whole.json()["data"]] == [*range(2 * STREAMED, -1, -1)]
+
+
+async def test_a_page_is_asked_for_while_the_one_before_it_is_sent(long: Service) -> None:
+    said: list[str] = []
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body" and message["body"]:
+            said.append("sent")
+            # A client takes its time.
+            while said.count("read") < min(said.count("sent") + 1, 3):
+                await asyncio.sleep(0)
+
+    def note(statement: str, _parameters: object) -> None:
+        if "FROM adjustment" in statement:
+            said.append("read")
+
+    with watched(long.database, before=note):
+        async with asyncio.timeout(60):
+            await long.app(asked(long), stays, send)
+
+    assert said == ["read", "sent", "read", "sent", "read", "sent"]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_who_hangs_up_leaves_no_page_behind_that_was_asked_for_ahead(
+    long: Service, *, refused: bool
+) -> None:
+    gone = asyncio.Event()
+    begun: list[str] = []
+    complaints: list[Any] = []
+    identify = Authenticator.identify
+
+    async def receive() -> Message:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        begun.append(message["type"])
+        if message["type"] == "http.response.body":
+            gone.set()
+            await stays()
+
+    async def identified(authenticator: Authenticator, authorization: str | None) -> Principal:
+        if refused and begun:
+            raise Unauthenticated("The token is revoked.")
+        return await identify(authenticator, authorization)
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    before = asyncio.all_tasks()
+    with patch.object(Authenticator, "identify", identified):
+        await long.app(asked(long), receive, send)
+        left = asyncio.all_tasks() - before
+        gc.collect()
+
+    assert begun == ["http.response.start", "http.response.body"]
+    assert (left, complaints) == (set(), [])
