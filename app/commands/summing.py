@@ -118,11 +118,15 @@ async def _keep(
     # A statement of its own: it sees what the one before waited for.
     if await connection.scalar(_number(), asked) != entries:
         return False
-    # What was kept before an adjustment came late.
-    stale = ledger_sum.c.until > asked["since"]
-    await connection.execute(
-        delete(ledger_sum).where(ledger_sum.c.tenant_id == asked["tenant_id"], stale)
+    sums_of_tenant = ledger_sum.c.tenant_id == asked["tenant_id"]
+    last = select(func.max(ledger_sum.c.until)).where(
+        sums_of_tenant, *is_of_group(Group.LEDGER, {})
     )
+    latest = await connection.scalar(last)
+    if latest is not None and latest > asked["since"]:
+        # Those were kept before an adjustment came late. To find them reads all that there are.
+        stale = ledger_sum.c.until > asked["since"]
+        await connection.execute(delete(ledger_sum).where(sums_of_tenant, stale))
     await connection.execute(ledger_sum.insert(), sums)
     await connection.execute(update(tenant).where(mine).values(summed_until=asked["until"]))
     return True
