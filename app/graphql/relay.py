@@ -12,8 +12,8 @@ from strawberry.types.base import StrawberryList
 from strawberry.utils.str_converters import to_camel_case
 
 from app.errors import invalid_field
-from app.graphql.executor import MAKE, PATH
 from app.graphql.scalars import Quantity
+from app.graphql.written import MAKE, PATH
 
 DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 200

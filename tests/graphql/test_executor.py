@@ -408,6 +408,29 @@ async def real_values(service: Service, places: Sequence[str]) -> Values:
     }
 
 
+async def test_what_stands_in_records_is_read_off_them_without_a_look_at_each_field(
+    service: Service,
+) -> None:
+    model = catalogue()
+    await service.load(model.warehouses, model.skus)
+    authenticator = Authenticator(service.database, cache_seconds=0)
+    principal = await authenticator.authenticate(f"Bearer {service.token('read')}")
+    plans = Plans()
+    async with service.database.snapshot() as snapshot:
+        context = Context(principal, service.database, snapshot, may_bulk=True, plans=plans)
+        node = parse(
+            "{ skus { nodes { sku __typename isArchived status archivedAt "
+            "stock { available warehouse { type } } adjustments(first: 1) { totalCount } } } }"
+        )
+        result = await executed(schema, node, {}, context)
+
+    assert result.errors is None
+    found: dict[Any, Plan] = plans.of_selections
+    fields = {type_.name: [*plan.fields] for (type_, *_), plan in found.items()}
+    assert fields["Sku"] == ["isArchived", "adjustments"]
+    assert "StockLevel" not in fields
+
+
 @pytest.mark.parametrize("is_on", [True, False])
 async def test_a_setting_leaves_lists_to_graphql_core(
     service: Service, database_url: str, monkeypatch: pytest.MonkeyPatch, *, is_on: bool

@@ -1,0 +1,191 @@
+"""Writes out what makes the objects of a selection, where all of it stands in records.
+
+A record is what its class declares: its values come from columns of that type, or from code that
+mypy has seen. So what is declared to be a text is said as it is, and a whole selection, with lists
+in lists, is one expression of Python: `[{"sku": v2.sku, ..} for v1 in objects for v2 in ..]`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from enum import EnumType
+from functools import cache
+from typing import Any, Final, get_type_hints
+
+from graphql import (
+    GraphQLEnumType,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    get_nullable_type,
+    is_leaf_type,
+)
+from graphql.execution.collect_fields import FieldDetailsList
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+
+from app.graphql.inputs import AS_THEY_ARE
+
+# Keys of a field's metadata: the path of attributes that it is read by; what makes an object of the
+# record that is found there, or of each if it is a list of them.
+PATH: Final = "path"
+MAKE: Final = "make"
+# What of an object is its record, where it is made of one.
+RECORD: Final = "record"
+
+# What is selected of an object of a type: its fields, by the names that they are given.
+Selected = Mapping[str, FieldDetailsList]
+Collect = Callable[[GraphQLObjectType, FieldDetailsList], Selected]
+
+
+class NotWritten(Exception):
+    """Not all of a selection is read off records."""
+
+
+def rows(
+    type_: GraphQLObjectType, details: FieldDetailsList, collect: Collect, *, of_records: bool
+) -> tuple[Callable[[Sequence[Any]], list[dict[str, Any]]], Selected]:
+    """Return what makes rows of objects, or of the records that they would be made of.
+
+    And which fields are not read off records: of objects, they have their place in the rows.
+
+    Raises:
+        NotWritten: records alone do not have all that is selected.
+
+    """
+    writer = _Writer(collect)
+    code = writer.rows("objects", type_, details, of_records=of_records)
+    made: Any = eval(f"lambda objects: {code}", writer.known)  # noqa: S307 - names of ours and GraphQL's
+    return made, writer.others
+
+
+class _Loop:
+    """A loop over records, and over what stands in each: `for v1 in objects for v2 in (v1.a,)`."""
+
+    def __init__(self, writer: "_Writer", values: str) -> None:
+        self._new = writer.new
+        self.item = writer.new()
+        self.code = f"for {self.item} in {values}"
+        self._read: dict[str, str] = {}
+
+    def read(self, source: str) -> str:
+        """Return a variable that is read once for each item."""
+        if source not in self._read:
+            self._read[source] = variable = self._new()
+            self.code += f" for {variable} in ({source},)"
+        return self._read[source]
+
+
+class _Writer:
+    """What is written of one selection, and what it knows by name."""
+
+    def __init__(self, collect: Collect) -> None:
+        self.known: dict[str, Any] = {}
+        self.others: dict[str, FieldDetailsList] = {}
+        self._collect = collect
+        self._names = 0
+
+    def new(self) -> str:
+        """Return a variable of no other use."""
+        self._names += 1
+        return f"v{self._names}"
+
+    def rows(
+        self, values: str, type_: GraphQLObjectType, details: FieldDetailsList, *, of_records: bool
+    ) -> str:
+        """Return what makes a row of each value."""
+        loop = _Loop(self, values)
+        if of_records:
+            row = self._row(loop, lambda: loop.item, type_, details)
+        else:
+            row = self._row(
+                loop, lambda: loop.read(f"{loop.item}.{RECORD}"), type_, details, self.others
+            )
+        return f"[{row} {loop.code}]"
+
+    def _row(
+        self,
+        loop: _Loop,
+        record: Callable[[], str],
+        type_: GraphQLObjectType,
+        details: FieldDetailsList,
+        others: dict[str, FieldDetailsList] | None = None,
+    ) -> str:
+        fields: dict[str, str] = {}
+        for name, those in self._collect(type_, details).items():
+            try:
+                fields[name] = self._value(loop, record, type_, those)
+            except NotWritten:
+                if others is None:
+                    raise
+                others[name], fields[name] = those, "None"
+        return f"{{{', '.join(f'{name!r}: {value}' for name, value in fields.items())}}}"
+
+    def _value(
+        self,
+        loop: _Loop,
+        record: Callable[[], str],
+        parent: GraphQLObjectType,
+        details: FieldDetailsList,
+    ) -> str:
+        name = details[0].node.name.value
+        if name == "__typename":
+            return repr(parent.name)
+        field = parent.fields[name]
+        metadata = field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].metadata
+        first, *path = metadata.get(PATH, "").split(".")
+        if first != RECORD:
+            raise NotWritten
+        *parts, last = path
+        owner = parent.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].origin
+        source, declared = record(), _declared(owner, RECORD)
+        for part in parts:
+            source, declared = loop.read(f"{source}.{part}"), _declared(declared, part)
+        source, declared = f"{source}.{last}", _declared(declared, last)
+        if MAKE in metadata:
+            return self._objects(loop, source, field.type, details)
+        return self._leaf(source, declared, field.type)
+
+    def _objects(
+        self, loop: _Loop, source: str, type_: GraphQLOutputType, details: FieldDetailsList
+    ) -> str:
+        """Write out an object or a list of objects, none of which may be null."""
+        match type_:
+            case GraphQLNonNull(of_type=GraphQLObjectType() as inner):
+                return self._row(loop, lambda: loop.read(source), inner, details)
+            case GraphQLNonNull(
+                of_type=GraphQLList(of_type=GraphQLNonNull(of_type=GraphQLObjectType() as inner))
+            ):
+                return self.rows(source, inner, details, of_records=True)
+        raise NotWritten
+
+    def _leaf(self, source: str, declared: Any, type_: GraphQLOutputType) -> str:  # noqa: ANN401
+        leaf, is_nullable = get_nullable_type(type_), not isinstance(type_, GraphQLNonNull)
+        if not is_leaf_type(leaf):
+            raise NotWritten
+        kept = AS_THEY_ARE.get(leaf.name)
+        if kept is not None and (declared == kept or (is_nullable and declared == kept | None)):
+            return source
+        if isinstance(leaf, GraphQLEnumType) and isinstance(declared, EnumType):
+            # By identity, because an enum's hash is a function of Python.
+            members: Sequence[Any] = [*declared]
+            names = {id(each): leaf.coerce_output_value(each) for each in members}
+            return f"{self._constant(names)}[id({source})]"
+        if leaf.name == "DateTime" and declared == datetime:
+            return f"{self._constant(leaf.coerce_output_value)}({source})"
+        if leaf.name == "DateTime" and is_nullable and declared == datetime | None:
+            return f"{source} and {self._constant(leaf.coerce_output_value)}({source})"
+        raise NotWritten
+
+    def _constant(self, value: object) -> str:
+        name = self.new()
+        self.known[name] = value
+        return name
+
+
+@cache
+def _declared(owner: Any, name: str) -> Any:  # noqa: ANN401 - a type, or a union of some
+    """Return what an attribute of a class is declared to be; None if it has none of that name."""
+    found = getattr(owner, name, None)
+    if isinstance(found, property):
+        return get_type_hints(found.fget).get("return")
+    return get_type_hints(owner).get(name) if isinstance(owner, type) else None
