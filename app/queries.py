@@ -13,6 +13,7 @@ from operator import add, sub
 from typing import Any, Final
 
 import orjson
+from msgspec.json import Decoder
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -32,7 +33,7 @@ from sqlalchemy import (
     true,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, aggregate_order_by
 from sqlalchemy.types import TypeEngine
 
 from app.database import Key, Snapshot, as_json, rows_from, texts_in
@@ -97,6 +98,10 @@ Named = frozenset[str]
 # Where an adjustment stands in a list: when, sequence, id.
 AdjustmentPosition = tuple[datetime, int, str]
 Conditions = Mapping[str, Callable[[Columns], ColumnElement[bool]]]
+
+# SQLite has no other truth than 1 and 0.
+WAREHOUSES: Final = Decoder(list[WarehouseRecord], strict=False)
+SKUS: Final = Decoder(list[SkuRecord])
 
 LIMIT: Final = bindparam("limit", type_=BigInteger)
 # PostgreSQL plans once for all values of a parameter, and takes a limit that it does not know for
@@ -277,7 +282,7 @@ async def list_skus(
     }
     statement = _skus_page(snapshot.dialect, _asked(parameters), order)
     [row] = await snapshot.rows(statement, {**parameters, "limit": limit})
-    return SkuPage(sku_records(*parsed(row), warehouse_id=where.warehouse_id), int(row.total))
+    return SkuPage(sku_records(row, warehouse_id=where.warehouse_id), int(row.total))
 
 
 async def get_skus(
@@ -287,7 +292,7 @@ async def get_skus(
     parameters = {"tenant_id": tenant, "warehouse_id": warehouse_id, "codes": codes}
     statement = skus_by_code(snapshot.dialect, narrowed=warehouse_id is not None)
     [row] = await snapshot.rows(statement, parameters)
-    records = sku_records(*parsed(row), warehouse_id=warehouse_id)
+    records = sku_records(row, warehouse_id=warehouse_id)
     return {record.sku: record for record in records}
 
 
@@ -330,7 +335,8 @@ async def list_levels_of_warehouses(
     rows = await snapshot.rows(statement, {**parameters, "parents": parents, "limit": limit})
     for id_, code, on_hand, reserved, safety_stock, version, adjusted_at, synced_at in rows:
         figures = (on_hand, reserved, safety_stock)
-        level = LevelRecord(*figures, code, places[id_], version, adjusted_at, synced_at)
+        level = LevelRecord(*figures, version, adjusted_at, synced_at, id_)
+        level.sku, level.warehouse = code, places[id_]
         pages[id_].append(level)
     return pages
 
@@ -620,60 +626,25 @@ def ledger_totals(sums: Iterable[Sequence[int]]) -> LedgerTotals:
     )
 
 
-def parsed(row: Sequence[Any]) -> tuple[list[list[Any]], list[list[Any]]]:
-    """Return the warehouses and SKUs of a row of `with_stock`."""
-    skus, warehouses = row[:2]
-    # PostgreSQL says null of no rows.
-    return orjson.loads(warehouses or "[]"), orjson.loads(skus or "[]")
-
-
-def sku_records(
-    warehouses: Iterable[Sequence[Any]],
-    skus: Iterable[Sequence[Any]],
-    *,
-    warehouse_id: str | None = None,
-) -> list[SkuRecord]:
-    """Return warehouses and SKUs as records.
+def sku_records(row: Sequence[Any], *, warehouse_id: str | None = None) -> list[SkuRecord]:
+    """Return a row of `with_stock` as records.
 
     Of SKUs that are seen in one warehouse alone, those without a level there are left out.
     """
-    places = {row[0]: warehouse_record(row) for row in warehouses}
-    return [
-        SkuRecord(
-            code,
-            title,
-            version,
-            level_records(code, levels or (), places, view=warehouse_id),
-            warehouse_id,
-            archived_at and datetime.fromisoformat(archived_at),
-        )
-        for code, title, version, archived_at, levels in skus
-        if levels or warehouse_id is None
-    ]
-
-
-def level_records(
-    code: str,
-    levels: Iterable[Sequence[Any]],
-    places: Mapping[str, WarehouseRecord],
-    *,
-    view: str | None = None,
-) -> list[LevelRecord]:
-    """Return values of STOCK_COLUMNS and warehouse ids as the levels of a SKU."""
-    return [
-        LevelRecord(
-            on_hand,
-            reserved,
-            safety_stock,
-            code,
-            places[id_],
-            version,
-            adjusted_at and datetime.fromisoformat(adjusted_at),
-            synced_at and datetime.fromisoformat(synced_at),
-            view,
-        )
-        for on_hand, reserved, safety_stock, version, adjusted_at, synced_at, id_ in levels
-    ]
+    skus, warehouses = row[:2]
+    # PostgreSQL says null of no rows.
+    places = {place.id: place for place in WAREHOUSES.decode(warehouses or "[]")}
+    records = SKUS.decode(skus or "[]")
+    for record in records:
+        code = record.sku
+        record.warehouse_id = warehouse_id
+        for level in record.levels:
+            level.sku = code
+            level.warehouse = places[level.warehouse_id]
+            level.view = warehouse_id
+    if warehouse_id is None:
+        return records
+    return [record for record in records if record.levels]
 
 
 def reservation_records(rows: Iterable[Sequence[Any]]) -> list[ReservationRecord]:
@@ -819,7 +790,8 @@ def with_stock(
     if dialect == "postgresql":
         by_place = aggregate_order_by(_array(dialect, *values), stock_level.c.warehouse_id)
         ids = func.array_agg(stock_level.c.warehouse_id)
-        own = select(func.json_agg(by_place).label("levels"), ids.label("places"))
+        levels = func.coalesce(func.json_agg(by_place), literal_column("'[]'", JSON))
+        own: Any = select(levels.label("levels"), ids.label("places"))
         each = own.where(is_level_of(skus.c)).lateral("each")
         found = select(skus, each).select_from(skus.join(each, true())).cte("found")
         places = select(func.unnest(found.c.places))

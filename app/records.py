@@ -1,20 +1,23 @@
 """What the database says, as values: `queries` and `commands` return these.
 
 A SKU's figures are derived from the levels it is seen with, so a record's totals are always the
-sums of its own levels. Records of stock are not frozen, because that triples what it costs to make
-the hundreds of them that a page has; nobody changes one.
+sums of its own levels. Records of stock are msgspec's: a page has hundreds of them, and they are
+made of the database's JSON, arrays of their values, without Python. Nobody changes one that was
+read.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
 
 from app.stock import Figures, Status, WarehouseType, total
 
 
-@dataclass(frozen=True, slots=True)
-class WarehouseRecord:
+class WarehouseRecord(Struct, array_like=True, frozen=True, gc=False):
     """A warehouse."""
 
     id: str
@@ -25,59 +28,70 @@ class WarehouseRecord:
     is_active: bool
 
 
-@dataclass(slots=True)
-class LevelRecord(Figures):
+# Where a level is until its warehouse is told.
+NOWHERE: Final = WarehouseRecord("", "", WarehouseType.OWN, None, None, is_active=False)
+
+
+class LevelRecord(Figures, array_like=True, gc=False):
     """A stock level: what one warehouse holds of one SKU."""
 
-    sku: str
-    warehouse: WarehouseRecord
     version: int
     adjusted_at: datetime | None
-    synced_at: datetime | None = None
+    synced_at: datetime | None
+    warehouse_id: str
+    # Of its last entry; for those who write the next one.
+    last_hash: str | None = None
+    # What is not told of each level, but once.
+    sku: str = ""
+    warehouse: WarehouseRecord = NOWHERE
     # The one warehouse that its SKU is seen in, if it is.
     view: str | None = None
 
     @property
     def id(self) -> str:
         """The id of the level, for clients."""
-        return f"level_{self.warehouse.id}_{self.sku}"
+        return f"level_{self.warehouse_id}_{self.sku}"
 
 
-@dataclass(slots=True)
-class SkuRecord:
+class SkuRecord(Struct, array_like=True, gc=False):
     """A SKU and its stock levels by warehouse id: all, or the one of `warehouse_id` alone."""
 
     sku: str
     title: str
     version: int
-    levels: Sequence[LevelRecord]
+    archived_at: datetime | None
+    levels: list[LevelRecord]
     warehouse_id: str | None = None
-    archived_at: datetime | None = None
-    figures: Figures = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.figures = total(self.levels)
 
     @property
     def id(self) -> str:
         """The id of the SKU, for clients."""
         return f"sku_{self.sku}"
 
+    @property
+    def figures(self) -> Figures:
+        """The sums over its levels."""
+        return total(self.levels)
+
     def level_in(self, warehouse_id: str) -> LevelRecord | None:
         """Return the level in a warehouse, if there ever was one."""
         for level in self.levels:
-            if level.warehouse.id == warehouse_id:
+            if level.warehouse_id == warehouse_id:
                 return level
         return None
 
+    def level_at(self, place: WarehouseRecord) -> LevelRecord:
+        """Return the level in a warehouse; one that never was holds nothing."""
+        return self.level_in(place.id) or LevelRecord(
+            0, 0, 0, 0, None, None, place.id, sku=self.sku, warehouse=place
+        )
+
     def with_level(self, changed: LevelRecord) -> "SkuRecord":
         """Return the next version of the SKU, with a level changed or added."""
-        levels = {level.warehouse.id: level for level in self.levels}
-        levels[changed.warehouse.id] = changed
+        levels = {level.warehouse_id: level for level in self.levels}
+        levels[changed.warehouse_id] = changed
         ordered = [levels[warehouse_id] for warehouse_id in sorted(levels)]
-        return SkuRecord(
-            self.sku, self.title, self.version + 1, ordered, archived_at=self.archived_at
-        )
+        return SkuRecord(self.sku, self.title, self.version + 1, self.archived_at, ordered)
 
 
 @dataclass(slots=True)

@@ -7,9 +7,10 @@ may be negative; a SKU's figures are the sums over its stock levels.
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from app.errors import (
     InsufficientStock,
@@ -73,8 +74,7 @@ class WarehouseType(StrEnum):
 ARCHIVED: Final = "archived_"
 
 
-@dataclass(slots=True)
-class Figures:
+class Figures(Struct, gc=False):
     """The quantities of a stock level, or their sums over several."""
 
     on_hand: int

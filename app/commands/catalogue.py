@@ -1,12 +1,12 @@
 """Writes of the catalogue: SKUs, warehouses, and the safety stock of levels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Final, TypeVar
 
-from pydantic import TypeAdapter
+from msgspec.structs import replace
 
 from app.commands.idempotency import (
     Caller,
@@ -32,7 +32,7 @@ from app.commands.posting import (
 from app.commands.stock import Refused, inventory_not_found, present, refusal_of_all
 from app.errors import InventoryError, SkuExists, StaleVersion, invalid_field, invalid_fields
 from app.ids import ulid
-from app.records import LevelRecord, SkuRecord, WarehouseRecord
+from app.records import SkuRecord, WarehouseRecord
 from app.sessions import Session
 from app.stock import (
     MAX_BULK_UPDATES,
@@ -47,10 +47,6 @@ Result = TypeVar("Result")
 LONGEST_TITLE: Final = 500
 # What can be said of a warehouse, and how long it may be.
 LONGEST: Final[Mapping[str, int]] = {"name": 200, "address": 500, "marketplace": 64}
-
-SKU_RESULT: Final = TypeAdapter(SkuRecord)
-SKUS_RESULT: Final = TypeAdapter(list[SkuRecord])
-WAREHOUSE_RESULT: Final = TypeAdapter(WarehouseRecord)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +100,11 @@ async def create_sku(writing: Writing, code: str, title: str) -> Done[SkuRecord]
             "created_at": now,
             "updated_at": now,
         }
-        return Planned(SkuRecord(code, title, 1, []), partial(insert_sku, tenant=tenant, row=row))
+        return Planned(
+            SkuRecord(code, title, 1, None, []), partial(insert_sku, tenant=tenant, row=row)
+        )
 
-    request = Request("createSku", [code, title], SKU_RESULT)
+    request = Request("createSku", [code, title], SkuRecord)
     return await carry_out(writing, request, plan, locking=True)
 
 
@@ -132,7 +130,7 @@ async def change_sku(writing: Writing, operation: str, change: SkuChange) -> Don
         after = _changed(record, change, now)
         return _posted(after, {change.sku: after}, caller, before, now)
 
-    request = Request(operation, change, SKU_RESULT)
+    request = Request(operation, change, SkuRecord)
     return await carry_out(writing, request, plan, skus=[change.sku])
 
 
@@ -168,7 +166,7 @@ async def set_safety_stock(
         records = [after[code] for code in sorted(after)]
         return _posted(records, after, caller, before, present())
 
-    request = Request("setSafetyStock", list(levels), SKUS_RESULT)
+    request = Request("setSafetyStock", list(levels), list[SkuRecord])
     return await carry_out(writing, request, plan, skus={level.sku for level in levels})
 
 
@@ -185,7 +183,7 @@ async def create_warehouse(writing: Writing, new: WarehouseRecord) -> Done[Wareh
         place = replace(new, id=f"wh_{ulid()}")
         return Planned(place, partial(_post_warehouse, tenant=writing.caller.tenant, place=place))
 
-    request = Request("createWarehouse", new, WAREHOUSE_RESULT)
+    request = Request("createWarehouse", new, WarehouseRecord)
     return await carry_out(writing, request, plan, locking=True)
 
 
@@ -205,7 +203,7 @@ async def update_warehouse(
         before = await lock_warehouse(session, tenant, id_, locked=locked)
         if before is None:
             return Planned(warehouse_not_found(id_))
-        after = replace(before, **changes)  # type: ignore[arg-type]
+        after = replace(before, **changes)
         try:
             _check_warehouse(after)
         except InventoryError as refusal:
@@ -215,7 +213,7 @@ async def update_warehouse(
         return Planned(after, partial(_post_warehouse, tenant=tenant, place=after))
 
     content = [id_, dict(changes)]
-    request = Request("updateWarehouse", content, WAREHOUSE_RESULT)
+    request = Request("updateWarehouse", content, WarehouseRecord)
     return await carry_out(writing, request, plan, locking=True)
 
 
@@ -247,7 +245,7 @@ def _changed(record: SkuRecord, change: SkuChange, now: datetime) -> SkuRecord:
         archived_at = now if change.is_archived else None
     if (title, archived_at) == (record.title, record.archived_at):
         return record
-    return SkuRecord(record.sku, title, record.version + 1, record.levels, archived_at=archived_at)
+    return SkuRecord(record.sku, title, record.version + 1, archived_at, record.levels)
 
 
 def _kept_safe(
@@ -261,8 +259,7 @@ def _kept_safe(
     old = record.level_in(place.id)
     if old is not None and old.safety_stock == level.quantity:
         return record
-    old = old or LevelRecord(0, 0, 0, record.sku, place, 0, None)
-    return record.with_level(replace(old, safety_stock=level.quantity))
+    return record.with_level(replace(record.level_at(place), safety_stock=level.quantity))
 
 
 def _stale(record: SkuRecord) -> StaleVersion:

@@ -17,7 +17,7 @@ from functools import cache, partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import orjson
-from pydantic import TypeAdapter
+from msgspec import convert, json, to_builtins
 from sqlalchemy import (
     BigInteger,
     BindParameter,
@@ -98,14 +98,14 @@ class Request(Generic[Result]):
 
     operation: str
     content: object
-    result: TypeAdapter[Result]
+    result: type[Result]
 
     @property
     def fingerprint(self) -> bytes:
         """What tells two requests apart that came with one key."""
         content = [self.operation, self.content]
         try:
-            text = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+            text = orjson.dumps(content, to_builtins, option=orjson.OPT_SORT_KEYS)
         except orjson.JSONEncodeError:
             # A number of more than 64 bits, which some rule will refuse.
             text = repr(content).encode()
@@ -377,7 +377,7 @@ def _encoded(outcome: object) -> str:
     if isinstance(outcome, InventoryError):
         refusal = {"code": outcome.code, "message": outcome.message, "details": outcome.details}
         content = {"refusal": refusal}
-    text = orjson.dumps(content)
+    text = json.encode(content)
     if len(text) > LARGE:
         text = b64encode(zlib.compress(text, level=1))
     return text.decode()
@@ -388,7 +388,7 @@ def _decoded(request: Request[Result], text: str) -> Result | InventoryError:
     if "refusal" in outcome:
         refusal = outcome["refusal"]
         return _ERRORS[refusal["code"]](refusal["message"], details=refusal["details"])
-    return request.result.validate_python(outcome["result"])
+    return convert(outcome["result"], request.result)
 
 
 @cache

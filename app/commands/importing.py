@@ -10,11 +10,12 @@ made of the file's content. It stays there for good, unlike an idempotency key.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any, Final, Protocol
 
+from msgspec.structs import replace
 from sqlalchemy import BigInteger, Boolean, Select, Text, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import Insert, Update
@@ -219,7 +220,7 @@ class _StockBatch:
             self._refuse(line, warehouse_not_found(row["warehouse_id"]).message)
             return
         held = record.level_in(place.id)
-        old = held or LevelRecord(0, 0, 0, record.sku, place, 0, None)
+        old = record.level_at(place)
         quantity = row["quantity"] if self._run.kind is Kind.COUNTS else row["on_hand"]
         if self._run.kind is Kind.LEVELS and old.version > 0:
             # Between check and write others may have sold: what a level has lived through stays.
@@ -290,7 +291,7 @@ class _StockBatch:
             AdjustmentRecord(
                 id=f"adj_{ulid()}",
                 sku=old.sku,
-                warehouse_id=old.warehouse.id,
+                warehouse_id=old.warehouse_id,
                 sequence=new.version,
                 before_quantity=old.on_hand,
                 after_quantity=quantity,

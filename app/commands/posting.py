@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final, cast
 
+from msgspec import structs
 from sqlalchemy import (
     CTE,
     BigInteger,
@@ -63,7 +64,6 @@ from app.models import (
 )
 from app.queries import (
     get_reservations,
-    parsed,
     sku_records,
     skus_by_code,
     warehouse_record,
@@ -201,14 +201,14 @@ async def read_stock(
         # A statement of its own: the next one sees what this one waited for.
         await session.rows(_lock_skus(), asked)
     [row] = await session.rows(_stock_by_code(dialect), asked)
-    warehouses, found = parsed(row)
+    skus = {record.sku: record for record in sku_records(row)}
     hashes = {}
-    for code, *_, of_sku in found:
-        for level in of_sku or ():
-            if hash_ := level.pop():
-                hashes[code, level[-1]] = hash_
-    skus = {record.sku: record for record in sku_records(warehouses, found)}
-    places = {it.warehouse.id: it.warehouse for record in skus.values() for it in record.levels}
+    places = {}
+    for code, record in skus.items():
+        for level in record.levels:
+            places[level.warehouse_id] = level.warehouse
+            if level.last_hash:
+                hashes[code, level.warehouse_id], level.last_hash = level.last_hash, None
     # No id: it is about the SKU alone.
     if unseen := {id_ for _, id_ in levels if id_} - places.keys():
         places |= await _read_warehouses(session, tenant, unseen)
@@ -312,8 +312,8 @@ def _parts(  # noqa: PLR0917
         _level_row(
             new,
             after[new.sku],
-            hashes.get((new.sku, new.warehouse.id)),
-            posting.holds.get((new.sku, new.warehouse.id), 0),
+            hashes.get((new.sku, new.warehouse_id)),
+            posting.holds.get((new.sku, new.warehouse_id), 0),
         )
         for _, new in changed
     )
@@ -394,7 +394,7 @@ async def write_warehouse(
     session: Session, tenant: str, place: WarehouseRecord, at: datetime
 ) -> None:
     """Write a warehouse, a new one or one that is changed."""
-    row = {**asdict(place), "type": place.type.value, "tenant_id": tenant, "created_at": at}
+    row = {**structs.asdict(place), "type": place.type.value, "tenant_id": tenant, "created_at": at}
     await session.rows(_write_warehouse(session.dialect), row)
 
 
@@ -428,7 +428,7 @@ def _changed_levels(
         (old, new)
         for code, record in after.items()
         for new in record.levels
-        if (old := before[code].level_in(new.warehouse.id)) is not new
+        if (old := before[code].level_in(new.warehouse_id)) is not new
         or record.archived_at != before[code].archived_at
     ]
 
@@ -445,8 +445,8 @@ def _moved_counts(
         moved["", _counted_as(record, record.figures)] += 1
     for old, new in changed:
         if old is not None:
-            moved[old.warehouse.id, _counted_as(before[old.sku], old)] -= 1
-        moved[new.warehouse.id, _counted_as(after[new.sku], new)] += 1
+            moved[old.warehouse_id, _counted_as(before[old.sku], old)] -= 1
+        moved[new.warehouse_id, _counted_as(after[new.sku], new)] += 1
     return [
         {"warehouse_id": warehouse_id, "status": status, "skus": skus}
         for (warehouse_id, status), skus in sorted(moved.items())
@@ -511,7 +511,7 @@ def _level_row(
 ) -> dict[str, object]:
     return {
         "sku": level.sku,
-        "warehouse_id": level.warehouse.id,
+        "warehouse_id": level.warehouse_id,
         "on_hand": level.on_hand,
         "reserved": level.reserved,
         "safety_stock": level.safety_stock,

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from pydantic import TypeAdapter
+from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.commands.idempotency import Done, Planned, Request, Writing, carry_out
@@ -48,7 +48,6 @@ from app.ids import ulid
 from app.models import as_text
 from app.queries import list_due_reservations, permits_oversell
 from app.records import (
-    LevelRecord,
     ReservationChange,
     ReservationLineRecord,
     ReservationRecord,
@@ -69,7 +68,6 @@ from app.stock import (
 )
 
 EXPIRED_AT_ONCE: Final = 100
-RESULT: Final = TypeAdapter(ReservationChange)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +161,7 @@ async def reserve_stock(writing: Writing, wanted: Reserving) -> Done[Reservation
         )
         return _planned(caller.tenant, reservation, before, after)
 
-    request = Request("reserveStock", wanted, RESULT)
+    request = Request("reserveStock", wanted, ReservationChange)
     return await carry_out(writing, request, plan, locking=True)
 
 
@@ -221,7 +219,7 @@ async def commit_reservation(writing: Writing, wanted: Committing) -> Done[Reser
         )
         return _planned(caller.tenant, ended, before, after, changes)
 
-    request = Request("commitReservation", wanted, RESULT)
+    request = Request("commitReservation", wanted, ReservationChange)
     return await carry_out(writing, request, plan, locking=True)
 
 
@@ -241,7 +239,7 @@ async def release_reservation(writing: Writing, id_: str) -> Done[ReservationCha
         before, after = await _freed(session, tenant, [reservation], locked=locked)
         return _planned(tenant, _ended(reservation, ReservationStatus.RELEASED), before, after)
 
-    request = Request("releaseReservation", id_, RESULT)
+    request = Request("releaseReservation", id_, ReservationChange)
     return await carry_out(writing, request, plan, locking=True)
 
 
@@ -267,7 +265,7 @@ async def extend_reservation(writing: Writing, id_: str, seconds: int) -> Done[R
         extended = replace(reservation, expires_at=expires_at, version=reservation.version + 1)
         return _planned(tenant, extended, Stock({}, {}, {}, is_locked=True), {})
 
-    request = Request("extendReservation", [id_, seconds], RESULT)
+    request = Request("extendReservation", [id_, seconds], ReservationChange)
     return await carry_out(writing, request, plan, locking=True)
 
 
@@ -333,8 +331,7 @@ def _held(
     place = before.warehouses.get(line.warehouse_id)
     if place is None:
         return warehouse_not_found(line.warehouse_id)
-    # A level that never was holds nothing.
-    level = record.level_in(place.id) or LevelRecord(0, 0, 0, record.sku, place, 0, None)
+    level = record.level_at(place)
     refusal = check_reservable(
         line.quantity,
         code=record.sku,
@@ -345,7 +342,9 @@ def _held(
         is_archived=record.archived_at is not None,
         may_oversell=may_oversell,
     )
-    return refusal or record.with_level(replace(level, reserved=level.reserved + line.quantity))
+    return refusal or record.with_level(
+        structs.replace(level, reserved=level.reserved + line.quantity)
+    )
 
 
 async def _open(
@@ -407,7 +406,7 @@ async def _freed(
         level = record.level_in(line.warehouse_id)
         if level is not None:
             reserved = level.reserved - line.held
-            after[line.sku] = record.with_level(replace(level, reserved=reserved))
+            after[line.sku] = record.with_level(structs.replace(level, reserved=reserved))
     return before, after
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import TypeAdapter
-
 from app.commands.idempotency import Done, Planned, Request, Writing, carry_out
 from app.commands.posting import read_stock
 from app.commands.stock import (
@@ -30,7 +28,6 @@ from app.stock import MAX_BULK_UPDATES, note_problem, reason_problem
 
 # A transfer has two entries for each of its lines.
 MAX_REVERSED = 2 * MAX_BULK_UPDATES
-RESULT = TypeAdapter(list[StockChange])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +90,7 @@ async def reverse_adjustments(writing: Writing, wanted: Reversal) -> Done[list[S
         changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
         return planned(changes, outcomes, caller, before)
 
-    request = Request("reverseAdjustments", wanted, RESULT)
+    request = Request("reverseAdjustments", wanted, list[StockChange])
     return await carry_out(writing, request, plan, locking=True)
 
 

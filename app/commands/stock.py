@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
-from pydantic import TypeAdapter
+from msgspec.structs import replace
 
 from app.commands.idempotency import Caller, Done, Planned, Request, rehearse, write_once
 from app.commands.posting import LevelKey, Posting, Stock, lock_stock, post, read_stock
@@ -176,10 +176,6 @@ class Refused:
 
 Outcome = StockChange | InventoryError
 
-CHANGE_RESULT: Final = TypeAdapter(StockChange)
-TRANSFER_RESULT: Final = TypeAdapter(list[Transferred])
-BULK_RESULT: Final = TypeAdapter(list[BulkOutcome])
-
 
 async def change_stock(
     database: Database,
@@ -207,7 +203,7 @@ async def change_stock(
         [outcome] = decide(caller, [change], before)
         return planned(outcome, [outcome], caller, before)
 
-    request = Request("changeStock", change, CHANGE_RESULT)
+    request = Request("changeStock", change, StockChange)
     if dry_run:
         return await rehearse(database, caller, key, request, plan)
     return await write_once(database, caller, key, request, plan, skus=[change.sku])
@@ -252,7 +248,7 @@ async def bulk_change_stock(
         ]
         return planned(results, outcomes, caller, before)
 
-    request = Request("bulkChangeStock", [on_error, list(updates)], BULK_RESULT)
+    request = Request("bulkChangeStock", [on_error, list(updates)], list[BulkOutcome])
     codes = {change.sku for change in updates}
     if dry_run:
         return await rehearse(database, caller, key, request, plan)
@@ -295,7 +291,7 @@ async def transfer_stock(
         moved = [Transferred(*pair) for pair in zip(changes[::2], changes[1::2], strict=True)]
         return planned(moved, outcomes, caller, before)
 
-    request = Request("transferStock", transfer, TRANSFER_RESULT)
+    request = Request("transferStock", transfer, list[Transferred])
     if dry_run:
         return await rehearse(database, caller, key, request, plan)
     codes = {line.sku for line in transfer.lines}
@@ -441,8 +437,7 @@ def _decide_one(  # noqa: PLR0917 - called five hundred times by a bulk
     place = warehouses.get(change.warehouse_id)
     if place is None:
         return warehouse_not_found(change.warehouse_id)
-    # A level that never was holds nothing.
-    old = record.level_in(place.id) or LevelRecord(0, 0, 0, record.sku, place, 0, None)
+    old = record.level_at(place)
     quantity = change.applied_to(old.on_hand)
     refusal = check_new_on_hand(
         quantity,
@@ -457,16 +452,7 @@ def _decide_one(  # noqa: PLR0917 - called five hundred times by a bulk
         return refusal
     # A clock that is set back must not let the ledger of a level run backwards.
     created_at = max(now, old.adjusted_at) if old.adjusted_at else now
-    new = LevelRecord(
-        quantity,
-        old.reserved,
-        old.safety_stock,
-        old.sku,
-        old.warehouse,
-        old.version + 1,
-        created_at,
-        old.synced_at,
-    )
+    new = replace(old, on_hand=quantity, version=old.version + 1, adjusted_at=created_at)
     entry = AdjustmentRecord(
         id=f"adj_{ulid()}",
         sku=change.sku,

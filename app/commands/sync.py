@@ -4,13 +4,13 @@ A report is a fact of the moment at which it was seen. What differs from what is
 ledger entry; what does not only moves the level's `synced_at`; what is older than that is ignored.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Final
 
-from pydantic import TypeAdapter
+from msgspec.structs import replace
 
 from app.commands.idempotency import Caller, Done, Planned, Request, Writing, carry_out
 from app.commands.posting import Posting, Stock, post, read_stock
@@ -87,9 +87,6 @@ class _About:
     warehouse_id: str
 
 
-RESULT: Final = TypeAdapter(list[Synced])
-
-
 async def sync_stock(writing: Writing, report: Report) -> Done[list[Synced]]:
     """Take over what a marketplace reports; outcomes stand in the order of the report.
 
@@ -130,7 +127,7 @@ async def sync_stock(writing: Writing, report: Report) -> Done[list[Synced]]:
         ]
         return _planned(results, caller, before)
 
-    request = Request("syncStock", report, RESULT)
+    request = Request("syncStock", report, list[Synced])
     return await carry_out(writing, request, plan, locking=True)
 
 
@@ -152,7 +149,7 @@ def _decided(
     if record is None:
         return inventory_not_found(level.sku)
     found = record.level_in(place.id)
-    old = found or LevelRecord(0, 0, 0, record.sku, place, 0, None)
+    old = record.level_at(place)
     if old.synced_at is not None and report.reported_at < old.synced_at:
         return Synced(SyncStatus.IGNORED, record)
     refusal = check_new_on_hand(

@@ -348,7 +348,7 @@ class StockLevel(Node):
     ) -> "AdjustmentConnection":
         """Page through the ledger of this level."""
         where = conditions(filter)
-        key = (self.record.sku, self.record.warehouse.id)
+        key = (self.record.sku, self.record.warehouse_id)
         return await adjustments_of(info.context, key, where, first, after)
 
     @strawberry.field(
@@ -359,7 +359,7 @@ class StockLevel(Node):
     ) -> Connection["ReservationLine"]:
         """Page through the holds of this level."""
         context = info.context
-        key = (self.record.sku, self.record.warehouse.id)
+        key = (self.record.sku, self.record.warehouse_id)
         cursor_key, question = context.principal.cursor_key, ["holds", key]
         position = (
             cursors.decode(after, question=question, key=cursor_key) if after is not None else None

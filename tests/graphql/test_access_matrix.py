@@ -20,6 +20,7 @@ from graphql import (
     is_required_argument,
     is_required_input_field,
 )
+from msgspec import structs
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -201,7 +202,7 @@ async def stocked(service: Service) -> Service:
         WarehouseRecord(id_, "Hall of A", WarehouseType.OWN, None, None, is_active=True)
         for id_ in (PLACE, OTHER)
     )
-    market = replace(place, id=MARKET, type=WarehouseType.FBA)
+    market = structs.replace(place, id=MARKET, type=WarehouseType.FBA)
     counts = replace(level(place, 500), history=[replace(counted(500), id=ENTRY)])
     await service.load([place, other, market], [sku(CODE, counts, title="Title of A")])
     await service.database.transaction(partial(hold, service))

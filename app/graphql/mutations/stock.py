@@ -131,7 +131,7 @@ class StockChangePayload:
     def of(cls, done: Done[StockChange]) -> Self:
         """Make one of a change."""
         entry, sku = done.result.adjustment, done.result.sku
-        [level] = [it for it in sku.levels if it.warehouse.id == entry.warehouse_id]
+        [level] = [it for it in sku.levels if it.warehouse_id == entry.warehouse_id]
         return cls(
             sku=Sku(record=sku),
             stock_level=StockLevel(record=level),
