@@ -61,6 +61,7 @@ from app.sessions import (
     Record,
     Session,
     connect_sqlite,
+    fetched,
     state_of,
     translated,
 )
@@ -90,7 +91,9 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         url = make_url(settings.database_url)
-        self.is_walled = settings.row_level_security and url.get_backend_name() == "postgresql"
+        # `sqlite` or `postgresql`.
+        self.dialect = url.get_backend_name()
+        self.is_walled = settings.row_level_security and self.dialect == "postgresql"
         options: dict[str, Any] = {
             "pool_size": settings.database_pool_size,
             "max_overflow": 0,
@@ -99,7 +102,7 @@ class Database:
             # What clients wrote is none of the log's business, when a statement fails.
             "hide_parameters": True,
         }
-        if url.get_backend_name() == "postgresql":
+        if self.dialect == "postgresql":
             limits = {
                 "application_name": "inventory",
                 # In which JSON tells instants.
@@ -144,11 +147,6 @@ class Database:
         self.turns = Turns(settings.database_pool_timeout_seconds)
         self._under_way: set[asyncio.Task[Any]] = set()
 
-    @property
-    def dialect(self) -> str:
-        """`sqlite` or `postgresql`."""
-        return self.writer.dialect.name
-
     def snapshot(
         self, *, single: bool = False, alone: bool = False, tenant: str | None = None
     ) -> "Snapshot":
@@ -159,6 +157,14 @@ class Database:
         Behind the wall of row-level security there is nothing but what is the tenant's.
         """
         return Snapshot(self, single=single, alone=alone, tenant=tenant)
+
+    async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+        """Return the rows of a statement that is a snapshot by itself."""
+        connection = await self._pool.acquire()
+        try:
+            return await fetched(connection, self.dialect, statement, parameters)
+        finally:
+            self._pool.release(connection)
 
     async def session(self, *, single: bool, tenant: str | None = None) -> Session:
         """Return a connection that reads; in a transaction, unless it is for one statement."""
@@ -350,27 +356,31 @@ class Snapshot:
         connection, and the rest of the operation its snapshot, so it runs to its end.
 
         """
-        rows = self._rows(statement, parameters)
-        return await (rows if self._is_alone else self._database.shielded(rows))
+        if self._is_alone:
+            return await self._rows(statement, parameters)
+        return await self._database.shielded(self._in_turn(statement, parameters))
+
+    async def _in_turn(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+        async with self._turn:
+            return await self._rows(statement, parameters)
 
     async def _rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
-        async with self._turn:
-            self.statements += 1
-            if self._single and self.statements > 1:
-                raise NotSingle
-            is_first = self._session is None
-            try:
-                return await self._execute(statement, parameters)
-            except ConnectionLost:
-                # A pooled connection may have died since it was used. Who has seen nothing yet
-                # may look again; with one gone, the pool opens all of them anew.
-                if not is_first:
-                    raise
+        self.statements += 1
+        if self._single and self.statements > 1:
+            raise NotSingle
+        is_first = self._session is None
+        try:
+            return await self._execute(statement, parameters)
+        except ConnectionLost:
+            # A pooled connection may have died since it was used. Who has seen nothing yet may look
+            # again; with one gone, the pool opens all of them anew.
+            if not is_first:
+                raise
+            await self._give_back()
+            return await self._execute(statement, parameters)
+        finally:
+            if self._single and self._session is not None:
                 await self._give_back()
-                return await self._execute(statement, parameters)
-            finally:
-                if self._single:
-                    await self._give_back()
 
     async def close(self) -> None:
         """Give the connection back, also when cancelled; the next statement sees a later state."""
@@ -383,6 +393,8 @@ class Snapshot:
 
     async def _execute(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
         with translated():
+            if self._single and not self._database.is_walled:
+                return await self._database.rows(statement, parameters)
             if self._session is None:
                 self._session = await self._database.session(
                     single=self._single, tenant=self._tenant

@@ -8,9 +8,9 @@ driver's does, and more than a short query takes the database.
 
 import asyncio
 import sqlite3
-from collections import namedtuple
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import deque, namedtuple
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from typing import Any, Final, Protocol, cast
 
@@ -33,6 +33,7 @@ AnyRow = Row[*tuple[Any, ...]]
 
 CONNECT_SECONDS: Final = 5
 ROLLBACK: Final = "ROLLBACK"
+ALL_IN_USE: Final = "Every database connection is in use; try again."
 LOCK_NOT_AVAILABLE: Final = "55P03"
 # Query cancelled by a timeout; no such file, no space, no reading or writing.
 UNAVAILABLE: Final = {
@@ -181,10 +182,11 @@ class DriverPool:
         self, connect: Callable[[], Awaitable[DriverConnection]], *, size: int, within: float
     ) -> None:
         self._connect = connect
+        self._size = size
         self._within = within
         self.in_use = 0
         self._idle: list[DriverConnection] = []
-        self._free = asyncio.Semaphore(size)
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def acquire(self) -> DriverConnection:
         """Return a connection that nobody uses; wait for one if there may be no more.
@@ -193,11 +195,10 @@ class DriverPool:
             Unavailable: none came free in time.
 
         """
-        if self._free.locked():
-            await self._wait()
+        if self.in_use < self._size:
+            self.in_use += 1
         else:
-            await self._free.acquire()
-        self.in_use += 1
+            await self._turn()
         try:
             while self._idle:
                 connection = self._idle.pop()
@@ -208,13 +209,22 @@ class DriverPool:
             self._leave()
             raise
 
-    async def _wait(self) -> None:
+    async def _turn(self) -> None:
+        """Wait until somebody leaves their place."""
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        # A timer alone is half of what `asyncio.timeout` is around a lock.
+        too_late = loop.call_later(self._within, _give_up, turn)
         try:
-            async with asyncio.timeout(self._within):
-                await self._free.acquire()
-        except TimeoutError as error:
-            message = "Every database connection is in use; try again."
-            raise Unavailable(message) from error
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                # Its turn had come as it was cancelled.
+                self._leave()
+            raise
+        finally:
+            too_late.cancel()
 
     def release(self, connection: DriverConnection) -> None:
         """Take a connection back."""
@@ -223,13 +233,22 @@ class DriverPool:
         self._leave()
 
     def _leave(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
         self.in_use -= 1
-        self._free.release()
 
     async def close(self) -> None:
         """Close the connections that nobody uses."""
         while self._idle:
             await self._idle.pop().close()
+
+
+def _give_up(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_exception(Unavailable(ALL_IN_USE))
 
 
 class DriverSession:
@@ -330,33 +349,41 @@ def state_of(error: DBAPIError | asyncpg.PostgresError | sqlite3.Error) -> str:
     return getattr(original, "sqlstate", None) or ""
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn the ways in which a database is out of reach into `Unavailable`."""
-    try:
-        yield
-    except PoolTimeout as error:
-        message = "Every database connection is in use; try again."
-        raise Unavailable(message) from error
-    except (DBAPIError, asyncpg.PostgresError, sqlite3.Error) as error:
-        state = state_of(error)
-        if state.startswith(LOST) or (
-            isinstance(error, DBAPIError) and error.connection_invalidated
-        ):
+class Translated(AbstractContextManager[None]):
+    """Turns the ways in which a database is out of reach into `Unavailable`."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Say what an error means, if it is one of these."""
+        if error is None:
+            return
+        if isinstance(error, PoolTimeout):
+            raise Unavailable(ALL_IN_USE) from error
+        if isinstance(error, (DBAPIError, asyncpg.PostgresError, sqlite3.Error)):
+            state = state_of(error)
+            if state.startswith(LOST) or (
+                isinstance(error, DBAPIError) and error.connection_invalidated
+            ):
+                raise _lost() from error
+            if state == LOCK_NOT_AVAILABLE:
+                message = "The database is busy with other writes; try again."
+                raise LockTimeout(message) from error
+            if state in UNAVAILABLE or state.startswith(UNAVAILABLE_CLASSES):
+                message = "The database cannot answer now; try again."
+                raise Unavailable(message) from error
+        elif isinstance(error, asyncpg.InterfaceError):
+            # The driver says so of a connection that it found closed.
             raise _lost() from error
-        if state == LOCK_NOT_AVAILABLE:
-            message = "The database is busy with other writes; try again."
-            raise LockTimeout(message) from error
-        if state in UNAVAILABLE or state.startswith(UNAVAILABLE_CLASSES):
-            message = "The database cannot answer now; try again."
+        elif isinstance(error, OSError):
+            message = "The database cannot be reached; try again."
             raise Unavailable(message) from error
-        raise
-    except asyncpg.InterfaceError as error:
-        # The driver says so of a connection that it found closed.
-        raise _lost() from error
-    except (OSError, TimeoutError) as error:
-        message = "The database cannot be reached; try again."
-        raise Unavailable(message) from error
+
+
+_TRANSLATED: Final = Translated()
+
+
+def translated() -> Translated:
+    """Turn the ways in which a database is out of reach into `Unavailable`."""
+    return _TRANSLATED
 
 
 def _lost() -> ConnectionLost:

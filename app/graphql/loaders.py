@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from functools import cached_property
+from typing import Any, Generic, TypeVar
 
 from strawberry.dataloader import DataLoader
 
@@ -54,30 +55,32 @@ class LevelPage:
     limit: int
 
 
-class Loader(DataLoader[Key, Value]):
+class Loader(Generic[Key, Value]):
     """A loader whose values several fields may wait for, even when one of them is cancelled."""
 
     def __init__(
         self, load: Callable[[list[Key]], Awaitable[list[Value]]], snapshot: Snapshot
     ) -> None:
-        super().__init__(load)
+        self._load = load
         self._snapshot = snapshot
+        self._known: dict[Key, Value] = {}
 
-    def load(self, key: Key) -> Awaitable[Value]:
+    @cached_property
+    def _batches(self) -> DataLoader[Key, Value]:
+        return DataLoader(self._load)
+
+    async def load(self, key: Key) -> Value:
         """Return the value of a key.
 
         A field that fails has its siblings cancelled, and with them what they wait for: others
         must not find it cancelled in the cache.
         """
         if self._snapshot.is_for_one:
-            return self._load_alone(key)
-        return asyncio.shield(super().load(key))
-
-    async def _load_alone(self, key: Key) -> Value:
-        """Return the value of a key that nobody can ask for another beside, without waiting."""
-        values: Any = await self.load_fn([key])
-        self.prime(key, values[0])
-        return cast("Value", values[0])
+            # Nobody can ask for another key meanwhile, so there is no batch to wait for.
+            [self._known[key]] = await self._load([key])
+        if key in self._known:
+            return self._known[key]
+        return await asyncio.shield(self._batches.load(key))
 
 
 class Loaders:

@@ -2,14 +2,15 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 
 import pytest
 from sqlalchemy import text
 
 from app.database import Database
-from app.sessions import DriverConnection
+from app.errors import Unavailable
+from app.sessions import DriverConnection, DriverPool
 from app.settings import Settings
 from tests.ledger.writes import WRITES, Update, assert_proven
 from tests.service import Service, level, new_tenant, running, sku, warehouse
@@ -115,6 +116,54 @@ async def test_a_lone_read_that_is_cancelled_gives_its_connection_back(database_
     assert await read("SELECT 2") == 2
     assert database._pool.in_use == 0
     await database.dispose()
+
+
+class Connection:
+    """A connection that does nothing."""
+
+    async def fetch(self, text: str, /, *values: object) -> Sequence[object]:
+        raise NotImplementedError(text, values)
+
+    async def execute(self, text: str, /) -> object:
+        raise NotImplementedError(text)
+
+    def is_closed(self) -> bool:
+        return False
+
+    async def close(self) -> None:
+        pass
+
+
+async def connect() -> Connection:
+    return Connection()
+
+
+async def test_a_turn_that_comes_to_who_is_cancelled_is_the_next_ones() -> None:
+    pool = DriverPool(connect, size=1, within=PATIENCE_MS)
+    connection = await pool.acquire()
+    gone, cancelled, last = (asyncio.create_task(pool.acquire()) for _ in range(3))
+    await asyncio.sleep(0)
+    gone.cancel()
+    pool.release(connection)
+    # Its turn has come, but it has not gone on yet.
+    cancelled.cancel()
+
+    assert await asyncio.wait_for(last, timeout=10) is connection
+    assert gone.cancelled()
+    assert cancelled.cancelled()
+    pool.release(connection)
+    assert pool.in_use == 0
+
+
+async def test_who_waits_too_long_for_a_connection_is_refused_and_keeps_nobodys_place() -> None:
+    pool = DriverPool(connect, size=1, within=0.01)
+    connection = await pool.acquire()
+    with pytest.raises(Unavailable):
+        await pool.acquire()
+    pool.release(connection)
+
+    assert pool.in_use == 0
+    assert await pool.acquire() is connection
 
 
 async def test_what_sqlite_ended_by_itself_is_not_ended_again(database_url: str) -> None:
