@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 
 import orjson
 import structlog
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -267,16 +268,26 @@ def error_headers(error: InventoryError) -> Mapping[str, str]:
     return {}
 
 
-async def refuse_http_exception(_request: Request, error: Exception) -> NoReturn:
+def _refusal_of(error: HTTPException) -> InventoryError:
     """Give Starlette's own refusals a place in our error tree."""
-    if isinstance(error, HTTPException) and error.status_code == MethodNotAllowed.status:
+    if error.status_code == MethodNotAllowed.status:
         allowed = (error.headers or {}).get("Allow", "").split(", ")
-        raise MethodNotAllowed(", ".join(sorted(allowed))) from error
-    if isinstance(error, HTTPException) and error.status_code == NotFound.status:
+        return MethodNotAllowed(", ".join(sorted(allowed)))
+    if error.status_code == NotFound.status:
         message = "There is nothing here. GET /docs shows the REST routes; /graphql is GraphQL."
-        raise NotFound(message) from error
-    message = f"The request cannot be answered: {error}."
-    raise MalformedRequest(message) from error
+        return NotFound(message)
+    return MalformedRequest(f"The request cannot be answered: {error}.")
+
+
+class Service(Starlette):
+    """Starlette without its own catches of errors: the edge catches all there are."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return what answers: the middleware, then the routes."""
+        app: ASGIApp = self.router
+        for cls, arguments, options in reversed(self.user_middleware):
+            app = cls(app, *arguments, **options)
+        return app
 
 
 class Edge:
@@ -310,6 +321,8 @@ class Edge:
             answer.status = CLIENT_CLOSED_REQUEST
         except InventoryError as refusal:
             error = refusal
+        except HTTPException as refusal:
+            error = _refusal_of(refusal)
         except Exception:
             log.exception("unexpected_error")
             error = Internal("The service failed. Report this request id if it happens again.")

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -21,7 +20,7 @@ from app.examples import TABS
 from app.graphql.endpoint import GraphQLEndpoint
 from app.graphql.execution import Documents, Rules
 from app.graphql.trusted import TrustedDocuments
-from app.http import GRAPHQL_PATH, REQUEST_ID_HEADER, Edge, JSONResponse, refuse_http_exception
+from app.http import GRAPHQL_PATH, REQUEST_ID_HEADER, Edge, JSONResponse, Service
 from app.logs import configure_logs
 from app.migrations import require_current, require_wall
 from app.pages import docs_page, static_routes
@@ -105,7 +104,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
             await rates.close()
         await database.dispose()
 
-    app = Starlette(
+    app = Service(
         routes=[
             Route(GRAPHQL_PATH, door),
             *shim.routes(),
@@ -120,7 +119,6 @@ def create_app(settings: Settings | None = None) -> Starlette:
             *_cross_origin(settings),
             Middleware(Edge, trusted_hosts=frozenset(words(settings.trusted_hosts))),
         ],
-        exception_handlers={HTTPException: refuse_http_exception},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False

@@ -45,10 +45,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, as long as a head is neither too long nor too slow."""
-        if self._too_late is None and self._is_idle:
-            self._wait()
         self._untold += len(data)
         super().data_received(data)
+        # Most heads come whole, and need no time; nor does who waits for the next one.
+        if self._is_idle and self._too_late is None and self.timeout_keep_alive_task is None:
+            self._wait()
         if self._untold > _settings().max_head_bytes and not self.transport.is_closing():
             self.send_400_response("The request line and headers are too long.")
 

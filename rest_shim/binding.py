@@ -136,6 +136,8 @@ def bind_query(query_string: bytes, readers: Readers) -> dict[str, object]:
         ValidationFailed: one is not known, given twice or of the wrong type.
 
     """
+    if not query_string:
+        return {}
     try:
         given = parse_qsl(
             query_string.decode("ascii"),

@@ -273,7 +273,7 @@ def refusal_of(error: GraphQLError) -> InventoryError:
 
 def _check_lists(variables: Variables) -> None:
     """Refuse a list that is longer than any field takes, before each of its items is looked at."""
-    waiting: list[tuple[str, object]] = [*variables.items()]
+    waiting = [(name, it) for name, it in variables.items() if _is_parent(it)]
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, dict):
