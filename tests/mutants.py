@@ -117,6 +117,20 @@ MUTANTS: Final = (
         (f"{CONCURRENCY}::test_a_bulk_reads_what_it_waited_for_and_need_not_start_over",),
     ),
     Mutant(
+        "rows of a bulk that were made up of what others have changed since",
+        STOCK,
+        "{code: it for code, it in ahead.items() if code not in moved}",
+        "ahead",
+        (f"{CONCURRENCY}::test_a_bulk_reads_what_it_waited_for_and_need_not_start_over",),
+    ),
+    Mutant(
+        "counts locked before all else",
+        POSTING,
+        "enumerate(reversed(writes))",
+        "enumerate(writes)",
+        (f"{CONCURRENCY}::test_counts_that_all_writers_share_are_locked_last",),
+    ),
+    Mutant(
         "unsorted locks",
         POSTING,
         "        .order_by(sku.c.sku)\n        .with_for_update(key_share=True)\n",

@@ -8,7 +8,7 @@ the SKU rows, sorted, so that two writers never wait for each other in a circle;
 it got all of them in the versions that were read, and if the idempotency key is new; then it
 writes, counts last because they are shared. If stock has moved in between, nothing is written,
 and the same is done over in a transaction that locks first and reads then. There, what is about
-many SKUs is posted statement by statement, each made up while the database carries out the last.
+many SKUs is posted in two statements; the outcome is encoded while the first is carried out.
 
 Every change of a level raises the version of its SKU, so the version stands for all its levels.
 That includes the hash of its last entry, to which `post` chains the ones that it writes.
@@ -16,7 +16,7 @@ That includes the hash of its last entry, to which `post` chains the ones that i
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -77,7 +77,7 @@ from app.records import (
     SkuRecord,
     WarehouseRecord,
 )
-from app.sessions import AnyRow, Session
+from app.sessions import Session
 from app.stock import ARCHIVED, Figures
 
 LevelKey = tuple[str, str]
@@ -85,6 +85,7 @@ Columns = dict[str, TypeEngine[Any]]
 Row = Mapping[str, object]
 
 ONE: Final = literal_column("1", BigInteger)
+NOTHING: Final = select(ONE.label("one")).cte("nothing")
 TENANT: Final = bindparam("tenant", type_=Text)
 # ON CONFLICT is no part of standard SQL.
 INSERTS: Final = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
@@ -158,6 +159,15 @@ RESERVATION_COUNTS: Final[Columns] = {
 COUNTS: Final[Columns] = {"warehouse_id": Text(), "status": Text(), "skus": BigInteger()}
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What the tables are told of a SKU that is written."""
+
+    sku: Row
+    levels: Sequence[Row]
+    adjustments: Sequence[Row]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Posting:
     """What a write comes to: SKUs as they are after it, by code, and its ledger entries."""
@@ -167,6 +177,8 @@ class Posting:
     at: datetime
     # By how many more reservations each level is held.
     holds: Mapping[LevelKey, int] = field(default_factory=dict)
+    # Of the SKUs whose rows were made up ahead.
+    rows: Mapping[str, Rows] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,61 +280,51 @@ async def post(
         is_counted=bool(moved),
         is_of_new_levels=any(old is None for old, _ in changed),
     )
-    parts = _parts(tenant, before, posting, changed, moved, claim)
-    if session.dialect == "postgresql" and not (before.is_locked and len(after) > FEW):
-        parameters: dict[str, object] = {"number_of_skus": len(after)}
-        for part in parts:
-            parameters |= part
-        [row] = await session.rows(_post_at_once(shape), parameters)
-        return bool(row[0])
-    statements = _post_one_by_one(session.dialect, shape)
-    claimed = await _in_turn(session, zip(statements, parts, strict=True))
-    return claim is None or bool(claimed)
+    # In the order of most indexes.
+    rows = [it for _, it in sorted(rows_of(tenant, before, posting).items())]
+    parameters = {
+        "tenant": tenant,
+        "number_of_skus": len(rows),
+        "skus": as_json(each.sku for each in rows),
+        "levels": as_json(level for each in rows for level in each.levels),
+        "adjustments": as_json(entry for each in rows for entry in each.adjustments),
+        "counts": as_json(moved),
+    }
+    if session.dialect == "postgresql" and not (before.is_locked and len(rows) > FEW):
+        parameters |= claim.parameters if claim else {}
+        return bool(await session.rows(_post_at_once(shape), parameters))
+    levels, others = _post_in_turn(session.dialect, shape)
+    writing = asyncio.create_task(session.rows(levels, parameters))
+    try:
+        # It sets out, and meanwhile the outcome is encoded.
+        await asyncio.sleep(0)
+        parameters = parameters | (claim.parameters if claim else {})
+    finally:
+        await writing
+    told = [row for statement in others for row in await session.rows(statement, parameters)]
+    return bool(told) or claim is None
 
 
-async def _in_turn(session: Session, steps: Iterator[tuple[Executable, Row]]) -> Sequence[AnyRow]:
-    """Execute statements, and meanwhile make up what the next ones are told; return their rows."""
-    rows: list[AnyRow] = []
-    step = next(steps, None)
-    while step:
-        executing = asyncio.create_task(session.rows(*step))
-        try:
-            # It sets out.
-            await asyncio.sleep(0)
-            step = next(steps, None)
-        finally:
-            rows += await executing
-    return rows
-
-
-def _parts(  # noqa: PLR0917
-    tenant: str,
-    before: Stock,
-    posting: Posting,
-    changed: Iterable[tuple[LevelRecord | None, LevelRecord]],
-    moved: Sequence[Row],
-    claim: Claim | None,
-) -> Iterator[Row]:
-    """Return what each statement of a post is told."""
-    after = posting.after
-    skus = (_sku_row(record, before.skus[code], posting.at) for code, record in after.items())
-    yield {"tenant": tenant, "skus": as_json(skus)}
-    entries, hashes = _chained(tenant, before.hashes, posting.entries)
-    levels = (
-        _level_row(
-            new,
-            after[new.sku],
-            hashes.get((new.sku, new.warehouse_id)),
-            posting.holds.get((new.sku, new.warehouse_id), 0),
-        )
-        for _, new in changed
-    )
-    yield {"tenant": tenant, "levels": as_json(levels)}
-    yield {"tenant": tenant, "adjustments": as_json(entries)}
-    if claim:
-        yield claim.parameters
-    if moved:
-        yield {"tenant": tenant, "counts": as_json(moved)}
+def rows_of(tenant: str, before: Stock, posting: Posting) -> dict[str, Rows]:
+    """Return what the tables are told, by SKU; of what was made up ahead, that."""
+    after = {code: it for code, it in posting.after.items() if code not in posting.rows}
+    entries: dict[str, list[Row]] = {code: [] for code in after}
+    last = {**before.hashes}
+    for entry in posting.entries:
+        if entry.sku in after:
+            row = _adjustment_row(entry)
+            level = entry.sku, entry.warehouse_id
+            row["hash"] = last[level] = link(last.get(level), tenant, row)
+            entries[entry.sku].append(row)
+    levels: dict[str, list[Row]] = {code: [] for code in after}
+    for _, new in _changed_levels(before.skus, after):
+        level = new.sku, new.warehouse_id
+        row = _level_row(new, after[new.sku], last.get(level), posting.holds.get(level, 0))
+        levels[new.sku].append(row)
+    return {code: it for code, it in posting.rows.items() if code in posting.after} | {
+        code: Rows(_sku_row(record, before.skus[code], posting.at), levels[code], entries[code])
+        for code, record in after.items()
+    }
 
 
 async def read_reservations(
@@ -492,20 +494,6 @@ def _counted_as(record: SkuRecord, figures: Figures) -> str:
     return (ARCHIVED if record.archived_at else "") + figures.status
 
 
-def _chained(
-    tenant: str, hashes: Mapping[LevelKey, str], entries: Iterable[AdjustmentRecord]
-) -> tuple[list[Row], Mapping[LevelKey, str]]:
-    """Return the rows of entries with their hashes, and the last hashes of levels after them."""
-    rows: list[Row] = []
-    last = {**hashes}
-    for entry in entries:
-        row = _adjustment_row(entry)
-        level = entry.sku, entry.warehouse_id
-        row["hash"] = last[level] = link(last.get(level), tenant, row)
-        rows.append(row)
-    return rows, last
-
-
 def _level_row(
     level: LevelRecord, record: SkuRecord, last_hash: str | None, holds: int
 ) -> dict[str, object]:
@@ -632,7 +620,7 @@ def _write_reservations(dialect: str) -> Sequence[Insert | Select[Any]]:
     writes.append(_add_to(reservation_count, dialect, RESERVATION_COUNTS, true()))
     if dialect == "sqlite":
         return writes
-    return [select(ONE).add_cte(*(it.cte(f"written_{place}") for place, it in enumerate(writes)))]
+    return [_together(NOTHING, writes)]
 
 
 @cache
@@ -657,14 +645,25 @@ def _post_at_once(shape: Shape) -> Select[Any]:
     )
     is_ready = _number_of(ready) == ONE
     writes = [*_writes("postgresql", is_ready, shape), *_counts("postgresql", is_ready, shape)]
-    posted = [write.cte(f"posted_{number}") for number, write in enumerate(writes)]
-    return select(_number_of(ready)).add_cte(*posted)
+    return _together(ready, writes)
 
 
 @cache
-def _post_one_by_one(dialect: str, shape: Shape) -> list[Insert | Update]:
+def _post_in_turn(dialect: str, shape: Shape) -> tuple[Executable, Sequence[Executable]]:
+    """Return what writes levels, and what writes the rest and claims the key."""
+    skus, levels, adjustments = _writes(dialect, true(), shape)
     claims = [claiming(dialect, true())] if shape.is_claimed else []
-    return [*_writes(dialect, true(), shape), *claims, *_counts(dialect, true(), shape)]
+    counts = _counts(dialect, true(), shape)
+    if dialect == "sqlite":
+        return levels, [skus, adjustments, *claims, *counts]
+    told = claims[0].cte("claimed") if claims else NOTHING
+    return levels, [_together(told, [skus, adjustments, *counts])]
+
+
+def _together(told: CTE, writes: Sequence[Insert | Update]) -> Select[Any]:
+    """Return the statement of PostgreSQL that writes in this order, and returns what it is told."""
+    # PostgreSQL begins with the last of those that nothing refers to.
+    return select(told).add_cte(*(it.cte(f"written_{n}") for n, it in enumerate(reversed(writes))))
 
 
 def _number_of(rows: CTE) -> ColumnElement[int]:

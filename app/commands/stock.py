@@ -5,7 +5,7 @@ Every change goes one way, whatever asked for it: `write_once` has it planned he
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
@@ -14,7 +14,16 @@ from typing import Final, Protocol, TypeVar
 from msgspec.structs import replace
 
 from app.commands.idempotency import Caller, Done, Planned, Request, rehearse, write_once
-from app.commands.posting import LevelKey, Posting, Stock, lock_stock, post, read_stock
+from app.commands.posting import (
+    LevelKey,
+    Posting,
+    Rows,
+    Stock,
+    lock_stock,
+    post,
+    read_stock,
+    rows_of,
+)
 from app.database import Database
 from app.errors import (
     InventoryError,
@@ -83,6 +92,7 @@ class PartOf:
 
 
 NOTHING_ELSE: Final = PartOf()
+NOTHING_AHEAD: Final[Mapping[str, Rows]] = {}
 
 
 class OnError(StrEnum):
@@ -232,7 +242,7 @@ async def bulk_change_stock(
 
     async def plan(session: Session, *, locked: bool) -> Planned[list[BulkOutcome]]:
         part_of = PartOf(bulk_id=f"blk_{ulid()}")
-        before, outcomes = await _decided(session, caller, updates, part_of, locked=locked)
+        before, outcomes, rows = await _decided(session, caller, updates, part_of, locked=locked)
         refusals = [
             Refused(index, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
@@ -246,7 +256,7 @@ async def bulk_change_stock(
             else BulkOutcome(None, Refusal(outcome.code, outcome.message))
             for outcome in outcomes
         ]
-        return planned(results, outcomes, caller, before)
+        return planned(results, outcomes, caller, before, rows)
 
     request = Request("bulkChangeStock", [on_error, list(updates)], list[BulkOutcome])
     codes = {change.sku for change in updates}
@@ -279,7 +289,7 @@ async def transfer_stock(
     async def plan(session: Session, *, locked: bool) -> Planned[list[Transferred]]:
         updates = [half for line in transfer.lines for half in transfer.halves(line)]
         part_of = PartOf(transfer_id=f"trf_{ulid()}")
-        before, outcomes = await _decided(session, caller, updates, part_of, locked=locked)
+        before, outcomes, rows = await _decided(session, caller, updates, part_of, locked=locked)
         refusals = [
             Refused(index // 2, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
@@ -289,7 +299,7 @@ async def transfer_stock(
             return Planned(refusal_of_all(refusals, len(transfer.lines), "lines"))
         changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
         moved = [Transferred(*pair) for pair in zip(changes[::2], changes[1::2], strict=True)]
-        return planned(moved, outcomes, caller, before)
+        return planned(moved, outcomes, caller, before, rows)
 
     request = Request("transferStock", transfer, list[Transferred])
     if dry_run:
@@ -357,18 +367,26 @@ def _problems(change: StockUpdate) -> list[tuple[str, str]]:
 
 
 def planned(
-    result: Result | InventoryError, outcomes: Sequence[Outcome], caller: Caller, before: Stock
+    result: Result | InventoryError,
+    outcomes: Sequence[Outcome],
+    caller: Caller,
+    before: Stock,
+    rows: Mapping[str, Rows] = NOTHING_AHEAD,
 ) -> Planned[Result]:
     """Return what the changes among some outcomes come to."""
     changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
     if not changes:
         return Planned(result)
-    posting = Posting(
+    posting = replace(_posting(changes), rows=rows)
+    return Planned(result, partial(post, tenant=caller.tenant, before=before, posting=posting))
+
+
+def _posting(changes: Sequence[StockChange]) -> Posting:
+    return Posting(
         after={change.sku.sku: change.sku for change in changes},
         entries=[change.adjustment for change in changes],
         at=max(change.adjustment.created_at for change in changes),
     )
-    return Planned(result, partial(post, tenant=caller.tenant, before=before, posting=posting))
 
 
 async def _decided(
@@ -378,25 +396,29 @@ async def _decided(
     part_of: PartOf,
     *,
     locked: bool,
-) -> tuple[Stock, list[Outcome]]:
+) -> tuple[Stock, list[Outcome], Mapping[str, Rows]]:
     """Read what updates are about, `locked` if asked for, and decide on them.
 
-    On PostgreSQL that is done before the locks are there: many updates often wait for those of
-    others, and make others wait. Then it is done over where something has changed.
+    On PostgreSQL that is done before the locks are there, and rows are made up: many updates often
+    wait for those of others, and make others wait. Then it is done over where something has
+    changed.
     """
     levels = [update.level for update in updates]
     is_ahead = locked and session.dialect == "postgresql"
     before = await read_stock(session, caller.tenant, levels, locked=locked and not is_ahead)
     outcomes = decide(caller, updates, before, part_of)
     if not is_ahead:
-        return before, outcomes
+        return before, outcomes, NOTHING_AHEAD
+    changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
+    ahead = rows_of(caller.tenant, before, _posting(changes)) if changes else {}
     before, moved = await lock_stock(session, caller.tenant, levels, before)
     of_moved = [update for update in updates if update.sku in moved]
     anew = iter(decide(caller, of_moved, before, part_of))
-    return before, [
+    outcomes = [
         next(anew) if update.sku in moved else outcome
         for update, outcome in zip(updates, outcomes, strict=True)
     ]
+    return before, outcomes, {code: it for code, it in ahead.items() if code not in moved}
 
 
 def decide(

@@ -252,8 +252,8 @@ async def test_a_bulk_takes_the_same_number_of_statements_for_any_number_of_upda
         taken[size] = len(await statements(mine, document, input={"updates": updates}))
     if service.database.dialect == "postgresql":
         # What is read and what is written; if there is much of it, then it is locked between the
-        # two, which asks for the warehouses again, and written in four parts.
-        expected = {size: (2 if size <= FEW else 1 + 2 + 4) for size in SIZES}
+        # two, which asks for the warehouses again, and written in two parts.
+        expected = {size: (2 if size <= FEW else 1 + 2 + 2) for size in SIZES}
     else:
         expected = dict.fromkeys(SIZES, 1 + 4)
     # Then SKUs and warehouses of the answer.

@@ -29,6 +29,10 @@ READS: Final = 10_000
 WALKS: Final = 1_000
 MOVED: Final = text("UPDATE sku SET version = version + 1 WHERE tenant_id = :tenant AND sku = :sku")
 LOCKED: Final = text("SELECT 1 FROM sku WHERE tenant_id = :tenant AND sku = :sku FOR UPDATE")
+COUNTS_LOCKED: Final = text("SELECT 1 FROM sku_count WHERE tenant_id = :tenant FOR UPDATE")
+FREE_LEVELS: Final = text(
+    "SELECT 1 FROM stock_level WHERE tenant_id = :tenant FOR UPDATE SKIP LOCKED"
+)
 HAS_ME_BLOCKING: Final = text(
     "SELECT count(*) FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
 )
@@ -180,6 +184,30 @@ async def test_a_write_at_once_waits_for_another_and_starts_over_from_what_it_le
     data = await service.data('{ sku(sku: "A") { version } }')
     assert data["sku"]["version"] == 4
     await assert_proven(service)
+
+
+@pytest.mark.parametrize("number", [1, 20])
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
+async def test_counts_that_all_writers_share_are_locked_last(service: Service, number: int) -> None:
+    skus = codes(number)
+    await service.load([MAIN], [sku(code, level(MAIN, 5)) for code in skus])
+    updates = [
+        StockUpdate(sku=code, warehouse_id=MAIN.id, quantity=0, reason="loss") for code in skus
+    ]
+    mine = {"tenant": service.tenant}
+    connect = service.database.writer.connect
+    async with connect() as other, connect() as another:
+        await other.execute(COUNTS_LOCKED, mine)
+        write = asyncio.create_task(
+            bulk_change_stock(service.database, caller(service), updates, on_error=OnError.ABORT)
+        )
+        while not await other.scalar(HAS_ME_BLOCKING):
+            assert not write.done()
+        free = (await another.execute(FREE_LEVELS, mine)).all()
+        await another.rollback()
+        await other.rollback()
+    await write
+    assert not free
 
 
 @pytest.mark.parametrize("index", [0, 1, 249, 498, 499])
