@@ -5,7 +5,7 @@ Every change goes one way, whatever asked for it: `write_once` has it planned he
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
@@ -377,15 +377,16 @@ def planned(
     changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
     if not changes:
         return Planned(result)
-    posting = replace(_posting(changes), rows=rows)
+    posting = _posting(changes, rows)
     return Planned(result, partial(post, tenant=caller.tenant, before=before, posting=posting))
 
 
-def _posting(changes: Sequence[StockChange]) -> Posting:
+def _posting(changes: Sequence[StockChange], rows: Mapping[str, Rows] = NOTHING_AHEAD) -> Posting:
     return Posting(
         after={change.sku.sku: change.sku for change in changes},
         entries=[change.adjustment for change in changes],
         at=max(change.adjustment.created_at for change in changes),
+        rows=rows,
     )
 
 
