@@ -215,9 +215,16 @@ MUTANTS: Final = (
     Mutant(
         "sums kept although something came late",
         SUMMING,
-        "    if await connection.scalar(locked) != known:\n        return False\n",
-        "    await connection.scalar(locked)\n",
+        'await summed_alone(asked["tenant_id"], connection) != known:',
+        'await summed_alone(asked["tenant_id"], connection) == 0:',
         (MEANWHILE,),
+    ),
+    Mutant(
+        "sums kept without what came late and was summed up meanwhile",
+        SUMMING,
+        "func.coalesce(func.sum(ledger_sum.c.entries), ZERO))\n    more",
+        "ZERO)\n    more",
+        (f"{SUMS}::test_what_was_read_before_something_late_was_summed_up_is_not_kept",),
     ),
     Mutant(
         "what is late left out of what is summed up",

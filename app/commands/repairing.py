@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.commands.summing import UNHURRIED, reopen, sum_up
+from app.commands.summing import UNHURRIED, reopen, sum_up, summed_alone
 from app.database import Database
 from app.models import (
     adjustment,
@@ -241,6 +241,8 @@ async def _repair_sums(database: Database, tenant: str) -> list[str]:
     first = wrong[0].until
 
     async def forget(connection: AsyncConnection) -> None:
+        # What is kept meanwhile would follow from what is wrong.
+        await summed_alone(tenant, connection)
         mine = ledger_sum.c.tenant_id == tenant
         await connection.execute(delete(ledger_sum).where(mine, ledger_sum.c.until >= first))
         last = select(func.max(ledger_sum.c.until)).where(mine)

@@ -1,7 +1,8 @@
 """Summing up the ledger (`app.sums`), some hundred adjustments in a transaction.
 
 They are read without a lock, however long that takes; then what they come to is kept if nothing has
-come to them meanwhile. So any number of workers may do it at once, and be ended at any point.
+come to them meanwhile, or to what is before them. So any number of workers may do it at once, and
+be ended at any point.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ from app.sums import (
     EMPTY,
     FIGURES,
     IN_COMMON,
+    ZERO,
     Group,
     beginning,
     closed,
@@ -68,12 +70,13 @@ async def sum_up(database: Database, tenant_id: str) -> bool:
         if database.dialect == "postgresql":
             await snapshot.rows(UNHURRIED, {})
         asked: dict[str, Any] = {"tenant_id": tenant_id, "now": datetime.now(UTC)}
-        [(known, now, kept)] = await snapshot.rows(_progress(database.dialect), asked)
+        [(known, now, last, kept)] = await snapshot.rows(_progress(database.dialect), asked)
         if known is not None and known > closed(now):
             # The clock was set back.
             await database.transaction(partial(reopen, tenant_id, closed(now)), tenant=tenant_id)
             return True
-        asked |= {"since": known or BEGINNING, "passed": max(ENOUGH, kept) - 1}
+        asked |= {"since": known or BEGINNING, "last": last or BEGINNING}
+        asked["passed"] = max(ENOUGH, kept) - 1
         found = await snapshot.rows(_instant_of_last(), asked)
         if not found or found[0].created_at >= closed(now) - MILLISECOND:
             return False
@@ -94,6 +97,16 @@ async def sum_up(database: Database, tenant_id: str) -> bool:
     return await database.transaction(work, tenant=tenant_id)
 
 
+async def summed_alone(tenant_id: str, connection: AsyncConnection) -> datetime | None:
+    """Return until when the ledger is summed up, and keep others from changing that.
+
+    What follows in a statement of its own sees what this one waited for.
+    """
+    mine = select(tenant.c.summed_until).where(tenant.c.tenant_id == tenant_id)
+    known: datetime | None = await connection.scalar(mine.with_for_update(key_share=True))
+    return known
+
+
 async def reopen(tenant_id: str, until: datetime | None, connection: AsyncConnection) -> None:
     """Have the ledger summed up anew from an instant on, or from its beginning."""
     mine = tenant.c.tenant_id == tenant_id
@@ -112,10 +125,9 @@ async def _keep(
     if connection.dialect.name == "postgresql":
         await connection.execute(UNHURRIED)
     mine = tenant.c.tenant_id == asked["tenant_id"]
-    locked = select(tenant.c.summed_until).where(mine).with_for_update(key_share=True)
-    if await connection.scalar(locked) != known:
+    if await summed_alone(asked["tenant_id"], connection) != known:
         return False
-    # A statement of its own: it sees what the one before waited for.
+    # Somebody may have come to the same instant again, with what came late before it.
     if await connection.scalar(_number(), asked) != entries:
         return False
     sums_of_tenant = ledger_sum.c.tenant_id == asked["tenant_id"]
@@ -134,7 +146,7 @@ async def _keep(
 
 @cache
 def _progress(dialect: str) -> Select[Any]:
-    """Return until when there are sums, the present, and how many rows the ledger's last sum has.
+    """Return until when there are sums, the present, and of when and how long the last sum is.
 
     The present is the database's, wherever it has a clock of its own.
     """
@@ -149,7 +161,10 @@ def _progress(dialect: str) -> Select[Any]:
     )
     kept = select(func.count()).where(*mine, ledger_sum.c.until == last).correlate(tenant)
     return select(
-        tenant.c.summed_until, now.label("now"), kept.scalar_subquery().label("kept")
+        tenant.c.summed_until,
+        now.label("now"),
+        last.label("last"),
+        kept.scalar_subquery().label("kept"),
     ).where(tenant.c.tenant_id == TENANT)
 
 
@@ -168,7 +183,14 @@ def _instant_of_last() -> Select[Any]:
 
 @cache
 def _number() -> Select[Any]:
-    return select(func.count()).select_from(adjustment).where(*_is_within(SINCE))
+    """Return how many adjustments there are: those that the last sum has, and what follows."""
+    is_last = *is_of_group(Group.LEDGER, {}), ledger_sum.c.until == LAST
+    summed = select(func.coalesce(func.sum(ledger_sum.c.entries), ZERO))
+    more = select(func.count()).select_from(adjustment).where(*_is_within(LAST))
+    return select(
+        summed.where(ledger_sum.c.tenant_id == TENANT, *is_last).scalar_subquery()
+        + more.scalar_subquery()
+    )
 
 
 @cache

@@ -353,6 +353,31 @@ async def test_what_comes_between_reading_and_keeping_is_not_left_out(
     await assert_proven(shop)
 
 
+async def test_what_was_read_before_something_late_was_summed_up_is_not_kept(
+    shop: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summing, "ENOUGH", 1)
+    assert await sum_up(shop.database, shop.tenant)
+    known = await until(shop)
+    assert known is not None
+    original = shop.database.transaction
+
+    async def transaction(work: Any, **options: Any) -> Any:
+        monkeypatch.setattr(shop.database, "transaction", original)
+        with clocks_at(known - MILLISECOND, monkeypatch):
+            await change_stock(shop.database, caller(shop), change())
+        # Somebody else is faster, and comes to the same instant again.
+        assert await sum_up(shop.database, shop.tenant)
+        assert await until(shop) == known
+        return await original(work, **options)
+
+    monkeypatch.setattr(shop.database, "transaction", transaction)
+    assert not await sum_up(shop.database, shop.tenant)
+    await sum_up_all(shop)
+    await assert_exact(shop, random.Random(13))
+    await assert_proven(shop)
+
+
 @asynccontextmanager
 async def several(shop: Service) -> AsyncIterator[list[Database]]:
     """Yield the database as several processes have it."""
@@ -592,6 +617,39 @@ async def test_a_sum_that_is_not_that_of_its_adjustments_is_found_and_repaired(
     assert await repair_tenant(shop.database, shop.tenant) == []
     if "sums are taken for good" not in what:
         assert await kept(shop) == before
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
+async def test_a_repair_beside_who_sums_up_leaves_nothing_that_follows_from_what_was_wrong(
+    shop: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await sum_up(shop.database, shop.tenant)
+    known = await until(shop)
+    assert known is not None
+    wrong = ledger_sum.c.tenant_id == shop.tenant, ledger_sum.c.until == known
+    async with shop.database.writer.connect() as connection:
+        more = update(ledger_sum).where(*wrong).values(entries=ledger_sum.c.entries + 1)
+        await connection.execute(more)
+        await connection.commit()
+    works = []
+
+    async def transaction(work: Any, **_options: Any) -> bool:
+        works.append(work)
+        return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.database, "transaction", transaction)
+        await sum_up(shop.database, shop.tenant)
+    [keep] = works
+    async with shop.database.writer.connect() as other:
+        assert await keep(other)
+        await other.execute(select(ledger_sum).where(*wrong).with_for_update())
+        repairing = asyncio.create_task(repair_tenant(shop.database, shop.tenant))
+        while not await other.scalar(HAS_ME_BLOCKING):
+            assert not repairing.done()
+        await other.commit()
+    assert await repairing
+    await assert_proven(shop)
 
 
 async def unchecked(connection: AsyncConnection) -> None:
