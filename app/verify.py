@@ -414,12 +414,14 @@ def _between(kind: Group, steps: FromClause) -> Select[Any]:
     )
     entries = (
         select(*(steps.c[name] for name in ("kind", "reference", "sku", "until")), *entry())
-        .select_from(steps.join(adjustment, is_between))
+        # Steps first: inside out, SQLite would look through all of them for each adjustment.
+        .select_from(steps.join(adjustment, is_between, isouter=True))
         .where(steps.c.kind == literal_column(f"'{kind}'", Text))
         .subquery(f"entries_{kind.name.lower()}")
     )
     keys = [it for it in entries.c if it.name not in FIGURES]
-    return select(*keys, *(-func.sum(entries.c[name]) for name in FIGURES)).group_by(*keys)
+    sums = select(*keys, *(-func.sum(entries.c[name]) for name in FIGURES)).group_by(*keys)
+    return sums.having(func.count(entries.c.delta_upper) > ZERO)
 
 
 def _wrongly_reserved() -> Select[Any]:
