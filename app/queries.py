@@ -145,6 +145,11 @@ ADJUSTMENT_COLUMNS: Final = (
     adjustment.c.reference,
 )
 
+# What is looked through for the adjustments of which something is told.
+ENTRY_COLUMNS: Final = tuple(
+    adjustment.c[name]
+    for name in (*LEVEL[1:], "reason", "created_by", "reference", "created_at", "delta")
+)
 RESERVATION_COLUMNS: Final = (
     reservation.c.id,
     reservation.c.status,
@@ -973,18 +978,29 @@ def _figures(
     """
     outer = [it for it in (tenant_table, parents) if it is not None]
 
-    def part(table: FromClause, *conditions: ColumnElement[bool]) -> ScalarSelect[Any]:
+    def part(
+        table: FromClause, known: frozenset[str], *more: ColumnElement[bool]
+    ) -> ScalarSelect[Any]:
+        conditions = LEDGER_SUM_CONDITIONS if table is ledger_sum else ADJUSTMENT_CONDITIONS
         # Of the tenant's row: what depends on another row is not worth other processes' start.
         mine = table.c.tenant_id == tenant_table.c.tenant_id
-        of_parent = [] if parents is None else _of_parent(table.c, parents, by)
-        if table is adjustment and "sku" in asked | by:
-            # In their order, lest PostgreSQL takes an index without time and reads all of a SKU.
+
+        def told(columns: Columns, among: frozenset[str]) -> list[ColumnElement[bool]]:
+            of_parent = [] if parents is None else _of_parent(columns, parents, by & among)
+            return [*_all_of(conditions, known & among, columns), *of_parent]
+
+        if table is adjustment and narrow:
+            # Found by that alone, for which there is an index by time, and looked through: little
+            # may have a reference, or be of a SKU, and much be in its warehouse or by its person.
             in_order = _newest_first(adjustment.c, by_level=False)
-            found = select(adjustment.c.delta).where(mine, *conditions, *of_parent)
-            table = found.order_by(*in_order).correlate(*outer).subquery("entries")
-            return select(figure(table)).select_from(table).scalar_subquery()
-        found = select(figure(table)).select_from(table).where(mine, *conditions, *of_parent)
-        return found.correlate(*outer).scalar_subquery()
+            found = select(*ENTRY_COLUMNS).where(mine, *more, *told(adjustment.c, narrow))
+            # The offset keeps it apart.
+            found = found.order_by(*in_order).offset(literal_column("0")).correlate(*outer)
+            table = found.subquery("entries")
+            wanted = select(figure(table)).where(*told(table.c, (known | by) - narrow))
+        else:
+            wanted = select(figure(table)).where(mine, *more, *told(table.c, known | by))
+        return wanted.select_from(table).correlate(*outer).scalar_subquery()
 
     def until(name: str) -> list[ScalarSelect[Any]]:
         end = bindparam(name, type_=UtcDateTime)
@@ -994,17 +1010,17 @@ def _figures(
         found = select(func.max(ledger_sum.c.until)).where(mine, *sums, ledger_sum.c.until <= limit)
         last = found.correlate(*outer).scalar_subquery()
         at, since = adjustment.c.created_at, func.coalesce(last, beginning(), type_=UtcDateTime)
-        told = _all_of(LEDGER_SUM_CONDITIONS, asked, ledger_sum.c)
         return [
-            part(ledger_sum, *sums, ledger_sum.c.until == last, *told),
-            part(adjustment, *entries(asked - PERIOD), *anywhere, at >= since, at < end),
+            part(ledger_sum, asked, *sums, ledger_sum.c.until == last),
+            part(adjustment, asked - PERIOD, *anywhere, at >= since, at < end),
         ]
 
     asked -= {"tenant_id"}
-    entries = partial(_all_of, ADJUSTMENT_CONDITIONS, columns=adjustment.c)
     if not asked | by <= SUMMED:
-        return [part(adjustment, *entries(asked))]
+        narrow = asked - SUMMED
+        return [part(adjustment, asked)]
     group = _group_of(asked | by)
+    narrow = frozenset(IN_COMMON[group])
     names = {
         name: bindparam(name, type_=Key) if parents is None or name in asked else parents.c[name]
         for name in IN_COMMON[group]

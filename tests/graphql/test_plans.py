@@ -21,9 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app import models, queries
 from app.commands.idempotency import reap_idempotency_keys
 from app.commands.loading import LoadedCount, LoadedLevel, LoadedSku
-from app.commands.summing import grown_groups, next_sums, sum_up
+from app.commands.summing import grown_groups, is_stale, next_sums, sum_up
 from app.database import Database, Snapshot
 from app.migrations import migrate
+from app.models import ledger_sum
 from app.queries import AdjustmentPosition
 from app.records import (
     AdjustmentFilter,
@@ -36,6 +37,7 @@ from app.records import (
 )
 from app.stock import Status
 from app.sums import Group
+from app.verify import wrong_sums
 from benchmarks.data import OPENING, WAREHOUSES, Size, code, fill
 from tests.graphql.recorder import recorded
 from tests.service import EMAIL, Service, new_tenant, running, sku
@@ -212,6 +214,19 @@ def about_links(data: Data) -> Iterator[Question]:
         yield Question(f"ledger by {name} {asked}", ask)
         ask = partial(queries.count_adjustments, tenant=data.tenant, where=where)
         yield Question(f"total of ledger by {name} {asked}", ask)
+    # Of what there is none, among what there is much of.
+    for name, more in product(
+        ("sku", *models.LINKS),
+        (
+            {"created_by": EMAIL},
+            {"warehouse_id": MAIN},
+            {"warehouse_id": MAIN, "reason": "initial_stock"},
+        ),
+    ):
+        none: dict[str, Any] = {name: "nobody", **more}
+        for total in (queries.count_adjustments, queries.sum_adjustments):
+            ask = partial(total, tenant=data.tenant, where=AdjustmentFilter(**none))
+            yield Question(f"{total.__name__} of no {name} among {' '.join(more)}", ask)
     # Somebody has done everything, and all of it has a reference.
     for (name, value), wanted, period in product(
         (("created_by", EMAIL), ("reference", OPENING)),
@@ -290,13 +305,30 @@ def about_summing(data: Data) -> Iterator[Question]:
         for statement in (grown_groups(kind), next_sums(kind)):
             ask = partial(read, statement=statement, tenant=asked["tenant_id"], parameters=asked)
             yield Question(f"{statement.get_final_froms()[0].description} of {kind}", ask)
+    asked = {"tenant_id": data.tenant, "since": datetime(2100, 1, 1, tzinfo=UTC)}
+    stale = select(ledger_sum.c.until).where(is_stale())
+    ask = partial(read, statement=stale, tenant=data.tenant, parameters=asked, is_found=False)
+    yield Question("sums that are stale", ask)
+
+
+def about_verifying(data: Data) -> Question:
+    """Have what the ledger is summed up to compared with it."""
+    asked = {"tenant": data.tenant}
+    ask = partial(read, statement=wrong_sums(), tenant=data.tenant, parameters=asked)
+    return Question("wrong sums", partial(ask, is_found=False))
 
 
 async def read(
-    snapshot: Snapshot, *, statement: Executable, tenant: str, parameters: dict[str, Any]
+    snapshot: Snapshot,
+    *,
+    statement: Executable,
+    tenant: str,
+    parameters: dict[str, Any],
+    is_found: bool = True,
 ) -> None:
     """Read what upkeep keeps."""
-    assert await snapshot.rows(statement, {**parameters, "tenant_id": tenant})
+    rows = await snapshot.rows(statement, {**parameters, "tenant_id": tenant})
+    assert bool(rows) == is_found
 
 
 def named(**asked: object) -> str:
@@ -551,9 +583,15 @@ async def test_what_a_read_costs_does_not_grow_with_what_there_is(
             ):
                 grown[f"{lot.ask.keywords.get('tenant')}: {lot.name}"] = before, after
         found = await scanned_by_requests(explain, shop)
+        verified = [
+            await costs(explain, shop.database, about_verifying(it)) for it in (small, large)
+        ]
 
     assert grown == {}
     assert found == {}
+    # It reads all, but all of it once.
+    times = TIMES * SIZES[engine][1] // SIZES[engine][0]
+    assert all(more.read <= times * less.read for less, more in zip(*verified, strict=True))
     assert {lot.ask.func for _, lot in pairs} - {read} | OPERATORS == set(all_queries())
 
 
