@@ -369,7 +369,7 @@ def _broken_transfers() -> Select[Any]:
 
 
 def wrong_sums() -> Select[Any]:
-    """Return which sums are not those of the ledger, the first ones first.
+    """Return the first sum that is not that of the ledger.
 
     A sum has as much more than the one before it in its group as there is in the ledger between the
     two. So each is taken once for itself, and once away from the next one.
@@ -400,6 +400,7 @@ def wrong_sums() -> Select[Any]:
         .group_by(*same)
         .having(or_(*(func.sum(both.c[name]) != 0 for name in FIGURES)))
         .order_by(both.c.until, *same)
+        .limit(1)
     )
 
 

@@ -44,8 +44,10 @@ from app.sums import (
     is_of_group,
 )
 
-# A sum follows so many adjustments of its group, at least, and as many as the one before has rows.
+# A sum follows so many adjustments of its group, at least, and several for each row of the one
+# before: so all sums have a quarter of the rows of the ledger, at most.
 ENOUGH: Final = 500
+PER_ROW: Final = 4
 # To look at a group for each of its adjustments would read its last ones again and again: one of
 # 32 draws it, by the last character of its id.
 DRAWN: Final = "%0"
@@ -76,7 +78,7 @@ async def sum_up(database: Database, tenant_id: str) -> bool:
             await database.transaction(partial(reopen, tenant_id, closed(now)), tenant=tenant_id)
             return True
         asked |= {"since": known or BEGINNING, "last": last or BEGINNING}
-        asked["passed"] = max(ENOUGH, kept) - 1
+        asked["passed"] = max(ENOUGH, PER_ROW * kept) - 1
         found = await snapshot.rows(_instant_of_last(), asked)
         if not found or found[0].created_at >= closed(now) - MILLISECOND:
             return False
@@ -215,7 +217,7 @@ def grown_groups(kind: Group) -> Select[Any]:
         .correlate(groups)
         .scalar_subquery()
     )
-    kept = select(func.count()).where(*mine, ledger_sum.c.until == last)
+    kept = select(func.count() * PER_ROW).where(*mine, ledger_sum.c.until == last)
     since = func.coalesce(last, beginning(), type_=UtcDateTime)
     more = _in_order(
         select(adjustment.c.created_at).where(

@@ -21,10 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app import models, queries
 from app.commands.idempotency import reap_idempotency_keys
 from app.commands.loading import LoadedCount, LoadedLevel, LoadedSku
-from app.commands.summing import grown_groups, is_stale, next_sums, sum_up
+from app.commands.summing import grown_groups, next_sums, sum_up
 from app.database import Database, Snapshot
 from app.migrations import migrate
-from app.models import ledger_sum
 from app.queries import AdjustmentPosition
 from app.records import (
     AdjustmentFilter,
@@ -305,10 +304,6 @@ def about_summing(data: Data) -> Iterator[Question]:
         for statement in (grown_groups(kind), next_sums(kind)):
             ask = partial(read, statement=statement, tenant=asked["tenant_id"], parameters=asked)
             yield Question(f"{statement.get_final_froms()[0].description} of {kind}", ask)
-    asked = {"tenant_id": data.tenant, "since": datetime(2100, 1, 1, tzinfo=UTC)}
-    stale = select(ledger_sum.c.until).where(is_stale())
-    ask = partial(read, statement=stale, tenant=data.tenant, parameters=asked, is_found=False)
-    yield Question("sums that are stale", ask)
 
 
 def about_verifying(data: Data) -> Question:

@@ -155,6 +155,7 @@ async def assert_exact(shop: Service, dice: random.Random, number: int = 20) -> 
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sum up a few adjustments at once, and look at every group."""
     monkeypatch.setattr(summing, "ENOUGH", 3)
+    monkeypatch.setattr(summing, "PER_ROW", 1)
     monkeypatch.setattr(summing, "DRAWN", "%")
 
 
@@ -272,7 +273,7 @@ async def test_a_sum_has_all_that_came_before_it(shop: Service) -> None:
             assert (number, kind) == (len(matching), kind)
 
 
-async def test_a_sum_follows_enough_adjustments_and_as_many_as_the_one_before_has_rows(
+async def test_a_sum_follows_enough_adjustments_and_several_for_each_row_of_the_one_before(
     shop: Service,
 ) -> None:
     await sum_up_all(shop)
@@ -288,7 +289,7 @@ async def test_a_sum_follows_enough_adjustments_and_as_many_as_the_one_before_ha
     async with shop.database.snapshot() as snapshot:
         for kind, reference, code, number, entries in await snapshot.rows(statement, {}):
             rows_before, entries_before = before.get((kind, reference, code), (0, 0))
-            assert entries - entries_before >= max(summing.ENOUGH, rows_before)
+            assert entries - entries_before >= max(summing.ENOUGH, summing.PER_ROW * rows_before)
             before[kind, reference, code] = number, entries
             rows[kind, reference, code] = number
     assert len(rows) > len(CODES)
