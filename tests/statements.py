@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 from sqlalchemy import Executable, event
 
+from app import database as databases
 from app import sessions
 from app.database import Database
 from app.sessions import AnyRow, DriverConnection, Parameters, _compiled
@@ -52,7 +53,7 @@ def watched(
         for name, listener in listeners.items():
             event.listen(engine, name, listener)
     try:
-        with patch.object(sessions, "fetched", told):
+        with patch.object(sessions, "fetched", told), patch.object(databases, "fetched", told):
             yield
     finally:
         for engine in engines:
