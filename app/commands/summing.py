@@ -84,7 +84,7 @@ async def sum_up(database: Database, tenant_id: str) -> bool:
             return False
         asked["until"] = found[0].created_at + MILLISECOND
         [(entries,)] = await snapshot.rows(_number(), asked)
-        asked |= {"drawn": DRAWN, "enough": ENOUGH}
+        asked |= {"drawn": DRAWN, "enough": ENOUGH, "per_row": PER_ROW}
         sums: list[Mapping[str, object]] = []
         for kind in Group:
             for group in await snapshot.rows(grown_groups(kind), asked):
@@ -217,7 +217,8 @@ def grown_groups(kind: Group) -> Select[Any]:
         .correlate(groups)
         .scalar_subquery()
     )
-    kept = select(func.count() * PER_ROW).where(*mine, ledger_sum.c.until == last)
+    per_row = bindparam("per_row", type_=BigInteger)
+    kept = select(func.count() * per_row).where(*mine, ledger_sum.c.until == last)
     since = func.coalesce(last, beginning(), type_=UtcDateTime)
     more = _in_order(
         select(adjustment.c.created_at).where(

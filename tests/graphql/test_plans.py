@@ -300,7 +300,7 @@ def about_summing(data: Data) -> Iterator[Question]:
     part = {"since": START + STEP * (middle - 50), "until": START + STEP * (middle + 50)}
     for kind in Group:
         asked: dict[str, Any] = {"tenant_id": data.tenant, **part, "last": part["since"]}
-        asked |= {"drawn": "%", "enough": 1, "sku": data.code, "reference": OPENING}
+        asked |= {"drawn": "%", "enough": 1, "per_row": 1, "sku": data.code, "reference": OPENING}
         for statement in (grown_groups(kind), next_sums(kind)):
             ask = partial(read, statement=statement, tenant=asked["tenant_id"], parameters=asked)
             yield Question(f"{statement.get_final_froms()[0].description} of {kind}", ask)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from sqlalchemy import Select, select
 
 from app.commands.loading import LoadedLevel
@@ -34,7 +35,7 @@ from tests.ledger.writes import (
 from tests.service import Service, counted, new_tenant, sku, warehouse
 
 PLACES: Final = tuple(
-    replace(place, id=f"wh_01J000000000000000000000{number:02}")
+    structs.replace(place, id=f"wh_01J000000000000000000000{number:02}")
     for number, place in enumerate(
         (
             warehouse("Main"),
