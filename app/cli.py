@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final, NoReturn, TypeVar
 
@@ -45,7 +46,7 @@ from app.migrations import (
     require_whole,
 )
 from app.models import as_text
-from app.protocol import BoundedProtocol
+from app.protocol import BoundedProtocol, Limits
 from app.queries import list_tenants, list_tokens
 from app.settings import Settings
 from app.staging import Format, Kind, Staging
@@ -159,9 +160,8 @@ def serve(
 def _server(settings: Settings) -> dict[str, Any]:
     """Return what uvicorn is told beside where to listen."""
     return {
-        "http": BoundedProtocol,
+        "http": partial(BoundedProtocol, limits=Limits.of(settings)),
         "ws": "none",
-        "limit_concurrency": settings.max_connections,
         "log_config": None,
         "access_log": False,
         "server_header": False,
