@@ -6,6 +6,7 @@ Only the keys that the operator configured count. What a token says of keys itse
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
+import httpx
 import jwt
 import structlog
-from jwt import PyJWK, PyJWKClient, PyJWKSet
+from jwt import PyJWK
 
 from app.errors import Unavailable
 from app.settings import Settings
@@ -36,11 +38,13 @@ MAX_SUBJECT_LENGTH: Final = 255
 UNVERIFIED: Final = (False, "false")
 # The year 3000; what lies far beyond is no date that Python knows.
 LATEST_END: Final = 32_503_680_000
-# Keys are asked for again when they are this old, or when a token names one that is not known;
-# but not more often than every ten seconds, whatever the tokens say.
+# Keys are refreshed when they are this old, or when a token names an unknown one; but after each
+# attempt, successful or not, there is a pause whatever the tokens say.
 KEPT_SECONDS: Final = 300.0
 COOLDOWN_SECONDS: Final = 10.0
-FETCH_SECONDS: Final = 3.0
+FETCH_SECONDS: Final = 5.0
+MAX_DOCUMENT_BYTES: Final = 1024 * 1024
+MAX_KEYS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +75,17 @@ class IdentityProvider:
         """
         try:
             header = jwt.get_unverified_header(token)
-            if not _is_plain(header):
-                return None
-            key = await self._keys.key(header["kid"])
-            return self._read(token, key) if key is not None else None
         except jwt.PyJWTError:
+            return None
+        key = await self._keys.key(header["kid"]) if _is_plain(header) else None
+        if key is None:
+            return None
+        try:
+            return self._read(token, key)
+        except jwt.PyJWTError:
+            return None
+        except Exception as error:  # noqa: BLE001 - an odd key may make PyJWT or cryptography raise anything
+            log.warning("identity_provider_key_failed", kid=header["kid"], error=repr(error))
             return None
 
     def _read(self, token: str, key: PyJWK) -> Claims | None:
@@ -109,28 +119,31 @@ class IdentityProvider:
 
 
 class KeySet:
-    """The provider's public keys by their ids: fetched when needed, kept while it is away."""
+    """The provider's public keys by their ids, kept while the provider is away."""
 
     def __init__(self, source: str, algorithms: tuple[str, ...]) -> None:
         self._source = source
         self._algorithms = algorithms
         self._keys: dict[str, PyJWK] = {}
         self._asked_at = float("-inf")
-        self._turn = asyncio.Lock()
+        self._refreshing: asyncio.Task[None] | None = None
+        # It reads the system's certificates, which takes 20 ms.
+        self._tls = ssl.create_default_context()
 
     async def key(self, id_: str) -> PyJWK | None:
-        """Return a key.
+        """Key of an id. Only a request that names an unknown key waits for the provider.
 
         Raises:
-            Unavailable: there is none at all, and the provider cannot be asked.
+            Unavailable: there is no key at all, and the provider gives none.
 
         """
-        age = time.monotonic() - self._asked_at
-        if age > KEPT_SECONDS or (id_ not in self._keys and age > COOLDOWN_SECONDS):
-            async with self._turn:
-                # Another request may have asked while this one waited.
-                if time.monotonic() - self._asked_at > COOLDOWN_SECONDS:
-                    await self._refresh()
+        is_known = id_ in self._keys
+        pause = KEPT_SECONDS if is_known else COOLDOWN_SECONDS
+        if self._refreshing is None and time.monotonic() - self._asked_at > pause:
+            self._refreshing = asyncio.create_task(self._refresh())
+        if not is_known and self._refreshing is not None:
+            # Other requests may wait for it too: it outlives one that hangs up.
+            await asyncio.shield(self._refreshing)
         if not self._keys:
             message = "The identity provider's keys cannot be read; try again."
             raise Unavailable(message)
@@ -138,27 +151,83 @@ class KeySet:
 
     async def _refresh(self) -> None:
         try:
-            async with asyncio.timeout(2 * FETCH_SECONDS):
-                found = PyJWKSet.from_dict(await asyncio.to_thread(_fetch, self._source))
-            self._keys = {key.key_id: key for key in found.keys if key.key_id and self._signs(key)}
-        except (jwt.PyJWTError, OSError, ValueError) as error:
-            log.warning("identity_provider_away", error=str(error))
-        self._asked_at = time.monotonic()
+            async with asyncio.timeout(FETCH_SECONDS):
+                document = await _fetch(self._source, self._tls)
+            self._keys = _keys_of(json.loads(document), self._algorithms)
+        except Exception as error:  # noqa: BLE001 - the provider decides what goes wrong
+            log.warning("identity_provider_away", error=repr(error)[:1_000])
+        finally:
+            self._asked_at = time.monotonic()
+            self._refreshing = None
 
-    def _signs(self, key: PyJWK) -> bool:
-        return key.public_key_use in (None, "sig") and key.algorithm_name in self._algorithms
+
+class BadKeys(ValueError):
+    """The provider's document has no keys that could be used."""
 
 
-def _fetch(source: str) -> dict[str, Any]:
-    if source.startswith(("https://", "http://")):
-        client = PyJWKClient(source, cache_jwk_set=False, timeout=FETCH_SECONDS)
-        fetched: dict[str, Any] = client.fetch_data()
-        return fetched
-    read = json.loads(Path(source).read_text(encoding="utf-8"))
-    if not isinstance(read, dict):
-        message = "the file holds no JSON object"
-        raise jwt.PyJWKSetError(message)
-    return read
+async def _fetch(source: str, tls: ssl.SSLContext) -> bytes:
+    """Read a document of bounded size. A cancelled fetch leaves no thread and no connection."""
+    if not source.startswith(("https://", "http://")):
+        return await asyncio.to_thread(_read_file, Path(source))
+    document = bytearray()
+    async with (
+        httpx.AsyncClient(verify=tls, timeout=None) as client,  # noqa: S113 - the caller's
+        client.stream("GET", source, headers={"Accept-Encoding": "identity"}) as response,
+    ):
+        if response.status_code != httpx.codes.OK:
+            message = f"status {response.status_code}, not 200"
+            raise BadKeys(message)
+        async for chunk in response.aiter_raw():
+            document += chunk
+            _check_size(document)
+    return bytes(document)
+
+
+def _read_file(path: Path) -> bytes:
+    if not path.is_file():
+        message = f"{path} is not a file"
+        raise BadKeys(message)
+    with path.open("rb") as file:
+        document = file.read(MAX_DOCUMENT_BYTES + 1)
+    _check_size(document)
+    return document
+
+
+def _check_size(document: bytes | bytearray) -> None:
+    if len(document) > MAX_DOCUMENT_BYTES:
+        message = f"the document has more than {MAX_DOCUMENT_BYTES} bytes"
+        raise BadKeys(message)
+
+
+def _keys_of(document: object, algorithms: tuple[str, ...]) -> dict[str, PyJWK]:
+    """Usable keys of a JWKS by their ids; the others are skipped.
+
+    Raises:
+        BadKeys: none can be used, or there are too many.
+
+    """
+    entries = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(entries, list) or len(entries) > MAX_KEYS:
+        message = f"the document is not a JWKS of at most {MAX_KEYS} keys"
+        raise BadKeys(message)
+    keys: dict[str, PyJWK] = {}
+    for entry in entries:
+        key = _key_of(entry)
+        if key is None or key.algorithm_name not in algorithms:
+            continue
+        if isinstance(key.key_id, str) and key.public_key_use in (None, "sig"):
+            keys[key.key_id] = key
+    if not keys:
+        message = f"no key of the document signs by {' or '.join(algorithms)}"
+        raise BadKeys(message)
+    return keys
+
+
+def _key_of(entry: dict[str, Any]) -> PyJWK | None:
+    try:
+        return PyJWK(entry)
+    except Exception:  # noqa: BLE001 - PyJWT and cryptography raise many things for odd keys
+        return None
 
 
 def _is_plain(header: Mapping[str, object]) -> bool:

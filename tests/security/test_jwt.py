@@ -1,27 +1,32 @@
 """JWTs of an identity provider: one that is good, and every way to be bad."""
 
+import asyncio
 import base64
+import gzip
 import hashlib
 import hmac
 import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from unittest.mock import Mock
 
 import jwt
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from app import identity
 from app.auth import Authenticator, Scope
 from app.errors import Unauthenticated, Unavailable
-from app.identity import IdentityProvider
+from app.identity import MAX_DOCUMENT_BYTES, IdentityProvider, KeySet
 from app.settings import Settings
 from tests.service import Service, level, running, sku, warehouse
 
@@ -276,6 +281,8 @@ class Provider:
     keys: Any = None
     status: int = 200
     asked: int = 0
+    location: str = ""
+    document: bytes | None = None
 
 
 @contextmanager
@@ -286,8 +293,14 @@ def provider_on_http() -> Iterator[Provider]:
         def do_GET(self) -> None:
             provider.asked += 1
             self.send_response(provider.status)
+            if provider.location:
+                self.send_header("Location", provider.location)
             self.end_headers()
-            self.wfile.write(json.dumps(provider.keys).encode())
+            with suppress(ConnectionError):
+                document = provider.document
+                self.wfile.write(
+                    json.dumps(provider.keys).encode() if document is None else document
+                )
 
         def log_message(self, *_arguments: object) -> None:
             """Say nothing."""
@@ -310,10 +323,22 @@ async def remote(service: Service) -> AsyncIterator[tuple[Door, Provider]]:
         yield Door(authenticator, service.tenant), provider
 
 
+def keys_of(door: Door) -> KeySet:
+    """Return the keys that a door knows."""
+    assert door.authenticator._provider is not None
+    return door.authenticator._provider._keys
+
+
 def grow_old(door: Door, seconds: float) -> None:
     """Let time pass for the keys."""
-    assert door.authenticator._provider is not None
-    door.authenticator._provider._keys._asked_at -= seconds
+    keys_of(door)._asked_at -= seconds
+
+
+async def refreshed(door: Door) -> None:
+    """Wait for the refresh that goes on in the background."""
+    async with asyncio.timeout(30):
+        while keys_of(door)._refreshing is not None:
+            await asyncio.sleep(0.001)
 
 
 async def test_keys_are_fetched_once_and_again_for_a_new_one(remote: tuple[Door, Provider]) -> None:
@@ -353,8 +378,193 @@ async def test_the_last_good_keys_are_kept_while_the_provider_is_ill(
     provider.keys, provider.status = answer, 200 if answer else 500
     grow_old(door, 1_000)
 
-    assert await door.authenticator.authenticate(f"Bearer {door.token()}")
+    for _ in range(3):
+        assert await door.authenticator.authenticate(f"Bearer {door.token()}")
+        await refreshed(door)
     assert provider.asked == 2
+
+
+GOOD_KEY: Final = jwks(one=KEY)["keys"][0]
+ODD_KEYS: Final[dict[str, object]] = {
+    "a number": 1,
+    "null": None,
+    "a list": [GOOD_KEY],
+    "an unknown type": {**GOOD_KEY, "kty": "quantum"},
+    "a type that is a list": {**GOOD_KEY, "kty": ["RSA"]},
+    "an algorithm that is an object": {**GOOD_KEY, "alg": {"a": 1}},
+    "an unknown algorithm": {**GOOD_KEY, "alg": "RS1"},
+    "an id that is a number": {**GOOD_KEY, "kid": 1},
+    "an id that is a list": {**GOOD_KEY, "kid": ["one"]},
+    "no id": {name: value for name, value in GOOD_KEY.items() if name != "kid"},
+    "a use that is a list": {**GOOD_KEY, "use": ["sig"]},
+    "a modulus that is a number": {**GOOD_KEY, "n": 1},
+    "a modulus that is not Base64": {**GOOD_KEY, "n": "\u00e4"},
+    "an empty modulus": {**GOOD_KEY, "n": ""},
+    "an exponent of 1": {**GOOD_KEY, "e": "AQ"},
+    "a curve that nobody knows": {"kty": "EC", "crv": "P-1", "x": "AA", "y": "AA", "kid": "one"},
+    "a point beside its curve": {"kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ", "kid": "one"},
+    "a secret": {"kty": "oct", "k": "AAAA", "kid": "one"},
+}
+
+
+@pytest.mark.parametrize("what", ODD_KEYS)
+async def test_an_odd_key_opens_nothing_and_hides_no_good_one(
+    remote: tuple[Door, Provider], what: str
+) -> None:
+    door, provider = remote
+    provider.keys = {"keys": [ODD_KEYS[what]]}
+    with pytest.raises(Unavailable):
+        await door.authenticator.authenticate(f"Bearer {door.token()}")
+
+    provider.keys = {"keys": [ODD_KEYS[what], GOOD_KEY]}
+    grow_old(door, 11)
+    assert await door.authenticator.authenticate(f"Bearer {door.token()}")
+
+
+async def test_a_key_that_cannot_verify_makes_a_token_bad(
+    remote: tuple[Door, Provider], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door, _ = remote
+    for error in (UnsupportedAlgorithm("x"), KeyError("x"), TypeError(), RecursionError()):
+        monkeypatch.setattr(jwt, "decode", Mock(side_effect=error))
+        with pytest.raises(Unauthenticated):
+            await door.authenticator.authenticate(f"Bearer {door.token()}")
+
+
+DOCUMENTS: Final[dict[str, bytes]] = {
+    "empty": b"",
+    "not JSON": b"<html>",
+    "not UTF-8": b"\xff\xfe",
+    "a list": json.dumps([GOOD_KEY]).encode(),
+    "keys that are an object": json.dumps({"keys": GOOD_KEY}).encode(),
+    "nested deeply": b'{"keys": ' + b"[" * 100_000,
+    "thousands of keys": json.dumps({"keys": [{"kid": "x"}] * 5_000 + [GOOD_KEY]}).encode(),
+    "too long": json.dumps({"keys": [GOOD_KEY], "x": "x" * MAX_DOCUMENT_BYTES}).encode(),
+    "a compressed bomb": gzip.compress(b" " * 10_000_000),
+}
+
+
+@pytest.mark.parametrize("what", DOCUMENTS)
+@pytest.mark.parametrize("kind", ["address", "file"])
+async def test_an_odd_document_is_an_absent_provider(
+    remote: tuple[Door, Provider], keys_file: Path, what: str, kind: str
+) -> None:
+    door, provider = remote
+    if kind == "file":
+        keys_file.write_bytes(DOCUMENTS[what])
+        keys_of(door)._source = str(keys_file)
+    provider.document = DOCUMENTS[what]
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await door.authenticator.authenticate(f"Bearer {door.token()}")
+
+    assert provider.asked == (1 if kind == "address" else 0)
+
+
+@pytest.mark.parametrize("scheme", ["http", "ftp", "file"])
+async def test_no_redirect_is_followed(remote: tuple[Door, Provider], scheme: str) -> None:
+    door, provider = remote
+    provider.status, provider.location = 302, f"{scheme}{provider.url.removeprefix('http')}"
+
+    with pytest.raises(Unavailable):
+        await door.authenticator.authenticate(f"Bearer {door.token()}")
+    assert provider.asked == 1
+
+
+async def test_forged_key_ids_ask_an_absent_provider_once(remote: tuple[Door, Provider]) -> None:
+    door, provider = remote
+    await door.authenticator.authenticate(f"Bearer {door.token()}")
+    provider.status = 500
+    grow_old(door, 11)
+    for number in range(20):
+        token = door.token(lambda _, header, number=number: header.update(kid=f"k{number}"))  # type: ignore[misc]
+        with pytest.raises(Unauthenticated):
+            await door.authenticator.authenticate(f"Bearer {token}")
+    assert await door.authenticator.authenticate(f"Bearer {door.token()}")
+
+    assert provider.asked == 2
+
+
+DRIPS: Final = {
+    "nothing": b"",
+    "a status line": b"HTTP/1.1 200 OK\r\n",
+    "headers": b"HTTP/1.1 200 OK\r\nX: ",
+    "a body": b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n",
+}
+
+
+@asynccontextmanager
+async def dripping(begin: bytes) -> AsyncIterator[tuple[str, asyncio.Queue[str]]]:
+    """Serve an answer that never ends, and tell when connections come and go."""
+    events: asyncio.Queue[str] = asyncio.Queue()
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        events.put_nowait("came")
+        gone = asyncio.create_task(_gone(reader))
+        writer.write(begin)
+        while not gone.done():
+            if begin:
+                writer.write(b" ")
+            await asyncio.wait({gone}, timeout=0.01)
+        writer.close()
+        events.put_nowait("went")
+
+    async def _gone(reader: asyncio.StreamReader) -> None:
+        with suppress(ConnectionError):
+            while await reader.read(65_536):
+                pass
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}/jwks.json", events
+
+
+@pytest.mark.parametrize("what", DRIPS)
+async def test_a_provider_that_drips_is_left_at_the_deadline(
+    service: Service, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(identity, "FETCH_SECONDS", 0.1)
+    async with dripping(DRIPS[what]) as (url, events):
+        provider = IdentityProvider(settings(url))
+        authenticator = Authenticator(service.database, cache_seconds=0, provider=provider)
+        door = Door(authenticator, service.tenant)
+        threads = set(threading.enumerate())
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await authenticator.authenticate(f"Bearer {door.token()}")
+        async with asyncio.timeout(30):
+            assert [await events.get(), await events.get()] == ["came", "went"]
+
+        assert events.empty()
+        assert set(threading.enumerate()) <= threads
+
+
+async def test_a_known_key_waits_for_no_refresh(remote: tuple[Door, Provider]) -> None:
+    door, provider = remote
+    await door.authenticator.authenticate(f"Bearer {door.token()}")
+    async with dripping(b"") as (url, events):
+        keys_of(door)._source = url
+        grow_old(door, 1_000)
+        for _ in range(3):
+            assert await door.authenticator.authenticate(f"Bearer {door.token()}")
+        async with asyncio.timeout(30):
+            assert await events.get() == "came"
+        assert keys_of(door)._refreshing is not None
+
+        forged = door.token(lambda _, header: header.update(kid="two"))
+        waiting = asyncio.create_task(door.authenticator.authenticate(f"Bearer {forged}"))
+        assert await door.authenticator.authenticate(f"Bearer {door.token()}")
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        # The refresh outlives a request that waited for it and hung up.
+        refresh = keys_of(door)._refreshing
+        assert refresh is not None
+        assert not refresh.done()
+        refresh.cancel()
+        await asyncio.gather(refresh, return_exceptions=True)
+    assert provider.asked == 1
 
 
 async def test_without_any_key_nobody_is_told_that_a_token_is_bad(service: Service) -> None:
@@ -381,7 +591,9 @@ async def test_a_file_that_holds_no_keys_tells_nobody_that_a_token_is_bad(
     assert await door.authenticator.authenticate(f"Bearer {door.token()}")
     hold(keys_file, text)
     grow_old(door, 1_000)
-    assert await door.authenticator.authenticate(f"Bearer {door.token()}")
+    for _ in range(2):
+        assert await door.authenticator.authenticate(f"Bearer {door.token()}")
+        await refreshed(door)
 
 
 async def test_both_faces_take_a_token_with_its_scopes(
