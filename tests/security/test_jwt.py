@@ -26,7 +26,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from app import identity
 from app.auth import Authenticator, Scope
 from app.errors import Unauthenticated, Unavailable
-from app.identity import MAX_DOCUMENT_BYTES, IdentityProvider, KeySet
+from app.identity import FAMILIES, MAX_DOCUMENT_BYTES, IdentityProvider, KeySet
 from app.settings import Settings
 from tests.service import Service, level, running, sku, warehouse
 
@@ -86,9 +86,9 @@ def keys_file(tmp_path: Path) -> Path:
     return path
 
 
-def hold(path: Path, text: str) -> None:
+def hold(path: Path, content: str | bytes) -> None:
     """Have a file hold a text."""
-    path.write_text(text)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @pytest.fixture
@@ -323,6 +323,14 @@ async def remote(service: Service) -> AsyncIterator[tuple[Door, Provider]]:
         yield Door(authenticator, service.tenant), provider
 
 
+@pytest.fixture
+def key_set() -> Iterator[tuple[KeySet, Provider]]:
+    """Return keys that were not fetched yet, and their provider."""
+    with provider_on_http() as provider:
+        provider.keys = jwks(one=KEY)
+        yield KeySet(provider.url, FAMILIES["RS"]), provider
+
+
 def keys_of(door: Door) -> KeySet:
     """Return the keys that a door knows."""
     assert door.authenticator._provider is not None
@@ -334,11 +342,10 @@ def grow_old(door: Door, seconds: float) -> None:
     keys_of(door)._asked_at -= seconds
 
 
-async def refreshed(door: Door) -> None:
-    """Wait for the refresh that goes on in the background."""
-    async with asyncio.timeout(30):
-        while keys_of(door)._refreshing is not None:
-            await asyncio.sleep(0.001)
+async def refreshed(keys: KeySet) -> None:
+    """Wait for the refresh in the background."""
+    if keys._refreshing is not None:
+        await keys._refreshing
 
 
 async def test_keys_are_fetched_once_and_again_for_a_new_one(remote: tuple[Door, Provider]) -> None:
@@ -380,7 +387,7 @@ async def test_the_last_good_keys_are_kept_while_the_provider_is_ill(
 
     for _ in range(3):
         assert await door.authenticator.authenticate(f"Bearer {door.token()}")
-        await refreshed(door)
+        await refreshed(keys_of(door))
     assert provider.asked == 2
 
 
@@ -409,16 +416,16 @@ ODD_KEYS: Final[dict[str, object]] = {
 
 @pytest.mark.parametrize("what", ODD_KEYS)
 async def test_an_odd_key_opens_nothing_and_hides_no_good_one(
-    remote: tuple[Door, Provider], what: str
+    key_set: tuple[KeySet, Provider], what: str
 ) -> None:
-    door, provider = remote
+    keys, provider = key_set
     provider.keys = {"keys": [ODD_KEYS[what]]}
     with pytest.raises(Unavailable):
-        await door.authenticator.authenticate(f"Bearer {door.token()}")
+        await keys.key("one")
 
     provider.keys = {"keys": [ODD_KEYS[what], GOOD_KEY]}
-    grow_old(door, 11)
-    assert await door.authenticator.authenticate(f"Bearer {door.token()}")
+    keys._asked_at -= 11
+    assert await keys.key("one")
 
 
 async def test_a_key_that_cannot_verify_makes_a_token_bad(
@@ -445,29 +452,34 @@ DOCUMENTS: Final[dict[str, bytes]] = {
 
 
 @pytest.mark.parametrize("what", DOCUMENTS)
-@pytest.mark.parametrize("kind", ["address", "file"])
 async def test_an_odd_document_is_an_absent_provider(
-    remote: tuple[Door, Provider], keys_file: Path, what: str, kind: str
+    key_set: tuple[KeySet, Provider], tmp_path: Path, what: str
 ) -> None:
-    door, provider = remote
-    if kind == "file":
-        keys_file.write_bytes(DOCUMENTS[what])
-        keys_of(door)._source = str(keys_file)
+    remote, provider = key_set
     provider.document = DOCUMENTS[what]
-    for _ in range(3):
-        with pytest.raises(Unavailable):
-            await door.authenticator.authenticate(f"Bearer {door.token()}")
+    file = tmp_path / "jwks.json"
+    hold(file, DOCUMENTS[what])
+    for keys in (remote, KeySet(str(file), FAMILIES["RS"])):
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await keys.key("one")
 
-    assert provider.asked == (1 if kind == "address" else 0)
+    assert provider.asked == 1
+
+
+@pytest.mark.parametrize("source", ["/dev/zero", "/", "/nowhere", "ftp://127.0.0.1/", "http://[/"])
+async def test_a_source_that_holds_no_document_is_an_absent_provider(source: str) -> None:
+    with pytest.raises(Unavailable):
+        await KeySet(source, FAMILIES["RS"]).key("one")
 
 
 @pytest.mark.parametrize("scheme", ["http", "ftp", "file"])
-async def test_no_redirect_is_followed(remote: tuple[Door, Provider], scheme: str) -> None:
-    door, provider = remote
+async def test_no_redirect_is_followed(key_set: tuple[KeySet, Provider], scheme: str) -> None:
+    keys, provider = key_set
     provider.status, provider.location = 302, f"{scheme}{provider.url.removeprefix('http')}"
 
     with pytest.raises(Unavailable):
-        await door.authenticator.authenticate(f"Bearer {door.token()}")
+        await keys.key("one")
     assert provider.asked == 1
 
 
@@ -522,17 +534,15 @@ async def dripping(begin: bytes) -> AsyncIterator[tuple[str, asyncio.Queue[str]]
 
 @pytest.mark.parametrize("what", DRIPS)
 async def test_a_provider_that_drips_is_left_at_the_deadline(
-    service: Service, monkeypatch: pytest.MonkeyPatch, what: str
+    monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     monkeypatch.setattr(identity, "FETCH_SECONDS", 0.1)
     async with dripping(DRIPS[what]) as (url, events):
-        provider = IdentityProvider(settings(url))
-        authenticator = Authenticator(service.database, cache_seconds=0, provider=provider)
-        door = Door(authenticator, service.tenant)
+        keys = KeySet(url, FAMILIES["RS"])
         threads = set(threading.enumerate())
         for _ in range(3):
             with pytest.raises(Unavailable):
-                await authenticator.authenticate(f"Bearer {door.token()}")
+                await keys.key("one")
         async with asyncio.timeout(30):
             assert [await events.get(), await events.get()] == ["came", "went"]
 
@@ -540,27 +550,25 @@ async def test_a_provider_that_drips_is_left_at_the_deadline(
         assert set(threading.enumerate()) <= threads
 
 
-async def test_a_known_key_waits_for_no_refresh(remote: tuple[Door, Provider]) -> None:
-    door, provider = remote
-    await door.authenticator.authenticate(f"Bearer {door.token()}")
+async def test_a_known_key_waits_for_no_refresh(key_set: tuple[KeySet, Provider]) -> None:
+    keys, provider = key_set
+    await keys.key("one")
     async with dripping(b"") as (url, events):
-        keys_of(door)._source = url
-        grow_old(door, 1_000)
+        keys._source = url
+        keys._asked_at -= 1_000
         for _ in range(3):
-            assert await door.authenticator.authenticate(f"Bearer {door.token()}")
+            assert await keys.key("one")
         async with asyncio.timeout(30):
             assert await events.get() == "came"
-        assert keys_of(door)._refreshing is not None
-
-        forged = door.token(lambda _, header: header.update(kid="two"))
-        waiting = asyncio.create_task(door.authenticator.authenticate(f"Bearer {forged}"))
-        assert await door.authenticator.authenticate(f"Bearer {door.token()}")
-        assert not waiting.done()
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-        # The refresh outlives a request that waited for it and hung up.
-        refresh = keys_of(door)._refreshing
+        refresh = keys._refreshing
         assert refresh is not None
+
+        unknown = asyncio.create_task(keys.key("two"))
+        assert await keys.key("one")
+        assert not unknown.done()
+        unknown.cancel()
+        await asyncio.gather(unknown, return_exceptions=True)
+        # The refresh outlives a request that waited for it and hung up.
         assert not refresh.done()
         refresh.cancel()
         await asyncio.gather(refresh, return_exceptions=True)
@@ -593,7 +601,7 @@ async def test_a_file_that_holds_no_keys_tells_nobody_that_a_token_is_bad(
     grow_old(door, 1_000)
     for _ in range(2):
         assert await door.authenticator.authenticate(f"Bearer {door.token()}")
-        await refreshed(door)
+        await refreshed(keys_of(door))
 
 
 async def test_both_faces_take_a_token_with_its_scopes(
