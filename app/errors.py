@@ -167,7 +167,7 @@ class IdempotencyInFlight(InventoryError):
 
 
 class RequestTimeout(InventoryError):
-    """The body did not arrive in time."""
+    """The headers or the body did not arrive in time."""
 
     code = "REQUEST_TIMEOUT"
     status = 408

@@ -121,7 +121,9 @@ class Settings(BaseSettings):
     )
     jwt_audience: str | None = Field(default=None, description="The `aud` that its JWTs must have.")
     jwt_jwks: str | None = Field(
-        default=None, description="Where its public keys are (JWKS): an address or a file."
+        default=None,
+        description="Where its public keys are (JWKS, at most 1 MiB): a file, or an address of "
+        "`http` or `https`, whose redirects are not followed.",
     )
     jwt_family: Literal["RS", "PS", "ES", "EdDSA"] = Field(
         default="RS", description="The one family of algorithms that its signatures may have."
@@ -162,7 +164,9 @@ class Settings(BaseSettings):
         default=32 * 1024, ge=1024, description="The longest request line with its headers."
     )
     max_connections: int = Field(
-        default=5_000, ge=1, description="Connections that a worker has open before it says 503."
+        default=5_000,
+        ge=1,
+        description="Connections that a worker serves; the others are answered 503.",
     )
     cors_origins: str | None = Field(
         default=None,
