@@ -98,7 +98,7 @@ class Shim:
             **request.path_params,
             **bind_query(request.scope["query_string"], route.query),
         }
-        variables |= bind_headers(request.headers, route.reads)
+        variables |= bind_headers(request.headers, route.request_headers)
         if route.body is not None:
             variables |= bind_body(await read_json(request, self.settings), route.body)
         if route.streams and route.unless.isdisjoint(variables):

@@ -97,7 +97,7 @@ class RestRoute:
     query: Readers = field(default_factory=dict)
     body: Readers | None = None
     # Request headers, by lower-case name: the variable, and how it is read.
-    reads: Mapping[str, tuple[str, Reader]] = field(default_factory=dict)
+    request_headers: Mapping[str, tuple[str, Reader]] = field(default_factory=dict)
     headers: Callable[[Data], Mapping[str, str]] = rendering.no_headers
     # Without these query parameters, this operation is streamed page by page.
     streams: str | None = None
@@ -124,7 +124,7 @@ ROUTES: Final = (
         rendering.bulk,
         query=REHEARSAL,
         body={"updates": list_of(BULK_ITEM), "on_error": one_of(ON_ERROR)},
-        reads=KEY,
+        request_headers=KEY,
         headers=rendering.bulk_headers,
     ),
     RestRoute(
@@ -134,7 +134,7 @@ ROUTES: Final = (
         rendering.transfer,
         query=REHEARSAL,
         body=TRANSFER,
-        reads=KEY,
+        request_headers=KEY,
         headers=rendering.transfer_headers,
     ),
     RestRoute(
@@ -151,7 +151,7 @@ ROUTES: Final = (
         rendering.reserved,
         query=REHEARSAL,
         body=RESERVATION,
-        reads=KEY,
+        request_headers=KEY,
         headers=rendering.reserved_headers,
     ),
     RestRoute(
@@ -167,7 +167,7 @@ ROUTES: Final = (
         rendering.committed,
         query=REHEARSAL,
         body=COMMIT,
-        reads=KEY,
+        request_headers=KEY,
         headers=rendering.committed_headers,
     ),
     RestRoute(
@@ -177,7 +177,7 @@ ROUTES: Final = (
         rendering.released,
         query=REHEARSAL,
         body={},
-        reads=KEY,
+        request_headers=KEY,
         headers=rendering.released_headers,
     ),
     RestRoute("GET", "/api/inventory/warehouses", "ListWarehouses", rendering.warehouses),
@@ -195,7 +195,7 @@ ROUTES: Final = (
         rendering.updated_sku,
         query=REHEARSAL,
         body=UPDATE,
-        reads=CONDITIONS,
+        request_headers=CONDITIONS,
         headers=rendering.updated_headers,
     ),
     RestRoute(
@@ -214,7 +214,7 @@ ROUTES: Final = (
         rendering.written_adjustment,
         query=REHEARSAL,
         body=ADJUSTMENT,
-        reads=CONDITIONS,
+        request_headers=CONDITIONS,
         headers=rendering.adjusted_headers,
     ),
 )

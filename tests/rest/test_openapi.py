@@ -80,7 +80,7 @@ def test_it_describes_what_a_route_reads(route: RestRoute) -> None:
     assert described == {
         *(("path", name) for name in ("sku", "reservation_id") if f"{{{name}:" in route.path),
         *(("query", name) for name in route.query),
-        *(("header", name) for name in route.reads),
+        *(("header", name) for name in route.request_headers),
         *conditional,
     }
     assert ("requestBody" in operation) is (route.body is not None)
