@@ -155,9 +155,7 @@ def stored_errors(route: RestRoute, own: Errors) -> set[type[InventoryError]]:
     return {*own, PreconditionFailed} - {MethodNotAllowed}
 
 
-def error_response(
-    errors: Errors, *, stored: Iterable[type[InventoryError]]
-) -> tuple[str, Json]:
+def error_response(errors: Errors, *, stored: Iterable[type[InventoryError]]) -> tuple[str, Json]:
     """Build the response for errors that share a status, with its component name."""
     name = "Or".join(error.__name__ for error in errors)
     headers = {header: None for error in errors for header in error_headers(error(""))}
