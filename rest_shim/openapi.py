@@ -6,28 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from app import cursors, stock
+from app import cursors, errors, stock
 from app.auth import SUFFICIENT, Scope
-from app.errors import (
-    ERRORS,
-    IdempotencyInFlight,
-    IdempotencyKeyReused,
-    InsufficientScope,
-    Internal,
-    InvalidCursor,
-    InventoryError,
-    MalformedRequest,
-    MethodNotAllowed,
-    PayloadTooLarge,
-    PreconditionFailed,
-    RateLimited,
-    RequestTimeout,
-    Unauthenticated,
-    Unavailable,
-    UnsupportedMediaType,
-    ValidationFailed,
-    meanings,
-)
+from app.errors import ERRORS, InventoryError, meanings
 from app.graphql.execution import prepared_operations
 from app.graphql.relay import DEFAULT_PAGE, MAX_PAGE
 from app.http import REPLAYED, REQUEST_ID_HEADER, error_headers
@@ -41,16 +22,18 @@ Errors = tuple[type[InventoryError], ...]
 SOURCE: Final = Path(__file__).with_name("openapi.yaml")
 # Errors of every operation.
 COMMON_ERRORS: Final[Errors] = (
-    MalformedRequest,
-    Unauthenticated,
-    InsufficientScope,
-    ValidationFailed,
-    RateLimited,
-    Internal,
-    Unavailable,
+    errors.MalformedRequest,
+    errors.Unauthenticated,
+    errors.InsufficientScope,
+    errors.ValidationFailed,
+    errors.RateLimited,
+    errors.Internal,
+    errors.Unavailable,
 )
 # PreconditionFailed has the code of StaleVersion; a route with If-Match adds it.
-ERROR_BY_CODE: Final = {error.code: error for error in ERRORS if error is not PreconditionFailed}
+ERROR_BY_CODE: Final = {
+    error.code: error for error in ERRORS if error is not errors.PreconditionFailed
+}
 # The values that replace `$NAME` in the YAML file.
 VALUES: Final[Mapping[str, object]] = {
     "COMMON_REASONS": ", ".join(f"`{reason}`" for reason in stock.USUAL_REASONS),
@@ -106,7 +89,7 @@ def fill(node: Any) -> Any:  # noqa: ANN401 - any YAML value
     if not isinstance(node, str):
         return node
     whole = PLACEHOLDER.fullmatch(node)
-    return VALUES[whole[1]] if whole else PLACEHOLDER.sub(lambda it: str(VALUES[it[1]]), node)
+    return VALUES[whole[1]] if whole else PLACEHOLDER.sub(lambda match: str(VALUES[match[1]]), node)
 
 
 def openapi_path(route: RestRoute) -> str:
@@ -124,8 +107,8 @@ def complete(operation: Json, route: RestRoute) -> dict[str, Json]:
     operation["security"] = [{"token": [scope]} for scope in scopes]
     own = tuple(ERROR_BY_CODE[code] for code in operation.pop("x-errors"))
     responses: dict[str, Json] = {}
-    for status, errors in errors_by_status(route, own).items():
-        name, response = error_response(errors, stored=stored_errors(route, own))
+    for status, group in errors_by_status(route, own).items():
+        name, response = error_response(group, stored=stored_errors(route, own))
         operation["responses"][str(status)] = {"$ref": f"#/components/responses/{name}"}
         responses[name] = response
     return responses
@@ -135,13 +118,13 @@ def errors_by_status(route: RestRoute, own: Errors) -> dict[int, Errors]:
     """Group the errors of a route: its own and those that follow from its parameters."""
     found = {*COMMON_ERRORS, *own}
     if "cursor" in route.query:
-        found.add(InvalidCursor)
+        found.add(errors.InvalidCursor)
     if route.body is not None:
-        found |= {RequestTimeout, PayloadTooLarge, UnsupportedMediaType}
+        found |= {errors.RequestTimeout, errors.PayloadTooLarge, errors.UnsupportedMediaType}
     if "idempotency-key" in route.request_headers:
-        found |= {IdempotencyInFlight, IdempotencyKeyReused}
+        found |= {errors.IdempotencyInFlight, errors.IdempotencyKeyReused}
     if "if-match" in route.request_headers:
-        found.add(PreconditionFailed)
+        found.add(errors.PreconditionFailed)
     return {
         status: tuple(error for error in ERRORS if error in found and error.status == status)
         for status in sorted({error.status for error in found})
@@ -152,22 +135,22 @@ def stored_errors(route: RestRoute, own: Errors) -> set[type[InventoryError]]:
     """Errors of a route that are stored under the idempotency key and replayed."""
     if "idempotency-key" not in route.request_headers:
         return set()
-    return {*own, PreconditionFailed} - {MethodNotAllowed}
+    return {*own, errors.PreconditionFailed} - {errors.MethodNotAllowed}
 
 
-def error_response(errors: Errors, *, stored: Iterable[type[InventoryError]]) -> tuple[str, Json]:
+def error_response(group: Errors, *, stored: Iterable[type[InventoryError]]) -> tuple[str, Json]:
     """Build the response for errors that share a status, with its component name."""
-    name = "Or".join(error.__name__ for error in errors)
-    headers = {header: None for error in errors for header in error_headers(error(""))}
+    name = "Or".join(error.__name__ for error in group)
+    headers = {header: None for error in group for header in error_headers(error(""))}
     # A header of the connection, not of the response.
     headers.pop("Connection", None)
-    if not set(errors).isdisjoint(stored):
+    if not set(group).isdisjoint(stored):
         name += "Again"
         headers |= dict.fromkeys(REPLAYED)
-    codes = {"error": {"properties": {"code": {"enum": [error.code for error in errors]}}}}
+    codes = {"error": {"properties": {"code": {"enum": [error.code for error in group]}}}}
     schema = {"$ref": "#/components/schemas/Error", "properties": codes}
     return name, {
-        "description": meanings(errors),
+        "description": meanings(group),
         "headers": {
             header: {"$ref": f"#/components/headers/{header}"}
             for header in (REQUEST_ID_HEADER, *headers)

@@ -356,6 +356,8 @@ async def test_responses_match_the_document(service: Service, name: str) -> None
     again = await service.rest(method, f"/api/inventory{address}", **options)
 
     assert response.status_code == status, response.text
+    if status == 200:
+        assert request_problems(operations()[method, f"/api/inventory{path}"], options) == []
     for answer in (response, again):
         assert_described(operations()[method, f"/api/inventory{path}"], answer)
 
@@ -382,6 +384,17 @@ async def test_responses_of_a_reservation_match_the_document(service: Service) -
         assert_described(described["GET", path], listed)
 
 
+def request_problems(operation: Json, options: Json) -> list[str]:
+    """Validate the headers and the body of a request against the document."""
+    found: list[str] = []
+    if "json" in options:
+        found += problems(content_of(operation["requestBody"])["schema"], options["json"])
+    for parameter in operation["parameters"]:
+        if parameter["in"] == "header" and parameter["name"] in options.get("headers", {}):
+            found += problems(parameter["schema"], options["headers"][parameter["name"]])
+    return found
+
+
 def assert_described(operation: Json, response: httpx.Response) -> None:
     described = resolved(operation["responses"][str(response.status_code)])
     protection = {name.decode() for name, _ in PROTECTION}
@@ -400,6 +413,13 @@ def assert_described(operation: Json, response: httpx.Response) -> None:
         assert problems(content_of(described)["schema"], response.json()) == []
     else:
         assert response.content == b""
+
+
+def test_rejected_idempotency_key_does_not_match_the_schema() -> None:
+    operation = operations()["PUT", "/api/inventory/{sku}"]
+    _, _, _, options, _ = REQUESTS["set, too long a key"]
+
+    assert request_problems(operation, options) != []
 
 
 def test_rejected_bodies_do_not_match_the_schema() -> None:
