@@ -63,49 +63,49 @@ class InventoryError(Exception):
 
 
 class MalformedRequest(InventoryError):
-    """The request cannot be read: no JSON in its body, no UTF-8 in its path, no GraphQL."""
+    """The body is not JSON, the path is not UTF-8, or the query is not GraphQL."""
 
     code = "MALFORMED_REQUEST"
     status = 400
 
 
 class Unauthenticated(InventoryError):
-    """The credential is missing, unknown, expired or revoked."""
+    """The token is missing, unknown, expired or revoked."""
 
     code = "UNAUTHENTICATED"
     status = 401
 
 
 class InsufficientScope(InventoryError):
-    """The credential is good, but not for this."""
+    """The token is valid but lacks a required scope."""
 
     code = "INSUFFICIENT_SCOPE"
     status = 403
 
 
 class ReadonlyWarehouse(InventoryError):
-    """FBA and FBS warehouses are run by a marketplace and take no stock writes."""
+    """The warehouse is read-only: a marketplace operates it (FBA or FBS)."""
 
     code = "READONLY_WAREHOUSE"
     status = 403
 
 
 class DocumentNotTrusted(InventoryError):
-    """Only registered GraphQL documents are served, and this is none of them."""
+    """The GraphQL document is not registered; only registered documents are executed."""
 
     code = "DOCUMENT_NOT_TRUSTED"
     status = 403
 
 
 class OversellNotPermitted(InventoryError):
-    """The tenant does not permit to reserve more than is available."""
+    """The tenant does not permit reservations that exceed the available stock."""
 
     code = "OVERSELL_NOT_PERMITTED"
     status = 403
 
 
 class NotFound(InventoryError):
-    """There is nothing at this address."""
+    """The path does not exist."""
 
     code = "NOT_FOUND"
     status = 404
@@ -130,13 +130,13 @@ class ReservationNotFound(NotFound):
 
 
 class AdjustmentNotFound(NotFound):
-    """There is no adjustment of this id, or none that is part of this bulk or transfer."""
+    """No adjustment has this id, or none belongs to this bulk or transfer."""
 
     code = "ADJUSTMENT_NOT_FOUND"
 
 
 class MethodNotAllowed(InventoryError):
-    """The path exists, but not with this method; `allowed` names those that it has."""
+    """The path does not support the method; the header `Allow` lists the supported methods."""
 
     code = "METHOD_NOT_ALLOWED"
     status = 405
@@ -147,82 +147,82 @@ class MethodNotAllowed(InventoryError):
 
 
 class StaleVersion(InventoryError):
-    """The stock is not what the caller expected; `details` say what it is."""
+    """The stock differs from the expected value; `details` have the current value."""
 
     code = "STALE_VERSION"
     status = 409
 
 
 class PreconditionFailed(StaleVersion):
-    """The record is not the one that If-Match names."""
+    """The record matches no `ETag` in `If-Match`."""
 
     status = 412
 
 
 class IdempotencyInFlight(InventoryError):
-    """Another request with this idempotency key has not ended yet; try again."""
+    """Another request with this idempotency key is still running; retry later."""
 
     code = "IDEMPOTENCY_IN_FLIGHT"
     status = 409
 
 
 class RequestTimeout(InventoryError):
-    """The headers or the body did not arrive in time."""
+    """The headers or the body were not received in time."""
 
     code = "REQUEST_TIMEOUT"
     status = 408
 
 
 class SkuExists(InventoryError):
-    """The tenant has a SKU of this code, archived or not."""
+    """A SKU with this code exists already, active or archived."""
 
     code = "SKU_EXISTS"
     status = 409
 
 
 class ReservationEnded(InventoryError):
-    """The reservation was committed or released, or has expired; `details` say which and when."""
+    """The reservation was committed or released, or has expired; `details` have the time."""
 
     code = "RESERVATION_ENDED"
     status = 409
 
 
 class AlreadyReversed(InventoryError):
-    """The adjustment was reversed before; `details` name the adjustment that did it."""
+    """The adjustment was reversed already; `details` have the id of the reversal."""
 
     code = "ALREADY_REVERSED"
     status = 409
 
 
 class PayloadTooLarge(InventoryError):
-    """The body is longer than the service reads."""
+    """The body exceeds the maximum size."""
 
     code = "PAYLOAD_TOO_LARGE"
     status = 413
 
 
 class UnsupportedMediaType(InventoryError):
-    """The body is not declared as `application/json`."""
+    """The `Content-Type` of the body is not `application/json`."""
 
     code = "UNSUPPORTED_MEDIA_TYPE"
     status = 415
 
 
 class ValidationFailed(InventoryError):
-    """A value is missing, of the wrong type or out of range; `details` name each field."""
+    """A value is missing, of the wrong type or out of range; `details` list each field."""
 
     code = "VALIDATION_ERROR"
     status = 422
 
 
 class IdempotencyKeyReused(ValidationFailed):
-    """The idempotency key belongs to another request; use a new one for each."""
+    """The idempotency key was used for a different request; use a new key for each request."""
 
     code = "IDEMPOTENCY_KEY_REUSED"
 
 
 class InvalidCursor(ValidationFailed):
-    """The cursor is not one that this query, with these filters, handed out."""
+    """The cursor is not from this list with these filters."""
 
     code = "INVALID_CURSOR"
 
@@ -234,25 +234,25 @@ class NegativeQuantity(ValidationFailed):
 
 
 class InsufficientStock(ValidationFailed):
-    """Less is available than was to be reserved; `details` say how much."""
+    """Less stock is available than requested; `details` have the available quantity."""
 
     code = "INSUFFICIENT_STOCK"
 
 
 class QueryTooComplex(ValidationFailed):
-    """The GraphQL document asks for more than one request may; `details` name the limit."""
+    """The GraphQL document exceeds a limit; `details` have the limit."""
 
     code = "QUERY_TOO_COMPLEX"
 
 
 class WarehouseInactive(ValidationFailed):
-    """The warehouse is inactive: it can only be emptied."""
+    """The warehouse is inactive: its stock can only be decreased."""
 
     code = "WAREHOUSE_INACTIVE"
 
 
 class RateLimited(InventoryError):
-    """The token has sent too many requests; `Retry-After` says when to send the next."""
+    """The token exceeded its request rate; `Retry-After` has the seconds to wait."""
 
     code = "RATE_LIMITED"
     status = 429
@@ -263,26 +263,26 @@ class RateLimited(InventoryError):
 
 
 class SkuArchived(ValidationFailed):
-    """The SKU is archived: its stock can only be emptied."""
+    """The SKU is archived: its stock can only be decreased."""
 
     code = "SKU_ARCHIVED"
 
 
 class WarehouseNotMarketplace(ValidationFailed):
-    """No marketplace runs the warehouse, so none can report what it holds."""
+    """The warehouse is not operated by a marketplace, so its stock cannot be synced."""
 
     code = "WAREHOUSE_NOT_MARKETPLACE"
 
 
 class Internal(InventoryError):
-    """A fault of the service; the log holds it under the request id."""
+    """The service failed; its log has the error with the request id."""
 
     code = "INTERNAL"
     status = 500
 
 
 class Unavailable(InventoryError):
-    """The database cannot be reached or is too busy; the same request may succeed later."""
+    """The database is unreachable or overloaded; retry later."""
 
     code = "UNAVAILABLE"
     status = 503

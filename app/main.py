@@ -16,14 +16,13 @@ from starlette.routing import Route
 from app.auth import Authenticator
 from app.database import Database
 from app.errors import InventoryError
-from app.examples import TABS
 from app.graphql.endpoint import GraphQLEndpoint
 from app.graphql.execution import Documents, Rules
 from app.graphql.trusted import TrustedDocuments
 from app.http import GRAPHQL_PATH, REQUEST_ID_HEADER, Edge, JSONResponse, Service
 from app.logs import configure_logs
 from app.migrations import require_current, require_wall
-from app.pages import docs_page, static_routes
+from app.pages import docs_page, graphiql_tabs, static_routes
 from app.settings import Settings, words
 from app.upkeep import keep_up, note_used
 from rest_shim.endpoint import Shim
@@ -66,10 +65,9 @@ def create_app(settings: Settings | None = None) -> Starlette:
         authenticator=authenticator,
         documents=documents,
         trusted=trusted,
-        tabs=TABS,
+        tabs=graphiql_tabs(),
     )
     shim = Shim(settings=settings, database=database, authenticator=authenticator)
-    description = openapi()
 
     async def index(_request: Request) -> Response:
         return RedirectResponse(GRAPHQL_PATH if settings.graphiql else "/docs")
@@ -77,8 +75,9 @@ def create_app(settings: Settings | None = None) -> Starlette:
     async def docs(_request: Request) -> Response:
         return docs_page(authorization=settings.page_authorization)
 
-    async def openapi_document(_request: Request) -> Response:
-        return JSONResponse(description)
+    # Not a coroutine, so that the first request loads the YAML file in a thread.
+    def openapi_document(_request: Request) -> Response:
+        return JSONResponse(openapi())
 
     async def healthz(_request: Request) -> Response:
         return PlainTextResponse("alive\n")

@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 STATIC: Final = Path(__file__).parent / "web" / "static"
+TABS: Final = Path(__file__).parent / "web" / "tabs"
 
 # Monaco and Swagger UI write style elements and attributes, hence the inline styles.
 CONTENT_SECURITY_POLICY: Final = (
@@ -77,6 +78,21 @@ class Tab:
     query: str
     variables: Mapping[str, object] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def graphiql_tabs() -> tuple[Tab, ...]:
+    """Load the tabs of `web/tabs` in the order of their file names.
+
+    A `.json` file with the same name has the variables of a `.graphql` file.
+    """
+    return tuple(
+        Tab(query=path.read_text(encoding="utf-8"), variables=_variables(path.with_suffix(".json")))
+        for path in sorted(TABS.glob("*.graphql"))
+    )
+
+
+def _variables(path: Path) -> dict[str, object]:
+    return json.loads(path.read_bytes()) if path.exists() else {}
 
 
 def graphiql_page(

@@ -43,7 +43,7 @@ USUAL_REASONS: Final = (
 # The routes /api/inventory/warehouses and so on shadow these codes.
 SHADOWED_SKUS: Final = frozenset({"warehouses", "bulk", "transfers", "reservations"})
 
-_REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SKU_PUNCTUATION: Final = frozenset(" ._:/+-")
 
 
@@ -223,7 +223,7 @@ def is_sku(code: str) -> bool:
 
 def is_reason(text: str) -> bool:
     """Tell whether a text can be the reason of an adjustment: `^[a-z][a-z0-9_]{0,63}$`."""
-    return _REASON.fullmatch(text) is not None
+    return REASON.fullmatch(text) is not None
 
 
 def quantity_problem(quantity: int | None, delta: int | None) -> str | None:

@@ -1,1 +1,1 @@
-"""The published REST document, as a table over named GraphQL operations."""
+"""The published REST API: a table of routes over named GraphQL operations."""

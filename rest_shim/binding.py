@@ -1,4 +1,7 @@
-"""REST -> GraphQL: what a request says, as variables; its shape is checked, its rules are not."""
+"""REST -> GraphQL: binds the parts of a request to variables.
+
+Only shapes are checked here; the schema and the operation check values.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,34 +12,38 @@ from starlette.datastructures import Headers
 
 from app.errors import MalformedRequest, invalid_fields
 
+# Pairs of a field and what is wrong with its value.
 Problems = list[tuple[str, str]]
-# Returns the value of a variable, or notes what is wrong with the one that was given.
+# Converts a value to a variable, or adds a problem.
 Reader = Callable[[Any, str, Problems], object]
 Readers = Mapping[str, Reader]
+# From lower-case header names to (variable, reader).
 HeaderReaders = Mapping[str, tuple[str, Reader]]
+# From REST names of an object's fields to (GraphQL name, reader).
+FieldReaders = Mapping[str, tuple[str, Reader]]
 
 MAX_PARAMETERS: Final = 50
 BOOLEANS: Final = {"true": True, "false": False}
-# A weak tag, or one that is no version of ours, matches nothing.
+# The service has no weak tags, and its strong tags are versions: other tags match no record.
 _STRONG_TAG: Final = re.compile(r'(?<!W/)"([0-9]{1,18})"')
 _INTEGER: Final = re.compile(r"-?[0-9]{1,9}")
 
 
-def as_given(value: object, _name: str, _problems: Problems) -> object:
-    """Leave it to the schema."""
+def unchanged(value: object, _name: str, _problems: Problems) -> object:
+    """Pass a value on to the schema."""
     return value
 
 
 def integer(value: str, name: str, problems: Problems) -> object:
-    """Read a whole number from a query parameter."""
+    """Read an integer from a query parameter."""
     if _INTEGER.fullmatch(value):
         return int(value)
-    problems.append((name, "must be a whole number"))
+    problems.append((name, "must be an integer, such as 50"))
     return None
 
 
 def boolean(value: str, name: str, problems: Problems) -> object:
-    """Read true or false from a query parameter."""
+    """Read a boolean from a query parameter."""
     if value in BOOLEANS:
         return BOOLEANS[value]
     problems.append((name, "must be true or false"))
@@ -44,21 +51,21 @@ def boolean(value: str, name: str, problems: Problems) -> object:
 
 
 def string(value: object, name: str, problems: Problems) -> object:
-    """Insist on a string: GraphQL's ID would take a number too."""
+    """Check that a value is a string: the type ID of GraphQL would accept a number."""
     if value is not None and not isinstance(value, str):
         problems.append((name, "must be a string"))
     return value
 
 
-def versions(value: object, _name: str, _problems: Problems) -> object:
-    """Read If-Match: the versions whose entity tags it lists; None for any."""
+def sku_versions(value: object, _name: str, _problems: Problems) -> object:
+    """Read the versions from the entity tags of If-Match, or None for any version."""
     if value == "*":
         return None
     return [int(tag) for tag in _STRONG_TAG.findall(str(value))]
 
 
 def one_of(names: Mapping[str, str]) -> Reader:
-    """Return a reader of an enum, from its REST names to GraphQL's."""
+    """Make a reader of an enum from its REST names and GraphQL names."""
 
     def read(value: object, name: str, problems: Problems) -> object:
         if isinstance(value, str) and value in names:
@@ -69,77 +76,76 @@ def one_of(names: Mapping[str, str]) -> Reader:
     return read
 
 
-def list_of(fields: Mapping[str, tuple[str, Reader]]) -> Reader:
-    """Return a reader of a list of objects, from REST's names to (GraphQL's, reader)."""
+def list_of(fields: FieldReaders) -> Reader:
+    """Make a reader of a list of objects."""
     readers = {name: reader for name, (_, reader) in fields.items()}
 
     def read(value: object, name: str, problems: Problems) -> object:
         if not isinstance(value, list):
-            problems.append((name, "must be a list"))
+            problems.append((name, "must be a list of objects"))
             return None
         items = []
         for index, item in enumerate(value):
-            bound = bind_object(item, readers, problems, prefix=f"{name}.{index}.")
-            # What is missing is null to the schema, which then names it by its own path.
-            items.append({inner: bound.get(outer) for outer, (inner, _) in fields.items()})
+            values = bind_object(item, readers, problems, prefix=f"{name}.{index}.")
+            # A missing field becomes null, so that the schema reports it with its full path.
+            items.append({graphql: values.get(rest) for rest, (graphql, _) in fields.items()})
         return items
 
     return read
 
 
 def bind_object(
-    given: object, readers: Readers, problems: Problems, *, prefix: str = ""
+    value: object, readers: Readers, problems: Problems, *, prefix: str = ""
 ) -> dict[str, object]:
-    """Return the fields of a JSON object; those that nobody knows are problems."""
-    if not isinstance(given, dict):
+    """Read the fields of a JSON object. An unknown field is a problem."""
+    if not isinstance(value, dict):
         problems.append((prefix.rstrip(".") or "body", "must be an object"))
         return {}
-    known = ", ".join(readers) or "none"
+    known = f"the known fields are {', '.join(readers)}" if readers else "no fields are known"
     problems += [
-        (f"{prefix}{name}", f"is not known here; known: {known}")
-        for name in given
-        if name not in readers
+        (f"{prefix}{name}", f"is unknown; {known}") for name in value if name not in readers
     ]
     return {
-        name: reader(given[name], f"{prefix}{name}", problems)
+        name: reader(value[name], f"{prefix}{name}", problems)
         for name, reader in readers.items()
-        if name in given
+        if name in value
     }
 
 
 def bind_body(body: object, readers: Readers) -> dict[str, object]:
-    """Return the variables that a JSON body means.
+    """Bind a JSON body to variables.
 
     Raises:
-        ValidationFailed: its shape is wrong.
+        ValidationFailed: the body has a wrong shape.
 
     """
     problems: Problems = []
     variables = bind_object(body, readers, problems)
-    return _unless(problems, variables)
+    _raise_if_any(problems)
+    return variables
 
 
-def bind_headers(headers: Headers, reads: HeaderReaders) -> dict[str, object]:
-    """Return the variables that request headers mean; one that is repeated is a list (RFC 9110)."""
+def bind_headers(headers: Headers, readers: HeaderReaders) -> dict[str, object]:
+    """Bind request headers to variables. A repeated header is a list (RFC 9110)."""
     return {
         variable: reader(", ".join(headers.getlist(name)), name, [])
-        for name, (variable, reader) in reads.items()
+        for name, (variable, reader) in readers.items()
         if name in headers
     }
 
 
 def bind_query(query_string: bytes, readers: Readers) -> dict[str, object]:
-    """Return the variables that query parameters mean.
+    """Bind query parameters to variables.
 
     Raises:
-        MalformedRequest: they cannot be decoded.
-        ValidationFailed: one is not known, given twice or of the wrong type.
+        MalformedRequest: the query string cannot be decoded.
+        ValidationFailed: a parameter is unknown, repeated or of the wrong type.
 
     """
     if not query_string:
         return {}
     try:
-        given = parse_qsl(
+        parameters = parse_qsl(
             query_string.decode("ascii"),
             keep_blank_values=True,
             errors="strict",
@@ -147,19 +153,24 @@ def bind_query(query_string: bytes, readers: Readers) -> dict[str, object]:
         )
     except ValueError as error:
         message = (
-            f"The query string is not percent-encoded UTF-8 of up to {MAX_PARAMETERS} parameters."
+            "The query string cannot be decoded. Percent-encode it as UTF-8, and send at most "
+            f"{MAX_PARAMETERS} parameters."
         )
         raise MalformedRequest(message) from error
-    problems: Problems = _twice([name for name, _ in given])
-    variables = bind_object(dict(given), readers, problems)
-    return _unless(problems, variables)
+    problems: Problems = _repeated([name for name, _ in parameters])
+    variables = bind_object(dict(parameters), readers, problems)
+    _raise_if_any(problems)
+    return variables
 
 
-def _twice(names: Sequence[str]) -> Problems:
-    return [(name, "must be given once") for name in dict.fromkeys(names) if names.count(name) > 1]
+def _repeated(names: Sequence[str]) -> Problems:
+    return [
+        (name, "is repeated; send it once")
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]
 
 
-def _unless(problems: Problems, variables: dict[str, object]) -> dict[str, object]:
+def _raise_if_any(problems: Problems) -> None:
     if problems:
         raise invalid_fields(problems)
-    return variables

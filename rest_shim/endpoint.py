@@ -1,16 +1,14 @@
-"""Bind, execute, render: how every REST route is answered."""
+"""Answers a REST request: bind it to variables, execute the operation, render the result."""
 
-import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-import orjson
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -30,36 +28,34 @@ from app.graphql.relay import MAX_PAGE
 from app.http import JSONResponse, read_json
 from app.settings import Settings
 from rest_shim.binding import bind_body, bind_headers, bind_query
-from rest_shim.rendering import adjustment
 from rest_shim.routes import ROUTES, RestRoute
+from rest_shim.streaming import STREAM_PAGE, Page, PageReader, stream_pages
 
-OPERATIONS: Final = (Path(__file__).parent / "operations.graphql").read_text(encoding="utf-8")
+OPERATIONS: Final = Path(__file__).with_name("operations.graphql").read_text(encoding="utf-8")
 REST_NAMES: Final = {
     "first": "limit",
     "after": "cursor",
     "expectedSkuVersions": "If-Match",
     "idempotencyKey": "Idempotency-Key",
 }
-# How many rows of a stream are asked for at once; twice as many are in memory.
-STREAMED: Final = 2_000
-_HUMP: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_WORD_START: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class SegmentConvertor(Convertor[str]):
-    """A path segment as it was sent, percent-decoded exactly once."""
+    """A path segment, percent-decoded exactly once."""
 
     regex = "[^/]+"
 
     def convert(self, value: str) -> str:
-        """Return the SKU code, or id, of a segment."""
+        """Decode a segment to a SKU code or an id."""
         try:
             return unquote_to_bytes(value).decode("utf-8")
         except UnicodeDecodeError as error:
-            message = "The path is not percent-encoded UTF-8."
+            message = f"The path segment {value[:100]} is not UTF-8. Percent-encode it as UTF-8."
             raise MalformedRequest(message) from error
 
     def to_string(self, value: str) -> str:
-        """Refuse: no route is ever spelled from here."""
+        """Raise, because no URL is built from a route."""
         raise NotImplementedError(value)
 
 
@@ -67,7 +63,7 @@ register_url_convertor("segment", SegmentConvertor())
 
 
 class Shim:
-    """What the REST routes need of the service."""
+    """Executes the operations of the REST routes."""
 
     def __init__(
         self,
@@ -82,14 +78,14 @@ class Shim:
         self.operations = prepared_operations(OPERATIONS)
 
     def routes(self) -> list[Route]:
-        """Return one Starlette route per path."""
+        """Build one Starlette route per path."""
         by_path: dict[str, dict[str, RestRoute]] = {}
         for route in ROUTES:
             by_path.setdefault(route.path, {})[route.method] = route
         return [Route(path, PathEndpoint(self, routes)) for path, routes in by_path.items()]
 
-    async def answer(self, route: RestRoute, request: Request) -> Response:
-        """Answer a request: credential, scope, shape, then whatever the operation finds."""
+    async def respond(self, route: RestRoute, request: Request) -> Response:
+        """Answer a request. Checks come in this order: token, scope, shape, operation."""
         principal = await self.authenticator.authenticate(request.headers.get("authorization"))
         operation = self.operations[route.operation]
         for scope in operation.scopes:
@@ -98,14 +94,15 @@ class Shim:
             **request.path_params,
             **bind_query(request.scope["query_string"], route.query),
         }
-        variables |= bind_headers(request.headers, route.reads)
+        variables |= bind_headers(request.headers, route.request_headers)
         if route.body is not None:
             variables |= bind_body(await read_json(request, self.settings), route.body)
-        if route.streams and route.unless.isdisjoint(variables):
-            return await self.stream(self.operations[route.streams], variables, request)
+        if route.stream_operation and route.page_parameters.isdisjoint(variables):
+            stream_operation = self.operations[route.stream_operation]
+            return await stream_pages(self._page_reader(stream_operation, variables, request))
         data = await self.execute(operation, variables, principal)
-        headers = route.headers(data)
-        if request.method in ("GET", "HEAD") and is_known(headers.get("ETag"), request):
+        headers = route.response_headers(data)
+        if request.method in ("GET", "HEAD") and is_unmodified(headers.get("ETag"), request):
             return Response(status_code=304, headers=headers)
         return JSONResponse(route.render(data, variables), headers=headers)
 
@@ -117,10 +114,10 @@ class Shim:
         *,
         longest_page: int = MAX_PAGE,
     ) -> Mapping[str, Any]:
-        """Return the data of an operation.
+        """Execute an operation and return its data.
 
         Raises:
-            InventoryError: the first of its errors, its fields by their REST names.
+            InventoryError: the first error of the operation, with the REST names of its fields.
 
         """
         try:
@@ -133,99 +130,61 @@ class Shim:
                 longest_page=longest_page,
             )
         except ValidationFailed as error:
-            raise in_rest_names(error) from error
+            raise with_rest_names(error) from error
         if result.errors:
-            raise in_rest_names(refusal_of(result.errors[0]))
+            raise with_rest_names(refusal_of(result.errors[0]))
         data: Mapping[str, Any] = result.data or {}
         return data
 
-    async def stream(
+    def _page_reader(
         self, operation: Operation, variables: Mapping[str, object], request: Request
-    ) -> Response:
-        """Answer with a whole history, in the memory of two pages.
-
-        GraphQL has no way to say "all": the operation is run page by page, by longer ones than
-        clients may ask for. What is wrong with the request shows on the first page, before
-        anything is sent. Every page asks again who reads it: a token that is revoked meanwhile
-        breaks the stream off.
-        """
+    ) -> PageReader:
         authorization = request.headers.get("authorization")
 
-        async def page_of(variables: Mapping[str, object]) -> Mapping[str, Any]:
+        async def read_page(position: Mapping[str, object]) -> Page:
+            # Checked for each page, so that the stream stops when the token is revoked.
             principal = await self.authenticator.identify(authorization)
             data = await self.execute(
-                operation, {**variables, "limit": STREAMED}, principal, longest_page=STREAMED
+                operation,
+                {**variables, **position, "limit": STREAM_PAGE},
+                principal,
+                longest_page=STREAM_PAGE,
             )
-            page: Mapping[str, Any] = data["adjustments"]
+            page: Page = data["adjustments"]
             return page
 
-        first = await page_of(variables)
-
-        async def chunks() -> AsyncGenerator[bytes, None]:
-            page, start = first, b'{"data":['
-            while page["pageInfo"]["hasNextPage"]:
-                cursor = page["pageInfo"]["endCursor"]
-                # The database reads the next page while this one is sent.
-                following = asyncio.create_task(page_of({**variables, "cursor": cursor}))
-                try:
-                    yield start + _joined(page["nodes"])
-                    start = b","
-                    page = await following
-                finally:
-                    # The client may have hung up.
-                    following.cancel()
-                    await asyncio.gather(following, return_exceptions=True)
-            yield start + _joined(page["nodes"]) + b"]}"
-
-        return Stream(chunks())
-
-
-class Stream(StreamingResponse):
-    """JSON from a generator, which is closed with the response, however that ends."""
-
-    media_type = "application/json"
-
-    def __init__(self, chunks: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(chunks)
-        self._chunks = chunks
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._chunks.aclose()
+        return read_page
 
 
 class PathEndpoint:
-    """All methods of one path, an ASGI application."""
+    """The ASGI application for all methods of one path."""
 
     def __init__(self, shim: Shim, routes: Mapping[str, RestRoute]) -> None:
         self._shim = shim
         self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Answer a request with the route of its method."""
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if method not in self._routes:
             head = {"HEAD"} if "GET" in self._routes else set()
             raise MethodNotAllowed(", ".join(sorted(head | self._routes.keys())))
-        response = await self._shim.answer(self._routes[method], Request(scope, receive))
+        response = await self._shim.respond(self._routes[method], Request(scope, receive))
         await response(scope, receive, send)
 
 
-def is_known(etag: str | None, request: Request) -> bool:
-    """Tell whether the client says that it has this version already (If-None-Match)."""
-    known = request.headers.get("if-none-match")
-    if etag is None or known is None:
+def is_unmodified(etag: str | None, request: Request) -> bool:
+    """Whether If-None-Match lists this entity tag."""
+    header = request.headers.get("if-none-match")
+    if etag is None or header is None:
         return False
-    return known.strip() == "*" or etag in (
-        tag.strip(" ").removeprefix("W/") for tag in known.split(",")
+    return header.strip() == "*" or etag in (
+        tag.strip(" ").removeprefix("W/") for tag in header.split(",")
     )
 
 
-def in_rest_names(error: InventoryError) -> InventoryError:
-    """Return an error with its fields by their REST names, and If-Match's failure as 412."""
+def with_rest_names(error: InventoryError) -> InventoryError:
+    """Convert an error to REST: field names of REST, and 412 if If-Match failed."""
     details = [
         {**detail, "field": _rest_name(str(detail["field"]))} if "field" in detail else detail
         for detail in error.details
@@ -236,14 +195,15 @@ def in_rest_names(error: InventoryError) -> InventoryError:
         failed.replayed = error.replayed
         return failed
     if details and None not in fields and error.code == ValidationFailed.code:
-        return invalid_fields([(str(it["field"]), str(it["message"])) for it in details])
+        # The message names the fields, so it is written again.
+        return invalid_fields(
+            [(str(detail["field"]), str(detail["message"])) for detail in details]
+        )
     error.details = details
     return error
 
 
 def _rest_name(field: str) -> str:
-    return ".".join(REST_NAMES.get(part, _HUMP.sub("_", part).lower()) for part in field.split("."))
-
-
-def _joined(nodes: Iterable[Mapping[str, Any]]) -> bytes:
-    return orjson.dumps([adjustment(node) for node in nodes])[1:-1]
+    return ".".join(
+        REST_NAMES.get(part, _WORD_START.sub("_", part).lower()) for part in field.split(".")
+    )

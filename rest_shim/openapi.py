@@ -1,196 +1,159 @@
-"""The published description of the REST routes, as OpenAPI 3.1.
+"""The OpenAPI description of the REST routes: `openapi.yaml`, completed with facts of the code."""
 
-Paths, methods, the names of parameters and body fields, scopes, limits and error codes come from
-where they are decided; the rest is in `words.py`.
-"""
-
+import re
+from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
+from app import cursors, errors, stock
 from app.auth import SUFFICIENT, Scope
-from app.errors import (
-    ERRORS,
-    IdempotencyInFlight,
-    IdempotencyKeyReused,
-    InsufficientScope,
-    Internal,
-    InvalidCursor,
-    MalformedRequest,
-    PayloadTooLarge,
-    PreconditionFailed,
-    RateLimited,
-    RequestTimeout,
-    Unauthenticated,
-    Unavailable,
-    UnsupportedMediaType,
-    ValidationFailed,
-    meanings,
-)
+from app.errors import ERRORS, InventoryError, meanings
 from app.graphql.execution import prepared_operations
+from app.graphql.relay import DEFAULT_PAGE, MAX_PAGE
 from app.http import REPLAYED, REQUEST_ID_HEADER, error_headers
 from rest_shim.endpoint import OPERATIONS
+from rest_shim.rendering import ON_ERROR, RESERVATION_STATUSES, STATUSES, WAREHOUSE_TYPES
 from rest_shim.routes import ROUTES, RestRoute
-from rest_shim.words import (
-    ABOUT,
-    ENDING_RULES,
-    HEADERS,
-    IN_PATH,
-    OPTIONAL,
-    PARAMETERS,
-    RESERVING_RULES,
-    SCHEMAS,
-    STOCK_RULES,
-    TAGS,
-    WORDS,
-    Json,
-    Refusals,
-    body,
-    ref,
-    text,
-)
 
-ALWAYS: Final[Refusals] = (
-    MalformedRequest,
-    Unauthenticated,
-    InsufficientScope,
-    ValidationFailed,
-    RateLimited,
-    Internal,
-    Unavailable,
+Json = dict[str, Any]
+Errors = tuple[type[InventoryError], ...]
+
+SOURCE: Final = Path(__file__).with_name("openapi.yaml")
+# Errors of every operation.
+COMMON_ERRORS: Final[Errors] = (
+    errors.MalformedRequest,
+    errors.Unauthenticated,
+    errors.InsufficientScope,
+    errors.ValidationFailed,
+    errors.RateLimited,
+    errors.Internal,
+    errors.Unavailable,
 )
-# Refusals that a repeated request gets again under its idempotency key.
-KEPT: Final = frozenset({*STOCK_RULES, *RESERVING_RULES, *ENDING_RULES, PreconditionFailed})
+# PreconditionFailed has the code of StaleVersion; a route with If-Match adds it.
+ERROR_BY_CODE: Final = {
+    error.code: error for error in ERRORS if error is not errors.PreconditionFailed
+}
+# The values that replace `$NAME` in the YAML file.
+VALUES: Final[Mapping[str, object]] = {
+    "COMMON_REASONS": ", ".join(f"`{reason}`" for reason in stock.USUAL_REASONS),
+    "CURSOR_PREFIX": cursors.PREFIX,
+    "DEFAULT_HOLD": stock.DEFAULT_HOLD,
+    "DEFAULT_PAGE": DEFAULT_PAGE,
+    "ERROR_CODES": list(ERROR_BY_CODE),
+    "ERROR_MEANINGS": meanings(ERRORS),
+    "FOREIGN_WAREHOUSE_TYPES": [name for name in WAREHOUSE_TYPES.values() if name != "own"],
+    "LAST_BULK_INDEX": stock.MAX_BULK_UPDATES - 1,
+    "MAX_BULK_UPDATES": stock.MAX_BULK_UPDATES,
+    "MAX_HOLD": stock.MAX_HOLD,
+    "MAX_NOTE_LENGTH": stock.MAX_NOTE_LENGTH,
+    "MAX_PAGE": MAX_PAGE,
+    "MAX_QUANTITY": stock.MAX_QUANTITY,
+    "MAX_REFERENCE_LENGTH": stock.MAX_REFERENCE_LENGTH,
+    "MAX_SKU_LENGTH": stock.MAX_SKU_LENGTH,
+    "MIN_DELTA": -stock.MAX_QUANTITY,
+    "ON_ERROR": list(ON_ERROR),
+    "REASON_PATTERN": stock.REASON.pattern,
+    "RESERVATION_STATUSES": list(RESERVATION_STATUSES),
+    "SCOPES": ", ".join(f"`{scope}`" for scope in Scope),
+    "STATUSES": list(STATUSES),
+    "WAREHOUSE_TYPES": list(WAREHOUSE_TYPES.values()),
+}
+PLACEHOLDER: Final = re.compile(r"\$([A-Z_]+)")
 
 
 @cache
-def openapi() -> dict[str, object]:
-    """Return the description of all routes."""
-    paths: dict[str, Json] = {}
-    schemas = {
-        **SCHEMAS,
-        "ErrorCode": text(meanings(ERRORS), enum=[*dict.fromkeys(error.code for error in ERRORS)]),
-    }
+def openapi() -> Json:
+    """Load the YAML file and complete it."""
+    # Imported on demand: only requests for the description need it.
+    import yaml  # noqa: PLC0415
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    source = yaml.load(SOURCE.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - it is safe
+    del source["x-shared"]
+    document: Json = fill(source)
     responses: dict[str, Json] = {}
     for route in ROUTES:
-        path = route.path.replace(":segment}", "}")
-        paths.setdefault(path, {})[route.method.lower()] = operation(route)
-        responses |= dict(refusals(route).values())
-        if route.body is not None:
-            optional = (*OPTIONAL, *WORDS[route.operation].optional)
-            others = WORDS[route.operation].fields
-            schemas[f"{route.operation}Body"] = body(route.body, optional=optional, others=others)
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "Inventory API", "version": "1.0.0", "description": ABOUT},
-        "servers": [{"url": "/"}],
-        "tags": [{"name": name, "description": purpose} for name, purpose in TAGS.items()],
-        "paths": paths,
-        "components": {
-            "schemas": schemas,
-            "responses": responses,
-            "headers": HEADERS,
-            "securitySchemes": {
-                "token": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "An API token. Its scopes, of which each operation names those "
-                    f"that suffice: {', '.join(f'`{scope}`' for scope in Scope)}.",
-                }
-            },
-        },
-    }
+        operation = document["paths"][openapi_path(route)][route.method.lower()]
+        responses |= complete(operation, route)
+    document["components"]["responses"] = responses
+    return document
 
 
-def operation(route: RestRoute) -> Json:
-    """Return the description of a route."""
-    said = WORDS[route.operation]
+def fill(node: Any) -> Any:  # noqa: ANN401 - any YAML value
+    """Replace the placeholders of a tree; one that is a whole text keeps the type of its value."""
+    if isinstance(node, dict):
+        return {key: fill(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [fill(value) for value in node]
+    if not isinstance(node, str):
+        return node
+    whole = PLACEHOLDER.fullmatch(node)
+    return VALUES[whole[1]] if whole else PLACEHOLDER.sub(lambda match: str(VALUES[match[1]]), node)
+
+
+def openapi_path(route: RestRoute) -> str:
+    """Path of a route without Starlette's convertors."""
+    return route.path.replace(":segment}", "}")
+
+
+def complete(operation: Json, route: RestRoute) -> dict[str, Json]:
+    """Add id, scopes and error responses to an operation, and return these responses by name."""
     [needed] = prepared_operations(OPERATIONS)[route.operation].scopes
     scopes = [scope.value for scope in Scope if scope in SUFFICIENT[needed]]
-    described: Json = {
-        "operationId": route.operation[0].lower() + route.operation[1:],
-        "tags": [said.tag],
-        "summary": said.summary,
-        "description": f"{said.description}\n\nNeeds the scope "
-        f"{' or '.join(f'`{scope}`' for scope in scopes)}.",
-        "security": [{"token": [scope]} for scope in scopes],
-        "parameters": parameters(route),
-    }
-    if route.body is not None:
-        schema = ref(f"schemas/{route.operation}Body")
-        described["requestBody"] = {
-            "required": True,
-            "content": json_of(schema, said.body_example),
-        }
-    answers = {"200": answer(said.summary, said.headers, json_of(said.answer, said.example))}
-    if "if-none-match" in header_names(route):
-        answers["304"] = answer("The record is still the one that you have.", said.headers)
-    refused = {status: ref(f"responses/{name}") for status, (name, _) in refusals(route).items()}
-    return {**described, "responses": {**answers, **refused}}
+    operation["operationId"] = route.operation[0].lower() + route.operation[1:]
+    listed = " or ".join(f"`{scope}`" for scope in scopes)
+    operation["description"] += f"\n\nRequires the scope {listed}."
+    operation["security"] = [{"token": [scope]} for scope in scopes]
+    own = tuple(ERROR_BY_CODE[code] for code in operation.pop("x-errors"))
+    responses: dict[str, Json] = {}
+    for status, group in errors_by_status(route, own).items():
+        name, response = error_response(group, stored=stored_errors(route, own))
+        operation["responses"][str(status)] = {"$ref": f"#/components/responses/{name}"}
+        responses[name] = response
+    return responses
 
 
-def parameters(route: RestRoute) -> list[Json]:
-    """Return the parameters of a route: of its path, its query and its headers."""
-    said = {**PARAMETERS, **WORDS[route.operation].parameters}
-    return [
-        *(
-            {"name": name, "in": "path", "required": True, **described}
-            for name, described in IN_PATH.items()
-            if f"{{{name}:" in route.path
-        ),
-        *({"name": name, "in": "query", **said[name]} for name in route.query),
-        *({"name": name.title(), "in": "header", **said[name]} for name in header_names(route)),
-    ]
-
-
-def header_names(route: RestRoute) -> list[str]:
-    """Return the request headers that mean something to a route."""
-    conditional = route.method == "GET" and "ETag" in WORDS[route.operation].headers
-    return [*route.reads, *(["if-none-match"] if conditional else [])]
-
-
-def refusals(route: RestRoute) -> dict[str, tuple[str, Json]]:
-    """Return the responses by which a route may refuse, each with its name, by HTTP status."""
-    found = {*ALWAYS, *WORDS[route.operation].refusals}
+def errors_by_status(route: RestRoute, own: Errors) -> dict[int, Errors]:
+    """Group the errors of a route: its own and those that follow from its parameters."""
+    found = {*COMMON_ERRORS, *own}
     if "cursor" in route.query:
-        found.add(InvalidCursor)
+        found.add(errors.InvalidCursor)
     if route.body is not None:
-        found |= {RequestTimeout, PayloadTooLarge, UnsupportedMediaType}
-    if "idempotency-key" in route.reads:
-        found |= {IdempotencyInFlight, IdempotencyKeyReused}
-    if "if-match" in route.reads:
-        found.add(PreconditionFailed)
-    is_repeatable = "idempotency-key" in route.reads
+        found |= {errors.RequestTimeout, errors.PayloadTooLarge, errors.UnsupportedMediaType}
+    if "idempotency-key" in route.request_headers:
+        found |= {errors.IdempotencyInFlight, errors.IdempotencyKeyReused}
+    if "if-match" in route.request_headers:
+        found.add(errors.PreconditionFailed)
     return {
-        str(status): refusal(
-            tuple(error for error in ERRORS if error in found and error.status == status),
-            is_repeatable=is_repeatable,
-        )
+        status: tuple(error for error in ERRORS if error in found and error.status == status)
         for status in sorted({error.status for error in found})
     }
 
 
-def refusal(group: Refusals, *, is_repeatable: bool) -> tuple[str, Json]:
-    """Return the response of refusals that share a status, with its name."""
+def stored_errors(route: RestRoute, own: Errors) -> set[type[InventoryError]]:
+    """Errors of a route that are stored under the idempotency key and replayed."""
+    if "idempotency-key" not in route.request_headers:
+        return set()
+    return {*own, errors.PreconditionFailed} - {errors.MethodNotAllowed}
+
+
+def error_response(group: Errors, *, stored: Iterable[type[InventoryError]]) -> tuple[str, Json]:
+    """Build the response for errors that share a status, with its component name."""
     name = "Or".join(error.__name__ for error in group)
     headers = {header: None for error in group for header in error_headers(error(""))}
-    # It is about the connection, and not about the answer.
+    # A header of the connection, not of the response.
     headers.pop("Connection", None)
-    if is_repeatable and not KEPT.isdisjoint(group):
+    if not set(group).isdisjoint(stored):
         name += "Again"
         headers |= dict.fromkeys(REPLAYED)
     codes = {"error": {"properties": {"code": {"enum": [error.code for error in group]}}}}
-    content = json_of({**ref("schemas/Error"), "properties": codes})
-    return name, answer(meanings(group), tuple(headers), content)
-
-
-def answer(description: str, headers: tuple[str, ...], content: Json | None = None) -> Json:
-    """Return a response."""
-    described = {name: ref(f"headers/{name}") for name in (REQUEST_ID_HEADER, *headers)}
-    content_of = {} if content is None else {"content": content}
-    return {"description": description, "headers": described, **content_of}
-
-
-def json_of(schema: Json, example: Json | None = None) -> Json:
-    """Return the content of a JSON body."""
-    example_of = {} if example is None else {"example": example}
-    return {"application/json": {"schema": schema, **example_of}}
+    schema = {"$ref": "#/components/schemas/Error", "properties": codes}
+    return name, {
+        "description": meanings(group),
+        "headers": {
+            header: {"$ref": f"#/components/headers/{header}"}
+            for header in (REQUEST_ID_HEADER, *headers)
+        },
+        "content": {"application/json": {"schema": schema}},
+    }

@@ -1,6 +1,6 @@
-"""THE TABLE: which route runs which operation.
+"""The table of REST routes.
 
-A row also says how a request becomes variables, and how data becomes the body.
+A row names the operation of a route, binds the request to variables and renders the result.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,37 +9,38 @@ from typing import Final
 
 from rest_shim import rendering
 from rest_shim.binding import (
-    Reader,
+    FieldReaders,
+    HeaderReaders,
     Readers,
-    as_given,
     boolean,
     integer,
     list_of,
     one_of,
+    sku_versions,
     string,
-    versions,
+    unchanged,
 )
 from rest_shim.rendering import ON_ERROR, RESERVATION_STATUSES, STATUSES, Body, Data
 
-PAGE: Final[Readers] = {"limit": integer, "cursor": as_given}
-UPDATE: Final[Readers] = {
+PAGE: Final[Readers] = {"limit": integer, "cursor": unchanged}
+SET_BODY: Final[Readers] = {
     "warehouse_id": string,
-    "quantity": as_given,
+    "quantity": unchanged,
     "reason": string,
     "note": string,
     "reference": string,
-    "expected_quantity": as_given,
+    "expected_quantity": unchanged,
 }
-ADJUSTMENT: Final[Readers] = {
+ADJUST_BODY: Final[Readers] = {
     "warehouse_id": string,
-    "delta": as_given,
+    "delta": unchanged,
     "reason": string,
     "note": string,
     "reference": string,
-    "expected_quantity": as_given,
+    "expected_quantity": unchanged,
 }
-TRANSFER_LINE: Final = {"sku": ("sku", string), "quantity": ("quantity", as_given)}
-TRANSFER: Final[Readers] = {
+TRANSFER_LINE: Final[FieldReaders] = {"sku": ("sku", string), "quantity": ("quantity", unchanged)}
+TRANSFER_BODY: Final[Readers] = {
     "from_warehouse_id": string,
     "to_warehouse_id": string,
     "lines": list_of(TRANSFER_LINE),
@@ -47,48 +48,50 @@ TRANSFER: Final[Readers] = {
     "note": string,
     "reference": string,
 }
-RESERVATION: Final[Readers] = {
-    "lines": list_of(
-        {
-            "sku": ("sku", string),
-            "warehouse_id": ("warehouseId", string),
-            "quantity": ("quantity", as_given),
-        }
-    ),
-    "expires_in": as_given,
-    "reference": string,
-    "note": string,
-    "allow_oversell": as_given,
-}
-COMMIT: Final[Readers] = {
-    "lines": RESERVATION["lines"],
-    "reason": string,
-    "note": string,
-}
-REHEARSAL: Final[Readers] = {"dry_run": boolean}
-KEY: Final = {"idempotency-key": ("idempotency_key", as_given)}
-CONDITIONS: Final = {**KEY, "if-match": ("expected_sku_versions", versions)}
-HISTORY: Final[Readers] = {
-    "start_date": as_given,
-    "end_date": as_given,
-    "warehouse_id": as_given,
-    "reason": string,
-}
-BULK_ITEM: Final = {
+RESERVATION_LINE: Final[FieldReaders] = {
     "sku": ("sku", string),
     "warehouse_id": ("warehouseId", string),
-    "quantity": ("quantity", as_given),
-    "delta": ("delta", as_given),
+    "quantity": ("quantity", unchanged),
+}
+RESERVE_BODY: Final[Readers] = {
+    "lines": list_of(RESERVATION_LINE),
+    "expires_in": unchanged,
+    "reference": string,
+    "note": string,
+    "allow_oversell": unchanged,
+}
+COMMIT_BODY: Final[Readers] = {
+    "lines": list_of(RESERVATION_LINE),
+    "reason": string,
+    "note": string,
+}
+DRY_RUN: Final[Readers] = {"dry_run": boolean}
+IDEMPOTENCY_KEY: Final[HeaderReaders] = {"idempotency-key": ("idempotency_key", unchanged)}
+IDEMPOTENCY_KEY_AND_IF_MATCH: Final[HeaderReaders] = {
+    **IDEMPOTENCY_KEY,
+    "if-match": ("expected_sku_versions", sku_versions),
+}
+ADJUSTMENT_FILTERS: Final[Readers] = {
+    "start_date": unchanged,
+    "end_date": unchanged,
+    "warehouse_id": unchanged,
+    "reason": string,
+}
+BULK_ITEM: Final[FieldReaders] = {
+    "sku": ("sku", string),
+    "warehouse_id": ("warehouseId", string),
+    "quantity": ("quantity", unchanged),
+    "delta": ("delta", unchanged),
     "reason": ("reason", string),
     "note": ("note", string),
     "reference": ("reference", string),
-    "expected_quantity": ("expectedQuantity", as_given),
+    "expected_quantity": ("expectedQuantity", unchanged),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class RestRoute:
-    """A method of a path."""
+    """One method of a path."""
 
     method: str
     path: str
@@ -96,12 +99,11 @@ class RestRoute:
     render: Callable[[Data, Mapping[str, object]], Body]
     query: Readers = field(default_factory=dict)
     body: Readers | None = None
-    # Request headers, by lower-case name: the variable, and how it is read.
-    reads: Mapping[str, tuple[str, Reader]] = field(default_factory=dict)
-    headers: Callable[[Data], Mapping[str, str]] = rendering.no_headers
-    # Without these query parameters, this operation is streamed page by page.
-    streams: str | None = None
-    unless: frozenset[str] = frozenset()
+    request_headers: HeaderReaders = field(default_factory=dict)
+    response_headers: Callable[[Data], Mapping[str, str]] = rendering.no_headers
+    # This operation is streamed if the request has none of the page parameters.
+    stream_operation: str | None = None
+    page_parameters: frozenset[str] = frozenset()
 
 
 ROUTES: Final = (
@@ -109,112 +111,112 @@ ROUTES: Final = (
         "GET",
         "/api/inventory",
         "ListInventory",
-        rendering.inventory,
+        rendering.record_page,
         query={
             **PAGE,
             "status": one_of(STATUSES),
-            "warehouse_id": as_given,
-            "sku": as_given,
+            "warehouse_id": unchanged,
+            "sku": unchanged,
         },
     ),
     RestRoute(
         "POST",
         "/api/inventory/bulk",
         "BulkSetStock",
-        rendering.bulk,
-        query=REHEARSAL,
+        rendering.bulk_results,
+        query=DRY_RUN,
         body={"updates": list_of(BULK_ITEM), "on_error": one_of(ON_ERROR)},
-        reads=KEY,
-        headers=rendering.bulk_headers,
+        request_headers=IDEMPOTENCY_KEY,
+        response_headers=rendering.replay_headers("bulkSetStock"),
     ),
     RestRoute(
         "POST",
         "/api/inventory/transfers",
         "TransferStock",
-        rendering.transfer,
-        query=REHEARSAL,
-        body=TRANSFER,
-        reads=KEY,
-        headers=rendering.transfer_headers,
+        rendering.transfer_adjustments,
+        query=DRY_RUN,
+        body=TRANSFER_BODY,
+        request_headers=IDEMPOTENCY_KEY,
+        response_headers=rendering.replay_headers("transferStock"),
     ),
     RestRoute(
         "GET",
         "/api/inventory/reservations",
         "ListReservations",
-        rendering.reservations,
-        query={**PAGE, "status": one_of(RESERVATION_STATUSES), "reference": as_given},
+        rendering.reservation_page,
+        query={**PAGE, "status": one_of(RESERVATION_STATUSES), "reference": unchanged},
     ),
     RestRoute(
         "POST",
         "/api/inventory/reservations",
         "ReserveStock",
-        rendering.reserved,
-        query=REHEARSAL,
-        body=RESERVATION,
-        reads=KEY,
-        headers=rendering.reserved_headers,
+        rendering.new_reservation,
+        query=DRY_RUN,
+        body=RESERVE_BODY,
+        request_headers=IDEMPOTENCY_KEY,
+        response_headers=rendering.replay_headers("reserveStock"),
     ),
     RestRoute(
         "GET",
         "/api/inventory/reservations/{reservation_id:segment}",
         "GetReservation",
-        rendering.reservation_found,
+        rendering.single_reservation,
     ),
     RestRoute(
         "POST",
         "/api/inventory/reservations/{reservation_id:segment}/commit",
         "CommitReservation",
-        rendering.committed,
-        query=REHEARSAL,
-        body=COMMIT,
-        reads=KEY,
-        headers=rendering.committed_headers,
+        rendering.committed_reservation,
+        query=DRY_RUN,
+        body=COMMIT_BODY,
+        request_headers=IDEMPOTENCY_KEY,
+        response_headers=rendering.replay_headers("commitReservation"),
     ),
     RestRoute(
         "POST",
         "/api/inventory/reservations/{reservation_id:segment}/release",
         "ReleaseReservation",
-        rendering.released,
-        query=REHEARSAL,
+        rendering.released_reservation,
+        query=DRY_RUN,
         body={},
-        reads=KEY,
-        headers=rendering.released_headers,
+        request_headers=IDEMPOTENCY_KEY,
+        response_headers=rendering.replay_headers("releaseReservation"),
     ),
-    RestRoute("GET", "/api/inventory/warehouses", "ListWarehouses", rendering.warehouses),
+    RestRoute("GET", "/api/inventory/warehouses", "ListWarehouses", rendering.warehouse_list),
     RestRoute(
         "GET",
         "/api/inventory/{sku:segment}",
         "GetInventory",
-        rendering.sku,
-        headers=rendering.sku_headers,
+        rendering.single_record,
+        response_headers=rendering.version_headers,
     ),
     RestRoute(
         "PUT",
         "/api/inventory/{sku:segment}",
         "SetStock",
-        rendering.updated_sku,
-        query=REHEARSAL,
-        body=UPDATE,
-        reads=CONDITIONS,
-        headers=rendering.updated_headers,
+        rendering.updated_record,
+        query=DRY_RUN,
+        body=SET_BODY,
+        request_headers=IDEMPOTENCY_KEY_AND_IF_MATCH,
+        response_headers=rendering.version_and_replay_headers("setStock"),
     ),
     RestRoute(
         "GET",
         "/api/inventory/{sku:segment}/adjustments",
         "ListAdjustments",
-        rendering.adjustments,
-        query={**HISTORY, **PAGE},
-        streams="StreamAdjustments",
-        unless=frozenset(PAGE),
+        rendering.adjustment_page,
+        query={**ADJUSTMENT_FILTERS, **PAGE},
+        stream_operation="StreamAdjustments",
+        page_parameters=frozenset(PAGE),
     ),
     RestRoute(
         "POST",
         "/api/inventory/{sku:segment}/adjustments",
         "AdjustStock",
-        rendering.written_adjustment,
-        query=REHEARSAL,
-        body=ADJUSTMENT,
-        reads=CONDITIONS,
-        headers=rendering.adjusted_headers,
+        rendering.new_adjustment,
+        query=DRY_RUN,
+        body=ADJUST_BODY,
+        request_headers=IDEMPOTENCY_KEY_AND_IF_MATCH,
+        response_headers=rendering.version_and_replay_headers("adjustStock"),
     ),
 )

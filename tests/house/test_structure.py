@@ -78,9 +78,20 @@ def test_only_those_who_start_it_know_the_root() -> None:
     assert users == {"app/__main__.py", "app/cli.py"}
 
 
+def test_only_the_command_imports_the_demo() -> None:
+    users = {
+        str(path.relative_to(ROOT))
+        for path in [*files("app"), *files("rest_shim")]
+        if any(f"{module}.".startswith("app.demo.") for module in imported(path))
+    }
+
+    assert users == {"app/cli.py"}
+
+
 def test_a_start_waits_for_nothing_that_only_some_need() -> None:
     words = (
-        "import sys, app.cli; print(*{'alembic', 'cryptography', 'jwt', 'limits'} & {*sys.modules})"
+        "import sys, app.cli; "
+        "print(*{'alembic', 'cryptography', 'jwt', 'limits', 'yaml'} & {*sys.modules})"
     )
     done = subprocess.run(  # noqa: S603 - our own words
         [sys.executable, "-c", words], capture_output=True, text=True, check=True

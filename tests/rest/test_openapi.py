@@ -1,18 +1,22 @@
-"""The published description says what the service does."""
+"""The OpenAPI document matches the routes, the operations, the errors and real responses."""
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import httpx
 import pytest
+from graphql import NonNullTypeNode, value_from_ast_untyped
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app.demo import FBA_EU, WAREHOUSE_A
 from app.errors import ERRORS
+from app.graphql.execution import prepared_operations
 from app.http import PROTECTION
 from app.stock import WarehouseType
-from rest_shim.openapi import openapi
-from rest_shim.routes import ROUTES, RestRoute
+from rest_shim.endpoint import OPERATIONS
+from rest_shim.openapi import PLACEHOLDER, SOURCE, VALUES, openapi, openapi_path
+from rest_shim.routes import BULK_ITEM, RESERVATION_LINE, ROUTES, TRANSFER_LINE, RestRoute
 from tests.service import Service, level, sku, warehouse
 
 Json = dict[str, Any]
@@ -20,10 +24,36 @@ DOCUMENT: Final[Any] = openapi()
 MAIN: Final = warehouse("Main", address="Street 1")
 AMAZON: Final = warehouse("Amazon", WarehouseType.FBA, marketplace="amazon_eu")
 CLOSED: Final = warehouse("Closed", is_active=False)
+NORTH: Final = warehouse("North", WarehouseType.THIRD_PARTY)
+# Codes that only GraphQL responses or requests outside of the routes have.
+OTHER_CODES: Final = {
+    "ADJUSTMENT_NOT_FOUND",
+    "ALREADY_REVERSED",
+    "DOCUMENT_NOT_TRUSTED",
+    "NOT_FOUND",
+    "QUERY_TOO_COMPLEX",
+    "SKU_EXISTS",
+    "WAREHOUSE_NOT_MARKETPLACE",
+}
+each_route = pytest.mark.parametrize("route", ROUTES, ids=[route.operation for route in ROUTES])
+
+
+def closed(node: Any) -> Any:
+    """Copy a tree, with schemas of objects that allow no other properties."""
+    if isinstance(node, list):
+        return [closed(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    copy = {key: closed(value) for key, value in node.items()}
+    is_object = copy.get("type") == "object" and "properties" in copy
+    return {**copy, "additionalProperties": False} if is_object else copy
+
+
+COMPONENTS: Final = closed(DOCUMENT["components"])
 
 
 def resolved(node: Json) -> Json:
-    """Return what a reference means."""
+    """Follow the references of a node."""
     while "$ref" in node:
         found: Any = DOCUMENT
         for step in node["$ref"].removeprefix("#/").split("/"):
@@ -33,8 +63,8 @@ def resolved(node: Json) -> Json:
 
 
 def problems(schema: Json, value: object) -> list[str]:
-    """Return how a value does not fit a schema."""
-    validator = Draft202012Validator({**schema, "components": DOCUMENT["components"]})
+    """Validate a value against a schema whose objects allow no other properties."""
+    validator = Draft202012Validator({**closed(schema), "components": COMPONENTS})
     return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)]
 
 
@@ -46,75 +76,160 @@ def operations() -> dict[tuple[str, str], Json]:
     }
 
 
+def operation_of(route: RestRoute) -> Json:
+    return operations()[route.method, openapi_path(route)]
+
+
 def content_of(node: Json) -> Json:
-    """Return the JSON content of a body."""
+    """Get the JSON content of a request body or a response."""
     [(type_, content)] = node["content"].items()
     assert type_ == "application/json"
     found: Json = content
     return found
 
 
-def test_it_is_valid_openapi() -> None:
+def body_schema(route: RestRoute) -> Json:
+    return resolved(content_of(operation_of(route)["requestBody"])["schema"])
+
+
+def test_document_is_valid_openapi() -> None:
     assert [str(error) for error in OpenAPIV31SpecValidator(DOCUMENT).iter_errors()] == []
 
 
-async def test_it_is_served_to_everyone(service: Service) -> None:
+async def test_document_needs_no_token(service: Service) -> None:
     response = await service.rest("GET", "/api/openapi.json", token=None)
 
     assert response.status_code == 200
     assert response.json() == DOCUMENT
 
 
-def test_it_describes_every_route_and_no_other() -> None:
-    routes = {(route.method, route.path.replace(":segment}", "}")) for route in ROUTES}
+def test_every_value_of_the_code_has_a_placeholder() -> None:
+    text = SOURCE.read_text(encoding="utf-8").partition("\nopenapi:")[2]
 
-    assert set(operations()) == routes
+    assert set(PLACEHOLDER.findall(text)) == set(VALUES)
+    assert PLACEHOLDER.findall(str(DOCUMENT)) == []
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=[route.operation for route in ROUTES])
-def test_it_describes_what_a_route_reads(route: RestRoute) -> None:
-    operation = operations()[route.method, route.path.replace(":segment}", "}")]
-    described = {(it["in"], it["name"].lower()) for it in operation["parameters"]}
+def test_paths_are_those_of_the_routes() -> None:
+    assert set(operations()) == {(route.method, openapi_path(route)) for route in ROUTES}
+
+
+@each_route
+def test_parameters_and_body_fields_are_those_of_the_route(route: RestRoute) -> None:
+    operation = operation_of(route)
+    described = [(field["in"], field["name"].lower()) for field in operation["parameters"]]
     conditional = {("header", "if-none-match")} if route.operation == "GetInventory" else set()
 
-    assert described == {
+    assert len(described) == len(set(described))
+    assert set(described) == {
         *(("path", name) for name in ("sku", "reservation_id") if f"{{{name}:" in route.path),
         *(("query", name) for name in route.query),
-        *(("header", name) for name in route.reads),
+        *(("header", name) for name in route.request_headers),
         *conditional,
     }
     assert ("requestBody" in operation) is (route.body is not None)
     if route.body is not None:
-        schema = resolved(content_of(operation["requestBody"])["schema"])
+        schema = body_schema(route)
         assert set(schema["properties"]) == set(route.body)
         assert schema["additionalProperties"] is False
 
 
-def test_it_lists_every_error_code() -> None:
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("BulkItem", BULK_ITEM),
+        ("TransferLine", TRANSFER_LINE),
+        ("ReservationLineInput", RESERVATION_LINE),
+    ],
+)
+def test_fields_of_list_items_are_those_of_the_route(name: str, fields: Json) -> None:
+    schema = DOCUMENT["components"]["schemas"][name]
+
+    assert set(schema["properties"]) == set(fields)
+    assert schema["additionalProperties"] is False
+
+
+def described_values(route: RestRoute) -> Iterator[tuple[str, bool, Any]]:
+    """Yield name, required and default of each query parameter and body field."""
+    for parameter in operation_of(route)["parameters"]:
+        if parameter["in"] == "query":
+            required = parameter.get("required", False)
+            yield parameter["name"], required, parameter["schema"].get("default")
+    if route.body is not None:
+        schema = body_schema(route)
+        for name, field in schema["properties"].items():
+            yield name, name in schema["required"], field.get("default")
+
+
+@each_route
+def test_required_fields_and_defaults_are_those_of_the_operation(route: RestRoute) -> None:
+    operation = prepared_operations(OPERATIONS)[route.operation]
+    variables = {
+        definition.variable.name.value: definition
+        for definition in operation.node.variable_definitions or ()
+    }
+
+    for name, required, default in described_values(route):
+        variable = variables[name]
+        has_default = variable.default_value is not None
+        assert required is (isinstance(variable.type, NonNullTypeNode) and not has_default), name
+        if default is not None:
+            assert variable.default_value is not None, name
+            assert default in (
+                value := value_from_ast_untyped(variable.default_value),
+                str(value).lower(),
+            ), name
+
+
+@each_route
+def test_writes_describe_the_header_of_a_replayed_response(route: RestRoute) -> None:
+    headers = operation_of(route)["responses"]["200"]["headers"]
+
+    assert ("Idempotent-Replayed" in headers) is ("idempotency-key" in route.request_headers)
+
+
+def test_document_lists_every_error_code() -> None:
     schema = DOCUMENT["components"]["schemas"]["ErrorCode"]
 
     assert set(schema["enum"]) == {error.code for error in ERRORS}
     for error in ERRORS:
         assert f"`{error.code}`" in schema["description"]
+        assert f"{error.status}: {error.__doc__}" in schema["description"]
 
 
-def test_its_examples_fit_their_schemas() -> None:
-    seen = 0
+def test_responses_have_every_error_code_of_rest() -> None:
+    schemas = [
+        content_of(resolved(response))["schema"]
+        for operation in operations().values()
+        for status, response in operation["responses"].items()
+        if int(status) >= 400
+    ]
+    codes = {
+        code
+        for schema in schemas
+        for code in schema["properties"]["error"]["properties"]["code"]["enum"]
+    }
+
+    assert codes == {error.code for error in ERRORS} - OTHER_CODES
+
+
+def test_examples_match_their_schemas() -> None:
+    count = 0
     for operation in operations().values():
         bodies = [operation["requestBody"]] if "requestBody" in operation else []
         for body in [*bodies, *map(resolved, operation["responses"].values())]:
             if "content" in body and "example" in content_of(body):
-                seen += 1
+                count += 1
                 content = content_of(body)
                 assert problems(content["schema"], content["example"]) == []
         for parameter in operation["parameters"]:
             if "example" in parameter:
-                seen += 1
+                count += 1
                 assert problems(parameter["schema"], parameter["example"]) == []
-    assert seen >= 10
+    assert count >= 10
 
 
-def test_its_examples_are_the_demos() -> None:
+def test_examples_have_the_ids_of_the_demo() -> None:
     text = str(DOCUMENT["paths"])
 
     assert WAREHOUSE_A in text
@@ -126,6 +241,14 @@ def test_its_examples_are_the_demos() -> None:
 
 PUT: Final = {"warehouse_id": MAIN.id, "quantity": 5, "reason": "loss"}
 ITEM: Final = {"sku": "A", **PUT}
+DELTA: Final = {"warehouse_id": MAIN.id, "delta": -1, "reason": "loss"}
+TRANSFER: Final = {
+    "from_warehouse_id": MAIN.id,
+    "to_warehouse_id": NORTH.id,
+    "lines": [{"sku": "A", "quantity": 1}],
+}
+LINE: Final = {"sku": "A", "warehouse_id": MAIN.id, "quantity": 1}
+RESERVE: Final = {"lines": [LINE], "reference": "order-1", "note": "A note"}
 KEY: Final = {"Idempotency-Key": "k"}
 # Method, path of the description, address, options of the request, status.
 REQUESTS: Final[dict[str, tuple[str, str, str, Json, int]]] = {
@@ -180,21 +303,96 @@ REQUESTS: Final[dict[str, tuple[str, str, str, Json, int]]] = {
         *({"json": {"updates": [ITEM, {**ITEM, "sku": "NOPE"}], "on_error": "continue"}}, 200),
     ),
     "bulk, refused": ("POST", "/bulk", "/bulk", {"json": {"updates": [{**ITEM, "sku": "X"}]}}, 404),
+    "set, longest key": (
+        *("PUT", "/{sku}", "/A"),
+        *({"json": PUT, "headers": {"Idempotency-Key": "!" * 255}}, 200),
+    ),
+    "set, too long a key": (
+        *("PUT", "/{sku}", "/A"),
+        *({"json": PUT, "headers": {"Idempotency-Key": "!" * 256}}, 422),
+    ),
+    "set, method of no SKU": ("PUT", "/{sku}", "/warehouses", {"json": PUT}, 405),
+    "adjust": (
+        *("POST", "/{sku}/adjustments", "/A/adjustments"),
+        *({"json": DELTA, "headers": KEY}, 200),
+    ),
+    "adjust, negative": (
+        *("POST", "/{sku}/adjustments", "/A/adjustments"),
+        *({"json": {**DELTA, "delta": -9}, "headers": KEY}, 422),
+    ),
+    "transfer": ("POST", "/transfers", "/transfers", {"json": TRANSFER, "headers": KEY}, 200),
+    "transfer of none": (
+        "POST",
+        "/transfers",
+        "/transfers",
+        {"json": {**TRANSFER, "lines": []}},
+        422,
+    ),
+    "reservations": ("GET", "/reservations", "/reservations", {}, 200),
+    "reserve": ("POST", "/reservations", "/reservations", {"json": RESERVE, "headers": KEY}, 200),
+    "reserve, too much": (
+        *("POST", "/reservations", "/reservations"),
+        *({"json": {"lines": [{**LINE, "quantity": 9}]}, "headers": KEY}, 422),
+    ),
+    "reserve, oversell": (
+        *("POST", "/reservations", "/reservations"),
+        *({"json": {"lines": [{**LINE, "quantity": 9}], "allow_oversell": True}}, 403),
+    ),
+    "reservation, not there": ("GET", "/reservations/{reservation_id}", "/reservations/x", {}, 404),
+    "commit, not there": (
+        *("POST", "/reservations/{reservation_id}/commit", "/reservations/x/commit"),
+        *({"json": {}, "headers": KEY}, 404),
+    ),
     "bulk of none": ("POST", "/bulk", "/bulk", {"json": {"updates": []}}, 422),
 }
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_real_answers_are_as_described(service: Service, name: str) -> None:
+async def test_responses_match_the_document(service: Service, name: str) -> None:
     main, amazon = level(MAIN, 5, reserved=1, safety_stock=2), level(AMAZON, 3)
-    await service.load([MAIN, AMAZON, CLOSED], [sku("A", main, amazon), sku("B")])
+    await service.load([MAIN, AMAZON, CLOSED, NORTH], [sku("A", main, amazon), sku("B")])
     method, path, address, options, status = REQUESTS[name]
     response = await service.rest(method, f"/api/inventory{address}", **options)
     again = await service.rest(method, f"/api/inventory{address}", **options)
 
     assert response.status_code == status, response.text
+    if status == 200:
+        assert request_problems(operations()[method, f"/api/inventory{path}"], options) == []
     for answer in (response, again):
         assert_described(operations()[method, f"/api/inventory{path}"], answer)
+
+
+async def test_responses_of_a_reservation_match_the_document(service: Service) -> None:
+    await service.load([MAIN], [sku("A", level(MAIN, 5))])
+    path = "/api/inventory/reservations"
+    for action, body in (("commit", {"lines": [LINE]}), ("release", {})):
+        reserved = await service.rest("POST", path, json=RESERVE)
+        address = f"{path}/{reserved.json()['data']['id']}"
+        ended = await service.rest("POST", f"{address}/{action}", json=body)
+        again = await service.rest("POST", f"{address}/{action}", json=body)
+        read = await service.rest("GET", address)
+        listed = await service.rest("GET", path, params={"reference": "order-1"})
+
+        assert [answer.status_code for answer in (reserved, ended, again, read, listed)] == [
+            *(200, 200, 409, 200, 200)
+        ]
+        described = operations()
+        assert_described(described["POST", path], reserved)
+        for answer in (ended, again):
+            assert_described(described["POST", f"{path}/{{reservation_id}}/{action}"], answer)
+        assert_described(described["GET", f"{path}/{{reservation_id}}"], read)
+        assert_described(described["GET", path], listed)
+
+
+def request_problems(operation: Json, options: Json) -> list[str]:
+    """Validate the headers and the body of a request against the document."""
+    found: list[str] = []
+    if "json" in options:
+        found += problems(content_of(operation["requestBody"])["schema"], options["json"])
+    for parameter in operation["parameters"]:
+        if parameter["in"] == "header" and parameter["name"] in options.get("headers", {}):
+            found += problems(parameter["schema"], options["headers"][parameter["name"]])
+    return found
 
 
 def assert_described(operation: Json, response: httpx.Response) -> None:
@@ -217,7 +415,14 @@ def assert_described(operation: Json, response: httpx.Response) -> None:
         assert response.content == b""
 
 
-def test_bodies_that_are_refused_do_not_fit_the_description() -> None:
+def test_rejected_idempotency_key_does_not_match_the_schema() -> None:
+    operation = operations()["PUT", "/api/inventory/{sku}"]
+    _, _, _, options, _ = REQUESTS["set, too long a key"]
+
+    assert request_problems(operation, options) != []
+
+
+def test_rejected_bodies_do_not_match_the_schema() -> None:
     operation = operations()["PUT", "/api/inventory/{sku}"]
     schema = content_of(operation["requestBody"])["schema"]
 

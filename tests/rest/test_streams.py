@@ -11,7 +11,7 @@ import pytest
 from app.auth import Authenticator, Principal
 from app.commands.loading import LoadedLevel
 from app.errors import Unauthenticated
-from rest_shim.endpoint import STREAMED
+from rest_shim.streaming import STREAM_PAGE
 from tests.service import Service, counted, sku, warehouse
 from tests.statements import watched
 
@@ -22,7 +22,7 @@ Message = MutableMapping[str, Any]
 @pytest.fixture
 async def long(service: Service) -> Service:
     """Return a service whose SKU A has a history of three pages, the last of one entry."""
-    history = [counted(number) for number in range(2 * STREAMED + 1)]
+    history = [counted(number) for number in range(2 * STREAM_PAGE + 1)]
     await service.load([PLACE], [sku("A", LoadedLevel(warehouse_id=PLACE.id, history=history))])
     return service
 
@@ -47,7 +47,9 @@ async def stays() -> Message:
 async def test_a_history_of_many_pages_is_sent_whole_and_in_order(long: Service) -> None:
     whole = await long.rest("GET", "/api/inventory/A/adjustments", token="read")
 
-    assert [it["after_quantity"] for it in whole.json()["data"]] == [*range(2 * STREAMED, -1, -1)]
+    assert [it["after_quantity"] for it in whole.json()["data"]] == [
+        *range(2 * STREAM_PAGE, -1, -1)
+    ]
 
 
 async def test_a_page_is_asked_for_while_the_one_before_it_is_sent(long: Service) -> None:

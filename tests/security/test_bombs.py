@@ -9,12 +9,12 @@ import httpx
 import pytest
 from graphql import SelectionNode, get_introspection_query, parse
 
-from app.examples import TABS
 from app.graphql.execution import Rules, prepared_operations
 from app.graphql.limits import Count, Limits, check_document
 from app.graphql.schema import schema
 from app.graphql.series import MAX_PERIODS
 from app.graphql.trusted import BadManifest, TrustedDocuments, hash_of
+from app.pages import graphiql_tabs
 from app.settings import Settings
 from rest_shim.endpoint import OPERATIONS
 from tests.graphql.asking import asked, refusal
@@ -179,7 +179,7 @@ async def test_what_graphiql_sends_is_within_the_limits(service: Service) -> Non
         specified_by_url=True, input_value_deprecation=True, directive_is_repeatable=True
     )
     costs = [await cost_of(service, introspection)]
-    for tab in TABS:
+    for tab in graphiql_tabs():
         [operation] = prepared_operations(tab.query).values()
         costs.append(operation.costs.cost(tab.variables))
 

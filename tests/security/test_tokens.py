@@ -14,7 +14,7 @@ from app.commands.tenants import create_token, revoke_token, rotate_token
 from app.errors import NotFound, Unauthenticated
 from app.models import api_token
 from app.upkeep import note_used
-from rest_shim.endpoint import STREAMED
+from rest_shim.streaming import STREAM_PAGE
 from tests.service import EMAIL, Service, counted, new_tenant, running, sku, warehouse
 
 BAD = {
@@ -222,7 +222,7 @@ async def test_a_token_of_another_tenant_cannot_be_rotated(service: Service) -> 
 async def test_a_token_that_is_revoked_meanwhile_breaks_its_stream_off(service: Service) -> None:
     main = warehouse()
     # One page is sent, and one is asked for meanwhile.
-    history = [counted(number) for number in range(2 * STREAMED + 1)]
+    history = [counted(number) for number in range(2 * STREAM_PAGE + 1)]
     await service.load([main], [sku("A", LoadedLevel(warehouse_id=main.id, history=history))])
     token = await create_token(
         service.database, service.tenant, name="x", email=EMAIL, scopes=[Scope.READ]

@@ -1,6 +1,7 @@
 """What the pages and their files say to a browser before it runs anything."""
 
 import json
+import re
 from pathlib import Path
 
 import httpx
@@ -8,7 +9,8 @@ import pytest
 from starlette.applications import Starlette
 
 from app import pages
-from app.pages import Tab, docs_page, graphiql_page, static_routes
+from app.demo import WAREHOUSES
+from app.pages import Tab, docs_page, graphiql_page, graphiql_tabs, static_routes
 
 
 async def get(path: str) -> httpx.Response:
@@ -52,3 +54,34 @@ async def test_a_missing_build_says_what_to_run(
     assert response.status_code == 503
     assert bytes(response.body).decode() == pages.NOT_BUILT
     assert (await get("/static/anything.js")).status_code == 404
+
+
+def test_every_file_of_the_tabs_is_loaded() -> None:
+    tabs = graphiql_tabs()
+    queries = [path for path in pages.TABS.iterdir() if path.suffix == ".graphql"]
+    variables = [path for path in pages.TABS.iterdir() if path.suffix == ".json"]
+
+    assert len(tabs) == len(queries) > 0
+    assert [tab.query for tab in tabs] == [path.read_text() for path in sorted(queries)]
+    assert {path.stem for path in variables} <= {path.stem for path in queries}
+    assert sum(1 for tab in tabs if tab.variables) == len(variables)
+
+
+def test_tabs_have_the_warehouse_ids_of_the_demo() -> None:
+    text = json.dumps([dict(tab.variables) for tab in graphiql_tabs()])
+
+    assert set(re.findall(r"wh_\w+", text)) == {warehouse.id for warehouse in WAREHOUSES}
+
+
+@pytest.mark.parametrize("number", range(len(graphiql_tabs())))
+def test_every_tab_succeeds_on_the_demo(base_url: str, number: int) -> None:
+    tab = graphiql_tabs()[number]
+    response = httpx.post(
+        f"{base_url}/graphql",
+        json={"query": tab.query, "variables": dict(tab.variables)},
+        headers={"Authorization": "Bearer demo-admin"},
+    )
+
+    assert response.status_code == 200
+    assert "errors" not in response.json()
+    assert None not in response.json()["data"].values()
