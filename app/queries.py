@@ -571,9 +571,10 @@ async def list_due_reservations(
     return [row.id for row in rows]
 
 
-async def permits_oversell(session: Session, tenant: str) -> bool:
-    """Tell whether a tenant permits to reserve more than is available."""
-    rows = await session.rows(_permission(), {"tenant_id": tenant})
+async def permits_oversell(session: Session, tenant: str, *, locked: bool) -> bool:
+    """Whether a tenant permits overselling; `locked`: until the transaction ends."""
+    statement = _permission(locked=locked and session.dialect == "postgresql")
+    rows = await session.rows(statement, {"tenant_id": tenant})
     return rows[0].permits_oversell_since is not None
 
 
@@ -1352,8 +1353,11 @@ def _due() -> Select[Any]:
 
 
 @cache
-def _permission() -> Select[Any]:
-    return select(tenant_table.c.permits_oversell_since).where(_equals("tenant_id")(tenant_table.c))
+def _permission(*, locked: bool) -> Select[Any]:
+    found = select(tenant_table.c.permits_oversell_since).where(
+        _equals("tenant_id")(tenant_table.c)
+    )
+    return found.with_for_update(read=True) if locked else found
 
 
 def _is_period(asked: frozenset[str]) -> bool:

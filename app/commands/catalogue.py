@@ -23,6 +23,7 @@ from app.commands.posting import (
     LevelKey,
     Posting,
     Stock,
+    await_writes_into,
     insert_sku,
     lock_warehouse,
     post,
@@ -214,7 +215,10 @@ async def update_warehouse(
 
     content = [id_, dict(changes)]
     request = Request("updateWarehouse", content, WarehouseRecord)
-    return await carry_out(writing, request, plan, locking=True)
+    done = await carry_out(writing, request, plan, locking=True)
+    if changes.get("is_active") is False and not writing.dry_run:
+        await await_writes_into(writing.database, tenant, [id_])
+    return done
 
 
 async def _post_warehouse(

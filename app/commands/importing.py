@@ -28,6 +28,7 @@ from app.commands.posting import (
     Columns,
     Posting,
     Stock,
+    await_writes_into,
     counting,
     post,
     read_stock,
@@ -157,6 +158,10 @@ async def write(database: Database, staging: Staging, run: Run, progress: Progre
     tally, written = Tally(), 0
     for rows in staging.batches(BATCH):
         tally.add(await database.transaction(partial(_write_batch, run, rows)))
+        if run.kind is Kind.WAREHOUSES:
+            places = [_warehouse(run.tenant, row) for _, row in rows]
+            inactive = [place.id for place in places if not place.is_active]
+            await await_writes_into(database, run.tenant, inactive)
         written += len(rows)
         progress("rows written", written)
     return tally

@@ -40,6 +40,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.dml import Insert, Update
@@ -47,7 +48,7 @@ from sqlalchemy.types import TypeEngine
 
 from app.chain import POSTED_WITHIN, link
 from app.commands.idempotency import FEW, KEY_LOCK, Claim, claiming, post_claim
-from app.database import as_json, rows_from, texts_in
+from app.database import Database, as_json, rows_from, texts_in
 from app.models import (
     LEVEL,
     PARTS,
@@ -187,6 +188,7 @@ class Shape:
 
     is_claimed: bool
     is_counted: bool
+    is_filling: bool
     is_of_new_levels: bool
 
 
@@ -275,9 +277,11 @@ async def post(
     after = posting.after
     changed = _changed_levels(before.skus, after)
     moved = _moved_counts(before.skus, after, changed)
+    filled = _filled(changed)
     shape = Shape(
         is_claimed=claim is not None,
         is_counted=bool(moved),
+        is_filling=bool(filled),
         is_of_new_levels=any(old is None for old, _ in changed),
     )
     # In the order of most indexes.
@@ -289,6 +293,8 @@ async def post(
         "levels": as_json(level for each in rows for level in each.levels),
         "adjustments": as_json(entry for each in rows for entry in each.adjustments),
         "counts": as_json(moved),
+        "filled": filled,
+        "number_of_filled": len(filled),
     }
     if session.dialect == "postgresql" and not (before.is_locked and len(rows) > FEW):
         parameters |= claim.parameters if claim else {}
@@ -302,7 +308,8 @@ async def post(
     finally:
         await writing
     told = [row for statement in others for row in await session.rows(statement, parameters)]
-    return bool(told) or claim is None
+    # SQLite returns no row where no key is claimed.
+    return bool(told) or (claim is None and session.dialect == "sqlite")
 
 
 def rows_of(tenant: str, before: Stock, posting: Posting) -> dict[str, Rows]:
@@ -392,6 +399,26 @@ async def lock_warehouse(
     return warehouse_record(found[0]) if found else None
 
 
+async def await_writes_into(database: Database, tenant: str, ids: Sequence[str]) -> None:
+    """Wait until no write is under way that found warehouses active which no longer are.
+
+    A deactivation is committed first: writes that begin later see it, so this wait has an end.
+    A writer that read the row before and locks it after this gets the version that is left here,
+    because an UPDATE under FOR UPDATE conflicts with FOR KEY SHARE; a plain UPDATE does not.
+    """
+    if database.dialect == "sqlite":
+        return
+    rows = warehouse.c.tenant_id == tenant, warehouse.c.id.in_(ids)
+
+    async def work(connection: AsyncConnection) -> None:
+        ordered = select(warehouse.c.id).where(*rows).order_by(warehouse.c.id)
+        await connection.execute(ordered.with_for_update())
+        unchanged = {"is_active": warehouse.c.is_active}
+        await connection.execute(update(warehouse).where(*rows).values(unchanged))
+
+    await database.transaction(work, tenant=tenant)
+
+
 async def write_warehouse(
     session: Session, tenant: str, place: WarehouseRecord, at: datetime
 ) -> None:
@@ -433,6 +460,18 @@ def _changed_levels(
         if (old := before[code].level_in(new.warehouse_id)) is not new
         or record.archived_at != before[code].archived_at
     ]
+
+
+def _filled(changed: Iterable[tuple[LevelRecord | None, LevelRecord]]) -> list[str]:
+    """Ids of the warehouses where on_hand or reserved increases: only active ones allow that."""
+    return sorted(
+        {
+            new.warehouse_id
+            for old, new in changed
+            if new.on_hand > (old.on_hand if old else 0)
+            or new.reserved > (old.reserved if old else 0)
+        }
+    )
 
 
 def _moved_counts(
@@ -638,6 +677,8 @@ def _post_at_once(shape: Shape) -> Select[Any]:
     if shape.is_claimed:
         locked = locked.where(_number_of(select(KEY_LOCK.label("held")).cte("key_lock")) == ONE)
     are_all = _number_of(locked.cte("locked")) == bindparam("number_of_skus", type_=BigInteger)
+    if shape.is_filling:
+        are_all = and_(are_all, _are_active())
     ready = (
         claiming("postgresql", are_all).cte("claimed")
         if shape.is_claimed
@@ -656,8 +697,31 @@ def _post_in_turn(dialect: str, shape: Shape) -> tuple[Executable, Sequence[Exec
     counts = _counts(dialect, true(), shape)
     if dialect == "sqlite":
         return levels, [skus, adjustments, *claims, *counts]
-    told = claims[0].cte("claimed") if claims else NOTHING
+    are_active = _are_active() if shape.is_filling else true()
+    told = (
+        claiming(dialect, are_active).cte("claimed")
+        if shape.is_claimed
+        else select(ONE.label("ready")).where(are_active).cte("ready")
+    )
     return levels, [_together(told, [skus, adjustments, *counts])]
+
+
+def _are_active() -> ColumnElement[bool]:
+    """Condition of PostgreSQL that the filled warehouses are active until the transaction ends.
+
+    Writers share the lock. `await_writes_into` waits for it after a warehouse was deactivated.
+    """
+    active = (
+        select(warehouse.c.id)
+        .where(
+            warehouse.c.tenant_id == TENANT,
+            texts_in("postgresql", warehouse.c.id, "filled"),
+            warehouse.c.is_active,
+        )
+        .order_by(warehouse.c.id)
+        .with_for_update(read=True, key_share=True)
+    )
+    return _number_of(active.cte("active")) == bindparam("number_of_filled", type_=BigInteger)
 
 
 def _together(told: CTE, writes: Sequence[Insert | Update]) -> Select[Any]:

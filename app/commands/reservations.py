@@ -130,7 +130,9 @@ async def reserve_stock(writing: Writing, wanted: Reserving) -> Done[Reservation
     async def plan(session: Session, *, locked: bool) -> Planned[ReservationChange]:
         levels = [line.level for line in lines]
         before = await read_stock(session, caller.tenant, levels, locked=locked)
-        if wanted.may_oversell and not await permits_oversell(session, caller.tenant):
+        if wanted.may_oversell and not await permits_oversell(
+            session, caller.tenant, locked=locked
+        ):
             return Planned(_oversell_not_permitted())
         after = dict(before.skus)
         refusals = []
