@@ -36,6 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, aggregate_order_by
 from sqlalchemy.types import TypeEngine
 
+from app.clocks import Present
 from app.database import Key, Snapshot, as_json, rows_from, texts_in
 from app.models import (
     LEVEL,
@@ -531,7 +532,7 @@ async def get_reservations(
     session: Session | Snapshot, tenant: str, *, ids: Sequence[str]
 ) -> dict[str, ReservationRecord]:
     """Return reservations with their lines, by id."""
-    statement = _reservations_by_id(session.dialect)
+    statement = reservations_by_id(session.dialect)
     rows = await session.rows(statement, {"tenant_id": tenant, "ids": ids})
     return {record.id: record for record in reservation_records(rows)}
 
@@ -564,10 +565,10 @@ async def count_holds_of(
 
 
 async def list_due_reservations(
-    session: Session | Snapshot, tenant: str, *, now: datetime, limit: int
+    session: Session | Snapshot, tenant: str, *, limit: int
 ) -> list[str]:
     """Return the ids of open reservations whose time is over, the longest first."""
-    rows = await session.rows(_due(), {"tenant_id": tenant, "now": now, "limit": limit})
+    rows = await session.rows(_due(), {"tenant_id": tenant, "limit": limit})
     return [row.id for row in rows]
 
 
@@ -1296,7 +1297,8 @@ def _reservations_count(asked: frozenset[str]) -> Select[Any]:
 
 
 @cache
-def _reservations_by_id(dialect: str) -> Select[Any]:
+def reservations_by_id(dialect: str) -> Select[Any]:
+    """Statement that finds reservations of `ids`."""
     same = (reservation_line.c.tenant_id == reservation.c.tenant_id) & (
         reservation_line.c.reservation_id == reservation.c.id
     )
@@ -1345,7 +1347,7 @@ def _due() -> Select[Any]:
         .where(
             _equals("tenant_id")(reservation.c),
             _stands(ReservationStatus.OPEN)(reservation.c),
-            reservation.c.expires_at <= bindparam("now", type_=UtcDateTime),
+            reservation.c.expires_at <= Present(),
         )
         .order_by(reservation.c.expires_at)
         .limit(LIMIT)

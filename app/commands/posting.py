@@ -18,7 +18,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any, Final, cast
 
@@ -47,6 +47,7 @@ from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.types import TypeEngine
 
 from app.chain import POSTED_WITHIN, link
+from app.clocks import Present, uptime
 from app.commands.idempotency import FEW, KEY_LOCK, Claim, claiming, post_claim
 from app.database import Database, as_json, rows_from, texts_in
 from app.models import (
@@ -64,7 +65,8 @@ from app.models import (
     warehouse,
 )
 from app.queries import (
-    get_reservations,
+    reservation_records,
+    reservations_by_id,
     sku_records,
     skus_by_code,
     warehouse_record,
@@ -202,13 +204,16 @@ class Stock:
     hashes: Mapping[LevelKey, str]
     # Whether nobody else may change the SKUs until the transaction ends.
     is_locked: bool
+    # By the database's clock, when the first of them was read; and then by the machine's uptime.
+    now: datetime
+    read_at: float
 
 
 async def read_stock(
     session: Session, tenant: str, levels: Sequence[LevelKey], *, locked: bool
 ) -> Stock:
     """Return what there is, and before that, if asked for, lock it."""
-    dialect = session.dialect
+    dialect, read_at = session.dialect, uptime()
     codes = sorted({code for code, _ in levels})
     asked = {"tenant_id": tenant, "codes": codes}
     if locked and dialect == "postgresql":
@@ -226,7 +231,7 @@ async def read_stock(
     # No id: it is about the SKU alone.
     if unseen := {id_ for _, id_ in levels if id_} - places.keys():
         places |= await _read_warehouses(session, tenant, unseen)
-    return Stock(skus, places, hashes, locked)
+    return Stock(skus, places, hashes, locked, row.now, read_at)
 
 
 async def _read_warehouses(
@@ -260,6 +265,8 @@ async def lock_stock(
         {**known.warehouses, **now.warehouses},
         {**known.hashes, **now.hashes},
         is_locked=True,
+        now=now.now,
+        read_at=known.read_at,
     ), moved
 
 
@@ -271,8 +278,7 @@ async def post(
     Nor what was decided so long ago that a head may have been taken of the ledger of that time.
     Nothing is written then, or what is must not be committed.
     """
-    oldest = datetime.now(UTC) - POSTED_WITHIN
-    if any(entry.created_at < oldest for entry in posting.entries):
+    if posting.entries and uptime() - before.read_at > POSTED_WITHIN.total_seconds():
         return False
     after = posting.after
     changed = _changed_levels(before.skus, after)
@@ -336,14 +342,19 @@ def rows_of(tenant: str, before: Stock, posting: Posting) -> dict[str, Rows]:
 
 async def read_reservations(
     session: Session, tenant: str, ids: Sequence[str], *, locked: bool
-) -> dict[str, ReservationRecord]:
+) -> tuple[dict[str, ReservationRecord], datetime | None]:
     """Return reservations by id, `locked` if nobody else may change them meanwhile.
+
+    And the present, if there are any.
 
     They are locked before any SKU is, by whoever needs both.
     """
+    asked = {"tenant_id": tenant, "ids": ids}
     if locked and session.dialect == "postgresql":
-        await session.rows(_lock_reservations(), {"tenant_id": tenant, "ids": ids})
-    return await get_reservations(session, tenant, ids=ids)
+        await session.rows(_lock_reservations(), asked)
+    rows = await session.rows(_timed_reservations(session.dialect), asked)
+    records = reservation_records(row[:-1] for row in rows)
+    return {record.id: record for record in records}, rows[0].now if rows else None
 
 
 async def post_reservations(
@@ -419,11 +430,9 @@ async def await_writes_into(database: Database, tenant: str, ids: Sequence[str])
     await database.transaction(work, tenant=tenant)
 
 
-async def write_warehouse(
-    session: Session, tenant: str, place: WarehouseRecord, at: datetime
-) -> None:
+async def write_warehouse(session: Session, tenant: str, place: WarehouseRecord) -> None:
     """Write a warehouse, a new one or one that is changed."""
-    row = {**structs.asdict(place), "type": place.type.value, "tenant_id": tenant, "created_at": at}
+    row = {**structs.asdict(place), "type": place.type.value, "tenant_id": tenant}
     await session.rows(_write_warehouse(session.dialect), row)
 
 
@@ -435,7 +444,10 @@ def _insert_sku(dialect: str) -> Insert:
 
 @cache
 def _write_warehouse(dialect: str) -> Insert:
+    given = [column for column in warehouse.c if column.name != "created_at"]
+    values = {it.name: bindparam(it.name, type_=it.type) for it in given}
     insert = cast("postgresql.Insert", INSERTS[dialect](warehouse))
+    insert = insert.values({**values, "created_at": Present()})
     changed = ("name", "address", "marketplace", "is_active")
     return insert.on_conflict_do_update(
         index_elements=["tenant_id", "id"],
@@ -602,7 +614,8 @@ def _sku_row(record: SkuRecord, before: SkuRecord, at: datetime) -> dict[str, ob
 @cache
 def _stock_by_code(dialect: str) -> Select[Any]:
     """Return what finds SKUs with their levels, and the hashes that only a write needs."""
-    return skus_by_code(dialect, narrowed=False, more=(stock_level.c.last_hash,))
+    found = skus_by_code(dialect, narrowed=False, more=(stock_level.c.last_hash,))
+    return found.add_columns(Present().label("now"))
 
 
 @cache
@@ -616,6 +629,11 @@ def _lock_skus() -> Select[Any]:
         .order_by(sku.c.sku)
         .with_for_update(key_share=True)
     )
+
+
+@cache
+def _timed_reservations(dialect: str) -> Select[Any]:
+    return reservations_by_id(dialect).add_columns(Present().label("now"))
 
 
 @cache
