@@ -260,9 +260,7 @@ async def test_no_more_is_committed_than_is_held(
     await assert_proven(service)
 
 
-async def test_what_is_past_its_time_holds_nothing(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_is_past_its_time_holds_nothing(service: Service) -> None:
     await stocked(service)
     start = now()
     await set_clock(service.database, start)

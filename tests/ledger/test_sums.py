@@ -161,13 +161,13 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def shop(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
+async def shop(service: Service) -> Service:
     """Return a service whose ledger has some days, of which one has nothing."""
-    await load(service, random.Random(1), monkeypatch)
+    await load(service, random.Random(1))
     return service
 
 
-async def load(shop: Service, dice: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
+async def load(shop: Service, dice: random.Random) -> None:
     """Write a ledger of some days: several entries in a millisecond, and at the edges of days."""
     skus = [sku(code, *(LoadedLevel(warehouse_id=it.id) for it in PLACES[:2])) for code in CODES]
     await shop.load(PLACES, [*skus[:-1], sku(CODES[-1])])
@@ -231,10 +231,10 @@ async def kept(shop: Service) -> dict[str, list[tuple[Any, ...]]]:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_counts_and_sums_are_those_of_the_ledger_however_much_is_summed_up(
-    service: Service, monkeypatch: pytest.MonkeyPatch, seed: int
+    service: Service, seed: int
 ) -> None:
     dice = random.Random(seed)
-    await load(service, dice, monkeypatch)
+    await load(service, dice)
     await assert_exact(service, dice)
     await change_stock(service.database, caller(service), change())
     for _ in range(2):
@@ -248,7 +248,7 @@ async def test_counts_and_sums_are_those_of_the_ledger_however_much_is_summed_up
     await assert_exact(service, dice, 60)
 
     late = FIRST + DAY * dice.choice((0, 1, 3)) + timedelta(hours=1)
-    async with clocks_at(shop.database, late):
+    async with clocks_at(service.database, late):
         entry = replace(change(CODES[0], place=PLACES[2].id), reference=REFERENCES[0])
         await change_stock(service.database, caller(service), entry)
     assert await until(service) == late - timedelta(hours=1)
@@ -318,7 +318,7 @@ def test_what_is_two_hours_old_is_closed() -> None:
 
 
 async def test_a_late_adjustment_of_what_is_not_summed_up_changes_nothing(
-    shop: Service, monkeypatch: pytest.MonkeyPatch
+    shop: Service,
 ) -> None:
     assert await sum_up(shop.database, shop.tenant)
     known = await until(shop)
@@ -388,7 +388,7 @@ async def several(shop: Service) -> AsyncIterator[list[Database]]:
 
 
 async def test_many_workers_sum_up_at_once_beside_writers_and_readers(
-    shop: Service, monkeypatch: pytest.MonkeyPatch
+    shop: Service,
 ) -> None:
     dice = random.Random(4)
 
@@ -536,11 +536,9 @@ async def test_sums_of_a_time_that_is_to_come_again_do_not_count(shop: Service) 
     await assert_proven(shop)
 
 
-async def test_a_tenant_sums_up_nothing_of_another(
-    shop: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_tenant_sums_up_nothing_of_another(shop: Service) -> None:
     other = replace(shop, tenant=await new_tenant(shop.database))
-    await load(other, random.Random(8), monkeypatch)
+    await load(other, random.Random(8))
     await sum_up_all(shop)
 
     assert await until(other) is None
@@ -579,7 +577,7 @@ BROKEN: Final = {
 
 @pytest.mark.parametrize(("what", "kind"), sorted(BROKEN))
 async def test_a_sum_that_is_not_that_of_its_adjustments_is_found_and_repaired(
-    shop: Service, what: str, kind: Group, monkeypatch: pytest.MonkeyPatch
+    shop: Service, what: str, kind: Group
 ) -> None:
     await sum_up_all(shop)
     await assert_proven(shop)
@@ -661,7 +659,7 @@ async def unchecked(connection: AsyncConnection) -> None:
 
 
 async def test_what_is_left_of_what_is_summed_up_anew_breaks_nothing(
-    shop: Service, monkeypatch: pytest.MonkeyPatch
+    shop: Service,
 ) -> None:
     await sum_up_all(shop)
     async with clocks_at(shop.database, FIRST + timedelta(hours=1)):
