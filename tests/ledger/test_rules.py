@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import Text, bindparam, text, update
 
 from app.commands.catalogue import (
     SafetyStock,
@@ -64,6 +64,10 @@ IS_WAITING: Final = text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
     " AND wait_event_type = 'Lock'"
 )
+LOCKED: Final = text("SELECT 1 FROM sku WHERE tenant_id = :tenant FOR UPDATE")
+WRITTEN: Final = text(
+    "SELECT 1 FROM adjustment WHERE tenant_id = :tenant AND after_quantity > 20 LIMIT 1"
+).bindparams(bindparam("tenant", type_=Text))
 
 
 @dataclass(frozen=True)
@@ -317,3 +321,47 @@ async def test_a_write_decides_by_the_rules_of_the_time_at_which_it_is_posted(
     assert await write is None
     assert before > 0
     await assert_proven(world.service)
+
+
+@pytest.mark.parametrize("change", [deactivate, import_inactive])
+@pytest.mark.parametrize("name", ["set_", "set_with_key", "bulk", "reserve", "sync"])
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
+async def test_a_write_that_waits_for_a_sku_is_refused_by_what_was_acknowledged_meanwhile(
+    service: Service, other: Database, name: str, change: Step
+) -> None:
+    world = await made(service, other, name)
+    async with other.writer.connect() as connection:
+        await connection.execute(LOCKED, {"tenant": world.service.tenant})
+        write = asyncio.create_task(outcome(WRITES[name](world)))
+        while not await connection.scalar(IS_WAITING):
+            assert not write.done()
+        async with asyncio.timeout(30):
+            await change(world)
+        await connection.rollback()
+    assert await write == "WAREHOUSE_INACTIVE"
+    await assert_proven(world.service)
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
+async def test_a_warehouse_that_is_written_to_all_the_time_is_deactivated(
+    service: Service, other: Database
+) -> None:
+    world = await made(service, other, "set_")
+    writer = world.writing.caller
+
+    async def fill(code: str) -> int:
+        done = 0
+        while (
+            await outcome(
+                change_stock(service.database, writer, replace(setting(code), quantity=11 + done))
+            )
+            is None
+        ):
+            done += 1
+        return done
+
+    writes = [asyncio.create_task(fill(code)) for code in CODES[:6]]
+    while not await service.database.rows(WRITTEN, {"tenant": world.service.tenant}):
+        await asyncio.sleep(0)
+    await deactivate(world)
+    assert sum(await asyncio.gather(*writes)) > 0
