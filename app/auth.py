@@ -8,12 +8,13 @@ import hashlib
 import hmac
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, select
 
+from app.clocks import Present
 from app.database import Database
 from app.errors import InsufficientScope, Unauthenticated
 from app.models import api_token, tenant
@@ -78,6 +79,7 @@ TOKEN_STATEMENT: Final = (
         api_token.c.expires_at,
         api_token.c.token_hash,
         tenant.c.cursor_key,
+        Present().label("now"),
     )
     .join(tenant, tenant.c.tenant_id == api_token.c.tenant_id)
     .where(
@@ -86,7 +88,7 @@ TOKEN_STATEMENT: Final = (
         api_token.c.revoked_at.is_(None),
     )
 )
-TENANT_STATEMENT: Final = select(tenant.c.cursor_key).where(
+TENANT_STATEMENT: Final = select(tenant.c.cursor_key, Present().label("now")).where(
     tenant.c.tenant_id == bindparam("tenant")
 )
 
@@ -108,6 +110,8 @@ class Authenticator:
         self._rates = rates
         self._known: dict[bytes, tuple[float, Principal]] = {}
         self._used: dict[tuple[str, str], datetime] = {}
+        # How far this process's clock is ahead of the database's.
+        self._ahead = timedelta()
 
     async def authenticate(self, authorization: str | None) -> Principal:
         """Return who sent an Authorization header with a request.
@@ -135,7 +139,7 @@ class Authenticator:
             message = "Send a credential in the header `Authorization: Bearer TOKEN`."
             raise Unauthenticated(message)
         principal = await self._principal(token)
-        if principal is None or _is_over(principal.expires_at):
+        if principal is None or self._is_over(principal.expires_at):
             message = "The token is unknown, expired or revoked."
             raise Unauthenticated(message)
         return principal
@@ -175,7 +179,8 @@ class Authenticator:
         if not hmac.compare_digest(kept, digest):
             return None
         row = rows[0]
-        self._used[tenant_id, row.id] = datetime.now(UTC)
+        self._ahead = datetime.now(UTC) - row.now
+        self._used[tenant_id, row.id] = row.now
         scopes = frozenset(Scope(scope) for scope in row.scopes.split())
         return Principal(tenant_id, row.id, row.email, scopes, row.cursor_key, row.expires_at)
 
@@ -187,6 +192,7 @@ class Authenticator:
             rows = await snapshot.rows(TENANT_STATEMENT, {"tenant": claims.tenant})
         if not rows:
             return None
+        self._ahead = datetime.now(UTC) - rows[0].now
         return Principal(
             claims.tenant,
             claims.subject,
@@ -196,11 +202,10 @@ class Authenticator:
             claims.expires_at,
         )
 
+    def _is_over(self, expires_at: datetime | None) -> bool:
+        return expires_at is not None and expires_at <= datetime.now(UTC) - self._ahead
+
 
 def hash_of(token: str) -> bytes:
     """Return what is stored of a token: 256 random bits need no salt and no slow hash."""
     return hashlib.sha256(token.encode()).digest()
-
-
-def _is_over(expires_at: datetime | None) -> bool:
-    return expires_at is not None and expires_at <= datetime.now(UTC)

@@ -40,7 +40,7 @@ COLUMNS: Final = (
     "reference",
 )
 # An entry is decided, and then it waits for its turn, locks and the disk: what a head covers is so
-# old that none can come to it later, even if the clocks of two machines are minutes apart.
+# old that none can come to it later.
 POSTED_WITHIN: Final = timedelta(minutes=1)
 SETTLED_AFTER: Final = timedelta(minutes=5)
 

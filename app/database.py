@@ -49,6 +49,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.sql import Executable
 from sqlalchemy.types import TypeEngine
 
+from app.clocks import FUNCTION, NOTE, Clock
 from app.errors import Unavailable
 from app.sessions import (
     CONNECT_SECONDS,
@@ -93,6 +94,7 @@ class Database:
         url = make_url(settings.database_url)
         # `sqlite` or `postgresql`.
         self.dialect = url.get_backend_name()
+        self.clock = Clock(url.database if self.dialect == "sqlite" else None)
         self.is_walled = settings.row_level_security and self.dialect == "postgresql"
         options: dict[str, Any] = {
             "pool_size": settings.database_pool_size,
@@ -136,9 +138,11 @@ class Database:
                 "foreign_keys = ON",
                 "synchronous = FULL",
             ]
-            _prepare_sqlite(self.writer, begin="BEGIN IMMEDIATE", pragmas=[*pragmas, WAL])
-            _prepare_sqlite(self.reader, begin="BEGIN", pragmas=[*pragmas, QUERY_ONLY])
-            open_one = partial(connect_sqlite, url.database or "", pragmas=[*pragmas, QUERY_ONLY])
+            _prepare_sqlite(self.writer, self.clock, "BEGIN IMMEDIATE", [*pragmas, WAL])
+            _prepare_sqlite(self.reader, self.clock, "BEGIN", [*pragmas, QUERY_ONLY])
+            open_one = partial(
+                connect_sqlite, url.database or "", self.clock, pragmas=[*pragmas, QUERY_ONLY]
+            )
         self._pool = DriverPool(
             open_one,
             size=settings.database_pool_size,
@@ -408,7 +412,7 @@ class Snapshot:
                 await session.close()
 
 
-def _prepare_sqlite(engine: AsyncEngine, *, begin: str, pragmas: Iterable[str]) -> None:
+def _prepare_sqlite(engine: AsyncEngine, clock: Clock, begin: str, pragmas: Iterable[str]) -> None:
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's adapter
         # Python's driver begins transactions in its own way, too late for a lock; ours are below.
@@ -416,6 +420,15 @@ def _prepare_sqlite(engine: AsyncEngine, *, begin: str, pragmas: Iterable[str]) 
         cursor = connection.cursor()
         for pragma in pragmas:
             cursor.execute(f"PRAGMA {pragma}")
+        connection.create_function(FUNCTION, 1, clock.as_function)
+        kept = []
+        for name in NOTE:
+            cursor.execute(f"PRAGMA {name}")
+            kept.append(cursor.fetchone()[0])
+        clock.take_over(*kept)
+        if begin == "BEGIN IMMEDIATE" and (note := clock.note()):
+            for name, number in zip(NOTE, note, strict=True):
+                cursor.execute(f"PRAGMA {name} = {number}")
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")

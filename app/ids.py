@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import datetime
 from typing import Final
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -9,7 +10,11 @@ _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
-def ulid() -> str:
-    """Return a new ULID: 48 bits of time and 80 random ones, in Crockford's base 32."""
-    number = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10))
+def ulid(at: datetime | None = None) -> str:
+    """Return a new ULID: 48 bits of time and 80 random ones, in Crockford's base 32.
+
+    `at` is the time of what it names, where the database's clock has said it.
+    """
+    milliseconds = round(at.timestamp() * 1_000) if at else time.time_ns() // 1_000_000
+    number = milliseconds << 80 | int.from_bytes(os.urandom(10))
     return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])

@@ -36,6 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, aggregate_order_by
 from sqlalchemy.types import TypeEngine
 
+from app.clocks import Present
 from app.database import Key, Snapshot, as_json, rows_from, texts_in
 from app.models import (
     LEVEL,
@@ -531,7 +532,7 @@ async def get_reservations(
     session: Session | Snapshot, tenant: str, *, ids: Sequence[str]
 ) -> dict[str, ReservationRecord]:
     """Return reservations with their lines, by id."""
-    statement = _reservations_by_id(session.dialect)
+    statement = reservations_by_id(session.dialect)
     rows = await session.rows(statement, {"tenant_id": tenant, "ids": ids})
     return {record.id: record for record in reservation_records(rows)}
 
@@ -564,16 +565,17 @@ async def count_holds_of(
 
 
 async def list_due_reservations(
-    session: Session | Snapshot, tenant: str, *, now: datetime, limit: int
+    session: Session | Snapshot, tenant: str, *, limit: int
 ) -> list[str]:
     """Return the ids of open reservations whose time is over, the longest first."""
-    rows = await session.rows(_due(), {"tenant_id": tenant, "now": now, "limit": limit})
+    rows = await session.rows(_due(), {"tenant_id": tenant, "limit": limit})
     return [row.id for row in rows]
 
 
-async def permits_oversell(session: Session, tenant: str) -> bool:
-    """Tell whether a tenant permits to reserve more than is available."""
-    rows = await session.rows(_permission(), {"tenant_id": tenant})
+async def permits_oversell(session: Session, tenant: str, *, locked: bool) -> bool:
+    """Whether a tenant permits overselling; `locked`: until the transaction ends."""
+    statement = _permission(locked=locked and session.dialect == "postgresql")
+    rows = await session.rows(statement, {"tenant_id": tenant})
     return rows[0].permits_oversell_since is not None
 
 
@@ -1295,7 +1297,8 @@ def _reservations_count(asked: frozenset[str]) -> Select[Any]:
 
 
 @cache
-def _reservations_by_id(dialect: str) -> Select[Any]:
+def reservations_by_id(dialect: str) -> Select[Any]:
+    """Statement that finds reservations of `ids`."""
     same = (reservation_line.c.tenant_id == reservation.c.tenant_id) & (
         reservation_line.c.reservation_id == reservation.c.id
     )
@@ -1344,7 +1347,7 @@ def _due() -> Select[Any]:
         .where(
             _equals("tenant_id")(reservation.c),
             _stands(ReservationStatus.OPEN)(reservation.c),
-            reservation.c.expires_at <= bindparam("now", type_=UtcDateTime),
+            reservation.c.expires_at <= Present(),
         )
         .order_by(reservation.c.expires_at)
         .limit(LIMIT)
@@ -1352,8 +1355,11 @@ def _due() -> Select[Any]:
 
 
 @cache
-def _permission() -> Select[Any]:
-    return select(tenant_table.c.permits_oversell_since).where(_equals("tenant_id")(tenant_table.c))
+def _permission(*, locked: bool) -> Select[Any]:
+    found = select(tenant_table.c.permits_oversell_since).where(
+        _equals("tenant_id")(tenant_table.c)
+    )
+    return found.with_for_update(read=True) if locked else found
 
 
 def _is_period(asked: frozenset[str]) -> bool:

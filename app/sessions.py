@@ -26,6 +26,7 @@ from sqlalchemy.sql import ClauseElement, Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
+from app.clocks import FUNCTION, NOTE, Clock
 from app.errors import Unavailable
 
 Parameters = Mapping[str, object]
@@ -144,13 +145,17 @@ class SqliteConnection:
         await self._connection.close()
 
 
-async def connect_sqlite(file: str, *, pragmas: Iterable[str]) -> SqliteConnection:
+async def connect_sqlite(file: str, clock: Clock, *, pragmas: Iterable[str]) -> SqliteConnection:
     """Return a new connection to a file, which begins no transaction by itself."""
     opening = aiosqlite.connect(file, isolation_level=None)
     # No process that ends waits for its connections; SQLAlchemy sees to the same.
     opening._thread.daemon = True  # noqa: SLF001
-    connection = SqliteConnection(await opening)
+    opened = await opening
+    connection = SqliteConnection(opened)
     try:
+        await opened.create_function(FUNCTION, 1, clock.as_function)
+        kept = [await connection.fetch(f"PRAGMA {name}") for name in NOTE]
+        clock.take_over(*(rows[0][0] for rows in kept))
         for pragma in pragmas:
             await connection.execute(f"PRAGMA {pragma}")
     except BaseException:

@@ -8,7 +8,7 @@ history of that time, not even with the right to write to the database.
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -33,6 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.chain import COLUMNS, Covered, Head, link, settled
+from app.clocks import Present
 from app.database import Database
 from app.models import (
     adjustment,
@@ -119,12 +120,11 @@ async def verify_ledger(
 async def _verify(
     database: Database, tenant_id: str, head: Head | None, progress: Progress
 ) -> Proof:
-    # Looked at before the snapshot is taken, which so has all that was written until then.
-    now = datetime.now(UTC)
     async with database.reader.connect() as connection:
         if database.dialect == "postgresql":
             await connection.execute(text("SET LOCAL statement_timeout = 0"))
-            now = min(now, (await connection.execute(select(func.now()))).scalar_one())
+        # Read before the snapshot is taken, which so has all that was written until then.
+        now = (await connection.execute(select(Present()))).scalar_one()
         check = _Check(connection, Proof(tenant_id), head, progress)
         covered = check.covers(settled(now))
         await check.ledger()

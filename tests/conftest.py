@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import URL
 from ulid import ULID
 
-from tests.databases import create_database, migrated, postgresql_server
+from tests.databases import create_database, migrated, postgresql_server, with_fake_clock
 from tests.service import Service, new_tenant, running
 
 ENGINES = ["sqlite", "postgresql"]
@@ -44,7 +44,7 @@ def database_url(
     engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> str:
     """Return a migrated database that tests share, each with a tenant of its own."""
-    return migrated(_fresh(engine, request, tmp_path_factory.mktemp("shared")))
+    return with_fake_clock(migrated(_fresh(engine, request, tmp_path_factory.mktemp("shared"))))
 
 
 @pytest.fixture

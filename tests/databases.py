@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from app.database import Database
 from app.migrations import migrate
 from app.settings import Settings
+from tests.clocks import fake_clock
 
 
 class PostgreSQL:
@@ -105,6 +106,18 @@ def migrated(database_url: str) -> str:
     async def work() -> None:
         database = Database(Settings(database_url=database_url))
         await migrate(database)
+        await database.dispose()
+
+    asyncio.run(work())
+    return database_url
+
+
+def with_fake_clock(database_url: str) -> str:
+    """Let tests set the clock of a database, and return its address."""
+
+    async def work() -> None:
+        database = Database(Settings(database_url=database_url))
+        await fake_clock(database)
         await database.dispose()
 
     asyncio.run(work())

@@ -35,6 +35,10 @@ class Mutant:
 
 CHAIN: Final = "tests/ledger/test_chain.py"
 CONCURRENCY: Final = "tests/ledger/test_concurrency.py"
+RULES: Final = (
+    "tests/ledger/test_rules.py"
+    "::test_a_write_decides_by_the_rules_of_the_time_at_which_it_is_posted"
+)
 SUMS: Final = "tests/ledger/test_sums.py"
 SUMMED_UP: Final = f"{SUMS}::test_counts_and_sums_are_those_of_the_ledger_however_much_is_summed_up"
 MEANWHILE: Final = f"{SUMS}::test_what_comes_between_reading_and_keeping_is_not_left_out"
@@ -108,6 +112,27 @@ MUTANTS: Final = (
             f"{CONCURRENCY}"
             "::test_a_bulk_that_waited_is_refused_by_a_warehouse_that_was_closed_meanwhile",
         ),
+    ),
+    Mutant(
+        "a warehouse read outside the lock",
+        POSTING,
+        "    if shape.is_filling:\n        are_all = and_(are_all, _are_active())\n",
+        "",
+        (f"{RULES}[postgresql-a deactivated warehouse-set_]",),
+    ),
+    Mutant(
+        "a deactivation that does not wait for writes",
+        "app/commands/catalogue.py",
+        "        await await_writes_into(writing.database, tenant, [id_])\n",
+        "        pass\n",
+        (f"{RULES}[postgresql-a deactivated warehouse-reserve]",),
+    ),
+    Mutant(
+        "entries dated by the worker's clock",
+        "app/commands/stock.py",
+        "    now = before.now\n",
+        "    now = datetime.now(before.now.tzinfo)\n",
+        ("tests/ledger/test_clocks.py",),
     ),
     Mutant(
         "a bulk decided on what others have changed since",

@@ -23,13 +23,14 @@ from app.commands.posting import (
     LevelKey,
     Posting,
     Stock,
+    await_writes_into,
     insert_sku,
     lock_warehouse,
     post,
     read_stock,
     write_warehouse,
 )
-from app.commands.stock import Refused, inventory_not_found, present, refusal_of_all
+from app.commands.stock import Refused, inventory_not_found, refusal_of_all
 from app.errors import InventoryError, SkuExists, StaleVersion, invalid_field, invalid_fields
 from app.ids import ulid
 from app.records import SkuRecord, WarehouseRecord
@@ -90,7 +91,7 @@ async def create_sku(writing: Writing, code: str, title: str) -> Done[SkuRecord]
         if code in found.skus:
             message = f"SKU {code!r} exists; a code belongs to one SKU, archived or not."
             return Planned(SkuExists(message, details=[{"sku": code}]))
-        now = present()
+        now = found.now
         row = {
             "tenant_id": tenant,
             "sku": code,
@@ -126,7 +127,7 @@ async def change_sku(writing: Writing, operation: str, change: SkuChange) -> Don
             return Planned(inventory_not_found(change.sku))
         if change.expected_version not in (None, record.version):
             return Planned(_stale(record))
-        now = present()
+        now = before.now
         after = _changed(record, change, now)
         return _posted(after, {change.sku: after}, caller, before, now)
 
@@ -164,7 +165,7 @@ async def set_safety_stock(
         if refusals:
             return Planned(refusal_of_all(refusals, len(levels), "levels"))
         records = [after[code] for code in sorted(after)]
-        return _posted(records, after, caller, before, present())
+        return _posted(records, after, caller, before, before.now)
 
     request = Request("setSafetyStock", list(levels), list[SkuRecord])
     return await carry_out(writing, request, plan, skus={level.sku for level in levels})
@@ -214,13 +215,16 @@ async def update_warehouse(
 
     content = [id_, dict(changes)]
     request = Request("updateWarehouse", content, WarehouseRecord)
-    return await carry_out(writing, request, plan, locking=True)
+    done = await carry_out(writing, request, plan, locking=True)
+    if changes.get("is_active") is False and not writing.dry_run:
+        await await_writes_into(writing.database, tenant, [id_])
+    return done
 
 
 async def _post_warehouse(
     session: Session, claim: Claim | None, *, tenant: str, place: WarehouseRecord
 ) -> bool:
-    await write_warehouse(session, tenant, place, present())
+    await write_warehouse(session, tenant, place)
     return claim is None or await post_claim(session, claim)
 
 

@@ -12,7 +12,7 @@ import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cache, partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -20,7 +20,6 @@ import orjson
 from msgspec import convert, json, to_builtins
 from sqlalchemy import (
     BigInteger,
-    BindParameter,
     ColumnElement,
     LargeBinary,
     Text,
@@ -36,6 +35,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.dml import Insert
 
+from app.clocks import Present
 from app.database import Conflict, Database
 from app.errors import (
     ERRORS,
@@ -44,13 +44,14 @@ from app.errors import (
     InventoryError,
     invalid_field,
 )
-from app.models import UtcDateTime, idempotency_key
+from app.models import idempotency_key
 from app.sessions import LOCK_NOT_AVAILABLE, EngineSession, Session, state_of
 
 Result = TypeVar("Result")
 # A write about more SKUs is likely to meet others, and does not cost its round trips.
 FEW: Final = 10
 KEPT_FOR: Final = timedelta(hours=24)
+EXPIRED: Final = Present(-int(KEPT_FOR.total_seconds()))
 # From how many bytes on an outcome is compressed.
 LARGE: Final = 4_096
 REAPED_AT_ONCE: Final = 1_000
@@ -124,14 +125,11 @@ class Claim:
     @property
     def parameters(self) -> dict[str, object]:
         """The parameters of `claiming`."""
-        now = datetime.now(UTC)
         return {
             **_named(self.caller, self.key),
             "my_lock": _lock_number(self.caller, self.key),
             "my_fingerprint": self.fingerprint,
             "my_outcome": _encoded(self.outcome),
-            "now": now,
-            "expired": now - KEPT_FOR,
         }
 
 
@@ -265,7 +263,7 @@ async def reap_idempotency_keys(database: Database, tenant: str) -> int:
         select(idempotency_key.c.subject, idempotency_key.c.key)
         .where(
             idempotency_key.c.tenant_id == tenant,
-            idempotency_key.c.created_at < datetime.now(UTC) - KEPT_FOR,
+            idempotency_key.c.created_at < EXPIRED,
         )
         .order_by(idempotency_key.c.created_at)
         .limit(REAPED_AT_ONCE)
@@ -304,8 +302,7 @@ async def _kept(
 async def _find_kept(
     session: Session, caller: Caller, key: str, request: Request[Result]
 ) -> Outcome[Result] | None:
-    expired = datetime.now(UTC) - KEPT_FOR
-    found = await session.rows(_find(), {**_named(caller, key), "expired": expired})
+    found = await session.rows(_find(), _named(caller, key))
     if not found:
         return None
     [row] = found
@@ -349,13 +346,13 @@ def claiming(dialect: str, condition: ColumnElement[bool]) -> Insert:
     """
     # SQLite's INSERT has the same methods.
     insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    columns: dict[Any, BindParameter[Any]] = {
+    columns: dict[Any, ColumnElement[Any]] = {
         idempotency_key.c.tenant_id: bindparam("mine", type_=Text),
         idempotency_key.c.subject: bindparam("my_subject", type_=Text),
         idempotency_key.c.key: bindparam("my_key", type_=Text),
         idempotency_key.c.fingerprint: bindparam("my_fingerprint", type_=LargeBinary),
         idempotency_key.c.outcome: bindparam("my_outcome", type_=Text),
-        idempotency_key.c.created_at: bindparam("now", type_=UtcDateTime),
+        idempotency_key.c.created_at: Present(),
     }
     statement = insert(idempotency_key).from_select(
         list(columns), select(*list(columns.values())).where(condition)
@@ -363,7 +360,7 @@ def claiming(dialect: str, condition: ColumnElement[bool]) -> Insert:
     replaced: Insert = statement.on_conflict_do_update(
         index_elements=["tenant_id", "subject", "key"],
         set_={name: statement.excluded[name] for name in ("fingerprint", "outcome", "created_at")},
-        where=idempotency_key.c.created_at < bindparam("expired", type_=UtcDateTime),
+        where=idempotency_key.c.created_at < EXPIRED,
     ).returning(idempotency_key.c.key)
     return replaced
 
@@ -394,7 +391,7 @@ def _decoded(request: Request[Result], text: str) -> Result | InventoryError:
 @cache
 def _find() -> Executable:
     return select(idempotency_key.c.fingerprint, idempotency_key.c.outcome).where(
-        *_mine(), idempotency_key.c.created_at >= bindparam("expired", type_=UtcDateTime)
+        *_mine(), idempotency_key.c.created_at >= EXPIRED
     )
 
 

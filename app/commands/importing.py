@@ -11,7 +11,6 @@ made of the file's content. It stays there for good, unlike an idempotency key.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any, Final, Protocol
 
@@ -21,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import Insert, Update
 from ulid import ULID
 
+from app.clocks import Present
 from app.commands.posting import (
     INSERTS,
     ONE,
@@ -28,15 +28,15 @@ from app.commands.posting import (
     Columns,
     Posting,
     Stock,
+    await_writes_into,
     counting,
     post,
     read_stock,
 )
-from app.commands.stock import present
 from app.database import Conflict, Database, as_json, rows_from, texts_in
 from app.errors import InventoryError, ValidationFailed
 from app.ids import ulid
-from app.models import UtcDateTime, adjustment, as_text, sku, warehouse
+from app.models import adjustment, sku, warehouse
 from app.queries import warehouse_record, warehouses_by_id
 from app.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
 from app.sessions import EngineSession, Session
@@ -53,12 +53,11 @@ from app.stock import (
 BATCH: Final = 1_000
 Rows = Sequence[tuple[int, Row]]
 Write = Callable[[Session], Any]
-NEW_SKUS: Final[Columns] = {"sku": Text(), "title": Text(), "status": Text(), "at": UtcDateTime()}
+NEW_SKUS: Final[Columns] = {"sku": Text(), "title": Text(), "status": Text()}
 TITLES: Final[Columns] = {
     "sku": Text(),
     "title": Text(),
     "version": BigInteger(),
-    "at": UtcDateTime(),
 }
 WAREHOUSES: Final[Columns] = {
     "id": Text(),
@@ -67,7 +66,6 @@ WAREHOUSES: Final[Columns] = {
     "address": Text(),
     "marketplace": Text(),
     "is_active": Boolean(),
-    "at": UtcDateTime(),
 }
 
 
@@ -157,6 +155,10 @@ async def write(database: Database, staging: Staging, run: Run, progress: Progre
     tally, written = Tally(), 0
     for rows in staging.batches(BATCH):
         tally.add(await database.transaction(partial(_write_batch, run, rows)))
+        if run.kind is Kind.WAREHOUSES:
+            places = [_warehouse(run.tenant, row) for _, row in rows]
+            inactive = [place.id for place in places if not place.is_active]
+            await await_writes_into(database, run.tenant, inactive)
         written += len(rows)
         progress("rows written", written)
     return tally
@@ -201,7 +203,7 @@ class _StockBatch:
     """Stock as it is after the rows so far, by the rules of every other write."""
 
     def __init__(self, run: Run, before: Stock, *, is_final: bool) -> None:
-        self.now = present()
+        self.now = before.now
         self.after: dict[str, SkuRecord] = {}
         self.entries: list[AdjustmentRecord] = []
         self.decided = Decided()
@@ -289,7 +291,7 @@ class _StockBatch:
         usual = "cycle_count" if self._run.kind is Kind.COUNTS else "initial_stock"
         self.entries.append(
             AdjustmentRecord(
-                id=f"adj_{ulid()}",
+                id=f"adj_{ulid(self.now)}",
                 sku=old.sku,
                 warehouse_id=old.warehouse_id,
                 sequence=new.version,
@@ -335,14 +337,13 @@ async def _decide_skus(session: Session, run: Run, rows: Rows, *, locked: bool) 
     asked = {"tenant": run.tenant, "codes": sorted(titles)}
     statement = _titles(session.dialect, locked=locked and session.dialect == "postgresql")
     found = {row.sku: row for row in await session.rows(statement, asked)}
-    at = as_text(datetime.now(UTC))
     new = [
-        {"sku": code, "title": title, "status": Status.OUT_OF_STOCK, "at": at}
+        {"sku": code, "title": title, "status": Status.OUT_OF_STOCK}
         for code, title in titles.items()
         if code not in found
     ]
     changed = [
-        {"sku": code, "title": title, "version": found[code].version + 1, "at": at}
+        {"sku": code, "title": title, "version": found[code].version + 1}
         for code, title in titles.items()
         if code in found and found[code].title != title
     ]
@@ -388,7 +389,7 @@ def _insert_skus(dialect: str) -> Insert:
     names = ["tenant_id", "sku", "title", "status", "version", "created_at", "updated_at"]
     source = select(
         *(TENANT, rows.c.sku, rows.c.title, rows.c.status),
-        *(ONE, rows.c["at"], rows.c["at"].label("updated_at")),
+        *(ONE, Present(), Present().label("updated_at")),
     ).where(rows.c.sku.is_not(None))
     insert: Any = INSERTS[dialect](sku).from_select(names, source.order_by(rows.c.sku))
     made: Insert = insert.on_conflict_do_nothing().returning(sku.c.sku)
@@ -401,7 +402,7 @@ def _update_titles(dialect: str) -> Update:
     return (
         update(sku)
         .where(sku.c.tenant_id == TENANT, sku.c.sku == rows.c.sku)
-        .values(title=rows.c.title, version=rows.c.version, updated_at=rows.c["at"])
+        .values(title=rows.c.title, version=rows.c.version, updated_at=Present())
     )
 
 
@@ -442,7 +443,6 @@ def _warehouse(tenant: str, row: Row) -> WarehouseRecord:
 async def _write_warehouses(
     session: Session, *, run: Run, places: Sequence[WarehouseRecord]
 ) -> bool:
-    at = as_text(datetime.now(UTC))
     rows = [
         {
             "id": place.id,
@@ -451,7 +451,6 @@ async def _write_warehouses(
             "address": place.address,
             "marketplace": place.marketplace,
             "is_active": place.is_active,
-            "at": at,
         }
         for place in sorted(places, key=lambda place: place.id)
     ]
@@ -464,8 +463,10 @@ async def _write_warehouses(
 @cache
 def _upsert_warehouses(dialect: str) -> Insert:
     rows = rows_from(dialect, "warehouses", WAREHOUSES)
-    names = ["tenant_id", *list(WAREHOUSES)[:-1], "created_at"]
-    source = select(TENANT, *rows.c).where(rows.c["id"].is_not(None)).order_by(rows.c["id"])
+    names = ["tenant_id", *WAREHOUSES, "created_at"]
+    source = (
+        select(TENANT, *rows.c, Present()).where(rows.c["id"].is_not(None)).order_by(rows.c["id"])
+    )
     insert: Any = INSERTS[dialect](warehouse).from_select(names, source)
     replaced: Insert = insert.on_conflict_do_update(
         index_elements=["tenant_id", "id"],

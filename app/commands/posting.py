@@ -18,7 +18,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any, Final, cast
 
@@ -40,14 +40,16 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.types import TypeEngine
 
 from app.chain import POSTED_WITHIN, link
+from app.clocks import Present, uptime
 from app.commands.idempotency import FEW, KEY_LOCK, Claim, claiming, post_claim
-from app.database import as_json, rows_from, texts_in
+from app.database import Database, as_json, rows_from, texts_in
 from app.models import (
     LEVEL,
     PARTS,
@@ -63,7 +65,8 @@ from app.models import (
     warehouse,
 )
 from app.queries import (
-    get_reservations,
+    reservation_records,
+    reservations_by_id,
     sku_records,
     skus_by_code,
     warehouse_record,
@@ -187,6 +190,7 @@ class Shape:
 
     is_claimed: bool
     is_counted: bool
+    is_filling: bool
     is_of_new_levels: bool
 
 
@@ -200,13 +204,16 @@ class Stock:
     hashes: Mapping[LevelKey, str]
     # Whether nobody else may change the SKUs until the transaction ends.
     is_locked: bool
+    # By the database's clock, when the first of them was read; and then by the machine's uptime.
+    now: datetime
+    read_at: float
 
 
 async def read_stock(
     session: Session, tenant: str, levels: Sequence[LevelKey], *, locked: bool
 ) -> Stock:
     """Return what there is, and before that, if asked for, lock it."""
-    dialect = session.dialect
+    dialect, read_at = session.dialect, uptime()
     codes = sorted({code for code, _ in levels})
     asked = {"tenant_id": tenant, "codes": codes}
     if locked and dialect == "postgresql":
@@ -224,7 +231,7 @@ async def read_stock(
     # No id: it is about the SKU alone.
     if unseen := {id_ for _, id_ in levels if id_} - places.keys():
         places |= await _read_warehouses(session, tenant, unseen)
-    return Stock(skus, places, hashes, locked)
+    return Stock(skus, places, hashes, locked, row.now, read_at)
 
 
 async def _read_warehouses(
@@ -258,6 +265,8 @@ async def lock_stock(
         {**known.warehouses, **now.warehouses},
         {**known.hashes, **now.hashes},
         is_locked=True,
+        now=now.now,
+        read_at=known.read_at,
     ), moved
 
 
@@ -269,15 +278,16 @@ async def post(
     Nor what was decided so long ago that a head may have been taken of the ledger of that time.
     Nothing is written then, or what is must not be committed.
     """
-    oldest = datetime.now(UTC) - POSTED_WITHIN
-    if any(entry.created_at < oldest for entry in posting.entries):
+    if posting.entries and uptime() - before.read_at > POSTED_WITHIN.total_seconds():
         return False
     after = posting.after
     changed = _changed_levels(before.skus, after)
     moved = _moved_counts(before.skus, after, changed)
+    filled = _filled(changed)
     shape = Shape(
         is_claimed=claim is not None,
         is_counted=bool(moved),
+        is_filling=bool(filled),
         is_of_new_levels=any(old is None for old, _ in changed),
     )
     # In the order of most indexes.
@@ -289,6 +299,8 @@ async def post(
         "levels": as_json(level for each in rows for level in each.levels),
         "adjustments": as_json(entry for each in rows for entry in each.adjustments),
         "counts": as_json(moved),
+        "filled": filled,
+        "number_of_filled": len(filled),
     }
     if session.dialect == "postgresql" and not (before.is_locked and len(rows) > FEW):
         parameters |= claim.parameters if claim else {}
@@ -302,7 +314,8 @@ async def post(
     finally:
         await writing
     told = [row for statement in others for row in await session.rows(statement, parameters)]
-    return bool(told) or claim is None
+    # SQLite returns no row where no key is claimed.
+    return bool(told) or (claim is None and session.dialect == "sqlite")
 
 
 def rows_of(tenant: str, before: Stock, posting: Posting) -> dict[str, Rows]:
@@ -329,14 +342,19 @@ def rows_of(tenant: str, before: Stock, posting: Posting) -> dict[str, Rows]:
 
 async def read_reservations(
     session: Session, tenant: str, ids: Sequence[str], *, locked: bool
-) -> dict[str, ReservationRecord]:
+) -> tuple[dict[str, ReservationRecord], datetime | None]:
     """Return reservations by id, `locked` if nobody else may change them meanwhile.
+
+    And the present, if there are any.
 
     They are locked before any SKU is, by whoever needs both.
     """
+    asked = {"tenant_id": tenant, "ids": ids}
     if locked and session.dialect == "postgresql":
-        await session.rows(_lock_reservations(), {"tenant_id": tenant, "ids": ids})
-    return await get_reservations(session, tenant, ids=ids)
+        await session.rows(_lock_reservations(), asked)
+    rows = await session.rows(_timed_reservations(session.dialect), asked)
+    records = reservation_records(row[:-1] for row in rows)
+    return {record.id: record for record in records}, rows[0].now if rows else None
 
 
 async def post_reservations(
@@ -392,11 +410,29 @@ async def lock_warehouse(
     return warehouse_record(found[0]) if found else None
 
 
-async def write_warehouse(
-    session: Session, tenant: str, place: WarehouseRecord, at: datetime
-) -> None:
+async def await_writes_into(database: Database, tenant: str, ids: Sequence[str]) -> None:
+    """Wait until no write is under way that found warehouses active which no longer are.
+
+    A deactivation is committed first: writes that begin later see it, so this wait has an end.
+    A writer that read the row before and locks it after this gets the version that is left here,
+    because an UPDATE under FOR UPDATE conflicts with FOR KEY SHARE; a plain UPDATE does not.
+    """
+    if database.dialect == "sqlite":
+        return
+    rows = warehouse.c.tenant_id == tenant, warehouse.c.id.in_(ids)
+
+    async def work(connection: AsyncConnection) -> None:
+        ordered = select(warehouse.c.id).where(*rows).order_by(warehouse.c.id)
+        await connection.execute(ordered.with_for_update())
+        unchanged = {"is_active": warehouse.c.is_active}
+        await connection.execute(update(warehouse).where(*rows).values(unchanged))
+
+    await database.transaction(work, tenant=tenant)
+
+
+async def write_warehouse(session: Session, tenant: str, place: WarehouseRecord) -> None:
     """Write a warehouse, a new one or one that is changed."""
-    row = {**structs.asdict(place), "type": place.type.value, "tenant_id": tenant, "created_at": at}
+    row = {**structs.asdict(place), "type": place.type.value, "tenant_id": tenant}
     await session.rows(_write_warehouse(session.dialect), row)
 
 
@@ -408,7 +444,10 @@ def _insert_sku(dialect: str) -> Insert:
 
 @cache
 def _write_warehouse(dialect: str) -> Insert:
+    given = [column for column in warehouse.c if column.name != "created_at"]
+    values = {it.name: bindparam(it.name, type_=it.type) for it in given}
     insert = cast("postgresql.Insert", INSERTS[dialect](warehouse))
+    insert = insert.values({**values, "created_at": Present()})
     changed = ("name", "address", "marketplace", "is_active")
     return insert.on_conflict_do_update(
         index_elements=["tenant_id", "id"],
@@ -433,6 +472,18 @@ def _changed_levels(
         if (old := before[code].level_in(new.warehouse_id)) is not new
         or record.archived_at != before[code].archived_at
     ]
+
+
+def _filled(changed: Iterable[tuple[LevelRecord | None, LevelRecord]]) -> list[str]:
+    """Ids of the warehouses where on_hand or reserved increases: only active ones allow that."""
+    return sorted(
+        {
+            new.warehouse_id
+            for old, new in changed
+            if new.on_hand > (old.on_hand if old else 0)
+            or new.reserved > (old.reserved if old else 0)
+        }
+    )
 
 
 def _moved_counts(
@@ -563,7 +614,8 @@ def _sku_row(record: SkuRecord, before: SkuRecord, at: datetime) -> dict[str, ob
 @cache
 def _stock_by_code(dialect: str) -> Select[Any]:
     """Return what finds SKUs with their levels, and the hashes that only a write needs."""
-    return skus_by_code(dialect, narrowed=False, more=(stock_level.c.last_hash,))
+    found = skus_by_code(dialect, narrowed=False, more=(stock_level.c.last_hash,))
+    return found.add_columns(Present().label("now"))
 
 
 @cache
@@ -577,6 +629,11 @@ def _lock_skus() -> Select[Any]:
         .order_by(sku.c.sku)
         .with_for_update(key_share=True)
     )
+
+
+@cache
+def _timed_reservations(dialect: str) -> Select[Any]:
+    return reservations_by_id(dialect).add_columns(Present().label("now"))
 
 
 @cache
@@ -638,6 +695,8 @@ def _post_at_once(shape: Shape) -> Select[Any]:
     if shape.is_claimed:
         locked = locked.where(_number_of(select(KEY_LOCK.label("held")).cte("key_lock")) == ONE)
     are_all = _number_of(locked.cte("locked")) == bindparam("number_of_skus", type_=BigInteger)
+    if shape.is_filling:
+        are_all = and_(are_all, _are_active())
     ready = (
         claiming("postgresql", are_all).cte("claimed")
         if shape.is_claimed
@@ -656,8 +715,31 @@ def _post_in_turn(dialect: str, shape: Shape) -> tuple[Executable, Sequence[Exec
     counts = _counts(dialect, true(), shape)
     if dialect == "sqlite":
         return levels, [skus, adjustments, *claims, *counts]
-    told = claims[0].cte("claimed") if claims else NOTHING
+    are_active = _are_active() if shape.is_filling else true()
+    told = (
+        claiming(dialect, are_active).cte("claimed")
+        if shape.is_claimed
+        else select(ONE.label("ready")).where(are_active).cte("ready")
+    )
     return levels, [_together(told, [skus, adjustments, *counts])]
+
+
+def _are_active() -> ColumnElement[bool]:
+    """Condition of PostgreSQL that the filled warehouses are active until the transaction ends.
+
+    Writers share the lock. `await_writes_into` waits for it after a warehouse was deactivated.
+    """
+    active = (
+        select(warehouse.c.id)
+        .where(
+            warehouse.c.tenant_id == TENANT,
+            texts_in("postgresql", warehouse.c.id, "filled"),
+            warehouse.c.is_active,
+        )
+        .order_by(warehouse.c.id)
+        .with_for_update(read=True, key_share=True)
+    )
+    return _number_of(active.cte("active")) == bindparam("number_of_filled", type_=BigInteger)
 
 
 def _together(told: CTE, writes: Sequence[Insert | Update]) -> Select[Any]:

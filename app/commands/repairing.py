@@ -1,7 +1,7 @@
 """Repairing figures that are derived: from the ledger, and never the ledger itself."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.clocks import Present
 from app.commands.summing import UNHURRIED, reopen, sum_up, summed_alone
 from app.database import Database
 from app.models import (
@@ -169,7 +170,7 @@ async def _update_sku(
     await connection.execute(
         update(sku)
         .where(sku.c.tenant_id == tenant, sku.c.sku == code)
-        .values(version=sku.c.version + 1, updated_at=datetime.now(UTC), **values)
+        .values(version=sku.c.version + 1, updated_at=Present(), **values)
     )
 
 

@@ -32,7 +32,6 @@ from app.commands.stock import (
     StockUpdate,
     decide,
     inventory_not_found,
-    present,
     refusal_of_all,
 )
 from app.database import Conflict, Database
@@ -130,7 +129,9 @@ async def reserve_stock(writing: Writing, wanted: Reserving) -> Done[Reservation
     async def plan(session: Session, *, locked: bool) -> Planned[ReservationChange]:
         levels = [line.level for line in lines]
         before = await read_stock(session, caller.tenant, levels, locked=locked)
-        if wanted.may_oversell and not await permits_oversell(session, caller.tenant):
+        if wanted.may_oversell and not await permits_oversell(
+            session, caller.tenant, locked=locked
+        ):
             return Planned(_oversell_not_permitted())
         after = dict(before.skus)
         refusals = []
@@ -143,7 +144,7 @@ async def reserve_stock(writing: Writing, wanted: Reserving) -> Done[Reservation
                 after[line.sku] = outcome
         if refusals:
             return Planned(refusal_of_all(refusals, len(wanted.lines), "lines"))
-        now, id_ = present(), f"rsv_{ulid()}"
+        now, id_ = before.now, f"rsv_{ulid(before.now)}"
         reservation = ReservationRecord(
             id=id_,
             status=ReservationStatus.OPEN,
@@ -183,9 +184,10 @@ async def commit_reservation(writing: Writing, wanted: Committing) -> Done[Reser
     caller = writing.caller
 
     async def plan(session: Session, *, locked: bool) -> Planned[ReservationChange]:
-        reservation = await _open(session, caller.tenant, wanted.id, locked=locked)
-        if isinstance(reservation, InventoryError):
-            return Planned(reservation)
+        opened = await _open(session, caller.tenant, wanted.id, locked=locked)
+        if isinstance(opened, InventoryError):
+            return Planned(opened)
+        reservation, _ = opened
         taken = _taken(reservation, wanted.lines)
         if isinstance(taken, InventoryError):
             return Planned(taken)
@@ -215,6 +217,7 @@ async def commit_reservation(writing: Writing, wanted: Committing) -> Done[Reser
         ended = _ended(
             reservation,
             ReservationStatus.COMMITTED,
+            before.now,
             {line.level: line.quantity for line in taken},
         )
         return _planned(caller.tenant, ended, before, after, changes)
@@ -233,11 +236,13 @@ async def release_reservation(writing: Writing, id_: str) -> Done[ReservationCha
     tenant = writing.caller.tenant
 
     async def plan(session: Session, *, locked: bool) -> Planned[ReservationChange]:
-        reservation = await _open(session, tenant, id_, locked=locked)
-        if isinstance(reservation, InventoryError):
-            return Planned(reservation)
+        opened = await _open(session, tenant, id_, locked=locked)
+        if isinstance(opened, InventoryError):
+            return Planned(opened)
+        reservation, _ = opened
         before, after = await _freed(session, tenant, [reservation], locked=locked)
-        return _planned(tenant, _ended(reservation, ReservationStatus.RELEASED), before, after)
+        ended = _ended(reservation, ReservationStatus.RELEASED, before.now)
+        return _planned(tenant, ended, before, after)
 
     request = Request("releaseReservation", id_, ReservationChange)
     return await carry_out(writing, request, plan, locking=True)
@@ -256,14 +261,15 @@ async def extend_reservation(writing: Writing, id_: str, seconds: int) -> Done[R
     tenant = writing.caller.tenant
 
     async def plan(session: Session, *, locked: bool) -> Planned[ReservationChange]:
-        reservation = await _open(session, tenant, id_, locked=locked)
-        if isinstance(reservation, InventoryError):
-            return Planned(reservation)
-        expires_at = present() + timedelta(seconds=seconds)
+        opened = await _open(session, tenant, id_, locked=locked)
+        if isinstance(opened, InventoryError):
+            return Planned(opened)
+        reservation, now = opened
+        expires_at = now + timedelta(seconds=seconds)
         if reservation.expires_at is None or reservation.expires_at >= expires_at:
             return Planned(ReservationChange(reservation))
         extended = replace(reservation, expires_at=expires_at, version=reservation.version + 1)
-        return _planned(tenant, extended, Stock({}, {}, {}, is_locked=True), {})
+        return _planned(tenant, extended, Stock({}, {}, {}, is_locked=True, now=now, read_at=0), {})
 
     request = Request("extendReservation", [id_, seconds], ReservationChange)
     return await carry_out(writing, request, plan, locking=True)
@@ -274,9 +280,8 @@ async def expire_reservations(database: Database, tenant: str) -> int:
 
     async def work(connection: AsyncConnection) -> int:
         session = EngineSession(connection)
-        now = present()
-        ids = await list_due_reservations(session, tenant, now=now, limit=EXPIRED_AT_ONCE)
-        found = await read_reservations(session, tenant, ids, locked=True)
+        ids = await list_due_reservations(session, tenant, limit=EXPIRED_AT_ONCE)
+        found, now = await read_reservations(session, tenant, ids, locked=True)
         due = [each for each in found.values() if _is_due(each, now)]
         if due:
             before, after = await _freed(session, tenant, due, locked=True)
@@ -285,8 +290,8 @@ async def expire_reservations(database: Database, tenant: str) -> int:
                 None,
                 tenant=tenant,
                 before=before,
-                posting=Posting(after=after, entries=[], at=now),
-                reservations=[_ended(each, ReservationStatus.EXPIRED) for each in due],
+                posting=Posting(after=after, entries=[], at=before.now),
+                reservations=[_ended(each, ReservationStatus.EXPIRED, before.now) for each in due],
             ):
                 raise Conflict
         return len(due)
@@ -294,7 +299,7 @@ async def expire_reservations(database: Database, tenant: str) -> int:
     expired = 0
     while True:
         async with database.snapshot(single=True, tenant=tenant) as snapshot:
-            if not await list_due_reservations(snapshot, tenant, now=present(), limit=1):
+            if not await list_due_reservations(snapshot, tenant, limit=1):
                 return expired
         expired += await database.transaction(work, tenant=tenant)
 
@@ -349,18 +354,18 @@ def _held(
 
 async def _open(
     session: Session, tenant: str, id_: str, *, locked: bool
-) -> ReservationRecord | InventoryError:
-    """Return a reservation, unless there is none or it has ended."""
-    found = await read_reservations(session, tenant, [id_], locked=locked)
-    if id_ not in found:
+) -> tuple[ReservationRecord, datetime] | InventoryError:
+    """Return an open reservation and the present."""
+    found, now = await read_reservations(session, tenant, [id_], locked=locked)
+    if now is None or id_ not in found:
         message = f"Reservation {id_!r} does not exist."
         return ReservationNotFound(message, details=[{"id": id_}])
     reservation = found[id_]
     status, ended_at = reservation.status, reservation.ended_at
-    if _is_due(reservation, present()):
+    if _is_due(reservation, now):
         status, ended_at = ReservationStatus.EXPIRED, reservation.expires_at
     if ended_at is None:
-        return reservation
+        return reservation, now
     return ReservationEnded(
         f"Reservation {id_} was {status} at {as_text(ended_at)}. Reserve anew if it is needed."
         if status is not ReservationStatus.EXPIRED
@@ -369,9 +374,10 @@ async def _open(
     )
 
 
-def _is_due(reservation: ReservationRecord, now: datetime) -> bool:
-    is_open = reservation.status is ReservationStatus.OPEN
-    return is_open and reservation.expires_at is not None and reservation.expires_at <= now
+def _is_due(reservation: ReservationRecord, now: datetime | None) -> bool:
+    if reservation.status is not ReservationStatus.OPEN or reservation.expires_at is None:
+        return False
+    return now is not None and reservation.expires_at <= now
 
 
 def _taken(
@@ -413,13 +419,14 @@ async def _freed(
 def _ended(
     reservation: ReservationRecord,
     status: ReservationStatus,
+    now: datetime,
     taken: Mapping[LevelKey, int] | None = None,
 ) -> ReservationRecord:
     taken = taken or {}
     return replace(
         reservation,
         status=status,
-        ended_at=present(),
+        ended_at=now,
         version=reservation.version + 1,
         lines=[
             replace(line, held=0, committed=taken.get((line.sku, line.warehouse_id), 0))
@@ -437,7 +444,7 @@ def _planned(
 ) -> Planned[ReservationChange]:
     entries = [change.adjustment for change in changes]
     outcome = ReservationChange(reservation, [after[code] for code in sorted(after)], entries)
-    at = max([present(), *(entry.created_at for entry in entries)])
+    at = max([before.now, *(entry.created_at for entry in entries)])
     post = partial(
         post_reservations,
         tenant=tenant,

@@ -6,7 +6,7 @@ Every change goes one way, whatever asked for it: `write_once` has it planned he
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from typing import Final, Protocol, TypeVar
@@ -429,7 +429,7 @@ def decide(
     part_of: PartOf = NOTHING_ELSE,
 ) -> list[Outcome]:
     """Return what becomes of updates by the rules, in their order, each seeing those before it."""
-    now = present()
+    now = before.now
     after = dict(before.skus)
     outcomes: list[Outcome] = []
     for change in updates:
@@ -477,7 +477,7 @@ def _decide_one(  # noqa: PLR0917 - called five hundred times by a bulk
     created_at = max(now, old.adjusted_at) if old.adjusted_at else now
     new = replace(old, on_hand=quantity, version=old.version + 1, adjusted_at=created_at)
     entry = AdjustmentRecord(
-        id=f"adj_{ulid()}",
+        id=f"adj_{ulid(now)}",
         sku=change.sku,
         warehouse_id=change.warehouse_id,
         sequence=new.version,
@@ -542,12 +542,6 @@ def refusal_of_all(refusals: Sequence[Refused], number: int, items: str) -> Inve
             for each in refusals
         ],
     )
-
-
-def present() -> datetime:
-    """Return the present, to the millisecond."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def inventory_not_found(code: str) -> InventoryNotFound:

@@ -6,7 +6,7 @@ be ended at any point.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.clocks import Present
 from app.database import Database
 from app.models import UtcDateTime, adjustment, ledger_sum, tenant
 from app.sums import (
@@ -71,8 +72,8 @@ async def sum_up(database: Database, tenant_id: str) -> bool:
     async with database.snapshot(tenant=tenant_id) as snapshot:
         if database.dialect == "postgresql":
             await snapshot.rows(UNHURRIED, {})
-        asked: dict[str, Any] = {"tenant_id": tenant_id, "now": datetime.now(UTC)}
-        [(known, now, last, kept)] = await snapshot.rows(_progress(database.dialect), asked)
+        asked: dict[str, Any] = {"tenant_id": tenant_id}
+        [(known, now, last, kept)] = await snapshot.rows(_progress(), asked)
         if known is not None and known > closed(now):
             # The clock was set back.
             await database.transaction(partial(reopen, tenant_id, closed(now)), tenant=tenant_id)
@@ -147,12 +148,11 @@ async def _keep(
 
 
 @cache
-def _progress(dialect: str) -> Select[Any]:
+def _progress() -> Select[Any]:
     """Return until when there are sums, the present, and of when and how long the last sum is.
 
-    The present is the database's, wherever it has a clock of its own.
+    The present is the database's.
     """
-    now = func.now() if dialect == "postgresql" else bindparam("now", type_=UtcDateTime)
     mine = [ledger_sum.c.tenant_id == tenant.c.tenant_id, *is_of_group(Group.LEDGER, {})]
     until = func.coalesce(tenant.c.summed_until, beginning(), type_=UtcDateTime)
     last = (
@@ -164,7 +164,7 @@ def _progress(dialect: str) -> Select[Any]:
     kept = select(func.count()).where(*mine, ledger_sum.c.until == last).correlate(tenant)
     return select(
         tenant.c.summed_until,
-        now.label("now"),
+        Present().label("now"),
         last.label("last"),
         kept.scalar_subquery().label("kept"),
     ).where(tenant.c.tenant_id == TENANT)

@@ -19,7 +19,6 @@ from app.commands.stock import (
     Refusal,
     Refused,
     inventory_not_found,
-    present,
     refusal_of_all,
 )
 from app.errors import (
@@ -106,6 +105,9 @@ async def sync_stock(writing: Writing, report: Report) -> Done[list[Synced]]:
     async def plan(session: Session, *, locked: bool) -> Planned[list[Synced]]:
         keys = [(level.sku, report.warehouse_id) for level in report.levels]
         before = await read_stock(session, caller.tenant, keys, locked=locked)
+        if report.reported_at > before.now + AHEAD:
+            # Raised, not returned: the same report is good a little later, under the same key.
+            raise invalid_field("reportedAt", "must not be in the future")
         place = before.warehouses.get(report.warehouse_id)
         if place is None:
             return Planned(warehouse_not_found(report.warehouse_id))
@@ -138,7 +140,7 @@ def _planned(results: list[Synced], caller: Caller, before: Stock) -> Planned[li
     if not after:
         return Planned(results)
     entries = [it.adjustment for it in results if it.adjustment]
-    posting = Posting(after=after, entries=entries, at=present())
+    posting = Posting(after=after, entries=entries, at=before.now)
     return Planned(results, partial(post, tenant=caller.tenant, before=before, posting=posting))
 
 
@@ -166,7 +168,7 @@ def _decided(
         return refusal
     if level.on_hand == old.on_hand:
         return Synced(SyncStatus.UNCHANGED, _seen(record, found, old, report.reported_at))
-    now = present()
+    now = before.now
     created_at = max(now, old.adjusted_at) if old.adjusted_at else now
     new = replace(
         old,
@@ -176,7 +178,7 @@ def _decided(
         synced_at=report.reported_at,
     )
     entry = AdjustmentRecord(
-        id=f"adj_{ulid()}",
+        id=f"adj_{ulid(now)}",
         sku=record.sku,
         warehouse_id=place.id,
         sequence=new.version,
@@ -215,8 +217,6 @@ def _check(report: Report) -> None:
         message = f"must hold 1 to {MAX_BULK_UPDATES} levels, and holds {len(report.levels)}"
         raise invalid_field("levels", message)
     problems = []
-    if report.reported_at > present() + AHEAD:
-        problems.append(("reportedAt", "must not be in the future"))
     first_index: dict[str, int] = {}
     for index, level in enumerate(report.levels):
         if problem := quantity_problem(level.on_hand, None):

@@ -4,7 +4,7 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth import TOKEN_PREFIX, Scope, hash_of
+from app.clocks import Present
 from app.database import Database
 from app.errors import NotFound, invalid_field
 from app.ids import ulid
@@ -59,7 +60,7 @@ async def permit_oversell(database: Database, tenant_id: str, *, permitted: bool
         NotFound: there is no such tenant.
 
     """
-    since = datetime.now(UTC) if permitted else None
+    since = Present() if permitted else None
 
     async def work(connection: AsyncConnection) -> None:
         mine = update(tenant).where(tenant.c.tenant_id == tenant_id)
@@ -78,9 +79,9 @@ async def insert_tenant(connection: AsyncConnection, tenant_id: str, *, name: st
         "tenant_id": tenant_id,
         "name": name,
         "cursor_key": secrets.token_bytes(32),
-        "created_at": datetime.now(UTC),
+        "created_at": Present(),
     }
-    await connection.execute(tenant.insert(), row)
+    await connection.execute(tenant.insert().values(row))
 
 
 async def create_token(
@@ -99,12 +100,12 @@ async def create_token(
 
     """
     token = new_secret(tenant_id)
-    expires_at = datetime.now(UTC) + expires_in if expires_in else None
 
-    async def work(connection: AsyncConnection) -> str:
+    async def work(connection: AsyncConnection) -> NewToken:
         if not await connection.scalar(select(exists().where(tenant.c.tenant_id == tenant_id))):
             raise tenant_not_found(tenant_id)
-        return await insert_token(
+        expires_at = await _present(connection) + expires_in if expires_in else None
+        id_ = await insert_token(
             connection,
             tenant_id,
             token=token,
@@ -113,8 +114,9 @@ async def create_token(
             scopes=scopes,
             expires_at=expires_at,
         )
+        return NewToken(id_, token, expires_at)
 
-    return NewToken(await database.transaction(work), token, expires_at)
+    return await database.transaction(work)
 
 
 async def insert_token(
@@ -135,10 +137,10 @@ async def insert_token(
         "email": email,
         "scopes": " ".join(sorted(scopes)),
         "token_hash": hash_of(token),
-        "created_at": datetime.now(UTC),
+        "created_at": Present(),
         "expires_at": expires_at,
     }
-    await connection.execute(api_token.insert(), row)
+    await connection.execute(api_token.insert().values(row))
     return str(row["id"])
 
 
@@ -158,9 +160,7 @@ async def revoke_token(database: Database, tenant_id: str, token_id: str) -> Non
             )
             raise NotFound(message)
         still_good = mine & api_token.c.revoked_at.is_(None)
-        await connection.execute(
-            update(api_token).where(still_good).values(revoked_at=datetime.now(UTC))
-        )
+        await connection.execute(update(api_token).where(still_good).values(revoked_at=Present()))
 
     await database.transaction(work)
 
@@ -176,11 +176,11 @@ async def rotate_token(
         NotFound: the tenant has no such token that is good.
 
     """
-    now = datetime.now(UTC)
     token = new_secret(tenant_id)
     mine = (api_token.c.tenant_id == tenant_id) & (api_token.c.id == token_id)
 
     async def work(connection: AsyncConnection) -> NewToken:
+        now = await _present(connection)
         old = (await connection.execute(select(api_token).where(mine).with_for_update())).first()
         if old is None or old.revoked_at or (old.expires_at and old.expires_at <= now):
             message = (
@@ -224,6 +224,11 @@ async def _note_uses(
     )
     rows = [{"used": token_id, "at": at} for token_id, at in sorted(tokens.items())]
     await connection.execute(statement, rows)
+
+
+async def _present(connection: AsyncConnection) -> datetime:
+    now: datetime = (await connection.execute(select(Present()))).scalar_one()
+    return now
 
 
 def new_secret(tenant_id: str) -> str:

@@ -182,9 +182,9 @@ def about_reservations(data: Data) -> Iterator[Question]:
     yield Question("total of holds", partial(queries.count_holds_of, tenant=tenant, levels=levels))
     ids = [f"rsv_01J0000000000{1_000_000_000_000 + number}" for number in range(0, 80, 4)]
     yield Question("reservations of ids", partial(queries.get_reservations, tenant=tenant, ids=ids))
-    ask = partial(queries.list_due_reservations, tenant=tenant, now=data.period[1], limit=PAGE)
+    ask = partial(queries.list_due_reservations, tenant=tenant, limit=PAGE)
     yield Question("due reservations", ask)
-    yield Question("permission", partial(queries.permits_oversell, tenant=tenant))
+    yield Question("permission", partial(queries.permits_oversell, tenant=tenant, locked=False))
     for name in ("id", "bulk_id", "transfer_id"):
         ask = partial(queries.list_adjustments_of_group, tenant=tenant, name=name)
         yield Question(f"adjustments of one {name}", partial(ask, id_="nobody", limit=1_001))

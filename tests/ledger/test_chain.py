@@ -2,9 +2,10 @@
 
 import asyncio
 import hashlib
+import itertools
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,12 +21,14 @@ from app.errors import Unavailable, ValidationFailed
 from app.migrations import migrate
 from app.models import adjustment
 from app.verify import LedgerBroken, verify_ledger, verify_tenant
+from tests.clocks import fake_clock, set_clock
 from tests.ledger.behind import change_behind_its_back, hash_anew
 from tests.processes import run
 from tests.service import EMAIL, Service, counted, level, new_tenant, now, running, sku, warehouse
 
 MAIN = warehouse()
 OTHER = warehouse("Other")
+FIRST = datetime(2026, 2, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -34,6 +37,8 @@ async def shop(empty_database_url: str) -> AsyncIterator[Service]:
     async with running(empty_database_url) as (app, client):
         database = app.state.database
         await migrate(database)
+        await fake_clock(database)
+        await database.writer.dispose()
         shop = Service(app, client, database, await new_tenant(database))
         history = [
             counted(10, "2026-01-01T00:00:00Z", note="the first"),
@@ -225,35 +230,23 @@ async def test_a_head_is_of_one_tenant(shop: Service) -> None:
     await verify_tenant(shop.database, other, head=head)
 
 
-class Ticking(datetime):
-    """A clock of which every look takes a second, so that minutes pass while a test runs."""
-
-    ticks = 0
-
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-        """Return the present, of yesterday."""
-        cls.ticks += 1
-        return datetime(2026, 2, 1, tzinfo=tz) + timedelta(seconds=cls.ticks)
-
-
-async def test_heads_that_are_taken_among_writers_hold(
-    shop: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("app.verify", "app.commands.stock", "app.commands.posting"):
-        monkeypatch.setattr(f"{module}.datetime", Ticking)
+async def test_heads_that_are_taken_among_writers_hold(shop: Service) -> None:
     heads: list[Head] = []
+    moments = itertools.count(1)
 
     async def write(code: str) -> None:
         for quantity in range(1, 101):
             await change_stock(shop.database, caller_of(shop), counting(quantity, code))
+            await set_clock(shop.database, FIRST + timedelta(seconds=20 * next(moments)))
 
     async def take() -> None:
         heads.extend([await head_of(shop) for _ in range(20)])
 
+    await set_clock(shop.database, FIRST)
     await asyncio.gather(*(write(code) for code in "ABAB"), take())
 
     heads.append(await head_of(shop))
+    await set_clock(shop.database, None)
     for head in heads:
         await verify_tenant(shop.database, shop.tenant, head=head)
     assert 7 < heads[-1].adjustments < 407
@@ -262,20 +255,20 @@ async def test_heads_that_are_taken_among_writers_hold(
 async def test_what_was_decided_long_ago_is_decided_anew(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times = [now() - timedelta(minutes=2), now()]
-    monkeypatch.setattr("app.commands.stock.present", lambda: times.pop(0))
+    looks = iter([0.0, 120.0])
+    monkeypatch.setattr("app.commands.posting.uptime", lambda: next(looks, 120.0))
 
     done = await change_stock(shop.database, caller_of(shop), counting(7))
 
-    assert times == []
+    assert next(looks, None) is None
     assert now() - done.result.adjustment.created_at < timedelta(minutes=1)
 
 
 async def test_what_is_decided_too_late_for_ever_is_not_written(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    long_ago = now() - timedelta(minutes=2)
-    monkeypatch.setattr("app.commands.stock.present", lambda: long_ago)
+    looks = itertools.count(step=120)
+    monkeypatch.setattr("app.commands.posting.uptime", lambda: next(looks))
 
     with pytest.raises(Unavailable):
         await change_stock(shop.database, caller_of(shop), counting(7), key="k")

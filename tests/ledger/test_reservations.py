@@ -27,7 +27,7 @@ from app.commands.reservations import (
     release_reservation,
     reserve_stock,
 )
-from app.commands.stock import StockUpdate, change_stock, present
+from app.commands.stock import StockUpdate, change_stock
 from app.commands.tenants import permit_oversell
 from app.database import Database
 from app.errors import InventoryError
@@ -41,8 +41,9 @@ from app.records import ReservationFilter, ReservationStatus
 from app.settings import Settings
 from app.stock import MAX_HOLD, WarehouseType
 from app.verify import LedgerBroken, verify_tenant
+from tests.clocks import clocks_at, set_clock
 from tests.ledger.writes import assert_proven, ledger
-from tests.service import EMAIL, Service, level, new_tenant, sku, warehouse
+from tests.service import EMAIL, Service, level, new_tenant, now, sku, warehouse
 
 Result = TypeVar("Result")
 MAIN: Final = warehouse()
@@ -259,19 +260,17 @@ async def test_no_more_is_committed_than_is_held(
     await assert_proven(service)
 
 
-async def test_what_is_past_its_time_holds_nothing(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_is_past_its_time_holds_nothing(service: Service) -> None:
     await stocked(service)
-    now = present()
-    monkeypatch.setattr(reservations, "present", lambda: now)
+    start = now()
+    await set_clock(service.database, start)
     first = await reserve(service, line("A", 8), expiresIn=60)
     second = await reserve(service, line("B", 3), expiresIn=60)
     await service.data(EXTEND, {"input": {"id": second["id"], "expiresIn": 120}})
     # It is never made shorter.
     shorter = await service.data(EXTEND, {"input": {"id": second["id"], "expiresIn": 1}})
     assert shorter["extendReservation"]["reservation"]["version"] == 2
-    now += timedelta(seconds=60)
+    await set_clock(service.database, start + timedelta(seconds=60))
     for query in (COMMIT, RELEASE):
         refused = await refusal(service, query, id=first["id"])
         assert refused["details"][0]["status"] == "expired"
@@ -283,9 +282,10 @@ async def test_what_is_past_its_time_holds_nothing(
         second["id"]: "OPEN",
         third["id"]: "OPEN",
     }
-    now += timedelta(seconds=60)
+    await set_clock(service.database, start + timedelta(seconds=120))
     assert await expire_reservations(service.database, service.tenant) == 1
     assert await expire_reservations(service.database, service.tenant) == 0
+    await set_clock(service.database, None)
     await assert_proven(service)
 
 
@@ -294,10 +294,9 @@ async def test_the_running_service_ends_what_is_past_its_time(
 ) -> None:
     await stocked(service)
     held = await reserve(service, line("A", 1), expiresIn=1)
-    later = present() + timedelta(seconds=2)
-    monkeypatch.setattr(reservations, "present", lambda: later)
     monkeypatch.setattr(upkeep, "PAUSE_SECONDS", 0)
-    await upkeep.expire(service.database)
+    async with clocks_at(service.database, now() + timedelta(seconds=2)):
+        await upkeep.expire(service.database)
     data = await service.data("{ reservations { nodes { id status } } }")
     assert data["reservations"]["nodes"] == [{"id": held["id"], "status": "EXPIRED"}]
     await assert_proven(service)
@@ -309,11 +308,10 @@ async def test_more_than_a_batch_is_past_its_time(
     await service.load([MAIN], [sku("A", level(MAIN, 500))])
     monkeypatch.setattr(reservations, "EXPIRED_AT_ONCE", 7)
     await asyncio.gather(*(reserve(service, line("A", 1), expiresIn=1) for _ in range(20)))
-    later = present() + timedelta(seconds=2)
-    monkeypatch.setattr(reservations, "present", lambda: later)
-    ended = await asyncio.gather(
-        *(expire_reservations(service.database, service.tenant) for _ in range(3))
-    )
+    async with clocks_at(service.database, now() + timedelta(seconds=2)):
+        ended = await asyncio.gather(
+            *(expire_reservations(service.database, service.tenant) for _ in range(3))
+        )
     assert sum(ended) == 20
     await assert_proven(service)
 
@@ -543,19 +541,16 @@ class Machine(RuleBasedStateMachine):
 
     database: Database
     runner: asyncio.Runner
-    patch: pytest.MonkeyPatch
 
     def __init__(self) -> None:
         super().__init__()
         self.tenant = self.run(new_tenant(self.database))
         self.writing = Writing(database=self.database, caller=Caller(self.tenant, "machine", EMAIL))
-        self.start = present()
+        self.start = now()
         self.second = 0
         self.on_hand = dict.fromkeys(LEVELS, 6)
         self.held: dict[str, Held] = {}
-        self.patch.setattr(
-            reservations, "present", lambda: self.start + timedelta(seconds=self.second)
-        )
+        self.tick(0)
 
         async def load(connection: Any) -> None:
             await load_warehouses(connection, self.tenant, PLACES)
@@ -563,6 +558,10 @@ class Machine(RuleBasedStateMachine):
             await load_skus(connection, self.tenant, skus)
 
         self.run(self.database.transaction(load))
+
+    def tick(self, seconds: int) -> None:
+        self.second += seconds
+        self.run(set_clock(self.database, self.start + timedelta(seconds=self.second)))
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self.runner.run(work)
@@ -676,7 +675,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(1, 15))
     def wait(self, seconds: int) -> None:
-        self.second += seconds
+        self.tick(seconds)
 
     @rule()
     def expire(self) -> None:
@@ -712,9 +711,8 @@ class Machine(RuleBasedStateMachine):
 
 
 def test_reserved_is_the_sum_of_the_open_reservations_whatever_is_done(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str,
 ) -> None:
-    Machine.patch = monkeypatch
     database = Database(Settings(database_url=database_url))
     with asyncio.Runner() as runner:
         Machine.database, Machine.runner = database, runner
@@ -729,4 +727,5 @@ def test_reserved_is_the_sum_of_the_open_reservations_whatever_is_done(
                 suppress_health_check=list(HealthCheck),
             ),
         )
+        runner.run(set_clock(database, None))
         runner.run(database.dispose())

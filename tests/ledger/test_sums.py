@@ -35,7 +35,8 @@ from app.settings import Settings
 from app.stock import MAX_QUANTITY
 from app.sums import END, Group, closed
 from app.verify import LedgerBroken, verify_tenant
-from tests.ledger.writes import assert_proven, clocks_at
+from tests.clocks import clocks_at
+from tests.ledger.writes import assert_proven
 from tests.service import Service, new_tenant, now, running, sku, warehouse
 from tests.statements import BrokenOff, broken_off
 
@@ -160,13 +161,13 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def shop(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
+async def shop(service: Service) -> Service:
     """Return a service whose ledger has some days, of which one has nothing."""
-    await load(service, random.Random(1), monkeypatch)
+    await load(service, random.Random(1))
     return service
 
 
-async def load(shop: Service, dice: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
+async def load(shop: Service, dice: random.Random) -> None:
     """Write a ledger of some days: several entries in a millisecond, and at the edges of days."""
     skus = [sku(code, *(LoadedLevel(warehouse_id=it.id) for it in PLACES[:2])) for code in CODES]
     await shop.load(PLACES, [*skus[:-1], sku(CODES[-1])])
@@ -181,7 +182,7 @@ async def load(shop: Service, dice: random.Random, monkeypatch: pytest.MonkeyPat
             )
             for code, place in dice.sample(places, dice.randrange(1, 6))
         ]
-        with clocks_at(instant, monkeypatch):
+        async with clocks_at(shop.database, instant):
             who = replace(caller(shop), email=dice.choice(PEOPLE))
             await bulk_change_stock(shop.database, who, updates, on_error=OnError.ABORT)
 
@@ -230,10 +231,10 @@ async def kept(shop: Service) -> dict[str, list[tuple[Any, ...]]]:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_counts_and_sums_are_those_of_the_ledger_however_much_is_summed_up(
-    service: Service, monkeypatch: pytest.MonkeyPatch, seed: int
+    service: Service, seed: int
 ) -> None:
     dice = random.Random(seed)
-    await load(service, dice, monkeypatch)
+    await load(service, dice)
     await assert_exact(service, dice)
     await change_stock(service.database, caller(service), change())
     for _ in range(2):
@@ -247,7 +248,7 @@ async def test_counts_and_sums_are_those_of_the_ledger_however_much_is_summed_up
     await assert_exact(service, dice, 60)
 
     late = FIRST + DAY * dice.choice((0, 1, 3)) + timedelta(hours=1)
-    with clocks_at(late, monkeypatch):
+    async with clocks_at(service.database, late):
         entry = replace(change(CODES[0], place=PLACES[2].id), reference=REFERENCES[0])
         await change_stock(service.database, caller(service), entry)
     assert await until(service) == late - timedelta(hours=1)
@@ -307,10 +308,7 @@ async def test_what_is_summed_up_is_older_than_what_may_still_be_committed(shop:
 
 async def change_at(shop: Service, minutes: int) -> None:
     """Count something so many minutes ago."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        clocks_at(now() - timedelta(minutes=minutes), patch),
-    ):
+    async with clocks_at(shop.database, now() - timedelta(minutes=minutes)):
         await change_stock(shop.database, caller(shop), change())
 
 
@@ -320,11 +318,11 @@ def test_what_is_two_hours_old_is_closed() -> None:
 
 
 async def test_a_late_adjustment_of_what_is_not_summed_up_changes_nothing(
-    shop: Service, monkeypatch: pytest.MonkeyPatch
+    shop: Service,
 ) -> None:
     assert await sum_up(shop.database, shop.tenant)
     known = await until(shop)
-    with clocks_at(FIRST + DAY * 4, monkeypatch):
+    async with clocks_at(shop.database, FIRST + DAY * 4):
         await change_stock(shop.database, caller(shop), change())
     assert await until(shop) == known
     await assert_exact(shop, random.Random(2))
@@ -342,7 +340,7 @@ async def test_what_comes_between_reading_and_keeping_is_not_left_out(
 
     async def transaction(work: Any, **options: Any) -> Any:
         monkeypatch.setattr(shop.database, "transaction", original)
-        with clocks_at(late, monkeypatch):
+        async with clocks_at(shop.database, late):
             await change_stock(shop.database, caller(shop), change())
         return await original(work, **options)
 
@@ -365,7 +363,7 @@ async def test_what_was_read_before_something_late_was_summed_up_is_not_kept(
 
     async def transaction(work: Any, **options: Any) -> Any:
         monkeypatch.setattr(shop.database, "transaction", original)
-        with clocks_at(known - MILLISECOND, monkeypatch):
+        async with clocks_at(shop.database, known - MILLISECOND):
             await change_stock(shop.database, caller(shop), change())
         # Somebody else is faster, and comes to the same instant again.
         assert await sum_up(shop.database, shop.tenant)
@@ -390,7 +388,7 @@ async def several(shop: Service) -> AsyncIterator[list[Database]]:
 
 
 async def test_many_workers_sum_up_at_once_beside_writers_and_readers(
-    shop: Service, monkeypatch: pytest.MonkeyPatch
+    shop: Service,
 ) -> None:
     dice = random.Random(4)
 
@@ -407,13 +405,12 @@ async def test_many_workers_sum_up_at_once_beside_writers_and_readers(
                 [expected] = await snapshot.rows(plainly.where(mine), {})
             assert (found.entries, found.net_change) == tuple(expected)
 
-    with clocks_at(FIRST + DAY * 2, monkeypatch):
-        async with several(shop) as databases:
-            await asyncio.gather(
-                *(sum_up_all(replace(shop, database=database)) for database in databases),
-                *(write(database) for database in databases),
-                *(read(database) for database in databases),
-            )
+    async with clocks_at(shop.database, FIRST + DAY * 2), several(shop) as databases:
+        await asyncio.gather(
+            *(sum_up_all(replace(shop, database=database)) for database in databases),
+            *(write(database) for database in databases),
+            *(read(database) for database in databases),
+        )
     await assert_exact(shop, dice)
     await sum_up_all(shop)
     await assert_exact(shop, dice)
@@ -539,11 +536,9 @@ async def test_sums_of_a_time_that_is_to_come_again_do_not_count(shop: Service) 
     await assert_proven(shop)
 
 
-async def test_a_tenant_sums_up_nothing_of_another(
-    shop: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_tenant_sums_up_nothing_of_another(shop: Service) -> None:
     other = replace(shop, tenant=await new_tenant(shop.database))
-    await load(other, random.Random(8), monkeypatch)
+    await load(other, random.Random(8))
     await sum_up_all(shop)
 
     assert await until(other) is None
@@ -582,7 +577,7 @@ BROKEN: Final = {
 
 @pytest.mark.parametrize(("what", "kind"), sorted(BROKEN))
 async def test_a_sum_that_is_not_that_of_its_adjustments_is_found_and_repaired(
-    shop: Service, what: str, kind: Group, monkeypatch: pytest.MonkeyPatch
+    shop: Service, what: str, kind: Group
 ) -> None:
     await sum_up_all(shop)
     await assert_proven(shop)
@@ -601,7 +596,7 @@ async def test_a_sum_that_is_not_that_of_its_adjustments_is_found_and_repaired(
         f" ORDER BY {names} LIMIT 1)"
     )
     if "sums are taken for good" in what:
-        with clocks_at(FIRST, monkeypatch):
+        async with clocks_at(shop.database, FIRST):
             await change_stock(shop.database, caller(shop), change())
     async with shop.database.writer.connect() as connection:
         if "sign" in BREAKS[what]:
@@ -664,10 +659,10 @@ async def unchecked(connection: AsyncConnection) -> None:
 
 
 async def test_what_is_left_of_what_is_summed_up_anew_breaks_nothing(
-    shop: Service, monkeypatch: pytest.MonkeyPatch
+    shop: Service,
 ) -> None:
     await sum_up_all(shop)
-    with clocks_at(FIRST + timedelta(hours=1), monkeypatch):
+    async with clocks_at(shop.database, FIRST + timedelta(hours=1)):
         await change_stock(shop.database, caller(shop), change())
     await assert_proven(shop)
     assert await repair_tenant(shop.database, shop.tenant) == []

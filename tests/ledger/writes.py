@@ -1,13 +1,10 @@
 """The same writes through both faces, and what they have left in the ledger."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
 from typing import Any, Final
 
 import httpx
-import pytest
 
 from app.verify import verify_tenant
 from tests.service import Service
@@ -229,21 +226,6 @@ async def ledger(service: Service, sku: str) -> list[tuple[int, int, int]]:
         for it in nodes
     ]
     return [entry[1:] for entry in sorted(found)]
-
-
-@contextmanager
-def clocks_at(instant: datetime, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have the clock of this worker stand at an instant, for all that it writes."""
-
-    class Standing(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Any:
-            return instant.astimezone(tz)
-
-    with monkeypatch.context() as patch:
-        for module in ("stock", "posting"):
-            patch.setattr(f"app.commands.{module}.datetime", Standing)
-        yield
 
 
 async def assert_proven(service: Service) -> None:

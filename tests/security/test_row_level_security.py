@@ -22,9 +22,9 @@ from app.models import tenant as tenant_table
 from app.settings import Settings
 from app.upkeep import note_used, reap, sum_up
 from app.verify import verify_tenant
-from tests.databases import create_database, migrated
+from tests.clocks import clocks_at
+from tests.databases import create_database, migrated, with_fake_clock
 from tests.graphql.test_access_matrix import CODE, PLACE
-from tests.ledger.writes import clocks_at
 from tests.processes import run
 from tests.security.test_isolation import everything_read, stock, write
 from tests.security.test_tokens import authenticator
@@ -43,7 +43,7 @@ class Walled:
 @pytest.fixture
 def urls(postgresql: URL) -> tuple[str, str]:
     """Return the addresses of a database for its owner and for a role that may only serve."""
-    owner = migrated(create_database(postgresql, f"walled_{ULID()}".lower()))
+    owner = with_fake_clock(migrated(create_database(postgresql, f"walled_{ULID()}".lower())))
     role = f"serving_{ULID()}".lower()
 
     async def prepare() -> None:
@@ -126,7 +126,7 @@ async def test_a_service_behind_the_wall_sums_up_the_ledger_of_every_tenant(
         assert [row.tenant_id for row in await snapshot.rows(kept, {})] == [walled.mine.tenant]
     assert await walled.mine.data(totals) == before
     # What comes late has its day summed up anew.
-    with clocks_at(datetime(2025, 1, 1, tzinfo=UTC), monkeypatch):
+    async with clocks_at(walled.owner.database, datetime(2025, 1, 1, tzinfo=UTC)):
         assert (await write(walled.mine, 1)).status_code == 200
     assert (await walled.mine.data(totals))["adjustments"]["totals"] == {
         "entries": before["adjustments"]["totals"]["entries"] + 1,

@@ -1,0 +1,69 @@
+"""Clocks that tests set: a SQLite database's own, or that of PostgreSQL's server."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.database import Database
+
+# Found before PostgreSQL's own function, it says what the table does, if that says anything.
+FAKED: Final = (
+    "CREATE SCHEMA faked",
+    "CREATE TABLE faked.clock (at timestamptz)",
+    """
+    CREATE FUNCTION faked.statement_timestamp() RETURNS timestamptz STABLE LANGUAGE sql AS $$
+      SELECT coalesce((SELECT max(at) FROM faked.clock), pg_catalog.statement_timestamp())
+    $$
+    """,
+    "GRANT USAGE ON SCHEMA faked TO PUBLIC",
+    "GRANT SELECT ON faked.clock TO PUBLIC",
+    """
+    DO $$BEGIN
+      EXECUTE format(
+        'ALTER DATABASE %I SET search_path = faked, pg_catalog, public', current_database()
+      );
+    END$$
+    """,
+)
+
+
+async def fake_clock(database: Database) -> None:
+    """Let `set_clock` set the clock of a PostgreSQL database, for connections from now on."""
+
+    async def work(connection: AsyncConnection) -> None:
+        for statement in FAKED:
+            await connection.execute(text(statement))
+
+    if database.dialect == "postgresql":
+        await database.transaction(work)
+
+
+async def set_clock(database: Database, instant: datetime | None) -> None:
+    """Have the clock of a database stand at an instant; None: have it go again."""
+    if database.dialect == "sqlite":
+        mine: Any = vars(database.clock)
+        mine.pop("now", None)
+        if instant is not None:
+            mine["now"] = lambda: instant
+        return
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(text("DELETE FROM faked.clock"))
+        if instant is not None:
+            await connection.execute(text("INSERT INTO faked.clock VALUES (:at)"), {"at": instant})
+
+    await database.transaction(work)
+
+
+@asynccontextmanager
+async def clocks_at(database: Database, instant: datetime) -> AsyncIterator[None]:
+    """Have the clock of a database stand at an instant for some writes."""
+    await set_clock(database, instant)
+    try:
+        yield
+    finally:
+        await set_clock(database, None)

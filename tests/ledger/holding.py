@@ -1,0 +1,51 @@
+"""A write that is held before a chosen statement, while others go on."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+from unittest.mock import patch
+
+from app.sessions import AnyRow, DriverSession, EngineSession
+
+
+class Hold:
+    """Stops a write before its statement of a number, until it may go on."""
+
+    def __init__(self, before: int) -> None:
+        self.is_reached = asyncio.Event()
+        self.may_go_on = asyncio.Event()
+        self._left = before
+
+    async def pass_by(self) -> None:
+        """Count a statement; wait before the chosen one."""
+        self._left -= 1
+        if self._left == -1:
+            self.is_reached.set()
+            await self.may_go_on.wait()
+
+
+# The hold of the write that a task belongs to; a task inherits it from the one that starts it.
+HOLD: Final[ContextVar[Hold | None]] = ContextVar("hold", default=None)
+
+
+@contextmanager
+def holding() -> Iterator[None]:
+    """Have every statement of a session pass by the hold of its write."""
+
+    def stopping(original: Any) -> Any:
+        async def rows(self: Any, statement: Any, parameters: Any) -> Sequence[AnyRow]:
+            hold = HOLD.get()
+            if hold is not None:
+                await hold.pass_by()
+            found: Sequence[AnyRow] = await original(self, statement, parameters)
+            return found
+
+        return rows
+
+    with (
+        patch.object(EngineSession, "rows", stopping(EngineSession.rows)),
+        patch.object(DriverSession, "rows", stopping(DriverSession.rows)),
+    ):
+        yield

@@ -1,0 +1,243 @@
+"""Workers whose clocks differ: the database's clock decides, so theirs change nothing."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import patch
+
+import pytest
+
+from app import auth, clocks
+from app.auth import Authenticator, Scope
+from app.chain import parse_head
+from app.clocks import Clock
+from app.commands.idempotency import Caller, Writing
+from app.commands.reservations import (
+    Line,
+    Reserving,
+    expire_reservations,
+    extend_reservation,
+    reserve_stock,
+)
+from app.commands.stock import OnError, StockUpdate, change_stock
+from app.commands.sync import Report, Reported, sync_stock
+from app.commands.tenants import create_token, note_uses
+from app.database import Database
+from app.errors import Unauthenticated, ValidationFailed
+from app.queries import get_reservations, list_tokens
+from app.records import ReservationStatus
+from app.settings import Settings
+from app.stock import WarehouseType
+from app.verify import verify_tenant
+from tests.ledger.writes import assert_proven
+from tests.service import EMAIL, Service, level, now, sku, warehouse
+
+MAIN: Final = warehouse()
+MARKET: Final = warehouse("Market", WarehouseType.FBA)
+MINUTES: Final = timedelta(minutes=1)
+DAYS: Final = timedelta(days=1)
+
+
+@asynccontextmanager
+async def worker(service: Service, ahead: timedelta) -> AsyncIterator[Database]:
+    """Open the database as a process whose clock is ahead of, or behind, that of the first."""
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + ahead
+
+    url = service.database.writer.url.render_as_string(hide_password=False)
+    # The first process of a SQLite file joins it with its first write.
+    await service.load()
+    database = Database(Settings(database_url=url))
+    database.clock.wall = lambda: datetime.now(UTC).timestamp() + ahead.total_seconds()
+    with patch.object(auth, "datetime", Ahead):
+        yield database
+    await database.dispose()
+
+
+def writing(service: Service, database: Database, key: str | None = None) -> Writing:
+    return Writing(database=database, caller=Caller(service.tenant, "tok_1", EMAIL), key=key)
+
+
+async def adjust(service: Service, database: Database, key: str | None = None) -> Any:
+    change = StockUpdate(sku="A", warehouse_id=MAIN.id, delta=-1, reason="loss")
+    return await change_stock(database, Caller(service.tenant, "tok_1", EMAIL), change, key=key)
+
+
+async def reserve(service: Service, database: Database) -> str:
+    wanted = Reserving(lines=(Line("A", MAIN.id, 2),), seconds=300)
+    done = await reserve_stock(writing(service, database), wanted)
+    return done.result.reservation.id
+
+
+async def status(service: Service, id_: str) -> ReservationStatus:
+    async with service.database.snapshot() as snapshot:
+        return (await get_reservations(snapshot, service.tenant, ids=[id_]))[id_].status
+
+
+@pytest.fixture
+async def stocked(service: Service) -> Service:
+    """Stock a SKU in a warehouse."""
+    await service.load([MAIN, MARKET], [sku("A", level(MAIN, 10)), sku("B")])
+    return service
+
+
+async def test_a_worker_ahead_ends_no_reservation(stocked: Service) -> None:
+    held = await reserve(stocked, stocked.database)
+    async with worker(stocked, 10 * MINUTES) as ahead:
+        assert await expire_reservations(ahead, stocked.tenant) == 0
+        await reserve(stocked, ahead)
+    assert await status(stocked, held) is ReservationStatus.OPEN
+
+
+async def test_a_reservation_of_a_worker_behind_holds_for_its_time(stocked: Service) -> None:
+    async with worker(stocked, -10 * MINUTES) as behind:
+        held = await reserve(stocked, behind)
+        await extend_reservation(writing(stocked, behind), held, 301)
+    assert await expire_reservations(stocked.database, stocked.tenant) == 0
+    async with stocked.database.snapshot() as snapshot:
+        kept = (await get_reservations(snapshot, stocked.tenant, ids=[held]))[held]
+    assert kept.expires_at is not None
+    assert 4 * MINUTES < kept.expires_at - now() < 6 * MINUTES
+
+
+@pytest.mark.parametrize("hours", [25, -25])
+async def test_a_key_is_done_once_whatever_the_clock_of_a_worker_says(
+    stocked: Service, hours: int
+) -> None:
+    first = await adjust(stocked, stocked.database, "k")
+    async with worker(stocked, timedelta(hours=hours)) as other:
+        again = await adjust(stocked, other, "k")
+        await adjust(stocked, other, "l")
+    assert (await adjust(stocked, stocked.database, "l")).replayed
+    assert (first.replayed, again.replayed) == (False, True)
+    assert again.result == first.result
+
+
+@pytest.mark.parametrize("days", [400, -400])
+async def test_a_write_of_a_worker_far_away_is_dated_by_the_database(
+    stocked: Service, days: int
+) -> None:
+    async with worker(stocked, days * DAYS) as other:
+        far = (await adjust(stocked, other)).result.adjustment
+    near = (await adjust(stocked, stocked.database)).result.adjustment
+    assert abs(far.created_at - now()) < MINUTES
+    assert far.created_at <= near.created_at < now() + MINUTES
+    await assert_proven(stocked)
+
+
+@pytest.mark.parametrize("days", [400, -400])
+async def test_a_report_is_from_the_future_by_the_clock_of_the_database(
+    stocked: Service, days: int
+) -> None:
+    async def report(at: datetime, database: Database) -> Any:
+        levels = (Reported("B", 5),)
+        seen = Report(warehouse_id=MARKET.id, reported_at=at, levels=levels, on_error=OnError.ABORT)
+        return await sync_stock(writing(stocked, database, "k"), seen)
+
+    async with worker(stocked, days * DAYS) as other:
+        with pytest.raises(ValidationFailed, match="future"):
+            await report(now() + 10 * MINUTES, other)
+        await report(now(), other)
+
+
+async def test_a_head_of_a_worker_holds_when_another_writes_behind_it(stocked: Service) -> None:
+    async with worker(stocked, 30 * MINUTES) as ahead:
+        head = parse_head((await verify_tenant(ahead, stocked.tenant)).head)
+    async with worker(stocked, -10 * MINUTES) as behind:
+        change = StockUpdate(sku="B", warehouse_id=MAIN.id, quantity=1, reason="count")
+        await change_stock(behind, Caller(stocked.tenant, "tok_1", EMAIL), change)
+    await verify_tenant(stocked.database, stocked.tenant, head=head)
+
+
+@pytest.mark.parametrize("days", [400, -400])
+async def test_a_token_ends_by_the_clock_of_the_database(stocked: Service, days: int) -> None:
+    async with worker(stocked, days * DAYS) as other:
+        good = await create_token(
+            other,
+            stocked.tenant,
+            name="t",
+            email=EMAIL,
+            scopes=[Scope.READ],
+            expires_in=10 * MINUTES,
+        )
+        over = await create_token(
+            other,
+            stocked.tenant,
+            name="t",
+            email=EMAIL,
+            scopes=[Scope.READ],
+            expires_in=timedelta(microseconds=1),
+        )
+        authenticator = Authenticator(other, cache_seconds=60)
+        for _ in "ab":
+            await authenticator.authenticate(f"Bearer {good.token}")
+        with pytest.raises(Unauthenticated):
+            await authenticator.authenticate(f"Bearer {over.token}")
+        await note_uses(other, authenticator.take_used())
+    async with stocked.database.snapshot() as snapshot:
+        [token] = [it for it in await list_tokens(snapshot, stocked.tenant) if it["id"] == good.id]
+    used = datetime.fromisoformat(str(token["last_used_at"]))
+    assert abs(used - now()) < MINUTES
+
+
+def test_no_write_reads_the_clock_of_its_process() -> None:
+    app = Path(clocks.__file__).parent
+    files = [app / "verify.py", app / "queries.py", *(app / "commands").glob("*.py")]
+    read = {
+        file.name
+        for file in files
+        if re.search(r"datetime\.(now|utcnow)|time\.time|func\.now", file.read_text())
+    }
+    assert read == {"loading.py"}
+
+
+def clock(file: Path, *, ahead: float = 0) -> Clock:
+    """Make the clock of a process that finds a file in use, unless it is the first."""
+    made = Clock(str(file))
+    made.wall = lambda: 1_000_000_000.0 + ahead
+    Path(f"{file}-shm").touch()
+    return made
+
+
+def joined(process: Clock, note: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+    """Return the note of a file after a process has joined it."""
+    process.take_over(*note)
+    return process.note() or note
+
+
+def test_the_first_process_on_a_file_says_what_time_it_is(tmp_path: Path) -> None:
+    first, second, near = (clock(tmp_path / "a", ahead=it) for it in (0, 86_400, 30))
+    note = joined(first)
+    with patch.object(clocks, "log") as log:
+        assert joined(second, note) == joined(near, note) == note
+        assert abs(second.now() - first.now()) <= timedelta(seconds=1)
+        second.now()
+    assert near.now() - first.now() == timedelta(seconds=30)
+    [told] = log.warning.call_args_list
+    assert told.args == ("clock_ignored",)
+    assert 86_399 <= told.kwargs["seconds_ahead"] <= 86_401
+
+
+def test_a_process_that_is_alone_or_after_a_restart_notes_its_own_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = joined(clock(tmp_path / "a", ahead=86_400))
+    Path(tmp_path / "a-shm").unlink()
+    alone = clock(tmp_path / "a")
+    note = joined(alone, wrong)
+    assert note != wrong
+    assert alone.now() == datetime.fromtimestamp(1_000_000_000, UTC)
+    boot = tmp_path / "boot"
+    boot.write_text("another start")
+    monkeypatch.setattr(clocks, "BOOT_ID", boot)
+    restarted = clock(tmp_path / "a", ahead=86_400)
+    assert joined(restarted, note)[0] != note[0]
+    assert restarted.now() == datetime.fromtimestamp(1_000_086_400, UTC)
+    monkeypatch.setattr(clocks, "BOOT_ID", tmp_path / "none")
+    assert joined(clock(tmp_path / "a"), note) == note

@@ -1,0 +1,367 @@
+"""A write decides by the rules that hold when it is posted, not by those that held before.
+
+Every kind of write is held before each of its statements while every kind of rule is changed.
+A change that was acknowledged meanwhile decides the write; one that waits for the write does not.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import Text, bindparam, text, update
+
+from app.commands.catalogue import (
+    SafetyStock,
+    SkuChange,
+    change_sku,
+    set_safety_stock,
+    update_warehouse,
+)
+from app.commands.idempotency import Caller, Writing
+from app.commands.importing import FileRefused
+from app.commands.reservations import (
+    Committing,
+    Line,
+    Reserving,
+    commit_reservation,
+    expire_reservations,
+    extend_reservation,
+    release_reservation,
+    reserve_stock,
+)
+from app.commands.reversing import Reversal, reverse_adjustments
+from app.commands.stock import (
+    OnError,
+    StockUpdate,
+    Transfer,
+    TransferLine,
+    bulk_change_stock,
+    change_stock,
+    transfer_stock,
+)
+from app.commands.sync import Report, Reported, sync_stock
+from app.commands.tenants import permit_oversell
+from app.database import Database
+from app.errors import InventoryError
+from app.models import reservation
+from app.settings import Settings
+from app.staging import Kind
+from app.stock import WarehouseType
+from tests.files.importing import imported
+from tests.ledger.holding import HOLD, Hold, holding
+from tests.ledger.writes import assert_proven
+from tests.service import Service, level, new_tenant, now, sku, warehouse
+
+MAIN: Final = warehouse()
+SOURCE: Final = warehouse("Source")
+MARKET: Final = warehouse("Market", WarehouseType.FBA)
+# More than are written by one statement.
+CODES: Final = [f"SKU-{number:02}" for number in range(12)]
+IS_WAITING: Final = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND wait_event_type = 'Lock'"
+)
+LOCKED: Final = text("SELECT 1 FROM sku WHERE tenant_id = :tenant FOR UPDATE")
+WRITTEN: Final = text(
+    "SELECT 1 FROM adjustment WHERE tenant_id = :tenant AND after_quantity > 20 LIMIT 1"
+).bindparams(bindparam("tenant", type_=Text))
+
+
+@dataclass(frozen=True)
+class World:
+    """A tenant with stock, a loss that can be reversed, and an open reservation.
+
+    Rules are changed by a process of its own: within one, writes of a SKU take turns.
+    """
+
+    service: Service
+    other: Database
+    loss: str
+    held: str
+
+    @property
+    def writing(self) -> Writing:
+        caller = Caller(self.service.tenant, "writer", "a@b.example")
+        return Writing(database=self.service.database, caller=caller)
+
+    @property
+    def changing(self) -> Writing:
+        return replace(self.writing, database=self.other)
+
+
+Step = Callable[[World], Coroutine[Any, Any, Any]]
+
+
+def setting(code: str = "SKU-00") -> StockUpdate:
+    return StockUpdate(sku=code, warehouse_id=MAIN.id, quantity=50, reason="cycle_count")
+
+
+async def set_(world: World) -> Any:
+    return await change_stock(world.service.database, world.writing.caller, setting())
+
+
+async def set_with_key(world: World) -> Any:
+    return await change_stock(world.service.database, world.writing.caller, setting(), key="k")
+
+
+async def adjust(world: World) -> Any:
+    change = StockUpdate(sku="SKU-00", warehouse_id=MAIN.id, delta=1, reason="loss")
+    return await change_stock(world.service.database, world.writing.caller, change)
+
+
+async def bulk(world: World) -> Any:
+    return await bulk_change_stock(
+        world.service.database,
+        world.writing.caller,
+        [setting(code) for code in CODES],
+        on_error=OnError.ABORT,
+    )
+
+
+async def transfer(world: World) -> Any:
+    lines = (TransferLine("SKU-00", 1),)
+    moved = Transfer(source=SOURCE.id, destination=MAIN.id, lines=lines, reason="move")
+    return await transfer_stock(world.service.database, world.writing.caller, moved)
+
+
+async def reserve(world: World, quantity: int = 5, *, may_oversell: bool = False) -> Any:
+    lines = (Line("SKU-00", MAIN.id, quantity),)
+    return await reserve_stock(
+        world.writing, Reserving(lines=lines, seconds=60, may_oversell=may_oversell)
+    )
+
+
+async def oversell(world: World) -> Any:
+    return await reserve(world, 50, may_oversell=True)
+
+
+async def commit(world: World) -> Any:
+    wanted = Committing(id=world.held, lines=None, reason="sold")
+    return await commit_reservation(world.writing, wanted)
+
+
+async def release(world: World) -> Any:
+    return await release_reservation(world.writing, world.held)
+
+
+async def extend(world: World) -> Any:
+    return await extend_reservation(world.writing, world.held, 600)
+
+
+async def expire(world: World) -> Any:
+    return await expire_reservations(world.service.database, world.service.tenant)
+
+
+async def reverse(world: World) -> Any:
+    wanted = Reversal(adjustment_id=world.loss, bulk_id=None, transfer_id=None, reason="correction")
+    return await reverse_adjustments(world.writing, wanted)
+
+
+async def sync(world: World) -> Any:
+    report = Report(
+        warehouse_id=MARKET.id,
+        reported_at=now(),
+        levels=tuple(Reported(code, 50) for code in CODES),
+        on_error=OnError.ABORT,
+    )
+    return await sync_stock(world.writing, report)
+
+
+async def keep_safe(world: World) -> Any:
+    return await set_safety_stock(world.writing, [SafetyStock("SKU-00", MAIN.id, 2)])
+
+
+async def rename(world: World) -> Any:
+    return await change_sku(world.writing, "updateSku", SkuChange(sku="SKU-00", title="Other"))
+
+
+async def import_counts(world: World) -> Any:
+    content = "sku,warehouse_id,quantity\n" + "".join(f"{it},{MAIN.id},50\n" for it in CODES)
+    return await imported(world.service.database, world.service.tenant, content, Kind.COUNTS)
+
+
+async def deactivate(world: World) -> Any:
+    await update_warehouse(world.changing, MARKET.id, {"is_active": False})
+    return await update_warehouse(world.changing, MAIN.id, {"is_active": False})
+
+
+async def import_inactive(world: World) -> Any:
+    rows = [f"{it.id},{it.name},{it.type},false\n" for it in (MARKET, MAIN)]
+    content = "id,name,type,is_active\n" + "".join(rows)
+    return await imported(world.other, world.service.tenant, content, Kind.WAREHOUSES)
+
+
+async def archive(world: World) -> Any:
+    return await change_sku(world.changing, "archiveSku", SkuChange(sku="SKU-00", is_archived=True))
+
+
+async def withdraw(world: World) -> Any:
+    return await permit_oversell(world.other, world.service.tenant, permitted=False)
+
+
+async def raise_safety(world: World) -> Any:
+    return await set_safety_stock(world.changing, [SafetyStock("SKU-00", MAIN.id, 9)])
+
+
+WRITES: Final[Mapping[str, Step]] = {
+    it.__name__: it
+    for it in (
+        *(set_, set_with_key, adjust, bulk, transfer, reserve, oversell, commit, release, extend),
+        *(expire, reverse, sync, keep_safe, rename, import_counts),
+    )
+}
+FILLING: Final = ("set_", "set_with_key", "adjust", "bulk", "transfer", "reverse", "sync")
+RESERVING: Final = ("reserve", "oversell")
+FILE: Final = {"import_counts": "VALIDATION_ERROR"}
+INACTIVE: Final = dict.fromkeys((*FILLING, *RESERVING), "WAREHOUSE_INACTIVE") | FILE
+# What changes each rule, and what refuses each write after that.
+RULES: Final[Mapping[str, tuple[Step, Mapping[str, str | None]]]] = {
+    "a deactivated warehouse": (deactivate, dict.fromkeys(WRITES) | INACTIVE),
+    "a warehouse that a file deactivates": (
+        import_inactive,
+        {it: INACTIVE[it] for it in ("set_", "bulk", "reserve")},
+    ),
+    "an archived SKU": (archive, dict.fromkeys(INACTIVE, "SKU_ARCHIVED") | FILE),
+    "oversell withdrawn": (withdraw, {"oversell": "OVERSELL_NOT_PERMITTED"}),
+    "a raised safety stock": (
+        raise_safety,
+        {"reserve": "INSUFFICIENT_STOCK", "oversell": None, "keep_safe": None},
+    ),
+}
+CASES: Final = [(rule, write) for rule, (_, codes) in RULES.items() for write in codes]
+
+
+async def made(service: Service, other: Database, write: str) -> World:
+    """Make a world in a tenant of its own."""
+    own = Service(service.app, service.client, service.database, await new_tenant(service.database))
+    skus = [sku(it, level(MAIN, 10), level(SOURCE, 10), level(MARKET, 10)) for it in CODES]
+    await own.load([MAIN, SOURCE, MARKET], skus)
+    await permit_oversell(own.database, own.tenant, permitted=True)
+    writing = World(own, other, "", "").writing
+    loss = StockUpdate(sku="SKU-00", warehouse_id=MAIN.id, delta=-1, reason="loss")
+    done = await change_stock(own.database, writing.caller, loss)
+    lines = (Line("SKU-00", MAIN.id, 2),)
+    held = await reserve_stock(writing, Reserving(lines=lines, seconds=60))
+    world = World(own, other, done.result.adjustment.id, held.result.reservation.id)
+    if write == "expire":
+        await own.database.transaction(
+            lambda connection: connection.execute(
+                update(reservation)
+                .where(reservation.c.id == world.held)
+                .values(expires_at=now() - timedelta(hours=1))
+            )
+        )
+    return world
+
+
+async def outcome(work: Coroutine[Any, Any, Any]) -> str | None:
+    """Return the code of a refusal."""
+    try:
+        await work
+    except FileRefused:
+        return "VALIDATION_ERROR"
+    except InventoryError as error:
+        return error.code
+    return None
+
+
+async def held_write(hold: Hold, work: Coroutine[Any, Any, Any]) -> str | None:
+    HOLD.set(hold)
+    return await outcome(work)
+
+
+async def ended_or_waiting(service: Service, change: asyncio.Task[Any]) -> None:
+    """Wait until a change has ended, or waits for the write that is held."""
+    if service.database.dialect == "sqlite":
+        # Whatever is held within the transaction of the one writer keeps others out.
+        writer: Any = service.database.writer.pool
+        if not writer.checkedout():
+            await asyncio.wait([change])
+        return
+    async with service.database.reader.connect() as connection:
+        while not change.done() and not await connection.scalar(IS_WAITING):
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def other(database_url: str) -> AsyncIterator[Database]:
+    """Open the database as another process does."""
+    database = Database(Settings(database_url=database_url, database_pool_timeout_seconds=60))
+    yield database
+    await database.dispose()
+
+
+@pytest.mark.parametrize(("rule", "name"), CASES)
+async def test_a_write_decides_by_the_rules_of_the_time_at_which_it_is_posted(
+    service: Service, other: Database, rule: str, name: str
+) -> None:
+    change, codes = RULES[rule]
+    before = 0
+    while True:
+        world, hold = await made(service, other, name), Hold(before)
+        with holding():
+            write = asyncio.create_task(held_write(hold, WRITES[name](world)))
+            reached = asyncio.create_task(hold.is_reached.wait())
+            await asyncio.wait([write, reached], return_when=asyncio.FIRST_COMPLETED)
+            if not hold.is_reached.is_set():
+                reached.cancel()
+                break
+            changing = asyncio.create_task(change(world))
+            await ended_or_waiting(service, changing)
+            is_changed = changing.done()
+            hold.may_go_on.set()
+            found = await write
+            await changing
+        assert found == (codes[name] if is_changed else None), before
+        # SQLite has one writer: whatever comes after the first statement is the same.
+        before += 1 if service.database.dialect == "postgresql" else 100
+    assert await write is None
+    assert before > 0
+    await assert_proven(world.service)
+
+
+@pytest.mark.parametrize("change", [deactivate, import_inactive])
+@pytest.mark.parametrize("name", ["set_", "set_with_key", "bulk", "reserve", "sync"])
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
+async def test_a_write_that_waits_for_a_sku_is_refused_by_what_was_acknowledged_meanwhile(
+    service: Service, other: Database, name: str, change: Step
+) -> None:
+    world = await made(service, other, name)
+    async with other.writer.connect() as connection:
+        await connection.execute(LOCKED, {"tenant": world.service.tenant})
+        write = asyncio.create_task(outcome(WRITES[name](world)))
+        while not await connection.scalar(IS_WAITING):
+            assert not write.done()
+        async with asyncio.timeout(30):
+            await change(world)
+        await connection.rollback()
+    assert await write == "WAREHOUSE_INACTIVE"
+    await assert_proven(world.service)
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
+async def test_a_warehouse_that_is_written_to_all_the_time_is_deactivated(
+    service: Service, other: Database
+) -> None:
+    world = await made(service, other, "set_")
+    writer = world.writing.caller
+
+    async def fill(code: str) -> int:
+        done = 0
+        while (
+            await outcome(
+                change_stock(service.database, writer, replace(setting(code), quantity=11 + done))
+            )
+            is None
+        ):
+            done += 1
+        return done
+
+    writes = [asyncio.create_task(fill(code)) for code in CODES[:6]]
+    while not await service.database.rows(WRITTEN, {"tenant": world.service.tenant}):
+        await asyncio.sleep(0)
+    await deactivate(world)
+    assert sum(await asyncio.gather(*writes)) > 0
