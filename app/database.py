@@ -51,6 +51,7 @@ from sqlalchemy.types import TypeEngine
 
 from app.errors import Unavailable
 from app.sessions import (
+    ALL_IN_USE,
     CONNECT_SECONDS,
     AnyRow,
     ConnectionLost,
@@ -66,6 +67,7 @@ from app.sessions import (
     translated,
 )
 from app.settings import Settings
+from app.shares import Shares, Tenant
 
 log = structlog.get_logger()
 
@@ -144,6 +146,12 @@ class Database:
             size=settings.database_pool_size,
             within=settings.database_pool_timeout_seconds,
         )
+        # In front of the engine's own pool, whose queue knows no tenants.
+        self._writing = Shares(
+            settings.database_pool_size if self.dialect == "postgresql" else 1,
+            seconds=settings.database_pool_timeout_seconds,
+            refusal=ALL_IN_USE,
+        )
         self.turns = Turns(settings.database_pool_timeout_seconds)
         self._under_way: set[asyncio.Task[Any]] = set()
 
@@ -158,22 +166,26 @@ class Database:
         """
         return Snapshot(self, single=single, alone=alone, tenant=tenant)
 
-    async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+    async def rows(
+        self, statement: Executable, parameters: Parameters, *, tenant: Tenant
+    ) -> Sequence[AnyRow]:
         """Return the rows of a statement that is a snapshot by itself."""
-        connection = await self._pool.acquire()
+        connection = await self._pool.acquire(tenant)
         try:
             return await fetched(connection, self.dialect, statement, parameters)
         finally:
-            self._pool.release(connection)
+            self._pool.release(connection, tenant)
 
     async def session(self, *, single: bool, tenant: str | None = None) -> Session:
         """Return a connection that reads; in a transaction, unless it is for one statement."""
-        session = DriverSession(self._pool, await self._pool.acquire(), self.dialect)
+        session = DriverSession(
+            self._pool, await self._pool.acquire(tenant), self.dialect, tenant
+        )
         if not single or self.is_walled:
             try:
                 await session.begin(SNAPSHOT[self.dialect])
                 if self.is_walled:
-                    await session.enter(tenant)
+                    await session.enter()
             except BaseException:
                 await session.close()
                 raise
@@ -196,6 +208,8 @@ class Database:
         self,
         read: Callable[[Session], Awaitable[Found]],
         write: Callable[[Session, Found], Awaitable[bool]],
+        *,
+        tenant: str,
     ) -> Found | None:
         """Read, and write in a single statement, on PostgreSQL; return what was read.
 
@@ -210,7 +224,7 @@ class Database:
             is_writing = False
             try:
                 with translated():
-                    session = await self.session(single=True)
+                    session = await self.session(single=True, tenant=tenant)
                     try:
                         found = await read(session)
                         # From here on nobody knows whether it happened, unless it is told.
@@ -244,7 +258,7 @@ class Database:
             is_committing = False
             try:
                 with translated():
-                    async with self.writer.connect() as connection:
+                    async with self._writing.place(tenant), self.writer.connect() as connection:
                         await connection.begin()
                         if self.is_walled:
                             await connection.execute(ENTER, {"tenant": tenant or ""})
@@ -394,7 +408,7 @@ class Snapshot:
     async def _execute(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
         with translated():
             if self._single and not self._database.is_walled:
-                return await self._database.rows(statement, parameters)
+                return await self._database.rows(statement, parameters, tenant=self._tenant)
             if self._session is None:
                 self._session = await self._database.session(
                     single=self._single, tenant=self._tenant
