@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, select
 from app.database import Database
 from app.errors import InsufficientScope, Unauthenticated
 from app.models import api_token, tenant
+from app.scheduling import charge
 
 if TYPE_CHECKING:
     from app.identity import IdentityProvider
@@ -110,7 +111,7 @@ class Authenticator:
         self._used: dict[tuple[str, str], datetime] = {}
 
     async def authenticate(self, authorization: str | None) -> Principal:
-        """Return who sent an Authorization header with a request.
+        """Return who sent an Authorization header, and charge the request to the tenant.
 
         Raises:
             Unauthenticated: there is none, or its token is unknown, expired or revoked.
@@ -120,6 +121,7 @@ class Authenticator:
         principal = await self.identify(authorization)
         if self._rates is not None:
             await self._rates.admit(principal.tenant, principal.subject)
+        await charge(principal.tenant)
         return principal
 
     async def identify(self, authorization: str | None) -> Principal:

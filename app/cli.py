@@ -159,6 +159,7 @@ def serve(
 def _server(settings: Settings) -> dict[str, Any]:
     """Return what uvicorn is told beside where to listen."""
     return {
+        "loop": "app.scheduling:FairLoop",
         "http": BoundedProtocol,
         "ws": "none",
         "limit_concurrency": settings.max_connections,

@@ -178,9 +178,7 @@ class Database:
 
     async def session(self, *, single: bool, tenant: str | None = None) -> Session:
         """Return a connection that reads; in a transaction, unless it is for one statement."""
-        session = DriverSession(
-            self._pool, await self._pool.acquire(tenant), self.dialect, tenant
-        )
+        session = DriverSession(self._pool, await self._pool.acquire(tenant), self.dialect, tenant)
         if not single or self.is_walled:
             try:
                 await session.begin(SNAPSHOT[self.dialect])

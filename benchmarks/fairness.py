@@ -8,7 +8,7 @@ import asyncio
 import multiprocessing
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,9 +24,8 @@ from app.database import Database
 from app.settings import Settings
 from benchmarks.contenders import GRAPHQL
 from benchmarks.data import EMAIL, RECOUNT, TENANT, TOKEN, WAREHOUSES, Size, code, fill
-from benchmarks.databases import empty_sqlite, filled, postgresql
-from benchmarks.loop import NESTED, Request, camel, graphql, requests
-from benchmarks.peers.contender import Ask
+from benchmarks.databases import empty_sqlite, postgresql
+from benchmarks.loop import NESTED, Request, graphql
 from benchmarks.running import progress, run
 from benchmarks.servers import serving
 from tests.databases import create_database, migrated
@@ -39,9 +38,10 @@ PAUSE_SECONDS: Final = 0.01
 # What the greedy tenant may have at work before the quiet one is measured.
 HEAD_START_SECONDS: Final = 1.0
 LIMIT: Final = 3.0
+TOTALS: Final = "totals { entries }"
 SLOW: Final = (
     "query($f: LedgerFilterInput) {"
-    + " ".join(f"a{i}: adjustments(first: 1 filter: $f) {{ totals {{ entries }} }}" for i in range(50))
+    + " ".join(f"a{i}: adjustments(first: 1 filter: $f) {{{TOTALS}}}" for i in range(50))
     + "}"
 )
 # The cost of NESTED with pages of this length is just below the limit.
@@ -175,13 +175,14 @@ def quiet(port: int, seconds: float) -> dict[str, Sample]:
 
 def fill_both(url: str) -> None:
     """Fill a database with both tenants."""
+
     async def work() -> None:
         database = Database(Settings(database_url=url))
-        async for _ in fill(database, QUIET_SIZE, tenant=QUIET):
-            pass
+        for tenant, size in ((TENANT, GREEDY_SIZE), (QUIET, QUIET_SIZE)):
+            async for skus in fill(database, size, tenant=tenant):
+                progress(f"filled {skus:,} SKUs of {tenant} ({database.dialect})")
         await database.dispose()
 
-    filled(url, GREEDY_SIZE, progress)
     asyncio.run(work())
 
 
@@ -196,7 +197,7 @@ def fairness(
 ) -> None:
     """Print the latencies of the quiet tenant alone and beside each load, and their ratios."""
     with TemporaryDirectory() as directory, postgresql() as server:
-        engines = {
+        engines: dict[str, Callable[[], str]] = {
             "SQLite": partial(empty_sqlite, Path(directory), "fairness.db"),
             "PostgreSQL": lambda: migrated(create_database(server.url, "fairness")),
         }
