@@ -4,7 +4,7 @@ asyncio runs callbacks in the order in which they become ready: a tenant with a 
 work has a hundred callbacks before the one of another tenant. `FairLoop` keeps a queue per tenant
 and runs the callbacks of the tenant that has used the least time. A callback belongs to the tenant
 of its context (`charge`), whichever task or future made it ready; a callback of no tenant runs at
-once, as always. A callback is never interrupted: long work pauses (`breathe`) between its parts.
+once, as always. A callback is never interrupted, so long work is done `in_pieces`.
 
 While one tenant alone is there, nothing is queued and nothing is measured.
 """
@@ -13,9 +13,9 @@ import asyncio
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context, ContextVar
-from typing import Final
+from typing import Final, TypeVar
 
 if sys.platform == "win32":
     from asyncio import ProactorEventLoop as Loop
@@ -26,6 +26,11 @@ else:
 SLICE_SECONDS: Final = 0.002
 # How long after the last request of another tenant a tenant counts as alone.
 ALONE_AFTER_SECONDS: Final = 5.0
+# How many items of a list are converted at once: the work of a millisecond or two.
+PIECE: Final = 500
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _tenant: ContextVar[str | None] = ContextVar("charged_tenant", default=None)
 
@@ -112,3 +117,16 @@ async def charge(tenant: str) -> None:
         if loop.is_shared:
             # From here on the task runs in its tenant's turns.
             await asyncio.sleep(0)
+
+
+async def in_pieces(
+    convert: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item]
+) -> list[Result]:
+    """Convert a list; a long one piece by piece, between which other tasks have their turns."""
+    if len(items) <= PIECE:
+        return convert(items)
+    converted: list[Result] = []
+    for start in range(0, len(items), PIECE):
+        converted += convert(items[start : start + PIECE])
+        await asyncio.sleep(0)
+    return converted

@@ -26,6 +26,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
 from app.errors import Unavailable
+from app.scheduling import in_pieces
 from app.shares import Shares, Tenant
 
 Parameters = Mapping[str, object]
@@ -168,7 +169,7 @@ async def fetched(
     """
     text, binds, rows_of = _compiled(statement, dialect)
     found = await connection.fetch(text, *[bind(parameters) for bind in binds])
-    return found if rows_of is None else rows_of(found)
+    return found if rows_of is None else await in_pieces(rows_of, found)
 
 
 class DriverPool:
