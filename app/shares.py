@@ -6,7 +6,7 @@ tenant that holds none.
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -28,14 +28,14 @@ class Shares:
         self._free = places
         self._seconds = seconds
         self._refusal = refusal
-        self._held: Counter[Tenant] = Counter()
+        self._held: dict[Tenant, int] = {}
         # In the order in which the tenants are served.
         self._waiting: dict[Tenant, deque[Turn]] = {}
 
     @property
     def held(self) -> int:
         """The number of places that are taken."""
-        return self._held.total()
+        return sum(self._held.values())
 
     @asynccontextmanager
     async def place(self, tenant: Tenant) -> AsyncIterator[None]:
@@ -69,15 +69,18 @@ class Shares:
         self._held[tenant] -= 1
         if not self._held[tenant]:
             del self._held[tenant]
+        if tenant in self._waiting:
+            # Others first: this tenant has just been served.
+            self._waiting[tenant] = self._waiting.pop(tenant)
         self._serve()
 
     def _may_enter(self, tenant: Tenant) -> bool:
-        held = self._held[tenant]
+        held = self._held.get(tenant, 0)
         return self._free > 0 and (not held or held < 2 * (self._free - 1))
 
     def _take(self, tenant: Tenant) -> None:
         self._free -= 1
-        self._held[tenant] += 1
+        self._held[tenant] = self._held.get(tenant, 0) + 1
 
     async def _wait(self, tenant: Tenant) -> None:
         loop = asyncio.get_running_loop()

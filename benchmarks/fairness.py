@@ -32,7 +32,7 @@ from tests.databases import create_database, migrated
 
 QUIET: Final = "quiet"
 QUIET_SIZE: Final = Size(1_000)
-GREEDY_SIZE: Final = Size(10_000, adjustments_per_level=20, busy=50_000)
+GREEDY_SIZE: Final = Size(4_000, adjustments_per_level=20, busy=20_000)
 # Of the quiet tenant, between two requests.
 PAUSE_SECONDS: Final = 0.01
 # What the greedy tenant may have at work before the quiet one is measured.
@@ -61,7 +61,7 @@ def loads() -> list[Greed]:
     """Return the loads of the greedy tenant."""
     where = {"f": {"createdBy": EMAIL, "reference": RECOUNT}}
     slow = Request("POST", "/graphql", {"query": SLOW, "variables": where})
-    bulks = [_bulk(number) for number in range(16)]
+    bulks = [_bulk(number) for number in range(8)]
     history = Request("GET", f"/api/inventory/{code(GREEDY_SIZE.skus - 1)}/adjustments")
     return [
         Greed("12 slow reads", 12, [slow]),
