@@ -171,7 +171,7 @@ class Authenticator:
         tenant_id, dash, _ = token.removeprefix(TOKEN_PREFIX).partition("-")
         if not dash or len(token) > MAX_TOKEN_LENGTH:
             return None
-        async with self._database.snapshot(tenant=tenant_id) as snapshot:
+        async with self._database.snapshot(tenant=tenant_id, is_proven=False) as snapshot:
             rows = await snapshot.rows(TOKEN_STATEMENT, {"tenant": tenant_id, "hash": digest})
         kept = rows[0].token_hash if rows else NO_HASH
         if not hmac.compare_digest(kept, digest):

@@ -156,34 +156,44 @@ class Database:
         self._under_way: set[asyncio.Task[Any]] = set()
 
     def snapshot(
-        self, *, single: bool = False, alone: bool = False, tenant: str | None = None
+        self,
+        *,
+        single: bool = False,
+        alone: bool = False,
+        tenant: str | None = None,
+        is_proven: bool = True,
     ) -> "Snapshot":
         """Read in transactions that each see one state of the database from first to last.
 
         A `single` statement needs no transaction for that, and no time to begin and end one; if it
         is `alone`, there is nothing beside it that could fail and have it cancelled.
         Behind the wall of row-level security there is nothing but what is the tenant's.
+        Its connection counts for the share of the tenant; not if the tenant is only claimed, and
+        its credential is yet to be checked.
         """
-        return Snapshot(self, single=single, alone=alone, tenant=tenant)
+        share = tenant if is_proven else None
+        return Snapshot(self, single=single, alone=alone, tenant=tenant, share=share)
 
     async def rows(
-        self, statement: Executable, parameters: Parameters, *, tenant: Tenant
+        self, statement: Executable, parameters: Parameters, *, share: Tenant
     ) -> Sequence[AnyRow]:
         """Return the rows of a statement that is a snapshot by itself."""
-        connection = await self._pool.acquire(tenant)
+        connection = await self._pool.acquire(share)
         try:
             return await fetched(connection, self.dialect, statement, parameters)
         finally:
-            self._pool.release(connection, tenant)
+            self._pool.release(connection, share)
 
-    async def session(self, *, single: bool, tenant: str | None = None) -> Session:
+    async def session(
+        self, *, single: bool, tenant: str | None = None, share: Tenant = None
+    ) -> Session:
         """Return a connection that reads; in a transaction, unless it is for one statement."""
-        session = DriverSession(self._pool, await self._pool.acquire(tenant), self.dialect, tenant)
+        session = DriverSession(self._pool, await self._pool.acquire(share), self.dialect, share)
         if not single or self.is_walled:
             try:
                 await session.begin(SNAPSHOT[self.dialect])
                 if self.is_walled:
-                    await session.enter()
+                    await session.enter(tenant)
             except BaseException:
                 await session.close()
                 raise
@@ -222,7 +232,7 @@ class Database:
             is_writing = False
             try:
                 with translated():
-                    session = await self.session(single=True, tenant=tenant)
+                    session = await self.session(single=True, share=tenant)
                     try:
                         found = await read(session)
                         # From here on nobody knows whether it happened, unless it is told.
@@ -335,6 +345,7 @@ class Snapshot:
         single: bool,
         alone: bool = False,
         tenant: str | None = None,
+        share: Tenant = None,
     ) -> None:
         self.dialect = database.dialect
         self.statements = 0
@@ -342,6 +353,7 @@ class Snapshot:
         self._single = single
         self._is_alone = single and alone
         self._tenant = tenant
+        self._share = share
         self._session: Session | None = None
         self._turn = asyncio.Lock()
 
@@ -406,10 +418,10 @@ class Snapshot:
     async def _execute(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
         with translated():
             if self._single and not self._database.is_walled:
-                return await self._database.rows(statement, parameters, tenant=self._tenant)
+                return await self._database.rows(statement, parameters, share=self._share)
             if self._session is None:
                 self._session = await self._database.session(
-                    single=self._single, tenant=self._tenant
+                    single=self._single, tenant=self._tenant, share=self._share
                 )
             return await self._session.rows(statement, parameters)
 

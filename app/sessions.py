@@ -191,14 +191,14 @@ class DriverPool:
         """The number of connections in use."""
         return self._shares.held
 
-    async def acquire(self, tenant: Tenant = None) -> DriverConnection:
-        """Return an idle or new connection, which counts for the share of a tenant.
+    async def acquire(self, share: Tenant = None) -> DriverConnection:
+        """Return an idle or new connection, which counts for a share.
 
         Raises:
             Unavailable: none came free in time.
 
         """
-        await self._shares.enter(tenant)
+        await self._shares.enter(share)
         try:
             while self._idle:
                 connection = self._idle.pop()
@@ -206,14 +206,14 @@ class DriverPool:
                     return connection
             return await self._connect()
         except BaseException:
-            self._shares.leave(tenant)
+            self._shares.leave(share)
             raise
 
-    def release(self, connection: DriverConnection, tenant: Tenant = None) -> None:
-        """Take a connection back, which a tenant acquired."""
+    def release(self, connection: DriverConnection, share: Tenant = None) -> None:
+        """Take a connection back, which counted for a share."""
         if not connection.is_closed():
             self._idle.append(connection)
-        self._shares.leave(tenant)
+        self._shares.leave(share)
 
     async def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -222,14 +222,14 @@ class DriverPool:
 
 
 class DriverSession:
-    """A connection of a driver, which counts for the share of a tenant."""
+    """A connection of a driver, which counts for a share."""
 
     def __init__(
-        self, pool: DriverPool, connection: DriverConnection, dialect: str, tenant: Tenant
+        self, pool: DriverPool, connection: DriverConnection, dialect: str, share: Tenant
     ) -> None:
         self.dialect = dialect
         self._pool = pool
-        self._tenant = tenant
+        self._share = share
         self._connection = connection
         self._is_in_transaction = False
 
@@ -238,10 +238,10 @@ class DriverSession:
         await self._connection.execute(f"BEGIN {how}")
         self._is_in_transaction = True
 
-    async def enter(self) -> None:
+    async def enter(self, tenant: str | None) -> None:
         """Open the rows of the tenant to this transaction alone."""
         statement = "SELECT set_config('inventory.tenant', $1, true)"
-        await self._connection.fetch(statement, self._tenant or "")
+        await self._connection.fetch(statement, tenant or "")
 
     async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
         """Execute a statement and return its rows, if it has any."""
@@ -253,7 +253,7 @@ class DriverSession:
             if self._is_in_transaction and not self._connection.is_closed():
                 await self._connection.execute(ROLLBACK)
         finally:
-            self._pool.release(self._connection, self._tenant)
+            self._pool.release(self._connection, self._share)
 
 
 class Record(asyncpg.Record):

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -28,6 +28,7 @@ from app.errors import (
 from app.graphql.execution import Operation, prepared_operations, refusal_of, run
 from app.graphql.relay import MAX_PAGE
 from app.http import JSONResponse, read_json
+from app.scheduling import in_pieces
 from app.settings import Settings
 from rest_shim.binding import bind_body, bind_headers, bind_query
 from rest_shim.rendering import adjustment
@@ -168,14 +169,14 @@ class Shim:
                 # The database reads the next page while this one is sent.
                 following = asyncio.create_task(page_of({**variables, "cursor": cursor}))
                 try:
-                    yield start + _joined(page["nodes"])
+                    yield start + await _joined(page["nodes"])
                     start = b","
                     page = await following
                 finally:
                     # The client may have hung up.
                     following.cancel()
                     await asyncio.gather(following, return_exceptions=True)
-            yield start + _joined(page["nodes"]) + b"]}"
+            yield start + await _joined(page["nodes"]) + b"]}"
 
         return Stream(chunks())
 
@@ -245,5 +246,9 @@ def _rest_name(field: str) -> str:
     return ".".join(REST_NAMES.get(part, _HUMP.sub("_", part).lower()) for part in field.split("."))
 
 
-def _joined(nodes: Iterable[Mapping[str, Any]]) -> bytes:
-    return orjson.dumps([adjustment(node) for node in nodes])[1:-1]
+async def _joined(nodes: Sequence[Mapping[str, Any]]) -> bytes:
+    return orjson.dumps(await in_pieces(_adjustments, nodes))[1:-1]
+
+
+def _adjustments(nodes: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [adjustment(node) for node in nodes]
