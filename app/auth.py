@@ -18,6 +18,7 @@ from app.clocks import Present
 from app.database import Database
 from app.errors import InsufficientScope, Unauthenticated
 from app.models import api_token, tenant
+from app.scheduling import charge
 
 if TYPE_CHECKING:
     from app.identity import IdentityProvider
@@ -114,7 +115,7 @@ class Authenticator:
         self._ahead = timedelta()
 
     async def authenticate(self, authorization: str | None) -> Principal:
-        """Return who sent an Authorization header with a request.
+        """Return who sent an Authorization header, and charge the request to the tenant.
 
         Raises:
             Unauthenticated: there is none, or its token is unknown, expired or revoked.
@@ -124,6 +125,7 @@ class Authenticator:
         principal = await self.identify(authorization)
         if self._rates is not None:
             await self._rates.admit(principal.tenant, principal.subject)
+        await charge(principal.tenant)
         return principal
 
     async def identify(self, authorization: str | None) -> Principal:
@@ -173,7 +175,7 @@ class Authenticator:
         tenant_id, dash, _ = token.removeprefix(TOKEN_PREFIX).partition("-")
         if not dash or len(token) > MAX_TOKEN_LENGTH:
             return None
-        async with self._database.snapshot(tenant=tenant_id) as snapshot:
+        async with self._database.snapshot(tenant=tenant_id, is_proven=False) as snapshot:
             rows = await snapshot.rows(TOKEN_STATEMENT, {"tenant": tenant_id, "hash": digest})
         kept = rows[0].token_hash if rows else NO_HASH
         if not hmac.compare_digest(kept, digest):

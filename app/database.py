@@ -52,6 +52,7 @@ from sqlalchemy.types import TypeEngine
 from app.clocks import FUNCTION, NOTE, Clock
 from app.errors import Unavailable
 from app.sessions import (
+    ALL_IN_USE,
     CONNECT_SECONDS,
     AnyRow,
     ConnectionLost,
@@ -67,6 +68,7 @@ from app.sessions import (
     translated,
 )
 from app.settings import Settings
+from app.shares import Shares, Tenant
 
 log = structlog.get_logger()
 
@@ -148,31 +150,49 @@ class Database:
             size=settings.database_pool_size,
             within=settings.database_pool_timeout_seconds,
         )
+        # In front of the engine's own pool, whose queue knows no tenants.
+        self._writing = Shares(
+            settings.database_pool_size if self.dialect == "postgresql" else 1,
+            seconds=settings.database_pool_timeout_seconds,
+            refusal=ALL_IN_USE,
+        )
         self.turns = Turns(settings.database_pool_timeout_seconds)
         self._under_way: set[asyncio.Task[Any]] = set()
 
     def snapshot(
-        self, *, single: bool = False, alone: bool = False, tenant: str | None = None
+        self,
+        *,
+        single: bool = False,
+        alone: bool = False,
+        tenant: str | None = None,
+        is_proven: bool = True,
     ) -> "Snapshot":
         """Read in transactions that each see one state of the database from first to last.
 
         A `single` statement needs no transaction for that, and no time to begin and end one; if it
         is `alone`, there is nothing beside it that could fail and have it cancelled.
         Behind the wall of row-level security there is nothing but what is the tenant's.
+        Its connection counts for the share of the tenant; not if the tenant is only claimed, and
+        its credential is yet to be checked.
         """
-        return Snapshot(self, single=single, alone=alone, tenant=tenant)
+        share = tenant if is_proven else None
+        return Snapshot(self, single=single, alone=alone, tenant=tenant, share=share)
 
-    async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+    async def rows(
+        self, statement: Executable, parameters: Parameters, *, share: Tenant
+    ) -> Sequence[AnyRow]:
         """Return the rows of a statement that is a snapshot by itself."""
-        connection = await self._pool.acquire()
+        connection = await self._pool.acquire(share)
         try:
             return await fetched(connection, self.dialect, statement, parameters)
         finally:
-            self._pool.release(connection)
+            self._pool.release(connection, share)
 
-    async def session(self, *, single: bool, tenant: str | None = None) -> Session:
+    async def session(
+        self, *, single: bool, tenant: str | None = None, share: Tenant = None
+    ) -> Session:
         """Return a connection that reads; in a transaction, unless it is for one statement."""
-        session = DriverSession(self._pool, await self._pool.acquire(), self.dialect)
+        session = DriverSession(self._pool, await self._pool.acquire(share), self.dialect, share)
         if not single or self.is_walled:
             try:
                 await session.begin(SNAPSHOT[self.dialect])
@@ -200,6 +220,8 @@ class Database:
         self,
         read: Callable[[Session], Awaitable[Found]],
         write: Callable[[Session, Found], Awaitable[bool]],
+        *,
+        tenant: str,
     ) -> Found | None:
         """Read, and write in a single statement, on PostgreSQL; return what was read.
 
@@ -214,7 +236,7 @@ class Database:
             is_writing = False
             try:
                 with translated():
-                    session = await self.session(single=True)
+                    session = await self.session(single=True, share=tenant)
                     try:
                         found = await read(session)
                         # From here on nobody knows whether it happened, unless it is told.
@@ -248,7 +270,7 @@ class Database:
             is_committing = False
             try:
                 with translated():
-                    async with self.writer.connect() as connection:
+                    async with self._writing.place(tenant), self.writer.connect() as connection:
                         await connection.begin()
                         if self.is_walled:
                             await connection.execute(ENTER, {"tenant": tenant or ""})
@@ -327,6 +349,7 @@ class Snapshot:
         single: bool,
         alone: bool = False,
         tenant: str | None = None,
+        share: Tenant = None,
     ) -> None:
         self.dialect = database.dialect
         self.statements = 0
@@ -334,6 +357,7 @@ class Snapshot:
         self._single = single
         self._is_alone = single and alone
         self._tenant = tenant
+        self._share = share
         self._session: Session | None = None
         self._turn = asyncio.Lock()
 
@@ -398,10 +422,10 @@ class Snapshot:
     async def _execute(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
         with translated():
             if self._single and not self._database.is_walled:
-                return await self._database.rows(statement, parameters)
+                return await self._database.rows(statement, parameters, share=self._share)
             if self._session is None:
                 self._session = await self._database.session(
-                    single=self._single, tenant=self._tenant
+                    single=self._single, tenant=self._tenant, share=self._share
                 )
             return await self._session.rows(statement, parameters)
 

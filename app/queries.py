@@ -71,6 +71,7 @@ from app.records import (
     SkuRecord,
     WarehouseRecord,
 )
+from app.scheduling import in_pieces
 from app.sessions import Session
 from app.stock import ARCHIVED, Status, WarehouseType
 from app.sums import (
@@ -376,7 +377,7 @@ async def list_adjustments(
     parameters = _adjustment_parameters(tenant, where, after)
     statement = _adjustments_page(snapshot.dialect, _asked(parameters))
     rows = await snapshot.rows(statement, {**parameters, "limit": limit})
-    return [adjustment_record(row) for row in rows]
+    return adjustment_records(rows)
 
 
 async def count_adjustments(snapshot: Snapshot, tenant: str, *, where: AdjustmentFilter) -> int:
@@ -412,10 +413,11 @@ async def list_adjustments_of(
     statement = _adjustments_of(snapshot.dialect, _asked(parameters), by)
     parameters |= {"parents": _levels_json(parents), "limit": limit}
     pages: dict[LedgerKey, list[AdjustmentRecord]] = {parent: [] for parent in parents}
-    for row in await snapshot.rows(statement, parameters):
-        code = row.sku if "sku" in by else None
-        place = row.warehouse_id if "warehouse_id" in by else None
-        pages[code, place].append(adjustment_record(row))
+    rows = await snapshot.rows(statement, parameters)
+    for record in await in_pieces(adjustment_records, rows):
+        code = record.sku if "sku" in by else None
+        place = record.warehouse_id if "warehouse_id" in by else None
+        pages[code, place].append(record)
     return pages
 
 
@@ -496,7 +498,7 @@ async def list_adjustments_of_group(
     """Return the adjustment of an `id`, or up to so many of a bulk or a transfer."""
     parameters = {"tenant_id": tenant, name: id_, "limit": limit}
     rows = await session.rows(_adjustments_of_group(name), parameters)
-    return [adjustment_record(row) for row in rows]
+    return adjustment_records(rows)
 
 
 async def get_reversals(
@@ -622,6 +624,11 @@ def warehouse_record(row: Sequence[Any]) -> WarehouseRecord:
 def adjustment_record(row: Row[Any]) -> AdjustmentRecord:
     """Return a row of ADJUSTMENT_COLUMNS as a record."""
     return AdjustmentRecord(*tuple(row))
+
+
+def adjustment_records(rows: Iterable[Row[Any]]) -> list[AdjustmentRecord]:
+    """Return rows of ADJUSTMENT_COLUMNS as records."""
+    return [adjustment_record(row) for row in rows]
 
 
 def ledger_totals(sums: Iterable[Sequence[int]]) -> LedgerTotals:

@@ -6,9 +6,8 @@ of SQLite go to the driver itself: the engine's work around a statement costs se
 driver's does, and more than a short query takes the database.
 """
 
-import asyncio
 import sqlite3
-from collections import deque, namedtuple
+from collections import namedtuple
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache, partial
@@ -28,6 +27,8 @@ from sqlalchemy.types import TypeEngine
 
 from app.clocks import FUNCTION, NOTE, Clock
 from app.errors import Unavailable
+from app.scheduling import in_pieces
+from app.shares import Shares, Tenant
 
 Parameters = Mapping[str, object]
 AnyRow = Row[*tuple[Any, ...]]
@@ -173,7 +174,7 @@ async def fetched(
     """
     text, binds, rows_of = _compiled(statement, dialect)
     found = await connection.fetch(text, *[bind(parameters) for bind in binds])
-    return found if rows_of is None else rows_of(found)
+    return found if rows_of is None else await in_pieces(rows_of, found)
 
 
 class DriverPool:
@@ -187,23 +188,22 @@ class DriverPool:
         self, connect: Callable[[], Awaitable[DriverConnection]], *, size: int, within: float
     ) -> None:
         self._connect = connect
-        self._size = size
-        self._within = within
-        self.in_use = 0
         self._idle: list[DriverConnection] = []
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._shares = Shares(size, seconds=within, refusal=ALL_IN_USE)
 
-    async def acquire(self) -> DriverConnection:
-        """Return a connection that nobody uses; wait for one if there may be no more.
+    @property
+    def in_use(self) -> int:
+        """The number of connections in use."""
+        return self._shares.held
+
+    async def acquire(self, share: Tenant = None) -> DriverConnection:
+        """Return an idle or new connection, which counts for a share.
 
         Raises:
             Unavailable: none came free in time.
 
         """
-        if self.in_use < self._size:
-            self.in_use += 1
-        else:
-            await self._turn()
+        await self._shares.enter(share)
         try:
             while self._idle:
                 connection = self._idle.pop()
@@ -211,39 +211,14 @@ class DriverPool:
                     return connection
             return await self._connect()
         except BaseException:
-            self._leave()
+            self._shares.leave(share)
             raise
 
-    async def _turn(self) -> None:
-        """Wait until somebody leaves their place."""
-        loop = asyncio.get_running_loop()
-        turn = loop.create_future()
-        self._waiting.append(turn)
-        # A timer alone is half of what `asyncio.timeout` is around a lock.
-        too_late = loop.call_later(self._within, _give_up, turn)
-        try:
-            await turn
-        except BaseException:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                # Its turn had come as it was cancelled.
-                self._leave()
-            raise
-        finally:
-            too_late.cancel()
-
-    def release(self, connection: DriverConnection) -> None:
-        """Take a connection back."""
+    def release(self, connection: DriverConnection, share: Tenant = None) -> None:
+        """Take a connection back, which counted for a share."""
         if not connection.is_closed():
             self._idle.append(connection)
-        self._leave()
-
-    def _leave(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self.in_use -= 1
+        self._shares.leave(share)
 
     async def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -251,17 +226,15 @@ class DriverPool:
             await self._idle.pop().close()
 
 
-def _give_up(turn: asyncio.Future[None]) -> None:
-    if not turn.done():
-        turn.set_exception(Unavailable(ALL_IN_USE))
-
-
 class DriverSession:
-    """A connection of a driver."""
+    """A connection of a driver, which counts for a share."""
 
-    def __init__(self, pool: DriverPool, connection: DriverConnection, dialect: str) -> None:
+    def __init__(
+        self, pool: DriverPool, connection: DriverConnection, dialect: str, share: Tenant
+    ) -> None:
         self.dialect = dialect
         self._pool = pool
+        self._share = share
         self._connection = connection
         self._is_in_transaction = False
 
@@ -271,7 +244,7 @@ class DriverSession:
         self._is_in_transaction = True
 
     async def enter(self, tenant: str | None) -> None:
-        """Open what is a tenant's to the transaction, and to it alone."""
+        """Open the rows of the tenant to this transaction alone."""
         statement = "SELECT set_config('inventory.tenant', $1, true)"
         await self._connection.fetch(statement, tenant or "")
 
@@ -285,7 +258,7 @@ class DriverSession:
             if self._is_in_transaction and not self._connection.is_closed():
                 await self._connection.execute(ROLLBACK)
         finally:
-            self._pool.release(self._connection)
+            self._pool.release(self._connection, self._share)
 
 
 class Record(asyncpg.Record):

@@ -1,19 +1,21 @@
 """Streams a whole adjustment history as one JSON body, with at most two pages in memory."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from app.scheduling import in_pieces
 from rest_shim.rendering import adjustment
 
 # Rows per page of a stream: more than the page size that clients may request.
 STREAM_PAGE: Final = 2_000
 
 Page = Mapping[str, Any]
+Node = Mapping[str, Any]
 # Reads the page at a cursor, given as a variable, or the first page without one.
 PageReader = Callable[[Mapping[str, object]], Coroutine[Any, Any, Page]]
 
@@ -46,15 +48,19 @@ async def _chunks(page: Page, read_page: PageReader) -> AsyncGenerator[bytes, No
         # The database reads the next page while this one is sent.
         next_page = asyncio.create_task(read_page({"cursor": page["pageInfo"]["endCursor"]}))
         try:
-            yield start + _rows(page["nodes"])
+            yield start + await _rows(page["nodes"])
             start = b","
             page = await next_page
         finally:
             # The client may have disconnected.
             next_page.cancel()
             await asyncio.gather(next_page, return_exceptions=True)
-    yield start + _rows(page["nodes"]) + b"]}"
+    yield start + await _rows(page["nodes"]) + b"]}"
 
 
-def _rows(nodes: Iterable[Mapping[str, Any]]) -> bytes:
-    return orjson.dumps([adjustment(node) for node in nodes])[1:-1]
+async def _rows(nodes: Sequence[Node]) -> bytes:
+    return orjson.dumps(await in_pieces(_adjustments, nodes))[1:-1]
+
+
+def _adjustments(nodes: Iterable[Node]) -> list[dict[str, Any]]:
+    return [adjustment(node) for node in nodes]

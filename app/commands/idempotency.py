@@ -219,7 +219,9 @@ async def write_once(
 
     async def at_once() -> Outcome[Result]:
         async with database.turns.of((caller.tenant, code) for code in skus):
-            planned = await database.optimistically(partial(plan, locked=False), post)
+            planned = await database.optimistically(
+                partial(plan, locked=False), post, tenant=caller.tenant
+            )
             if planned:
                 return Done(planned.outcome, replayed=False)
             return await database.transaction(under_locks, tenant=caller.tenant)

@@ -290,6 +290,9 @@ async def post(
         is_filling=bool(filled),
         is_of_new_levels=any(old is None for old, _ in changed),
     )
+    if len(posting.entries) > FEW:
+        # Other tasks have their turns between the parts of long work.
+        await asyncio.sleep(0)
     # In the order of most indexes.
     rows = [it for _, it in sorted(rows_of(tenant, before, posting).items())]
     parameters = {

@@ -4,6 +4,7 @@ Every change goes one way, whatever asked for it: `write_once` has it planned he
 `app.stock`, from what `app.commands.posting` read, and posted by the latter.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -408,6 +409,8 @@ async def _decided(
     is_ahead = locked and session.dialect == "postgresql"
     before = await read_stock(session, caller.tenant, levels, locked=locked and not is_ahead)
     outcomes = decide(caller, updates, before, part_of)
+    # Other tasks have their turns between deciding and making rows of hundreds of updates.
+    await asyncio.sleep(0)
     if not is_ahead:
         return before, outcomes, NOTHING_AHEAD
     changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]

@@ -52,6 +52,7 @@ from strawberry.types.field import StrawberryField
 from app.graphql.inputs import AS_THEY_ARE, Coercion, coercion
 from app.graphql.resolvers import Resolve, resolver_of
 from app.graphql.written import MAKE, PATH, NotWritten, rows
+from app.scheduling import PIECE, in_pieces
 
 # The key of a field's metadata that is its batch resolver.
 BATCH: Final = "batch"
@@ -124,7 +125,7 @@ class Plan:
 
     python_type: type | None
     # From the objects to what is said of them, as far as it is read off their records.
-    rows: Callable[[Values], list[dict[str, Any]]]
+    rows: Callable[[Sequence[Any]], list[dict[str, Any]]]
     # The other fields, which have a place in each row.
     fields: Mapping[str, Field]
 
@@ -133,7 +134,19 @@ class Plan:
         if self.python_type and not set(map(type, objects)) <= {self.python_type}:
             message = "an object of another type"
             raise NotCovered(message)
-        rows = self.rows(objects)
+        if len(objects) > PIECE:
+            return self._complete_many(executor, objects, path)
+        return self._with_fields(self.rows(objects), executor, objects, path)
+
+    async def _complete_many(self, executor: "BulkExecutor", objects: Values, path: Path) -> Values:
+        rows = await in_pieces(self.rows, objects)
+        column = self._with_fields(rows, executor, objects, path)
+        return column if isinstance(column, list) else await column
+
+    def _with_fields(
+        self, rows: Values, executor: "BulkExecutor", objects: Values, path: Path
+    ) -> Column:
+        """Fill the fields that are not read off records into the rows."""
         pending: dict[str, Awaitable[Values]] = {}
         for name, field in self.fields.items():
             column = field(executor, objects, path)

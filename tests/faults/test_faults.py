@@ -190,8 +190,8 @@ async def test_an_exhausted_pool_is_said_and_passes(stocked: Service) -> None:
         async with AsyncExitStack() as held:
             for _ in range(database.writer.pool.size()):
                 await held.enter_async_context(database.writer.connect())
-            for _ in range(2):
-                session = await database.session(single=True)
+            for tenant in ("a", "b"):
+                session = await database.session(single=True, share=tenant)
                 held.push_async_callback(session.close)
             response = await put(tight, 2)
 

@@ -28,6 +28,8 @@ FORBIDDEN = {
     "app/auth.py": ["rest_shim", "starlette", "strawberry", "graphql", "app.graphql"],
     "app/identity.py": ["rest_shim", "sqlalchemy", "starlette", "strawberry", "app.database"],
     "app/rates.py": ["rest_shim", "sqlalchemy", "starlette", "strawberry", "app.database"],
+    "app/shares.py": ["rest_shim", "sqlalchemy", "starlette", "strawberry", "app.database"],
+    "app/scheduling.py": ["app", "rest_shim", "sqlalchemy", "starlette", "strawberry"],
     "app/protocol.py": ["rest_shim", "sqlalchemy", "starlette", "strawberry", "app.database"],
     "app/graphql": ["rest_shim", "sqlalchemy", "sqlmodel", "app.main", "app.cli", "app.demo"],
     "rest_shim": [

@@ -1,0 +1,341 @@
+"""One tenant cannot starve another: shares of connections, and turns on the event loop."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, closing
+
+import httpx
+import pytest
+import uvicorn
+from sqlalchemy import text
+from starlette.applications import Starlette
+
+from app import scheduling
+from app.cli import _server
+from app.errors import Unavailable
+from app.scheduling import PIECE, FairLoop, charge, in_pieces
+from app.settings import Settings
+from app.shares import Shares
+from tests.service import Service, level, new_tenant, running, sku, warehouse
+
+PATIENCE = 60.0
+MAIN = warehouse()
+GREEDY_READS = 12
+
+
+def shares(places: int, *, seconds: float = PATIENCE) -> Shares:
+    return Shares(places, seconds=seconds, refusal="Full.")
+
+
+async def settled() -> None:
+    """Let every task go on as far as it can."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+class Waiting:
+    """Tasks that wait for places, and the order in which they got them."""
+
+    def __init__(self, pool: Shares) -> None:
+        self.served: list[str] = []
+        self._pool = pool
+
+    def enter(self, tenant: str) -> asyncio.Task[None]:
+        async def enter() -> None:
+            await self._pool.enter(tenant)
+            self.served.append(tenant)
+
+        return asyncio.create_task(enter())
+
+
+@pytest.mark.parametrize(("places", "most"), [(1, 1), (2, 1), (3, 2), (5, 3), (10, 6)])
+async def test_a_tenant_alone_leaves_a_place_free(places: int, most: int) -> None:
+    pool = shares(places)
+    waiting = Waiting(pool)
+    tasks = [waiting.enter("greedy") for _ in range(2 * places)]
+    await settled()
+
+    assert pool.held == most
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert pool.held == most
+
+
+async def test_a_tenant_that_holds_none_finds_a_place_beside_greedy_ones() -> None:
+    pool = shares(10)
+    waiting = Waiting(pool)
+    tasks = [waiting.enter(tenant) for _ in range(64) for tenant in ("greedy", "greedier")]
+    await settled()
+    await asyncio.wait_for(pool.enter("quiet"), PATIENCE)
+
+    assert sorted(waiting.served) == ["greedier"] * 4 + ["greedy"] * 4
+    for task in tasks:
+        task.cancel()
+
+
+async def test_waiting_tenants_are_served_in_turn() -> None:
+    pool = shares(1)
+    await pool.enter("first")
+    waiting = Waiting(pool)
+    for tenant in ["a", "a", "a", "b", "b", "c"]:
+        waiting.enter(tenant)
+    await settled()
+    pool.leave("first")
+    await settled()
+    while len(waiting.served) < 6:
+        pool.leave(waiting.served[-1])
+        await settled()
+
+    assert waiting.served == ["a", "b", "c", "a", "b", "a"]
+    pool.leave("a")
+    assert pool.held == 0
+
+
+async def test_waiters_that_are_cancelled_leave_nothing_behind() -> None:
+    pool = shares(1)
+    await pool.enter("first")
+    waiting = Waiting(pool)
+    gone, granted, last = waiting.enter("a"), waiting.enter("b"), waiting.enter("c")
+    await settled()
+    gone.cancel()
+    await settled()
+    pool.leave("first")
+    # The place was granted, but the task has not gone on yet.
+    granted.cancel()
+    await settled()
+
+    assert waiting.served == ["c"]
+    assert last.done()
+    pool.leave("c")
+    assert pool.held == 0
+    assert not pool._held
+    assert not pool._waiting
+
+
+async def test_a_waiter_that_was_refused_leaves_nothing_behind() -> None:
+    pool = shares(1, seconds=0.01)
+    await pool.enter("first")
+    with pytest.raises(Unavailable, match="Full"):
+        await pool.enter("second")
+    pool.leave("first")
+
+    assert pool.held == 0
+    assert not pool._waiting
+
+
+@asynccontextmanager
+async def two_tenants(url: str) -> AsyncIterator[tuple[Starlette, Service, Service]]:
+    """Serve a greedy and a quiet tenant, each with one SKU."""
+    patience = {"database_lock_timeout_ms": 60_000, "database_statement_timeout_ms": 60_000}
+    async with running(url, token_cache_seconds=30, **patience) as (app, client):
+        database = app.state.database
+        tenants = []
+        for _ in range(2):
+            service = Service(app, client, database, await new_tenant(database))
+            await service.load([MAIN], [sku("A", level(MAIN, 5)), sku("B", level(MAIN, 5))])
+            assert (await service.rest("GET", "/api/inventory/A")).is_success
+            tenants.append(service)
+        yield app, tenants[0], tenants[1]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_stuck_reads_of_one_tenant_leave_connections_to_another(database_url: str) -> None:
+    if database_url.startswith("sqlite"):
+        pytest.skip("Reads of SQLite wait for no lock.")
+    async with two_tenants(database_url) as (app, greedy, quiet):
+        database = app.state.database
+        async with database.writer.connect() as connection:
+            # Statements about adjustments wait for this lock, and no others.
+            await connection.execute(text("LOCK TABLE adjustment IN ACCESS EXCLUSIVE MODE"))
+            stuck = [
+                asyncio.create_task(greedy.rest("GET", "/api/inventory/A/adjustments?limit=1"))
+                for _ in range(GREEDY_READS)
+            ]
+            await until(lambda: database._pool.in_use == 6)
+            async with asyncio.timeout(PATIENCE / 2):
+                for _ in range(GREEDY_READS):
+                    assert (await quiet.rest("GET", "/api/inventory/A")).status_code == 200
+            assert not any(task.done() for task in stuck)
+        assert {response.status_code for response in await asyncio.gather(*stuck)} == {200}
+        assert database._pool.in_use == 0
+
+
+async def test_a_set_goes_before_the_waiting_bulks_of_another_tenant(database_url: str) -> None:
+    if not database_url.startswith("sqlite"):
+        pytest.skip("PostgreSQL has more than one writer.")
+    served: list[str] = []
+    counted = {"warehouse_id": MAIN.id, "quantity": 7, "reason": "cycle_count"}
+    updates = [{"sku": code, **counted} for code in ("A", "B")]
+
+    async with two_tenants(database_url) as (app, greedy, quiet):
+        database = app.state.database
+
+        async def noted(name: str, service: Service, *words: str, body: object) -> httpx.Response:
+            response = await service.rest(*words, json=body)
+            served.append(name)
+            return response
+
+        with closing(sqlite3.connect(str(database.writer.url.database))) as other:
+            other.isolation_level = None
+            other.execute("BEGIN IMMEDIATE")
+            path = "/api/inventory/bulk"
+            writes = [
+                asyncio.create_task(noted("bulk", greedy, "POST", path, body={"updates": updates}))
+                for _ in range(8)
+            ]
+            waiting = database._writing._waiting
+            await until(lambda: len(waiting.get(greedy.tenant, ())) == 7)
+            path = "/api/inventory/A"
+            writes.append(asyncio.create_task(noted("set", quiet, "PUT", path, body=counted)))
+            await until(lambda: quiet.tenant in waiting)
+            other.execute("ROLLBACK")
+        responses = await asyncio.gather(*writes)
+
+    assert {response.status_code for response in responses} == {200}
+    assert served.index("set") == 1
+
+
+class Clock:
+    """A clock that moves when it is told to."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+def on_fair_loop(work: Callable[[FairLoop], Awaitable[None]]) -> None:
+    """Run a coroutine on a loop of its own."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, FairLoop)
+        await work(loop)
+
+    with asyncio.Runner(loop_factory=FairLoop) as runner:
+        runner.run(main())
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(scheduling, "time", clock)
+    return clock
+
+
+def test_the_tenant_that_has_used_least_goes_first(clock: Clock) -> None:
+    steps: list[str] = []
+
+    async def spend(tenant: str, *, seconds: float, times: int) -> None:
+        await charge(tenant)
+        for _ in range(times):
+            steps.append(tenant)
+            clock.now += seconds
+            await asyncio.sleep(0)
+
+    async def work(loop: FairLoop) -> None:
+        await charge("quiet")
+        loop.note("greedy")
+        greedy = [spend("greedy", seconds=0.01, times=3) for _ in range(16)]
+        await asyncio.gather(*greedy, spend("quiet", seconds=0.001, times=10))
+
+    on_fair_loop(work)
+
+    first = steps.index("quiet")
+    assert first <= 1
+    # Ten steps of the one take as long as one step of the other.
+    assert steps[first : first + 11].count("greedy") <= 1
+    assert steps.count("greedy") == 3 * 16
+
+
+def test_a_tenant_that_comes_back_has_no_credit_of_the_past(clock: Clock) -> None:
+    steps: list[str] = []
+
+    async def spend(tenant: str, *, times: int) -> None:
+        await charge(tenant)
+        for _ in range(times):
+            steps.append(tenant)
+            clock.now += 0.01
+            await asyncio.sleep(0)
+
+    async def work(loop: FairLoop) -> None:
+        loop.note("a")
+        loop.note("b")
+        early = [asyncio.create_task(spend("a", times=100)) for _ in range(2)]
+        while len(steps) < 50:
+            await asyncio.sleep(0)
+        await asyncio.gather(spend("b", times=20), *early)
+
+    on_fair_loop(work)
+
+    first = steps.index("b")
+    assert first >= 50
+    # They alternate from then on; b does not make up for the time in which it was away.
+    assert 9 <= steps[first : first + 20].count("b") <= 11
+
+
+def test_a_tenant_alone_is_neither_queued_nor_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduling, "ALONE_AFTER_SECONDS", -1.0)
+
+    async def work(loop: FairLoop) -> None:
+        await charge("a")
+        assert not loop.is_shared
+        await charge("b")
+        assert loop.is_shared
+        await charge("b")
+        assert not loop.is_shared
+        await asyncio.sleep(0)
+        assert loop._queues == {}
+
+    on_fair_loop(work)
+
+
+def test_a_callback_that_is_cancelled_in_its_queue_does_not_run() -> None:
+    ran: list[str] = []
+
+    async def work(loop: FairLoop) -> None:
+        loop.note("a")
+        await charge("b")
+        loop.call_soon(ran.append, "cancelled").cancel()
+        loop.call_soon(ran.append, "kept")
+        await asyncio.sleep(0)
+        assert loop._queues == {}
+
+    on_fair_loop(work)
+
+    assert ran == ["kept"]
+
+
+async def test_long_lists_are_converted_in_pieces_between_which_others_go_on() -> None:
+    pieces: list[int] = []
+    seen: list[int] = []
+
+    def convert(items: Sequence[int]) -> list[int]:
+        pieces.append(len(items))
+        return [item + 1 for item in items]
+
+    async def look() -> None:
+        while len(pieces) < 3:
+            seen.append(len(pieces))
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    converted = await in_pieces(convert, range(2 * PIECE + 1))
+    await looking
+
+    assert converted == [*range(1, 2 * PIECE + 2)]
+    assert pieces == [PIECE, PIECE, 1]
+    assert seen == [1, 2]
+
+
+def test_the_command_serves_on_the_fair_loop() -> None:
+    config = uvicorn.Config("app.__main__:create_app", **_server(Settings()))
+
+    assert config.get_loop_factory() is FairLoop
