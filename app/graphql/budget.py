@@ -28,8 +28,8 @@ PARENT: Final = 75
 PERIOD: Final = 2
 # Entries of the ledger per unit, where a statement sums them.
 ENTRIES: Final = 2
-# Units per stock level or reservation line that a mutation writes; and what is charged for each item
-# of its input before it begins, the item's part in the answer included.
+# Units per stock level or reservation line that a mutation writes, and per item of its input: that
+# is charged before it begins, with the item's part in the answer.
 WRITE: Final = 130
 INPUT: Final = 150
 # Characters of text per unit, once when read and once when rendered.

@@ -5,10 +5,12 @@ once, with the scopes that its operations need, and executed by the schema's exe
 """
 
 import re
+import sys
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import cache
 from typing import Final
 
 import structlog
@@ -56,6 +58,13 @@ log = structlog.get_logger()
 
 MAX_ERRORS: Final = 20
 LONGEST_MESSAGE: Final = 500
+# How many bytes of documents a worker keeps, and the most that one takes: itself, its text with the
+# parser's copies, each of its tokens with what is planned of it, and each problem of a bad one.
+MOST_BYTES: Final = 64 * 2**20
+DOCUMENT_BYTES: Final = 8 * 2**10
+TEXT_COPIES: Final = 3
+TOKEN_BYTES: Final = 2 * 2**10
+PROBLEM_BYTES: Final = 4 * 2**10
 TOO_DEEP: Final = "The query is nested too deeply."
 RULES: Final = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 _MISSING_OR_UNKNOWN: Final = re.compile(
@@ -116,11 +125,18 @@ class Rules:
 
 
 class Documents:
-    """Prepares documents, and keeps the latest."""
+    """Prepares documents, and keeps the latest: so many, and so many bytes of them."""
 
     def __init__(self, *, kept: int, rules: Rules) -> None:
         self.limits = rules.limits
-        self._prepare = lru_cache(maxsize=kept)(partial(_prepare, rules=rules))
+        self._rules = rules
+        self._most = kept
+        self._kept: OrderedDict[str, tuple[Prepared, int]] = OrderedDict()
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        """Return the number of documents that are kept."""
+        return len(self._kept)
 
     def operation(self, text: str, name: str | None = None) -> Operation:
         """Return an operation of a document, which needs a name only if there are several.
@@ -133,7 +149,7 @@ class Documents:
         """
         # What is too long is not even kept as refused.
         self.limits.check("length", len(text))
-        prepared = self._prepare(text)
+        prepared = self._prepared(text)
         if isinstance(prepared, InventoryError):
             # It is raised as often as the document is sent: the traceback must not grow.
             raise prepared.with_traceback(None)
@@ -143,6 +159,27 @@ class Documents:
             problem = f"must name one operation of the document, which has: {names or 'none'}"
             raise invalid_field("operationName", problem)
         return found[0]
+
+    def _prepared(self, text: str) -> Prepared:
+        kept = self._kept.get(text)
+        if kept is None:
+            prepared = _prepare(text, rules=self._rules)
+            kept = self._kept[text] = prepared, size_of(text, prepared)
+            self.bytes += kept[1]
+            while len(self._kept) > self._most or self.bytes > MOST_BYTES:
+                _, (_, size) = self._kept.popitem(last=False)
+                self.bytes -= size
+        else:
+            self._kept.move_to_end(text)
+        return kept[0]
+
+
+def size_of(text: str, prepared: Prepared) -> int:
+    """Return the bytes that a prepared document takes at most, with its plans."""
+    size = DOCUMENT_BYTES + TEXT_COPIES * sys.getsizeof(text)
+    if isinstance(prepared, InventoryError):
+        return size + PROBLEM_BYTES * len(prepared.details)
+    return size + TOKEN_BYTES * sum(it.document.token_count or 0 for it in prepared[:1])
 
 
 @cache

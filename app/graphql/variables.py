@@ -59,11 +59,11 @@ def check_size(value: object, type_: object, name: str) -> None:
     """
     waiting: list[tuple[Any, Any, Steps]] = [(value, type_, (name, None))]
     while waiting:
-        value, type_, steps = waiting.pop()
-        children = (_items if isinstance(value, list) else _fields)(value, type_, steps)
+        parent, of_parent, steps = waiting.pop()
+        children = _items if isinstance(parent, list) else _fields
         waiting += [
             (item, inner, (step, steps))
-            for step, item, inner in children
+            for step, item, inner in children(parent, of_parent, steps)
             if isinstance(item, dict | list)
         ]
 
