@@ -110,5 +110,5 @@ class Budget:
         return QueryTooComplex(
             f"The operation was stopped, because it costs more than {self.limit}.{written} Select "
             "fewer fields, or ask for smaller pages.",
-            details=[{"limit": "cost", "most": self.limit, "found": self.limit - self.left}],
+            details=[{"limit": "answer_cost", "most": self.limit, "found": self.limit - self.left}],
         )
