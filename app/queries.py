@@ -26,6 +26,7 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    case,
     cast,
     func,
     literal_column,
@@ -38,6 +39,7 @@ from sqlalchemy.types import TypeEngine
 
 from app.clocks import Present
 from app.database import Key, Snapshot, as_json, rows_from, texts_in
+from app.errors import QueryTooComplex
 from app.models import (
     LEVEL,
     LINKS,
@@ -72,7 +74,7 @@ from app.records import (
     WarehouseRecord,
 )
 from app.scheduling import in_pieces
-from app.sessions import Session
+from app.sessions import AnyRow, Session
 from app.stock import ARCHIVED, Status, WarehouseType
 from app.sums import (
     BEGINNING,
@@ -111,6 +113,12 @@ SPACE: Final = literal_column("' '", Text)
 # PostgreSQL plans once for all values of a parameter, and takes a limit that it does not know for
 # a tenth of the table: a constant one tells it that a page is short.
 LONGEST: Final = literal_column("201", BigInteger)
+
+# The most stock levels, or warehouses, that a statement reads unless it is given fewer.
+MOST_LEVELS: Final = 1_000_000
+# The most lines of reservations that a statement reads, and its limit.
+MOST_LINES: Final = 25_000
+LINES: Final = literal_column(str(MOST_LINES + 1), BigInteger)
 
 SKU_COLUMNS: Final = (sku.c.sku, sku.c.title, sku.c.version, sku.c.archived_at)
 WAREHOUSE_COLUMNS: Final = (
@@ -279,8 +287,14 @@ async def list_skus(
     after: str | None = None,
     order: Order = Order.ASCENDING,
     limit: int,
+    most_levels: int = MOST_LEVELS,
 ) -> SkuPage:
-    """Return a page of SKUs by code, each with its levels, from after a code on, and the total."""
+    """Return a page of SKUs by code, each with its levels, from after a code on, and the total.
+
+    Raises:
+        QueryTooComplex: the page has more levels than that; none was read.
+
+    """
     parameters = {
         "tenant_id": tenant,
         "warehouse_id": where.warehouse_id,
@@ -290,24 +304,49 @@ async def list_skus(
         "after" if order is Order.ASCENDING else "before": after,
     }
     statement = _skus_page(snapshot.dialect, _asked(parameters), order)
-    [row] = await snapshot.rows(statement, {**parameters, "limit": limit})
+    parameters |= {"limit": limit, "most_levels": most_levels}
+    [row] = await snapshot.rows(statement, parameters)
+    if row.is_wide:
+        raise _too_wide(most_levels)
     return SkuPage(sku_records(row, warehouse_id=where.warehouse_id), int(row.total))
 
 
 async def get_skus(
-    snapshot: Snapshot, tenant: str, *, codes: Sequence[str], warehouse_id: str | None = None
+    snapshot: Snapshot,
+    tenant: str,
+    *,
+    codes: Sequence[str],
+    warehouse_id: str | None = None,
+    most_levels: int = MOST_LEVELS,
 ) -> dict[str, SkuRecord]:
-    """Return SKUs by code, each with its levels: all of them, or the one in a warehouse."""
-    parameters = {"tenant_id": tenant, "warehouse_id": warehouse_id, "codes": codes}
-    statement = skus_by_code(snapshot.dialect, narrowed=warehouse_id is not None)
+    """Return SKUs by code, each with its levels: all of them, or the one in a warehouse.
+
+    Raises:
+        QueryTooComplex: several SKUs have more levels than that; none was read.
+
+    """
+    parameters: dict[str, object] = {
+        "tenant_id": tenant,
+        "warehouse_id": warehouse_id,
+        "codes": codes,
+    }
+    if warehouse_id is not None or len(codes) == 1:
+        statement = skus_by_code(snapshot.dialect, narrowed=warehouse_id is not None)
+    else:
+        statement = _narrow_skus_by_code(snapshot.dialect)
+        parameters |= {"limit": len(codes), "most_levels": most_levels}
     [row] = await snapshot.rows(statement, parameters)
+    if "is_wide" in row._fields and row.is_wide:
+        raise _too_wide(most_levels)
     records = sku_records(row, warehouse_id=warehouse_id)
     return {record.sku: record for record in records}
 
 
-async def list_warehouses(snapshot: Snapshot, tenant: str) -> list[WarehouseRecord]:
-    """Return all warehouses by id, inactive ones too."""
-    rows = await snapshot.rows(_all_warehouses(), {"tenant_id": tenant})
+async def list_warehouses(
+    snapshot: Snapshot, tenant: str, *, limit: int = MOST_LEVELS
+) -> list[WarehouseRecord]:
+    """Return the first warehouses by id, inactive ones too."""
+    rows = await snapshot.rows(_all_warehouses(), {"tenant_id": tenant, "limit": limit})
     return [warehouse_record(row) for row in rows]
 
 
@@ -520,7 +559,8 @@ async def list_reservations(
     """Return a page of reservations with their lines, newest first, from after an id on."""
     parameters = _reservation_parameters(tenant, where, after)
     statement = _reservations_page(_asked(parameters))
-    return reservation_records(await snapshot.rows(statement, {**parameters, "limit": limit}))
+    rows = await snapshot.rows(statement, {**parameters, "limit": limit})
+    return reservation_records(_within_most_lines(rows))
 
 
 async def count_reservations(snapshot: Snapshot, tenant: str, *, where: ReservationFilter) -> int:
@@ -536,7 +576,7 @@ async def get_reservations(
     """Return reservations with their lines, by id."""
     statement = reservations_by_id(session.dialect)
     rows = await session.rows(statement, {"tenant_id": tenant, "ids": ids})
-    return {record.id: record for record in reservation_records(rows)}
+    return {record.id: record for record in reservation_records(_within_most_lines(rows))}
 
 
 async def list_holds_of(
@@ -677,6 +717,26 @@ def reservation_records(rows: Iterable[Sequence[Any]]) -> list[ReservationRecord
     return [*reservations.values()]
 
 
+def _too_wide(most_levels: int) -> QueryTooComplex:
+    return QueryTooComplex(
+        f"The SKUs have more than {most_levels} stock levels. Ask for a smaller page.",
+        details=[{"limit": "levels", "most": most_levels}],
+    )
+
+
+def _within_most_lines(rows: Sequence[AnyRow]) -> Sequence[AnyRow]:
+    """Refuse reservations of which not all lines were read.
+
+    Raises:
+        QueryTooComplex: there are more lines than a statement reads.
+
+    """
+    if len(rows) > MOST_LINES:
+        message = f"The reservations have more than {MOST_LINES} lines. Ask for a smaller page."
+        raise QueryTooComplex(message, details=[{"limit": "lines", "most": MOST_LINES}])
+    return rows
+
+
 def _reservation_parameters(
     tenant: str, where: ReservationFilter, after: str | None
 ) -> dict[str, object]:
@@ -755,14 +815,53 @@ def _skus_page(dialect: str, asked: frozenset[str], order: Order) -> Select[Any]
         .limit(LONGEST)
         .subquery("longest")
     )
-    page = select(longest).order_by(_in_order(longest.c.sku, order)).limit(LIMIT).subquery("page")
+    page_of = select(longest).order_by(_in_order(longest.c.sku, order))
+    narrowed = "warehouse_id" in asked
+    is_wide = literal_column("0") if narrowed else _is_wide(page_of.limit(LIMIT))
+    page = page_of.limit(LIMIT if narrowed else _unless(is_wide)).subquery("page")
     if source is not sku:
         # Joined before the limit, it may be joined to the whole table.
         found = page.join(sku, _same_sku(page.c, sku.c))
         page = select(sku.c.tenant_id, *SKU_COLUMNS).select_from(found).subquery("skus")
     total = _skus_count(asked - {"after", "before"}).label("total")
-    narrowed = "warehouse_id" in asked
-    return with_stock(dialect, page, narrowed=narrowed, order=order).add_columns(total)
+    statement = with_stock(dialect, page, narrowed=narrowed, order=order)
+    return statement.add_columns(total, is_wide.label("is_wide"))
+
+
+def _is_wide(skus: Select[Any]) -> ColumnElement[int]:
+    """1 if up to `limit` SKUs have more than `most_levels` levels, else 0.
+
+    Levels are counted only where there are enough warehouses for so many.
+    """
+    most: ColumnElement[int] = bindparam("most_levels", type_=BigInteger)
+    mine = _equals("tenant_id")(warehouse.c)
+    each = select(literal_column("1")).select_from(warehouse).where(mine).limit(most).subquery()
+    warehouses = select(func.count()).select_from(each).scalar_subquery()
+    of_page = skus.subquery("counted")
+    level = (
+        select(literal_column("1"))
+        .select_from(of_page.join(stock_level, _same_sku(of_page.c, stock_level.c)))
+        .limit(most + literal_column("1"))
+        .subquery()
+    )
+    levels = select(func.count()).select_from(level).scalar_subquery()
+    zero, one = literal_column("0", BigInteger), literal_column("1", BigInteger)
+    return case((LIMIT * warehouses <= most, zero), (levels > most, one), else_=zero)
+
+
+def _unless(is_wide: ColumnElement[int]) -> ColumnElement[int]:
+    return case((is_wide > literal_column("0"), literal_column("0", BigInteger)), else_=LIMIT)
+
+
+@cache
+def _narrow_skus_by_code(dialect: str) -> Select[Any]:
+    """SKUs of `codes` with all their levels, unless there are too many levels."""
+    found = select(sku.c.tenant_id, *SKU_COLUMNS).where(
+        SKU_CONDITIONS["tenant_id"](sku.c), texts_in(dialect, sku.c.sku, "codes")
+    )
+    is_wide = _is_wide(found)
+    skus = found.limit(_unless(is_wide)).subquery("skus")
+    return with_stock(dialect, skus, narrowed=False).add_columns(is_wide.label("is_wide"))
 
 
 def _source(asked: frozenset[str]) -> FromClause:
@@ -893,7 +992,10 @@ def _levels_count(dialect: str, asked: frozenset[str]) -> Select[Any]:
 @cache
 def _all_warehouses() -> Select[Any]:
     return (
-        select(*WAREHOUSE_COLUMNS).where(_equals("tenant_id")(warehouse.c)).order_by(warehouse.c.id)
+        select(*WAREHOUSE_COLUMNS)
+        .where(_equals("tenant_id")(warehouse.c))
+        .order_by(warehouse.c.id)
+        .limit(LIMIT)
     )
 
 
@@ -1292,6 +1394,7 @@ def _reservations_page(asked: frozenset[str]) -> Select[Any]:
         select(*(page.c[it.name] for it in RESERVATION_COLUMNS), *LINE_COLUMNS)
         .select_from(page.join(reservation_line, of_page))
         .order_by(page.c.id.desc(), reservation_line.c.sku, reservation_line.c.warehouse_id)
+        .limit(LINES)
     )
 
 
@@ -1314,6 +1417,7 @@ def reservations_by_id(dialect: str) -> Select[Any]:
         .select_from(reservation.join(reservation_line, same))
         .where(_equals("tenant_id")(reservation.c), texts_in(dialect, reservation.c.id, "ids"))
         .order_by(reservation.c.id, reservation_line.c.sku, reservation_line.c.warehouse_id)
+        .limit(LINES)
     )
 
 

@@ -85,7 +85,14 @@ class Settings(BaseSettings):
         default=200_000,
         ge=1,
         description="How many values the answer to an operation may have at most: page sizes "
-        "multiplied, lists without one counted as 5.",
+        "multiplied, lists without one counted as 5, and 150 for each item of a write's input.",
+    )
+    max_answer_cost: int = Field(
+        default=200_000,
+        ge=1_000,
+        description="How much work the answer to an operation may take, counted while it is done, "
+        "in units of about 2 microseconds of processor time "
+        "([what costs how much](docs/query-cost.md)).",
     )
     trusted_documents: Path | None = Field(
         default=None,

@@ -126,6 +126,7 @@ class Shim:
                 variables,
                 principal,
                 self.database,
+                limit=self.settings.max_answer_cost,
                 may_bulk=self.settings.bulk_completion,
                 longest_page=longest_page,
             )

@@ -7,6 +7,7 @@ import strawberry
 from app.auth import Principal
 from app.commands.idempotency import Caller
 from app.database import Database, Snapshot
+from app.graphql.budget import Budget
 from app.graphql.executor import Plans
 from app.graphql.loaders import Loaders
 from app.graphql.relay import MAX_PAGE
@@ -21,6 +22,7 @@ class Context:
         database: Database,
         snapshot: Snapshot,
         *,
+        budget: Budget,
         may_bulk: bool,
         plans: Plans | None = None,
         longest_page: int = MAX_PAGE,
@@ -28,7 +30,8 @@ class Context:
         self.principal = principal
         self.database = database
         self.snapshot = snapshot
-        self.loaders = Loaders(snapshot, principal.tenant)
+        self.budget = budget
+        self.loaders = Loaders(snapshot, principal.tenant, budget)
         # Whether lists may be completed in bulk, by which plans, and whether one was.
         self.may_bulk = may_bulk
         self.plans = plans
@@ -43,19 +46,22 @@ class Context:
         return Caller(principal.tenant, principal.subject, principal.email)
 
     def afresh(self) -> Self:
-        """Return one of the same view that has loaded nothing yet."""
+        """Return one of the same view and budget that has loaded nothing yet."""
+        self.snapshot.statements = 0
         return type(self)(
             self.principal,
             self.database,
             self.snapshot,
+            budget=self.budget,
             may_bulk=self.may_bulk,
             longest_page=self.longest_page,
         )
 
-    async def forget(self) -> None:
-        """Let what is read from now on see what was just written."""
+    async def forget(self, *, writes: int = 1) -> None:
+        """Let what is read from now on see what was just written, in so many parts."""
+        self.budget.owe(writes)
         await self.snapshot.close()
-        self.loaders = Loaders(self.snapshot, self.principal.tenant)
+        self.loaders = Loaders(self.snapshot, self.principal.tenant, self.budget)
 
 
 Info = strawberry.Info[Context, None]

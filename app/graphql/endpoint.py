@@ -81,6 +81,7 @@ class GraphQLEndpoint:
                 parameters.get("variables") or {},
                 principal,
                 self._database,
+                limit=self._settings.max_answer_cost,
                 may_bulk=self._settings.bulk_completion,
             )
         except (

@@ -5,9 +5,12 @@ once, with the scopes that its operations need, and executed by the schema's exe
 """
 
 import re
+import sys
+from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import cache
 from typing import Final
 
 import structlog
@@ -32,6 +35,7 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from app.auth import Principal, Scope
 from app.database import Database
 from app.errors import (
+    DETAILED,
     Internal,
     InventoryError,
     MalformedRequest,
@@ -40,19 +44,27 @@ from app.errors import (
     invalid_fields,
 )
 from app.graphql.access import needed_scopes
+from app.graphql.budget import Budget
 from app.graphql.context import Context
 from app.graphql.executor import Plans, execute_operation
 from app.graphql.limits import Costs, Limits, check_document, is_conditional
 from app.graphql.relay import MAX_PAGE
 from app.graphql.schema import schema
+from app.graphql.single import Single, single_of
+from app.graphql.variables import declared_variables, path_text
 from app.settings import Settings
 
 log = structlog.get_logger()
 
 MAX_ERRORS: Final = 20
 LONGEST_MESSAGE: Final = 500
-# Of variables: fields that take lists take fewer, and say so themselves.
-LONGEST_LIST: Final = 1_000
+# How many bytes of documents a worker keeps, and the most that one takes: itself, its text with the
+# parser's copies, each of its tokens with what is planned of it, and each problem of a bad one.
+MOST_BYTES: Final = 64 * 2**20
+DOCUMENT_BYTES: Final = 8 * 2**10
+TEXT_COPIES: Final = 3
+TOKEN_BYTES: Final = 2 * 2**10
+PROBLEM_BYTES: Final = 4 * 2**10
 TOO_DEEP: Final = "The query is nested too deeply."
 RULES: Final = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 _MISSING_OR_UNKNOWN: Final = re.compile(
@@ -72,8 +84,8 @@ class Operation:
     plans: Plans | None
     # Whether it has one root field, and so none beside it that could fail.
     is_alone: bool
-    # Whether it was a query of a single SQL statement when it last ran.
-    is_single: bool = False
+    # Whether it is a query of a single SQL statement, which may depend on its variables.
+    single: Single | None = None
     # Whether errors may suggest names of the schema.
     may_suggest: bool = True
 
@@ -113,11 +125,18 @@ class Rules:
 
 
 class Documents:
-    """Prepares documents, and keeps the latest."""
+    """Prepares documents, and keeps the latest: so many, and so many bytes of them."""
 
     def __init__(self, *, kept: int, rules: Rules) -> None:
         self.limits = rules.limits
-        self._prepare = lru_cache(maxsize=kept)(partial(_prepare, rules=rules))
+        self._rules = rules
+        self._most = kept
+        self._kept: OrderedDict[str, tuple[Prepared, int]] = OrderedDict()
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        """Return the number of documents that are kept."""
+        return len(self._kept)
 
     def operation(self, text: str, name: str | None = None) -> Operation:
         """Return an operation of a document, which needs a name only if there are several.
@@ -130,7 +149,7 @@ class Documents:
         """
         # What is too long is not even kept as refused.
         self.limits.check("length", len(text))
-        prepared = self._prepare(text)
+        prepared = self._prepared(text)
         if isinstance(prepared, InventoryError):
             # It is raised as often as the document is sent: the traceback must not grow.
             raise prepared.with_traceback(None)
@@ -140,6 +159,27 @@ class Documents:
             problem = f"must name one operation of the document, which has: {names or 'none'}"
             raise invalid_field("operationName", problem)
         return found[0]
+
+    def _prepared(self, text: str) -> Prepared:
+        kept = self._kept.get(text)
+        if kept is None:
+            prepared = _prepare(text, rules=self._rules)
+            kept = self._kept[text] = prepared, size_of(text, prepared)
+            self.bytes += kept[1]
+            while len(self._kept) > self._most or self.bytes > MOST_BYTES:
+                _, (_, size) = self._kept.popitem(last=False)
+                self.bytes -= size
+        else:
+            self._kept.move_to_end(text)
+        return kept[0]
+
+
+def size_of(text: str, prepared: Prepared) -> int:
+    """Return the bytes that a prepared document takes at most, with its plans."""
+    size = DOCUMENT_BYTES + TEXT_COPIES * sys.getsizeof(text)
+    if isinstance(prepared, InventoryError):
+        return size + PROBLEM_BYTES * len(prepared.details)
+    return size + TOKEN_BYTES * sum(it.document.token_count or 0 for it in prepared[:1])
 
 
 @cache
@@ -186,6 +226,7 @@ def _prepare(text: str, *, rules: Rules | None) -> Prepared:
             Costs(schema._schema, document, node),  # noqa: SLF001
             None if is_conditional(document, node) else Plans(),
             [type(it) for it in node.selection_set.selections] == [FieldNode],
+            single=single_of(schema._schema, document, node),  # noqa: SLF001
             may_suggest=rules is None or rules.suggestions,
         )
         for node in document.definitions
@@ -214,6 +255,7 @@ async def run(
     principal: Principal,
     database: Database,
     *,
+    limit: int,
     may_bulk: bool,
     longest_page: int = MAX_PAGE,
 ) -> ExecutionResult:
@@ -221,38 +263,36 @@ async def run(
 
     Raises:
         InsufficientScope: a scope is missing; nothing was executed.
+        QueryTooComplex: a query was stopped, because its answer costs more than the limit.
         ValidationFailed: the variables do not fit; nothing was executed.
 
     """
     for scope in sorted(operation.scopes):
         principal.require(scope)
-    _check_lists(variables)
+    variables = declared_variables(schema._schema, operation.node, variables)  # noqa: SLF001
 
-    async def attempt(*, single: bool) -> tuple[ExecutionResult, int]:
-        async with database.snapshot(
-            single=single, alone=operation.is_alone, tenant=principal.tenant
-        ) as snapshot:
-            result = await execute_operation(
-                schema,
-                operation.document,
-                variables=variables,
-                operation_name=operation.name,
-                context=Context(
-                    principal,
-                    database,
-                    snapshot,
-                    may_bulk=may_bulk,
-                    plans=operation.plans,
-                    longest_page=longest_page,
-                ),
-            )
-        return result, snapshot.statements
-
-    result, statements = await attempt(single=operation.is_single)
-    if operation.is_single and statements > 1:
-        # With these variables it needs more than one statement, so it needs a transaction.
-        result, statements = await attempt(single=False)
-    operation.is_single = statements == 1 and not operation.is_mutation
+    single = operation.single is not None and operation.single.holds(variables)
+    budget = Budget(limit)
+    async with database.snapshot(
+        single=single, alone=operation.is_alone, tenant=principal.tenant
+    ) as snapshot:
+        result = await execute_operation(
+            schema,
+            operation.document,
+            variables=variables,
+            operation_name=operation.name,
+            context=Context(
+                principal,
+                database,
+                snapshot,
+                budget=budget,
+                may_bulk=may_bulk,
+                plans=operation.plans,
+                longest_page=longest_page,
+            ),
+        )
+    if budget.is_exceeded and not operation.is_mutation:
+        raise budget.refusal()
     if result.data is None and result.errors and all(error.path is None for error in result.errors):
         raise _variables_problem(operation, variables, result.errors)
     return result
@@ -271,29 +311,25 @@ def refusal_of(error: GraphQLError) -> InventoryError:
     return Internal("The service failed. Report this request id if it happens again.")
 
 
-def _check_lists(variables: Variables) -> None:
-    """Refuse a list that is longer than any field takes, before each of its items is looked at."""
-    waiting = [(name, it) for name, it in variables.items() if _is_parent(it)]
-    while waiting:
-        path, value = waiting.pop()
-        if isinstance(value, dict):
-            waiting += [(f"{path}.{name}", it) for name, it in value.items() if _is_parent(it)]
-        elif isinstance(value, list):
-            if len(value) > LONGEST_LIST:
-                problem = f"must hold at most {LONGEST_LIST} items, and holds {len(value)}"
-                raise invalid_field(path, problem)
-            waiting += [(f"{path}.{i}", it) for i, it in enumerate(value) if _is_parent(it)]
-
-
-def _is_parent(value: object) -> bool:
-    return isinstance(value, (dict, list))
-
-
 def _variables_problem(
     operation: Operation, variables: Variables, errors: list[GraphQLError]
 ) -> InventoryError:
     """Return which variables do not fit, each by its path."""
     problems: list[tuple[str, str]] = []
+    with suppress(_Enough):
+        _note_problems(operation, variables, problems)
+    if problems:
+        return invalid_fields(problems)
+    return ValidationFailed(" ".join(error.message for error in errors[:MAX_ERRORS]))
+
+
+class _Enough(Exception):
+    """As many problems were found as an answer names."""
+
+
+def _note_problems(
+    operation: Operation, variables: Variables, problems: list[tuple[str, str]]
+) -> None:
     for definition in operation.node.variable_definitions or ():
         name = definition.variable.name.value
         type_ = type_from_ast(schema._schema, definition.type)  # noqa: SLF001
@@ -302,7 +338,9 @@ def _variables_problem(
 
         def note(error: GraphQLError, path: list[str | int], name: str = name) -> None:
             field, words = _in_words(error)
-            problems.append((".".join(str(step) for step in (name, *path, *field)), words))
+            problems.append((path_text(name, *path, *field), words))
+            if len(problems) >= DETAILED:
+                raise _Enough
 
         validate_input_value(
             variables.get(name),
@@ -310,9 +348,6 @@ def _variables_problem(
             note,
             hide_suggestions=not operation.may_suggest,
         )
-    if problems:
-        return invalid_fields(problems)
-    return ValidationFailed(" ".join(error.message for error in errors[:MAX_ERRORS]))
 
 
 def _in_words(error: GraphQLError) -> tuple[list[str], str]:

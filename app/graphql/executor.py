@@ -49,6 +49,8 @@ from strawberry import Schema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
+from app.errors import QueryTooComplex
+from app.graphql.budget import CHARACTERS, FIELD, Budget
 from app.graphql.inputs import AS_THEY_ARE, Coercion, coercion
 from app.graphql.resolvers import Resolve, resolver_of
 from app.graphql.written import MAKE, PATH, NotWritten, rows
@@ -72,6 +74,7 @@ class BulkContext(Protocol):
 
     may_bulk: bool
     in_bulk: bool
+    budget: Budget
     # Of the operation, to be used again; None if what it selects depends on its variables.
     plans: "Plans | None"
 
@@ -98,12 +101,12 @@ async def execute_operation(
     if context.may_bulk and context.plans and (prepared := context.plans.prepared):
         result = prepared.execute(variables, context)
     else:
-        executor_class = schema.execution_context_class if context.may_bulk else Executor
+        executor_class = schema.execution_context_class if context.may_bulk else BudgetedExecutor
         result = run(context_value=context, executor_class=executor_class)
     if isawaitable(result):
         result = await result
-    if result.errors and context.in_bulk:
-        result = run(context_value=context.afresh(), executor_class=Executor)
+    if result.errors and context.in_bulk and not context.budget.is_exceeded:
+        result = run(context_value=context.afresh(), executor_class=BudgetedExecutor)
         if isawaitable(result):
             result = await result
     return result
@@ -126,6 +129,9 @@ class Plan:
     python_type: type | None
     # From the objects to what is said of them, as far as it is read off their records.
     rows: Callable[[Sequence[Any]], list[dict[str, Any]]]
+    # The number of values in the rows of the objects, and of characters in their texts.
+    size: Callable[[Values], int]
+    characters: Callable[[Values], int]
     # The other fields, which have a place in each row.
     fields: Mapping[str, Field]
 
@@ -134,6 +140,7 @@ class Plan:
         if self.python_type and not set(map(type, objects)) <= {self.python_type}:
             message = "an object of another type"
             raise NotCovered(message)
+        self._spend(executor.budget, objects)
         if len(objects) > PIECE:
             return self._complete_many(executor, objects, path)
         return self._with_fields(self.rows(objects), executor, objects, path)
@@ -163,6 +170,12 @@ class Plan:
             return rows
 
         return awaited()
+
+    def _spend(self, budget: Budget, objects: Values) -> None:
+        budget.spend(self.size(objects))
+        # Many values may share one long text.
+        if budget.left < budget.measured:
+            budget.spend(self.characters(objects) // CHARACTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +260,60 @@ def _variable(
     return Variable(signature, default, coercion(signature.type))
 
 
-class BulkExecutor(Executor[Any]):
+class BudgetedExecutor(Executor[Any]):
+    """graphql-core's executor, which stops when the budget of the execution is spent."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401
+        super().__init__(*arguments, **more)
+        self.budget: Budget = self.context_value.budget
+
+    def execute_field(
+        self,
+        parent_type: GraphQLObjectType,
+        source: Any,  # noqa: ANN401
+        field_details_list: FieldDetailsList,
+        path: Path,
+        position_context: None,
+    ) -> Any:  # noqa: ANN401
+        """Execute a field within the budget.
+
+        Raises:
+            QueryTooComplex: the budget is spent. A root field is null instead, with the error.
+
+        """
+        try:
+            self.budget.spend(FIELD)
+        except QueryTooComplex as error:
+            field = self.schema.get_field(parent_type, field_details_list[0].node.name.value)
+            if path.prev is not None or field is None:
+                raise
+            self.handle_field_error(error, field.type, field_details_list, path)
+            return None
+        return self.execute_affordable_field(
+            parent_type, source, field_details_list, path, position_context
+        )
+
+    def execute_affordable_field(
+        self,
+        parent_type: GraphQLObjectType,
+        source: Any,  # noqa: ANN401
+        field_details_list: FieldDetailsList,
+        path: Path,
+        position_context: None,
+    ) -> Any:  # noqa: ANN401
+        """Execute a field that the budget had units for."""
+        return super().execute_field(
+            parent_type, source, field_details_list, path, position_context
+        )
+
+    def complete_leaf_value(self, return_type: GraphQLLeafType, result: Any) -> Any:  # type: ignore[override]  # noqa: ANN401
+        """Complete a leaf value, and spend the budget for a long text."""
+        if isinstance(result, str):
+            self.budget.spend(len(result) // CHARACTERS)
+        return super().complete_leaf_value(return_type, result)
+
+
+class BulkExecutor(BudgetedExecutor):
     """graphql-core's executor with its completion of lists and objects replaced."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401
@@ -299,7 +365,7 @@ class BulkExecutor(Executor[Any]):
     def _told(self, data: dict[str, Any] | None) -> ExecutionResult:
         return ExecutionResult(data, self.collected_errors.errors or None)
 
-    def execute_field(
+    def execute_affordable_field(
         self,
         parent_type: GraphQLObjectType,
         source: Any,  # noqa: ANN401
@@ -311,7 +377,7 @@ class BulkExecutor(Executor[Any]):
         node = field_details_list[0].node
         resolve = self._resolver(parent_type, node)
         if resolve is None:
-            return super().execute_field(
+            return super().execute_affordable_field(
                 parent_type, source, field_details_list, path, position_context
             )
         field = parent_type.fields[node.name.value]
@@ -387,6 +453,8 @@ class BulkExecutor(Executor[Any]):
         self.context_value.in_bulk = self.operation.operation is OperationType.QUERY
         try:
             completed = complete()
+        except QueryTooComplex:
+            raise
         except Exception:  # noqa: BLE001 - graphql-core finds it again, and reports it
             return as_usual()
         return _awaited(completed, as_usual) if isawaitable(completed) else completed
@@ -410,9 +478,10 @@ class BulkExecutor(Executor[Any]):
             definition = type_.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
             # A generic type has a definition for each use, and one class.
             python_type = None if of_records else (definition.concrete_of or definition).origin
-            made, others = rows(type_, details, self._collected, of_records=of_records)
+            written = rows(type_, details, self._collected, of_records=of_records)
+            others = written.others
             fields = {name: self._field(type_, name, those) for name, those in others.items()}
-            plan = Plan(python_type, made, fields)
+            plan = Plan(python_type, written.rows, written.size, written.characters, fields)
             self._plans[key] = plan
         return plan
 
@@ -581,6 +650,9 @@ def _of_leaf(type_: GraphQLOutputType, leaf: GraphQLLeafType) -> Completion:
     of_any = _of_nullable(type_, converted)
 
     def completed(executor: BulkExecutor, values: Values, path: Path) -> Column:
+        if str in kept and executor.budget.left < executor.budget.measured:
+            characters = sum(len(value) for value in values if isinstance(value, str))
+            executor.budget.spend(characters // CHARACTERS)
         return values if set(map(type, values)) == kept else of_any(executor, values, path)
 
     return completed
@@ -608,6 +680,8 @@ def _column_reader(path: str) -> Callable[[Values], Values]:
 async def _awaited(completed: Awaitable[Any], as_usual: Callable[[], Any]) -> Any:  # noqa: ANN401
     try:
         return await completed
+    except QueryTooComplex:
+        raise
     except Exception:  # noqa: BLE001 - graphql-core finds it again, and reports it
         again = as_usual()
         return await again if isawaitable(again) else again

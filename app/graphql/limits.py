@@ -21,6 +21,8 @@ from graphql import (
     GraphQLField,
     GraphQLSchema,
     IntValueNode,
+    ListValueNode,
+    ObjectValueNode,
     OperationDefinitionNode,
     OperationType,
     SelectionNode,
@@ -34,6 +36,7 @@ from graphql import (
 )
 
 from app.errors import QueryTooComplex, ValidationFailed
+from app.graphql.budget import INPUT
 from app.graphql.relay import MAX_PAGE
 from app.graphql.series import most_periods
 from app.settings import Settings
@@ -41,7 +44,7 @@ from app.settings import Settings
 # How many items a list counts that has no page size.
 UNPAGED: Final = 5
 # How many costs of an operation are remembered, by its page sizes.
-KEPT: Final = 1_000
+KEPT: Final = 16
 # The longest text in variables that is looked at for how much it asks for.
 LONGEST_TEXT: Final = 40
 WORDS: Final = {
@@ -127,6 +130,8 @@ class Count:
         self._fragments = _fragments(document)
         self._variables = {**_defaults(operation), **variables}
         self._sizes: dict[str, Size | None] = {}
+        # The variables in the input of writes, and how often each is there.
+        self.inputs: Counter[str] = Counter()
         # The variables that say how long a page or a series is.
         self.sizes: set[str] = set()
 
@@ -204,12 +209,28 @@ class Count:
     ) -> tuple[int, int]:
         if field is None:
             return 1, 0
+        if parent is self._schema.mutation_type:
+            return 1 + self._written(node) + inner.cost, 0
         if is_list_type(get_nullable_type(field.type)):
             if parent and parent.name.endswith("Connection"):
                 return 1, inner.cost
             return 1 + self._items(node, field) * inner.cost, 0
         page = self._page(node, field) if inner.cost_per_item else 1
         return 1 + inner.cost + page * inner.cost_per_item, 0
+
+    def _written(self, node: FieldNode) -> int:
+        """Return the cost of the literals in a write's input, and note its variables."""
+        items, waiting = 0, [it.value for it in node.arguments or ()]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, VariableNode):
+                self.inputs[value.name.value] += 1
+            elif isinstance(value, ObjectValueNode):
+                waiting += [field.value for field in value.fields]
+            elif isinstance(value, ListValueNode):
+                items += len(value.values)
+                waiting += value.values
+        return items * INPUT
 
     def _items(self, node: FieldNode, field: GraphQLField) -> int:
         if "interval" not in field.args:
@@ -246,16 +267,23 @@ class Costs:
         count = Count(*self._of, {})
         self._fixed = count.of(operation.selection_set, _root(schema, operation)).cost
         self._sizes = sorted(count.sizes)
+        self._inputs = count.inputs
         self._known: dict[tuple[tuple[str, object], ...], int] = {}
 
     def cost(self, variables: Mapping[str, object]) -> int:
-        """Return how many values the answer has at most."""
-        if not self._sizes:
-            return self._fixed
+        """Return how many values the answer has at most, and what its writes cost."""
+        writes = sum(
+            items_in(variables[name]) * times * INPUT
+            for name, times in self._inputs.items()
+            if name in variables
+        )
+        return writes + (self._answer(variables) if self._sizes else self._fixed)
+
+    def _answer(self, variables: Mapping[str, object]) -> int:
         sizes = tuple((name, size_of(variables[name])) for name in self._sizes if name in variables)
         cost = self._known.get(sizes)
         if cost is None:
-            if len(self._known) >= KEPT:
+            if len(self._known) >= KEPT or len(sizes) > KEPT:
                 self._known.clear()
             schema, _, operation = self._of
             count = Count(*self._of, variables)
@@ -322,6 +350,19 @@ def size_of(value: object) -> int | str | None:
     if isinstance(value, str):
         return value if len(value) <= LONGEST_TEXT else None
     return page_of(value) if type(value) is int else None
+
+
+def items_in(value: object) -> int:
+    """Return the number of items in the lists of a value, those in its objects too."""
+    items, waiting = 0, [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            items += len(value)
+            waiting += [it for it in value if isinstance(it, dict | list)]
+    return items
 
 
 def too_complex(name: str, most: int, found: int) -> QueryTooComplex:

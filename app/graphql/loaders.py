@@ -15,6 +15,7 @@ from strawberry.dataloader import DataLoader
 
 from app import queries
 from app.database import Snapshot
+from app.graphql.budget import ENTRIES, KEY, LEVEL, PARENT, PERIOD, ROW, STATEMENT, Budget
 from app.graphql.series import Series
 from app.queries import AdjustmentPosition, LedgerKey, LevelKey, Named
 from app.records import (
@@ -80,15 +81,22 @@ class Loader(Generic[Key, Value]):
             [self._known[key]] = await self._load([key])
         if key in self._known:
             return self._known[key]
-        return await asyncio.shield(self._batches.load(key))
+        future = asyncio.ensure_future(self._batches.load(key))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            # The batch may fail later, and nobody will ask why.
+            future.add_done_callback(_retrieve)
+            raise
 
 
 class Loaders:
     """The edges, by name."""
 
-    def __init__(self, snapshot: Snapshot, tenant: str) -> None:
+    def __init__(self, snapshot: Snapshot, tenant: str, budget: Budget) -> None:
         self._snapshot = snapshot
         self._tenant = tenant
+        self._budget = budget
         self._by_arguments: dict[Hashable, Loader[Any, Any]] = {}
 
     @property
@@ -99,17 +107,17 @@ class Loaders:
     @property
     def warehouse(self) -> Loader[str, WarehouseRecord | None]:
         """The loader of a warehouse, by id."""
-        return self._for("warehouse", self._load_warehouses)
+        return self._for("warehouse", self._seeking(self._load_warehouses, KEY))
 
     @property
     def reservation(self) -> Loader[str, ReservationRecord | None]:
         """The loader of a reservation, by id."""
-        return self._for("reservation", self._load_reservations)
+        return self._for("reservation", self._seeking(self._load_reservations, KEY))
 
     @property
     def hold_count(self) -> Loader[LevelKey, int]:
         """The loader of how many open reservations hold some of a level."""
-        return self._for("hold count", self._count_holds)
+        return self._for("hold count", self._seeking(self._count_holds, KEY))
 
     def levels_by_warehouse(self, page: LevelPage) -> Loader[WarehouseRecord, list[LevelRecord]]:
         """Return the loader of a page of levels, by warehouse."""
@@ -126,7 +134,7 @@ class Loaders:
             )
             return [found[place.id] for place in warehouses]
 
-        return self._for(("levels", page), load)
+        return self._for(("levels", page), self._paged(page.limit, load))
 
     def level_count_by_warehouse(
         self, status: Status | None, *, archived: bool | None
@@ -139,7 +147,7 @@ class Loaders:
             )
             return [counts[id_] for id_ in ids]
 
-        return self._for(("level count", status, archived), load)
+        return self._for(("level count", status, archived), self._seeking(load))
 
     def adjustments(
         self, page: AdjustmentPage, by: Named
@@ -155,9 +163,11 @@ class Loaders:
                 after=page.after,
                 limit=page.limit,
             )
+            for key in keys:
+                self._budget.spend_text(record.note for record in found[key])
             return [found[key] for key in keys]
 
-        return self._for(("adjustments", page, by), load)
+        return self._for(("adjustments", page, by), self._paged(page.limit, load))
 
     def adjustment_count(self, where: AdjustmentFilter, by: Named) -> Loader[LedgerKey, int]:
         """Return the loader of how many adjustments match, by SKU, by level or by warehouse."""
@@ -168,7 +178,7 @@ class Loaders:
             )
             return [counts[key] for key in keys]
 
-        return self._for(("adjustment count", where, by), load)
+        return self._for(("adjustment count", where, by), self._seeking(load))
 
     def adjustment_totals(
         self, where: AdjustmentFilter, by: Named
@@ -181,16 +191,18 @@ class Loaders:
             )
             return [totals[key] for key in keys]
 
-        return self._for(("adjustment totals", where, by), load)
+        return self._for(("adjustment totals", where, by), self._seeking(load))
 
     def stock_as_of(self, end: datetime) -> Loader[LevelKey, list[AdjustmentRecord]]:
         """Return the loader of what made the stock before an end, by SKU as seen somewhere."""
 
         async def load(keys: Sequence[LevelKey]) -> list[list[AdjustmentRecord]]:
             found = await queries.get_stock_as_of(self._snapshot, self._tenant, skus=keys, end=end)
+            for records in found.values():
+                self._budget.spend_text(record.note for record in records)
             return [found[key] for key in keys]
 
-        return self._for(("stock as of", end), load)
+        return self._for(("stock as of", end), self._seeking(load))
 
     def holds(self, after: str | None, limit: int) -> Loader[LevelKey, list[ReservationLineRecord]]:
         """Return the loader of a page of what open reservations hold, by level."""
@@ -201,12 +213,14 @@ class Loaders:
             )
             return [found[key] for key in keys]
 
-        return self._for(("holds", after, limit), load)
+        return self._for(("holds", after, limit), self._paged(limit, load))
 
     def stock_history(self, series: Series) -> Loader[LevelKey, list[PeriodRecord]]:
         """Return the loader of what was on hand in each period, by SKU as seen somewhere."""
 
         async def load(keys: Sequence[LevelKey]) -> list[list[PeriodRecord]]:
+            # There are two statements, and each period is filled in.
+            self._budget.spend(STATEMENT + len(keys) * (PARENT + series.periods * PERIOD))
             before = await queries.get_stock_as_of(
                 self._snapshot, self._tenant, skus=keys, end=series.start
             )
@@ -218,12 +232,42 @@ class Loaders:
                 end=series.end,
                 interval=series.interval,
             )
+            entries = sum(each.entries for of_key in changes.values() for each in of_key.values())
+            self._budget.spend(entries // ENTRIES)
             return [
                 series.records(sum(it.after_quantity for it in before[key]), changes[key])
                 for key in keys
             ]
 
-        return self._for(("stock history", series), load)
+        return self._for(("stock history", series), self._seeking(load))
+
+    def _seeking(
+        self, load: Callable[[list[Key]], Awaitable[list[Value]]], each: int = PARENT
+    ) -> Callable[[list[Key]], Awaitable[list[Value]]]:
+        """Spend the budget for a statement and for each of its keys before it is executed."""
+
+        async def affordable(keys: list[Key]) -> list[Value]:
+            self._budget.spend(STATEMENT + len(keys) * each)
+            return await load(keys)
+
+        return affordable
+
+    def _paged(
+        self, limit: int, load: Callable[[list[Key]], Awaitable[list[list[Value]]]]
+    ) -> Callable[[list[Key]], Awaitable[list[list[Value]]]]:
+        """Load pages of so many parents at a time that the budget affords full ones."""
+        seek = self._seeking(load)
+
+        async def affordable(keys: list[Key]) -> list[list[Value]]:
+            pages: list[list[Value]] = []
+            while len(pages) < len(keys):
+                number = self._budget.affordable(PARENT + limit * ROW)
+                found = await seek(keys[len(pages) : len(pages) + number])
+                self._budget.spend(sum(map(len, found)) * ROW)
+                pages += found
+            return pages
+
+        return affordable
 
     def _for(
         self, arguments: Hashable, load: Callable[[list[Key]], Awaitable[list[Value]]]
@@ -237,9 +281,16 @@ class Loaders:
         found: dict[SkuKey, SkuRecord] = {}
         for warehouse_id in {view for view, _ in keys}:
             codes = [code for view, code in keys if view == warehouse_id]
-            records = await queries.get_skus(
-                self._snapshot, self._tenant, codes=codes, warehouse_id=warehouse_id
-            )
+            self._budget.spend(STATEMENT + len(codes) * KEY)
+            with self._budget.exhausted_by_refusal():
+                records = await queries.get_skus(
+                    self._snapshot,
+                    self._tenant,
+                    codes=codes,
+                    warehouse_id=warehouse_id,
+                    most_levels=self._budget.affordable(LEVEL),
+                )
+            self._budget.spend_stock(records.values())
             found |= {(warehouse_id, code): record for code, record in records.items()}
         return [found.get(key) for key in keys]
 
@@ -248,9 +299,16 @@ class Loaders:
         return [found.get(id_) for id_ in ids]
 
     async def _load_reservations(self, ids: Sequence[str]) -> list[ReservationRecord | None]:
-        found = await queries.get_reservations(self._snapshot, self._tenant, ids=ids)
+        with self._budget.exhausted_by_refusal():
+            found = await queries.get_reservations(self._snapshot, self._tenant, ids=ids)
+        self._budget.spend(sum(len(record.lines) for record in found.values()) * ROW)
         return [found.get(id_) for id_ in ids]
 
     async def _count_holds(self, keys: Sequence[LevelKey]) -> list[int]:
         counts = await queries.count_holds_of(self._snapshot, self._tenant, levels=keys)
         return [counts[key] for key in keys]
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()

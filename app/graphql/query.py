@@ -6,6 +6,7 @@ import strawberry
 
 from app import cursors, queries
 from app.errors import ERRORS, meanings
+from app.graphql.budget import LEVEL, PARENT, ROW, STATEMENT
 from app.graphql.context import Info
 from app.graphql.enums import Order, Status
 from app.graphql.relay import (
@@ -36,7 +37,7 @@ from app.graphql.types import (
     sku_of,
     warehouse_of,
 )
-from app.records import ReservationFilter, SkuFilter
+from app.records import LedgerTotals, ReservationFilter, SkuFilter
 
 
 @of_plain_values
@@ -103,14 +104,18 @@ class Query:
         position = cursors.decode(after, question=question, key=key) if after is not None else None
         if where.warehouse_id is not None:
             await warehouse_of(context, where.warehouse_id)
-        page = await queries.list_skus(
-            context.snapshot,
-            context.principal.tenant,
-            where=where,
-            after=position,
-            order=order_by,
-            limit=limit + 1,
-        )
+        context.budget.spend(STATEMENT)
+        with context.budget.exhausted_by_refusal():
+            page = await queries.list_skus(
+                context.snapshot,
+                context.principal.tenant,
+                where=where,
+                after=position,
+                order=order_by,
+                limit=limit + 1,
+                most_levels=context.budget.affordable(LEVEL),
+            )
+        context.budget.spend_stock(page.records)
 
         async def total() -> int:
             return page.total
@@ -134,7 +139,11 @@ class Query:
     async def warehouses(self, info: Info) -> list[Warehouse]:
         """List the warehouses."""
         context = info.context
-        records = await queries.list_warehouses(context.snapshot, context.principal.tenant)
+        context.budget.spend(STATEMENT)
+        records = await queries.list_warehouses(
+            context.snapshot, context.principal.tenant, limit=context.budget.affordable(ROW) + 1
+        )
+        context.budget.spend(len(records) * ROW)
         return [Warehouse(record=record) for record in records]
 
     @strawberry.field(description="The warehouse of an id, or the error WAREHOUSE_NOT_FOUND.")
@@ -172,17 +181,29 @@ class Query:
             await sku_of(context, where.sku)
         if where.warehouse_id is not None:
             await warehouse_of(context, where.warehouse_id)
-        tenant = context.principal.tenant
+        tenant, spend = context.principal.tenant, context.budget.spend
+        spend(STATEMENT + PARENT)
         records = await queries.list_adjustments(
             context.snapshot, tenant, where=where, after=position, limit=limit + 1
         )
+        spend(len(records) * ROW)
+        context.budget.spend_text(record.note for record in records)
+
+        async def count() -> int:
+            spend(STATEMENT + PARENT)
+            return await queries.count_adjustments(context.snapshot, tenant, where=where)
+
+        async def sum_up() -> LedgerTotals:
+            spend(STATEMENT + PARENT)
+            return await queries.sum_adjustments(context.snapshot, tenant, where=where)
+
         return adjustment_connection(
             records,
             limit=limit,
             after=after,
             ledger=ledger,
-            count=lambda: queries.count_adjustments(context.snapshot, tenant, where=where),
-            sum_up=lambda: queries.sum_adjustments(context.snapshot, tenant, where=where),
+            count=count,
+            sum_up=sum_up,
         )
 
     @strawberry.field(description="Reservations, newest first, those that have ended too.")
@@ -208,15 +229,24 @@ class Query:
         limit = page_size(first)
         position = cursors.decode(after, question=question, key=key) if after is not None else None
         tenant = context.principal.tenant
-        records = await queries.list_reservations(
-            context.snapshot, tenant, where=where, after=position, limit=limit + 1
-        )
+        context.budget.spend(STATEMENT + PARENT)
+        with context.budget.exhausted_by_refusal():
+            records = await queries.list_reservations(
+                context.snapshot, tenant, where=where, after=position, limit=limit + 1
+            )
+        context.budget.spend(sum(len(record.lines) for record in records) * ROW)
+        context.budget.spend_text(record.note for record in records)
+
+        async def count() -> int:
+            context.budget.spend(STATEMENT)
+            return await queries.count_reservations(context.snapshot, tenant, where=where)
+
         return connection(
             [Reservation(record=record) for record in records],
             limit=limit,
             after=after,
             cursor_of=lambda node: cursors.encode(node.record.id, question=question, key=key),
-            count=lambda: queries.count_reservations(context.snapshot, tenant, where=where),
+            count=count,
         )
 
     @strawberry.field(description="The reservation of an id, or the error RESERVATION_NOT_FOUND.")
@@ -247,6 +277,7 @@ class Query:
             held = await context.loaders.reservation.load(id)
             return Reservation(record=held) if held else None
         if kind == "adj":
+            context.budget.spend(STATEMENT)
             entry = await queries.get_adjustment(context.snapshot, context.principal.tenant, id_=id)
             return Adjustment(record=entry) if entry else None
         if kind == "level":

@@ -12,6 +12,7 @@ from strawberry import Private
 from app import cursors
 from app.commands.stock import inventory_not_found
 from app.errors import ReservationNotFound, invalid_field
+from app.graphql.budget import ROW
 from app.graphql.context import Context, Info
 from app.graphql.enums import Interval, ReservationStatus, Sign, Status, WarehouseType
 from app.graphql.executor import BATCH
@@ -217,6 +218,7 @@ class Sku(Node):
     ) -> "StockAsOf":
         """Go back in time."""
         key = (self.record.sku, self.record.warehouse_id)
+        info.context.budget.spend(len(self.record.levels) * ROW)
         return StockAsOf(records=await info.context.loaders.stock_as_of(at.end).load(key))
 
     @strawberry.field(
@@ -258,6 +260,7 @@ class Sku(Node):
 
         """
         series = series_of(from_, to, interval)
+        info.context.budget.spend(len(self.record.levels) * ROW)
         if warehouse_id is not None:
             await warehouse_of(info.context, warehouse_id)
         key = (self.record.sku, self.record.warehouse_id if warehouse_id is None else warehouse_id)

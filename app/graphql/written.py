@@ -5,11 +5,12 @@ mypy has seen. So what is declared to be a text is said as it is, and a whole se
 in lists, is one expression of Python: `[{"sku": v2.sku, ..} for v1 in objects for v2 in ..]`.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import EnumType
 from functools import cache
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, NamedTuple, get_type_hints
 
 from graphql import (
     GraphQLEnumType,
@@ -41,21 +42,44 @@ class NotWritten(Exception):
     """Not all of a selection is read off records."""
 
 
+class Written(NamedTuple):
+    """The functions that were written of a selection, each from its objects."""
+
+    rows: Callable[[Sequence[Any]], list[dict[str, Any]]]
+    # The number of values that the rows will have, and of characters in the texts among them.
+    size: Callable[[Sequence[Any]], int]
+    characters: Callable[[Sequence[Any]], int]
+    # The fields that are not read off records: of objects, they have their place in the rows.
+    others: Selected
+
+
 def rows(
     type_: GraphQLObjectType, details: FieldDetailsList, collect: Collect, *, of_records: bool
-) -> tuple[Callable[[Sequence[Any]], list[dict[str, Any]]], Selected]:
-    """Return what makes rows of objects, or of the records that they would be made of.
-
-    And which fields are not read off records: of objects, they have their place in the rows.
+) -> Written:
+    """Write what makes rows of objects, or of the records that they would be made of.
 
     Raises:
         NotWritten: records alone do not have all that is selected.
 
     """
     writer = _Writer(collect)
-    code = writer.rows("objects", type_, details, of_records=of_records)
-    made: Any = eval(f"lambda objects: {code}", writer.known)  # noqa: S307 - names of ours and GraphQL's
-    return made, writer.others
+    written = writer.rows("objects", type_, details, of_records=of_records)
+    made: Any
+    size: Any
+    characters: Any
+    made, size, characters = (
+        eval(f"lambda objects: {code}", writer.known)  # noqa: S307 - names of ours and GraphQL's
+        for code in (written.rows, written.size, written.characters)
+    )
+    return Written(made, size, characters, writer.others)
+
+
+class _Code(NamedTuple):
+    """Expressions of Python: rows of values, and their size."""
+
+    rows: str
+    size: str
+    characters: str
 
 
 class _Loop:
@@ -65,7 +89,31 @@ class _Loop:
         self._new = writer.new
         self.item = writer.new()
         self.code = f"for {self.item} in {values}"
+        self._values = values
         self._read: dict[str, str] = {}
+        # The values of each item, the sizes of its lists, and the lengths of its texts.
+        self.width = 1
+        self.sizes: list[str] = []
+        self.texts: list[str] = []
+
+    def size(self) -> str:
+        """Return the number of values of all items, as an expression."""
+        of_lists = f" + {self._sum(self.sizes)}" if self.sizes else ""
+        return f"{self.width} * len({self._values}){of_lists}"
+
+    def characters(self) -> str:
+        """Return the number of characters of all items, as an expression."""
+        return self._sum(self.texts)
+
+    def _sum(self, each: Sequence[str]) -> str:
+        if not each:
+            return "0"
+        code, loops = " + ".join(each), ""
+        # Only what is needed is read again: the sums over the levels of a SKU take long.
+        for source, variable in reversed(self._read.items()):
+            if re.search(rf"\b{variable}\b", code + loops):
+                loops = f" for {variable} in ({source},){loops}"
+        return f"sum([{code} for {self.item} in {self._values}{loops}])"
 
     def read(self, source: str) -> str:
         """Return a variable that is read once for each item."""
@@ -91,8 +139,8 @@ class _Writer:
 
     def rows(
         self, values: str, type_: GraphQLObjectType, details: FieldDetailsList, *, of_records: bool
-    ) -> str:
-        """Return what makes a row of each value."""
+    ) -> _Code:
+        """Write what makes a row of each value."""
         loop = _Loop(self, values)
         if of_records:
             row = self._row(loop, lambda: loop.item, type_, details)
@@ -100,7 +148,7 @@ class _Writer:
             row = self._row(
                 loop, lambda: loop.read(f"{loop.item}.{RECORD}"), type_, details, self.others
             )
-        return f"[{row} {loop.code}]"
+        return _Code(f"[{row} {loop.code}]", loop.size(), loop.characters())
 
     def _row(
         self,
@@ -112,6 +160,7 @@ class _Writer:
     ) -> str:
         fields: dict[str, str] = {}
         for name, those in self._collect(type_, details).items():
+            loop.width += 1
             try:
                 fields[name] = self._value(loop, record, type_, those)
             except NotWritten:
@@ -143,6 +192,8 @@ class _Writer:
         source, declared = f"{source}.{last}", _declared(declared, last)
         if MAKE in metadata:
             return self._objects(loop, source, field.type, details)
+        if declared in (str, str | None):
+            loop.texts.append(f"len({source} or '')")
         return self._leaf(source, declared, field.type)
 
     def _objects(
@@ -155,7 +206,10 @@ class _Writer:
             case GraphQLNonNull(
                 of_type=GraphQLList(of_type=GraphQLNonNull(of_type=GraphQLObjectType() as inner))
             ):
-                return self.rows(source, inner, details, of_records=True)
+                items = self.rows(source, inner, details, of_records=True)
+                loop.sizes.append(items.size)
+                loop.texts += [items.characters] if items.characters != "0" else []
+                return items.rows
         raise NotWritten
 
     def _leaf(self, source: str, declared: Any, type_: GraphQLOutputType) -> str:  # noqa: ANN401

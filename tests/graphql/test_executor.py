@@ -7,7 +7,7 @@ import json
 import random
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, Final, Self
 
@@ -26,6 +26,7 @@ from strawberry import Private
 
 from app.auth import Authenticator
 from app.database import Database, Snapshot
+from app.graphql.budget import Budget
 from app.graphql.context import Context
 from app.graphql.executor import (
     BATCH,
@@ -56,6 +57,7 @@ def no_coroutines_are_left() -> Iterator[None]:
     gc.collect()
 
 
+UNLIMITED: Final = 10**12
 # Documents, each of which is executed twice.
 TOY_CASES: Final = 12_000
 REAL_CASES: Final = 2_000
@@ -73,6 +75,7 @@ class ToyContext:
     may_bulk: bool
     in_bulk: bool = False
     plans: Plans | None = None
+    budget: Budget = field(default_factory=lambda: Budget(UNLIMITED))
 
     def afresh(self) -> Self:
         return replace(self, in_bulk=False)
@@ -350,7 +353,7 @@ async def test_random_queries_of_the_service_get_what_graphql_core_answers(
         assert validate(schema._schema, node) == [], document.text
         plans = plans_of(node)
         snapshot = RememberedSnapshot(service.database)
-        asked = partial(Context, principal, service.database, snapshot)
+        asked = partial(Context, principal, service.database, snapshot, budget=Budget(UNLIMITED))
         for variables in turns_of(document, random.Random(seed)):
             if variables is document.variables or variables != document.variables:
                 snapshot.has_missed = True
@@ -417,7 +420,14 @@ async def test_what_stands_in_records_is_read_off_them_without_a_look_at_each_fi
     principal = await authenticator.authenticate(f"Bearer {service.token('read')}")
     plans = Plans()
     async with service.database.snapshot() as snapshot:
-        context = Context(principal, service.database, snapshot, may_bulk=True, plans=plans)
+        context = Context(
+            principal,
+            service.database,
+            snapshot,
+            budget=Budget(UNLIMITED),
+            may_bulk=True,
+            plans=plans,
+        )
         node = parse(
             "{ skus { nodes { sku __typename isArchived status archivedAt "
             "stock { available warehouse { type } } adjustments(first: 1) { totalCount } } } }"
@@ -479,7 +489,14 @@ async def test_nothing_of_a_request_is_kept_for_the_next(service: Service) -> No
             note = Note(f"number {quantity}")
             change = {**level, "quantity": quantity, "note": note}
             async with service.database.snapshot() as snapshot:
-                context = Context(principal, service.database, snapshot, may_bulk=True, plans=plans)
+                context = Context(
+                    principal,
+                    service.database,
+                    snapshot,
+                    budget=Budget(UNLIMITED),
+                    may_bulk=True,
+                    plans=plans,
+                )
                 result = await executed(schema, node, {"input": change}, context)
             assert result.errors is None
             asked += [weakref.ref(context), weakref.ref(note)]

@@ -108,7 +108,7 @@ class ReservationPayload:
     @classmethod
     async def of(cls, context: Context, done: Done[ReservationChange]) -> Self:
         """Make one of what became of it."""
-        await context.forget()
+        await context.forget(writes=len(done.result.reservation.lines))
         return cls(
             reservation=Reservation(record=done.result.reservation),
             replayed=done.replayed,

@@ -63,7 +63,7 @@ class ReversingMutation:
             note=input.note,
         )
         done = await reverse_adjustments(writing(context, input), wanted)
-        await context.forget()
+        await context.forget(writes=len(done.result))
         return ReverseAdjustmentsPayload(
             adjustments=[Adjustment(record=change.adjustment) for change in done.result],
             replayed=done.replayed,

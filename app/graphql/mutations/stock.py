@@ -341,7 +341,7 @@ class StockMutation:
             key=input.idempotency_key,
             dry_run=input.dry_run,
         )
-        await context.forget()
+        await context.forget(writes=len(updates))
         results = [
             BulkResult.of(index, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, done.result, strict=True))
@@ -374,7 +374,7 @@ class StockMutation:
             key=input.idempotency_key,
             dry_run=input.dry_run,
         )
-        await context.forget()
+        await context.forget(writes=2 * len(input.lines))
         return TransferStockPayload.of(done)
 
 

@@ -120,7 +120,7 @@ class SyncMutation:
         """Take over a report."""
         context = info.context
         done = await sync_stock(writing(context, input), input.report())
-        await context.forget()
+        await context.forget(writes=len(input.levels))
         results = [
             SyncResult.of(index, level.sku, input.warehouse_id, outcome)
             for index, (level, outcome) in enumerate(zip(input.levels, done.result, strict=True))

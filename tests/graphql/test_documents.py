@@ -1,0 +1,127 @@
+"""What the service keeps of documents: bounded, and nothing that one request leaves to the next."""
+
+import asyncio
+import contextlib
+import gc
+import tracemalloc
+from typing import Final
+
+import pytest
+
+from app.errors import InventoryError
+from app.graphql import execution
+from app.graphql.execution import Documents, Rules, _prepare, prepared_operations, size_of
+from app.graphql.limits import KEPT
+from app.settings import Settings
+from rest_shim.endpoint import OPERATIONS
+from tests.graphql.test_statements import DOCUMENTS
+from tests.service import Service, level, sku, warehouse
+
+RULES: Final = Rules.of(Settings())
+SELECTED: Final = "{{ skus {{ nodes {{ {} }} }} }}"
+HOSTILE: Final = {
+    "ordinary": "{ skus { nodes { sku } } }",
+    "a comment": "{ __typename } #" + "x" * 49_000,
+    "a wide comment": "{ __typename } #" + "\N{PACKAGE}" * 49_000,
+    "comments": "{ __typename }" + "#\n" * 24_000,
+    "aliases": "{{ skus {{ nodes {{ {} }} }} }}".format(
+        " ".join(f"a{n}: title" for n in range(190))
+    ),
+    "unknown fields": "{{ skus {{ nodes {{ {} }} }} }}".format(
+        " ".join(f"x{n}" for n in range(900))
+    ),
+    "variables": "query ({}) {{ {} }}".format(
+        " ".join(f"$v{n}: Int!" for n in range(45)),
+        " ".join(f"a{n}: skus(first: $v{n}) {{ totalCount }}" for n in range(45)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_document_takes_no_more_memory_than_is_counted_for_it(name: str) -> None:
+    text = HOSTILE[name]
+    _prepare(text, rules=RULES)
+    gc.collect()
+    tracemalloc.start()
+    kept = [(each, _prepare(each, rules=RULES)) for each in (f"{text} #{n}" for n in range(5))]
+    gc.collect()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert taken <= sum(size_of(text, prepared) for text, prepared in kept)
+
+
+def test_documents_are_kept_up_to_a_number_and_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "MOST_BYTES", 4 * 2**20)
+    documents = Documents(kept=50, rules=RULES)
+    for number in range(120):
+        documents.operation(f"{{ a{number}: __typename }}")
+    assert len(documents) == 50
+    assert documents.bytes <= 4 * 2**20
+
+    for number in range(40):
+        for text in HOSTILE.values():
+            with contextlib.suppress(InventoryError):
+                documents.operation(f"{text} #{number}")
+            assert documents.bytes <= 4 * 2**20
+    assert documents.bytes == sum(size for _, size in documents._kept.values())
+    assert 0 < len(documents) < 50
+
+
+def test_a_document_that_is_used_is_kept() -> None:
+    documents = Documents(kept=3, rules=RULES)
+    first = documents.operation("{ first: __typename }")
+    for number in range(9):
+        documents.operation(f"{{ a{number}: __typename }}")
+        assert documents.operation("{ first: __typename }") is first
+
+
+def test_few_costs_of_an_operation_are_remembered() -> None:
+    [operation] = prepared_operations(
+        "query ($n: Int!, $a: Int) { skus(first: $n) { nodes { sku } } b: skus(first: $a) "
+        "{ totalCount } }"
+    ).values()
+    for number in range(400):
+        operation.costs.cost({"n": number % 200, "a": number % 7, "x": "y" * 40})
+        assert len(operation.costs._known) <= KEPT
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_decision_about_a_single_statement_is_that_of_the_document(
+    name: str,
+) -> None:
+    query, expected = DOCUMENTS[name]
+    [operation] = prepared_operations(query).values()
+
+    # Three root fields need a transaction, whatever their loaders share.
+    assert operation.single is None or expected == 1
+
+
+async def test_reads_of_one_sku_and_of_a_list_are_single_statements() -> None:
+    operations = prepared_operations(OPERATIONS)
+    cases: list[tuple[str | None, dict[str, object], bool]] = [
+        ("GetInventory", {"sku": "A"}, True),
+        ("ListInventory", {}, True),
+        ("ListInventory", {"status": "LOW"}, True),
+        ("ListInventory", {"warehouse_id": "wh_1"}, False),
+        ("ListWarehouses", {}, True),
+        ("ListAdjustments", {"sku": "A"}, False),
+        ("SetStock", {"sku": "A"}, False),
+    ]
+    for name, variables, expected in cases:
+        single = operations[name].single
+        assert (single is not None and single.holds(variables)) is expected, name
+
+
+async def test_an_unknown_sku_changes_nothing_for_reads_of_the_same_document(
+    service: Service,
+) -> None:
+    place = warehouse()
+    await service.load([place], [sku("A", level(place, 5))])
+    path = "/api/inventory/{}/adjustments?limit=5"
+
+    for _ in range(3):
+        answers = await asyncio.gather(
+            *(service.rest("GET", path.format(code)) for code in ["NOPE", *["A"] * 8] * 2)
+        )
+        assert [it.status_code for it in answers] == [404, *[200] * 8] * 2

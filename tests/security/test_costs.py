@@ -1,0 +1,252 @@
+"""No answer costs far more than its request: an execution stops when its budget is spent."""
+
+import random
+import tracemalloc
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+import pytest
+from graphql.utilities import validate_input_value as validation
+
+from app import queries
+from app.graphql.budget import INPUT, LEVEL, WRITE, Budget
+from app.graphql.executor import BudgetedExecutor, Plan
+from app.records import SkuRecord
+from tests.graphql.asking import refusal
+from tests.graphql.recorder import recorded
+from tests.security.bombs import INVALID, TOO_COMPLEX
+from tests.security.costs import REFERENCE, Composer, Shape, fill
+from tests.service import Service, level, new_tenant, running, sku, warehouse
+
+SHAPE: Final = Shape(warehouses=20, ordinary=60, wide=20, reservations=3, history=30)
+LIMIT: Final = 4_000
+CHANGE: Final = (
+    "mutation ($u: [StockUpdateInput!]!) { a: bulkSetStock(input: {updates: $u}) { total } "
+    "b: bulkSetStock(input: {updates: $u}) { total } }"
+)
+
+
+def nested(times: int, outer: str, inner: str, leaf: str) -> str:
+    return f"{outer} {{ {inner} {{ " * times + leaf + " } }" * times
+
+
+TOO_LARGE: Final = {
+    "levels in levels": '{{ sku(sku: "W000") {{ {} }} }}'.format(nested(4, "stock", "sku", "sku")),
+    "lines in lines": "{{ reservations(first: 1) {{ nodes {{ {} }} }} }}".format(
+        nested(4, "lines", "reservation", "id")
+    ),
+    "a page of SKUs of many levels": "{ skus(first: 20, orderBy: SKU_DESC) { nodes { "
+    "stock { available reserved onHand warehouse { name } } } } }",
+    "pages of SKUs that show no level": "{{ {} }}".format(
+        " ".join(f"a{n}: skus(orderBy: SKU_DESC) {{ nodes {{ sku }} }}" for n in range(9))
+    ),
+    "ledgers of many SKUs": "{ skus(first: 60) { nodes { adjustments(first: 9) { nodes { id } } } } }",
+    "sums": "{ skus(first: 50) { nodes { adjustments(first: 1) { totals { entries } } } } }",
+    "counts": "{ skus(first: 50) { nodes { adjustments(first: 1) { totalCount } } } }",
+    "series": '{ skus(first: 20) { nodes { stockHistory(from: "2026-01-01", to: "2026-02-01", '
+    "interval: DAY) { opening } } } }",
+    "nodes by id": "{{ {} }}".format(
+        " ".join(f'a{n}: node(id: "adj_{n}") {{ id }}' for n in range(20))
+    ),
+    "long texts": '{ sku(sku: "LONG") { adjustments(first: 200) { nodes { note } } } }',
+    "texts that levels share": "{ warehouses { stock { nodes { warehouse { name address } } } } }",
+    "the schema": "{ __schema { types { fields { name args { name } } } } }",
+}
+
+
+@pytest.fixture
+async def small(database_url: str) -> AsyncIterator[Service]:
+    """Run the service with a small limit, on a tenant whose data is made to be expensive."""
+    async with running(database_url, max_answer_cost=LIMIT) as (app, client):
+        service = Service(app, client, app.state.database, await new_tenant(app.state.database))
+        await fill(service, SHAPE)
+        yield service
+
+
+async def test_an_answer_that_outgrows_the_limit_is_stopped(small: Service) -> None:
+    for name, query in TOO_LARGE.items():
+        answer = await small.graphql(query)
+        assert refusal(answer) == (422, TOO_COMPLEX), name
+        assert "data" not in answer, name
+
+
+async def test_a_small_answer_is_not_refused(small: Service) -> None:
+    await small.data("{ skus(first: 20) { totalCount nodes { sku stock { available } } } }")
+    await small.data('{ sku(sku: "W000") { stock { available warehouse { id } } } }')
+    await small.data("{ warehouses { id } reservations(first: 1) { totalCount } }")
+    # It could be 4,000 adjustments, and is one.
+    await small.data(
+        '{ a: sku(sku: "A0000") { adjustments(first: 200) { nodes { id } } } '
+        'b: sku(sku: "A0001") { adjustments(first: 200) { nodes { id } } } }'
+    )
+
+
+async def test_the_work_done_before_an_execution_stops_is_within_the_limit(
+    small: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    completed = executed = levels = 0
+    complete, execute, read = Plan.complete, BudgetedExecutor.execute_field, queries.sku_records
+
+    def completing(self: Plan, executor: Any, objects: Any, path: Any) -> Any:
+        nonlocal completed
+        rows = complete(self, executor, objects, path)
+        completed += len(objects)
+        return rows
+
+    def executing(self: Any, *arguments: Any) -> Any:
+        nonlocal executed
+        executed += 1
+        return execute(self, *arguments)
+
+    def reading(row: Any, **options: Any) -> list[SkuRecord]:
+        nonlocal levels
+        records = read(row, **options)
+        levels += sum(len(record.levels) for record in records)
+        return records
+
+    monkeypatch.setattr(Plan, "complete", completing)
+    monkeypatch.setattr(BudgetedExecutor, "execute_field", executing)
+    monkeypatch.setattr(queries, "sku_records", reading)
+    for seed in range(60):
+        query = Composer(random.Random(seed), SHAPE).query()
+        completed = executed = levels = 0
+        with recorded(small.database) as recorder:
+            await small.graphql(query.text, query.variables)
+        assert completed <= LIMIT, query.text
+        assert executed <= LIMIT, query.text
+        assert levels * LEVEL <= LIMIT + SHAPE.warehouses * LEVEL, query.text
+        assert len(recorder) <= LIMIT / 75, query.text
+
+
+async def test_a_page_of_too_many_levels_is_not_read(
+    small: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        pytest.fail("levels were read")
+
+    monkeypatch.setattr(queries, "sku_records", fail)
+    monkeypatch.setattr(Budget, "affordable", lambda _self, each: 100 // each)
+    answer = await small.graphql("{ skus(first: 20, orderBy: SKU_DESC) { nodes { sku } } }")
+
+    assert refusal(answer) == (422, TOO_COMPLEX)
+
+
+async def test_writes_are_refused_by_their_input_before_the_first_is_made(small: Service) -> None:
+    updates = [
+        {"sku": f"A{n:04d}", "warehouseId": (await first_warehouse(small)), "quantity": 3}
+        for n in range(667)
+    ]
+    updates = [{**it, "reason": "count"} for it in updates]
+
+    answer = await small.graphql(CHANGE, {"u": updates})
+    counted = await small.data('{ adjustments(filter: {reason: "count"}) { totalCount } }')
+
+    assert refusal(answer) == (422, TOO_COMPLEX)
+    assert counted["adjustments"]["totalCount"] == 0
+    assert WRITE < INPUT
+
+
+async def test_a_write_that_follows_a_spent_budget_is_not_made(small: Service) -> None:
+    place = await first_warehouse(small)
+    large = "skus { " + nested(3, "stock", "sku", "stock { warehouse { name address } }") + " }"
+    update = '{sku: "%s", warehouseId: "%s", quantity: 3, reason: "count"}'
+    first, second = update % ("W000", place), update % ("W001", place)
+
+    answer = await small.graphql(
+        f"mutation {{ a: bulkSetStock(input: {{updates: [{first}]}}) {{ {large} }} "
+        f"b: bulkSetStock(input: {{updates: [{second}]}}) {{ total }} }}"
+    )
+    ledger = await small.data(
+        '{ adjustments(filter: {reason: "count"}) { nodes { sku { sku } } } }'
+    )
+
+    assert answer["errors"][0]["extensions"]["code"] == TOO_COMPLEX
+    assert "were made" in answer["errors"][0]["message"]
+    assert [node["sku"]["sku"] for node in ledger["adjustments"]["nodes"]] == ["W000"]
+
+
+async def first_warehouse(service: Service) -> str:
+    found: str = (await service.data("{ warehouses { id } }"))["warehouses"][0]["id"]
+    return found
+
+
+async def test_the_reference_and_full_pages_are_answered(service: Service) -> None:
+    places = [warehouse(f"W{n}") for n in range(5)]
+    codes = [f"S{n:03d}" for n in range(500)]
+    await service.load(places, [sku(code, *(level(it, 9) for it in places)) for code in codes])
+    updates = [
+        {"sku": code, "warehouseId": places[0].id, "quantity": 5, "reason": "count"}
+        for code in codes
+    ]
+
+    await service.data(REFERENCE)
+    page = await service.rest("GET", "/api/inventory?limit=200")
+    bulk = await service.data(
+        "mutation ($u: [StockUpdateInput!]!) { bulkSetStock(input: {updates: $u}) { succeeded "
+        "results { index sku warehouseId status adjustment { id delta reason note createdBy } } "
+        "skus { sku totalOnHand stock { available warehouse { name } } } } }",
+        {"u": updates},
+    )
+
+    assert len(page.json()["data"]) == 200
+    assert bulk["bulkSetStock"]["succeeded"] == 500
+
+
+FILTER: Final = "query ($f: SkuFilterInput) { skus(filter: $f) { totalCount } }"
+VARIABLES: Final[list[tuple[str, Mapping[str, object]]]] = [
+    (FILTER, {"f": {f"statuS{n}": 1 for n in range(19_000)}}),
+    (FILTER, {"f": {"sku": {f"statuS{n}": 1 for n in range(19_000)}}}),
+    (FILTER, {"f": {"K" * 100_000: 1, "status": {"x": [{"y": 1}] * 900}}}),
+    (
+        "mutation ($u: [StockUpdateInput!]!) { bulkSetStock(input: {updates: $u}) { total } }",
+        {"u": [{f"n{n}": n for n in range(12)}] * 900},
+    ),
+]
+
+
+@pytest.mark.parametrize("suggestions", [True, False])
+async def test_variables_that_cannot_fit_are_refused_in_linear_time(
+    database_url: str, service: Service, monkeypatch: pytest.MonkeyPatch, *, suggestions: bool
+) -> None:
+    inspected = suggested = 0
+    inspect, suggest = validation.inspect, validation.suggestion_list
+
+    def inspecting(value: object) -> str:
+        nonlocal inspected
+        inspected += 1
+        return inspect(value)
+
+    def suggesting(name: str, options: list[str]) -> list[str]:
+        nonlocal suggested
+        suggested += 1
+        return suggest(name, options)
+
+    monkeypatch.setattr(validation, "inspect", inspecting)
+    monkeypatch.setattr(validation, "suggestion_list", suggesting)
+    async with running(database_url, suggestions=suggestions) as (app, client):
+        mine = Service(app, client, service.database, service.tenant)
+        for query, variables in VARIABLES:
+            inspected = suggested = 0
+            response = await mine.rest(
+                "POST", "/graphql", json={"query": query, "variables": variables}
+            )
+            assert response.json()["errors"][0]["extensions"]["code"] == INVALID
+            assert len(response.content) < 500_000
+            assert inspected <= 1_100
+            assert suggested <= 1_100 * suggestions
+
+
+@pytest.mark.parametrize(
+    "query", ["{ __typename }", 'query ($x: ID) { node(id: "a") { id } a: node(id: "b") { id } }']
+)
+async def test_a_long_key_above_many_objects_is_not_repeated_for_each(
+    service: Service, query: str
+) -> None:
+    variables = {"x": {"K" * 100_000: {str(n): {} for n in range(5_000)}}}
+
+    tracemalloc.start()
+    await service.graphql(query, variables)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 16 * 2**20
