@@ -330,13 +330,14 @@ async def get_skus(
         "warehouse_id": warehouse_id,
         "codes": codes,
     }
-    if warehouse_id is not None or len(codes) == 1:
+    has_few_levels = warehouse_id is not None or len(codes) == 1
+    if has_few_levels:
         statement = skus_by_code(snapshot.dialect, narrowed=warehouse_id is not None)
     else:
         statement = _narrow_skus_by_code(snapshot.dialect)
         parameters |= {"limit": len(codes), "most_levels": most_levels}
     [row] = await snapshot.rows(statement, parameters)
-    if "is_wide" in row._fields and row.is_wide:
+    if not has_few_levels and row.is_wide:
         raise _too_wide(most_levels)
     records = sku_records(row, warehouse_id=warehouse_id)
     return {record.sku: record for record in records}

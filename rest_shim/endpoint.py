@@ -126,7 +126,8 @@ class Shim:
                 variables,
                 principal,
                 self.database,
-                limit=self.settings.max_answer_cost,
+                # The pages of a stream are longer than those of clients.
+                limit=self.settings.max_answer_cost * longest_page // MAX_PAGE,
                 may_bulk=self.settings.bulk_completion,
                 longest_page=longest_page,
             )

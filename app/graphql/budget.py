@@ -41,12 +41,14 @@ UNMEASURED: Final = 10
 class Budget:
     """The units that one execution may spend."""
 
-    __slots__ = ("has_written", "left", "limit", "measured")
+    __slots__ = ("has_shared", "has_written", "left", "limit", "measured")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.left = limit
         self.has_written = False
+        # Whether an object was completed once and stands in several places of the answer.
+        self.has_shared = False
         # Texts are measured as soon as less than this is left.
         self.measured = limit - limit // UNMEASURED
 
@@ -90,6 +92,16 @@ class Budget:
         """How many things of `each` so many units can be afforded, at least one."""
         return max(1, self.left // each)
 
+    def spend_answer(self, data: object) -> None:
+        """Spend the units of an answer in which objects are shared, each place counted.
+
+        Raises:
+            QueryTooComplex: fewer were left.
+
+        """
+        if self.has_shared:
+            self.spend(values_in(data, {}))
+
     @contextmanager
     def exhausted_by_refusal(self) -> Iterator[None]:
         """Spend all units if a statement refuses to read so much."""
@@ -112,3 +124,16 @@ class Budget:
             "fewer fields, or ask for smaller pages.",
             details=[{"limit": "answer_cost", "most": self.limit, "found": self.limit - self.left}],
         )
+
+
+def values_in(data: object, known: dict[int, int]) -> int:
+    """Return the number of values that are rendered, in time that grows with the distinct ones."""
+    if isinstance(data, str):
+        return 1 + len(data) // CHARACTERS
+    if not isinstance(data, dict | list):
+        return 1
+    found = known.get(id(data))
+    if found is None:
+        children = data.values() if isinstance(data, dict) else data
+        found = known[id(data)] = 1 + sum(values_in(child, known) for child in children)
+    return found

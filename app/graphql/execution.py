@@ -293,6 +293,7 @@ async def run(
         )
     if budget.is_exceeded and not operation.is_mutation:
         raise budget.refusal()
+    budget.spend_answer(result.data)
     if result.data is None and result.errors and all(error.path is None for error in result.errors):
         raise _variables_problem(operation, variables, result.errors)
     return result

@@ -553,8 +553,10 @@ class BulkExecutor(BudgetedExecutor):
         path: Path,
     ) -> Values:
         """Execute a field as graphql-core does, for every object."""
+        self.budget.spend(FIELD * len(objects))
+        execute = self.execute_affordable_field
         found = [
-            self.execute_field(type_, it, details, Path(path.add_key(i), name, type_.name), None)
+            execute(type_, it, details, Path(path.add_key(i), name, type_.name), None)
             for i, it in enumerate(objects)
         ]
         for index, value in await _all({i: it for i, it in enumerate(found) if isawaitable(it)}):
@@ -590,6 +592,7 @@ def _shared(complete: Completion) -> Completion:
         different = dict(zip(numbers, values, strict=True))
         if len(different) == len(values):
             return complete(executor, values, path)
+        executor.budget.has_shared = True
 
         def spread(ends: Values) -> Values:
             by_identity = dict(zip(different, ends, strict=True))

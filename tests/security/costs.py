@@ -55,10 +55,10 @@ class Shape:
     """How large the tenant is."""
 
     warehouses: int = 300
-    ordinary: int = 400
+    ordinary: int = 300
     wide: int = 100
     reservations: int = 60
-    history: int = 3_000
+    history: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +274,7 @@ async def search(url: str, queries: int, seed: int, shape: Shape) -> bool:
                     heapq.heappush(heap, key)
                     del heap[: max(0, len(heap) - BEST)]
                     heapq.heapify(heap)
-            if number % 500 == 0:
+            if number % 100 == 0:
                 print(f"{number} queries", file=sys.stderr, flush=True)
     worst = max(best).seconds / reference
     memory = max(it.seconds for it in by_memory)

@@ -1,12 +1,12 @@
 """No answer costs far more than its request: an execution stops when its budget is spent."""
 
+import importlib
 import random
 import tracemalloc
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import pytest
-from graphql.utilities import validate_input_value as validation
 
 from app import queries
 from app.graphql.budget import INPUT, LEVEL, WRITE, Budget
@@ -18,7 +18,13 @@ from tests.security.bombs import INVALID, TOO_COMPLEX
 from tests.security.costs import REFERENCE, Composer, Shape, fill
 from tests.service import Service, level, new_tenant, running, sku, warehouse
 
-SHAPE: Final = Shape(warehouses=20, ordinary=60, wide=20, reservations=3, history=30)
+# A coroutine that a stopped execution leaves behind is never awaited; graphql-core does the same.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:coroutine", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+# The package has a function of the same name.
+validation: Any = importlib.import_module("graphql.utilities.validate_input_value")
+SHAPE: Final = Shape(warehouses=20, ordinary=60, wide=20, reservations=3, history=80)
 LIMIT: Final = 4_000
 CHANGE: Final = (
     "mutation ($u: [StockUpdateInput!]!) { a: bulkSetStock(input: {updates: $u}) { total } "
@@ -50,7 +56,7 @@ TOO_LARGE: Final = {
     ),
     "long texts": '{ sku(sku: "LONG") { adjustments(first: 200) { nodes { note } } } }',
     "texts that levels share": "{ warehouses { stock { nodes { warehouse { name address } } } } }",
-    "the schema": "{ __schema { types { fields { name args { name } } } } }",
+    "the schema": "{ __schema { types { kind description fields { description name args { name type { name } } } } } }",
 }
 
 
@@ -148,7 +154,8 @@ async def test_writes_are_refused_by_their_input_before_the_first_is_made(small:
 
 async def test_a_write_that_follows_a_spent_budget_is_not_made(small: Service) -> None:
     place = await first_warehouse(small)
-    large = "skus { " + nested(3, "stock", "sku", "stock { warehouse { name address } }") + " }"
+    aliases = (f"s{n}: stock {{ warehouse {{ name address }} }}" for n in range(20))
+    large = f"skus {{ {' '.join(aliases)} }}"
     update = '{sku: "%s", warehouseId: "%s", quantity: 3, reason: "count"}'
     first, second = update % ("W000", place), update % ("W001", place)
 
@@ -214,12 +221,12 @@ async def test_variables_that_cannot_fit_are_refused_in_linear_time(
     def inspecting(value: object) -> str:
         nonlocal inspected
         inspected += 1
-        return inspect(value)
+        return str(inspect(value))
 
     def suggesting(name: str, options: list[str]) -> list[str]:
         nonlocal suggested
         suggested += 1
-        return suggest(name, options)
+        return list(suggest(name, options))
 
     monkeypatch.setattr(validation, "inspect", inspecting)
     monkeypatch.setattr(validation, "suggestion_list", suggesting)
@@ -233,7 +240,7 @@ async def test_variables_that_cannot_fit_are_refused_in_linear_time(
             assert response.json()["errors"][0]["extensions"]["code"] == INVALID
             assert len(response.content) < 500_000
             assert inspected <= 1_100
-            assert suggested <= 1_100 * suggestions
+            assert suggested <= 1_100
 
 
 @pytest.mark.parametrize(
@@ -242,7 +249,7 @@ async def test_variables_that_cannot_fit_are_refused_in_linear_time(
 async def test_a_long_key_above_many_objects_is_not_repeated_for_each(
     service: Service, query: str
 ) -> None:
-    variables = {"x": {"K" * 100_000: {str(n): {} for n in range(5_000)}}}
+    variables: dict[str, object] = {"x": {"K" * 100_000: {str(n): {} for n in range(5_000)}}}
 
     tracemalloc.start()
     await service.graphql(query, variables)
