@@ -140,8 +140,10 @@ class Database:
                 "foreign_keys = ON",
                 "synchronous = FULL",
             ]
-            _prepare_sqlite(self.writer, self.clock, "BEGIN IMMEDIATE", [*pragmas, WAL])
-            _prepare_sqlite(self.reader, self.clock, "BEGIN", [*pragmas, QUERY_ONLY])
+            _prepare_sqlite(
+                self.writer, self.clock, begin="BEGIN IMMEDIATE", pragmas=[*pragmas, WAL]
+            )
+            _prepare_sqlite(self.reader, self.clock, begin="BEGIN", pragmas=[*pragmas, QUERY_ONLY])
             open_one = partial(
                 connect_sqlite, url.database or "", self.clock, pragmas=[*pragmas, QUERY_ONLY]
             )
@@ -436,7 +438,9 @@ class Snapshot:
                 await session.close()
 
 
-def _prepare_sqlite(engine: AsyncEngine, clock: Clock, begin: str, pragmas: Iterable[str]) -> None:
+def _prepare_sqlite(
+    engine: AsyncEngine, clock: Clock, *, begin: str, pragmas: Iterable[str]
+) -> None:
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's adapter
         # Python's driver begins transactions in its own way, too late for a lock; ours are below.

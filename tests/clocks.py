@@ -14,9 +14,10 @@ from app.database import Database
 FAKED: Final = (
     "CREATE SCHEMA faked",
     "CREATE TABLE faked.clock (at timestamptz)",
+    "INSERT INTO faked.clock VALUES (NULL)",
     """
     CREATE FUNCTION faked.statement_timestamp() RETURNS timestamptz STABLE LANGUAGE sql AS $$
-      SELECT coalesce((SELECT max(at) FROM faked.clock), pg_catalog.statement_timestamp())
+      SELECT coalesce((SELECT at FROM faked.clock), pg_catalog.statement_timestamp())
     $$
     """,
     "GRANT USAGE ON SCHEMA faked TO PUBLIC",
@@ -52,9 +53,7 @@ async def set_clock(database: Database, instant: datetime | None) -> None:
         return
 
     async def work(connection: AsyncConnection) -> None:
-        await connection.execute(text("DELETE FROM faked.clock"))
-        if instant is not None:
-            await connection.execute(text("INSERT INTO faked.clock VALUES (:at)"), {"at": instant})
+        await connection.execute(text("UPDATE faked.clock SET at = :at"), {"at": instant})
 
     await database.transaction(work)
 

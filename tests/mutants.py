@@ -92,8 +92,8 @@ MUTANTS: Final = (
     Mutant(
         "an entry that is posted whenever it was decided",
         POSTING,
-        "entry.created_at < oldest for",
-        "entry.created_at is None for",
+        "posting.entries and uptime() - before.read_at >",
+        "posting.entries and before.read_at is None and 0 >",
         (f"{CHAIN}::test_what_was_decided_long_ago_is_decided_anew",),
     ),
     Mutant(

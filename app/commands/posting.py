@@ -420,7 +420,7 @@ async def await_writes_into(database: Database, tenant: str, ids: Sequence[str])
     A writer that read the row before and locks it after this gets the version that is left here,
     because an UPDATE under FOR UPDATE conflicts with FOR KEY SHARE; a plain UPDATE does not.
     """
-    if database.dialect == "sqlite":
+    if database.dialect == "sqlite" or not ids:
         return
     rows = warehouse.c.tenant_id == tenant, warehouse.c.id.in_(ids)
 
