@@ -35,7 +35,8 @@ class Settings(BaseSettings):
         default=10,
         ge=1,
         description="Connections that a worker keeps open at most: so many that read or write "
-        "by single statements, and as many for transactions that write.",
+        "by single statements, and as many for transactions that write. One tenant alone gets six "
+        "of ten.",
     )
     database_pool_timeout_seconds: float = Field(
         default=2.0, gt=0, description="How long a request waits for a connection before 503."
