@@ -37,7 +37,7 @@ async def state(service: Service) -> Any:
     return answered(record), record.headers["ETag"], answered(listing)
 
 
-async def test_an_adjustment_is_answered_and_is_the_newest_of_the_history(
+async def test_adjustment_is_returned_and_newest_in_the_history(
     service: Service, main: WarehouseRecord
 ) -> None:
     response = await post(service, adjustment(main, -3, note="Fell off"))
@@ -91,7 +91,7 @@ async def test_a_delta_is_added(
         (None, (422, "VALIDATION_ERROR")),
     ],
 )
-async def test_a_delta_that_cannot_be_is_refused_and_changes_nothing(
+async def test_invalid_delta_is_rejected_and_changes_nothing(
     service: Service, main: WarehouseRecord, delta: object, expected: tuple[int, str]
 ) -> None:
     before = await state(service)
@@ -102,7 +102,7 @@ async def test_a_delta_that_cannot_be_is_refused_and_changes_nothing(
     assert await state(service) == before
 
 
-async def test_an_inactive_warehouse_can_only_be_emptied_and_a_marketplaces_not_at_all(
+async def test_inactive_warehouse_allows_decreases_and_a_marketplace_warehouse_none(
     service: Service,
 ) -> None:
     old, fba = warehouse("Old", is_active=False), warehouse("FBA", WarehouseType.FBA)
@@ -113,7 +113,7 @@ async def test_an_inactive_warehouse_can_only_be_emptied_and_a_marketplaces_not_
     assert answered(await post(service, adjustment(old, -5)))["data"]["after_quantity"] == 0
 
 
-async def test_an_adjustment_keeps_to_if_match_and_to_its_key(
+async def test_adjustment_respects_if_match_and_idempotency_key(
     service: Service, main: WarehouseRecord
 ) -> None:
     _, etag, _ = await state(service)
@@ -144,7 +144,9 @@ async def test_a_set_and_an_adjustment_do_not_share_a_key(
     )
 
 
-async def test_nobody_takes_what_is_not_there(service: Service, main: WarehouseRecord) -> None:
+async def test_concurrent_decreases_never_make_stock_negative(
+    service: Service, main: WarehouseRecord
+) -> None:
     responses = await asyncio.gather(
         *(post(service, adjustment(main, -1)) for _ in range(16)),
     )
@@ -202,7 +204,7 @@ REST_WRITES: Final[Mapping[str, Callable[[WarehouseRecord, int], tuple[str, str,
 
 
 @pytest.mark.parametrize("name", REST_WRITES)
-async def test_a_dry_run_answers_as_the_write_would_and_writes_nothing(
+async def test_dry_run_returns_the_response_of_the_write_and_writes_nothing(
     service: Service, main: WarehouseRecord, name: str
 ) -> None:
     before = await state(service)
@@ -228,7 +230,7 @@ async def test_a_dry_run_answers_as_the_write_would_and_writes_nothing(
     await assert_proven(service)
 
 
-async def test_a_dry_run_of_what_was_done_is_answered_from_its_key(
+async def test_dry_run_with_a_used_idempotency_key_is_replayed(
     service: Service, main: WarehouseRecord
 ) -> None:
     headers = {"Idempotency-Key": "one"}

@@ -79,7 +79,7 @@ NOT_JSON: Final = {
 
 
 @pytest.mark.parametrize("body", NOT_JSON.values(), ids=[*NOT_JSON])
-async def test_what_is_no_json_is_malformed(service: Service, body: bytes) -> None:
+async def test_invalid_json_is_malformed(service: Service, body: bytes) -> None:
     for method, path in ROUTES:
         response = await service.rest(method, path, content=body, headers=JSON)
         assert refusal(response) == MALFORMED
@@ -125,19 +125,19 @@ def strict_meaning(body: bytes) -> str:
 
 @settings(max_examples=1_000, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=6).map(b"".join))
-def test_a_body_means_the_same_however_tersely_it_is_written(body: bytes) -> None:
+def test_whitespace_does_not_change_the_meaning_of_a_body(body: bytes) -> None:
     assert meaning(body) == strict_meaning(body)
 
 
 @given(json_values)
-def test_what_is_written_most_tersely_is_read_as_it_was(value: object) -> None:
+def test_compact_json_is_parsed_exactly(value: object) -> None:
     body = orjson.dumps(value)
     assert parse_json(body) == value
     assert meaning(body) == strict_meaning(body)
 
 
 @pytest.mark.parametrize("body", NOT_JSON.values(), ids=[*NOT_JSON])
-def test_what_is_no_json_is_none_without_spaces(body: bytes) -> None:
+def test_invalid_json_is_also_malformed_without_spaces(body: bytes) -> None:
     assert meaning(body.replace(b": ", b":").replace(b", ", b",")) == "refused"
 
 
@@ -151,7 +151,7 @@ def test_what_is_no_json_is_none_without_spaces(body: bytes) -> None:
         ("POST", "/api/inventory/bulk", '{"updates":[{"sku":%s}]}'),
     ],
 )
-async def test_nesting_of_any_depth_is_refused_without_a_failure(
+async def test_deep_nesting_is_rejected_without_a_crash(
     service: Service, method: str, path: str, body: str, before: str, after: str
 ) -> None:
     for depth in (1, 10, 100, 300, 500, *range(700, 1_000, 10), 2_000, 10_000):
@@ -205,7 +205,9 @@ async def test_a_body_that_is_not_declared_as_json_in_utf8_is_refused(
         "application/json ; charset=utf-8",
     ],
 )
-async def test_json_in_utf8_is_taken_however_it_is_declared(service: Service, type_: str) -> None:
+async def test_all_spellings_of_the_json_content_type_are_accepted(
+    service: Service, type_: str
+) -> None:
     main = warehouse()
     await service.load([main], [sku("A", level(main, 5))])
 

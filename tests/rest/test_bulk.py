@@ -186,7 +186,7 @@ STATUS: Final = {
 
 @pytest.mark.parametrize("on_error", [None, "abort"])
 @pytest.mark.parametrize("first", STATUS)
-async def test_all_or_nothing_tells_the_first_refusal_and_names_every_one(
+async def test_rejected_bulk_has_the_first_error_and_details_of_every_error(
     service: Service, first: str, on_error: str | None
 ) -> None:
     good, bad = await refused_and_good(service)
@@ -207,7 +207,9 @@ async def test_all_or_nothing_tells_the_first_refusal_and_names_every_one(
     assert await everything(service) == before
 
 
-async def test_continue_applies_the_good_ones_and_tells_each_in_order(service: Service) -> None:
+async def test_continue_applies_valid_updates_and_returns_results_in_order(
+    service: Service,
+) -> None:
     good, bad = await refused_and_good(service)
     updates: list[Json] = []
     codes: list[str | None] = []
@@ -250,7 +252,7 @@ async def test_continue_applies_the_good_ones_and_tells_each_in_order(service: S
     }
 
 
-async def test_continue_with_nothing_good_changes_nothing(service: Service) -> None:
+async def test_continue_without_a_valid_update_changes_nothing(service: Service) -> None:
     _, bad = await refused_and_good(service)
     before = await everything(service)
 
@@ -261,7 +263,7 @@ async def test_continue_with_nothing_good_changes_nothing(service: Service) -> N
     assert await everything(service) == before
 
 
-async def test_a_refusal_says_the_same_alone_as_in_a_bulk(service: Service) -> None:
+async def test_error_is_the_same_in_a_bulk_and_alone(service: Service) -> None:
     _, bad = await refused_and_good(service)
 
     body = {"updates": [*bad.values()], "on_error": "continue"}
@@ -275,7 +277,7 @@ async def test_a_refusal_says_the_same_alone_as_in_a_bulk(service: Service) -> N
 
 @pytest.mark.parametrize("quantity", [-(2**63), -(2**63) - 1, -(10**4000)])
 @pytest.mark.parametrize("on_error", ["abort", "continue"])
-async def test_a_hugely_negative_quantity_is_still_negative(
+async def test_huge_negative_quantity_is_rejected_as_negative(
     service: Service, on_error: str, quantity: int
 ) -> None:
     main = warehouse()
@@ -351,14 +353,14 @@ async def test_the_same_level_twice_is_refused(service: Service, on_error: str) 
     ],
     ids=lambda value: json.dumps(value)[:60],
 )
-async def test_a_field_that_is_wrong_is_named_by_its_place(
+async def test_invalid_field_is_reported_with_its_path(
     service: Service, body: Json, fields: list[str]
 ) -> None:
     response = await service.rest("POST", PATH, json=body)
     assert refused_fields(response) == fields
 
 
-async def test_a_refusal_speaks_only_of_names_that_the_routes_have(service: Service) -> None:
+async def test_errors_have_only_rest_names(service: Service) -> None:
     wrong = {"warehouse_id": "wh", "quantity": "5", "reason": [], "note": 1}
     requests: list[tuple[str, str, Json]] = [
         ("PUT", "/api/inventory/A", wrong),
@@ -373,7 +375,7 @@ async def test_a_refusal_speaks_only_of_names_that_the_routes_have(service: Serv
 
 
 @pytest.mark.parametrize("name", ["reason", "quantity", "note", "sku"])
-async def test_every_misshapen_update_is_named(service: Service, name: str) -> None:
+async def test_every_malformed_update_is_reported(service: Service, name: str) -> None:
     wrong = {"reason": "No", "quantity": "5", "note": "x" * 1001, "sku": 5}[name]
     updates = [update(f"S{n}", "wh", **{name: wrong}) for n in range(500)]
 
@@ -396,7 +398,7 @@ async def test_every_misshapen_update_is_named(service: Service, name: str) -> N
     ],
     ids=lambda value: str(value)[:40],
 )
-async def test_texts_that_can_name_nothing_are_not_found(
+async def test_impossible_codes_and_ids_are_not_found(
     service: Service, item: Json, code: str
 ) -> None:
     await service.load([], [sku("A")])

@@ -101,7 +101,7 @@ async def test_every_route_takes_the_code(service: Service, code: str, raw: str)
         "null",
     ],
 )
-async def test_any_other_code_has_no_inventory_record(service: Service, raw: str) -> None:
+async def test_unknown_code_has_no_inventory_record(service: Service, raw: str) -> None:
     main = warehouse()
     await service.load([main], [sku(code) for code in dict.fromkeys(code for code, _ in CODES)])
 
@@ -142,7 +142,7 @@ async def test_a_path_that_is_not_utf8_is_malformed(service: Service, raw: str) 
         "/api/inventoryA",
     ],
 )
-async def test_there_is_nothing_at_any_other_path(service: Service, path: str) -> None:
+async def test_unknown_path_is_not_found(service: Service, path: str) -> None:
     await service.load([], [sku("A"), sku("A/B"), sku("A/adjustments")])
 
     for method in ("GET", "PUT", "POST"):

@@ -18,7 +18,7 @@ INVALID: Final = (422, "INVALID_CURSOR")
 
 
 @pytest.mark.parametrize("limit", [31, 199, 200])
-async def test_all_skus_of_the_demo_are_walked_once_in_order(demo: Service, limit: int) -> None:
+async def test_pages_return_each_sku_of_the_demo_once_in_order(demo: Service, limit: int) -> None:
     expected = model.records(demo_skus(), WAREHOUSES)
     found, totals = await walk(demo, PATH, limit=limit, token=READER)
 
@@ -41,7 +41,7 @@ async def test_all_skus_of_the_demo_are_walked_once_in_order(demo: Service, limi
     ],
     ids=lambda filters: "-".join(filters.values()),
 )
-async def test_a_filtered_walk_of_the_demo_is_what_the_model_says(
+async def test_filtered_pages_of_the_demo_match_the_model(
     demo: Service, filters: Mapping[str, str]
 ) -> None:
     expected = model.records(demo_skus(), WAREHOUSES, **filters)
@@ -62,7 +62,7 @@ async def test_the_last_page_has_no_next_cursor(service: Service, count: int) ->
     assert totals == [count] * max(1, -(-count // 5))
 
 
-async def test_a_cursor_goes_on_with_any_limit(service: Service) -> None:
+async def test_cursor_is_valid_with_any_limit(service: Service) -> None:
     await service.load([], [sku(f"S{number}") for number in range(9)])
 
     cursor = await next_cursor(service, PATH, limit="2")
@@ -73,7 +73,7 @@ async def test_a_cursor_goes_on_with_any_limit(service: Service) -> None:
     assert [record["sku"] for record in answered(again)["data"]] == ["S2", "S3", "S4"]
 
 
-async def test_a_cursor_outlives_the_sku_that_it_stands_at(service: Service) -> None:
+async def test_cursor_is_valid_after_its_sku_leaves_the_filter(service: Service) -> None:
     main = warehouse()
     skus = [sku(f"S{number}", level(main, 50, safety_stock=10)) for number in range(4)]
     await service.load([main], skus)
@@ -104,7 +104,7 @@ MADE_UP: Final = [
 ]
 
 
-async def test_a_made_up_cursor_is_refused(service: Service) -> None:
+async def test_forged_cursor_is_rejected(service: Service) -> None:
     await service.load([], [sku("A"), sku("B")])
 
     for path in (PATH, HISTORY):

@@ -111,7 +111,7 @@ def with_ids(example: str) -> str:
     return example
 
 
-async def test_the_list_begins_with_the_documents_record_and_tells_its_meta(demo: Service) -> None:
+async def test_list_starts_with_the_documented_record_and_has_meta(demo: Service) -> None:
     response = await demo.rest("GET", "/api/inventory", token=READER)
 
     kind, [(data_key, data), (meta_key, (_, meta))] = ordered(response.text)
@@ -125,21 +125,21 @@ async def test_the_list_begins_with_the_documents_record_and_tells_its_meta(demo
     assert len(meta) == 3
 
 
-async def test_one_sku_is_the_documents_record(demo: Service) -> None:
+async def test_single_sku_is_the_documented_record(demo: Service) -> None:
     response = await demo.rest("GET", "/api/inventory/SKU-001", token=READER)
 
     assert response.status_code == 200
     assert ordered(response.text) == ordered(f'{{"data": {with_ids(RECORD)}}}')
 
 
-async def test_the_warehouses_are_the_documents_two(demo: Service) -> None:
+async def test_warehouses_are_the_two_documented_ones(demo: Service) -> None:
     response = await demo.rest("GET", "/api/inventory/warehouses", token=READER)
 
     assert response.status_code == 200
     assert ordered(response.text) == ordered(f'{{"data": {with_ids(WAREHOUSES)}}}')
 
 
-async def test_the_history_holds_the_documents_adjustment(demo: Service) -> None:
+async def test_history_has_the_documented_adjustment(demo: Service) -> None:
     response = await demo.rest("GET", "/api/inventory/SKU-001/adjustments", token=READER)
 
     _, [(key, entries)] = ordered(response.text)
@@ -148,7 +148,7 @@ async def test_the_history_holds_the_documents_adjustment(demo: Service) -> None
     assert found == ordered(with_ids(ADJUSTMENT))
 
 
-async def test_the_history_of_the_documents_sku_is_an_unbroken_chain(demo: Service) -> None:
+async def test_history_of_the_documented_sku_is_an_unbroken_chain(demo: Service) -> None:
     parameters = {"warehouse_id": WAREHOUSE_A}
     path = "/api/inventory/SKU-001/adjustments"
     body = answered(await demo.rest("GET", path, token=READER, params=parameters))
@@ -161,7 +161,7 @@ async def test_the_history_of_the_documents_sku_is_an_unbroken_chain(demo: Servi
     assert entries[-1]["after_quantity"] == 350
 
 
-async def test_the_documents_update_answers_the_updated_record(own_demo: Service) -> None:
+async def test_documented_update_returns_the_updated_record(own_demo: Service) -> None:
     path = "/api/inventory/SKU-001"
     response = await own_demo.rest(
         "PUT", path, token=WRITER, content=with_ids(UPDATE), headers=JSON
@@ -177,7 +177,7 @@ async def test_the_documents_update_answers_the_updated_record(own_demo: Service
     assert again.text == response.text
 
 
-async def test_the_documents_bulk_is_applied(own_demo: Service) -> None:
+async def test_documented_bulk_is_applied(own_demo: Service) -> None:
     [before] = [
         item["on_hand"]
         for item in answered(await own_demo.rest("GET", "/api/inventory/SKU-002", token=READER))[
@@ -231,7 +231,7 @@ async def test_the_documents_bulk_is_applied(own_demo: Service) -> None:
     )
 
 
-async def test_a_key_stands_in_a_warehouse_only_when_it_says_something(service: Service) -> None:
+async def test_optional_keys_of_a_warehouse_are_omitted_if_not_set(service: Service) -> None:
     marketplace = warehouse("FBS DE", WarehouseType.FBS, marketplace="amazon_de")
     provider = warehouse("North", WarehouseType.THIRD_PARTY, address="Havenstraat 12")
     closed = warehouse("Old Hall", is_active=False)

@@ -60,7 +60,7 @@ NO_CREDENTIALS: Final = [
 ]
 
 
-async def test_a_credential_that_is_none_is_refused(service: Service) -> None:
+async def test_invalid_credential_is_rejected(service: Service) -> None:
     token = service.token("admin")
 
     for authorization in NO_CREDENTIALS:
@@ -72,7 +72,7 @@ async def test_a_credential_that_is_none_is_refused(service: Service) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-async def test_the_scheme_is_taken_in_any_case(service: Service, scheme: str) -> None:
+async def test_authorization_scheme_is_case_insensitive(service: Service, scheme: str) -> None:
     headers = {"Authorization": f"{scheme} {service.token('read')}"}
     answered(await service.client.get("/api/inventory", headers=headers))
 
@@ -85,7 +85,7 @@ async def test_every_scope_reads(service: Service, scope: str) -> None:
         answered(await service.rest(method, path, token=scope))
 
 
-async def test_reading_alone_does_not_write(service: Service) -> None:
+async def test_read_scope_does_not_permit_writes(service: Service) -> None:
     main = warehouse()
     await service.load([main], [sku("A", level(main, 5))])
     update = {**UPDATE, "warehouse_id": main.id}
@@ -115,7 +115,7 @@ async def test_reading_alone_does_not_write(service: Service) -> None:
         ("/api/inventory/A/adjustments", "GET, HEAD, POST"),
     ],
 )
-async def test_another_method_is_refused_with_those_that_there_are(
+async def test_unsupported_method_is_rejected_with_the_supported_ones(
     service: Service, path: str, allowed: str
 ) -> None:
     methods = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "X"}
@@ -125,7 +125,7 @@ async def test_another_method_is_refused_with_those_that_there_are(
         assert response.headers["allow"] == allowed
 
 
-async def test_a_refusal_has_exactly_the_documented_shape(service: Service) -> None:
+async def test_error_has_exactly_the_documented_shape(service: Service) -> None:
     headers = {"X-Request-ID": "mine"}
     response = await service.rest("GET", "/api/inventory/A", headers=headers)
 
@@ -138,7 +138,7 @@ async def test_a_refusal_has_exactly_the_documented_shape(service: Service) -> N
 
 
 @pytest.mark.parametrize("given", ["abc", "A-1_2.3", "x" * 64, "0", "req_01HX"])
-async def test_a_harmless_request_id_is_echoed(service: Service, given: str) -> None:
+async def test_valid_request_id_is_echoed(service: Service, given: str) -> None:
     for path in ("/api/inventory", "/api/inventory/A", "/api/nothing", "/api/inventory?limit=0"):
         response = await service.rest("GET", path, headers={"X-Request-ID": given})
         assert response.headers.get_list("x-request-id") == [given]
@@ -147,7 +147,7 @@ async def test_a_harmless_request_id_is_echoed(service: Service, given: str) -> 
 @pytest.mark.parametrize(
     "given", ["", " ", "x" * 65, "a b", 'a"b', "<script>", "a;b", "ä", "a\x00", "a/b", "a\tb"]
 )
-async def test_any_other_request_id_is_replaced(service: Service, given: str) -> None:
+async def test_invalid_request_id_is_replaced(service: Service, given: str) -> None:
     headers = {"X-Request-ID": given.encode("latin-1")}
     response = await service.rest("GET", "/api/inventory/A", headers=headers)
 
@@ -156,13 +156,13 @@ async def test_any_other_request_id_is_replaced(service: Service, given: str) ->
     assert re.fullmatch(r"req_[0-9A-HJKMNP-TV-Z]{26}", id_)
 
 
-async def test_every_answer_has_a_request_id_of_its_own(service: Service) -> None:
+async def test_every_response_has_its_own_request_id(service: Service) -> None:
     responses = [await service.rest("GET", "/api/inventory") for _ in range(3)]
     assert len({response.headers["x-request-id"] for response in responses}) == 3
 
 
 @pytest.mark.parametrize(("method", "path", "options"), ROUTES)
-async def test_what_depends_on_the_credential_is_not_cached(
+async def test_responses_that_depend_on_the_credential_are_not_cached(
     service: Service, method: str, path: str, options: dict[str, Any]
 ) -> None:
     response = await service.rest(method, path, **options)

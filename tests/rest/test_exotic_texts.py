@@ -19,7 +19,7 @@ TEXTS = [
 ]
 
 
-async def test_titles_and_names_are_what_was_written(service: Service) -> None:
+async def test_titles_and_names_are_returned_unchanged(service: Service) -> None:
     places = [warehouse(text) for text in TEXTS]
     skus = [sku(f"S{i:02}", level(places[i], i)) for i in range(len(TEXTS))]
     await service.load(places, skus)

@@ -39,7 +39,7 @@ def busy_sku(places: list[WarehouseRecord], *, code: str = "A") -> LoadedSku:
     return sku(code, *levels)
 
 
-async def test_filters_combine_as_the_model_says(service: Service) -> None:
+async def test_combined_filters_match_the_model(service: Service) -> None:
     places = [warehouse(str(number)) for number in range(3)]
     empty = warehouse("Empty")
     item = busy_sku(places)
@@ -176,7 +176,9 @@ SPACED: Final = [
 @pytest.mark.parametrize(
     "values", [SPACED, *(text.split() for text in NO_DATES.values())], ids=["spaced", *NO_DATES]
 )
-async def test_what_is_no_date_is_refused_by_its_name(service: Service, values: list[str]) -> None:
+async def test_invalid_date_is_reported_with_its_parameter(
+    service: Service, values: list[str]
+) -> None:
     await service.load([], [sku("A")])
 
     for value in values:
@@ -210,7 +212,7 @@ async def test_an_unknown_parameter_is_refused(service: Service, query: str) -> 
     ["limit=0", "reason=No", "start_date=x", "start_date=x&limit=5", "nothing=1", "limit=201"],
 )
 @pytest.mark.parametrize("path", [PATH, "/api/inventory/unknown/adjustments"])
-async def test_what_is_asked_is_checked_before_sku_and_warehouse_are_looked_up(
+async def test_parameters_are_checked_before_sku_and_warehouse(
     service: Service, path: str, query: str
 ) -> None:
     await service.load([], [sku("A")])
@@ -236,7 +238,7 @@ async def test_a_sku_without_adjustments_has_an_empty_history(service: Service) 
     }
 
 
-async def test_entries_of_one_millisecond_stand_in_the_order_they_were_made(
+async def test_adjustments_of_one_millisecond_keep_their_order(
     service: Service,
 ) -> None:
     main, north = warehouse(), warehouse("North")
@@ -257,7 +259,7 @@ async def test_entries_of_one_millisecond_stand_in_the_order_they_were_made(
         assert (await walk(service, PATH, limit=limit, warehouse_id=main.id))[0] == of_main
 
 
-async def test_writes_one_after_the_other_are_told_newest_first(service: Service) -> None:
+async def test_successive_writes_are_listed_newest_first(service: Service) -> None:
     main = warehouse()
     await service.load([main], [sku("A", level(main, 0))])
     for quantity in range(1, 13):
@@ -308,7 +310,7 @@ async def test_a_cursor_alone_pages_with_the_default_limit(service: Service) -> 
     assert page["meta"]["nextCursor"].startswith("cursor_")
 
 
-async def test_what_is_written_meanwhile_does_not_disturb_a_walk(service: Service) -> None:
+async def test_writes_between_pages_do_not_change_the_pages(service: Service) -> None:
     main = warehouse()
     history = [counted(number) for number in range(9)]
     await service.load([main], [sku("A", LoadedLevel(warehouse_id=main.id, history=history))])

@@ -16,7 +16,7 @@ STATUSES: Final = ["normal", "low", "critical", "out_of_stock"]
 
 
 @pytest.mark.parametrize("status", [None, *STATUSES])
-async def test_filters_combine_as_the_model_says(service: Service, status: str | None) -> None:
+async def test_combined_filters_match_the_model(service: Service, status: str | None) -> None:
     places = model.places()
     items = model.catalogue(places)
     await service.load(places, items)
@@ -44,7 +44,7 @@ def test_the_model_has_every_status_in_every_view() -> None:
         assert found == set(STATUSES)
 
 
-async def test_a_record_without_levels_has_nothing_and_is_out_of_stock(service: Service) -> None:
+async def test_record_without_stock_levels_is_out_of_stock(service: Service) -> None:
     await service.load([], [sku("bare", title="Bare")])
 
     bare = {
@@ -134,7 +134,7 @@ async def test_codes_sort_by_code_point(service: Service) -> None:
 
 
 @pytest.mark.parametrize("limit", ["1", "2", "199", "200"])
-async def test_a_limit_within_1_and_200_is_taken(service: Service, limit: str) -> None:
+async def test_limit_from_1_to_200_is_accepted(service: Service, limit: str) -> None:
     await service.load([], [sku(f"S{number:03}") for number in range(203)])
 
     body = answered(await service.rest("GET", PATH, params={"limit": limit}))
@@ -171,7 +171,7 @@ async def test_a_limit_within_1_and_200_is_taken(service: Service, limit: str) -
         "limit=5&limit=5",
     ],
 )
-async def test_any_other_limit_is_refused(service: Service, query: str) -> None:
+async def test_limit_outside_1_to_200_is_rejected(service: Service, query: str) -> None:
     await service.load([], [sku("A")])
 
     for path in (PATH, f"{PATH}/A/adjustments"):
@@ -233,7 +233,9 @@ async def test_an_unknown_warehouse_is_not_found(service: Service, id_: str) -> 
         assert response.json()["error"]["details"] == [{"warehouse_id": id_}]
 
 
-async def test_another_tenants_data_is_as_if_it_were_not_there(service: Service) -> None:
+async def test_data_of_another_tenant_is_indistinguishable_from_missing_data(
+    service: Service,
+) -> None:
     mine = warehouse()
     await service.load([mine], [sku("A", level(mine, 5))])
     other = Service(

@@ -29,7 +29,7 @@ async def reserved(service: Service, **more: Any) -> dict[str, Any]:
     return found
 
 
-async def test_a_reservation_is_made_read_committed_and_told_in_the_ledger(
+async def test_committed_reservation_is_readable_and_in_the_ledger(
     stocked: Service,
 ) -> None:
     made = await reserved(stocked, reference="order-1", note="Box")
@@ -58,7 +58,7 @@ async def test_a_reservation_is_made_read_committed_and_told_in_the_ledger(
     await assert_proven(stocked)
 
 
-async def test_a_released_reservation_is_free_again(stocked: Service) -> None:
+async def test_released_stock_is_available_again(stocked: Service) -> None:
     made = await reserved(stocked, quantity=10)
     refused = await stocked.rest("POST", PATH, json=body())
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "INSUFFICIENT_STOCK")
@@ -111,7 +111,7 @@ async def test_reservations_are_listed_page_by_page(stocked: Service) -> None:
         (body(allow_oversell=True), 403, "OVERSELL_NOT_PERMITTED", None),
     ],
 )
-async def test_what_is_no_reservation_is_refused(
+async def test_invalid_reservation_is_rejected(
     stocked: Service, content: Any, status: int, code: str, field: str | None
 ) -> None:
     response = await stocked.rest("POST", PATH, json=content)
@@ -122,7 +122,7 @@ async def test_what_is_no_reservation_is_refused(
 
 
 @pytest.mark.parametrize("action", ["", "/commit", "/release"])
-async def test_a_reservation_that_is_not_there_is_404(stocked: Service, action: str) -> None:
+async def test_unknown_reservation_is_404(stocked: Service, action: str) -> None:
     content: dict[str, object] | None = {} if action else None
     method = "POST" if action else "GET"
     response = await stocked.rest(method, f"{PATH}/rsv_NOPE{action}", json=content)

@@ -36,7 +36,7 @@ async def state(service: Service) -> tuple[Json, list[Json]]:
     return record, answered(await service.rest("GET", f"{PATH}/adjustments"))["data"]
 
 
-async def test_a_put_answers_the_whole_record_and_writes_one_adjustment(service: Service) -> None:
+async def test_put_returns_the_record_and_writes_one_adjustment(service: Service) -> None:
     places = model.places()
     main, fba = places[0], next(place for place in places if place.type == "FBA")
     stock = [level(main, 30, reserved=4, safety_stock=10), level(fba, 7, reserved=1)]
@@ -71,7 +71,7 @@ async def test_a_put_answers_the_whole_record_and_writes_one_adjustment(service:
 @pytest.mark.parametrize(
     ("before", "quantity"), [(0, 0), (5, 5), (5, 0), (0, 5), (0, MAX), (MAX, MAX - 1), (9, 1)]
 )
-async def test_every_put_is_an_adjustment_also_one_that_changes_nothing(
+async def test_put_with_an_unchanged_quantity_writes_an_adjustment(
     service: Service, before: int, quantity: int
 ) -> None:
     main = warehouse()
@@ -91,9 +91,7 @@ async def test_every_put_is_an_adjustment_also_one_that_changes_nothing(
 
 
 @pytest.mark.parametrize("quantity", [0, 9])
-async def test_a_sku_gets_a_level_in_a_warehouse_that_had_none(
-    service: Service, quantity: int
-) -> None:
+async def test_put_creates_a_missing_stock_level(service: Service, quantity: int) -> None:
     first, second = sorted([warehouse("One"), warehouse("Two")], key=lambda place: place.id)
     await service.load([first, second], [sku("A", level(second, 5)), sku("B", level(second, 5))])
 
@@ -143,7 +141,7 @@ async def test_a_sku_gets_a_level_in_a_warehouse_that_had_none(
     ],
     ids=lambda value: str(value)[:40],
 )
-async def test_what_a_warehouse_takes(
+async def test_writes_that_each_type_of_warehouse_accepts(
     service: Service,
     type_: WarehouseType,
     *,
@@ -188,7 +186,7 @@ WRONG: Final = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-async def test_a_field_that_is_wrong_is_named_and_nothing_is_written(
+async def test_invalid_field_is_reported_and_nothing_is_written(
     service: Service, name: str
 ) -> None:
     main = warehouse()
@@ -203,7 +201,7 @@ async def test_a_field_that_is_wrong_is_named_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("missing", ["warehouse_id", "quantity", "reason"])
-async def test_a_field_that_is_missing_is_named(service: Service, missing: str) -> None:
+async def test_missing_field_is_reported(service: Service, missing: str) -> None:
     main = warehouse()
     await service.load([main], [sku("A", level(main, 5))])
 
@@ -212,7 +210,7 @@ async def test_a_field_that_is_missing_is_named(service: Service, missing: str) 
     assert refused_fields(await put_text(service, fields)) == [missing]
 
 
-async def test_all_fields_that_are_missing_are_named(service: Service) -> None:
+async def test_all_missing_fields_are_reported(service: Service) -> None:
     await service.load([], [sku("A")])
 
     response = await service.rest("PUT", PATH, json={})
@@ -237,9 +235,7 @@ async def test_all_fields_that_are_missing_are_named(service: Service) -> None:
     ],
     ids=lambda value: value[:24],
 )
-async def test_a_field_at_the_edge_of_what_is_allowed_is_kept_as_it_is(
-    service: Service, name: str, text: str
-) -> None:
+async def test_boundary_values_are_stored_unchanged(service: Service, name: str, text: str) -> None:
     main = warehouse()
     await service.load([main], [sku("A", level(main, 5))])
 
@@ -251,7 +247,7 @@ async def test_a_field_at_the_edge_of_what_is_allowed_is_kept_as_it_is(
 
 
 @pytest.mark.parametrize("body", ["null", "1", '"x"', "[]", "true", "1.5", '[{"quantity":1}]'])
-async def test_a_body_that_is_no_object_is_refused(service: Service, body: str) -> None:
+async def test_body_that_is_not_an_object_is_rejected(service: Service, body: str) -> None:
     for method, path in (("PUT", PATH), ("POST", "/api/inventory/bulk")):
         response = await service.rest(method, path, content=body, headers=JSON)
         assert refused_fields(response) == ["body"]
@@ -317,7 +313,7 @@ FAULTS: Final[list[tuple[Callable[[Attempt], None], tuple[int, str]]]] = [
 ]
 
 
-async def test_of_two_faults_the_one_that_is_checked_first_is_told(service: Service) -> None:
+async def test_first_checked_error_is_returned(service: Service) -> None:
     places = {"own": warehouse(), "FBA": warehouse("FBA", WarehouseType.FBA)}
     await service.load([*places.values()], [sku("A", *(level(it, 5) for it in places.values()))])
     before = await state(service)

@@ -44,7 +44,7 @@ async def stays() -> Message:
     return await never
 
 
-async def test_a_history_of_many_pages_is_sent_whole_and_in_order(long: Service) -> None:
+async def test_long_history_is_complete_and_ordered(long: Service) -> None:
     whole = await long.rest("GET", "/api/inventory/A/adjustments", token="read")
 
     assert [it["after_quantity"] for it in whole.json()["data"]] == [
@@ -52,7 +52,7 @@ async def test_a_history_of_many_pages_is_sent_whole_and_in_order(long: Service)
     ]
 
 
-async def test_a_page_is_asked_for_while_the_one_before_it_is_sent(long: Service) -> None:
+async def test_next_page_is_read_while_a_page_is_sent(long: Service) -> None:
     said: list[str] = []
 
     async def send(message: Message) -> None:
@@ -74,9 +74,7 @@ async def test_a_page_is_asked_for_while_the_one_before_it_is_sent(long: Service
 
 
 @pytest.mark.parametrize("refused", [False, True])
-async def test_who_hangs_up_leaves_no_page_behind_that_was_asked_for_ahead(
-    long: Service, *, refused: bool
-) -> None:
+async def test_no_page_task_is_left_after_a_disconnect(long: Service, *, refused: bool) -> None:
     gone = asyncio.Event()
     begun: list[str] = []
     complaints: list[Any] = []

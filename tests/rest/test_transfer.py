@@ -107,7 +107,7 @@ def without(found: Json, *names: str) -> Json:
         (body({"A": 1}, source=OTHER, destination=MAIN), (422, "NEGATIVE_QUANTITY"), [0]),
     ],
 )
-async def test_a_transfer_with_a_line_that_cannot_be_moves_nothing(
+async def test_transfer_with_a_failed_line_moves_nothing(
     stocked: Service, content: Json, expected: tuple[int, str], failing: list[int]
 ) -> None:
     response = await post(stocked, content)
@@ -148,7 +148,7 @@ async def test_an_inactive_warehouse_is_emptied_by_a_transfer(stocked: Service) 
     assert await held(stocked, "A") == {"Main": 10, "Other": 5, "Old": 0, "FBA": 5}
 
 
-async def test_a_transfer_under_a_key_is_made_once(stocked: Service) -> None:
+async def test_transfer_with_an_idempotency_key_is_executed_once(stocked: Service) -> None:
     headers = {"Idempotency-Key": "one"}
     responses = await asyncio.gather(
         *(post(stocked, body({"A": 4}), headers=headers) for _ in range(4))
@@ -171,7 +171,7 @@ async def test_a_dry_run_of_a_transfer_moves_nothing(stocked: Service) -> None:
     assert len(await ledger(stocked, "A")) == 3
 
 
-async def test_totals_stay_while_stock_moves(stocked: Service) -> None:
+async def test_transfer_keeps_totals(stocked: Service) -> None:
     """Jepsen's bank test: movers in all directions, and readers who sum."""
     places = [MAIN, OTHER]
     is_over = asyncio.Event()

@@ -219,7 +219,7 @@ async def test_a_token_of_another_tenant_cannot_be_rotated(service: Service) -> 
         await rotate_token(service.database, stranger, mine, overlap=timedelta())
 
 
-async def test_a_token_that_is_revoked_meanwhile_breaks_its_stream_off(service: Service) -> None:
+async def test_revoked_token_stops_a_running_stream(service: Service) -> None:
     main = warehouse()
     # One page is sent, and one is asked for meanwhile.
     history = [counted(number) for number in range(2 * STREAM_PAGE + 1)]
