@@ -1,4 +1,4 @@
-"""Connections in use, and what it means when one fails.
+"""Connections in use.
 
 SQLAlchemy Core builds every statement and compiles it. Its engine begins, commits and keeps apart
 the transactions that write. Reads, writes of PostgreSQL that are one statement, and the statements
@@ -10,43 +10,29 @@ import asyncio
 import sqlite3
 from collections import deque, namedtuple
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import suppress
 from functools import lru_cache, partial
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import aiosqlite
 import asyncpg
 from sqlalchemy import Dialect, Row, TypeDecorator
 from sqlalchemy.dialects.postgresql import asyncpg as postgresql_driver
 from sqlalchemy.dialects.sqlite import aiosqlite as sqlite_driver
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ClauseElement, Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
 from app.errors import Unavailable
+from app.faults import CLOSED, MESSAGES, Kind, spoils_connection
 
 Parameters = Mapping[str, object]
 AnyRow = Row[*tuple[Any, ...]]
+Used = TypeVar("Used")
 
 CONNECT_SECONDS: Final = 5
 ROLLBACK: Final = "ROLLBACK"
-ALL_IN_USE: Final = "Every database connection is in use; try again."
-LOCK_NOT_AVAILABLE: Final = "55P03"
-# Query cancelled by a timeout; no such file, no space, no reading or writing.
-UNAVAILABLE: Final = {
-    "57014",
-    "SQLITE_CANTOPEN",
-    "SQLITE_FULL",
-    "SQLITE_IOERR",
-    "SQLITE_READONLY",
-}
-# Connection exceptions, credentials, no such database, resources, operator intervention.
-UNAVAILABLE_CLASSES: Final = ("08", "28", "3D", "53", "57P", "SQLITE_IOERR")
-# Connection exceptions; the server shuts down, or ended the connection.
-LOST: Final = ("08", "57P01", "57P02")
 
 DIALECTS: Final[dict[str, Dialect]] = {
     "postgresql": postgresql_driver.dialect(),  # type: ignore[no-untyped-call]
@@ -56,14 +42,6 @@ DIALECTS: Final[dict[str, Dialect]] = {
 RowsOf = Callable[[Sequence[Any]], list[Any]]
 # A statement's text, what takes its positional values from named parameters, and its rows.
 Compiled = tuple[str, Sequence[Callable[[Parameters], Any]], RowsOf | None]
-
-
-class ConnectionLost(Unavailable):
-    """A connection broke while it was in use."""
-
-
-class LockTimeout(Unavailable):
-    """Somebody else held a lock for too long."""
 
 
 class Session(Protocol):
@@ -115,6 +93,17 @@ class DriverConnection(Protocol):
     async def close(self) -> None:
         """Close it."""
 
+    def terminate(self) -> asyncio.Future[Any] | None:
+        """Close it without waiting, whatever it is doing; return the end of it if that takes time."""
+
+
+class PostgresqlConnection(asyncpg.Connection):
+    """A connection of asyncpg that closes without an answer, which a frozen server never gives."""
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - as its base
+        """Close it without waiting."""
+        self.terminate()
+
 
 class SqliteConnection:
     """A connection of SQLite's driver, which takes one hop to its thread for a statement."""
@@ -125,7 +114,15 @@ class SqliteConnection:
 
     async def fetch(self, text: str, /, *values: Any) -> Sequence[Any]:  # noqa: ANN401
         """Execute a statement and return its rows."""
-        return list(await self._connection.execute_fetchall(text, values))
+        execute: Any = self._connection._execute  # noqa: SLF001 - nothing public checks in time
+        rows: list[Any] = await execute(self._fetch, text, values)
+        return rows
+
+    def _fetch(self, text: str, values: Sequence[Any]) -> list[Any]:
+        """Execute a statement in the thread, unless the connection was closed meanwhile."""
+        if self._is_closed:
+            raise sqlite3.ProgrammingError(CLOSED[0])
+        return self._connection._conn.execute(text, values).fetchall()  # noqa: SLF001
 
     async def execute(self, text: str, /) -> object:
         """Execute what has no rows."""
@@ -142,6 +139,18 @@ class SqliteConnection:
         """Close it."""
         self._is_closed = True
         await self._connection.close()
+
+    def terminate(self) -> asyncio.Future[Any] | None:
+        """Close it without waiting: its thread ends the statement that it executes."""
+        self._is_closed = True
+        interrupt_sqlite(self._connection)
+        return self._connection.stop()
+
+
+def interrupt_sqlite(connection: aiosqlite.Connection) -> None:
+    """End the statement that the thread of a connection executes, if there is one."""
+    with suppress(ValueError, sqlite3.Error):
+        connection._conn.interrupt()  # noqa: SLF001 - its own waits for the thread
 
 
 async def connect_sqlite(file: str, *, pragmas: Iterable[str]) -> SqliteConnection:
@@ -186,6 +195,10 @@ class DriverPool:
         self._within = within
         self.in_use = 0
         self._idle: list[DriverConnection] = []
+        self._busy: set[DriverConnection] = set()
+        # Busy connections that are dropped when they come back.
+        self._outdated: set[DriverConnection] = set()
+        self._ending: set[asyncio.Future[Any]] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def acquire(self) -> DriverConnection:
@@ -200,14 +213,19 @@ class DriverPool:
         else:
             await self._turn()
         try:
-            while self._idle:
-                connection = self._idle.pop()
-                if not connection.is_closed():
-                    return connection
-            return await self._connect()
+            connection = self._pop_idle() or await self._connect()
         except BaseException:
             self._leave()
             raise
+        self._busy.add(connection)
+        return connection
+
+    def _pop_idle(self) -> DriverConnection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return None
 
     async def _turn(self) -> None:
         """Wait until somebody leaves their place."""
@@ -226,11 +244,26 @@ class DriverPool:
         finally:
             too_late.cancel()
 
-    def release(self, connection: DriverConnection) -> None:
-        """Take a connection back."""
-        if not connection.is_closed():
+    def release(self, connection: DriverConnection, *, drop: bool = False) -> None:
+        """Take a connection back; `drop` it if it must not be used again."""
+        self._busy.discard(connection)
+        if drop or connection in self._outdated:
+            self._outdated.discard(connection)
+            self._terminate(connection)
+        elif not connection.is_closed():
             self._idle.append(connection)
         self._leave()
+
+    def drop_all(self) -> None:
+        """Drop every connection: the idle ones now, the others when they come back."""
+        self._outdated |= self._busy
+        while self._idle:
+            self._terminate(self._idle.pop())
+
+    def _terminate(self, connection: DriverConnection) -> None:
+        if end := connection.terminate():
+            self._ending.add(end)
+            end.add_done_callback(self._ending.discard)
 
     def _leave(self) -> None:
         while self._waiting:
@@ -241,14 +274,16 @@ class DriverPool:
         self.in_use -= 1
 
     async def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the idle connections, and wait a little for terminated ones to end."""
         while self._idle:
             await self._idle.pop().close()
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=CONNECT_SECONDS)
 
 
 def _give_up(turn: asyncio.Future[None]) -> None:
     if not turn.done():
-        turn.set_exception(Unavailable(ALL_IN_USE))
+        turn.set_exception(Unavailable(MESSAGES[Kind.EXHAUSTED]))
 
 
 class DriverSession:
@@ -259,28 +294,41 @@ class DriverSession:
         self._pool = pool
         self._connection = connection
         self._is_in_transaction = False
+        self._is_spoiled = False
 
     async def begin(self, how: str) -> None:
         """Begin a transaction, which `close` ends without effect."""
-        await self._connection.execute(f"BEGIN {how}")
+        # An answer that is lost may leave a transaction open.
         self._is_in_transaction = True
+        await self._used(self._connection.execute(f"BEGIN {how}"))
 
     async def enter(self, tenant: str | None) -> None:
         """Open what is a tenant's to the transaction, and to it alone."""
         statement = "SELECT set_config('inventory.tenant', $1, true)"
-        await self._connection.fetch(statement, tenant or "")
+        await self._used(self._connection.fetch(statement, tenant or ""))
 
     async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
         """Execute a statement and return its rows, if it has any."""
-        return await fetched(self._connection, self.dialect, statement, parameters)
+        return await self._used(fetched(self._connection, self.dialect, statement, parameters))
 
     async def close(self) -> None:
-        """Give the connection back, and end what was begun."""
+        """Give the connection back, and end what was begun; drop a connection that failed."""
         try:
-            if self._is_in_transaction and not self._connection.is_closed():
-                await self._connection.execute(ROLLBACK)
+            is_open = not self._is_spoiled and not self._connection.is_closed()
+            if self._is_in_transaction and is_open:
+                await self._used(self._connection.execute(ROLLBACK))
+        except BaseException:
+            self._is_spoiled = True
+            raise
         finally:
-            self._pool.release(self._connection)
+            self._pool.release(self._connection, drop=self._is_spoiled)
+
+    async def _used(self, work: Awaitable[Used]) -> Used:
+        try:
+            return await work
+        except BaseException as error:
+            self._is_spoiled = self._is_spoiled or spoils_connection(error)
+            raise
 
 
 class Record(asyncpg.Record):
@@ -339,52 +387,3 @@ def _converter(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any]
     if isinstance(type_, TypeDecorator):
         return partial(type_.process_result_value, dialect=dialect)
     return type_.dialect_impl(dialect).result_processor(dialect, None)
-
-
-def state_of(error: DBAPIError | asyncpg.PostgresError | sqlite3.Error) -> str:
-    """Return the SQLSTATE of PostgreSQL or the error name of SQLite; empty when there is none."""
-    original = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(original, sqlite3.Error):
-        return getattr(original, "sqlite_errorname", "")
-    return getattr(original, "sqlstate", None) or ""
-
-
-class Translated(AbstractContextManager[None]):
-    """Turns the ways in which a database is out of reach into `Unavailable`."""
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """Say what an error means, if it is one of these."""
-        if error is None:
-            return
-        if isinstance(error, PoolTimeout):
-            raise Unavailable(ALL_IN_USE) from error
-        if isinstance(error, (DBAPIError, asyncpg.PostgresError, sqlite3.Error)):
-            state = state_of(error)
-            if state.startswith(LOST) or (
-                isinstance(error, DBAPIError) and error.connection_invalidated
-            ):
-                raise _lost() from error
-            if state == LOCK_NOT_AVAILABLE:
-                message = "The database is busy with other writes; try again."
-                raise LockTimeout(message) from error
-            if state in UNAVAILABLE or state.startswith(UNAVAILABLE_CLASSES):
-                message = "The database cannot answer now; try again."
-                raise Unavailable(message) from error
-        elif isinstance(error, asyncpg.InterfaceError):
-            # The driver says so of a connection that it found closed.
-            raise _lost() from error
-        elif isinstance(error, OSError):
-            message = "The database cannot be reached; try again."
-            raise Unavailable(message) from error
-
-
-_TRANSLATED: Final = Translated()
-
-
-def translated() -> Translated:
-    """Turn the ways in which a database is out of reach into `Unavailable`."""
-    return _TRANSLATED
-
-
-def _lost() -> ConnectionLost:
-    return ConnectionLost("The connection to the database broke; try again.")
