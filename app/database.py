@@ -50,7 +50,6 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSON
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
-from sqlalchemy.sql import Executable
 from sqlalchemy.types import TypeEngine
 
 from app.budgets import OutOfTime, Watch
@@ -68,6 +67,7 @@ from app.faults import (
 )
 from app.sessions import (
     CONNECT_SECONDS,
+    MAX_STATEMENTS,
     AnyRow,
     DriverPool,
     DriverSession,
@@ -75,6 +75,7 @@ from app.sessions import (
     PostgresqlConnection,
     Record,
     Session,
+    Statement,
     connect_sqlite,
     fetched,
     interrupt_sqlite,
@@ -121,7 +122,7 @@ class Database:
             "pool_size": settings.database_pool_size,
             "max_overflow": 0,
             "pool_timeout": settings.database_pool_timeout_seconds,
-            "query_cache_size": 2_000,
+            "query_cache_size": MAX_STATEMENTS,
             # What clients wrote is none of the log's business, when a statement fails.
             "hide_parameters": True,
         }
@@ -188,7 +189,7 @@ class Database:
         """
         return Snapshot(self, single=single, alone=alone, tenant=tenant)
 
-    async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+    async def rows(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
         """Return the rows of a statement that is a snapshot by itself."""
         connection = await self._pool.acquire()
         is_spoiled = False
@@ -200,7 +201,7 @@ class Database:
         finally:
             self._pool.release(connection, drop=is_spoiled)
 
-    async def session(self, *, single: bool, tenant: str | None = None) -> Session:
+    async def session(self, *, single: bool, tenant: str | None = None) -> DriverSession:
         """Return a connection that reads; in a transaction, unless it is for one statement."""
         session = DriverSession(self._pool, await self._pool.acquire(), self.dialect)
         if not single or self.is_walled:
@@ -304,7 +305,12 @@ class Database:
                 await _require_open(connection)
             # From here on it may have happened, unless the server says otherwise.
             commit.is_under_way = True
-            await connection.commit()
+            try:
+                await connection.commit()
+            except BaseException:
+                # SQLAlchemy holds the transaction for ended, and would not roll it back.
+                await _drop(connection)
+                raise
         return result
 
     @asynccontextmanager
@@ -485,7 +491,7 @@ class Snapshot:
         self._single = single
         self._is_alone = single and alone
         self._tenant = tenant
-        self._session: Session | None = None
+        self._session: DriverSession | None = None
         # A statement that failed may have ended the transaction: none is executed after it.
         self._failure: Exception | None = None
         self._turn = asyncio.Lock()
@@ -503,7 +509,7 @@ class Snapshot:
         """Close."""
         await self.close()
 
-    async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+    async def rows(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
         """Return all rows of a SELECT.
 
         Raises:
@@ -517,11 +523,11 @@ class Snapshot:
             return await self._rows(statement, parameters)
         return await self._database.shielded(self._in_turn(statement, parameters))
 
-    async def _in_turn(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+    async def _in_turn(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
         async with self._turn:
             return await self._rows(statement, parameters)
 
-    async def _rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+    async def _rows(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
         self.statements += 1
         if self._single and self.statements > 1:
             raise NotSingle
@@ -538,7 +544,7 @@ class Snapshot:
                 await self._give_back()
 
     async def _first_or_next(
-        self, statement: Executable, parameters: Parameters
+        self, statement: Statement, parameters: Parameters
     ) -> Sequence[AnyRow]:
         is_first = self._session is None
         try:
@@ -562,7 +568,7 @@ class Snapshot:
             with self._database.limit():
                 await self._give_back()
 
-    async def _execute(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+    async def _execute(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
         with self._database.translated:
             if self._single and not self._database.is_walled:
                 return await self._database.rows(statement, parameters)

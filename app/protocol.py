@@ -8,9 +8,8 @@ from enum import Enum
 from functools import cache
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from app.settings import Settings
+from app.unread import UnreadProtocol
 
 
 class Part(Enum):
@@ -21,7 +20,7 @@ class Part(Enum):
     BODY = 2
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(UnreadProtocol):
     """Closes a connection whose request line and headers are too long, or too long in coming."""
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as its base

@@ -9,10 +9,10 @@ driver's does, and more than a short query takes the database.
 import asyncio
 import sqlite3
 from collections import deque, namedtuple
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache, partial
-from typing import Any, Final, Protocol, TypeVar, cast
+from functools import lru_cache, partial, wraps
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
 import aiosqlite
 import asyncpg
@@ -30,8 +30,13 @@ from app.faults import CLOSED, MESSAGES, Kind, spoils_connection
 Parameters = Mapping[str, object]
 AnyRow = Row[*tuple[Any, ...]]
 Used = TypeVar("Used")
+Shape = ParamSpec("Shape")
 
 CONNECT_SECONDS: Final = 5
+MAX_STATEMENTS: Final = 300
+MAX_SHAPES: Final = 500
+# Of SQLite, per connection; each takes some 20 KB.
+MAX_CACHED_STATEMENTS: Final = 50
 ROLLBACK: Final = "ROLLBACK"
 
 DIALECTS: Final[dict[str, Dialect]] = {
@@ -40,8 +45,21 @@ DIALECTS: Final[dict[str, Dialect]] = {
 }
 # From the rows that a driver returns to what rows are.
 RowsOf = Callable[[Sequence[Any]], list[Any]]
-# A statement's text, what takes its positional values from named parameters, and its rows.
-Compiled = tuple[str, Sequence[Callable[[Parameters], Any]], RowsOf | None]
+
+
+class Prepared(NamedTuple):
+    """A statement as a driver takes it, without the tree that it was compiled from.
+
+    A tree takes 20 to 100 KB, and a client may ask for as many as there are sets of filters.
+    """
+
+    text: str
+    # These take the positional values from named parameters.
+    binds: Sequence[Callable[[Parameters], Any]]
+    rows_of: RowsOf | None
+
+
+Statement = Executable | Prepared
 
 
 class Session(Protocol):
@@ -94,7 +112,7 @@ class DriverConnection(Protocol):
         """Close it."""
 
     def terminate(self) -> asyncio.Future[Any] | None:
-        """Close it without waiting, whatever it is doing; return the end of it if that takes time."""
+        """Close it without waiting, whatever it is doing; return its end if that takes time."""
 
 
 class PostgresqlConnection(asyncpg.Connection):
@@ -155,7 +173,7 @@ def interrupt_sqlite(connection: aiosqlite.Connection) -> None:
 
 async def connect_sqlite(file: str, *, pragmas: Iterable[str]) -> SqliteConnection:
     """Return a new connection to a file, which begins no transaction by itself."""
-    opening = aiosqlite.connect(file, isolation_level=None)
+    opening = aiosqlite.connect(file, isolation_level=None, cached_statements=MAX_CACHED_STATEMENTS)
     # No process that ends waits for its connections; SQLAlchemy sees to the same.
     opening._thread.daemon = True  # noqa: SLF001
     connection = SqliteConnection(await opening)
@@ -169,7 +187,7 @@ async def connect_sqlite(file: str, *, pragmas: Iterable[str]) -> SqliteConnecti
 
 
 async def fetched(
-    connection: DriverConnection, dialect: str, statement: Executable, parameters: Parameters
+    connection: DriverConnection, dialect: str, statement: Statement, parameters: Parameters
 ) -> Sequence[AnyRow]:
     """Execute a statement on a driver's connection and return its rows, if it has any.
 
@@ -307,7 +325,7 @@ class DriverSession:
         statement = "SELECT set_config('inventory.tenant', $1, true)"
         await self._used(self._connection.fetch(statement, tenant or ""))
 
-    async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+    async def rows(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
         """Execute a statement and return its rows, if it has any."""
         return await self._used(fetched(self._connection, self.dialect, statement, parameters))
 
@@ -342,13 +360,49 @@ class Record(asyncpg.Record):
             raise AttributeError(name) from None
 
 
-@lru_cache(maxsize=1_000)
-def _compiled(statement: Executable, dialect: str) -> Compiled:
+def _compiled(statement: Statement, dialect: str) -> Prepared:
     """Return a statement as a driver takes it."""
+    return statement if isinstance(statement, Prepared) else _prepared(statement, dialect)
+
+
+def prepare(statement: Executable, dialect: str) -> Prepared:
+    """Compile a statement."""
     known = DIALECTS[dialect]
     compiled = cast("SQLCompiler", cast("ClauseElement", statement).compile(dialect=known))
     binds = [_bind(compiled, name, known) for name in compiled.positiontup or ()]
-    return compiled.string, binds, _rows_of(compiled, known) if dialect == "sqlite" else None
+    rows_of = _rows_of(compiled, known) if dialect == "sqlite" else None
+    return Prepared(compiled.string, binds, rows_of)
+
+
+# Statements whose number does not depend on clients.
+_prepared: Final = lru_cache(maxsize=MAX_STATEMENTS)(prepare)
+
+
+class Shapes:
+    """Statements of which there is one per set of filters: the latest are kept, compiled."""
+
+    def __init__(self) -> None:
+        self._kept = lru_cache(maxsize=MAX_SHAPES)(self._prepare)
+        self.cache_info = self._kept.cache_info
+
+    def __call__(
+        self, build: Callable[Concatenate[str, Shape], Executable]
+    ) -> Callable[Concatenate[str, Shape], Prepared]:
+        """Have what a function builds for a dialect kept among the others."""
+        find: Any = self._kept
+
+        @wraps(build)
+        def kept(dialect: str, /, *shape: Shape.args, **named: Shape.kwargs) -> Prepared:
+            found: Prepared = find(build, dialect, *shape, **named)
+            return found
+
+        return kept
+
+    @staticmethod
+    def _prepare(
+        build: Callable[..., Executable], dialect: str, *shape: Hashable, **named: Hashable
+    ) -> Prepared:
+        return prepare(build(dialect, *shape, **named), dialect)
 
 
 def _bind(compiled: SQLCompiler, name: str, dialect: Dialect) -> Callable[[Parameters], Any]:
