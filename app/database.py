@@ -269,7 +269,11 @@ class Database:
         task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_note_end)
+            raise
 
     async def _transact(
         self, work: Callable[[AsyncConnection], Awaitable[Result]], tenant: str | None
@@ -594,6 +598,13 @@ def require_writable_file(file: Path) -> None:
     """
     if not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
         raise DatabaseFault(Fault(Kind.READONLY, "", "the file is not writable"), where=str(file))
+
+
+def _note_end(abandoned: asyncio.Task[Any]) -> None:
+    """Log how work ended whose caller did not wait; a refusal is no news."""
+    error = None if abandoned.cancelled() else abandoned.exception()
+    if error is not None and not isinstance(error, InventoryError):
+        log.error("unexpected_error", exc_info=error)
 
 
 async def _require_open(connection: AsyncConnection) -> None:

@@ -19,8 +19,8 @@ from tests.service import Service, level, running, sku, warehouse
 MAIN: Final = warehouse()
 # One error of each kind; the table as a whole is tested without a database.
 AT_EACH_CALL: Final = {
-    "postgresql": ("57P01", "57P03", "25006", "25P02", "57014", "55P03", "40001", "internal"),
-    "sqlite": ("SQLITE_BUSY", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY", "closed"),
+    "postgresql": ("57P01", "25006", "55P03", "40001", "internal"),
+    "sqlite": ("SQLITE_BUSY", "SQLITE_IOERR", "SQLITE_FULL", "closed"),
 }
 MOST_CALLS: Final = 40
 TWO_STATEMENTS: Final = "{ skus { totalCount nodes { sku } } warehouses { id name } }"
@@ -29,7 +29,7 @@ Ask = Callable[[Service, str], Awaitable[tuple[int, dict[str, Any]]]]
 
 async def read(service: Service, _key: str) -> tuple[int, dict[str, Any]]:
     response = await service.rest("GET", "/api/inventory/A")
-    assert (response.status_code == 503) == ("Retry-After" in response.headers)
+    assert (response.status_code in {409, 503}) == ("Retry-After" in response.headers)
     return response.status_code, response.json()
 
 
@@ -48,7 +48,7 @@ async def write(service: Service, key: str) -> tuple[int, dict[str, Any]]:
         json={"warehouse_id": MAIN.id, "quantity": 7, "reason": "loss", "note": key},
         headers={"Idempotency-Key": key},
     )
-    assert (response.status_code == 503) == ("Retry-After" in response.headers)
+    assert (response.status_code in {409, 503}) == ("Retry-After" in response.headers)
     return response.status_code, response.json()
 
 
@@ -64,7 +64,7 @@ async def write_in_transaction(service: Service, key: str) -> tuple[int, dict[st
         json={"updates": updates},
         headers={"Idempotency-Key": key},
     )
-    assert (response.status_code == 503) == ("Retry-After" in response.headers)
+    assert (response.status_code in {409, 503}) == ("Retry-After" in response.headers)
     return response.status_code, response.json()
 
 
@@ -98,8 +98,10 @@ async def assert_written_once(service: Service, keys: list[str]) -> None:
     assert {key: written[key] for key in keys} == dict.fromkeys(keys, 1)
 
 
-@pytest.mark.parametrize("asked", ASKED)
-@pytest.mark.parametrize("is_answer_lost", [False, True], ids=["refused", "answer lost"])
+@pytest.mark.parametrize(
+    ("asked", "is_answer_lost"),
+    [*((asked, False) for asked in ASKED), ("write", True), ("write in a transaction", True)],
+)
 async def test_an_error_at_any_call_is_503_and_heals(
     stocked: Service, asked: str, *, is_answer_lost: bool
 ) -> None:
@@ -118,7 +120,9 @@ async def test_an_error_at_any_call_is_503_and_heals(
                 injection = Injection(ERRORS[dialect][name], after, is_answer_lost)
                 with injected(dialect, injection):
                     status, answer = await ASKED[asked](service, key)
-                assert status in {200, 503}, (name, injection.called, after, answer)
+                # A key whose lock is not free is in use by another request.
+                allowed = {200, 503, 409} if name == "55P03" else {200, 503}
+                assert status in allowed, (name, injection.called, after, answer)
                 statuses[status] += 1
                 # The answer may come before a cancelled task has given its connection back.
                 await until_nothing_is_checked_out(database)
