@@ -98,6 +98,8 @@ def main() -> None:
         app()
     except ValidationError as error:
         _fail("; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors()))
+    except Unavailable as error:
+        _fail(f"{error.message} ({error.cause})" if error.cause else error.message)
     except InventoryError as error:
         _fail(error.message)
     except (DBAPIError, asyncpg.PostgresError, sqlite3.Error) as error:
@@ -494,7 +496,7 @@ async def _prepare(database: Database) -> None:
         raise
     except Unavailable as error:
         # It may come back while requests are answered with 503; /readyz asks again.
-        log.warning("database_away", message=error.message)
+        log.warning("database_away", message=error.message, cause=error.cause)
 
 
 def _with_database(

@@ -286,6 +286,8 @@ class Unavailable(InventoryError):
 
     code = "UNAVAILABLE"
     status = 503
+    # For operators: the host and the state of the database. Clients do not see it.
+    cause: str = ""
 
 
 def meanings(errors: Iterable[type[InventoryError]]) -> str:

@@ -13,7 +13,6 @@ from sqlalchemy import Select, Text, bindparam, select, text
 
 from app.database import Database
 from app.models import adjustment, as_text, sku, stock_level
-from app.sessions import translated
 from app.staging import FORMULA, Format, Progress
 
 FETCHED_AT_ONCE: Final = 2_000
@@ -66,17 +65,16 @@ async def export(
 async def _batches(
     database: Database, statement: Select[Any], tenant: str
 ) -> AsyncIterator[Sequence[Values]]:
-    with translated():
-        async with database.reader.connect() as connection:
-            if database.dialect == "postgresql":
-                # Whoever reads from a pipe may take their time.
-                for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
-                    await connection.execute(text(f"SET LOCAL {limit} = 0"))
-            options = {"yield_per": FETCHED_AT_ONCE}
-            parameters = {"tenant": tenant}
-            found = await connection.stream(statement, parameters, execution_options=options)
-            async for rows in found.partitions():
-                yield rows
+    async with database.connection(database.reader) as connection:
+        if database.dialect == "postgresql":
+            # Whoever reads from a pipe may take their time.
+            for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                await connection.execute(text(f"SET LOCAL {limit} = 0"))
+        options = {"yield_per": FETCHED_AT_ONCE}
+        parameters = {"tenant": tenant}
+        found = await connection.stream(statement, parameters, execution_options=options)
+        async for rows in found.partitions():
+            yield rows
 
 
 def _stock(asked: Filter) -> Select[Any]:

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.budgets import Limit, OutOfTime, Watch, current_limit
 from app.errors import (
     IdempotencyInFlight,
     Internal,
@@ -31,6 +32,7 @@ from app.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from app.faults import Uncertain
 from app.ids import ulid
 from app.settings import Settings
 
@@ -293,8 +295,17 @@ class Edge:
     Routes match the raw path, so that `%2F` in a SKU code is no separator.
     """
 
-    def __init__(self, app: ASGIApp, *, trusted_hosts: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        seconds: float = math.inf,
+        trusted_hosts: frozenset[str] = frozenset(),
+    ) -> None:
         self.app = app
+        self._watch = Watch()
+        # How long the service may work on a request.
+        self._seconds = seconds
         self._trusted_hosts = trusted_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -303,8 +314,10 @@ class Edge:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        answer = _Answer(send, _request_id(scope))
+        limit = Limit(self._watch, self._seconds)
+        answer = _Answer(send, receive, _request_id(scope), limit)
         current_request_id.set(answer.request_id)
+        current_limit.set(limit)
         error: InventoryError | None = None
         try:
             raw_path = scope.get("raw_path") or scope["path"].encode()
@@ -313,9 +326,14 @@ class Edge:
                 raise MalformedRequest(message)  # noqa: TRY301 - caught with all others
             _refuse_twice(scope)
             self._refuse_other_hosts(scope)
-            await self.app({**scope, "path": raw_path.decode()}, receive, answer.send)
+            with limit:
+                await self.app({**scope, "path": raw_path.decode()}, answer.receive, answer.send)
         except ClientDisconnect:
             answer.status = CLIENT_CLOSED_REQUEST
+        except OutOfTime as refusal:
+            # Cut off from outside, a write may have been committing.
+            is_cut_off = limit.is_spent and scope["method"] not in ("GET", "HEAD")
+            error = Uncertain(refusal.cause) if is_cut_off else refusal
         except InventoryError as refusal:
             error = refusal
         except HTTPException as refusal:
@@ -358,18 +376,37 @@ def _refuse_twice(scope: Scope) -> None:
 
 
 class _Answer:
-    """What is sent back, with the headers that every answer has."""
+    """The answer to a request, with the headers that every answer has.
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    The time in which the client sends or takes nothing does not count.
+    """
+
+    def __init__(self, send: Send, receive: Receive, request_id: str, limit: Limit) -> None:
         self._send = send
+        self._receive = receive
+        self._limit = limit
+        self._is_received = False
         self.request_id = request_id
         self.status: int | None = None
+        limit.restart()
+
+    async def receive(self) -> Message:
+        if self._is_received:
+            # A stream waits here, beside its work, for the client to hang up.
+            return await self._receive()
+        self._limit.suspend()
+        message = await self._receive()
+        self._limit.restart()
+        self._is_received = not message.get("more_body", False)
+        return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = _protected(message["headers"], self.request_id)
+        self._limit.suspend()
         await self._send(message)
+        self._limit.restart()
 
 
 def _protected(

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from app.auth import Authenticator
 from app.database import Database
-from app.errors import InventoryError
+from app.errors import InventoryError, Unavailable
 from app.graphql.endpoint import GraphQLEndpoint
 from app.graphql.execution import Documents, Rules
 from app.graphql.trusted import TrustedDocuments
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from app.identity import IdentityProvider
     from app.rates import Rates
 
+# Shorter than the patience of those who ask whether the service is ready.
+READY_SECONDS: Final = 2
 CORS_REQUEST_HEADERS: Final = (
     "Authorization",
     "Content-Type",
@@ -83,8 +85,14 @@ def create_app(settings: Settings | None = None) -> Starlette:
         return PlainTextResponse("alive\n")
 
     async def readyz(_request: Request) -> Response:
-        await require_current(database)
-        await require_wall(database)
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await require_current(database)
+                await require_wall(database)
+                await database.require_writable()
+        except TimeoutError as error:
+            message = f"The database did not answer within {READY_SECONDS} s."
+            raise Unavailable(message) from error
         return PlainTextResponse("ready\n")
 
     @asynccontextmanager
@@ -94,7 +102,9 @@ def create_app(settings: Settings | None = None) -> Starlette:
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
-        upkeep = asyncio.create_task(keep_up(database, authenticator))
+        upkeep = asyncio.create_task(
+            keep_up(database, authenticator, seconds=settings.request_timeout_seconds)
+        )
         yield
         upkeep.cancel()
         with suppress(InventoryError):
@@ -116,7 +126,11 @@ def create_app(settings: Settings | None = None) -> Starlette:
         ],
         middleware=[
             *_cross_origin(settings),
-            Middleware(Edge, trusted_hosts=frozenset(words(settings.trusted_hosts))),
+            Middleware(
+                Edge,
+                seconds=settings.request_timeout_seconds,
+                trusted_hosts=frozenset(words(settings.trusted_hosts)),
+            ),
         ],
         lifespan=lifespan,
     )

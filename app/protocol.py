@@ -12,15 +12,12 @@ from typing import Any, Final, Self
 
 import httptools
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from app.errors import InventoryError, MalformedRequest, RequestTimeout, Unavailable
 from app.http import BODY_HAS_ARRIVED, Edge, refusal
 from app.settings import Settings
+from app.unread import UnreadProtocol
 
 # Requests of one connection that wait behind the one being answered.
 MAX_PIPELINED: Final = 100
@@ -62,7 +59,7 @@ async def _refuse_connection(*_asgi: object) -> None:
 TOO_MANY_CONNECTIONS: Final = Edge(_refuse_connection)
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(UnreadProtocol):
     """One connection whose heads are bounded in length and time, and whose trailers are ignored."""
 
     def __init__(self, *args: Any, limits: Limits, **options: Any) -> None:  # noqa: ANN401 - as its base

@@ -74,7 +74,7 @@ from app.records import (
     WarehouseRecord,
 )
 from app.scheduling import in_pieces
-from app.sessions import AnyRow, Session
+from app.sessions import AnyRow, Session, Shapes
 from app.stock import ARCHIVED, Status, WarehouseType
 from app.sums import (
     BEGINNING,
@@ -107,6 +107,8 @@ Conditions = Mapping[str, Callable[[Columns], ColumnElement[bool]]]
 WAREHOUSES: Final = Decoder(list[WarehouseRecord], strict=False)
 SKUS: Final = Decoder(list[SkuRecord])
 
+# Of each list, one statement for every set of filters.
+shaped: Final = Shapes()
 LIMIT: Final = bindparam("limit", type_=BigInteger)
 # No id of a warehouse has one.
 SPACE: Final = literal_column("' '", Text)
@@ -559,7 +561,7 @@ async def list_reservations(
 ) -> list[ReservationRecord]:
     """Return a page of reservations with their lines, newest first, from after an id on."""
     parameters = _reservation_parameters(tenant, where, after)
-    statement = _reservations_page(_asked(parameters))
+    statement = _reservations_page(snapshot.dialect, _asked(parameters))
     rows = await snapshot.rows(statement, {**parameters, "limit": limit})
     return reservation_records(_within_most_lines(rows))
 
@@ -567,7 +569,9 @@ async def list_reservations(
 async def count_reservations(snapshot: Snapshot, tenant: str, *, where: ReservationFilter) -> int:
     """Return how many reservations match, from counts that every write keeps."""
     parameters = _reservation_parameters(tenant, where, None)
-    [row] = await snapshot.rows(_reservations_count(_asked(parameters)), parameters)
+    [row] = await snapshot.rows(
+        _reservations_count(snapshot.dialect, _asked(parameters)), parameters
+    )
     return int(row[0])
 
 
@@ -805,7 +809,7 @@ def _all_of(
     return [condition(columns) for name, condition in conditions.items() if name in asked]
 
 
-@cache
+@shaped
 def _skus_page(dialect: str, asked: frozenset[str], order: Order) -> Select[Any]:
     source = _source(asked)
     columns = SKU_COLUMNS if source is sku else (source.c.sku,)
@@ -978,7 +982,7 @@ def _skus_count(asked: frozenset[str]) -> ScalarSelect[int]:
     return select(skus).where(*conditions).scalar_subquery()
 
 
-@cache
+@shaped
 def _levels_count(dialect: str, asked: frozenset[str]) -> Select[Any]:
     return (
         select(sku_count.c.warehouse_id, func.sum(sku_count.c.skus).label("skus"))
@@ -1008,7 +1012,7 @@ def warehouses_by_id(dialect: str) -> Select[Any]:
     )
 
 
-@cache
+@shaped
 def _levels_of_warehouses(dialect: str, asked: frozenset[str]) -> Select[Any]:
     parents = rows_from(dialect, "parents", {"warehouse_id": Text()})
     return _pages_of(
@@ -1024,7 +1028,7 @@ def _levels_of_warehouses(dialect: str, asked: frozenset[str]) -> Select[Any]:
     )
 
 
-@cache
+@shaped
 def _adjustments_page(dialect: str, asked: frozenset[str]) -> Select[Any]:
     by_level = {"sku", "warehouse_id"} <= asked and not _is_period(asked)
     if _is_by_reason_alone(asked):
@@ -1048,14 +1052,14 @@ def _adjustments_page(dialect: str, asked: frozenset[str]) -> Select[Any]:
     )
 
 
-@cache
+@shaped
 def _adjustments_count(dialect: str, asked: frozenset[str]) -> Select[Any]:
     if _is_numbered(asked):
         return select(_numbers(asked))
     return select(_count(dialect, asked)).where(_is_mine())
 
 
-@cache
+@shaped
 def _adjustments_sum(dialect: str, asked: frozenset[str]) -> Select[Any]:
     return select(*_figures(dialect, asked, partial(_sums_in, dialect))).where(_is_mine())
 
@@ -1221,7 +1225,7 @@ def _places() -> Subquery:
     return select(warehouse.c.id).where(_equals("tenant_id")(warehouse.c)).subquery("places")
 
 
-@cache
+@shaped
 def _adjustments_of(dialect: str, asked: frozenset[str], by: Named) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
     by_level = {"sku", "warehouse_id"} <= by | asked and not _is_period(asked)
@@ -1238,7 +1242,7 @@ def _adjustments_of(dialect: str, asked: frozenset[str], by: Named) -> Select[An
     )
 
 
-@cache
+@shaped
 def _adjustments_count_of(dialect: str, asked: frozenset[str], by: Named) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
     # A number per parent, and not one of all in groups: that might read the ledger of all SKUs.
@@ -1249,7 +1253,7 @@ def _adjustments_count_of(dialect: str, asked: frozenset[str], by: Named) -> Sel
     return _of_parents(parents, number)
 
 
-@cache
+@shaped
 def _adjustments_sum_of(dialect: str, asked: frozenset[str], by: Named) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
     return _of_parents(parents, *_figures(dialect, asked, partial(_sums_in, dialect), parents, by))
@@ -1378,8 +1382,8 @@ def _reversals(dialect: str) -> Select[Any]:
     )
 
 
-@cache
-def _reservations_page(asked: frozenset[str]) -> Select[Any]:
+@shaped
+def _reservations_page(_dialect: str, asked: frozenset[str]) -> Select[Any]:
     page = (
         select(reservation)
         .where(*_all_of(RESERVATION_CONDITIONS, asked, reservation.c))
@@ -1399,8 +1403,8 @@ def _reservations_page(asked: frozenset[str]) -> Select[Any]:
     )
 
 
-@cache
-def _reservations_count(asked: frozenset[str]) -> Select[Any]:
+@shaped
+def _reservations_count(_dialect: str, asked: frozenset[str]) -> Select[Any]:
     of = asked if "reference" in asked else asked | {"all"}
     conditions = _all_of(RESERVATION_COUNT_CONDITIONS, of, reservation_count.c)
     number = func.coalesce(func.sum(reservation_count.c.reservations), ZERO)
@@ -1422,7 +1426,7 @@ def reservations_by_id(dialect: str) -> Select[Any]:
     )
 
 
-@cache
+@shaped
 def _holds_of(dialect: str, asked: frozenset[str]) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
     return _pages_of(

@@ -1,4 +1,4 @@
-"""Connections in use, and what it means when one fails.
+"""Connections in use.
 
 SQLAlchemy Core builds every statement and compiles it. Its engine begins, commits and keeps apart
 the transactions that write. Reads, writes of PostgreSQL that are one statement, and the statements
@@ -6,49 +6,40 @@ of SQLite go to the driver itself: the engine's work around a statement costs se
 driver's does, and more than a short query takes the database.
 """
 
+import asyncio
 import sqlite3
 from collections import namedtuple
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from functools import lru_cache, partial
-from typing import Any, Final, Protocol, cast
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache, partial, wraps
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
 import aiosqlite
 import asyncpg
 from sqlalchemy import Dialect, Row, TypeDecorator
 from sqlalchemy.dialects.postgresql import asyncpg as postgresql_driver
 from sqlalchemy.dialects.sqlite import aiosqlite as sqlite_driver
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ClauseElement, Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
 from app.clocks import FUNCTION, NOTE, Clock
-from app.errors import Unavailable
+from app.faults import CLOSED, MESSAGES, Kind, spoils_connection
 from app.scheduling import in_pieces
 from app.shares import Shares, Tenant
 
 Parameters = Mapping[str, object]
 AnyRow = Row[*tuple[Any, ...]]
+Used = TypeVar("Used")
+Shape = ParamSpec("Shape")
 
 CONNECT_SECONDS: Final = 5
+MAX_STATEMENTS: Final = 300
+MAX_SHAPES: Final = 500
+# Of SQLite, per connection; each takes some 20 KB.
+MAX_CACHED_STATEMENTS: Final = 50
 ROLLBACK: Final = "ROLLBACK"
-ALL_IN_USE: Final = "Every database connection is in use; try again."
-LOCK_NOT_AVAILABLE: Final = "55P03"
-# Query cancelled by a timeout; no such file, no space, no reading or writing.
-UNAVAILABLE: Final = {
-    "57014",
-    "SQLITE_CANTOPEN",
-    "SQLITE_FULL",
-    "SQLITE_IOERR",
-    "SQLITE_READONLY",
-}
-# Connection exceptions, credentials, no such database, resources, operator intervention.
-UNAVAILABLE_CLASSES: Final = ("08", "28", "3D", "53", "57P", "SQLITE_IOERR")
-# Connection exceptions; the server shuts down, or ended the connection.
-LOST: Final = ("08", "57P01", "57P02")
 
 DIALECTS: Final[dict[str, Dialect]] = {
     "postgresql": postgresql_driver.dialect(),  # type: ignore[no-untyped-call]
@@ -56,16 +47,21 @@ DIALECTS: Final[dict[str, Dialect]] = {
 }
 # From the rows that a driver returns to what rows are.
 RowsOf = Callable[[Sequence[Any]], list[Any]]
-# A statement's text, what takes its positional values from named parameters, and its rows.
-Compiled = tuple[str, Sequence[Callable[[Parameters], Any]], RowsOf | None]
 
 
-class ConnectionLost(Unavailable):
-    """A connection broke while it was in use."""
+class Prepared(NamedTuple):
+    """A statement as a driver takes it, without the tree that it was compiled from.
+
+    A tree takes 20 to 100 KB, and a client may ask for as many as there are sets of filters.
+    """
+
+    text: str
+    # These take the positional values from named parameters.
+    binds: Sequence[Callable[[Parameters], Any]]
+    rows_of: RowsOf | None
 
 
-class LockTimeout(Unavailable):
-    """Somebody else held a lock for too long."""
+Statement = Executable | Prepared
 
 
 class Session(Protocol):
@@ -117,6 +113,17 @@ class DriverConnection(Protocol):
     async def close(self) -> None:
         """Close it."""
 
+    def terminate(self) -> asyncio.Future[Any] | None:
+        """Close it without waiting, whatever it is doing; return its end if that takes time."""
+
+
+class PostgresqlConnection(asyncpg.Connection):
+    """A connection of asyncpg that closes without an answer, which a frozen server never gives."""
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - as its base
+        """Close it without waiting."""
+        self.terminate()
+
 
 class SqliteConnection:
     """A connection of SQLite's driver, which takes one hop to its thread for a statement."""
@@ -127,7 +134,15 @@ class SqliteConnection:
 
     async def fetch(self, text: str, /, *values: Any) -> Sequence[Any]:  # noqa: ANN401
         """Execute a statement and return its rows."""
-        return list(await self._connection.execute_fetchall(text, values))
+        execute: Any = self._connection._execute  # noqa: SLF001 - nothing public checks in time
+        rows: list[Any] = await execute(self._fetch, text, values)
+        return rows
+
+    def _fetch(self, text: str, values: Sequence[Any]) -> list[Any]:
+        """Execute a statement in the thread, unless the connection was closed meanwhile."""
+        if self._is_closed:
+            raise sqlite3.ProgrammingError(CLOSED[0])
+        return self._connection._conn.execute(text, values).fetchall()  # noqa: SLF001
 
     async def execute(self, text: str, /) -> object:
         """Execute what has no rows."""
@@ -145,10 +160,22 @@ class SqliteConnection:
         self._is_closed = True
         await self._connection.close()
 
+    def terminate(self) -> asyncio.Future[Any] | None:
+        """Close it without waiting: its thread ends the statement that it executes."""
+        self._is_closed = True
+        interrupt_sqlite(self._connection)
+        return self._connection.stop()
+
+
+def interrupt_sqlite(connection: aiosqlite.Connection) -> None:
+    """End the statement that the thread of a connection executes, if there is one."""
+    with suppress(ValueError, sqlite3.Error):
+        connection._conn.interrupt()  # noqa: SLF001 - its own waits for the thread
+
 
 async def connect_sqlite(file: str, clock: Clock, *, pragmas: Iterable[str]) -> SqliteConnection:
     """Return a new connection to a file, which begins no transaction by itself."""
-    opening = aiosqlite.connect(file, isolation_level=None)
+    opening = aiosqlite.connect(file, isolation_level=None, cached_statements=MAX_CACHED_STATEMENTS)
     # No process that ends waits for its connections; SQLAlchemy sees to the same.
     opening._thread.daemon = True  # noqa: SLF001
     opened = await opening
@@ -166,7 +193,7 @@ async def connect_sqlite(file: str, clock: Clock, *, pragmas: Iterable[str]) -> 
 
 
 async def fetched(
-    connection: DriverConnection, dialect: str, statement: Executable, parameters: Parameters
+    connection: DriverConnection, dialect: str, statement: Statement, parameters: Parameters
 ) -> Sequence[AnyRow]:
     """Execute a statement on a driver's connection and return its rows, if it has any.
 
@@ -189,7 +216,11 @@ class DriverPool:
     ) -> None:
         self._connect = connect
         self._idle: list[DriverConnection] = []
-        self._shares = Shares(size, seconds=within, refusal=ALL_IN_USE)
+        self._busy: set[DriverConnection] = set()
+        # Busy connections that are dropped when they come back.
+        self._outdated: set[DriverConnection] = set()
+        self._ending: set[asyncio.Future[Any]] = set()
+        self._shares = Shares(size, seconds=within, refusal=MESSAGES[Kind.EXHAUSTED])
 
     @property
     def in_use(self) -> int:
@@ -205,25 +236,49 @@ class DriverPool:
         """
         await self._shares.enter(share)
         try:
-            while self._idle:
-                connection = self._idle.pop()
-                if not connection.is_closed():
-                    return connection
-            return await self._connect()
+            connection = self._pop_idle() or await self._connect()
         except BaseException:
             self._shares.leave(share)
             raise
+        self._busy.add(connection)
+        return connection
 
-    def release(self, connection: DriverConnection, share: Tenant = None) -> None:
-        """Take a connection back, which counted for a share."""
-        if not connection.is_closed():
+    def _pop_idle(self) -> DriverConnection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return None
+
+    def release(
+        self, connection: DriverConnection, share: Tenant = None, *, drop: bool = False
+    ) -> None:
+        """Take a connection back, which counted for a share; `drop` it if it must not be reused."""
+        self._busy.discard(connection)
+        if drop or connection in self._outdated:
+            self._outdated.discard(connection)
+            self._terminate(connection)
+        elif not connection.is_closed():
             self._idle.append(connection)
         self._shares.leave(share)
 
+    def drop_all(self) -> None:
+        """Drop every connection: the idle ones now, the others when they come back."""
+        self._outdated |= self._busy
+        while self._idle:
+            self._terminate(self._idle.pop())
+
+    def _terminate(self, connection: DriverConnection) -> None:
+        if end := connection.terminate():
+            self._ending.add(end)
+            end.add_done_callback(self._ending.discard)
+
     async def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the idle connections, and wait a little for terminated ones to end."""
         while self._idle:
             await self._idle.pop().close()
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=CONNECT_SECONDS)
 
 
 class DriverSession:
@@ -237,28 +292,41 @@ class DriverSession:
         self._share = share
         self._connection = connection
         self._is_in_transaction = False
+        self._is_spoiled = False
 
     async def begin(self, how: str) -> None:
         """Begin a transaction, which `close` ends without effect."""
-        await self._connection.execute(f"BEGIN {how}")
+        # An answer that is lost may leave a transaction open.
         self._is_in_transaction = True
+        await self._used(self._connection.execute(f"BEGIN {how}"))
 
     async def enter(self, tenant: str | None) -> None:
         """Open the rows of the tenant to this transaction alone."""
         statement = "SELECT set_config('inventory.tenant', $1, true)"
-        await self._connection.fetch(statement, tenant or "")
+        await self._used(self._connection.fetch(statement, tenant or ""))
 
-    async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+    async def rows(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
         """Execute a statement and return its rows, if it has any."""
-        return await fetched(self._connection, self.dialect, statement, parameters)
+        return await self._used(fetched(self._connection, self.dialect, statement, parameters))
 
     async def close(self) -> None:
-        """Give the connection back, and end what was begun."""
+        """Give the connection back, and end what was begun; drop a connection that failed."""
         try:
-            if self._is_in_transaction and not self._connection.is_closed():
-                await self._connection.execute(ROLLBACK)
+            is_open = not self._is_spoiled and not self._connection.is_closed()
+            if self._is_in_transaction and is_open:
+                await self._used(self._connection.execute(ROLLBACK))
+        except BaseException:
+            self._is_spoiled = True
+            raise
         finally:
-            self._pool.release(self._connection, self._share)
+            self._pool.release(self._connection, self._share, drop=self._is_spoiled)
+
+    async def _used(self, work: Awaitable[Used]) -> Used:
+        try:
+            return await work
+        except BaseException as error:
+            self._is_spoiled = self._is_spoiled or spoils_connection(error)
+            raise
 
 
 class Record(asyncpg.Record):
@@ -272,13 +340,49 @@ class Record(asyncpg.Record):
             raise AttributeError(name) from None
 
 
-@lru_cache(maxsize=1_000)
-def _compiled(statement: Executable, dialect: str) -> Compiled:
+def _compiled(statement: Statement, dialect: str) -> Prepared:
     """Return a statement as a driver takes it."""
+    return statement if isinstance(statement, Prepared) else _prepared(statement, dialect)
+
+
+def prepare(statement: Executable, dialect: str) -> Prepared:
+    """Compile a statement."""
     known = DIALECTS[dialect]
     compiled = cast("SQLCompiler", cast("ClauseElement", statement).compile(dialect=known))
     binds = [_bind(compiled, name, known) for name in compiled.positiontup or ()]
-    return compiled.string, binds, _rows_of(compiled, known) if dialect == "sqlite" else None
+    rows_of = _rows_of(compiled, known) if dialect == "sqlite" else None
+    return Prepared(compiled.string, binds, rows_of)
+
+
+# Statements whose number does not depend on clients.
+_prepared: Final = lru_cache(maxsize=MAX_STATEMENTS)(prepare)
+
+
+class Shapes:
+    """Statements of which there is one per set of filters: the latest are kept, compiled."""
+
+    def __init__(self) -> None:
+        self._kept = lru_cache(maxsize=MAX_SHAPES)(self._prepare)
+        self.cache_info = self._kept.cache_info
+
+    def __call__(
+        self, build: Callable[Concatenate[str, Shape], Executable]
+    ) -> Callable[Concatenate[str, Shape], Prepared]:
+        """Have what a function builds for a dialect kept among the others."""
+        find: Any = self._kept
+
+        @wraps(build)
+        def kept(dialect: str, /, *shape: Shape.args, **named: Shape.kwargs) -> Prepared:
+            found: Prepared = find(build, dialect, *shape, **named)
+            return found
+
+        return kept
+
+    @staticmethod
+    def _prepare(
+        build: Callable[..., Executable], dialect: str, *shape: Hashable, **named: Hashable
+    ) -> Prepared:
+        return prepare(build(dialect, *shape, **named), dialect)
 
 
 def _bind(compiled: SQLCompiler, name: str, dialect: Dialect) -> Callable[[Parameters], Any]:
@@ -317,52 +421,3 @@ def _converter(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any]
     if isinstance(type_, TypeDecorator):
         return partial(type_.process_result_value, dialect=dialect)
     return type_.dialect_impl(dialect).result_processor(dialect, None)
-
-
-def state_of(error: DBAPIError | asyncpg.PostgresError | sqlite3.Error) -> str:
-    """Return the SQLSTATE of PostgreSQL or the error name of SQLite; empty when there is none."""
-    original = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(original, sqlite3.Error):
-        return getattr(original, "sqlite_errorname", "")
-    return getattr(original, "sqlstate", None) or ""
-
-
-class Translated(AbstractContextManager[None]):
-    """Turns the ways in which a database is out of reach into `Unavailable`."""
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """Say what an error means, if it is one of these."""
-        if error is None:
-            return
-        if isinstance(error, PoolTimeout):
-            raise Unavailable(ALL_IN_USE) from error
-        if isinstance(error, (DBAPIError, asyncpg.PostgresError, sqlite3.Error)):
-            state = state_of(error)
-            if state.startswith(LOST) or (
-                isinstance(error, DBAPIError) and error.connection_invalidated
-            ):
-                raise _lost() from error
-            if state == LOCK_NOT_AVAILABLE:
-                message = "The database is busy with other writes; try again."
-                raise LockTimeout(message) from error
-            if state in UNAVAILABLE or state.startswith(UNAVAILABLE_CLASSES):
-                message = "The database cannot answer now; try again."
-                raise Unavailable(message) from error
-        elif isinstance(error, asyncpg.InterfaceError):
-            # The driver says so of a connection that it found closed.
-            raise _lost() from error
-        elif isinstance(error, OSError):
-            message = "The database cannot be reached; try again."
-            raise Unavailable(message) from error
-
-
-_TRANSLATED: Final = Translated()
-
-
-def translated() -> Translated:
-    """Turn the ways in which a database is out of reach into `Unavailable`."""
-    return _TRANSLATED
-
-
-def _lost() -> ConnectionLost:
-    return ConnectionLost("The connection to the database broke; try again.")

@@ -168,6 +168,17 @@ class Settings(BaseSettings):
     head_timeout_seconds: float = Field(
         default=10.0, gt=0, description="How long a request's headers may take to arrive."
     )
+    request_timeout_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="How long the service may work on a request before 503: to the first piece of "
+        "a stream, and from one piece to the next. The time that the client takes does not count.",
+    )
+    write_timeout_seconds: float = Field(
+        default=20.0,
+        gt=0,
+        description="How long a client may take nothing of an answer before it is disconnected.",
+    )
     max_head_bytes: int = Field(
         default=32 * 1024, ge=1024, description="The longest request line with its headers."
     )

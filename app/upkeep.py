@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 import structlog
 
 from app.auth import Authenticator
+from app.budgets import Limit, Watch, current_limit
 from app.commands import summing
 from app.commands.idempotency import reap_idempotency_keys
 from app.commands.reservations import expire_reservations
@@ -26,8 +27,14 @@ EXPIRE_SECONDS: Final = 1
 PAUSE_SECONDS: Final = 0.01
 
 
-async def keep_up(database: Database, authenticator: Authenticator) -> None:
-    """Do every chore again and again, until cancelled."""
+async def keep_up(database: Database, authenticator: Authenticator, *, seconds: float) -> None:
+    """Do every chore again and again, until cancelled.
+
+    The database has so many `seconds` for each step: a chore that waits for a server that does not
+    answer would keep its connection for good.
+    """
+    # Not entered, it does not end; each step counts its own time.
+    current_limit.set(Limit(Watch(), seconds))
     async with asyncio.TaskGroup() as chores:
         chores.create_task(_again(REAP_SECONDS, lambda: reap(database)))
         chores.create_task(_again(EXPIRE_SECONDS, lambda: expire(database)))
@@ -43,7 +50,7 @@ async def _again(seconds: float, chore: Callable[[], Awaitable[None]]) -> NoRetu
         try:
             await chore()
         except Unavailable as error:
-            log.warning("upkeep_postponed", message=error.message)
+            log.warning("upkeep_postponed", message=error.message, cause=error.cause)
         except Exception:
             log.exception("upkeep_failed")
 

@@ -48,7 +48,6 @@ from app.models import (
     tenant,
 )
 from app.records import ReservationStatus
-from app.sessions import translated
 from app.stock import ARCHIVED, Figures, total
 from app.sums import COMBINATION, EMPTY, FIGURES, IN_COMMON, ZERO, Group, beginning, entry
 
@@ -91,7 +90,7 @@ async def verify_tenant(
         LedgerBroken: names the first break.
 
     """
-    with translated():
+    with database.translated:
         return await _verify(database, tenant_id, head, progress)
 
 
@@ -108,19 +107,18 @@ async def verify_ledger(
         LedgerBroken: names the first break.
 
     """
-    with translated():
-        async with database.reader.connect() as connection:
-            if database.dialect == "postgresql":
-                await connection.execute(text("SET LOCAL statement_timeout = 0"))
-            check = _LedgerCheck(connection, Proof(tenant_id), head, progress)
-            await check.ledger()
-            await check.transfers()
+    async with database.connection(database.reader) as connection:
+        if database.dialect == "postgresql":
+            await connection.execute(text("SET LOCAL statement_timeout = 0"))
+        check = _LedgerCheck(connection, Proof(tenant_id), head, progress)
+        await check.ledger()
+        await check.transfers()
 
 
 async def _verify(
     database: Database, tenant_id: str, head: Head | None, progress: Progress
 ) -> Proof:
-    async with database.reader.connect() as connection:
+    async with database.connection(database.reader) as connection:
         if database.dialect == "postgresql":
             await connection.execute(text("SET LOCAL statement_timeout = 0"))
         # Read before the snapshot is taken, which so has all that was written until then.

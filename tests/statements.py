@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from sqlalchemy import Executable, event
+from sqlalchemy import event
 
 from app import database as databases
 from app import sessions
 from app.database import Database
-from app.sessions import AnyRow, DriverConnection, Parameters, _compiled
+from app.sessions import AnyRow, DriverConnection, Parameters, Statement, _compiled
 
 # Told of a statement and its parameters.
 Watcher = Callable[[str, Any], None]
@@ -41,7 +41,7 @@ def watched(
     fetched, mine = sessions.fetched, threading.get_ident()
 
     async def told(
-        connection: DriverConnection, dialect: str, statement: Executable, parameters: Parameters
+        connection: DriverConnection, dialect: str, statement: Statement, parameters: Parameters
     ) -> Sequence[AnyRow]:
         # A service that is tested in a browser has a thread of its own, and chores.
         if threading.get_ident() != mine:

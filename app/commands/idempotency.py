@@ -44,8 +44,9 @@ from app.errors import (
     InventoryError,
     invalid_field,
 )
+from app.faults import LOCK_NOT_AVAILABLE, state_of
 from app.models import idempotency_key
-from app.sessions import LOCK_NOT_AVAILABLE, EngineSession, Session, state_of
+from app.sessions import EngineSession, Session
 
 Result = TypeVar("Result")
 # A write about more SKUs is likely to meet others, and does not cost its round trips.

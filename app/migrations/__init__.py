@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database import Database
 from app.errors import Unavailable, invalid_field
 from app.models import METADATA, adjustment, api_token
-from app.sessions import translated
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -102,9 +101,8 @@ async def current(database: Database) -> str | None:
         Unavailable: the database cannot be asked.
 
     """
-    with translated():
-        async with database.reader.connect() as connection:
-            found = await connection.run_sync(_revision)
+    async with database.connection(database.reader) as connection:
+        found = await connection.run_sync(_revision)
     if found not in (None, *revisions()):
         message = (
             f"The database is at revision {found}, of a newer version of this service than the "
@@ -183,10 +181,9 @@ async def is_walled_in(database: Database) -> bool:
     """Tell whether row-level security holds for the role that is connected."""
     if database.dialect != "postgresql":
         return False
-    with translated():
-        async with database.reader.connect() as connection:
-            asked = select(func.row_security_active(api_token.name))
-            return bool(await connection.scalar(asked))
+    async with database.connection(database.reader) as connection:
+        asked = select(func.row_security_active(api_token.name))
+        return bool(await connection.scalar(asked))
 
 
 def drop_all(connection: Connection) -> None:

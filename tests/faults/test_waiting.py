@@ -133,6 +133,9 @@ class Connection:
     async def close(self) -> None:
         pass
 
+    def terminate(self) -> None:
+        pass
+
 
 async def connect() -> Connection:
     return Connection()

@@ -21,7 +21,6 @@ from graphql import (
     validate,
 )
 from graphql.execution.collect_fields import FieldDetails
-from sqlalchemy import Executable
 from strawberry import Private
 
 from app.auth import Authenticator
@@ -39,7 +38,7 @@ from app.graphql.executor import (
 from app.graphql.limits import is_conditional
 from app.graphql.relay import object_from, objects_from, read_from
 from app.graphql.schema import schema
-from app.sessions import AnyRow, Parameters
+from app.sessions import AnyRow, Parameters, Statement
 from tests.graphql.generating import Document, Values
 from tests.graphql.model import CODES, REASONS, catalogue
 from tests.service import EMAIL, Service, running
@@ -262,7 +261,7 @@ class RememberedSnapshot(Snapshot):
         self._known: dict[Hashable, Sequence[AnyRow]] = {}
         self.has_missed = True
 
-    async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+    async def rows(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
         key = id(statement), repr(parameters)
         if key not in self._known:
             self.has_missed = True
@@ -270,7 +269,7 @@ class RememberedSnapshot(Snapshot):
         await asyncio.sleep(0)
         return self._known[key]
 
-    async def _rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+    async def _rows(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
         rows = await super()._rows(statement, parameters)
         self._known[id(statement), repr(parameters)] = rows
         return rows

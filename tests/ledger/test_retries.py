@@ -13,7 +13,7 @@ from ulid import ULID
 
 from app.database import ATTEMPTS, Database
 from app.errors import Unavailable
-from app.sessions import ConnectionLost
+from app.faults import Uncertain
 from app.settings import Settings
 from tests.databases import create_database, migrated
 from tests.service import new_tenant
@@ -136,7 +136,7 @@ async def test_what_may_have_been_committed_is_not_done_again(
         pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
         await _end(database, pid)
 
-    with pytest.raises(ConnectionLost):
+    with pytest.raises(Uncertain):
         await database.transaction(work)
 
     assert attempts == 1

@@ -361,7 +361,7 @@ async def test_a_warehouse_that_is_written_to_all_the_time_is_deactivated(
         return done
 
     writes = [asyncio.create_task(fill(code)) for code in CODES[:6]]
-    while not await service.database.rows(WRITTEN, {"tenant": world.service.tenant}):
+    while not await service.database.rows(WRITTEN, {"tenant": world.service.tenant}, share=None):
         await asyncio.sleep(0)
     await deactivate(world)
     assert sum(await asyncio.gather(*writes)) > 0
