@@ -39,6 +39,7 @@ from app.errors import QueryTooComplex, ValidationFailed
 from app.graphql.budget import INPUT
 from app.graphql.relay import MAX_PAGE
 from app.graphql.series import most_periods
+from app.graphql.variables import LONGEST_LIST
 from app.settings import Settings
 
 # How many items a list counts that has no page size.
@@ -273,7 +274,8 @@ class Costs:
     def cost(self, variables: Mapping[str, object]) -> int:
         """Return how many values the answer has at most, and what its writes cost."""
         writes = sum(
-            items_in(variables[name]) * times * INPUT
+            # A longer list is refused as that.
+            min(items_in(variables[name]), LONGEST_LIST) * times * INPUT
             for name, times in self._inputs.items()
             if name in variables
         )
