@@ -89,7 +89,7 @@ async def measure(url: str, requests: int) -> int:
             statuses: dict[int, int] = {}
 
             async def one(number: int) -> None:
-                asked = varied(number, random.Random(number))  # noqa: S311 - repeatable
+                asked = varied(number, random.Random(number))
                 options: dict[str, Any] = {"token": asked.get("token", "write")}
                 method = "POST" if "json" in asked else "GET"
                 if "quantity" in asked:
@@ -114,12 +114,12 @@ async def measure(url: str, requests: int) -> int:
                         settled = worker.memory_info().rss
                     if number % 10_000 == 0:
                         memory = worker.memory_info().rss / 2**20
-                        print(f"{number:>9,} requests {memory:7.1f} MiB", flush=True)  # noqa: T201
+                        print(f"{number:>9,} requests {memory:7.1f} MiB", flush=True)
 
             await asyncio.gather(*(send() for _ in range(CLIENTS)))
             grown = worker.memory_info().rss - settled
     await database.dispose()
-    print(f"statuses {statuses}; grown by {grown / 2**20:.1f} MiB since it settled")  # noqa: T201
+    print(f"statuses {statuses}; grown by {grown / 2**20:.1f} MiB since it settled")
     return grown
 
 
