@@ -57,8 +57,11 @@ def examples_of(page: Path) -> list[Example]:
 
 
 def commands_of(page: Path) -> Iterator[list[str]]:
-    """Yield the words of each `inventory` command that a page shows."""
-    for block in BLOCK.finditer(text_of(page)):
+    """Yield the words of each `inventory` command that a page shows, in blocks and in lines."""
+    text = text_of(page)
+    for inline in re.finditer(r"`inventory ([a-z][^`]*)`", BLOCK.sub("", text)):
+        yield inline[1].split()
+    for block in BLOCK.finditer(text):
         if block[1] not in ("sh", "console"):
             continue
         for line in block[2].replace("\\\n", " ").splitlines():
