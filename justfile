@@ -1,0 +1,43 @@
+# The commands of the project. They use the virtual environment in .venv.
+
+bin := justfile_directory() / ".venv/bin"
+
+# List the commands.
+default:
+    @{{ bin }}/just --list
+
+# Format, lint, types and layers, in under a minute.
+check:
+    {{ bin }}/ruff format --check .
+    {{ bin }}/ruff check .
+    {{ bin }}/mypy
+    {{ bin }}/pytest -q tests/house/test_structure.py
+
+# Format the code and apply safe lint fixes.
+fix:
+    {{ bin }}/ruff format .
+    {{ bin }}/ruff check --fix .
+
+# All tests on SQLite and PostgreSQL; arguments go to pytest.
+test *arguments:
+    {{ bin }}/pytest -n auto {{ arguments }}
+
+# All tests with coverage of app and rest_shim, and the slowest tests.
+coverage *arguments:
+    {{ bin }}/pytest -n auto --cov --durations=25 {{ arguments }}
+
+# Break the code in many places and check that the tests notice.
+mutants:
+    {{ bin }}/python -m tests.mutants
+
+# Write schema.graphql.
+schema:
+    {{ bin }}/inventory schema > schema.graphql
+
+# Write the derived parts of the documentation.
+docs:
+    {{ bin }}/python -m tests.house.generated
+
+# Compare the speed with hand-written SQL and other stacks; needs wrk and the benchmark extra.
+bench *arguments:
+    {{ bin }}/python -m benchmarks {{ arguments }}

@@ -1,0 +1,72 @@
+"""The project's commands agree with each other, and no file names a registry."""
+
+import re
+import subprocess
+import tomllib
+from typing import Final
+
+from tests.house.documents import ROOT
+
+# In two parts, so that this file names none either.
+REGISTRIES: Final = [
+    b"pypi" + b".org",
+    b"pythonhosted" + b".org",
+    b"npmjs" + b".org",
+    b"npmjs" + b".com",
+    b"yarnpkg" + b".com",
+]
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def recipes() -> set[str]:
+    return set(re.findall(r"^(\w+)(?: \*\w+)?:$", text_of("justfile"), re.MULTILINE))
+
+
+def test_no_file_names_the_host_of_a_registry() -> None:
+    done = subprocess.run(
+        ["git", "ls-files", "-z"],  # noqa: S607
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    files = [ROOT / name for name in done.stdout.decode().split("\0") if name]
+    found = [
+        (file.name, host)
+        for file in files
+        if file.is_file()
+        for host in REGISTRIES
+        if host in file.read_bytes()
+    ]
+    assert len(files) > 100
+    assert found == []
+
+
+def test_continuous_integration_runs_the_commands_of_the_justfile() -> None:
+    called = re.findall(r"^\.venv/bin/just (\w+)", text_of(".ci/run"), re.MULTILINE)
+
+    assert called == ["check", "coverage", "mutants"]
+    assert set(called) <= recipes()
+    assert "- run: .ci/run\n" in text_of(".github/workflows/check.yml")
+
+
+def test_documented_commands_exist() -> None:
+    shown = set(re.findall(r"`just (\w+)", text_of("CONTRIBUTING.md")))
+
+    assert shown == recipes() - {"default"}
+
+
+def test_the_readme_and_the_justfile_run_the_same_tests() -> None:
+    install = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]'"
+
+    assert f"{install} && .venv/bin/pytest -n auto\n" in text_of("README.md")
+    assert f"{install}\n" in text_of(".ci/run")
+    assert "{{ bin }}/pytest -n auto {{ arguments }}\n" in text_of("justfile")
+
+
+def test_coverage_has_a_floor() -> None:
+    report = tomllib.loads(text_of("pyproject.toml"))["tool"]["coverage"]["report"]
+
+    assert 50 <= report["fail_under"] <= 100
