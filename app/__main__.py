@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Run the command."""
     with _importing():
-        from app.cli import main as command  # noqa: PLC0415
+        from app.cli.main import main as command  # noqa: PLC0415
     command()
 
 

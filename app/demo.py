@@ -12,20 +12,14 @@ from typing import Final
 from sqlalchemy import inspect, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.auth import Scope
-from app.commands.loading import (
-    LoadedCount,
-    LoadedLevel,
-    LoadedSku,
-    load_skus,
-    load_warehouses,
-)
-from app.commands.tenants import DEMO_TENANT, insert_tenant, insert_token
-from app.database import Database
-from app.migrations import drop_all, migrate
-from app.models import METADATA, tenant
-from app.records import WarehouseRecord
-from app.stock import WarehouseType
+from app.database.engine import Database
+from app.database.migration import drop_all, migrate
+from app.database.tables import METADATA, tenant
+from app.domain.caller import Scope
+from app.domain.records import WarehouseRecord
+from app.domain.warehouses import WarehouseType
+from app.files.seeding import LoadedCount, LoadedLevel, LoadedSku, load_skus, load_warehouses
+from app.writes.tenants import DEMO_TENANT, insert_tenant, insert_token
 
 SKUS: Final = 1_248
 TOKENS: Final = {

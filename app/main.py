@@ -13,24 +13,27 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from app.auth import Authenticator
-from app.database import Database
+from app.auth.tokens import Authenticator
+from app.database.engine import Database
+from app.database.migration import require_current, require_wall
 from app.errors import InventoryError, Unavailable
+from app.graphql.documents import DocumentRules, Documents
 from app.graphql.endpoint import GraphQLEndpoint
-from app.graphql.execution import Documents, Rules
-from app.graphql.trusted import TrustedDocuments
-from app.http import GRAPHQL_PATH, REQUEST_ID_HEADER, Edge, JSONResponse, Service
-from app.logs import configure_logs
-from app.migrations import require_current, require_wall
-from app.pages import docs_page, graphiql_tabs, static_routes
+from app.graphql.trusted_documents import TrustedDocuments
+from app.http.edge import HttpEdge, Service
+from app.http.errors import GRAPHQL_PATH
+from app.http.json import JSONResponse
+from app.http.logs import configure_logs
+from app.http.request_id import REQUEST_ID_HEADER
+from app.maintenance import keep_up, note_used
 from app.settings import Settings, words
-from app.upkeep import keep_up, note_used
+from app.web.pages import docs_page, graphiql_tabs, static_routes
 from rest_shim.endpoint import Shim
 from rest_shim.openapi import openapi
 
 if TYPE_CHECKING:
-    from app.identity import IdentityProvider
-    from app.rates import Rates
+    from app.auth.jwt import IdentityProvider
+    from app.auth.rate_limits import Rates
 
 # Shorter than the patience of those who ask whether the service is ready.
 READY_SECONDS: Final = 2
@@ -57,7 +60,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         provider=_provider(settings),
         rates=rates,
     )
-    documents = Documents(kept=settings.prepared_documents, rules=Rules.of(settings))
+    documents = Documents(kept=settings.prepared_documents, rules=DocumentRules.of(settings))
     trusted = (
         TrustedDocuments.read(settings.trusted_documents) if settings.trusted_documents else None
     )
@@ -127,7 +130,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         middleware=[
             *_cross_origin(settings),
             Middleware(
-                Edge,
+                HttpEdge,
                 seconds=settings.request_timeout_seconds,
                 trusted_hosts=frozenset(words(settings.trusted_hosts)),
             ),
@@ -143,7 +146,7 @@ def _provider(settings: Settings) -> "IdentityProvider | None":
     if not settings.jwt_issuer:
         return None
     # Who trusts no identity provider does not wait for cryptography.
-    from app.identity import IdentityProvider  # noqa: PLC0415
+    from app.auth.jwt import IdentityProvider  # noqa: PLC0415
 
     return IdentityProvider(settings)
 
@@ -152,7 +155,7 @@ def _rates(settings: Settings) -> "Rates | None":
     if not settings.rate_limit:
         return None
     # Nor who limits no rates for what counts them.
-    from app.rates import Rates  # noqa: PLC0415
+    from app.auth.rate_limits import Rates  # noqa: PLC0415
 
     return Rates(settings)
 

@@ -13,13 +13,13 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.auth import Scope
-from app.chain import COLUMNS
-from app.commands.loading import load_warehouses
-from app.commands.tenants import insert_tenant, insert_token
-from app.database import Database
-from app.records import WarehouseRecord
-from app.stock import WarehouseType
+from app.database.engine import Database
+from app.domain.caller import Scope
+from app.domain.hash_chain import HASHED_COLUMNS
+from app.domain.records import WarehouseRecord
+from app.domain.warehouses import WarehouseType
+from app.files.seeding import load_warehouses
+from app.writes.tenants import insert_tenant, insert_token
 
 TENANT: Final = "bench"
 TOKEN: Final = f"{TENANT}-write"
@@ -274,7 +274,7 @@ def _hash(dialect: str, entry: Mapping[str, str], previous: str) -> str:
         else f"({cells[name]})"
         if name in NUMERIC
         else f"'\"' || ({cells[name]}) || '\"'"
-        for name in COLUMNS
+        for name in HASHED_COLUMNS
     ]
     values = " || ',' || ".join([previous, f"'\"' || {MINE} || '\"'", *columns])
     return HASHED[dialect].format(text=f"'[' || {values} || ']'")

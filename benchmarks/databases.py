@@ -11,8 +11,8 @@ import asyncpg
 from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from app.commands.summing import sum_up
-from app.database import Database
+from app.database.engine import Database
+from app.ledger.rollup import sum_up
 from app.settings import Settings
 from benchmarks.data import TENANT, Size, fill
 from tests.databases import PostgreSQL, migrated, own_postgresql

@@ -20,7 +20,7 @@ from typing import Annotated, Final
 import orjson
 import typer
 
-from app.database import Database
+from app.database.engine import Database
 from app.settings import Settings
 from benchmarks.contenders import GRAPHQL
 from benchmarks.data import EMAIL, RECOUNT, TENANT, TOKEN, WAREHOUSES, Size, code, fill

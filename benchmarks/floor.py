@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from ulid import ULID
 
-from app.stock import Figures
+from app.domain.quantities import Figures
 
 TENANT: Final = os.environ.get("TENANT", "")
 PAGE: Final = "SELECT sku, title, status FROM sku WHERE tenant_id = $1 ORDER BY sku LIMIT $2"

@@ -20,14 +20,14 @@ from typing import Any, Final
 import asyncpg
 from sqlalchemy import make_url
 
-from app.commands import importing
-from app.commands.tenants import insert_tenant
-from app.database import Database
-from app.exporting import Filter, Subject, export
-from app.migrations import migrate
+from app.database.engine import Database
+from app.database.migration import migrate
+from app.files import imports as importing
+from app.files.exports import ExportFilter, ExportSubject, export
+from app.files.parsing import FileFormat, FileKind, Staging
+from app.ledger.verification import verify_tenant
 from app.settings import Settings
-from app.staging import Format, Kind, Staging
-from app.verify import verify_tenant
+from app.writes.tenants import insert_tenant
 
 TENANT: Final = "imported"
 TWIN: Final = "copied"
@@ -39,12 +39,12 @@ def quiet(_what: str, _number: int | None) -> None:
     """Show no progress."""
 
 
-async def load(database: Database, tenant: str, path: Path, kind: Kind) -> float:
+async def load(database: Database, tenant: str, path: Path, kind: FileKind) -> float:
     """Import a file and return the seconds that it took."""
     start = time.perf_counter()
     staging = Staging(kind)
     with path.open("rb") as source:
-        staging.read(source, Format.CSV, quiet)
+        staging.read(source, FileFormat.CSV, quiet)
     run = importing.run_of(staging, tenant, name="", created_by="benchmark")
     await importing.validate(database, staging, run, quiet)
     await importing.write(database, staging, run, quiet)
@@ -83,8 +83,8 @@ async def prepare(database: Database, directory: Path, rows: int) -> None:
             await insert_tenant(connection, tenant, name=tenant)
 
         await database.transaction(make)
-        await load(database, tenant, places, Kind.WAREHOUSES)
-        await load(database, tenant, codes, Kind.SKUS)
+        await load(database, tenant, places, FileKind.WAREHOUSES)
+        await load(database, tenant, codes, FileKind.SKUS)
 
 
 async def slices(
@@ -100,7 +100,7 @@ async def slices(
             file.writelines(
                 f"SKU-{number:08},wh_1,{number % 97},\n" for number in range(first, first + size)
             )
-        took = await load(database, TENANT, path, Kind.COUNTS)
+        took = await load(database, TENANT, path, FileKind.COUNTS)
         yield took, await copy(url, (f"SKU-{first:08}", f"SKU-{first + size - 1:08}"))
 
 
@@ -119,13 +119,13 @@ async def measure(url: str, rows: int, directory: Path) -> None:
         with path.open("w", encoding="utf-8") as file:
             file.write("sku,warehouse_id,quantity\n")
             file.writelines(f"SKU-{number:08},wh_1,{number % 97}\n" for number in range(rows))
-        ours = await load(database, TENANT, path, Kind.COUNTS)
+        ours = await load(database, TENANT, path, FileKind.COUNTS)
         print(f"{rows:,} rows: {rows / ours:,.0f} a second")  # noqa: T201
     print(f"peak memory {peak()} MiB")  # noqa: T201
     start = time.perf_counter()
     with (directory / "stock.csv").open("wb") as target:
-        options = {"form": Format.CSV, "target": target, "progress": quiet}
-        await export(database, TENANT, Subject.STOCK, Filter(), **options)  # type: ignore[arg-type]
+        options = {"form": FileFormat.CSV, "target": target, "progress": quiet}
+        await export(database, TENANT, ExportSubject.STOCK, ExportFilter(), **options)  # type: ignore[arg-type]
     took = time.perf_counter() - start
     print(f"export of stock {took:.1f} s; peak memory {peak()} MiB")  # noqa: T201
     await verify_tenant(database, TENANT)

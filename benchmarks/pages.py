@@ -14,10 +14,10 @@ import orjson
 from sqlalchemy import Executable, Select, func, select
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app import cursors
-from app.models import adjustment, sku, stock_level
-from app.models import tenant as tenant_table
-from app.records import AdjustmentFilter, Order, SkuFilter
+from app.database.tables import adjustment, sku, stock_level
+from app.database.tables import tenant as tenant_table
+from app.domain.filters import AdjustmentFilter, Order, SkuFilter
+from app.graphql.schema import cursors
 from benchmarks.data import TENANT
 from benchmarks.load import Load, WrongAnswer
 from benchmarks.peers.contender import Ask

@@ -9,8 +9,8 @@ from typing import Final
 
 import orjson
 
-from app.records import AdjustmentFilter, SkuFilter
-from app.stock import Status
+from app.domain.filters import AdjustmentFilter, SkuFilter
+from app.domain.quantities import Status
 from benchmarks.contenders import REST
 from benchmarks.data import RECOUNT, WAREHOUSES, Size, code
 from benchmarks.load import Load, WrongAnswer

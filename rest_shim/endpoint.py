@@ -12,8 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from app.auth import Authenticator, Principal
-from app.database import Database
+from app.auth.tokens import Authenticator
+from app.database.engine import Database
+from app.domain.caller import Principal
 from app.errors import (
     InventoryError,
     MalformedRequest,
@@ -23,9 +24,9 @@ from app.errors import (
     ValidationFailed,
     invalid_fields,
 )
-from app.graphql.execution import Operation, prepared_operations, refusal_of, run
-from app.graphql.relay import MAX_PAGE
-from app.http import JSONResponse, read_json
+from app.graphql.documents import Operation, prepared_operations, refusal_of, run
+from app.graphql.schema.relay import MAX_PAGE
+from app.http.json import JSONResponse, read_json
 from app.settings import Settings
 from rest_shim.binding import bind_body, bind_headers, bind_query
 from rest_shim.routes import ROUTES, RestRoute

@@ -6,12 +6,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from app import cursors, errors, stock
-from app.auth import SUFFICIENT, Scope
+from app import errors
+from app.domain.caller import SUFFICIENT, Scope
+from app.domain.quantities import MAX_QUANTITY
+from app.domain.reservations import DEFAULT_HOLD, MAX_HOLD
+from app.domain.validation import (
+    MAX_BULK_UPDATES,
+    MAX_NOTE_LENGTH,
+    MAX_REFERENCE_LENGTH,
+    MAX_SKU_LENGTH,
+    REASON_PATTERN,
+    USUAL_REASONS,
+)
 from app.errors import ERRORS, InventoryError, meanings
-from app.graphql.execution import prepared_operations
-from app.graphql.relay import DEFAULT_PAGE, MAX_PAGE
-from app.http import REPLAYED, REQUEST_ID_HEADER, error_headers
+from app.graphql.documents import prepared_operations
+from app.graphql.schema import cursors
+from app.graphql.schema.relay import DEFAULT_PAGE, MAX_PAGE
+from app.http.errors import REPLAYED_HEADER, error_headers
+from app.http.request_id import REQUEST_ID_HEADER
 from rest_shim.endpoint import OPERATIONS
 from rest_shim.rendering import ON_ERROR, RESERVATION_STATUSES, STATUSES, WAREHOUSE_TYPES
 from rest_shim.routes import ROUTES, RestRoute
@@ -36,24 +48,24 @@ ERROR_BY_CODE: Final = {
 }
 # The values that replace `$NAME` in the YAML file.
 VALUES: Final[Mapping[str, object]] = {
-    "COMMON_REASONS": ", ".join(f"`{reason}`" for reason in stock.USUAL_REASONS),
+    "COMMON_REASONS": ", ".join(f"`{reason}`" for reason in USUAL_REASONS),
     "CURSOR_PREFIX": cursors.PREFIX,
-    "DEFAULT_HOLD": stock.DEFAULT_HOLD,
+    "DEFAULT_HOLD": DEFAULT_HOLD,
     "DEFAULT_PAGE": DEFAULT_PAGE,
     "ERROR_CODES": list(ERROR_BY_CODE),
     "ERROR_MEANINGS": meanings(ERRORS),
     "FOREIGN_WAREHOUSE_TYPES": [name for name in WAREHOUSE_TYPES.values() if name != "own"],
-    "LAST_BULK_INDEX": stock.MAX_BULK_UPDATES - 1,
-    "MAX_BULK_UPDATES": stock.MAX_BULK_UPDATES,
-    "MAX_HOLD": stock.MAX_HOLD,
-    "MAX_NOTE_LENGTH": stock.MAX_NOTE_LENGTH,
+    "LAST_BULK_INDEX": MAX_BULK_UPDATES - 1,
+    "MAX_BULK_UPDATES": MAX_BULK_UPDATES,
+    "MAX_HOLD": MAX_HOLD,
+    "MAX_NOTE_LENGTH": MAX_NOTE_LENGTH,
     "MAX_PAGE": MAX_PAGE,
-    "MAX_QUANTITY": stock.MAX_QUANTITY,
-    "MAX_REFERENCE_LENGTH": stock.MAX_REFERENCE_LENGTH,
-    "MAX_SKU_LENGTH": stock.MAX_SKU_LENGTH,
-    "MIN_DELTA": -stock.MAX_QUANTITY,
+    "MAX_QUANTITY": MAX_QUANTITY,
+    "MAX_REFERENCE_LENGTH": MAX_REFERENCE_LENGTH,
+    "MAX_SKU_LENGTH": MAX_SKU_LENGTH,
+    "MIN_DELTA": -MAX_QUANTITY,
     "ON_ERROR": list(ON_ERROR),
-    "REASON_PATTERN": stock.REASON.pattern,
+    "REASON_PATTERN": REASON_PATTERN.pattern,
     "RESERVATION_STATUSES": list(RESERVATION_STATUSES),
     "SCOPES": ", ".join(f"`{scope}`" for scope in Scope),
     "STATUSES": list(STATUSES),
@@ -146,7 +158,7 @@ def error_response(group: Errors, *, stored: Iterable[type[InventoryError]]) -> 
     headers.pop("Connection", None)
     if not set(group).isdisjoint(stored):
         name += "Again"
-        headers |= dict.fromkeys(REPLAYED)
+        headers |= dict.fromkeys(REPLAYED_HEADER)
     codes = {"error": {"properties": {"code": {"enum": [error.code for error in group]}}}}
     schema = {"$ref": "#/components/schemas/Error", "properties": codes}
     return name, {

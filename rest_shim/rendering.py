@@ -6,8 +6,8 @@ Bodies have the keys of the published API, in its order.
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from app.graphql.relay import DEFAULT_PAGE
-from app.http import REPLAYED
+from app.graphql.schema.relay import DEFAULT_PAGE
+from app.http.errors import REPLAYED_HEADER
 
 STATUSES: Final = {
     "normal": "NORMAL",
@@ -222,4 +222,4 @@ def _etag(version: int) -> str:
 
 
 def _replay_mark(result: Data) -> Mapping[str, str]:
-    return REPLAYED if result["replayed"] else {}
+    return REPLAYED_HEADER if result["replayed"] else {}

@@ -8,7 +8,7 @@ import orjson
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.scheduling import in_pieces
+from app.runtime.fair_loop import in_pieces
 from rest_shim.rendering import adjustment
 
 # Rows per page of a stream: more than the page size that clients may request.

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database import Database
+from app.database.engine import Database
 
 # Found before PostgreSQL's own function, it says what the table does, if that says anything.
 FAKED: Final = (

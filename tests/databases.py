@@ -13,8 +13,8 @@ import psutil
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.database import Database
-from app.migrations import migrate
+from app.database.engine import Database
+from app.database.migration import migrate
 from app.settings import Settings
 from tests.clocks import fake_clock
 

@@ -11,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.applications import Starlette
 from ulid import ULID
 
-from app.auth import Scope
-from app.commands.loading import LoadedCount, LoadedLevel, LoadedSku, load_skus, load_warehouses
-from app.commands.tenants import insert_tenant, insert_token
-from app.database import Database
+from app.database.engine import Database
+from app.domain.caller import Scope
+from app.domain.records import WarehouseRecord
+from app.domain.warehouses import WarehouseType
+from app.files.seeding import LoadedCount, LoadedLevel, LoadedSku, load_skus, load_warehouses
 from app.main import create_app
-from app.records import WarehouseRecord
 from app.settings import Settings
-from app.stock import WarehouseType
+from app.writes.tenants import insert_tenant, insert_token
 
 EMAIL = "tester@example.com"
 

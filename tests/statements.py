@@ -8,10 +8,17 @@ from unittest.mock import patch
 
 from sqlalchemy import event
 
-from app import database as databases
-from app import sessions
-from app.database import Database
-from app.sessions import AnyRow, DriverConnection, Parameters, Statement, _compiled
+from app.database import engine as databases
+from app.database import session as sessions
+from app.database.compilation import (
+    AnyRow,
+    DriverConnection,
+    Parameters,
+    Statement,
+    _compiled,
+    fetched,
+)
+from app.database.engine import Database
 
 # Told of a statement and its parameters.
 Watcher = Callable[[str, Any], None]
@@ -38,7 +45,7 @@ def watched(
         "before_cursor_execute": lambda _, __, words, values, *___: before(words, values),
         "after_cursor_execute": lambda _, __, words, values, *___: after(words, values),
     }
-    fetched, mine = sessions.fetched, threading.get_ident()
+    fetched, mine = fetched, threading.get_ident()
 
     async def told(
         connection: DriverConnection, dialect: str, statement: Statement, parameters: Parameters

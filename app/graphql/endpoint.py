@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.auth import Authenticator
-from app.database import Database
+from app.auth.tokens import Authenticator
+from app.database.engine import Database
 from app.errors import (
     DocumentNotTrusted,
     InsufficientScope,
@@ -18,11 +18,12 @@ from app.errors import (
     MethodNotAllowed,
     ValidationFailed,
 )
-from app.graphql.execution import Documents, Operation, refusal_of, run
-from app.graphql.trusted import TrustedDocuments
-from app.http import GRAPHQL_PATH, JSONResponse, error_facts, error_response, parse_json, read_json
-from app.pages import Tab, graphiql_page
+from app.graphql.documents import Documents, Operation, refusal_of, run
+from app.graphql.trusted_documents import TrustedDocuments
+from app.http.errors import GRAPHQL_PATH, error_facts, error_response
+from app.http.json import JSONResponse, parse_json, read_json
 from app.settings import Settings
+from app.web.pages import Tab, graphiql_page
 
 RESPONSE_TYPE: Final = "application/graphql-response+json"
 PARAMETERS: Final = {

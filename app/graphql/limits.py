@@ -35,11 +35,11 @@ from graphql import (
     is_list_type,
 )
 
+from app.domain.periods import most_periods
 from app.errors import QueryTooComplex, ValidationFailed
-from app.graphql.budget import INPUT
-from app.graphql.relay import MAX_PAGE
-from app.graphql.series import most_periods
-from app.graphql.variables import LONGEST_LIST
+from app.graphql.schema.budget import INPUT
+from app.graphql.schema.relay import MAX_PAGE
+from app.graphql.variable_checks import LONGEST_LIST
 from app.settings import Settings
 
 # How many items a list counts that has no page size.

@@ -2,10 +2,10 @@
 
 import pytest
 
-from app.database import Database
-from app.migrations import migrate
+from app.database.engine import Database
+from app.database.migration import migrate
+from app.ledger.verification import verify_tenant
 from app.settings import Settings
-from app.verify import verify_tenant
 from benchmarks.data import TENANT, Size, fill
 
 SIZES = {

@@ -19,7 +19,7 @@ from typing import Any, Final
 import httpx
 import psutil
 
-from app.database import Database
+from app.database.engine import Database
 from app.settings import Settings
 from tests.databases import create_database, migrated, postgresql_server
 from tests.processes import started

@@ -9,8 +9,8 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 
+from app.database.faults import fault_of, unavailable
 from app.errors import Unavailable
-from app.faults import fault_of, unavailable
 from tests.faults.injection import ERRORS, Injection, injected
 from tests.faults.test_faults import checked_out, until_nothing_is_checked_out, url_of
 from tests.rest.answers import answered

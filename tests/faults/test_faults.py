@@ -15,9 +15,9 @@ import pytest
 import uvicorn
 from sqlalchemy import QueuePool
 
-from app.database import Database
+from app.database.engine import Database
+from app.ledger.verification import verify_tenant
 from app.settings import Settings
-from app.verify import verify_tenant
 from tests.databases import PostgreSQL, migrated, own_postgresql
 from tests.processes import started
 from tests.rest.answers import answered, refusal

@@ -11,12 +11,12 @@ import uvicorn
 from sqlalchemy import text
 from starlette.applications import Starlette
 
-from app import scheduling
-from app.cli import _server
+from app.cli.main import _server
 from app.errors import Unavailable
-from app.scheduling import PIECE, FairLoop, charge, in_pieces
+from app.runtime import fair_loop as scheduling
+from app.runtime.fair_loop import PIECE, FairLoop, charge, in_pieces
+from app.runtime.shares import Shares
 from app.settings import Settings
-from app.shares import Shares
 from tests.service import Service, level, new_tenant, running, sku, warehouse
 
 PATIENCE = 60.0

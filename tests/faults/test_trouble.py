@@ -12,8 +12,8 @@ import pytest
 from asyncpg.transaction import Transaction
 from sqlalchemy import text
 
-from app.budgets import Limit, OutOfTime, Watch
-from app.cli import main
+from app.cli.main import main
+from app.runtime.deadlines import Limit, OutOfTime, Watch
 from tests.databases import PostgreSQL, migrated, own_postgresql
 from tests.faults.test_faults import (
     MAIN,

@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager, closing
 import pytest
 from sqlalchemy import text
 
-from app.database import Database
+from app.database.compilation import DriverConnection
+from app.database.engine import Database
+from app.database.pool import DriverPool
 from app.errors import Unavailable
-from app.sessions import DriverConnection, DriverPool
 from app.settings import Settings
 from tests.ledger.writes import WRITES, Update, assert_proven
 from tests.service import Service, level, new_tenant, running, sku, warehouse

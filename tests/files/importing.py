@@ -7,11 +7,11 @@ from io import BytesIO
 
 from sqlalchemy import event
 
-from app.commands import importing
-from app.commands.importing import Tally
-from app.database import Database
+from app.database.engine import Database
+from app.files import imports as importing
+from app.files.imports import ImportTally
+from app.files.parsing import FileFormat, FileKind, Staging
 from app.settings import Settings
-from app.staging import Format, Kind, Staging
 
 # So few rows that small files have several batches.
 BATCH = 3
@@ -21,7 +21,7 @@ def silent(_what: str, _number: int | None) -> None:
     """Show no progress."""
 
 
-def staged(content: str | bytes, kind: Kind, form: Format = Format.CSV) -> Staging:
+def staged(content: str | bytes, kind: FileKind, form: FileFormat = FileFormat.CSV) -> Staging:
     """Return a file as it was read."""
     staging = Staging(kind)
     raw = content if isinstance(content, bytes) else content.encode()
@@ -33,11 +33,11 @@ async def imported(
     database: Database,
     tenant: str,
     content: str | bytes,
-    kind: Kind,
-    form: Format = Format.CSV,
+    kind: FileKind,
+    form: FileFormat = FileFormat.CSV,
     *,
     name: str = "",
-) -> Tally:
+) -> ImportTally:
     """Import a file."""
     staging = staged(content, kind, form)
     try:
@@ -48,7 +48,9 @@ async def imported(
         staging.close()
 
 
-def die_importing(moment: int, database_url: str, tenant: str, content: str, kind: Kind) -> None:
+def die_importing(
+    moment: int, database_url: str, tenant: str, content: str, kind: FileKind
+) -> None:
     """Import a file, and be killed at a moment: before or after a statement, or at a commit."""
 
     async def live() -> None:

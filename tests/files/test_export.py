@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from app import cli, exporting
-from app.commands.importing import Tally
-from app.commands.loading import LoadedLevel
-from app.exporting import Filter, Subject, export
-from app.staging import Format, Kind
+from app.cli import main as cli
+from app.files import exports as exporting
+from app.files.exports import ExportFilter, ExportSubject, export
+from app.files.imports import ImportTally
+from app.files.parsing import FileFormat, FileKind
+from app.files.seeding import LoadedLevel
 from tests.files.importing import imported, silent
 from tests.ledger.writes import SET, assert_proven
 from tests.processes import run
@@ -23,12 +24,12 @@ from tests.service import Service, counted, level, new_tenant, sku, warehouse
 
 MAIN = warehouse("Main")
 OTHER = warehouse("Other")
-EVERYTHING = Filter()
+EVERYTHING = ExportFilter()
 DANGEROUS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "'=1", "''-x", "'fine", 'a"b,c\nd', "é"]
 
 
 async def exported(
-    service: Service, subject: Subject, form: Format, asked: Filter = EVERYTHING
+    service: Service, subject: ExportSubject, form: FileFormat, asked: ExportFilter = EVERYTHING
 ) -> str:
     target = io.BytesIO()
     await export(
@@ -49,19 +50,19 @@ async def test_a_text_that_looks_like_a_formula_is_defused_and_comes_back_as_it_
     titled = [sku(f"S{index}", level(MAIN, 1), title=it) for index, it in enumerate(DANGEROUS)]
     await service.load([MAIN], titled)
 
-    table = await exported(service, Subject.STOCK, Format.CSV)
+    table = await exported(service, ExportSubject.STOCK, FileFormat.CSV)
     rows = list(csv.DictReader(io.StringIO(table, newline="")))
     assert all(row["title"][0] not in "=+-@\t\r" for row in rows)
     titles = io.StringIO(newline="")
     writer = csv.DictWriter(titles, ["sku", "title"], extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
-    again = await imported(service.database, service.tenant, titles.getvalue(), Kind.SKUS)
-    assert again == Tally(unchanged=len(DANGEROUS))
+    again = await imported(service.database, service.tenant, titles.getvalue(), FileKind.SKUS)
+    assert again == ImportTally(unchanged=len(DANGEROUS))
 
 
-@pytest.mark.parametrize("form", Format)
-async def test_exported_stock_is_imported_as_it_was(service: Service, form: Format) -> None:
+@pytest.mark.parametrize("form", FileFormat)
+async def test_exported_stock_is_imported_as_it_was(service: Service, form: FileFormat) -> None:
     stocked = [
         sku("A", level(MAIN, 5, safety_stock=3), level(OTHER, 0), title="=A"),
         sku("B", level(OTHER, 7)),
@@ -72,16 +73,16 @@ async def test_exported_stock_is_imported_as_it_was(service: Service, form: Form
     )
     await other.load([MAIN, OTHER], [sku("A", title="=A"), sku("B")])
 
-    content = await exported(service, Subject.STOCK, form)
-    same = await imported(service.database, service.tenant, content, Kind.LEVELS, form)
-    assert same == Tally(unchanged=3)
-    made = await imported(service.database, other.tenant, content, Kind.LEVELS, form)
-    assert made == Tally(created=3)
+    content = await exported(service, ExportSubject.STOCK, form)
+    same = await imported(service.database, service.tenant, content, FileKind.LEVELS, form)
+    assert same == ImportTally(unchanged=3)
+    made = await imported(service.database, other.tenant, content, FileKind.LEVELS, form)
+    assert made == ImportTally(created=3)
     figures = [
         [
             (row["sku"], row["warehouse_id"], row["on_hand"], row["safety_stock"], row["status"])
             for row in map(
-                json.loads, (await exported(it, Subject.STOCK, Format.JSONL)).splitlines()
+                json.loads, (await exported(it, ExportSubject.STOCK, FileFormat.JSONL)).splitlines()
             )
         ]
         for it in (service, other)
@@ -95,13 +96,13 @@ async def test_the_ledger_is_exported_by_time_and_warehouse(service: Service) ->
     main = LoadedLevel(warehouse_id=MAIN.id, history=history)
     await service.load([MAIN, OTHER], [sku("A", main, level(OTHER, 9))])
 
-    whole = (await exported(service, Subject.LEDGER, Format.JSONL)).splitlines()
+    whole = (await exported(service, ExportSubject.LEDGER, FileFormat.JSONL)).splitlines()
     assert [json.loads(line)["after_quantity"] for line in whole] in ([1, 9, 2, 3], [9, 1, 2, 3])
     part = await exported(
         service,
-        Subject.LEDGER,
-        Format.JSONL,
-        Filter(
+        ExportSubject.LEDGER,
+        FileFormat.JSONL,
+        ExportFilter(
             warehouse_id=MAIN.id,
             since=datetime(2026, 1, 2, tzinfo=UTC),
             until=datetime(2026, 1, 3, tzinfo=UTC),
@@ -124,7 +125,7 @@ async def test_an_export_is_one_snapshot_of_one_tenant(
     monkeypatch.setattr(exporting, "FETCHED_AT_ONCE", 2)
     last = {"sku": codes[-1], "warehouseId": MAIN.id, "quantity": 99, "reason": "correction"}
 
-    batches = exporting._batches(service.database, exporting._stock(Filter()), service.tenant)
+    batches = exporting._batches(service.database, exporting._stock(ExportFilter()), service.tenant)
     rows = [*await anext(batches)]
     await service.data(SET, {"input": last})
     async for batch in batches:

@@ -9,13 +9,13 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import select
 
-from app.commands import importing
-from app.commands.importing import FileRefused, Tally
-from app.models import adjustment, sku_count, stock_level
-from app.models import sku as sku_table
-from app.staging import MAX_LINE_BYTES, Format, Kind
-from app.stock import WarehouseType
-from app.verify import verify_tenant
+from app.database.tables import adjustment, sku_count, stock_level
+from app.database.tables import sku as sku_table
+from app.domain.warehouses import WarehouseType
+from app.files import imports as importing
+from app.files.imports import FileRefused, ImportTally
+from app.files.parsing import MAX_LINE_BYTES, FileFormat, FileKind
+from app.ledger.verification import verify_tenant
 from tests.files.importing import BATCH, die_importing, imported, staged
 from tests.ledger.writes import ADJUST, BULK, assert_proven
 from tests.processes import run
@@ -33,14 +33,16 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "BATCH", BATCH)
 
 
-def reasons(content: str | bytes, kind: Kind, form: Format = Format.CSV) -> list[tuple[int, str]]:
+def reasons(
+    content: str | bytes, kind: FileKind, form: FileFormat = FileFormat.CSV
+) -> list[tuple[int, str]]:
     staging = staged(content, kind, form)
     found = list(staging.problems())
     staging.close()
     return found
 
 
-async def refused(service: Service, content: str, kind: Kind) -> list[tuple[int, str]]:
+async def refused(service: Service, content: str, kind: FileKind) -> list[tuple[int, str]]:
     staging = staged(content, kind)
     mine = importing.run_of(staging, service.tenant, name="", created_by="importer")
     with pytest.raises(FileRefused):
@@ -85,16 +87,21 @@ async def test_a_catalogue_is_imported_and_adds_up(service: Service) -> None:
     levels += '{"sku":"S2","warehouse_id":"wh_2","on_hand":9}\r\n'
     counts = f'{COUNTS[:-1]},note\r\nS1,wh_1,5,"of ""two""\nlines"\r\nS3,wh_1,0,\r\n'
 
-    assert await imported(database, tenant, places, Kind.WAREHOUSES) == Tally(created=3)
-    assert await imported(database, tenant, places, Kind.WAREHOUSES) == Tally(unchanged=3)
-    assert await imported(database, tenant, "sku,title\n" + codes, Kind.SKUS) == Tally(created=10)
+    assert await imported(database, tenant, places, FileKind.WAREHOUSES) == ImportTally(created=3)
+    assert await imported(database, tenant, places, FileKind.WAREHOUSES) == ImportTally(unchanged=3)
+    assert await imported(database, tenant, "sku,title\n" + codes, FileKind.SKUS) == ImportTally(
+        created=10
+    )
     renamed = "sku,title\n" + codes.replace("Thing 3", "Other")
-    changed = Tally(updated=1, unchanged=9)
-    assert await imported(database, tenant, renamed, Kind.SKUS) == changed
-    done = await imported(database, tenant, levels, Kind.LEVELS, Format.JSONL)
-    assert done == Tally(created=2)
-    again = Tally(created=1, updated=1)
-    assert await imported(database, tenant, b"\xef\xbb\xbf" + counts.encode(), Kind.COUNTS) == again
+    changed = ImportTally(updated=1, unchanged=9)
+    assert await imported(database, tenant, renamed, FileKind.SKUS) == changed
+    done = await imported(database, tenant, levels, FileKind.LEVELS, FileFormat.JSONL)
+    assert done == ImportTally(created=2)
+    again = ImportTally(created=1, updated=1)
+    assert (
+        await imported(database, tenant, b"\xef\xbb\xbf" + counts.encode(), FileKind.COUNTS)
+        == again
+    )
 
     assert await rows(service, LEVELS) == [
         ("S1", "wh_1", 5, 7, "critical", 2),
@@ -117,7 +124,7 @@ async def test_an_import_leaves_what_a_bulk_by_graphql_leaves(service: Service) 
         stocked = [sku(code, level(MAIN, 3, safety_stock=4)) for code in "ABC"]
         await each.load([MAIN], [*stocked, sku("D"), sku("E")])
     content = COUNTS + "".join(f"{code},{MAIN.id},{number}\n" for code, number in updates)
-    await imported(service.database, service.tenant, content, Kind.COUNTS)
+    await imported(service.database, service.tenant, content, FileKind.COUNTS)
     asked = [
         {"sku": code, "warehouseId": MAIN.id, "quantity": number, "reason": "cycle_count"}
         for code, number in updates
@@ -138,35 +145,35 @@ async def new_tenant(service: Service) -> str:
 @pytest.mark.parametrize(
     ("kind", "content", "line", "named"),
     [
-        (Kind.COUNTS, COUNTS + "A,w,5.0\n", 2, "quantity must be a whole number"),
-        (Kind.COUNTS, COUNTS + "A,w,1e3\n", 2, "quantity must be a whole number"),
-        (Kind.COUNTS, COUNTS + "A,w,+5\n", 2, "quantity must be a whole number"),
-        (Kind.COUNTS, COUNTS + "A,w, 5\n", 2, "quantity must be a whole number"),
-        (Kind.COUNTS, COUNTS + "A,w,-5\n", 2, "quantity must be a whole number"),
-        (Kind.COUNTS, COUNTS + "A,w,\u0665\n", 2, "quantity must be a whole number"),
-        (Kind.COUNTS, COUNTS + "A,w,1000000000001\n", 2, "quantity must be 0 to"),
-        (Kind.COUNTS, COUNTS + "A,w,\n", 2, "quantity is required"),
-        (Kind.COUNTS, COUNTS + "bulk,w,1\n", 2, "sku must not be bulk"),
-        (Kind.COUNTS, COUNTS + "=A,w,1\n", 2, "sku must be 1 to 64"),
-        (Kind.COUNTS, COUNTS + "e\u0301,w,1\n", 2, "sku must be in Unicode's form NFC"),
-        (Kind.COUNTS, COUNTS + "A,w\n", 2, "has 2 cells, and the header has 3"),
-        (Kind.COUNTS, COUNTS + "A,w,1\n\nA,w,2\n", 4, "is for the same as line 2"),
-        (Kind.COUNTS, COUNTS + '"A\n",w,1\nB,w,x\n', 4, "quantity must be a whole number"),
-        (Kind.COUNTS, COUNTS + 'A,w,1\n"B,w,1\n', 3, "is no CSV"),
-        (Kind.COUNTS, COUNTS + "A,w,1," + "x" * MAX_LINE_BYTES, 2, "is longer than"),
-        (Kind.COUNTS, COUNTS.encode() + b"A,w,1\nB,w\xff,1\n", 3, "is not UTF-8"),
-        (Kind.COUNTS, "sku,warehouse_id\n", 1, "lacks the column quantity"),
-        (Kind.COUNTS, "sku,sku,quantity\n", 1, "names a column twice: sku"),
-        (Kind.COUNTS, "sku,warehouse_id,quantity,colour\n", 1, "unknown column: colour"),
-        (Kind.COUNTS, "", 1, "must be a header"),
-        (Kind.SKUS, "sku,title\nA,a\x00b\n", 2, "title must not contain the character NUL"),
-        (Kind.SKUS, "sku,title\nA,\n", 2, "title is required"),
-        (Kind.WAREHOUSES, "name,type\nA,shed\n", 2, "type must be one of own, FBA, FBS, 3PL"),
-        (Kind.WAREHOUSES, "name,type,is_active\nA,own,yes\n", 2, "is_active must be true or"),
+        (FileKind.COUNTS, COUNTS + "A,w,5.0\n", 2, "quantity must be a whole number"),
+        (FileKind.COUNTS, COUNTS + "A,w,1e3\n", 2, "quantity must be a whole number"),
+        (FileKind.COUNTS, COUNTS + "A,w,+5\n", 2, "quantity must be a whole number"),
+        (FileKind.COUNTS, COUNTS + "A,w, 5\n", 2, "quantity must be a whole number"),
+        (FileKind.COUNTS, COUNTS + "A,w,-5\n", 2, "quantity must be a whole number"),
+        (FileKind.COUNTS, COUNTS + "A,w,\u0665\n", 2, "quantity must be a whole number"),
+        (FileKind.COUNTS, COUNTS + "A,w,1000000000001\n", 2, "quantity must be 0 to"),
+        (FileKind.COUNTS, COUNTS + "A,w,\n", 2, "quantity is required"),
+        (FileKind.COUNTS, COUNTS + "bulk,w,1\n", 2, "sku must not be bulk"),
+        (FileKind.COUNTS, COUNTS + "=A,w,1\n", 2, "sku must be 1 to 64"),
+        (FileKind.COUNTS, COUNTS + "e\u0301,w,1\n", 2, "sku must be in Unicode's form NFC"),
+        (FileKind.COUNTS, COUNTS + "A,w\n", 2, "has 2 cells, and the header has 3"),
+        (FileKind.COUNTS, COUNTS + "A,w,1\n\nA,w,2\n", 4, "is for the same as line 2"),
+        (FileKind.COUNTS, COUNTS + '"A\n",w,1\nB,w,x\n', 4, "quantity must be a whole number"),
+        (FileKind.COUNTS, COUNTS + 'A,w,1\n"B,w,1\n', 3, "is no CSV"),
+        (FileKind.COUNTS, COUNTS + "A,w,1," + "x" * MAX_LINE_BYTES, 2, "is longer than"),
+        (FileKind.COUNTS, COUNTS.encode() + b"A,w,1\nB,w\xff,1\n", 3, "is not UTF-8"),
+        (FileKind.COUNTS, "sku,warehouse_id\n", 1, "lacks the column quantity"),
+        (FileKind.COUNTS, "sku,sku,quantity\n", 1, "names a column twice: sku"),
+        (FileKind.COUNTS, "sku,warehouse_id,quantity,colour\n", 1, "unknown column: colour"),
+        (FileKind.COUNTS, "", 1, "must be a header"),
+        (FileKind.SKUS, "sku,title\nA,a\x00b\n", 2, "title must not contain the character NUL"),
+        (FileKind.SKUS, "sku,title\nA,\n", 2, "title is required"),
+        (FileKind.WAREHOUSES, "name,type\nA,shed\n", 2, "type must be one of own, FBA, FBS, 3PL"),
+        (FileKind.WAREHOUSES, "name,type,is_active\nA,own,yes\n", 2, "is_active must be true or"),
     ],
 )
 def test_a_bad_row_is_named_by_line_and_reason(
-    kind: Kind, content: str | bytes, line: int, named: str
+    kind: FileKind, content: str | bytes, line: int, named: str
 ) -> None:
     found = reasons(content, kind)
 
@@ -192,7 +199,7 @@ def test_a_bad_row_is_named_by_line_and_reason(
     ],
 )
 def test_a_bad_json_line_is_named(content: str, named: str) -> None:
-    [(line, reason)] = reasons("\n" + content + "\n", Kind.COUNTS, Format.JSONL)
+    [(line, reason)] = reasons("\n" + content + "\n", FileKind.COUNTS, FileFormat.JSONL)
 
     assert (line, named in reason) == (2, True), reason
 
@@ -204,19 +211,19 @@ async def test_what_the_stock_forbids_is_named_and_nothing_is_changed(service: S
         f"B,{MAIN.id},1\nB,{FBA.id},1\nA,{CLOSED.id},6\nX,{MAIN.id},1\nB,wh_none,1\nA,{MAIN.id},1\n"
     )
 
-    found = await refused(service, counts, Kind.COUNTS)
+    found = await refused(service, counts, FileKind.COUNTS)
     assert [line for line, _ in found] == [3, 4, 5, 6]
     for (_, reason), word in zip(found, ["read-only", "inactive", "'X'", "'wh_none'"], strict=True):
         assert word in reason
     levels = f"sku,warehouse_id,on_hand\nB,{MAIN.id},6\n"
-    [(line, reason)] = await refused(service, levels, Kind.LEVELS)
+    [(line, reason)] = await refused(service, levels, FileKind.LEVELS)
     assert (line, "has a history" in reason) == (2, True)
     places = f"id,name,type\n{MAIN.id},Main,FBA\n"
-    [(line, reason)] = await refused(service, places, Kind.WAREHOUSES)
+    [(line, reason)] = await refused(service, places, FileKind.WAREHOUSES)
     assert (line, "cannot change" in reason) == (2, True)
     content = COUNTS + f"B,{MAIN.id},1\n"
     with pytest.raises(FileRefused):
-        await imported(service.database, other, content, Kind.COUNTS)
+        await imported(service.database, other, content, FileKind.COUNTS)
     assert len(await rows(service, ENTRIES)) == 2
     await assert_proven(service)
 
@@ -228,19 +235,19 @@ async def test_the_same_counts_again_are_left_alone_whatever_happened_since(
     content = COUNTS + f"A,{MAIN.id},10\n"
     change = {"sku": "A", "warehouseId": MAIN.id, "delta": -4, "reason": "correction"}
 
-    await imported(service.database, service.tenant, content, Kind.COUNTS)
+    await imported(service.database, service.tenant, content, FileKind.COUNTS)
     await service.data(ADJUST, {"input": change})
-    again = await imported(service.database, service.tenant, content, Kind.COUNTS)
-    assert again == Tally(already_imported=1)
+    again = await imported(service.database, service.tenant, content, FileKind.COUNTS)
+    assert again == ImportTally(already_imported=1)
     assert (await rows(service, LEVELS))[0][2] == 6
-    named = await imported(service.database, service.tenant, content, Kind.COUNTS, name="May")
-    assert named == Tally(updated=1)
+    named = await imported(service.database, service.tenant, content, FileKind.COUNTS, name="May")
+    assert named == ImportTally(updated=1)
     assert (await rows(service, LEVELS))[0][2] == 10
 
 
-@pytest.mark.parametrize("kind", [Kind.COUNTS, Kind.LEVELS, Kind.SKUS])
+@pytest.mark.parametrize("kind", [FileKind.COUNTS, FileKind.LEVELS, FileKind.SKUS])
 async def test_an_import_that_was_killed_anywhere_goes_on_without_doubling(
-    service: Service, kind: Kind
+    service: Service, kind: FileKind
 ) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.files.importing"])
@@ -249,10 +256,10 @@ async def test_an_import_that_was_killed_anywhere_goes_on_without_doubling(
     moment, killed = 0, True
     while killed:
         each = Service(service.app, service.client, service.database, await new_tenant(service))
-        await each.load([MAIN], [sku(code) for code in codes] if kind is not Kind.SKUS else [])
-        column = "quantity" if kind is Kind.COUNTS else "on_hand"
+        await each.load([MAIN], [sku(code) for code in codes] if kind is not FileKind.SKUS else [])
+        column = "quantity" if kind is FileKind.COUNTS else "on_hand"
         content = f"sku,warehouse_id,{column}\n" + "".join(f"{it},{MAIN.id},5\n" for it in codes)
-        if kind is Kind.SKUS:
+        if kind is FileKind.SKUS:
             content = "sku,title\n" + "".join(f"{code},Thing\n" for code in codes)
         process = context.Process(
             target=die_importing, args=(moment, url, each.tenant, content, kind), daemon=True
@@ -265,7 +272,7 @@ async def test_an_import_that_was_killed_anywhere_goes_on_without_doubling(
 
         assert sum(vars(tally).values()) == len(codes)
         assert killed or tally.created == 0
-        entries = 0 if kind is Kind.SKUS else len(codes)
+        entries = 0 if kind is FileKind.SKUS else len(codes)
         assert len(await rows(each, ENTRIES)) == entries
         assert (await verify_tenant(each.database, each.tenant)).skus == len(codes)
         moment += 5
@@ -283,7 +290,7 @@ async def test_writes_at_the_same_time_lose_nothing(service: Service) -> None:
         await service.data(ADJUST, {"input": change})
 
     await asyncio.gather(
-        imported(service.database, service.tenant, content, Kind.COUNTS),
+        imported(service.database, service.tenant, content, FileKind.COUNTS),
         *(sell(code) for code in codes for _ in range(3)),
     )
 

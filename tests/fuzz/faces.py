@@ -16,8 +16,8 @@ from schemathesis.core.failures import AcceptedNegativeData
 from schemathesis.graphql import nodes
 from schemathesis.graphql.checks import GraphQLClientError, GraphQLServerError
 
-from app.graphql.schema import schema as graphql_schema
-from app.stock import is_sku
+from app.domain.validation import is_sku
+from app.graphql.schema.schema import schema as graphql_schema
 from rest_shim.openapi import openapi
 from tests.fuzz.target import CODES, PLACES, Target, check_answer
 

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
+from app.domain.warehouses import WarehouseType
 from app.errors import ERRORS
-from app.stock import WarehouseType
-from app.verify import Proof, verify_tenant
+from app.ledger.verification import Proof, verify_tenant
 from tests.processes import started
 from tests.service import Service, level, new_tenant, running, sku, warehouse
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from app.commands.loading import LoadedCount, LoadedLevel, LoadedSku
-from app.records import WarehouseRecord
-from app.stock import WarehouseType
+from app.domain.records import WarehouseRecord
+from app.domain.warehouses import WarehouseType
+from app.files.seeding import LoadedCount, LoadedLevel, LoadedSku
 from tests.service import EMAIL, sku, warehouse
 
 # In the order of their code points, which no language's alphabet has.

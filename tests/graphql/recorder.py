@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from app.database import Database
+from app.database.engine import Database
 from tests.statements import watched
 
 

@@ -24,13 +24,13 @@ from msgspec import structs
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.auth import Scope
-from app.commands.tenants import create_token, revoke_token
-from app.graphql import access
-from app.graphql.access import SCOPES
-from app.models import reservation, reservation_line, stock_level
-from app.records import WarehouseRecord
-from app.stock import WarehouseType
+from app.database.tables import reservation, reservation_line, stock_level
+from app.domain.caller import Scope
+from app.domain.records import WarehouseRecord
+from app.domain.warehouses import WarehouseType
+from app.graphql.schema import scopes as access
+from app.graphql.schema.scopes import SCOPES
+from app.writes.tenants import create_token, revoke_token
 from rest_shim.routes import ROUTES, RestRoute
 from tests.graphql.asking import Json, asked, refusals
 from tests.graphql.test_schema import OBJECTS

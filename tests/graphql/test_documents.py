@@ -9,15 +9,15 @@ from typing import Final
 import pytest
 
 from app.errors import InventoryError
-from app.graphql import execution
-from app.graphql.execution import Documents, Rules, _prepare, prepared_operations, size_of
+from app.graphql import documents as execution
+from app.graphql.documents import DocumentRules, Documents, _prepare, prepared_operations, size_of
 from app.graphql.limits import KEPT
 from app.settings import Settings
 from rest_shim.endpoint import OPERATIONS
 from tests.graphql.test_statements import DOCUMENTS
 from tests.service import Service, level, sku, warehouse
 
-RULES: Final = Rules.of(Settings())
+RULES: Final = DocumentRules.of(Settings())
 SELECTED: Final = "{{ skus {{ nodes {{ {} }} }} }}"
 HOSTILE: Final = {
     "ordinary": "{ skus { nodes { sku } } }",

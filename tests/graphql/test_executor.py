@@ -23,22 +23,22 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetails
 from strawberry import Private
 
-from app.auth import Authenticator
-from app.database import Database, Snapshot
-from app.graphql.budget import Budget
-from app.graphql.context import Context
-from app.graphql.executor import (
-    BATCH,
-    BulkContext,
-    BulkExecutor,
-    Plan,
-    Plans,
+from app.auth.tokens import Authenticator
+from app.database.compilation import AnyRow, Parameters, Statement
+from app.database.engine import Database, Snapshot
+from app.graphql.columnar.executor import (
+    BATCH_RESOLVER,
+    ColumnarContext,
+    ColumnarExecutor,
+    OperationPlans,
+    SelectionPlan,
     execute_operation,
 )
 from app.graphql.limits import is_conditional
-from app.graphql.relay import object_from, objects_from, read_from
-from app.graphql.schema import schema
-from app.sessions import AnyRow, Parameters, Statement
+from app.graphql.schema.budget import Budget
+from app.graphql.schema.context import Context
+from app.graphql.schema.relay import object_from, objects_from, read_from
+from app.graphql.schema.schema import schema
 from tests.graphql.generating import Document, Values
 from tests.graphql.model import CODES, REASONS, catalogue
 from tests.service import EMAIL, Service, running
@@ -73,7 +73,7 @@ class Colour(enum.Enum):
 class ToyContext:
     may_bulk: bool
     in_bulk: bool = False
-    plans: Plans | None = None
+    plans: OperationPlans | None = None
     budget: Budget = field(default_factory=lambda: Budget(UNLIMITED))
 
     def afresh(self) -> Self:
@@ -175,13 +175,13 @@ class Tree(Named):
         told = [self.name] * times + ([f"{tone.colour} {tone.times}"] if tone else [])
         return ", ".join([*told, colour.value])
 
-    @strawberry.field(metadata={BATCH: parents_of})  # type: ignore[untyped-decorator]
+    @strawberry.field(metadata={BATCH_RESOLVER: parents_of})  # type: ignore[untyped-decorator]
     async def parent(self) -> "Tree":
         [found] = await parents_of([self], None)
         result: Tree = found
         return result
 
-    @strawberry.field(metadata={BATCH: friends_of})  # type: ignore[untyped-decorator]
+    @strawberry.field(metadata={BATCH_RESOLVER: friends_of})  # type: ignore[untyped-decorator]
     async def friend(self) -> "Tree | None":
         [found] = await friends_of([self], None)
         result: Tree | None = found
@@ -240,7 +240,7 @@ class Query:
 
 
 TOY: Final = strawberry.Schema(
-    query=Query, types=[Stone, Tree], execution_context_class=BulkExecutor
+    query=Query, types=[Stone, Tree], execution_context_class=ColumnarExecutor
 )
 TOY_VALUES: Final[Values] = {
     "first": lambda dice: dice.choice((0, 1, 3, 6, 8)),
@@ -279,17 +279,17 @@ async def executed(
     asked: strawberry.Schema,
     node: DocumentNode,
     variables: Mapping[str, object],
-    context: BulkContext,
+    context: ColumnarContext,
 ) -> ExecutionResult:
     return await execute_operation(
         asked, node, variables=variables, operation_name=None, context=context
     )
 
 
-def plans_of(node: DocumentNode) -> Plans | None:
+def plans_of(node: DocumentNode) -> OperationPlans | None:
     """Return what the service keeps of a document's operation."""
     [operation] = (it for it in node.definitions if isinstance(it, OperationDefinitionNode))
-    return None if is_conditional(node, operation) else Plans()
+    return None if is_conditional(node, operation) else OperationPlans()
 
 
 def turns_of(document: Document, dice: random.Random) -> list[dict[str, object]]:
@@ -417,7 +417,7 @@ async def test_what_stands_in_records_is_read_off_them_without_a_look_at_each_fi
     await service.load(model.warehouses, model.skus)
     authenticator = Authenticator(service.database, cache_seconds=0)
     principal = await authenticator.authenticate(f"Bearer {service.token('read')}")
-    plans = Plans()
+    plans = OperationPlans()
     async with service.database.snapshot() as snapshot:
         context = Context(
             principal,
@@ -434,7 +434,7 @@ async def test_what_stands_in_records_is_read_off_them_without_a_look_at_each_fi
         result = await executed(schema, node, {}, context)
 
     assert result.errors is None
-    found: dict[Any, Plan] = plans.of_selections
+    found: dict[Any, SelectionPlan] = plans.of_selections
     fields = {type_.name: [*plan.fields] for (type_, *_), plan in found.items()}
     assert fields["Sku"] == ["isArchived", "adjustments"]
     assert "StockLevel" not in fields
@@ -447,13 +447,13 @@ async def test_a_setting_leaves_lists_to_graphql_core(
     model = catalogue()
     await service.load(model.warehouses, model.skus)
     completed: list[object] = []
-    complete = Plan.complete
+    complete = SelectionPlan.complete
 
     def noted(self: Any, *arguments: Any) -> Any:
         completed.append(arguments)
         return complete(self, *arguments)
 
-    monkeypatch.setattr(Plan, "complete", noted)
+    monkeypatch.setattr(SelectionPlan, "complete", noted)
     query = "{ skus { nodes { sku stock { onHand warehouse { name } } } } }"
     async with running(database_url, bulk_completion=is_on) as (app, client):
         mine = Service(app, client, service.database, service.tenant)
@@ -475,7 +475,7 @@ async def test_nothing_of_a_request_is_kept_for_the_next(service: Service) -> No
     await service.load(model.warehouses, model.skus)
     authenticator = Authenticator(service.database, cache_seconds=0)
     principal = await authenticator.authenticate(f"Bearer {service.token('write')}")
-    plans = Plans()
+    plans = OperationPlans()
     node = parse(
         "mutation ($input: SetStockInput!) { setStock(input: $input) "
         "{ sku { adjustments(first: 1) { nodes { note } } } } }"

@@ -24,9 +24,9 @@ from graphql import (
 )
 from graphql.execution import VariableValues
 
-from app.graphql.inputs import coercion
-from app.graphql.resolvers import argument_values
-from app.graphql.schema import schema
+from app.graphql.columnar.arguments import argument_values
+from app.graphql.columnar.variables import coercion
+from app.graphql.schema.schema import schema
 from tests.graphql.generating import Document
 
 CASES: Final = 4_000

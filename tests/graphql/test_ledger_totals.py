@@ -9,11 +9,11 @@ import orjson
 import pytest
 from sqlalchemy import BigInteger, func, literal, select, union_all
 
-from app.commands.loading import LoadedLevel
-from app.http import JSONResponse
-from app.queries import ledger_totals, sums_of
-from app.records import LedgerTotals
-from app.stock import MAX_QUANTITY
+from app.domain.quantities import MAX_QUANTITY
+from app.domain.records import LedgerTotals
+from app.files.seeding import LoadedLevel
+from app.http.json import JSONResponse
+from app.reads.adjustment_totals import ledger_totals, sums_of
 from tests.graphql.answers import Json, errors_of, page_of, refused, walk
 from tests.graphql.model import CODES, REASONS, Catalogue, Entry, catalogue
 from tests.service import Service, counted, new_tenant, sku, warehouse

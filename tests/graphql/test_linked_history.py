@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.models import adjustment, stock_level
+from app.database.tables import adjustment, stock_level
 from tests.graphql.answers import Json, errors_of, page_of, walk
 from tests.service import Service, counted, level, new_tenant, now, sku, warehouse
 

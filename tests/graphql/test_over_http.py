@@ -8,9 +8,9 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from app import queries
 from app.errors import InventoryError
-from app.graphql.execution import Documents, Rules
+from app.graphql.documents import DocumentRules, Documents
+from app.reads import skus as queries
 from app.settings import Settings
 from tests.graphql.asking import asked, failed_request, refusal, refusals
 from tests.service import Service, level, running, sku, warehouse
@@ -449,7 +449,7 @@ async def test_field_errors_leave_the_status_200(service: Service) -> None:
 
 @pytest.mark.parametrize("text", ["{", "{ nope }"])
 def test_a_document_that_was_refused_is_refused_again_at_no_more_cost(text: str) -> None:
-    documents = Documents(kept=10, rules=Rules.of(Settings()))
+    documents = Documents(kept=10, rules=DocumentRules.of(Settings()))
 
     def frames() -> int:
         with pytest.raises(InventoryError) as caught:

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import pytest
 
-from app import queries
-from app.commands.loading import LoadedLevel
+from app.domain.records import WarehouseRecord
+from app.domain.warehouses import WarehouseType
 from app.errors import Unavailable
-from app.records import WarehouseRecord
-from app.stock import WarehouseType
+from app.files.seeding import LoadedLevel
+from app.reads import skus as queries
 from tests.graphql.asking import Json, refusal
 from tests.graphql.test_schema import ERROR_CODES
 from tests.service import Service, counted, level, sku

@@ -18,25 +18,46 @@ import pytest
 from sqlalchemy import Executable, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app import models, queries
-from app.commands.idempotency import reap_idempotency_keys
-from app.commands.loading import LoadedCount, LoadedLevel, LoadedSku
-from app.commands.summing import grown_groups, next_sums, sum_up
-from app.database import Database, Snapshot
-from app.migrations import migrate
-from app.queries import AdjustmentPosition
-from app.records import (
-    AdjustmentFilter,
-    Interval,
-    Order,
-    ReservationFilter,
-    ReservationStatus,
-    Sign,
-    SkuFilter,
+from app.database.engine import Database, Snapshot
+from app.database.migration import migrate
+from app.database.tables import LINKS, idempotency_key, sku
+from app.domain.filters import AdjustmentFilter, Order, ReservationFilter, Sign, SkuFilter
+from app.domain.periods import Interval
+from app.domain.quantities import Status
+from app.domain.records import ReservationStatus
+from app.files.seeding import LoadedCount, LoadedLevel, LoadedSku
+from app.ledger.rollup import grown_groups, next_sums, sum_up
+from app.ledger.totals import Group
+from app.ledger.verification import wrong_sums
+from app.reads import skus as queries
+from app.reads.adjustment_totals import (
+    count_adjustments,
+    count_adjustments_of,
+    sum_adjustments,
+    sum_adjustments_of,
 )
-from app.stock import Status
-from app.sums import Group
-from app.verify import wrong_sums
+from app.reads.adjustments import (
+    AdjustmentPosition,
+    get_adjustment,
+    get_reversals,
+    list_adjustments,
+    list_adjustments_of,
+    list_adjustments_of_group,
+)
+from app.reads.reservations import (
+    count_holds_of,
+    count_reservations,
+    get_reservations,
+    list_due_reservations,
+    list_holds_of,
+    list_reservations,
+)
+from app.reads.skus import get_skus, list_skus
+from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
+from app.reads.stock_levels import count_levels_of_warehouses, list_levels_of_warehouses
+from app.reads.tenants import list_tenants, list_tokens, permits_oversell
+from app.reads.warehouses import get_warehouses, list_warehouses
+from app.writes.idempotency_keys import reap_idempotency_keys
 from benchmarks.data import OPENING, WAREHOUSES, Size, code, fill
 from tests.graphql.recorder import recorded
 from tests.service import EMAIL, Service, new_tenant, running, sku
@@ -52,7 +73,7 @@ BIG: Final = {
     *("reservation", "reservation_line"),
 }
 # For operators; they read tables that are small.
-OPERATORS: Final = {queries.list_tenants, queries.list_tokens}
+OPERATORS: Final = {list_tenants, list_tokens}
 # A B-tree is one block deeper, and a little may be had cheaper than by an index.
 TIMES: Final = 2
 SLACK: Final = {"postgresql": 100, "sqlite": 1_000}
@@ -105,31 +126,29 @@ def about_skus(data: Data) -> Iterator[Question]:
     ):
         asked = named(order=order, status=status, warehouse=place, sku=wanted, after=after)
         where = SkuFilter(status=status, warehouse_id=place, sku=wanted)
-        ask = partial(
-            queries.list_skus, tenant=tenant, where=where, after=after, order=order, limit=PAGE
-        )
+        ask = partial(list_skus, tenant=tenant, where=where, after=after, order=order, limit=PAGE)
         yield Question(f"SKUs {asked}", ask)
     for place in (None, MAIN):
-        ask = partial(queries.get_skus, tenant=tenant, codes=data.codes, warehouse_id=place)
+        ask = partial(get_skus, tenant=tenant, codes=data.codes, warehouse_id=place)
         yield Question(f"SKUs of codes {named(warehouse=place)}", ask)
     for status, after in product((None, Status.CRITICAL), (None, data.code)):
-        ask = partial(queries.list_levels_of_warehouses, tenant=tenant, warehouses=WAREHOUSES)
+        ask = partial(list_levels_of_warehouses, tenant=tenant, warehouses=WAREHOUSES)
         ask = partial(ask, status=status, after=after, limit=PAGE)
         yield Question(f"levels {named(status=status, after=after)}", ask)
     ids = [place.id for place in WAREHOUSES]
     for status in (None, Status.CRITICAL):
-        ask = partial(queries.count_levels_of_warehouses, tenant=tenant, ids=ids, status=status)
+        ask = partial(count_levels_of_warehouses, tenant=tenant, ids=ids, status=status)
         yield Question(f"total of levels {named(status=status)}", ask)
-    yield Question("warehouses", partial(queries.list_warehouses, tenant=tenant))
-    yield Question("warehouses of ids", partial(queries.get_warehouses, tenant=tenant, ids=ids))
-    yield Question("adjustment", partial(queries.get_adjustment, tenant=tenant, id_="adj_0"))
+    yield Question("warehouses", partial(list_warehouses, tenant=tenant))
+    yield Question("warehouses of ids", partial(get_warehouses, tenant=tenant, ids=ids))
+    yield Question("adjustment", partial(get_adjustment, tenant=tenant, id_="adj_0"))
 
 
 def about_past(data: Data) -> Iterator[Question]:
     """Ask what SKUs had on hand, early and late in their history."""
     for place, end in product((None, MAIN), data.period):
         keys = [(each, place) for each in data.codes]
-        ask = partial(queries.get_stock_as_of, tenant=data.tenant, skus=keys, end=end)
+        ask = partial(get_stock_as_of, tenant=data.tenant, skus=keys, end=end)
         yield Question(f"stock as of {end} {named(warehouse=place)}", ask)
 
 
@@ -138,7 +157,7 @@ def about_time(data: Data) -> Iterator[Question]:
     ask: partial[Any]
     start, _ = data.period
     for place, interval in product((None, MAIN), Interval):
-        ask = partial(queries.sum_adjustments_by_period, tenant=data.tenant, interval=interval)
+        ask = partial(sum_adjustments_by_period, tenant=data.tenant, interval=interval)
         keys = [(each, place) for each in data.codes]
         ask = partial(ask, skus=keys, start=start, end=start + STEP * 75)
         yield Question(f"changes by {interval} {named(warehouse=place)}", ask)
@@ -151,13 +170,13 @@ def about_warehouses(data: Data) -> Iterator[Question]:
     for reason, period, after in product((None, RARE), (None, data.period), (None, data.position)):
         asked = named(reason=reason, period=period)
         where = within(period, reason=reason)
-        ask = partial(queries.list_adjustments_of, tenant=data.tenant, parents=parents)
+        ask = partial(list_adjustments_of, tenant=data.tenant, parents=parents)
         ask = partial(ask, where=where, after=after, limit=PAGE)
         yield Question(f"ledgers of warehouses {asked} {named(after=after)}", ask)
     for reason, period in product((None, "initial_stock", RARE), (None, DAYS, data.period)):
         asked = named(reason=reason, period=period)
         where = within(period, reason=reason)
-        for query in (queries.count_adjustments_of, queries.sum_adjustments_of):
+        for query in (count_adjustments_of, sum_adjustments_of):
             ask = partial(query, tenant=data.tenant, parents=parents, where=where)
             yield Question(f"{query.__name__} warehouses {asked}", ask)
 
@@ -171,51 +190,51 @@ def about_reservations(data: Data) -> Iterator[Question]:
     ):
         asked = named(status=status, reference=reference)
         where = ReservationFilter(status=status, reference=reference)
-        ask = partial(queries.list_reservations, tenant=tenant, where=where, limit=PAGE)
+        ask = partial(list_reservations, tenant=tenant, where=where, limit=PAGE)
         yield Question(f"reservations {asked} {named(after=after)}", partial(ask, after=after))
-        ask = partial(queries.count_reservations, tenant=tenant, where=where)
+        ask = partial(count_reservations, tenant=tenant, where=where)
         yield Question(f"total of reservations {asked}", ask)
     levels = [(each, MAIN) for each in data.codes]
     for after in (None, middle):
-        ask = partial(queries.list_holds_of, tenant=tenant, levels=levels, after=after, limit=PAGE)
+        ask = partial(list_holds_of, tenant=tenant, levels=levels, after=after, limit=PAGE)
         yield Question(f"holds {named(after=after)}", ask)
-    yield Question("total of holds", partial(queries.count_holds_of, tenant=tenant, levels=levels))
+    yield Question("total of holds", partial(count_holds_of, tenant=tenant, levels=levels))
     ids = [f"rsv_01J0000000000{1_000_000_000_000 + number}" for number in range(0, 80, 4)]
-    yield Question("reservations of ids", partial(queries.get_reservations, tenant=tenant, ids=ids))
-    ask = partial(queries.list_due_reservations, tenant=tenant, limit=PAGE)
+    yield Question("reservations of ids", partial(get_reservations, tenant=tenant, ids=ids))
+    ask = partial(list_due_reservations, tenant=tenant, limit=PAGE)
     yield Question("due reservations", ask)
-    yield Question("permission", partial(queries.permits_oversell, tenant=tenant, locked=False))
+    yield Question("permission", partial(permits_oversell, tenant=tenant, locked=False))
     for name in ("id", "bulk_id", "transfer_id"):
-        ask = partial(queries.list_adjustments_of_group, tenant=tenant, name=name)
+        ask = partial(list_adjustments_of_group, tenant=tenant, name=name)
         yield Question(f"adjustments of one {name}", partial(ask, id_="nobody", limit=1_001))
-    yield Question("reversals", partial(queries.get_reversals, tenant=tenant, ids=["adj_1"]))
+    yield Question("reversals", partial(get_reversals, tenant=tenant, ids=["adj_1"]))
 
 
 def about_signs(data: Data) -> Iterator[Question]:
     """Ask for adjustments that go one way, of which there are enough everywhere."""
     for place in (None, MAIN):
         where = AdjustmentFilter(warehouse_id=place, sign=Sign.INCREASE)
-        ask = partial(queries.list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        ask = partial(list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
         yield Question(f"increases {named(warehouse=place)}", ask)
         where = replace(where, sku=data.code)
-        ask = partial(queries.list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        ask = partial(list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
         yield Question(f"increases of a SKU {named(warehouse=place)}", ask)
 
 
 def about_links(data: Data) -> Iterator[Question]:
     """Ask for the adjustments of somebody, or of something that they are part of."""
     ask: partial[Any]
-    for name, period in product(("created_by", *models.LINKS), (None, data.period)):
+    for name, period in product(("created_by", *LINKS), (None, data.period)):
         link: dict[str, Any] = {name: "nobody"}
         where = replace(within(period), **link)
         asked = named(link=name, period=period)
-        ask = partial(queries.list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        ask = partial(list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
         yield Question(f"ledger by {name} {asked}", ask)
-        ask = partial(queries.count_adjustments, tenant=data.tenant, where=where)
+        ask = partial(count_adjustments, tenant=data.tenant, where=where)
         yield Question(f"total of ledger by {name} {asked}", ask)
     # Of what there is none, among what there is much of.
     for name, more in product(
-        ("sku", *models.LINKS),
+        ("sku", *LINKS),
         (
             {"created_by": EMAIL},
             {"warehouse_id": MAIN},
@@ -223,7 +242,7 @@ def about_links(data: Data) -> Iterator[Question]:
         ),
     ):
         none: dict[str, Any] = {name: "nobody", **more}
-        for total in (queries.count_adjustments, queries.sum_adjustments):
+        for total in (count_adjustments, sum_adjustments):
             ask = partial(total, tenant=data.tenant, where=AdjustmentFilter(**none))
             yield Question(f"{total.__name__} of no {name} among {' '.join(more)}", ask)
     # Somebody has done everything, and all of it has a reference.
@@ -236,9 +255,9 @@ def about_links(data: Data) -> Iterator[Question]:
         where = replace(within(period, sku=wanted), **who)
         asked = named(link=value, sku=wanted, period=period)
         for query in (
-            queries.count_adjustments,
-            queries.sum_adjustments,
-            partial(queries.list_adjustments, limit=PAGE),
+            count_adjustments,
+            sum_adjustments,
+            partial(list_adjustments, limit=PAGE),
         ):
             ask = partial(query, tenant=data.tenant, where=where)
             yield Question(f"{ask.func.__name__} of most {asked}", ask)
@@ -254,7 +273,7 @@ def about_ledger(data: Data, *, of_sku: bool) -> Iterator[Question]:
     ):
         asked = named(sku=of_sku or None, warehouse=place, reason=reason, period=period)
         where = within(period, sku=data.code if of_sku else None, place=place, reason=reason)
-        ask = partial(queries.list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        ask = partial(list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
         # Among the adjustments of one SKU, those of a reason are looked for one by one, and so are
         # those of a warehouse among the ones of a period.
         yield Question(
@@ -267,7 +286,7 @@ def about_ledger(data: Data, *, of_sku: bool) -> Iterator[Question]:
     ):
         asked = named(sku=of_sku or None, warehouse=place, reason=reason, period=period)
         where = within(period, sku=data.code if of_sku else None, place=place, reason=reason)
-        for query in (queries.count_adjustments, queries.sum_adjustments):
+        for query in (count_adjustments, sum_adjustments):
             yield Question(
                 f"{query.__name__} {asked}", partial(query, tenant=data.tenant, where=where)
             )
@@ -282,14 +301,14 @@ def about_ledgers(data: Data) -> Iterator[Question]:
         asked = named(level=of_level, warehouse=place, reason=reason, period=period)
         where = within(period, place=place, reason=reason)
         parents = [(each, of_level) for each in data.codes]
-        ask = partial(queries.list_adjustments_of, tenant=data.tenant, parents=parents)
+        ask = partial(list_adjustments_of, tenant=data.tenant, parents=parents)
         deep = len(parents) == 1
         yield Question(
             f"ledgers {asked} {named(after=after)}",
             partial(ask, where=where, after=after, limit=PAGE),
             grows=deep and reason is not None,
         )
-        for query in (queries.count_adjustments_of, queries.sum_adjustments_of):
+        for query in (count_adjustments_of, sum_adjustments_of):
             ask = partial(query, tenant=data.tenant, parents=parents, where=where)
             yield Question(f"{query.__name__} {asked}", ask)
 
@@ -518,14 +537,14 @@ async def keep_keys(connection: AsyncConnection) -> None:
     """Keep an idempotency key for every SKU that there is."""
     columns = ["tenant_id", "subject", "key", "fingerprint", "outcome", "created_at"]
     kept = select(
-        models.sku.c.tenant_id,
+        sku.c.tenant_id,
         literal("somebody"),
-        models.sku.c.sku,
+        sku.c.sku,
         literal(b""),
         literal(""),
-        models.sku.c.created_at,
+        sku.c.created_at,
     )
-    await connection.execute(models.idempotency_key.insert().from_select(columns, kept))
+    await connection.execute(idempotency_key.insert().from_select(columns, kept))
 
 
 def numbered(tenant: str, skus: int) -> Data:
@@ -596,7 +615,7 @@ async def test_postgresql_plans_a_read_once_and_not_for_its_parameters(service: 
     kept = text("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements")
     async with service.database.snapshot() as snapshot:
         for number in range(3):
-            await queries.get_skus(snapshot, service.tenant, codes=[code(number)])
+            await get_skus(snapshot, service.tenant, codes=[code(number)])
         plans = {row[0]: tuple(row[1:]) for row in await snapshot.rows(kept, {})}
 
     [statement] = [words for words in plans if "FROM sku \nWHERE" in words and "LATERAL" in words]

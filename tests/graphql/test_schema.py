@@ -22,7 +22,7 @@ from graphql import (
 )
 
 from app.errors import InventoryError
-from app.graphql.schema import schema
+from app.graphql.schema.schema import schema
 
 SDL: Final = schema.as_str()
 SCHEMA: Final = build_schema(SDL)

@@ -7,9 +7,9 @@ from typing import Final
 
 import pytest
 
-from app.commands.idempotency import FEW
-from app.database import Database
+from app.database.engine import Database
 from app.settings import Settings
+from app.writes.idempotency_keys import FEW
 from tests.graphql.recorder import QueryRecorder, recorded
 from tests.service import Service, counted, level, new_tenant, sku, warehouse
 
@@ -262,7 +262,7 @@ async def test_a_bulk_takes_the_same_number_of_statements_for_any_number_of_upda
 
 async def test_the_recorder_counts_what_there_is(service: Service) -> None:
     async with service.database.snapshot() as snapshot:
-        from app.queries import list_warehouses  # noqa: PLC0415
+        from app.reads.warehouses import list_warehouses  # noqa: PLC0415
 
         with recorded(service.database) as recorder:
             await list_warehouses(snapshot, service.tenant)

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import pytest
 
-from app.commands.loading import LoadedCount, LoadedLevel
-from app.graphql.series import MAX_PERIODS
-from app.models import as_text
+from app.domain.instants import as_text
+from app.domain.periods import MAX_PERIODS
+from app.files.seeding import LoadedCount, LoadedLevel
 from tests.graphql.answers import Json, details_of, refused
 from tests.service import EMAIL, Service, counted, new_tenant, sku, warehouse
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-from app.commands.loading import LoadedCount, LoadedLevel
-from app.models import as_text
+from app.domain.instants import as_text
+from app.files.seeding import LoadedCount, LoadedLevel
 from tests.graphql.answers import refused
 from tests.service import EMAIL, Service, new_tenant, sku, warehouse
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import typer
 
-from app.cli import app as command
+from app.cli.main import app as command
 from rest_shim.openapi import openapi
 from tests.house.documents import PAGES, ROOT, prose_of
 

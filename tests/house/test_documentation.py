@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from app import errors
-from app.cli import app as command
+from app.cli.main import app as command
 from app.demo import prepare_demo
 from app.settings import Settings
 from tests.house.architecture import rooms

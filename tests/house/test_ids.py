@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from ulid import ULID
 
-from app.ids import ulid
+from app.domain.ids import ulid
 
 
 def test_an_id_is_a_ulid_of_the_time_it_was_made() -> None:

@@ -12,8 +12,15 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.commands.idempotency import Caller, Writing
-from app.commands.reservations import (
+from app.database.engine import Database
+from app.database.migration import alembic_config, drop_all, migrate, require_current, revisions
+from app.database.tables import METADATA
+from app.domain.caller import Caller
+from app.errors import Unavailable
+from app.ledger.verification import verify_tenant
+from app.settings import Settings
+from app.writes.pipeline import Writing
+from app.writes.reservations import (
     Committing,
     Line,
     Reserving,
@@ -21,12 +28,6 @@ from app.commands.reservations import (
     release_reservation,
     reserve_stock,
 )
-from app.database import Database
-from app.errors import Unavailable
-from app.migrations import alembic_config, drop_all, migrate, require_current, revisions
-from app.models import METADATA
-from app.settings import Settings
-from app.verify import verify_tenant
 from benchmarks.data import TENANT, Size, fill
 from tests.processes import run
 from tests.service import EMAIL, Service, level, new_tenant, running, sku, warehouse

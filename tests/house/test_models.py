@@ -10,7 +10,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from app.models import METADATA
+from app.database.tables import METADATA
 
 TABLES = METADATA.sorted_tables
 

@@ -5,8 +5,9 @@ from contextlib import closing
 
 from sqlalchemy import select, text
 
-from app.chain import COLUMNS, link
-from app.models import adjustment, as_text
+from app.database.tables import adjustment
+from app.domain.hash_chain import HASHED_COLUMNS, link
+from app.domain.instants import as_text
 from tests.service import Service
 
 
@@ -42,7 +43,7 @@ async def hash_anew(shop: Service) -> None:
     hashing = []
     for row in rows:
         level = row.sku, row.warehouse_id
-        entry = {name: getattr(row, name) for name in COLUMNS}
+        entry = {name: getattr(row, name) for name in HASHED_COLUMNS}
         entry["created_at"] = as_text(row.created_at)
         last[level] = link(last.get(level), shop.tenant, entry)
         hashing.append(f"UPDATE adjustment SET hash = '{last[level]}' WHERE id = '{row.id}'")

@@ -11,7 +11,7 @@ from unittest.mock import AsyncMock
 
 from sqlalchemy import event
 
-from app.database import Database
+from app.database.engine import Database
 from rest_shim.openapi import openapi
 from tests.service import running
 from tests.statements import watched

@@ -7,7 +7,8 @@ from contextvars import ContextVar
 from typing import Any, Final
 from unittest.mock import patch
 
-from app.sessions import AnyRow, DriverSession, EngineSession
+from app.database.compilation import AnyRow
+from app.database.session import DriverSession, EngineSession
 
 
 class Hold:

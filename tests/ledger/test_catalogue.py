@@ -6,10 +6,12 @@ from typing import Any, Final
 
 import pytest
 
-from app.commands.idempotency import Caller
-from app.commands.stock import StockUpdate, change_stock
+from app.domain.caller import Caller
+from app.domain.quantities import MAX_QUANTITY
+from app.domain.stock import StockUpdate
+from app.domain.warehouses import WarehouseType
 from app.errors import InventoryError
-from app.stock import MAX_QUANTITY, WarehouseType
+from app.writes.stock import change_stock
 from tests.ledger.writes import (
     ARCHIVE,
     PLACE,

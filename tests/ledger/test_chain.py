@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from app.chain import COLUMNS, Head, link, parse_head
-from app.commands.idempotency import Caller
-from app.commands.loading import LoadedLevel
-from app.commands.posting import ADJUSTMENTS
-from app.commands.repairing import repair_tenant
-from app.commands.stock import StockUpdate, change_stock
+from app.database.migration import migrate
+from app.database.tables import adjustment
+from app.domain.caller import Caller
+from app.domain.hash_chain import HASHED_COLUMNS, Head, link, parse_head
+from app.domain.stock import StockUpdate
 from app.errors import Unavailable, ValidationFailed
-from app.migrations import migrate
-from app.models import adjustment
-from app.verify import LedgerBroken, verify_ledger, verify_tenant
+from app.files.seeding import LoadedLevel
+from app.ledger.repair import repair_tenant
+from app.ledger.verification import LedgerBroken, verify_ledger, verify_tenant
+from app.writes.statements import ADJUSTMENTS
+from app.writes.stock import change_stock
 from tests.clocks import fake_clock, set_clock
 from tests.ledger.behind import change_behind_its_back, hash_anew
 from tests.processes import run
@@ -77,25 +78,25 @@ def counting(quantity: int, code: str = "A") -> StockUpdate:
 
 
 def test_the_hash_covers_every_column_and_is_what_it_says() -> None:
-    entry = dict.fromkeys(COLUMNS) | {
+    entry = dict.fromkeys(HASHED_COLUMNS) | {
         "id": "adj_1",
         "sequence": 1,
         "after_quantity": 10**12,
         "note": '"\\\b\f\n\r\t\x01\x1f\x7f / é \u2028 \U0001f600',
         "created_at": "2026-01-01T00:00:00.000Z",
     }
-    values = [None, "acme", *(entry[name] for name in COLUMNS)]
+    values = [None, "acme", *(entry[name] for name in HASHED_COLUMNS)]
     canonical = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
-    assert set(COLUMNS) == set(adjustment.c.keys()) - {"tenant_id", "hash"}
-    assert list(ADJUSTMENTS) == [*COLUMNS, "hash"]
+    assert set(HASHED_COLUMNS) == set(adjustment.c.keys()) - {"tenant_id", "hash"}
+    assert list(ADJUSTMENTS) == [*HASHED_COLUMNS, "hash"]
     assert link(None, "acme", entry) == hashlib.sha256(canonical.encode()).hexdigest()
     # As it was when the first ledger was hashed: what is kept elsewhere must hold for ever.
     vector = "8eb4c767b35493caa4e23abd6140136087fda8cfed7eb79c4149f2dca7d0eb58"
     assert link("ab", "acme", entry) == vector
 
 
-@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("column", HASHED_COLUMNS)
 async def test_a_change_of_any_column_of_any_entry_is_found(shop: Service, column: str) -> None:
     changed = {
         "sequence": "sequence + 10",

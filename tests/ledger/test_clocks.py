@@ -10,28 +10,32 @@ from unittest.mock import patch
 
 import pytest
 
-from app import auth, clocks
-from app.auth import Authenticator, Scope
-from app.chain import parse_head
-from app.clocks import Clock
-from app.commands.idempotency import Caller, Writing
-from app.commands.reservations import (
+from app.auth import tokens as auth
+from app.auth.tokens import Authenticator
+from app.database import clocks
+from app.database.clocks import Clock
+from app.database.engine import Database
+from app.domain.caller import Caller, Scope
+from app.domain.hash_chain import parse_head
+from app.domain.records import ReservationStatus
+from app.domain.stock import StockUpdate
+from app.domain.warehouses import WarehouseType
+from app.errors import Unauthenticated, ValidationFailed
+from app.ledger.verification import verify_tenant
+from app.reads.reservations import get_reservations
+from app.reads.tenants import list_tokens
+from app.settings import Settings
+from app.writes.marketplace_sync import Report, Reported, sync_stock
+from app.writes.pipeline import Writing
+from app.writes.reservations import (
     Line,
     Reserving,
     expire_reservations,
     extend_reservation,
     reserve_stock,
 )
-from app.commands.stock import OnError, StockUpdate, change_stock
-from app.commands.sync import Report, Reported, sync_stock
-from app.commands.tenants import create_token, note_uses
-from app.database import Database
-from app.errors import Unauthenticated, ValidationFailed
-from app.queries import get_reservations, list_tokens
-from app.records import ReservationStatus
-from app.settings import Settings
-from app.stock import WarehouseType
-from app.verify import verify_tenant
+from app.writes.stock import OnError, change_stock
+from app.writes.tenants import create_token, note_uses
 from tests.ledger.writes import assert_proven
 from tests.service import EMAIL, Service, level, now, sku, warehouse
 

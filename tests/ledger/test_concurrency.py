@@ -10,12 +10,14 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 
-from app.commands.catalogue import SafetyStock, set_safety_stock, update_warehouse
-from app.commands.idempotency import Caller, Writing
-from app.commands.stock import OnError, StockUpdate, bulk_change_stock, change_stock
-from app.database import Database
+from app.database.engine import Database
+from app.domain.caller import Caller
+from app.domain.stock import StockUpdate
+from app.domain.validation import MAX_BULK_UPDATES
 from app.settings import Settings
-from app.stock import MAX_BULK_UPDATES
+from app.writes.catalogue import SafetyStock, set_safety_stock, update_warehouse
+from app.writes.pipeline import Writing
+from app.writes.stock import OnError, bulk_change_stock, change_stock
 from tests.graphql.recorder import recorded
 from tests.ledger.writes import Update, assert_proven, entries, graphql_set, ledger
 from tests.service import Service, level, running, sku, warehouse

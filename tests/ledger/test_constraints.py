@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from app.commands.loading import LoadedLevel
+from app.domain.quantities import MAX_QUANTITY, Figures, Status
 from app.errors import InventoryError
-from app.stock import MAX_QUANTITY, Figures, Status
+from app.files.seeding import LoadedLevel
 from tests.service import Service, counted, level, sku, warehouse
 
 

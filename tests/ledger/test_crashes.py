@@ -7,8 +7,8 @@ from typing import Final
 
 import pytest
 
-from app.commands.idempotency import FEW
-from app.stock import WarehouseType
+from app.domain.warehouses import WarehouseType
+from app.writes.idempotency_keys import FEW
 from tests.ledger.dying import SURVIVED, die_at
 from tests.ledger.test_reservations import COMMIT, RESERVE
 from tests.ledger.test_reversals import REVERSE

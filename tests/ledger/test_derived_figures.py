@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from msgspec import structs
 from sqlalchemy import Select, select
 
-from app.commands.loading import LoadedLevel
-from app.models import adjustment, sku_count, stock_level
-from app.models import sku as sku_table
-from app.stock import WarehouseType
+from app.database.tables import adjustment, sku_count, stock_level
+from app.database.tables import sku as sku_table
+from app.domain.warehouses import WarehouseType
+from app.files.seeding import LoadedLevel
 from tests.graphql.model import status_of
 from tests.ledger.writes import (
     ADJUST,

@@ -12,12 +12,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.auth import Authenticator, Scope
-from app.commands.idempotency import Caller, _lock_key, reap_idempotency_keys
-from app.commands.stock import StockUpdate, change_stock
-from app.commands.tenants import insert_token
-from app.sessions import EngineSession
-from app.upkeep import reap
+from app.auth.tokens import Authenticator
+from app.database.session import EngineSession
+from app.domain.caller import Caller, Scope
+from app.domain.stock import StockUpdate
+from app.maintenance import reap
+from app.writes.idempotency_keys import _lock_key, reap_idempotency_keys
+from app.writes.stock import change_stock
+from app.writes.tenants import insert_token
 from tests.ledger.writes import (
     WRITES,
     Answer,

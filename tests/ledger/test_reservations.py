@@ -12,12 +12,24 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from app import upkeep
-from app.commands import reservations
-from app.commands.idempotency import Caller, Writing
-from app.commands.loading import load_skus, load_warehouses
-from app.commands.repairing import repair_tenant
-from app.commands.reservations import (
+from app import maintenance as upkeep
+from app.database.engine import Database
+from app.domain.caller import Caller
+from app.domain.filters import ReservationFilter
+from app.domain.records import ReservationStatus
+from app.domain.reservations import MAX_HOLD
+from app.domain.stock import StockUpdate
+from app.domain.warehouses import WarehouseType
+from app.errors import InventoryError
+from app.files.seeding import load_skus, load_warehouses
+from app.ledger.repair import repair_tenant
+from app.ledger.verification import LedgerBroken, verify_tenant
+from app.reads.reservations import count_holds_of, count_reservations, get_reservations
+from app.reads.skus import get_skus
+from app.settings import Settings
+from app.writes import reservations
+from app.writes.pipeline import Writing
+from app.writes.reservations import (
     Committing,
     Line,
     Reserving,
@@ -27,20 +39,8 @@ from app.commands.reservations import (
     release_reservation,
     reserve_stock,
 )
-from app.commands.stock import StockUpdate, change_stock
-from app.commands.tenants import permit_oversell
-from app.database import Database
-from app.errors import InventoryError
-from app.queries import (
-    count_holds_of,
-    count_reservations,
-    get_reservations,
-    get_skus,
-)
-from app.records import ReservationFilter, ReservationStatus
-from app.settings import Settings
-from app.stock import MAX_HOLD, WarehouseType
-from app.verify import LedgerBroken, verify_tenant
+from app.writes.stock import change_stock
+from app.writes.tenants import permit_oversell
 from tests.clocks import clocks_at, set_clock
 from tests.ledger.writes import assert_proven, ledger
 from tests.service import EMAIL, Service, level, new_tenant, now, sku, warehouse

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from app.stock import WarehouseType
+from app.domain.warehouses import WarehouseType
 from tests.ledger.writes import (
     ADJUST,
     BULK,

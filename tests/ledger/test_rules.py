@@ -13,16 +13,25 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import Text, bindparam, text, update
 
-from app.commands.catalogue import (
+from app.database.engine import Database
+from app.database.tables import reservation
+from app.domain.caller import Caller
+from app.domain.stock import StockUpdate
+from app.domain.warehouses import WarehouseType
+from app.errors import InventoryError
+from app.files.imports import FileRefused
+from app.files.parsing import FileKind
+from app.settings import Settings
+from app.writes.catalogue import (
     SafetyStock,
     SkuChange,
     change_sku,
     set_safety_stock,
     update_warehouse,
 )
-from app.commands.idempotency import Caller, Writing
-from app.commands.importing import FileRefused
-from app.commands.reservations import (
+from app.writes.marketplace_sync import Report, Reported, sync_stock
+from app.writes.pipeline import Writing
+from app.writes.reservations import (
     Committing,
     Line,
     Reserving,
@@ -32,24 +41,10 @@ from app.commands.reservations import (
     release_reservation,
     reserve_stock,
 )
-from app.commands.reversing import Reversal, reverse_adjustments
-from app.commands.stock import (
-    OnError,
-    StockUpdate,
-    Transfer,
-    TransferLine,
-    bulk_change_stock,
-    change_stock,
-    transfer_stock,
-)
-from app.commands.sync import Report, Reported, sync_stock
-from app.commands.tenants import permit_oversell
-from app.database import Database
-from app.errors import InventoryError
-from app.models import reservation
-from app.settings import Settings
-from app.staging import Kind
-from app.stock import WarehouseType
+from app.writes.reversals import Reversal, reverse_adjustments
+from app.writes.stock import OnError, bulk_change_stock, change_stock
+from app.writes.tenants import permit_oversell
+from app.writes.transfers import Transfer, TransferLine, transfer_stock
 from tests.files.importing import imported
 from tests.ledger.holding import HOLD, Hold, holding
 from tests.ledger.writes import assert_proven
@@ -180,7 +175,7 @@ async def rename(world: World) -> Any:
 
 async def import_counts(world: World) -> Any:
     content = "sku,warehouse_id,quantity\n" + "".join(f"{it},{MAIN.id},50\n" for it in CODES)
-    return await imported(world.service.database, world.service.tenant, content, Kind.COUNTS)
+    return await imported(world.service.database, world.service.tenant, content, FileKind.COUNTS)
 
 
 async def deactivate(world: World) -> Any:
@@ -191,7 +186,7 @@ async def deactivate(world: World) -> Any:
 async def import_inactive(world: World) -> Any:
     rows = [f"{it.id},{it.name},{it.type},false\n" for it in (MARKET, MAIN)]
     content = "id,name,type,is_active\n" + "".join(rows)
-    return await imported(world.other, world.service.tenant, content, Kind.WAREHOUSES)
+    return await imported(world.other, world.service.tenant, content, FileKind.WAREHOUSES)
 
 
 async def archive(world: World) -> Any:

@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import true
 from sqlalchemy.sql.dml import Update
 
-from app.commands.importing import _update_titles
-from app.commands.posting import _write_skus
+from app.files.imports import _update_titles
+from app.writes.statements import _write_skus
 from tests.service import Service
 
 

@@ -14,27 +14,29 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app import upkeep
-from app.commands import summing
-from app.commands.idempotency import Caller
-from app.commands.loading import LoadedLevel
-from app.commands.repairing import repair_tenant
-from app.commands.stock import OnError, StockUpdate, bulk_change_stock, change_stock
-from app.commands.summing import sum_up
-from app.database import Database, Snapshot
-from app.models import adjustment, ledger_sum, tenant
-from app.queries import (
-    LedgerKey,
+from app import maintenance as upkeep
+from app.database.engine import Database, Snapshot
+from app.database.tables import adjustment, ledger_sum, tenant
+from app.domain.caller import Caller
+from app.domain.filters import AdjustmentFilter, Sign
+from app.domain.quantities import MAX_QUANTITY
+from app.domain.records import LedgerTotals
+from app.domain.stock import StockUpdate
+from app.files.seeding import LoadedLevel
+from app.ledger import rollup as summing
+from app.ledger.repair import repair_tenant
+from app.ledger.rollup import sum_up
+from app.ledger.totals import END, Group, closed
+from app.ledger.verification import LedgerBroken, verify_tenant
+from app.reads.adjustment_totals import (
     count_adjustments,
     count_adjustments_of,
     sum_adjustments,
     sum_adjustments_of,
 )
-from app.records import AdjustmentFilter, LedgerTotals, Sign
+from app.reads.conditions import LedgerKey
 from app.settings import Settings
-from app.stock import MAX_QUANTITY
-from app.sums import END, Group, closed
-from app.verify import LedgerBroken, verify_tenant
+from app.writes.stock import OnError, bulk_change_stock, change_stock
 from tests.clocks import clocks_at
 from tests.ledger.writes import assert_proven
 from tests.service import Service, new_tenant, now, running, sku, warehouse

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import pytest
 
-from app.commands import catalogue
-from app.commands.posting import read_stock
-from app.stock import WarehouseType
+from app.domain.warehouses import WarehouseType
+from app.writes import catalogue
+from app.writes.stock_reading import read_stock
 from tests.ledger.writes import ARCHIVE, BULK, PLACE, SAFETY, SYNC, assert_proven, entries, ledger
 from tests.service import Service, level, new_tenant, sku, warehouse
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import text
 
-from app.commands.loading import LoadedLevel
-from app.commands.repairing import repair_tenant
-from app.migrations import migrate
-from app.verify import LedgerBroken, verify_ledger, verify_tenant
+from app.database.migration import migrate
+from app.files.seeding import LoadedLevel
+from app.ledger.repair import repair_tenant
+from app.ledger.verification import LedgerBroken, verify_ledger, verify_tenant
 from tests.ledger.behind import change_behind_its_back, hash_anew
 from tests.ledger.writes import ADJUST
 from tests.processes import run

@@ -10,11 +10,12 @@ from typing import Any, Final, TypeVar
 import httpx
 import pytest
 
-from app.commands.idempotency import Caller
-from app.commands.stock import StockUpdate, change_stock
-from app.database import Database
+from app.database.engine import Database
+from app.domain.caller import Caller
+from app.domain.stock import StockUpdate
 from app.errors import StaleVersion, Unavailable
 from app.settings import Settings
+from app.writes.stock import change_stock
 from tests.ledger.writes import BULK, SET, Json, assert_proven, entries, ledger
 from tests.rest.answers import answered, refusal
 from tests.service import Service, level, sku, warehouse

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import httpx
 
-from app.verify import verify_tenant
+from app.ledger.verification import verify_tenant
 from tests.service import Service
 
 Json = dict[str, Any]

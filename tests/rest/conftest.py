@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from ulid import ULID
 
-from app.database import Database
+from app.database.engine import Database
 from app.demo import prepare_demo
 from app.settings import Settings
 from tests.databases import create_database

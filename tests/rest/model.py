@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from app.commands.loading import LoadedLevel, LoadedSku
-from app.records import WarehouseRecord
-from app.stock import WarehouseType
+from app.domain.records import WarehouseRecord
+from app.domain.warehouses import WarehouseType
+from app.files.seeding import LoadedLevel, LoadedSku
 from tests.rest.answers import Json
 from tests.service import level, sku, warehouse
 

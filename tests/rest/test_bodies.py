@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.database.migration import migrate
 from app.errors import MalformedRequest
-from app.http import UNCERTAIN, parse_json
-from app.migrations import migrate
+from app.http.json import UNCERTAIN, parse_json
 from tests.rest.answers import answered, refusal
 from tests.service import Service, level, new_tenant, running, sku, warehouse
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pytest
 
-from app.records import WarehouseRecord
-from app.stock import WarehouseType
+from app.domain.records import WarehouseRecord
+from app.domain.warehouses import WarehouseType
 from tests.rest import model
 from tests.rest.answers import Json, answered, ordered, refusal, refused_fields, walk
 from tests.service import EMAIL, Service, level, new_tenant, sku, warehouse

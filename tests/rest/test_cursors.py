@@ -5,8 +5,8 @@ from typing import Final
 
 import pytest
 
-from app.commands.loading import LoadedLevel
 from app.demo import FBA_EU, WAREHOUSE_A, WAREHOUSES, demo_skus
+from app.files.seeding import LoadedLevel
 from tests.rest import model
 from tests.rest.answers import answered, refusal, walk
 from tests.service import Service, counted, level, new_tenant, sku, warehouse

@@ -3,7 +3,7 @@
 import json
 
 from app.demo import DOCUMENT_ADJUSTMENT, FBA_EU, WAREHOUSE_A
-from app.stock import WarehouseType
+from app.domain.warehouses import WarehouseType
 from tests.rest.answers import answered, ordered
 from tests.service import Service, warehouse
 

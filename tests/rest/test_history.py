@@ -7,8 +7,8 @@ from typing import Final
 
 import pytest
 
-from app.commands.loading import LoadedLevel, LoadedSku
-from app.records import WarehouseRecord
+from app.domain.records import WarehouseRecord
+from app.files.seeding import LoadedLevel, LoadedSku
 from tests.rest import model
 from tests.rest.answers import Json, answered, refusal, refused_fields, walk
 from tests.service import Service, counted, level, sku, warehouse

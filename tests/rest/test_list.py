@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from app.stock import WarehouseType
+from app.domain.warehouses import WarehouseType
 from tests.rest import model
 from tests.rest.answers import answered, ordered, refusal, refused_fields, walk
 from tests.service import Service, level, new_tenant, sku, warehouse

@@ -10,10 +10,10 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app.demo import FBA_EU, WAREHOUSE_A
+from app.domain.warehouses import WarehouseType
 from app.errors import ERRORS
-from app.graphql.execution import prepared_operations
-from app.http import PROTECTION
-from app.stock import WarehouseType
+from app.graphql.documents import prepared_operations
+from app.http.errors import PROTECTION
 from rest_shim.endpoint import OPERATIONS
 from rest_shim.openapi import PLACEHOLDER, SOURCE, VALUES, openapi, openapi_path
 from rest_shim.routes import BULK_ITEM, RESERVATION_LINE, ROUTES, TRANSFER_LINE, RestRoute

@@ -9,8 +9,8 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from app.records import WarehouseRecord
-from app.stock import WarehouseType
+from app.domain.records import WarehouseRecord
+from app.domain.warehouses import WarehouseType
 from tests.rest import model
 from tests.rest.answers import Json, answered, ordered, refusal, refused_fields
 from tests.service import EMAIL, Service, level, sku, warehouse

@@ -8,9 +8,10 @@ from unittest.mock import patch
 
 import pytest
 
-from app.auth import Authenticator, Principal
-from app.commands.loading import LoadedLevel
+from app.auth.tokens import Authenticator
+from app.domain.caller import Principal
 from app.errors import Unauthenticated
+from app.files.seeding import LoadedLevel
 from rest_shim.streaming import STREAM_PAGE
 from tests.service import Service, counted, sku, warehouse
 from tests.statements import watched

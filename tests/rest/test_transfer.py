@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-from app.records import WarehouseRecord
-from app.stock import WarehouseType
+from app.domain.records import WarehouseRecord
+from app.domain.warehouses import WarehouseType
 from tests.ledger.writes import Json, assert_proven, ledger
 from tests.rest.answers import answered, refusal, refused_fields
 from tests.service import EMAIL, Service, level, sku, warehouse

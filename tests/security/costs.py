@@ -31,10 +31,10 @@ from graphql import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from app.graphql.schema import schema
-from app.models import reservation, reservation_count, reservation_line
-from app.records import WarehouseRecord
-from app.stock import WarehouseType
+from app.database.tables import reservation, reservation_count, reservation_line
+from app.domain.records import WarehouseRecord
+from app.domain.warehouses import WarehouseType
+from app.graphql.schema.schema import schema
 from tests.databases import migrated
 from tests.service import Service, counted, level, new_tenant, running, sku
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from app.stock import WarehouseType
-from app.verify import verify_tenant
+from app.domain.warehouses import WarehouseType
+from app.ledger.verification import verify_tenant
 from tests.databases import migrated
 from tests.fuzz.raw import LAST, exchange
 from tests.fuzz.target import CODES, SECRETS, Target, target

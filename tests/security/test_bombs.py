@@ -9,13 +9,13 @@ import httpx
 import pytest
 from graphql import SelectionNode, get_introspection_query, parse
 
-from app.graphql.execution import Rules, prepared_operations
+from app.domain.periods import MAX_PERIODS
+from app.graphql.documents import DocumentRules, prepared_operations
 from app.graphql.limits import Count, Limits, check_document
-from app.graphql.schema import schema
-from app.graphql.series import MAX_PERIODS
-from app.graphql.trusted import BadManifest, TrustedDocuments, hash_of
-from app.pages import graphiql_tabs
+from app.graphql.schema.schema import schema
+from app.graphql.trusted_documents import BadManifest, TrustedDocuments, document_hash
 from app.settings import Settings
+from app.web.pages import graphiql_tabs
 from rest_shim.endpoint import OPERATIONS
 from tests.graphql.asking import asked, refusal
 from tests.security.bombs import BOMBS, TOO_COMPLEX, Bomb, code_of, doubling
@@ -246,7 +246,7 @@ async def manifest(tmp_path: Path) -> Path:
 async def test_only_registered_documents_are_served(
     database_url: str, service: Service, manifest: Path
 ) -> None:
-    digest = hash_of(TRUSTED["type"])
+    digest = document_hash(TRUSTED["type"])
     good: list[dict[str, object]] = [
         {"query": TRUSTED["type"]},
         {"documentId": "type"},
@@ -263,7 +263,7 @@ async def test_only_registered_documents_are_served(
         {"documentId": "type", "query": "{ skus { totalCount } }"},
         {"documentId": "type", "query": TRUSTED["count"]},
         {"extensions": {"persistedQuery": {"sha256Hash": digest.upper()}}},
-        {"extensions": {"persistedQuery": {"sha256Hash": hash_of("{ x }")}, "cost": True}},
+        {"extensions": {"persistedQuery": {"sha256Hash": document_hash("{ x }")}, "cost": True}},
         {"documentId": "count", "extensions": {"persistedQuery": {"sha256Hash": digest}}},
         {"extensions": {"persistedQuery": 5}},
         {},
@@ -303,6 +303,6 @@ async def send(service: Service, body: dict[str, object]) -> httpx.Response:
 
 
 def test_rules_are_those_of_the_settings() -> None:
-    rules = Rules.of(Settings(max_query_cost=7, introspection=False))
+    rules = DocumentRules.of(Settings(max_query_cost=7, introspection=False))
 
     assert (rules.limits.cost, rules.introspection, rules.suggestions) == (7, False, True)

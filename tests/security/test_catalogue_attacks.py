@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import pytest
 
-from app.stock import WarehouseType
-from app.verify import verify_tenant
+from app.domain.warehouses import WarehouseType
+from app.ledger.verification import verify_tenant
 from tests.service import Service, level, sku, warehouse
 
 MAIN: Final = warehouse("Main")

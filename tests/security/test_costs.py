@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import pytest
 
-from app import queries
-from app.graphql.budget import INPUT, LEVEL, WRITE, Budget
-from app.graphql.executor import BudgetedExecutor, Plan
-from app.records import SkuRecord
+from app.domain.records import SkuRecord
+from app.graphql.columnar.executor import BudgetedExecutor, SelectionPlan
+from app.graphql.schema.budget import INPUT, LEVEL, WRITE, Budget
+from app.reads import skus as queries
+from app.reads.skus import sku_records
 from tests.graphql.asking import refusal
 from tests.graphql.recorder import recorded
 from tests.security.bombs import INVALID, TOO_COMPLEX
@@ -91,9 +92,9 @@ async def test_the_work_done_before_an_execution_stops_is_within_the_limit(
     small: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     completed = executed = levels = 0
-    complete, execute, read = Plan.complete, BudgetedExecutor.execute_field, queries.sku_records
+    complete, execute, read = SelectionPlan.complete, BudgetedExecutor.execute_field, sku_records
 
-    def completing(self: Plan, executor: Any, objects: Any, path: Any) -> Any:
+    def completing(self: SelectionPlan, executor: Any, objects: Any, path: Any) -> Any:
         nonlocal completed
         rows = complete(self, executor, objects, path)
         completed += len(objects)
@@ -110,7 +111,7 @@ async def test_the_work_done_before_an_execution_stops_is_within_the_limit(
         levels += sum(len(record.levels) for record in records)
         return records
 
-    monkeypatch.setattr(Plan, "complete", completing)
+    monkeypatch.setattr(SelectionPlan, "complete", completing)
     monkeypatch.setattr(BudgetedExecutor, "execute_field", executing)
     monkeypatch.setattr(queries, "sku_records", reading)
     for seed in range(60):

@@ -11,11 +11,11 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from app.auth import Scope
-from app.commands.tenants import create_token
-from app.graphql.access import SCOPES
-from app.records import WarehouseRecord
-from app.stock import WarehouseType
+from app.domain.caller import Scope
+from app.domain.records import WarehouseRecord
+from app.domain.warehouses import WarehouseType
+from app.graphql.schema.scopes import SCOPES
+from app.writes.tenants import create_token
 from rest_shim.routes import ROUTES
 from tests.databases import migrated
 from tests.graphql.test_access_matrix import CODE, HELD, OTHER, PLACE, document, selection

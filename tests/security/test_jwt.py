@@ -23,10 +23,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from app import identity
-from app.auth import Authenticator, Scope
+from app.auth import jwt as identity
+from app.auth.jwt import FAMILIES, MAX_DOCUMENT_BYTES, IdentityProvider, KeySet
+from app.auth.tokens import Authenticator
+from app.domain.caller import Scope
 from app.errors import Unauthenticated, Unavailable
-from app.identity import FAMILIES, MAX_DOCUMENT_BYTES, IdentityProvider, KeySet
 from app.settings import Settings
 from tests.service import Service, level, running, sku, warehouse
 

@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import http
-from app.protocol import MAX_PIPELINED, BoundedProtocol, Limits
+from app.http import edge as http
+from app.http.uvicorn_protocol import MAX_PIPELINED, BoundedProtocol, Limits
 from app.settings import Settings
 from tests.processes import free_port
 from tests.service import Service, running

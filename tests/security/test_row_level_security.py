@@ -12,16 +12,17 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 from ulid import ULID
 
-from app.commands import summing
-from app.commands.idempotency import reap_idempotency_keys
-from app.database import Database
-from app.migrations import alembic_config, grant
-from app.models import WALLED, adjustment, api_token, ledger_sum, sku_count
-from app.models import sku as sku_table
-from app.models import tenant as tenant_table
+from app.database.engine import Database
+from app.database.migration import alembic_config, grant
+from app.database.row_level_security import WALLED
+from app.database.tables import adjustment, api_token, ledger_sum, sku_count
+from app.database.tables import sku as sku_table
+from app.database.tables import tenant as tenant_table
+from app.ledger import rollup as summing
+from app.ledger.verification import verify_tenant
+from app.maintenance import note_used, reap, sum_up
 from app.settings import Settings
-from app.upkeep import note_used, reap, sum_up
-from app.verify import verify_tenant
+from app.writes.idempotency_keys import reap_idempotency_keys
 from tests.clocks import clocks_at
 from tests.databases import create_database, migrated, with_fake_clock
 from tests.graphql.test_access_matrix import CODE, PLACE

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Row, select
 
-from app.auth import Authenticator, Scope, hash_of
-from app.commands.loading import LoadedLevel
-from app.commands.tenants import create_token, revoke_token, rotate_token
+from app.auth.tokens import Authenticator, token_hash
+from app.database.tables import api_token
+from app.domain.caller import Scope
 from app.errors import NotFound, Unauthenticated
-from app.models import api_token
-from app.upkeep import note_used
+from app.files.seeding import LoadedLevel
+from app.maintenance import note_used
+from app.writes.tenants import create_token, revoke_token, rotate_token
 from rest_shim.streaming import STREAM_PAGE
 from tests.service import EMAIL, Service, counted, new_tenant, running, sku, warehouse
 
@@ -73,7 +74,7 @@ async def test_a_new_token_is_long_recognisable_and_not_kept(service: Service) -
 
     assert made.token.startswith(f"inv_{service.tenant}-")
     assert len(made.token.partition("-")[2]) >= 43
-    assert row.token_hash == hash_of(made.token)
+    assert row.token_hash == token_hash(made.token)
     assert all(made.token not in str(value) for value in row)
 
 
@@ -114,7 +115,7 @@ async def test_a_trusted_token_expires_all_the_same(service: Service) -> None:
     )
     header = f"Bearer {made.token}"
     principal = await trusting.authenticate(header)
-    digest = hash_of(made.token)
+    digest = token_hash(made.token)
     checked_at, _ = trusting._known[digest]
     late = principal.__class__(
         tenant=principal.tenant,

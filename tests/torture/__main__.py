@@ -5,7 +5,7 @@ import asyncio
 import secrets
 import sys
 
-from app.verify import LedgerBroken
+from app.ledger.verification import LedgerBroken
 from tests.torture.audit import Broken
 from tests.torture.run import Plan, Report, torture
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from app.database import Database
+from app.database.engine import Database
+from app.ledger.verification import verify_tenant
 from app.settings import Settings
-from app.verify import verify_tenant
 
 
 class Broken(Exception):

@@ -17,9 +17,9 @@ import httpx
 import orjson
 import psutil
 
-from app.database import Database
+from app.database.engine import Database
+from app.domain.warehouses import WarehouseType
 from app.settings import Settings
-from app.stock import WarehouseType
 from tests.databases import PostgreSQL, create_database, migrated, own_postgresql
 from tests.processes import answers, free_port, run
 from tests.service import Service, new_tenant, sku, warehouse

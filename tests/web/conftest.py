@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 from playwright.async_api import BrowserContext, Page, async_playwright
 
-from app.database import Database
+from app.database.engine import Database
 from app.demo import prepare_demo
 from app.main import create_app
 from app.settings import Settings

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from app import pages
 from app.demo import WAREHOUSES
-from app.pages import Tab, docs_page, graphiql_page, graphiql_tabs, static_routes
+from app.web import pages
+from app.web.pages import Tab, docs_page, graphiql_page, graphiql_tabs, static_routes
 
 
 async def get(path: str) -> httpx.Response:

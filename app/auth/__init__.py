@@ -1,0 +1,1 @@
+"""Tokens, JWTs and rate limits."""

@@ -1,0 +1,1 @@
+"""Drivers, connections, tables and migrations."""

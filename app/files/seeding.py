@@ -1,0 +1,235 @@
+"""Loading a catalogue with its stock and history into a tenant that has none of it yet."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import Table
+from sqlalchemy.ext.asyncio import AsyncConnection
+from ulid import ULID
+
+from app.database.tables import (
+    adjustment,
+    reservation,
+    reservation_count,
+    reservation_line,
+    sku,
+    sku_count,
+    stock_level,
+    warehouse,
+)
+from app.domain.hash_chain import HASHED_COLUMNS, link
+from app.domain.instants import as_text
+from app.domain.quantities import Figures, total
+from app.domain.records import ReservationStatus, WarehouseRecord
+from app.domain.validation import SHADOWED_SKUS, is_sku
+from app.errors import invalid_field
+
+SEED_BATCH_ROWS: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedCount:
+    """One entry of a level's history: what was counted, when, by whom and why."""
+
+    quantity: int
+    reason: str
+    created_by: str
+    created_at: datetime
+    note: str | None = None
+    id: str | None = None
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedLevel:
+    """A stock level with its history, oldest first; its last count is its `on_hand`.
+
+    What is reserved becomes one reservation that is held until somebody ends it.
+    """
+
+    warehouse_id: str
+    reserved: int = 0
+    safety_stock: int = 0
+    history: Sequence[LoadedCount] = ()
+
+    @property
+    def figures(self) -> Figures:
+        """The figures that the history leads to."""
+        on_hand = self.history[-1].quantity if self.history else 0
+        return Figures(on_hand, self.reserved, self.safety_stock)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedSku:
+    """A SKU with its levels."""
+
+    sku: str
+    title: str
+    levels: Sequence[LoadedLevel] = field(default=())
+
+
+async def load_warehouses(
+    connection: AsyncConnection, tenant: str, warehouses: Iterable[WarehouseRecord]
+) -> None:
+    """Insert warehouses."""
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "tenant_id": tenant,
+            "id": place.id,
+            "name": place.name,
+            "type": place.type.value,
+            "address": place.address,
+            "marketplace": place.marketplace,
+            "is_active": place.is_active,
+            "created_at": now,
+        }
+        for place in warehouses
+    ]
+    await _insert(connection, warehouse, rows)
+
+
+async def load_skus(connection: AsyncConnection, tenant: str, skus: Iterable[LoadedSku]) -> None:
+    """Insert SKUs with levels and ledger, and count them.
+
+    Raises:
+        ValidationFailed: a code is malformed, or one that the routes shadow.
+
+    """
+    now = datetime.now(UTC)
+    rows: dict[Table, list[dict[str, object]]] = {
+        table: [] for table in (sku, stock_level, adjustment, reservation, reservation_line)
+    }
+    counts: Counter[tuple[str, str]] = Counter()
+    for item in skus:
+        check_code(item.sku)
+        status = total(level.figures for level in item.levels).status
+        counts["", status] += 1
+        rows[sku].append(
+            {
+                "tenant_id": tenant,
+                "sku": item.sku,
+                "title": item.title,
+                "status": status,
+                "version": 1 + sum(len(level.history) for level in item.levels),
+                "created_at": now,
+                "updated_at": now,
+            }
+        )
+        for level in item.levels:
+            counts[level.warehouse_id, level.figures.status] += 1
+            entries = list(_ledger_rows(tenant, item.sku, level))
+            last_hash = entries[-1]["hash"] if entries else None
+            rows[stock_level].append(_level_row(tenant, item.sku, level, last_hash))
+            rows[adjustment].extend(entries)
+            if level.reserved:
+                held, line = _reservation_rows(tenant, item.sku, level, now)
+                rows[reservation].append(held)
+                rows[reservation_line].append(line)
+    for table, table_rows in rows.items():
+        await _insert(connection, table, table_rows)
+    await _insert(
+        connection,
+        sku_count,
+        [
+            {"tenant_id": tenant, "warehouse_id": place, "status": status, "skus": number}
+            for (place, status), number in sorted(counts.items())
+        ],
+    )
+    if reservations := len(rows[reservation]):
+        part = {"tenant_id": tenant, "reference": "", "status": ReservationStatus.OPEN.value}
+        kept = {**part, "part": 0, "reservations": reservations}
+        await _insert(connection, reservation_count, [kept])
+
+
+def check_code(code: str) -> None:
+    """Check that a SKU may have a code.
+
+    Raises:
+        ValidationFailed: it is malformed, or one that the routes shadow.
+
+    """
+    if not is_sku(code):
+        raise invalid_field(
+            "sku",
+            "must be 1 to 64 characters in NFC: letters, digits, space and ._:/+-, a letter or "
+            f"digit first, and is {code!r}",
+        )
+    if code in SHADOWED_SKUS:
+        raise invalid_field("sku", f"must not be {code}, the name of a route")
+
+
+def _level_row(tenant: str, code: str, level: LoadedLevel, last_hash: object) -> dict[str, object]:
+    figures = level.figures
+    return {
+        "tenant_id": tenant,
+        "sku": code,
+        "warehouse_id": level.warehouse_id,
+        "on_hand": figures.on_hand,
+        "reserved": figures.reserved,
+        "safety_stock": figures.safety_stock,
+        "status": figures.status,
+        "version": len(level.history),
+        "adjusted_at": level.history[-1].created_at if level.history else None,
+        "last_hash": last_hash,
+        "holds": 1 if level.reserved else 0,
+    }
+
+
+def _reservation_rows(
+    tenant: str, code: str, level: LoadedLevel, now: datetime
+) -> tuple[dict[str, object], dict[str, object]]:
+    """Return the reservation that holds what a level has reserved, and its line."""
+    last = level.history[-1] if level.history else None
+    id_ = f"rsv_{ULID()}"
+    held = {
+        "tenant_id": tenant,
+        "id": id_,
+        "status": ReservationStatus.OPEN.value,
+        "note": "Reserved before it was loaded.",
+        "created_by": last.created_by if last else "loading",
+        "created_at": last.created_at if last else now,
+        "version": 1,
+    }
+    line = {
+        "tenant_id": tenant,
+        "reservation_id": id_,
+        "sku": code,
+        "warehouse_id": level.warehouse_id,
+        "quantity": level.reserved,
+        "held": level.reserved,
+        "committed": 0,
+    }
+    return held, line
+
+
+def _ledger_rows(tenant: str, code: str, level: LoadedLevel) -> Iterable[dict[str, object]]:
+    before, previous = 0, None
+    for sequence, entry in enumerate(level.history, start=1):
+        row: dict[str, object] = {
+            **dict.fromkeys(HASHED_COLUMNS),
+            "tenant_id": tenant,
+            "id": entry.id or f"adj_{ULID.from_datetime(entry.created_at)}",
+            "sku": code,
+            "warehouse_id": level.warehouse_id,
+            "sequence": sequence,
+            "before_quantity": before,
+            "after_quantity": entry.quantity,
+            "delta": entry.quantity - before,
+            "reason": entry.reason,
+            "note": entry.note,
+            "created_by": entry.created_by,
+            "created_at": entry.created_at,
+            "reference": entry.reference,
+        }
+        previous = link(previous, tenant, {**row, "created_at": as_text(entry.created_at)})
+        yield {**row, "hash": previous}
+        before = entry.quantity
+
+
+async def _insert(connection: AsyncConnection, table: Table, rows: list[Any]) -> None:
+    for start in range(0, len(rows), SEED_BATCH_ROWS):
+        await connection.execute(table.insert(), rows[start : start + SEED_BATCH_ROWS])

@@ -1,0 +1,1 @@
+"""Column-wise execution of GraphQL queries."""

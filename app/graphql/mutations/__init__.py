@@ -1,1 +1,0 @@
-"""The writes, by what they are about; `app.graphql.mutation` is their root."""

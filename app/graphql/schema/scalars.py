@@ -1,0 +1,58 @@
+"""The schema's own scalars."""
+
+from datetime import datetime
+from typing import Any, Final, NewType
+
+import strawberry
+from strawberry.types.scalar import ScalarDefinition
+
+from app.domain.instants import as_text
+from app.domain.periods import Period, parse_period
+
+Quantity = NewType("Quantity", int)
+
+
+def parse_quantity(value: object) -> int:
+    """Return a whole number; `5.0`, `"5"` and `true` are refused, not coerced.
+
+    Raises:
+        ValueError: it is no whole number.
+
+    """
+    if type(value) is not int:
+        message = "must be a whole number, without quotes or decimal point"
+        raise ValueError(message)
+    return value
+
+
+def _parse_quantity_literal(node: Any, _variables: object = None) -> int:  # noqa: ANN401
+    return parse_quantity(int(node.value) if node.kind == "int_value" else None)
+
+
+SCALARS: Final[dict[object, ScalarDefinition]] = {
+    Quantity: strawberry.scalar(
+        name="Quantity",
+        description=(
+            "A whole number of pieces. Stored quantities are 0 to 1,000,000,000,000; "
+            "derived ones may be negative. Wider than Int's 32 bits."
+        ),
+        serialize=int,
+        parse_value=parse_quantity,
+        parse_literal=_parse_quantity_literal,
+    ),
+    datetime: strawberry.scalar(
+        name="DateTime",
+        description="An instant in UTC with milliseconds, for example 2026-03-12T14:00:00.000Z.",
+        serialize=as_text,
+        parse_value=lambda value: parse_period(value).start,
+    ),
+    Period: strawberry.scalar(
+        name="DateOrDateTime",
+        description=(
+            "A date, which means the whole UTC day (2026-03-12), or an RFC 3339 timestamp "
+            "(2026-03-12T14:00:00Z)."
+        ),
+        serialize=str,
+        parse_value=parse_period,
+    ),
+}

@@ -1,0 +1,18 @@
+"""The schema, made of its roots."""
+
+import strawberry
+from strawberry.schema.config import StrawberryConfig
+
+from app.graphql.columnar.executor import ColumnarExecutor
+from app.graphql.schema.mutation import Mutation
+from app.graphql.schema.query import Query
+from app.graphql.schema.scalars import SCALARS
+from app.graphql.schema.types import Adjustment, Sku, StockLevel, Warehouse
+
+schema = strawberry.Schema(
+    query=Query,
+    mutation=Mutation,
+    types=[Adjustment, Sku, StockLevel, Warehouse],
+    config=StrawberryConfig(scalar_map=SCALARS),
+    execution_context_class=ColumnarExecutor,
+)

@@ -1,0 +1,82 @@
+"""Which scope each root field needs. A field that is not here is refused to everyone."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionSetNode,
+)
+
+from app.domain.caller import Scope
+
+SCOPES: Final[Mapping[str, Mapping[str, Scope]]] = {
+    "Query": {
+        "__schema": Scope.READ,
+        "__type": Scope.READ,
+        "__typename": Scope.READ,
+        "adjustments": Scope.READ,
+        "node": Scope.READ,
+        "reservation": Scope.READ,
+        "reservations": Scope.READ,
+        "sku": Scope.READ,
+        "skus": Scope.READ,
+        "warehouse": Scope.READ,
+        "warehouses": Scope.READ,
+    },
+    "Mutation": {
+        "__typename": Scope.READ,
+        "adjustStock": Scope.WRITE,
+        "archiveSku": Scope.ADMIN,
+        "bulkSetStock": Scope.WRITE,
+        "commitReservation": Scope.WRITE,
+        "createSku": Scope.ADMIN,
+        "createWarehouse": Scope.ADMIN,
+        "extendReservation": Scope.WRITE,
+        "releaseReservation": Scope.WRITE,
+        "reserveStock": Scope.WRITE,
+        "restoreSku": Scope.ADMIN,
+        "reverseAdjustments": Scope.WRITE,
+        "setSafetyStock": Scope.ADMIN,
+        "setStock": Scope.WRITE,
+        "syncStock": Scope.ADMIN,
+        "transferStock": Scope.WRITE,
+        "updateSku": Scope.ADMIN,
+        "updateWarehouse": Scope.ADMIN,
+    },
+}
+ROOTS: Final = {OperationType.QUERY: "Query", OperationType.MUTATION: "Mutation"}
+
+
+def needed_scopes(document: DocumentNode, operation: OperationDefinitionNode) -> frozenset[Scope]:
+    """Return every scope that an operation needs, skipped fields included."""
+    scopes = SCOPES[ROOTS[operation.operation]]
+    return frozenset(scopes[name] for name in _root_fields(document, operation))
+
+
+def _root_fields(document: DocumentNode, operation: OperationDefinitionNode) -> set[str]:
+    fragments = {
+        definition.name.value: definition
+        for definition in document.definitions
+        if isinstance(definition, FragmentDefinitionNode)
+    }
+    names: set[str] = set()
+    seen: set[str] = set()
+    waiting: list[SelectionSetNode] = [operation.selection_set]
+    while waiting:
+        for selection in waiting.pop().selections:
+            if isinstance(selection, FieldNode):
+                names.add(selection.name.value)
+            elif isinstance(selection, FragmentSpreadNode):
+                name = selection.name.value
+                if name not in seen:
+                    seen.add(name)
+                    waiting.append(fragments[name].selection_set)
+            else:
+                waiting.append(selection.selection_set)  # type: ignore[attr-defined]
+    return names

@@ -1,0 +1,23 @@
+"""The request id."""
+
+import re
+from contextvars import ContextVar
+from typing import Final
+
+from starlette.types import Scope
+
+from app.domain.ids import ulid
+
+REQUEST_ID_HEADER: Final = "X-Request-ID"
+REQUEST_ID_HEADER_NAME: Final = REQUEST_ID_HEADER.lower().encode()
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+current_request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+
+def request_id_of(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == REQUEST_ID_HEADER_NAME and _REQUEST_ID.fullmatch(value.decode("latin-1")):
+            return str(value.decode())
+    return f"req_{ulid()}"

@@ -1,0 +1,1 @@
+"""Totals, rollups, verification and repair of the ledger."""

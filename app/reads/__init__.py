@@ -1,0 +1,1 @@
+"""Every SELECT that answers a client."""

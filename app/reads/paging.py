@@ -1,0 +1,62 @@
+"""Keyset pages, also of many parents in one statement."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Select,
+    bindparam,
+    literal_column,
+    select,
+    true,
+)
+
+from app.domain.filters import Order
+from app.ledger.totals import Columns
+
+PAGE_LIMIT: Final = bindparam("limit", type_=BigInteger)
+
+# PostgreSQL plans once for all values of a parameter, and takes a limit that it does not know for
+# a tenth of the table: a constant one tells it that a page is short.
+LARGEST_PAGE: Final = literal_column("201", BigInteger)
+# The most stock levels, or warehouses, that a statement reads unless it is given fewer.
+MOST_LEVELS: Final = 1_000_000
+
+
+def in_sku_order(code: ColumnElement[str], order: Order) -> ColumnElement[str]:
+    return code if order is Order.ASCENDING else code.desc()
+
+
+def pages_of_parents(
+    dialect: str,
+    parents: FromClause,
+    table: FromClause,
+    columns: Sequence[ColumnElement[Any]],
+    *,
+    where: Callable[[Columns], list[ColumnElement[bool]]],
+    order: Callable[[Columns], list[ColumnElement[Any]]],
+) -> Select[Any]:
+    """Return the first rows of a table for every parent, each found by an index seek."""
+    if dialect == "postgresql":
+        page = (
+            select(*columns)
+            .where(*where(table.c))
+            .order_by(*order(table.c))
+            .limit(PAGE_LIMIT)
+            .lateral()
+        )
+        return select(*page.c).select_from(parents.join(page, true())).order_by(*order(page.c))
+    inner = table.alias("page")
+    page_rows: Select[Any] = (
+        select(literal_column("page.rowid"))
+        .select_from(inner)
+        .where(*where(inner.c))
+        .order_by(*order(inner.c))
+        .limit(PAGE_LIMIT)
+        .correlate(parents)
+    )
+    found = literal_column(f"{table.description}.rowid").in_(page_rows)
+    return select(*columns).select_from(parents.join(table, found)).order_by(*order(table.c))

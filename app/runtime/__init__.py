@@ -1,0 +1,1 @@
+"""How a worker divides its time and connections."""

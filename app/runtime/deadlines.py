@@ -1,0 +1,121 @@
+"""Time limits: a task that takes too long is cancelled.
+
+One timer serves every limit, because a timer of its own costs each request more than the check.
+"""
+
+import asyncio
+import math
+import time
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from typing import Any, Final, Self
+
+import structlog
+
+from app.errors import Unavailable
+
+log = structlog.get_logger()
+SWEEP_SECONDS: Final = 0.05
+# Of a budget, kept back from the database so that the cause can still be answered.
+KEPT_BACK: Final = 0.1
+UNLIMITED: Final[AbstractContextManager[Any]] = nullcontext()
+
+
+class OutOfTime(Unavailable):
+    """The time of the request is over."""
+
+    cause = "timeout of the request"
+
+
+class Limit:
+    """A limit on the time that the current task spends in a block.
+
+    Raises:
+        OutOfTime: on leaving the block, if it was cancelled by the limit.
+
+    """
+
+    def __init__(self, watch: "Watch", seconds: float, *, ends_at: float = math.inf) -> None:
+        self.seconds = seconds
+        self.ends_at = ends_at
+        self.is_spent = False
+        self._watch = watch
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelling = 0
+
+    def restart(self) -> None:
+        """Count the time from now on."""
+        self.ends_at = time.monotonic() + self.seconds
+
+    def suspend(self) -> None:
+        """Count no time until the next restart."""
+        self.ends_at = math.inf
+
+    def spend(self) -> None:
+        """Cancel the task: its time is over."""
+        self.is_spent = True
+        self.suspend()
+        if self._task is not None:
+            self._task.cancel()
+
+    def __enter__(self) -> Self:
+        """Watch the current task."""
+        self._task = asyncio.current_task()
+        self._cancelling = self._task.cancelling() if self._task else 0
+        self._watch.add(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Turn the cancellation by this limit into an error."""
+        self._watch.discard(self)
+        task, self._task = self._task, None
+        if not self.is_spent or task is None:
+            return
+        if task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            message = (
+                f"The request was not done within {self.seconds:g} s and is not carried on; "
+                "try again."
+            )
+            log.warning("out_of_time", seconds=self.seconds)
+            raise OutOfTime(message)
+
+
+class Watch:
+    """The limits of a process, looked at by one timer while there are any."""
+
+    def __init__(self) -> None:
+        self._limits: set[Limit] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, limit: Limit) -> None:
+        """Watch a limit."""
+        self._limits.add(limit)
+        if self._timer is None:
+            self._set_timer()
+
+    def discard(self, limit: Limit) -> None:
+        """Watch a limit no longer."""
+        self._limits.discard(limit)
+
+    def _set_timer(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        for limit in [limit for limit in self._limits if limit.ends_at <= now]:
+            limit.spend()
+        self._timer = None
+        if self._limits:
+            self._set_timer()
+
+    def for_database(self) -> AbstractContextManager[Any]:
+        """Return the limit on work of the database for the current request, if it has one."""
+        request = current_limit.get()
+        if request is None:
+            return UNLIMITED
+        ends_at = min(request.ends_at, time.monotonic() + request.seconds)
+        return Limit(self, request.seconds, ends_at=ends_at - KEPT_BACK * request.seconds)
+
+
+# The limit of the request, or of each step of a chore, that the current task works for.
+current_limit: ContextVar[Limit | None] = ContextVar("limit", default=None)

@@ -1,0 +1,179 @@
+"""The two web pages, GraphiQL and the REST reference, and the files that they load.
+
+The files are bundled from npm packages when the Python package is built (`hatch_build.py`); no
+page asks anything of another host, and the Content-Security-Policy forbids it.
+"""
+
+import html
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+STATIC: Final = Path(__file__).parent / "web" / "static"
+TABS: Final = Path(__file__).parent / "web" / "tabs"
+# Monaco and Swagger UI write style elements and attributes, hence the inline styles.
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; "
+    "script-src 'self'; "
+    "worker-src 'self'; "
+    "connect-src 'self'; "
+    "style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; "
+    "font-src 'self' data:; "
+    "frame-ancestors 'none'; "
+    "base-uri 'none'; "
+    "form-action 'none'"
+)
+# A worker is governed by the policy that comes with its own script, so the files carry it too.
+SECURITY_HEADERS: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+}
+NOT_BUILT: Final = (
+    "The web pages are not built. From the root of the source tree, run: pip install -e .\n"
+)
+_FAVICON: Final = "data:image/svg+xml," + quote(
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">'
+    '<path fill="#3b5bdb" d="M8 1l6 3v8l-6 3-6-3V4z"/>'
+    '<path fill="none" stroke="#fff" d="M2 4l6 3 6-3M8 7v8"/></svg>'
+)
+_PAGE: Final = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="{favicon}">
+<link rel="stylesheet" href="/static/{style}">
+<style>{layout}</style>
+<script type="application/json" id="config">{config}</script>
+<script type="module" src="/static/{script}"></script>
+</head>
+<body>
+<div id="app"><noscript>This page needs JavaScript.</noscript></div>
+</body>
+</html>
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tab:
+    """A GraphiQL tab, which takes its title from the name of its operation."""
+
+    query: str
+    variables: Mapping[str, object] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def graphiql_tabs() -> tuple[Tab, ...]:
+    """Load the tabs of `web/tabs` in the order of their file names.
+
+    A `.json` file with the same name has the variables of a `.graphql` file.
+    """
+    return tuple(
+        Tab(query=path.read_text(encoding="utf-8"), variables=_variables(path.with_suffix(".json")))
+        for path in sorted(TABS.glob("*.graphql"))
+    )
+
+
+def _variables(path: Path) -> dict[str, object]:
+    return json.loads(path.read_bytes()) if path.exists() else {}
+
+
+def graphiql_page(
+    *, endpoint: str = "/graphql", authorization: str | None = None, tabs: Sequence[Tab]
+) -> Response:
+    """Return GraphiQL, opened with the given tabs.
+
+    `authorization` is the value of the header ("Bearer ..") that every tab is to send. Without it
+    the headers editor shows where a token goes.
+    """
+    headers = {"Authorization": authorization or "Bearer "}
+    config = {
+        "endpoint": endpoint,
+        "headers": _pretty(headers),
+        "tabs": [
+            {
+                "query": tab.query.strip(),
+                "variables": _pretty(tab.variables) if tab.variables else "",
+                "headers": _pretty({**headers, **tab.headers}),
+            }
+            for tab in tabs
+        ],
+    }
+    return _page("graphiql", title="GraphiQL · Inventory API", config=config)
+
+
+def docs_page(
+    *, openapi_url: str = "/api/openapi.json", authorization: str | None = None
+) -> Response:
+    """Return the REST reference of an OpenAPI document, ready to try with the given header."""
+    config = {
+        "openapiUrl": openapi_url,
+        "token": authorization.removeprefix("Bearer ") if authorization else None,
+    }
+    return _page("docs", title="REST reference · Inventory API", config=config)
+
+
+def static_routes() -> list[BaseRoute]:
+    """Return the route of the files that the pages load."""
+    return [Mount("/static", _BuiltFiles(directory=STATIC, check_dir=False), name="static")]
+
+
+class _BuiltFiles(StaticFiles):
+    """Static files whose hashed names let a browser keep them for good."""
+
+    async def check_config(self) -> None:
+        """Let a missing build be 404: Starlette would raise, and the pages say what to do."""
+
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        hashed = re.search(r"-[0-9A-Z]{8}\.\w+$", os.fspath(full_path))
+        lifetime = "public, max-age=31536000, immutable" if hashed else "no-cache"
+        response.headers.update({**SECURITY_HEADERS, "Cache-Control": lifetime})
+        return response
+
+
+def _page(name: str, *, title: str, config: Mapping[str, object]) -> Response:
+    # A demo's token is part of the page, so nothing may keep a copy.
+    headers = {**SECURITY_HEADERS, "Cache-Control": "no-store"}
+    try:
+        files = json.loads((STATIC / "manifest.json").read_text(encoding="utf-8"))[name]
+    except FileNotFoundError:
+        return PlainTextResponse(NOT_BUILT, status_code=503, headers=headers)
+    content = _PAGE.format(
+        title=html.escape(title),
+        favicon=_FAVICON,
+        layout="html,body,#app{height:100%;margin:0}",
+        config=_inert(config),
+        **files,
+    )
+    return HTMLResponse(content, headers=headers)
+
+
+def _pretty(value: Mapping[str, object]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _inert(value: object) -> str:
+    """Return JSON that cannot end or open an element when it stands inside of one."""
+    text = json.dumps(value)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

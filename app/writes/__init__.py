@@ -1,0 +1,1 @@
+"""The use cases that change data: read, decide, write."""

@@ -1,0 +1,242 @@
+"""Tenants and their API tokens."""
+
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+from sqlalchemy import bindparam, exists, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.auth.tokens import TOKEN_PREFIX, token_hash
+from app.database.clocks import Present
+from app.database.engine import Database
+from app.database.tables import api_token, tenant
+from app.domain.caller import Scope
+from app.domain.ids import ulid
+from app.errors import NotFound, invalid_field
+
+TENANT_ID: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+# Its tokens are public, and every start of a demo empties it.
+DEMO_TENANT: Final = "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token as its owner sees it, once."""
+
+    id: str
+    token: str
+    expires_at: datetime | None
+
+
+async def create_tenant(database: Database, tenant_id: str, *, name: str) -> None:
+    """Create a tenant.
+
+    Raises:
+        ValidationFailed: the id is malformed, reserved or taken.
+
+    """
+    if not TENANT_ID.fullmatch(tenant_id):
+        raise invalid_field("id", "must be 1 to 32 of a-z, 0-9 and _, a letter first")
+    if tenant_id == DEMO_TENANT:
+        raise invalid_field("id", "must not be demo, which `inventory demo` empties")
+
+    async def work(connection: AsyncConnection) -> None:
+        taken = select(exists().where(tenant.c.tenant_id == tenant_id))
+        if await connection.scalar(taken):
+            raise invalid_field("id", f"{tenant_id} is taken")
+        await insert_tenant(connection, tenant_id, name=name)
+
+    await database.transaction(work)
+
+
+async def permit_oversell(database: Database, tenant_id: str, *, permitted: bool) -> None:
+    """Say whether reservations of a tenant may ask for more than is available.
+
+    Raises:
+        NotFound: there is no such tenant.
+
+    """
+    since = Present() if permitted else None
+
+    async def work(connection: AsyncConnection) -> None:
+        mine = update(tenant).where(tenant.c.tenant_id == tenant_id)
+        changed = await connection.execute(
+            mine.values(permits_oversell_since=since).returning(tenant.c.tenant_id)
+        )
+        if changed.first() is None:
+            raise tenant_not_found(tenant_id)
+
+    await database.transaction(work)
+
+
+async def insert_tenant(connection: AsyncConnection, tenant_id: str, *, name: str) -> None:
+    """Insert a tenant with a cursor key of its own."""
+    row = {
+        "tenant_id": tenant_id,
+        "name": name,
+        "cursor_key": secrets.token_bytes(32),
+        "created_at": Present(),
+    }
+    await connection.execute(tenant.insert().values(row))
+
+
+async def create_token(
+    database: Database,
+    tenant_id: str,
+    *,
+    name: str,
+    email: str,
+    scopes: Iterable[Scope],
+    expires_in: timedelta | None = None,
+) -> NewToken:
+    """Create a token of 256 random bits, and return it: only its hash is kept.
+
+    Raises:
+        NotFound: there is no such tenant.
+
+    """
+    token = new_secret(tenant_id)
+
+    async def work(connection: AsyncConnection) -> NewToken:
+        if not await connection.scalar(select(exists().where(tenant.c.tenant_id == tenant_id))):
+            raise tenant_not_found(tenant_id)
+        expires_at = await _present(connection) + expires_in if expires_in else None
+        id_ = await insert_token(
+            connection,
+            tenant_id,
+            token=token,
+            name=name,
+            email=email,
+            scopes=scopes,
+            expires_at=expires_at,
+        )
+        return NewToken(id_, token, expires_at)
+
+    return await database.transaction(work)
+
+
+async def insert_token(
+    connection: AsyncConnection,
+    tenant_id: str,
+    *,
+    token: str,
+    name: str,
+    email: str,
+    scopes: Iterable[Scope],
+    expires_at: datetime | None = None,
+) -> str:
+    """Insert the hash of a token and return the id of its row."""
+    row = {
+        "tenant_id": tenant_id,
+        "id": f"tok_{ulid()}",
+        "name": name,
+        "email": email,
+        "scopes": " ".join(sorted(scopes)),
+        "token_hash": token_hash(token),
+        "created_at": Present(),
+        "expires_at": expires_at,
+    }
+    await connection.execute(api_token.insert().values(row))
+    return str(row["id"])
+
+
+async def revoke_token(database: Database, tenant_id: str, token_id: str) -> None:
+    """Revoke a token for good.
+
+    Raises:
+        NotFound: the tenant has no such token.
+
+    """
+
+    async def work(connection: AsyncConnection) -> None:
+        mine = (api_token.c.tenant_id == tenant_id) & (api_token.c.id == token_id)
+        if not await connection.scalar(select(exists().where(mine))):
+            message = (
+                f"Tenant {tenant_id} has no token {token_id}; `inventory token list` shows all."
+            )
+            raise NotFound(message)
+        still_good = mine & api_token.c.revoked_at.is_(None)
+        await connection.execute(update(api_token).where(still_good).values(revoked_at=Present()))
+
+    await database.transaction(work)
+
+
+async def rotate_token(
+    database: Database, tenant_id: str, token_id: str, *, overlap: timedelta
+) -> NewToken:
+    """Make a token like one that is good, and let that one end after an overlap.
+
+    The new one is good for as long as the old one was meant to be.
+
+    Raises:
+        NotFound: the tenant has no such token that is good.
+
+    """
+    token = new_secret(tenant_id)
+    mine = (api_token.c.tenant_id == tenant_id) & (api_token.c.id == token_id)
+
+    async def work(connection: AsyncConnection) -> NewToken:
+        now = await _present(connection)
+        old = (await connection.execute(select(api_token).where(mine).with_for_update())).first()
+        if old is None or old.revoked_at or (old.expires_at and old.expires_at <= now):
+            message = (
+                f"Tenant {tenant_id} has no token {token_id} that is good; `inventory token list` "
+                "shows all."
+            )
+            raise NotFound(message)
+        expires_at = now + (old.expires_at - old.created_at) if old.expires_at else None
+        new_id = await insert_token(
+            connection,
+            tenant_id,
+            token=token,
+            name=old.name,
+            email=old.email,
+            scopes=[Scope(scope) for scope in old.scopes.split()],
+            expires_at=expires_at,
+        )
+        ends_at = min(old.expires_at or now + overlap, now + overlap)
+        await connection.execute(update(api_token).where(mine).values(expires_at=ends_at))
+        return NewToken(new_id, token, expires_at)
+
+    return await database.transaction(work)
+
+
+async def note_uses(database: Database, uses: Mapping[tuple[str, str], datetime]) -> None:
+    """Keep when tokens, by tenant and id, were last used."""
+    by_tenant: dict[str, dict[str, datetime]] = {}
+    for (tenant_id, token_id), at in uses.items():
+        by_tenant.setdefault(tenant_id, {})[token_id] = at
+    for tenant_id, tokens in by_tenant.items():
+        await database.transaction(partial(_note_uses, tenant_id, tokens), tenant=tenant_id)
+
+
+async def _note_uses(
+    tenant_id: str, tokens: Mapping[str, datetime], connection: AsyncConnection
+) -> None:
+    statement = (
+        update(api_token)
+        .where(api_token.c.tenant_id == tenant_id, api_token.c.id == bindparam("used"))
+        .values(last_used_at=bindparam("at"))
+    )
+    rows = [{"used": token_id, "at": at} for token_id, at in sorted(tokens.items())]
+    await connection.execute(statement, rows)
+
+
+async def _present(connection: AsyncConnection) -> datetime:
+    now: datetime = (await connection.execute(select(Present()))).scalar_one()
+    return now
+
+
+def new_secret(tenant_id: str) -> str:
+    """Return the text of a new token: 256 random bits."""
+    return f"{TOKEN_PREFIX}{tenant_id}-{secrets.token_urlsafe(32)}"
+
+
+def tenant_not_found(tenant_id: str) -> NotFound:
+    """Return the refusal of a tenant id that does not exist."""
+    return NotFound(f"There is no tenant {tenant_id}; `inventory tenant create` makes one.")

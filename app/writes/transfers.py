@@ -1,0 +1,133 @@
+"""Transfers of stock between warehouses."""
+
+from dataclasses import dataclass
+
+from app.database.engine import Database
+from app.database.session import Session
+from app.domain.caller import Caller
+from app.domain.ids import ulid
+from app.domain.quantities import moved_quantity_problem
+from app.domain.records import StockChange
+from app.domain.stock import PartOf, Refused, StockUpdate, refusal_of_all
+from app.domain.validation import MAX_BULK_UPDATES, note_problem, reason_problem, reference_problem
+from app.errors import InventoryError, invalid_field, invalid_fields
+from app.writes.idempotency_keys import WriteRequest, WriteResult
+from app.writes.pipeline import PlannedWrite, rehearse, write_once
+from app.writes.stock import decide_updates, planned
+
+
+@dataclass(frozen=True, slots=True)
+class TransferLine:
+    """How many of a SKU are moved."""
+
+    sku: str
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """What is moved from one warehouse (`source`) to another, and why."""
+
+    source: str
+    destination: str
+    lines: tuple[TransferLine, ...]
+    reason: str
+    note: str | None = None
+    reference: str | None = None
+
+    def halves(self, line: TransferLine) -> list[StockUpdate]:
+        """Return what a line takes from one level and adds to the other."""
+        return [
+            StockUpdate(
+                sku=line.sku,
+                warehouse_id=warehouse_id,
+                delta=delta,
+                reason=self.reason,
+                note=self.note,
+                reference=self.reference,
+            )
+            for warehouse_id, delta in [
+                (self.source, -line.quantity),
+                (self.destination, line.quantity),
+            ]
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """What became of one line of a transfer: its two halves."""
+
+    outgoing: StockChange
+    incoming: StockChange
+
+
+async def transfer_stock(
+    database: Database,
+    caller: Caller,
+    transfer: Transfer,
+    *,
+    key: str | None = None,
+    dry_run: bool = False,
+) -> WriteResult[list[Transferred]]:
+    """Move stock from one warehouse to another, all lines or none; outcomes in their order.
+
+    A dry run checks and answers as if, and writes nothing.
+
+    Raises:
+        ValidationFailed: not 1 to 500 lines, one is malformed, two are for the same SKU, or the
+            warehouses are the same.
+        InventoryError: the first refusal, with every refusal in its details. And what
+            `write_once` raises.
+
+    """
+    _check_transfer(transfer)
+
+    async def plan(session: Session, *, locked: bool) -> PlannedWrite[list[Transferred]]:
+        updates = [half for line in transfer.lines for half in transfer.halves(line)]
+        part_of = PartOf(transfer_id=f"trf_{ulid()}")
+        before, outcomes, rows = await decide_updates(
+            session, caller, updates, part_of, locked=locked
+        )
+        refusals = [
+            Refused(index // 2, update, outcome)
+            for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
+            if isinstance(outcome, InventoryError)
+        ]
+        if refusals:
+            return PlannedWrite(refusal_of_all(refusals, len(transfer.lines), "lines"))
+        changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
+        moved = [Transferred(*pair) for pair in zip(changes[::2], changes[1::2], strict=True)]
+        return planned(moved, outcomes, caller, before, rows)
+
+    request = WriteRequest("transferStock", transfer, list[Transferred])
+    if dry_run:
+        return await rehearse(database, caller, key, request, plan)
+    codes = {line.sku for line in transfer.lines}
+    return await write_once(database, caller, key, request, plan, skus=codes)
+
+
+def _check_transfer(transfer: Transfer) -> None:
+    number = len(transfer.lines)
+    if not 1 <= number <= MAX_BULK_UPDATES:
+        message = f"must hold 1 to {MAX_BULK_UPDATES} lines, and holds {number}"
+        raise invalid_field("lines", message)
+    problems = [
+        (field, problem)
+        for field, problem in {
+            "reason": reason_problem(transfer.reason),
+            "note": note_problem(transfer.note),
+            "reference": reference_problem(transfer.reference),
+        }.items()
+        if problem
+    ]
+    if transfer.source == transfer.destination:
+        problems.append(("toWarehouseId", "must be another one than fromWarehouseId"))
+    first_index: dict[str, int] = {}
+    for index, line in enumerate(transfer.lines):
+        if problem := moved_quantity_problem(line.quantity):
+            problems.append((f"lines.{index}.quantity", problem))
+        first = first_index.setdefault(line.sku, index)
+        if first != index:
+            problems.append((f"lines.{index}", f"is for the same SKU as lines.{first}"))
+    if problems:
+        raise invalid_fields(problems)
