@@ -24,10 +24,9 @@ RED: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A line that is replaced, and the tests that are to notice."""
+    """Text of exactly one file of the service, its replacement, and the tests that must fail."""
 
     name: str
-    file: str
     old: str
     new: str
     tests: tuple[str, ...]
@@ -48,64 +47,51 @@ VERSIONS: Final = "tests/ledger/test_versions.py"
 AT_ONCE: Final = (
     f"{CONCURRENCY}::test_a_write_at_once_waits_for_another_and_starts_over_from_what_it_left"
 )
-STOCK: Final = "app/commands/stock.py"
-POSTING: Final = "app/commands/posting.py"
-KEYS: Final = "app/commands/idempotency.py"
-SUMMING: Final = "app/commands/summing.py"
-QUERIES: Final = "app/queries.py"
 MUTANTS: Final = (
     Mutant(
         "no row lock",
-        POSTING,
         "        .with_for_update(key_share=True, of=sku)\n",
         "",
         (AT_ONCE,),
     ),
     Mutant(
         "posting on stock that has moved",
-        POSTING,
         "and_(sku.c.sku == rows.c.sku, sku.c.version == rows.c.version_before)",
         "and_(sku.c.sku == rows.c.sku, sku.c.sku == sku.c.sku)",
         (AT_ONCE,),
     ),
     Mutant(
         "entries chained to nothing",
-        POSTING,
         "link(last.get(level), tenant, row)",
         "link(None, tenant, row)",
         (f"{CHAIN}::test_heads_that_are_taken_among_writers_hold",),
     ),
     Mutant(
         "a head of what may still be joined by others",
-        "app/chain.py",
         "(now - SETTLED_AFTER)",
         "(now + SETTLED_AFTER)",
         (f"{CHAIN}::test_heads_that_are_taken_among_writers_hold",),
     ),
     Mutant(
         "a head that covers the first level alone",
-        "app/chain.py",
         "            self._digest.update(_line(*self._last))\n",
         "            return\n",
         (f"{CHAIN}::test_a_history_that_was_hashed_anew_is_found_by_a_head_alone",),
     ),
     Mutant(
         "an entry that is posted whenever it was decided",
-        POSTING,
         "posting.entries and uptime() - before.read_at >",
         "posting.entries and before.read_at is None and 0 >",
         (f"{CHAIN}::test_what_was_decided_long_ago_is_decided_anew",),
     ),
     Mutant(
         "no row lock before it is read what many SKUs have",
-        POSTING,
         "        await session.rows(_lock_skus(), asked)\n",
         "        pass\n",
         (f"{CONCURRENCY}::test_what_is_about_many_skus_reads_what_it_waited_for",),
     ),
     Mutant(
         "a bulk decided on warehouses that are not what they were",
-        POSTING,
         "        moved = frozenset(codes)\n",
         "        pass\n",
         (
@@ -115,63 +101,54 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a warehouse read outside the lock",
-        POSTING,
         "    if shape.is_filling:\n        are_all = and_(are_all, _are_active())\n",
         "",
         (f"{RULES}[postgresql-a deactivated warehouse-set_]",),
     ),
     Mutant(
         "a deactivation that does not wait for writes",
-        "app/commands/catalogue.py",
         "        await await_writes_into(writing.database, tenant, [id_])\n",
         "        pass\n",
         (f"{RULES}[postgresql-a deactivated warehouse-reserve]",),
     ),
     Mutant(
         "entries dated by the worker's clock",
-        "app/commands/stock.py",
         "    now = before.now\n",
         "    now = datetime.now(before.now.tzinfo)\n",
         ("tests/ledger/test_clocks.py",),
     ),
     Mutant(
         "a bulk decided on what others have changed since",
-        POSTING,
         "if versions.get(row.sku) != row.version)",
         "if row.sku not in versions)",
         (f"{CONCURRENCY}::test_a_bulk_reads_what_it_waited_for_and_need_not_start_over",),
     ),
     Mutant(
         "rows of a bulk that were made up of what others have changed since",
-        STOCK,
         "{code: it for code, it in ahead.items() if code not in moved}",
         "ahead",
         (f"{CONCURRENCY}::test_a_bulk_reads_what_it_waited_for_and_need_not_start_over",),
     ),
     Mutant(
         "counts locked before all else",
-        POSTING,
         "enumerate(reversed(writes))",
         "enumerate(writes)",
         (f"{CONCURRENCY}::test_counts_that_all_writers_share_are_locked_last",),
     ),
     Mutant(
         "unsorted locks",
-        POSTING,
         "        .order_by(sku.c.sku)\n        .with_for_update(key_share=True)\n",
         "        .order_by(func.random())\n        .with_for_update(key_share=True)\n",
         (f"{CONCURRENCY}::test_overlapping_bulks_in_any_order_all_succeed",),
     ),
     Mutant(
         "no tenant in the query of what a write is about",
-        QUERIES,
         '.where(SKU_CONDITIONS["tenant_id"](sku.c), texts_in(dialect, sku.c.sku, "codes"))',
         '.where(texts_in(dialect, sku.c.sku, "codes"))',
         ("tests/rest/test_set.py",),
     ),
     Mutant(
         "no tenant in the query of the list",
-        QUERIES,
         'SKU_CONDITIONS: Final[Conditions] = {\n    "tenant_id": _equals("tenant_id"),',
         "SKU_CONDITIONS: Final[Conditions] = {\n"
         '    "tenant_id": lambda columns: columns.sku == columns.sku,',
@@ -179,21 +156,18 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the counts of a warehouse not moved",
-        POSTING,
         "_counted_as(after[new.sku], new)",
         "_counted_as(after[new.sku], after[new.sku].figures)",
         (DERIVED,),
     ),
     Mutant(
         "a bulk that is to abort goes on",
-        STOCK,
         "if on_error is OnError.ABORT and refusals:",
         "if False and refusals:",
         (DERIVED,),
     ),
     Mutant(
         "the key committed apart from its work",
-        KEYS,
         "        planned = await plan(session, locked=True)\n",
         "        planned = await plan(session, locked=True)\n"
         "        if key is not None:\n"
@@ -204,147 +178,126 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a key that is somebody's does not stop the posting",
-        POSTING,
         "    is_ready = _number_of(ready) == ONE\n",
         "    is_ready = are_all\n",
         ("tests/ledger/test_idempotency.py",),
     ),
     Mutant(
         "the fingerprint of a key not compared",
-        KEYS,
         "if row.fingerprint != request.fingerprint:",
         "if False:",
         ("tests/ledger/test_idempotency.py",),
     ),
     Mutant(
         "the version not checked",
-        STOCK,
         "if refusal or (refusal := _stale(change, record, old)):",
         "if refusal:",
         (VERSIONS,),
     ),
     Mutant(
         "summed up before all of it is there",
-        "app/sums.py",
         "    return now - CLOSED_AFTER\n",
         "    return now + CLOSED_AFTER\n",
         (f"{SUMS}::test_what_is_two_hours_old_is_closed",),
     ),
     Mutant(
         "sums kept without what came to them since they were read",
-        SUMMING,
         "    if await connection.scalar(_number(), asked) != entries:\n        return False\n",
         "",
         (MEANWHILE,),
     ),
     Mutant(
         "sums kept although something came late",
-        SUMMING,
         'await summed_alone(asked["tenant_id"], connection) != known:',
         'await summed_alone(asked["tenant_id"], connection) == 0:',
         (MEANWHILE,),
     ),
     Mutant(
         "sums kept without what came late and was summed up meanwhile",
-        SUMMING,
         "func.coalesce(func.sum(ledger_sum.c.entries), ZERO))\n    more",
         "ZERO)\n    more",
         (f"{SUMS}::test_what_was_read_before_something_late_was_summed_up_is_not_kept",),
     ),
     Mutant(
         "what is late left out of what is summed up",
-        "app/migrations/versions/0010_the_ledger_by_day.py",
         "          IF NEW.created_at < known THEN",
         "          IF false THEN",
         (SUMMED_UP,),
     ),
     Mutant(
         "an adjustment counted although a sum has it",
-        QUERIES,
         "at >= since, at < end)",
         "at < end)",
         (SUMMED_UP,),
     ),
     Mutant(
         "a sum of later adjustments taken for one of a period",
-        QUERIES,
         "ledger_sum.c.until <= limit)",
         "ledger_sum.c.until <= summed_until(dialect))",
         (SUMMED_UP,),
     ),
     Mutant(
         "sums believed in that do not hold any more",
-        QUERIES,
         "limit = earliest(dialect, summed_until(dialect), end)",
         "limit = end",
         (SUMMED_UP,),
     ),
     Mutant(
         "a sum without the one before it",
-        SUMMING,
         "*is_of_group(kind, names), ledger_sum.c.until == LAST",
         "*is_of_group(kind, names), ledger_sum.c.until == UNTIL",
         (f"{SUMS}::test_a_sum_has_all_that_came_before_it",),
     ),
     Mutant(
         "all reservations counted as those without a reference",
-        QUERIES,
         " & (columns.reference != EMPTY)",
         "",
         (RESERVATIONS,),
     ),
     Mutant(
         "more reserved than is available",
-        "app/stock.py",
         "if quantity > level.available and not may_oversell:",
         "if False:",
         (RESERVATIONS,),
     ),
     Mutant(
         "a reservation that is extended counted as another one",
-        "app/commands/posting.py",
         "return 1 if written.version == 1 else 0",
         "return 1",
         (RESERVATIONS,),
     ),
     Mutant(
         "a count of reservations that begins anew with each",
-        "app/commands/posting.py",
         "set_={number: counts.c[number] + insert.excluded[number]},",
         "set_={number: insert.excluded[number]},",
         (RESERVATIONS,),
     ),
     Mutant(
         "a reservation that ends again",
-        "app/commands/reservations.py",
         "    if ended_at is None:\n",
         "    if True:\n",
         (RESERVATIONS,),
     ),
     Mutant(
         "no retry",
-        "app/database.py",
         "ATTEMPTS: Final = 5",
         "ATTEMPTS: Final = 1",
         ("tests/ledger/test_retries.py",),
     ),
     Mutant(
         "a retry after COMMIT was sent",
-        "app/database.py",
         "                        is_committing = True\n",
         "",
         ("tests/ledger/test_retries.py",),
     ),
     Mutant(
         "a writer that begins by reading",
-        "app/database.py",
         'begin="BEGIN IMMEDIATE"',
         'begin="BEGIN"',
         ("tests/ledger/test_retries.py",),
     ),
     Mutant(
         "a client that hangs up takes its transaction along",
-        "app/database.py",
         "        return await asyncio.shield(task)\n",
         "        return await task\n",
         ("tests/ledger/test_retries.py",),
@@ -366,6 +319,17 @@ def main() -> None:
     print(f"All {len(chosen)} mutants are found.")
 
 
+def file_of(mutant: Mutant, root: Path) -> Path:
+    """Find the one file that has the text once."""
+    files = [path for room in ("app", "rest_shim") for path in sorted((root / room).rglob("*.py"))]
+    counts = {path: path.read_text(encoding="utf-8").count(mutant.old) for path in files}
+    found = [path for path, count in counts.items() if count]
+    if sum(counts.values()) != 1:
+        names = ", ".join(str(path.relative_to(root)) for path in found) or "no file"
+        sys.exit(f"{mutant.name}: its text must stand in the service once; found in {names}.")
+    return found[0]
+
+
 def _dies(mutant: Mutant, *, server: str) -> bool:
     with tempfile.TemporaryDirectory(prefix="inventory-mutant-") as name:
         copy = Path(name)
@@ -376,10 +340,8 @@ def _dies(mutant: Mutant, *, server: str) -> bool:
                 shutil.copytree(place, copy / source)
             else:
                 shutil.copy(place, copy / source)
-        file = copy / mutant.file
+        file = file_of(mutant, copy)
         text = file.read_text(encoding="utf-8")
-        if text.count(mutant.old) != 1:
-            sys.exit(f"{mutant.name}: {mutant.file} has not exactly one {mutant.old!r}.")
         file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
         done = subprocess.run(  # noqa: S603 - our own tests
             [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests],

@@ -45,13 +45,13 @@ def watched(
         "before_cursor_execute": lambda _, __, words, values, *___: before(words, values),
         "after_cursor_execute": lambda _, __, words, values, *___: after(words, values),
     }
-    fetched, mine = fetched, threading.get_ident()
+    own_thread = threading.get_ident()
 
     async def told(
         connection: DriverConnection, dialect: str, statement: Statement, parameters: Parameters
     ) -> Sequence[AnyRow]:
         # A service that is tested in a browser has a thread of its own, and chores.
-        if threading.get_ident() != mine:
+        if threading.get_ident() != own_thread:
             return await fetched(connection, dialect, statement, parameters)
         words, binds, _ = _compiled(statement, dialect)
         values = tuple(bind(parameters) for bind in binds)

@@ -159,7 +159,7 @@ def serve(
 def _server(settings: Settings) -> dict[str, Any]:
     """Return what uvicorn is told beside where to listen."""
     return {
-        "loop": "app.scheduling:FairLoop",
+        "loop": "app.runtime.fair_loop:FairLoop",
         "http": partial(BoundedProtocol, limits=Limits.of(settings)),
         "ws": "none",
         "log_config": None,

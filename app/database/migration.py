@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 # Where Alembic keeps the revision of a database.
+STEPS: Final = Path(__file__).with_name("migrations")
 ALEMBIC_VERSION: Final = table("alembic_version", column("version_num", Text))
 
 
@@ -33,7 +34,7 @@ def alembic_config(connection: Connection | None = None) -> "Config":
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("script_location", str(STEPS))
     config.attributes["connection"] = connection
     return config
 
@@ -41,7 +42,7 @@ def alembic_config(connection: Connection | None = None) -> "Config":
 @cache
 def revisions() -> list[str]:
     """Return the revisions that this version knows, oldest first: the steps are named by them."""
-    steps = (Path(__file__).parent / "versions").glob("[0-9]*.py")
+    steps = (STEPS / "versions").glob("[0-9]*.py")
     return sorted(step.name.partition("_")[0] for step in steps)
 
 

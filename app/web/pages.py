@@ -19,8 +19,8 @@ from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-STATIC: Final = Path(__file__).parent / "web" / "static"
-TABS: Final = Path(__file__).parent / "web" / "tabs"
+STATIC: Final = Path(__file__).with_name("static")
+TABS: Final = Path(__file__).with_name("tabs")
 # Monaco and Swagger UI write style elements and attributes, hence the inline styles.
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; "

@@ -20,7 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database, Snapshot
 from app.database.migration import migrate
-from app.database.tables import LINKS, idempotency_key, sku
+from app.database.tables import LINKS, idempotency_key
+from app.database.tables import sku as sku_table
 from app.domain.filters import AdjustmentFilter, Order, ReservationFilter, Sign, SkuFilter
 from app.domain.periods import Interval
 from app.domain.quantities import Status
@@ -537,12 +538,12 @@ async def keep_keys(connection: AsyncConnection) -> None:
     """Keep an idempotency key for every SKU that there is."""
     columns = ["tenant_id", "subject", "key", "fingerprint", "outcome", "created_at"]
     kept = select(
-        sku.c.tenant_id,
+        sku_table.c.tenant_id,
         literal("somebody"),
-        sku.c.sku,
+        sku_table.c.sku,
         literal(b""),
         literal(""),
-        sku.c.created_at,
+        sku_table.c.created_at,
     )
     await connection.execute(idempotency_key.insert().from_select(columns, kept))
 

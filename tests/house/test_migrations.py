@@ -12,6 +12,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+import app.database.row_level_security
+import app.database.triggers  # noqa: F401 - both register DDL with the tables
 from app.database.engine import Database
 from app.database.migration import alembic_config, drop_all, migrate, require_current, revisions
 from app.database.tables import METADATA

@@ -257,7 +257,7 @@ async def test_what_was_decided_long_ago_is_decided_anew(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = iter([0.0, 120.0])
-    monkeypatch.setattr("app.commands.posting.uptime", lambda: next(looks, 120.0))
+    monkeypatch.setattr("app.writes.posting.uptime", lambda: next(looks, 120.0))
 
     done = await change_stock(shop.database, caller_of(shop), counting(7))
 
@@ -269,7 +269,7 @@ async def test_what_is_decided_too_late_for_ever_is_not_written(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = itertools.count(step=120)
-    monkeypatch.setattr("app.commands.posting.uptime", lambda: next(looks))
+    monkeypatch.setattr("app.writes.posting.uptime", lambda: next(looks))
 
     with pytest.raises(Unavailable):
         await change_stock(shop.database, caller_of(shop), counting(7), key="k")

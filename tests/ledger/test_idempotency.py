@@ -324,7 +324,7 @@ async def test_reaping_deletes_the_keys_that_are_past_their_time(stocked: Servic
 
 async def test_a_running_service_reaps(stocked: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     await _keys(stocked, 3, hours=25)
-    monkeypatch.setattr("app.upkeep.REAP_SECONDS", 0.01)
+    monkeypatch.setattr("app.maintenance.REAP_SECONDS", 0.01)
     url = stocked.database.writer.url.render_as_string(hide_password=False)
     async with (
         running(url) as (app, _client),

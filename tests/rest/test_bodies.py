@@ -119,7 +119,7 @@ def meaning(body: bytes) -> str:
 
 def strict_meaning(body: bytes) -> str:
     """Return what the strict reader says."""
-    with patch("app.http._written_as_read", return_value=UNCERTAIN):
+    with patch("app.http.json._written_as_read", return_value=UNCERTAIN):
         return meaning(body)
 
 

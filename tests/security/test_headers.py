@@ -121,7 +121,7 @@ async def test_logs_are_lines_of_json_without_secrets(
     secret = service.token("write")
     async with running(database_url, log_level="info") as (app, client):
         # The logger that earlier tests used keeps writing where they did.
-        monkeypatch.setattr("app.http.log", structlog.get_logger())
+        monkeypatch.setattr("app.http.edge.log", structlog.get_logger())
         shop = Service(app, client, app.state.database, service.tenant)
         await shop.rest("GET", "/api/inventory")
         await shop.rest("GET", f"/api/inventory?sku={secret}")
