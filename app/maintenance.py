@@ -10,7 +10,7 @@ import structlog
 from app.auth.tokens import Authenticator
 from app.database.engine import Database
 from app.errors import Unavailable
-from app.ledger import rollup as summing
+from app.ledger.rollup import roll_up_ledger
 from app.reads.tenants import list_tenants
 from app.runtime.deadlines import Limit, Watch, current_limit
 from app.writes.idempotency_keys import reap_idempotency_keys
@@ -80,7 +80,7 @@ async def sum_up(database: Database) -> None:
     for tenant in tenants:
         steps = 0
         await asyncio.sleep(PAUSE_SECONDS)
-        while await summing.sum_up(database, tenant):
+        while await roll_up_ledger(database, tenant):
             steps += 1
             await asyncio.sleep(PAUSE_SECONDS)
         if steps:

@@ -12,7 +12,7 @@ from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from app.database.engine import Database
-from app.ledger.rollup import sum_up
+from app.ledger.rollup import roll_up_ledger
 from app.settings import Settings
 from benchmarks.data import TENANT, Size, fill
 from tests.databases import PostgreSQL, migrated, own_postgresql
@@ -52,7 +52,7 @@ def filled(database_url: str, size: Size, progress: Progress) -> str:
         try:
             async for skus in fill(database, size):
                 progress(f"filled {skus:,} of {size.skus:,} SKUs ({database.dialect})")
-            while await sum_up(database, TENANT):
+            while await roll_up_ledger(database, TENANT):
                 progress(f"summing up its ledger ({database.dialect})")
             if database.dialect == "postgresql":
                 await database.transaction(let_in_unchained)

@@ -143,13 +143,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no tenant in the query of what a write is about",
-        '.where(SKU_CONDITIONS["tenant_id"](sku.c), texts_in(dialect, sku.c.sku, "codes"))',
-        '.where(texts_in(dialect, sku.c.sku, "codes"))',
+        'sku.c.tenant_id == TENANT, texts_in(dialect, sku.c.sku, "codes")',
+        'texts_in(dialect, sku.c.sku, "codes")',
         ("tests/rest/test_set.py",),
     ),
     Mutant(
         "no tenant in the query of the list",
-        'SKU_CONDITIONS: Final[Conditions] = {\n    "tenant_id": _equals("tenant_id"),',
+        'SKU_CONDITIONS: Final[Conditions] = {\n    "tenant_id": of_tenant,',
         "SKU_CONDITIONS: Final[Conditions] = {\n"
         '    "tenant_id": lambda columns: columns.sku == columns.sku,',
         ("tests/rest/test_list.py",),
@@ -202,14 +202,15 @@ MUTANTS: Final = (
     ),
     Mutant(
         "sums kept without what came to them since they were read",
-        "    if await connection.scalar(_number(), asked) != entries:\n        return False\n",
+        "    if await connection.scalar(_entry_count(), parameters) != entries:\n"
+        "        return False\n",
         "",
         (MEANWHILE,),
     ),
     Mutant(
         "sums kept although something came late",
-        'await summed_alone(asked["tenant_id"], connection) != known:',
-        'await summed_alone(asked["tenant_id"], connection) == 0:',
+        'await lock_rollup(parameters["tenant_id"], connection) != known:',
+        'await lock_rollup(parameters["tenant_id"], connection) == 0:',
         (MEANWHILE,),
     ),
     Mutant(
@@ -226,26 +227,26 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an adjustment counted although a sum has it",
-        "at >= since, at < end)",
-        "at < end)",
+        "at >= since, at < end]",
+        "at < end]",
         (SUMMED_UP,),
     ),
     Mutant(
         "a sum of later adjustments taken for one of a period",
-        "ledger_sum.c.until <= limit)",
-        "ledger_sum.c.until <= summed_until(dialect))",
+        "ledger_sum.c.until <= limit\n",
+        "ledger_sum.c.until <= summed_until(self.dialect)\n",
         (SUMMED_UP,),
     ),
     Mutant(
         "sums believed in that do not hold any more",
-        "limit = earliest(dialect, summed_until(dialect), end)",
+        "limit = earliest(self.dialect, summed_until(self.dialect), end)",
         "limit = end",
         (SUMMED_UP,),
     ),
     Mutant(
         "a sum without the one before it",
-        "*is_of_group(kind, names), ledger_sum.c.until == LAST",
-        "*is_of_group(kind, names), ledger_sum.c.until == UNTIL",
+        "*is_of_group(kind, names),\n        ledger_sum.c.until == LAST",
+        "*is_of_group(kind, names),\n        ledger_sum.c.until == UNTIL",
         (f"{SUMS}::test_a_sum_has_all_that_came_before_it",),
     ),
     Mutant(

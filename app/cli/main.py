@@ -47,7 +47,8 @@ from app.graphql.trusted_documents import BadManifest
 from app.http.logs import configure_logs
 from app.http.uvicorn_protocol import BoundedProtocol, Limits
 from app.ledger.repair import repair_tenant
-from app.ledger.verification import LedgerBroken, Proof, verify_ledger, verify_tenant
+from app.ledger.replay import LedgerBroken
+from app.ledger.verification import Proof, verify_ledger, verify_tenant
 from app.main import create_app
 from app.reads.tenants import list_tenants, list_tokens
 from app.settings import Settings
@@ -251,7 +252,7 @@ def verify(
 
 def _tell(proof: Proof, kept: Head | None) -> None:
     typer.echo(
-        f"{proof.tenant}: {proof.skus:,} SKUs, {proof.stock_levels:,} stock levels, "
+        f"{proof.tenant_id}: {proof.skus:,} SKUs, {proof.stock_levels:,} stock levels, "
         f"{proof.adjustments:,} adjustments, {proof.counts:,} counts. All add up."
     )
     if kept:

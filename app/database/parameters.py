@@ -1,7 +1,7 @@
 """Parameters that hold lists and rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import (
@@ -31,6 +31,9 @@ class Key(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         """Give the engine what it takes."""
         return "" if value is not None and "\x00" in value else value
+
+
+TENANT: Final = bindparam("tenant_id", type_=Key)
 
 
 class Keys(TypeDecorator[Sequence[str]]):

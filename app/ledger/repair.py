@@ -1,6 +1,6 @@
-"""Repairing figures that are derived: from the ledger, and never the ledger itself."""
+"""Repairs derived figures from the ledger; the ledger itself is never changed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Executable,
+    Row,
     Select,
     Table,
     Text,
@@ -25,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database.clocks import Present
 from app.database.engine import Database
 from app.database.tables import (
+    LEVEL_KEY,
     adjustment,
     ledger_sum,
     reservation_count,
@@ -34,72 +36,68 @@ from app.database.tables import (
 )
 from app.domain.instants import as_text
 from app.domain.quantities import ARCHIVED, Figures, total
-from app.ledger.rollup import UNHURRIED, reopen, sum_up, summed_alone
-from app.ledger.verification import held_of_level, wrong_reservation_counts, wrong_sums
+from app.ledger.derived_figures import held_of_level, wrong_reservation_counts, wrong_sums
+from app.ledger.replay import level_name
+from app.ledger.rollup import NO_TIMEOUT, lock_rollup, reset_rollup, roll_up_ledger
 
-SKUS_AT_ONCE: Final = 500
+REPAIR_BATCH_SKUS: Final = 500
+# A count of SKUs: the warehouse id (empty for all warehouses) and the status.
+CountKey = tuple[str, str]
 
 
-async def repair_tenant(database: Database, tenant: str) -> list[str]:
-    """Derive levels, SKUs, counts and sums again, and return what was wrong, in words.
+async def repair_tenant(database: Database, tenant_id: str) -> list[str]:
+    """Derive levels, SKUs, counts and rollups again; returns a message for each wrong figure.
 
-    The ledger must have been found whole. A transaction repairs a batch of SKUs, and keeps others
-    away from these alone; for the counts all writers wait, and for the sums of the ledger nobody.
+    The ledger must have been verified. Each transaction repairs a batch of SKUs and locks only
+    these. The repair of the counts blocks all writers, and the repair of the rollups none.
     """
-    repaired: list[str] = []
+    messages: list[str] = []
     after: str | None = ""
     while after is not None:
-        after, found = await database.transaction(partial(_repair_skus, tenant, after))
-        repaired += found
-    repaired += await database.transaction(partial(_repair_counts, tenant))
-    repaired += await database.transaction(partial(_repair_reservation_counts, tenant))
-    return repaired + await _repair_sums(database, tenant)
+        after, batch = await database.transaction(partial(_repair_skus, tenant_id, after))
+        messages += batch
+    messages += await database.transaction(partial(_repair_counts, tenant_id))
+    messages += await database.transaction(partial(_repair_reservation_counts, tenant_id))
+    return messages + await _repair_rollups(database, tenant_id)
 
 
 async def _repair_skus(
-    tenant: str, after: str, connection: AsyncConnection
+    tenant_id: str, after: str, connection: AsyncConnection
 ) -> tuple[str | None, list[str]]:
-    """Repair the next SKUs, and return the last of them; None if there are no more."""
+    """Repair the next batch of SKUs; returns the last code, or None without further SKUs."""
     page = (
         select(sku.c.sku, sku.c.status, sku.c.archived_at)
-        .where(sku.c.tenant_id == tenant, sku.c.sku > after)
+        .where(sku.c.tenant_id == tenant_id, sku.c.sku > after)
         .order_by(sku.c.sku)
-        .limit(SKUS_AT_ONCE)
+        .limit(REPAIR_BATCH_SKUS)
     )
     if connection.dialect.name == "postgresql":
         page = page.with_for_update(key_share=True)
     skus = (await connection.execute(page)).all()
     if not skus:
         return None, []
-    # A statement of its own: it sees what the one before waited for.
-    statement = _levels_with_last_entries(tenant, skus[0].sku, skus[-1].sku)
+    # A separate statement sees all that was committed before the locks.
+    statement = _levels_with_last_entries(tenant_id, skus[0].sku, skus[-1].sku)
     levels = (await connection.execute(statement)).all()
     archived = {row.sku: row.archived_at for row in skus}
-    repaired = [
-        told
-        for level in levels
-        for told in await _repair_level(connection, level, archived_at=archived[level.sku])
-    ]
-    touched: dict[str, list[Figures]] = {}
+    messages: list[str] = []
+    figures: dict[str, list[Figures]] = {}
     for level in levels:
-        touched.setdefault(level.sku, []).append(_figures(level))
+        messages += await _repair_level(connection, level, archived_at=archived[level.sku])
+        figures.setdefault(level.sku, []).append(_figures(level))
     for row in skus:
-        status = total(touched.get(row.sku, [])).status
+        status = total(figures.get(row.sku, [])).status
         if row.status != status:
-            repaired.append(f"status of SKU {row.sku} was {row.status}, and is {status}")
-            await _update_sku(connection, tenant, row.sku, status=status)
-    return skus[-1].sku, repaired
+            messages.append(f"status of SKU {row.sku} was {row.status}, and is {status}")
+            await _update_sku(connection, tenant_id, row.sku, status=status)
+    return skus[-1].sku, messages
 
 
-def _levels_with_last_entries(tenant: str, first: str, last: str) -> Select[Any]:
+def _levels_with_last_entries(tenant_id: str, first: str, last: str) -> Select[Any]:
     entry = adjustment.alias("entry").c
     newest = (
         select(func.max(entry.sequence))
-        .where(
-            entry.tenant_id == stock_level.c.tenant_id,
-            entry.sku == stock_level.c.sku,
-            entry.warehouse_id == stock_level.c.warehouse_id,
-        )
+        .where(*(entry[name] == stock_level.c[name] for name in LEVEL_KEY))
         .correlate(stock_level)
         .scalar_subquery()
     )
@@ -118,7 +116,7 @@ def _levels_with_last_entries(tenant: str, first: str, last: str) -> Select[Any]
         )
         .select_from(stock_level.join(adjustment, is_newest, isouter=True))
         .where(
-            stock_level.c.tenant_id == tenant,
+            stock_level.c.tenant_id == tenant_id,
             stock_level.c.sku >= first,
             stock_level.c.sku <= last,
         )
@@ -126,18 +124,15 @@ def _levels_with_last_entries(tenant: str, first: str, last: str) -> Select[Any]
     )
 
 
-def _figures(level: Any) -> Figures:  # noqa: ANN401 - a row
+def _figures(level: Row[Any]) -> Figures:
     return Figures(level.after_quantity or 0, level.held, level.safety_stock)
 
 
 async def _repair_level(
-    connection: AsyncConnection,
-    level: Any,  # noqa: ANN401 - a row
-    *,
-    archived_at: datetime | None,
+    connection: AsyncConnection, level: Row[Any], *, archived_at: datetime | None
 ) -> list[str]:
     figures = _figures(level)
-    right: dict[str, Any] = {
+    derived: dict[str, Any] = {
         "on_hand": figures.on_hand,
         "reserved": figures.reserved,
         "version": level.sequence or 0,
@@ -147,84 +142,94 @@ async def _repair_level(
         "last_hash": level.hash,
         "holds": level.held_by,
     }
-    wrong = {name: value for name, value in right.items() if getattr(level, name) != value}
+    wrong = {name: value for name, value in derived.items() if getattr(level, name) != value}
     if wrong:
-        mine = (
-            (stock_level.c.tenant_id == level.tenant_id)
-            & (stock_level.c.sku == level.sku)
-            & (stock_level.c.warehouse_id == level.warehouse_id)
-        )
-        await connection.execute(update(stock_level).where(mine).values(wrong))
+        is_level = [stock_level.c[name] == getattr(level, name) for name in LEVEL_KEY]
+        await connection.execute(update(stock_level).where(*is_level).values(wrong))
         await _update_sku(connection, level.tenant_id, level.sku)
-    where = f"stock level ({level.sku}, {level.warehouse_id})"
     return [
-        f"{name} of {where} was {getattr(level, name)}, and is {value}"
+        f"{name} of stock level {level_name(level)} was {getattr(level, name)}, and is {value}"
         for name, value in wrong.items()
     ]
 
 
 async def _update_sku(
-    connection: AsyncConnection, tenant: str, code: str, **values: object
+    connection: AsyncConnection, tenant_id: str, code: str, **values: object
 ) -> None:
-    """Change a SKU; whoever has read it before has read another version."""
+    """Change a SKU and its version, so that writes that have read it before are retried."""
     await connection.execute(
         update(sku)
-        .where(sku.c.tenant_id == tenant, sku.c.sku == code)
+        .where(sku.c.tenant_id == tenant_id, sku.c.sku == code)
         .values(version=sku.c.version + 1, updated_at=Present(), **values)
     )
 
 
-async def _repair_counts(tenant: str, connection: AsyncConnection) -> list[str]:
+async def _repair_counts(tenant_id: str, connection: AsyncConnection) -> list[str]:
     if connection.dialect.name == "postgresql":
-        # Every write that moves a count has this table in its statement, so that it waits whole.
+        # Every write that changes a count has this table in its statement and waits as a whole.
         await connection.execute(text("LOCK TABLE sku_count IN SHARE ROW EXCLUSIVE MODE"))
-    mine = sku_count.c.tenant_id == tenant
-    found = await connection.execute(
-        select(sku_count.c.warehouse_id, sku_count.c.status, sku_count.c.skus).where(mine)
+    rows = await connection.execute(
+        select(sku_count.c.warehouse_id, sku_count.c.status, sku_count.c.skus).where(
+            sku_count.c.tenant_id == tenant_id
+        )
     )
-    kept = {(row.warehouse_id, row.status): row.skus for row in found}
-    derived: dict[tuple[str, str], int] = {}
-    for statement in _countings(tenant):
+    stored = {(row.warehouse_id, row.status): row.skus for row in rows}
+    derived: dict[CountKey, int] = {}
+    for statement in _countings(tenant_id):
         derived |= {(row[0], row[1]): row[2] for row in await connection.execute(statement)}
     wrong = [
-        pair for pair in sorted(kept.keys() | derived) if kept.get(pair, 0) != derived.get(pair, 0)
+        key for key in sorted(stored.keys() | derived) if stored.get(key, 0) != derived.get(key, 0)
     ]
-    await _replace_counts(connection, tenant, wrong, derived)
+    await _replace_counts(connection, tenant_id, wrong, derived)
     return [
-        f"count of {status} SKUs in {place or 'all warehouses'} was "
-        f"{kept.get((place, status), 0)}, and is {derived.get((place, status), 0)}"
-        for place, status in wrong
+        f"count of {status} SKUs in {warehouse_id or 'all warehouses'} was "
+        f"{stored.get((warehouse_id, status), 0)}, and is {derived.get((warehouse_id, status), 0)}"
+        for warehouse_id, status in wrong
     ]
 
 
-def _countings(tenant: str) -> Sequence[Executable]:
+def _countings(tenant_id: str) -> Sequence[Executable]:
     everywhere = bindparam("everywhere", "", Text)
     of_skus = select(everywhere, _counted_as(sku), func.count())
-    place, status = stock_level.c.warehouse_id, _counted_as(stock_level)
-    of_levels = select(place, status, func.count())
+    warehouse_id, status = stock_level.c.warehouse_id, _counted_as(stock_level)
+    of_levels = select(warehouse_id, status, func.count())
     return (
-        of_skus.where(sku.c.tenant_id == tenant).group_by(_counted_as(sku)),
-        of_levels.where(stock_level.c.tenant_id == tenant).group_by(place, status),
+        of_skus.where(sku.c.tenant_id == tenant_id).group_by(_counted_as(sku)),
+        of_levels.where(stock_level.c.tenant_id == tenant_id).group_by(warehouse_id, status),
     )
 
 
 def _counted_as(table: Table) -> ColumnElement[str]:
+    """Status of a SKU or level in `sku_count`."""
     is_archived = table.c.archived_at.is_not(None)
     return case((is_archived, literal_column(f"'{ARCHIVED}'")), else_=literal_column("''")).concat(
         table.c.status
     )
 
 
-async def _repair_reservation_counts(tenant: str, connection: AsyncConnection) -> list[str]:
+async def _replace_counts(
+    connection: AsyncConnection,
+    tenant_id: str,
+    wrong: Sequence[CountKey],
+    derived: Mapping[CountKey, int],
+) -> None:
+    for warehouse_id, status in wrong:
+        key = {"tenant_id": tenant_id, "warehouse_id": warehouse_id, "status": status}
+        await connection.execute(delete(sku_count).where(*_is_row(sku_count, key)))
+        if skus := derived.get((warehouse_id, status), 0):
+            await connection.execute(sku_count.insert(), {**key, "skus": skus})
+
+
+async def _repair_reservation_counts(tenant_id: str, connection: AsyncConnection) -> list[str]:
     if connection.dialect.name == "postgresql":
         await connection.execute(text("LOCK TABLE reservation_count IN SHARE ROW EXCLUSIVE MODE"))
-    wrong = (await connection.execute(wrong_reservation_counts(), {"tenant": tenant})).all()
+    statement = wrong_reservation_counts()
+    wrong = (await connection.execute(statement, {"tenant_id": tenant_id})).all()
     for row in wrong:
-        counted = {"tenant_id": tenant, "reference": row.reference, "status": row.status}
-        is_counted = [reservation_count.c[name] == value for name, value in counted.items()]
-        await connection.execute(delete(reservation_count).where(*is_counted))
-        right = {**counted, "part": 0, "reservations": row.derived}
-        await connection.execute(reservation_count.insert(), right)
+        key = {"tenant_id": tenant_id, "reference": row.reference, "status": row.status}
+        await connection.execute(delete(reservation_count).where(*_is_row(reservation_count, key)))
+        derived = {**key, "part": 0, "reservations": row.derived}
+        await connection.execute(reservation_count.insert(), derived)
     return [
         f"count of {row.status} reservations{f' of {row.reference}' if row.reference else ''} was "
         f"{row.kept}, and is {row.derived}"
@@ -232,42 +237,29 @@ async def _repair_reservation_counts(tenant: str, connection: AsyncConnection) -
     ]
 
 
-async def _repair_sums(database: Database, tenant: str) -> list[str]:
+def _is_row(table: Table, key: Mapping[str, object]) -> list[ColumnElement[bool]]:
+    return [table.c[name] == value for name, value in key.items()]
+
+
+async def _repair_rollups(database: Database, tenant_id: str) -> list[str]:
+    """Delete the rollups from the first wrong one on, and store them again."""
     async with database.snapshot() as snapshot:
         if database.dialect == "postgresql":
-            await snapshot.rows(UNHURRIED, {})
-        wrong = await snapshot.rows(wrong_sums(), {"tenant": tenant})
+            await snapshot.rows(NO_TIMEOUT, {})
+        wrong = await snapshot.rows(wrong_sums(), {"tenant_id": tenant_id})
     if not wrong:
         return []
     first = wrong[0].until
 
-    async def forget(connection: AsyncConnection) -> None:
-        # What is kept meanwhile would follow from what is wrong.
-        await summed_alone(tenant, connection)
-        mine = ledger_sum.c.tenant_id == tenant
-        await connection.execute(delete(ledger_sum).where(mine, ledger_sum.c.until >= first))
-        last = select(func.max(ledger_sum.c.until)).where(mine)
-        await reopen(tenant, await connection.scalar(last), connection)
+    async def delete_rollups(connection: AsyncConnection) -> None:
+        # Without the lock, a worker could store another rollup that follows from a wrong one.
+        await lock_rollup(tenant_id, connection)
+        is_tenant = ledger_sum.c.tenant_id == tenant_id
+        await connection.execute(delete(ledger_sum).where(is_tenant, ledger_sum.c.until >= first))
+        last = select(func.max(ledger_sum.c.until)).where(is_tenant)
+        await reset_rollup(tenant_id, await connection.scalar(last), connection)
 
-    await database.transaction(forget)
-    while await sum_up(database, tenant):
+    await database.transaction(delete_rollups)
+    while await roll_up_ledger(database, tenant_id):
         pass
-    return [f"what the ledger was summed up to from {as_text(first)} on was wrong, and is not now"]
-
-
-async def _replace_counts(
-    connection: AsyncConnection,
-    tenant: str,
-    wrong: Sequence[tuple[str, str]],
-    derived: dict[tuple[str, str], int],
-) -> None:
-    for place, status in wrong:
-        mine = (
-            (sku_count.c.tenant_id == tenant)
-            & (sku_count.c.warehouse_id == place)
-            & (sku_count.c.status == status)
-        )
-        await connection.execute(delete(sku_count).where(mine))
-        row = {"tenant_id": tenant, "warehouse_id": place, "status": status}
-        if skus := derived.get((place, status), 0):
-            await connection.execute(sku_count.insert(), {**row, "skus": skus})
+    return [f"rollups of the ledger from {as_text(first)} on were wrong, and are replaced"]

@@ -1,12 +1,12 @@
-"""Summing up the ledger (`app.sums`), some hundred adjustments in a transaction.
+"""Stores rollups of the ledger, each for a few hundred adjustments or more in one transaction.
 
-They are read without a lock, however long that takes; then what they come to is kept if nothing has
-come to them meanwhile, or to what is before them. So any number of workers may do it at once, and
-be ended at any point.
+Sums are read without a lock, which may take long. They are stored under the tenant's lock, unless
+another worker stored a rollup or an adjustment was inserted late since they were read. So any
+number of workers may run at once, and each may stop at any point.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache, partial
 from typing import Any, Final
 
@@ -29,153 +29,181 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.clocks import Present
-from app.database.engine import Database
+from app.database.engine import Database, Snapshot
+from app.database.parameters import TENANT
 from app.database.tables import UtcDateTime, adjustment, ledger_sum, tenant
+from app.domain.periods import MILLISECOND
 from app.ledger.totals import (
     BEGINNING,
-    COMBINATION,
     EMPTY,
-    FIGURES,
-    IN_COMMON,
+    GROUP_COLUMNS,
+    SUM_FIGURES,
+    SUM_KEY,
     ZERO,
     Group,
-    beginning,
-    closed,
-    entry,
+    beginning_parameter,
+    closed_until,
+    entry_columns,
     is_of_group,
 )
 
-# A sum follows so many adjustments of its group, at least, and several for each row of the one
-# before: so all sums have a quarter of the rows of the ledger, at most.
-ENOUGH: Final = 500
-PER_ROW: Final = 4
-# To look at a group for each of its adjustments would read its last ones again and again: one of
-# 32 draws it, by the last character of its id.
-DRAWN: Final = "%0"
-MILLISECOND: Final = timedelta(milliseconds=1)
-# There may be more than a request may take the time to read.
-UNHURRIED: Final = text("SET LOCAL statement_timeout = 0")
-ROLLUP_TENANT: Final = bindparam("tenant_id", type_=Text)
-# Until when the ledger is summed up, and until when it is to be.
+# A rollup follows the one before it after so many adjustments of its group, and after several per
+# row of that one. All rollups together then have at most a quarter as many rows as the ledger.
+MIN_ENTRIES: Final = 500
+ENTRIES_PER_ROW: Final = 4
+# The pattern of the ids of adjustments whose groups are checked for growth: one of 32. A check for
+# each adjustment would read the last entries of a group again and again.
+SAMPLED_IDS: Final = "%0"
+# A rollup may read more than fits in the time limit of a request.
+NO_TIMEOUT: Final = text("SET LOCAL statement_timeout = 0")
+# The period of the adjustments to roll up.
 SINCE: Final = bindparam("since", type_=UtcDateTime)
 UNTIL: Final = bindparam("until", type_=UtcDateTime)
-# Until when a group was summed up before.
+# The `until` of the last rollup of a group.
 LAST: Final = bindparam("last", type_=UtcDateTime)
+_Parameters = Mapping[str, Any]
 
 
-async def sum_up(database: Database, tenant_id: str) -> bool:
-    """Sum up the next adjustments that nothing comes to any more.
+async def roll_up_ledger(database: Database, tenant_id: str) -> bool:
+    """Store the next rollup of a tenant.
 
-    False: there are too few of them, or somebody else was faster.
+    Returns False if there are too few closed adjustments, or if another worker was faster.
     """
     async with database.snapshot(tenant=tenant_id) as snapshot:
         if database.dialect == "postgresql":
-            await snapshot.rows(UNHURRIED, {})
-        asked: dict[str, Any] = {"tenant_id": tenant_id}
-        [(known, now, last, kept)] = await snapshot.rows(_progress(), asked)
-        if known is not None and known > closed(now):
+            await snapshot.rows(NO_TIMEOUT, {})
+        [progress] = await snapshot.rows(_progress(), {"tenant_id": tenant_id})
+        known, closed = progress.summed_until, closed_until(progress.now)
+        if known is not None and known > closed:
             # The clock was set back.
-            await database.transaction(partial(reopen, tenant_id, closed(now)), tenant=tenant_id)
+            await database.transaction(partial(reset_rollup, tenant_id, closed), tenant=tenant_id)
             return True
-        asked |= {"since": known or BEGINNING, "last": last or BEGINNING}
-        asked["passed"] = max(ENOUGH, PER_ROW * kept) - 1
-        found = await snapshot.rows(_instant_of_last(), asked)
-        if not found or found[0].created_at >= closed(now) - MILLISECOND:
+        parameters = await _next_period(snapshot, tenant_id, progress)
+        if parameters is None:
             return False
-        asked["until"] = found[0].created_at + MILLISECOND
-        [(entries,)] = await snapshot.rows(_number(), asked)
-        asked |= {"drawn": DRAWN, "enough": ENOUGH, "per_row": PER_ROW}
-        sums: list[Mapping[str, object]] = []
-        for kind in Group:
-            for group in await snapshot.rows(grown_groups(kind), asked):
-                name = {"reference": group.reference, "sku": group.sku}
-                of_group = {**asked, **name, "last": group.last or BEGINNING}
-                key = {"tenant_id": tenant_id, "kind": kind, **name, "until": asked["until"]}
-                sums += [
-                    {**key, **dict(zip((*COMBINATION, *FIGURES), row, strict=True))}
-                    for row in await snapshot.rows(next_sums(kind), of_group)
-                ]
-    work = partial(_keep, asked, known, entries, sums)
+        [(entries,)] = await snapshot.rows(_entry_count(), parameters)
+        sums = await _read_sums(snapshot, parameters)
+    work = partial(_store, parameters, known, entries, sums)
     return await database.transaction(work, tenant=tenant_id)
 
 
-async def summed_alone(tenant_id: str, connection: AsyncConnection) -> datetime | None:
-    """Return until when the ledger is summed up, and keep others from changing that.
+async def lock_rollup(tenant_id: str, connection: AsyncConnection) -> datetime | None:
+    """Lock the tenant's `summed_until` against changes, and read it.
 
-    What follows in a statement of its own sees what this one waited for.
+    Only a following statement sees all that was committed before the lock.
     """
-    mine = select(tenant.c.summed_until).where(tenant.c.tenant_id == tenant_id)
-    known: datetime | None = await connection.scalar(mine.with_for_update(key_share=True))
-    return known
+    known = select(tenant.c.summed_until).where(tenant.c.tenant_id == tenant_id)
+    until: datetime | None = await connection.scalar(known.with_for_update(key_share=True))
+    return until
 
 
-async def reopen(tenant_id: str, until: datetime | None, connection: AsyncConnection) -> None:
-    """Have the ledger summed up anew from an instant on, or from its beginning."""
-    mine = tenant.c.tenant_id == tenant_id
+async def reset_rollup(tenant_id: str, until: datetime | None, connection: AsyncConnection) -> None:
+    """Lower the tenant's `summed_until` to an instant; None rolls up the whole ledger again."""
+    is_later = tenant.c.tenant_id == tenant_id
     if until is not None:
-        mine &= tenant.c.summed_until > until
-    await connection.execute(update(tenant).where(mine).values(summed_until=until))
+        is_later &= tenant.c.summed_until > until
+    await connection.execute(update(tenant).where(is_later).values(summed_until=until))
 
 
-async def _keep(
-    asked: Mapping[str, Any],
+async def _next_period(
+    snapshot: Snapshot,
+    tenant_id: str,
+    progress: Any,  # noqa: ANN401 - a row of `_progress`
+) -> _Parameters | None:
+    """Parameters of the next rollup: its period and the last rollup of the ledger.
+
+    None if there are too few closed adjustments.
+    """
+    parameters = {
+        "tenant_id": tenant_id,
+        "since": progress.summed_until or BEGINNING,
+        "last": progress.last or BEGINNING,
+        "passed": max(MIN_ENTRIES, ENTRIES_PER_ROW * progress.kept) - 1,
+    }
+    rows = await snapshot.rows(_instant_of_last(), parameters)
+    if not rows or rows[0].created_at >= closed_until(progress.now) - MILLISECOND:
+        return None
+    return {**parameters, "until": rows[0].created_at + MILLISECOND}
+
+
+async def _read_sums(snapshot: Snapshot, parameters: _Parameters) -> list[Mapping[str, object]]:
+    """Rows of `ledger_sum` of the next rollup of each group that has grown enough."""
+    sampling = {"drawn": SAMPLED_IDS, "enough": MIN_ENTRIES, "per_row": ENTRIES_PER_ROW}
+    sums: list[Mapping[str, object]] = []
+    for kind in Group:
+        for group in await snapshot.rows(grown_groups(kind), {**parameters, **sampling}):
+            names = {"reference": group.reference, "sku": group.sku}
+            key = {name: parameters[name] for name in ("tenant_id", "until")}
+            key |= {"kind": kind, **names}
+            of_group = {**parameters, **names, "last": group.last or BEGINNING}
+            sums += [
+                {**key, **dict(zip((*SUM_KEY, *SUM_FIGURES), row, strict=True))}
+                for row in await snapshot.rows(next_sums(kind), of_group)
+            ]
+    return sums
+
+
+async def _store(
+    parameters: _Parameters,
     known: datetime | None,
     entries: int,
     sums: Sequence[Mapping[str, object]],
     connection: AsyncConnection,
 ) -> bool:
+    """Store a rollup, unless it is stale; returns whether it was stored."""
     if connection.dialect.name == "postgresql":
-        await connection.execute(UNHURRIED)
-    mine = tenant.c.tenant_id == asked["tenant_id"]
-    if await summed_alone(asked["tenant_id"], connection) != known:
+        await connection.execute(NO_TIMEOUT)
+    if await lock_rollup(parameters["tenant_id"], connection) != known:
         return False
-    # Somebody may have come to the same instant again, with what came late before it.
-    if await connection.scalar(_number(), asked) != entries:
+    # After a late insertion, another worker may have reached the same instant again.
+    if await connection.scalar(_entry_count(), parameters) != entries:
         return False
-    sums_of_tenant = ledger_sum.c.tenant_id == asked["tenant_id"]
-    last = select(func.max(ledger_sum.c.until)).where(
-        sums_of_tenant, *is_of_group(Group.LEDGER, {})
-    )
-    latest = await connection.scalar(last)
-    if latest is not None and latest > asked["since"]:
-        # Those were kept before an adjustment came late. To find them reads all that there are.
-        stale = ledger_sum.c.until > asked["since"]
-        await connection.execute(delete(ledger_sum).where(sums_of_tenant, stale))
+    await _delete_stale_rollups(parameters, connection)
     await connection.execute(ledger_sum.insert(), sums)
-    await connection.execute(update(tenant).where(mine).values(summed_until=asked["until"]))
+    is_tenant = tenant.c.tenant_id == parameters["tenant_id"]
+    until = parameters["until"]
+    await connection.execute(update(tenant).where(is_tenant).values(summed_until=until))
     return True
+
+
+async def _delete_stale_rollups(parameters: _Parameters, connection: AsyncConnection) -> None:
+    """Delete the rollups that were stored before a late insertion."""
+    is_tenant = ledger_sum.c.tenant_id == parameters["tenant_id"]
+    newest = select(func.max(ledger_sum.c.until)).where(is_tenant, *is_of_group(Group.LEDGER, {}))
+    latest = await connection.scalar(newest)
+    # The deletion reads all rollups, so it is executed only if there are stale ones.
+    if latest is not None and latest > parameters["since"]:
+        is_stale = ledger_sum.c.until > parameters["since"]
+        await connection.execute(delete(ledger_sum).where(is_tenant, is_stale))
 
 
 @cache
 def _progress() -> Select[Any]:
-    """Return until when there are sums, the present, and of when and how long the last sum is.
-
-    The present is the database's.
-    """
-    mine = [ledger_sum.c.tenant_id == tenant.c.tenant_id, *is_of_group(Group.LEDGER, {})]
-    until = func.coalesce(tenant.c.summed_until, beginning(), type_=UtcDateTime)
+    """Select `summed_until`, the database's time, and the instant and rows of the last rollup."""
+    is_whole = [ledger_sum.c.tenant_id == tenant.c.tenant_id, *is_of_group(Group.LEDGER, {})]
+    until = func.coalesce(tenant.c.summed_until, beginning_parameter(), type_=UtcDateTime)
     last = (
         select(func.max(ledger_sum.c.until))
-        .where(*mine, ledger_sum.c.until <= until)
+        .where(*is_whole, ledger_sum.c.until <= until)
         .correlate(tenant)
         .scalar_subquery()
     )
-    kept = select(func.count()).where(*mine, ledger_sum.c.until == last).correlate(tenant)
+    rows = select(func.count()).where(*is_whole, ledger_sum.c.until == last).correlate(tenant)
     return select(
         tenant.c.summed_until,
         Present().label("now"),
         last.label("last"),
-        kept.scalar_subquery().label("kept"),
-    ).where(tenant.c.tenant_id == ROLLUP_TENANT)
+        rows.scalar_subquery().label("kept"),
+    ).where(tenant.c.tenant_id == TENANT)
 
 
 @cache
 def _instant_of_last() -> Select[Any]:
-    """Return the instant of the last adjustment that is to be summed up, after some are passed."""
+    """Select the instant of the last adjustment of the next rollup, after `passed` others."""
     at = adjustment.c.created_at
     return (
         select(at)
-        .where(adjustment.c.tenant_id == ROLLUP_TENANT, at >= SINCE)
+        .where(adjustment.c.tenant_id == TENANT, at >= SINCE)
         .order_by(at)
         .offset(bindparam("passed", type_=BigInteger))
         .limit(literal_column("1"))
@@ -183,80 +211,83 @@ def _instant_of_last() -> Select[Any]:
 
 
 @cache
-def _number() -> Select[Any]:
-    """Return how many adjustments there are: those that the last sum has, and what follows."""
+def _entry_count() -> Select[Any]:
+    """Select the number of adjustments before UNTIL: those in the last rollup and the others."""
     is_last = *is_of_group(Group.LEDGER, {}), ledger_sum.c.until == LAST
     summed = select(func.coalesce(func.sum(ledger_sum.c.entries), ZERO))
     more = select(func.count()).select_from(adjustment).where(*_is_within(LAST))
     return select(
-        summed.where(ledger_sum.c.tenant_id == ROLLUP_TENANT, *is_last).scalar_subquery()
+        summed.where(ledger_sum.c.tenant_id == TENANT, *is_last).scalar_subquery()
         + more.scalar_subquery()
     )
 
 
 @cache
 def grown_groups(kind: Group) -> Select[Any]:
-    """Return the groups that are drawn and have grown enough, and until when each is summed up."""
-    common = IN_COMMON[kind]
-    found = select(
-        *(
-            (adjustment.c[name] if name in common else EMPTY).label(name)
-            for name in ("reference", "sku")
-        )
-    )
-    if common:
-        are_there = [adjustment.c[name].is_not(None) for name in common]
-        is_drawn = adjustment.c.id.like(bindparam("drawn", type_=Text))
-        found = found.where(*_is_within(SINCE), is_drawn, *are_there).distinct()
-    groups = found.subquery("groups")
-    mine = [ledger_sum.c.tenant_id == ROLLUP_TENANT, *is_of_group(kind, groups.c)]
+    """Select the sampled groups that have grown enough, with the `until` of their last rollup."""
+    groups = _sampled_groups(kind).subquery("groups")
+    is_sum = [ledger_sum.c.tenant_id == TENANT, *is_of_group(kind, groups.c)]
     last = (
         select(func.max(ledger_sum.c.until))
-        .where(*mine, ledger_sum.c.until <= SINCE)
+        .where(*is_sum, ledger_sum.c.until <= SINCE)
         .correlate(groups)
         .scalar_subquery()
     )
     per_row = bindparam("per_row", type_=BigInteger)
-    kept = select(func.count() * per_row).where(*mine, ledger_sum.c.until == last)
-    since = func.coalesce(last, beginning(), type_=UtcDateTime)
-    more = _in_order(
-        select(adjustment.c.created_at).where(
-            *_is_within(since), *(adjustment.c[name] == groups.c[name] for name in common)
+    needed = select(func.count() * per_row).where(*is_sum, ledger_sum.c.until == last)
+    rows = needed.correlate(groups).scalar_subquery()
+    entries = select(adjustment.c.created_at).where(
+        *_is_within(func.coalesce(last, beginning_parameter(), type_=UtcDateTime)),
+        *(adjustment.c[name] == groups.c[name] for name in GROUP_COLUMNS[kind]),
+    )
+    grown = _in_order(entries).correlate(groups).subquery("entries")
+    enough = bindparam("enough", type_=BigInteger)
+    number = select(func.count()).select_from(grown).scalar_subquery()
+    is_grown = number >= case((rows > enough, rows), else_=enough)
+    return select(*groups.c, last.label("last")).where(is_grown)
+
+
+def _sampled_groups(kind: Group) -> Select[Any]:
+    """Select the names of the groups of sampled adjustments; of the ledger, one empty row."""
+    columns = GROUP_COLUMNS[kind]
+    groups = select(
+        *(
+            (adjustment.c[name] if name in columns else EMPTY).label(name)
+            for name in ("reference", "sku")
         )
     )
-    entries = more.correlate(groups).subquery("entries")
-    rows = kept.correlate(groups).scalar_subquery()
-    grown = select(func.count()).select_from(entries).scalar_subquery()
-    enough = bindparam("enough", type_=BigInteger)
-    is_grown = grown >= case((rows > enough, rows), else_=enough)
-    return select(*groups.c, last.label("last")).where(is_grown)
+    if not columns:
+        return groups
+    is_sampled = adjustment.c.id.like(bindparam("drawn", type_=Text))
+    has_names = [adjustment.c[name].is_not(None) for name in columns]
+    return groups.where(*_is_within(SINCE), is_sampled, *has_names).distinct()
 
 
 @cache
 def next_sums(kind: Group) -> Select[Any]:
-    """Return what a group comes to: what it came to before, and what has come since then."""
-    names = {name: bindparam(name, type_=Text) for name in IN_COMMON[kind]}
-    before = select(*(ledger_sum.c[name] for name in (*COMBINATION, *FIGURES))).where(
-        ledger_sum.c.tenant_id == ROLLUP_TENANT,
+    """Select the rows of a group's next rollup: the last one plus the entries after it."""
+    names = {name: bindparam(name, type_=Text) for name in GROUP_COLUMNS[kind]}
+    before = select(*(ledger_sum.c[name] for name in (*SUM_KEY, *SUM_FIGURES))).where(
+        ledger_sum.c.tenant_id == TENANT,
         *is_of_group(kind, names),
         ledger_sum.c.until == LAST,
     )
     entries = _in_order(
-        select(*entry()).where(
-            *_is_within(LAST), *(adjustment.c[name] == it for name, it in names.items())
+        select(*entry_columns()).where(
+            *_is_within(LAST), *(adjustment.c[name] == value for name, value in names.items())
         )
     )
     both = union_all(before, select(entries.subquery("entries"))).subquery("both")
-    keys = [both.c[name] for name in COMBINATION]
-    sums = [cast(func.sum(both.c[name]), BigInteger) for name in FIGURES]
+    keys = [both.c[name] for name in SUM_KEY]
+    sums = [cast(func.sum(both.c[name]), BigInteger) for name in SUM_FIGURES]
     return select(*keys, *sums).group_by(*keys)
 
 
 def _in_order(entries: Select[Any]) -> Select[Any]:
-    """Return adjustments in order, lest PostgreSQL takes an index without time for a SKU."""
+    """Order entries by time. Otherwise PostgreSQL takes an index by SKU without the time."""
     return entries.order_by(adjustment.c.created_at, adjustment.c.sequence, adjustment.c.id)
 
 
 def _is_within(start: ColumnElement[datetime]) -> list[ColumnElement[bool]]:
     at = adjustment.c.created_at
-    return [adjustment.c.tenant_id == ROLLUP_TENANT, at >= start, at < UNTIL]
+    return [adjustment.c.tenant_id == TENANT, at >= start, at < UNTIL]

@@ -1,6 +1,7 @@
 """Reads of adjustments."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -8,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, ColumnElement, Row, Select, Text, bindparam, select, tuple_
 
 from app.database.engine import Snapshot
-from app.database.parameters import rows_from, texts_in
+from app.database.parameters import TENANT, rows_from, texts_in
 from app.database.session import Session
 from app.database.tables import LINKS, UtcDateTime, adjustment
 from app.domain.filters import AdjustmentFilter, Sign
@@ -17,12 +18,14 @@ from app.ledger.totals import Columns
 from app.reads.conditions import (
     PARENTS,
     Conditions,
+    Filters,
+    KeyColumns,
     LedgerKey,
-    Named,
     conditions_of,
     equals,
-    named,
-    parameter_names,
+    filters_of,
+    key_columns,
+    of_tenant,
     parent_conditions,
     parents_json,
     shaped,
@@ -31,33 +34,14 @@ from app.reads.paging import PAGE_LIMIT, pages_of_parents
 from app.reads.warehouses import tenant_warehouses
 from app.runtime.fair_loop import in_pieces
 
-# Where an adjustment stands in a list: when, sequence, id.
+# The position of an adjustment in a list: created_at, sequence, id.
 AdjustmentPosition = tuple[datetime, int, str]
 
-ADJUSTMENT_COLUMNS: Final = (
-    adjustment.c.id,
-    adjustment.c.sku,
-    adjustment.c.warehouse_id,
-    adjustment.c.sequence,
-    adjustment.c.before_quantity,
-    adjustment.c.after_quantity,
-    adjustment.c.reason,
-    adjustment.c.note,
-    adjustment.c.created_by,
-    adjustment.c.created_at,
-    adjustment.c.bulk_id,
-    adjustment.c.transfer_id,
-    adjustment.c.reservation_id,
-    adjustment.c.reversal_of,
-    adjustment.c.reference,
-)
+ADJUSTMENT_COLUMNS: Final = tuple(adjustment.c[field.name] for field in fields(AdjustmentRecord))
 
 ADJUSTMENT_CONDITIONS: Final[Conditions] = {
-    "tenant_id": equals("tenant_id"),
-    "sku": equals("sku"),
-    "warehouse_id": equals("warehouse_id"),
-    "reason": equals("reason"),
-    **{name: equals(name) for name in ("created_by", *LINKS)},
+    "tenant_id": of_tenant,
+    **{name: equals(name) for name in ("sku", "warehouse_id", "reason", "created_by", *LINKS)},
     "start": lambda columns: columns.created_at >= bindparam("start", type_=UtcDateTime),
     "end": lambda columns: columns.created_at < bindparam("end", type_=UtcDateTime),
     Sign.INCREASE: lambda columns: columns.delta > 0,
@@ -72,97 +56,94 @@ ADJUSTMENT_CONDITIONS: Final[Conditions] = {
         )
     ),
 }
-
-PERIOD: Final = {"start", "end"}
+PERIOD_FILTERS: Final = frozenset({"start", "end"})
+# The fields of an AdjustmentFilter that are parameters of the same name.
+FILTER_NAMES: Final = tuple(
+    field.name for field in fields(AdjustmentFilter) if field.name != "sign"
+)
 
 
 async def list_adjustments(
     snapshot: Snapshot,
-    tenant: str,
+    tenant_id: str,
     *,
     where: AdjustmentFilter,
     after: AdjustmentPosition | None = None,
     limit: int,
 ) -> list[AdjustmentRecord]:
-    """Return a page of the ledger, newest first, from after a position on."""
-    parameters = adjustment_parameters(tenant, where, after)
-    statement = _adjustments_page(snapshot.dialect, parameter_names(parameters))
+    """Read a page of the ledger, newest first, starting after a position."""
+    parameters = adjustment_parameters(tenant_id, where, after)
+    statement = _page_of_adjustments(snapshot.dialect, filters_of(parameters))
     rows = await snapshot.rows(statement, {**parameters, "limit": limit})
     return adjustment_records(rows)
 
 
 async def list_adjustments_of(
     snapshot: Snapshot,
-    tenant: str,
+    tenant_id: str,
     *,
     parents: Sequence[LedgerKey],
     where: AdjustmentFilter,
     after: AdjustmentPosition | None = None,
     limit: int,
 ) -> dict[LedgerKey, list[AdjustmentRecord]]:
-    """Return for each parent, all of one kind, a page of its ledger, newest first."""
-    by = named(parents[0])
-    parameters = adjustment_parameters(tenant, where, after)
-    statement = _adjustments_of(snapshot.dialect, parameter_names(parameters), by)
+    """Read a page of the ledger of each parent, newest first; all parents have keys of one kind."""
+    key = key_columns(parents[0])
+    parameters = adjustment_parameters(tenant_id, where, after)
+    statement = _pages_of_adjustments(snapshot.dialect, filters_of(parameters), key)
     parameters |= {"parents": parents_json(parents), "limit": limit}
     pages: dict[LedgerKey, list[AdjustmentRecord]] = {parent: [] for parent in parents}
     rows = await snapshot.rows(statement, parameters)
     for record in await in_pieces(adjustment_records, rows):
-        code = record.sku if "sku" in by else None
-        place = record.warehouse_id if "warehouse_id" in by else None
-        pages[code, place].append(record)
+        code = record.sku if "sku" in key else None
+        warehouse_id = record.warehouse_id if "warehouse_id" in key else None
+        pages[code, warehouse_id].append(record)
     return pages
 
 
-async def get_adjustment(snapshot: Snapshot, tenant: str, *, id_: str) -> AdjustmentRecord | None:
-    """Return the adjustment of an id."""
-    rows = await snapshot.rows(_adjustment_by_id(), {"tenant_id": tenant, "id": id_})
+async def get_adjustment(
+    snapshot: Snapshot, tenant_id: str, *, id_: str
+) -> AdjustmentRecord | None:
+    """Read the adjustment of an id; None if it does not exist."""
+    rows = await snapshot.rows(_adjustment_by_id(), {"tenant_id": tenant_id, "id": id_})
     return adjustment_record(rows[0]) if rows else None
 
 
 async def list_adjustments_of_group(
-    session: Session, tenant: str, *, name: str, id_: str, limit: int
+    session: Session, tenant_id: str, *, name: str, id_: str, limit: int
 ) -> list[AdjustmentRecord]:
-    """Return the adjustment of an `id`, or up to so many of a bulk or a transfer."""
-    parameters = {"tenant_id": tenant, name: id_, "limit": limit}
+    """Read the first adjustments with a value in the column `id`, `bulk_id` or `transfer_id`."""
+    parameters = {"tenant_id": tenant_id, name: id_, "limit": limit}
     rows = await session.rows(_adjustments_of_group(name), parameters)
     return adjustment_records(rows)
 
 
 async def get_reversals(
-    session: Session, tenant: str, *, ids: Sequence[str]
+    session: Session, tenant_id: str, *, ids: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """Return which of some adjustments were reversed, each with the adjustment that did it."""
-    rows = await session.rows(_reversals(session.dialect), {"tenant_id": tenant, "ids": ids})
+    """Read the reversed ones of some adjustments, as pairs of their id and their reversal's."""
+    rows = await session.rows(_reversals(session.dialect), {"tenant_id": tenant_id, "ids": ids})
     return [(row.reversal_of, row.id) for row in rows]
 
 
 def adjustment_record(row: Row[Any]) -> AdjustmentRecord:
-    """Return a row of ADJUSTMENT_COLUMNS as a record."""
+    """Convert a row of ADJUSTMENT_COLUMNS."""
     return AdjustmentRecord(*tuple(row))
 
 
 def adjustment_records(rows: Iterable[Row[Any]]) -> list[AdjustmentRecord]:
-    """Return rows of ADJUSTMENT_COLUMNS as records."""
+    """Convert rows of ADJUSTMENT_COLUMNS."""
     return [adjustment_record(row) for row in rows]
 
 
 def adjustment_parameters(
-    tenant: str, where: AdjustmentFilter, after: AdjustmentPosition | None
+    tenant_id: str, where: AdjustmentFilter, after: AdjustmentPosition | None
 ) -> dict[str, object]:
+    """Parameters of a list of adjustments; None for each unused one."""
     instant, sequence, id_ = after or (None, None, None)
     return {
-        "tenant_id": tenant,
-        "sku": where.sku,
-        "warehouse_id": where.warehouse_id,
-        "reason": where.reason,
-        "created_by": where.created_by,
-        "bulk_id": where.bulk_id,
-        "transfer_id": where.transfer_id,
-        "reservation_id": where.reservation_id,
-        "reference": where.reference,
-        "start": where.start,
-        "end": where.end,
+        "tenant_id": tenant_id,
+        **{name: getattr(where, name) for name in FILTER_NAMES},
         "after": instant,
         "after_sequence": sequence,
         "after_id": id_,
@@ -171,46 +152,46 @@ def adjustment_parameters(
 
 
 @shaped
-def _adjustments_page(dialect: str, asked: frozenset[str]) -> Select[Any]:
-    by_level = {"sku", "warehouse_id"} <= asked and not _is_period(asked)
-    if is_by_reason_alone(asked):
-        places = tenant_warehouses()
-        return pages_of_parents(
-            dialect,
-            places,
-            adjustment,
-            ADJUSTMENT_COLUMNS,
-            where=lambda columns: [
-                *_adjustment_conditions(asked, columns, by_level=False),
-                columns.warehouse_id == places.c.id,
-            ],
-            order=lambda columns: newest_first(columns, by_level=False),
-        ).limit(PAGE_LIMIT)
+def _page_of_adjustments(dialect: str, filters: Filters) -> Select[Any]:
+    if uses_reason_index(filters):
+        return _page_by_reason(dialect, filters)
+    by_level = _is_in_level_order(filters, filters)
     return (
         select(*ADJUSTMENT_COLUMNS)
-        .where(*_adjustment_conditions(asked, adjustment.c, by_level=by_level))
+        .where(*_page_conditions(filters, adjustment.c, by_level=by_level))
         .order_by(*newest_first(adjustment.c, by_level=by_level))
         .limit(PAGE_LIMIT)
     )
 
 
-def is_by_reason_alone(asked: frozenset[str]) -> bool:
-    """Tell whether the index by warehouse and reason serves, warehouse by warehouse."""
-    return "reason" in asked and asked.isdisjoint({"sku", "warehouse_id", "created_by", *LINKS})
+def _page_by_reason(dialect: str, filters: Filters) -> Select[Any]:
+    """Merge the first adjustments of the reason in each warehouse."""
+    warehouses = tenant_warehouses()
+    return pages_of_parents(
+        dialect,
+        warehouses,
+        adjustment,
+        ADJUSTMENT_COLUMNS,
+        where=lambda columns: [
+            *_page_conditions(filters, columns, by_level=False),
+            columns.warehouse_id == warehouses.c.id,
+        ],
+        order=lambda columns: newest_first(columns, by_level=False),
+    ).limit(PAGE_LIMIT)
 
 
 @shaped
-def _adjustments_of(dialect: str, asked: frozenset[str], by: Named) -> Select[Any]:
+def _pages_of_adjustments(dialect: str, filters: Filters, key: KeyColumns) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
-    by_level = {"sku", "warehouse_id"} <= by | asked and not _is_period(asked)
+    by_level = _is_in_level_order(key | filters, filters)
     return pages_of_parents(
         dialect,
         parents,
         adjustment,
         ADJUSTMENT_COLUMNS,
         where=lambda columns: [
-            *_adjustment_conditions(asked, columns, by_level=by_level),
-            *parent_conditions(columns, parents, by),
+            *_page_conditions(filters, columns, by_level=by_level),
+            *parent_conditions(columns, parents, key),
         ],
         order=lambda columns: newest_first(columns, by_level=by_level),
     )
@@ -219,7 +200,7 @@ def _adjustments_of(dialect: str, asked: frozenset[str], by: Named) -> Select[An
 @cache
 def _adjustment_by_id() -> Select[Any]:
     return select(*ADJUSTMENT_COLUMNS).where(
-        equals("tenant_id")(adjustment.c), equals("id")(adjustment.c)
+        adjustment.c.tenant_id == TENANT, equals("id")(adjustment.c)
     )
 
 
@@ -227,7 +208,7 @@ def _adjustment_by_id() -> Select[Any]:
 def _adjustments_of_group(name: str) -> Select[Any]:
     return (
         select(*ADJUSTMENT_COLUMNS)
-        .where(equals("tenant_id")(adjustment.c), equals(name)(adjustment.c))
+        .where(adjustment.c.tenant_id == TENANT, equals(name)(adjustment.c))
         .order_by(*newest_first(adjustment.c, by_level=False))
         .limit(PAGE_LIMIT)
     )
@@ -236,29 +217,35 @@ def _adjustments_of_group(name: str) -> Select[Any]:
 @cache
 def _reversals(dialect: str) -> Select[Any]:
     return select(adjustment.c.reversal_of, adjustment.c.id).where(
-        equals("tenant_id")(adjustment.c), texts_in(dialect, adjustment.c.reversal_of, "ids")
+        adjustment.c.tenant_id == TENANT, texts_in(dialect, adjustment.c.reversal_of, "ids")
     )
 
 
-def _is_period(asked: frozenset[str]) -> bool:
-    """Tell whether a list has a first or last instant, which an index by time finds."""
-    return not asked.isdisjoint({"start", "end"})
-
-
-def _adjustment_conditions(
-    asked: frozenset[str], columns: Columns, *, by_level: bool
-) -> list[ColumnElement[bool]]:
-    if "after" not in asked:
-        return conditions_of(ADJUSTMENT_CONDITIONS, asked, columns)
-    if by_level:
-        # Within a level the sequence alone is the order, and its index serves it.
-        before = columns.sequence < bindparam("after_sequence", type_=BigInteger)
-        return [*conditions_of(ADJUSTMENT_CONDITIONS, asked - {"after"}, columns), before]
-    # A position of the list is before its end. Told both, an index is read from the end on.
-    return conditions_of(ADJUSTMENT_CONDITIONS, asked - {"end"}, columns)
+def uses_reason_index(filters: Filters) -> bool:
+    """Whether the index by warehouse and reason is the best one, warehouse by warehouse."""
+    return "reason" in filters and filters.isdisjoint({"sku", "warehouse_id", "created_by", *LINKS})
 
 
 def newest_first(columns: Columns, *, by_level: bool) -> list[ColumnElement[Any]]:
+    """Order of a list; within one level, the sequence alone."""
     if by_level:
         return [columns.sequence.desc()]
     return [columns.created_at.desc(), columns.sequence.desc(), columns.id.desc()]
+
+
+def _is_in_level_order(known: Filters, filters: Filters) -> bool:
+    """Whether a list is of one level and without a period, which an index by time finds."""
+    return {"sku", "warehouse_id"} <= known and filters.isdisjoint(PERIOD_FILTERS)
+
+
+def _page_conditions(
+    filters: Filters, columns: Columns, *, by_level: bool
+) -> list[ColumnElement[bool]]:
+    if "after" not in filters:
+        return conditions_of(ADJUSTMENT_CONDITIONS, filters, columns)
+    if by_level:
+        # The unique index by level and sequence serves this condition.
+        before = columns.sequence < bindparam("after_sequence", type_=BigInteger)
+        return [*conditions_of(ADJUSTMENT_CONDITIONS, filters - {"after"}, columns), before]
+    # The position is before the end. With both conditions an index would be read from the end.
+    return conditions_of(ADJUSTMENT_CONDITIONS, filters - {"end"}, columns)

@@ -1,4 +1,4 @@
-"""Keyset pages, also of many parents in one statement."""
+"""Keyset pages, of one list or of many parents in one statement."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -19,14 +19,15 @@ from app.ledger.totals import Columns
 
 PAGE_LIMIT: Final = bindparam("limit", type_=BigInteger)
 
-# PostgreSQL plans once for all values of a parameter, and takes a limit that it does not know for
-# a tenth of the table: a constant one tells it that a page is short.
+# PostgreSQL plans once for all values of a parameter and estimates an unknown limit at a tenth of
+# the table. A constant limit keeps the estimate small.
 LARGEST_PAGE: Final = literal_column("201", BigInteger)
-# The most stock levels, or warehouses, that a statement reads unless it is given fewer.
+# The default limit of the stock levels, or warehouses, that a statement reads.
 MOST_LEVELS: Final = 1_000_000
 
 
 def in_sku_order(code: ColumnElement[str], order: Order) -> ColumnElement[str]:
+    """Order by SKU code."""
     return code if order is Order.ASCENDING else code.desc()
 
 
@@ -39,7 +40,7 @@ def pages_of_parents(
     where: Callable[[Columns], list[ColumnElement[bool]]],
     order: Callable[[Columns], list[ColumnElement[Any]]],
 ) -> Select[Any]:
-    """Return the first rows of a table for every parent, each found by an index seek."""
+    """Select the first rows of a table for each parent, by one index seek per parent."""
     if dialect == "postgresql":
         page = (
             select(*columns)
@@ -58,5 +59,5 @@ def pages_of_parents(
         .limit(PAGE_LIMIT)
         .correlate(parents)
     )
-    found = literal_column(f"{table.description}.rowid").in_(page_rows)
-    return select(*columns).select_from(parents.join(table, found)).order_by(*order(table.c))
+    in_page = literal_column(f"{table.description}.rowid").in_(page_rows)
+    return select(*columns).select_from(parents.join(table, in_page)).order_by(*order(table.c))

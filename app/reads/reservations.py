@@ -1,6 +1,7 @@
-"""Reads of reservations."""
+"""Reads of reservations and of the stock that they hold."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from functools import cache
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from sqlalchemy import (
 from app.database.clocks import Present
 from app.database.compilation import AnyRow
 from app.database.engine import Snapshot
-from app.database.parameters import rows_from, texts_in
+from app.database.parameters import TENANT, rows_from, texts_in
 from app.database.session import Session
 from app.database.tables import reservation, reservation_count, reservation_line, stock_level
 from app.domain.filters import ReservationFilter
@@ -29,64 +30,51 @@ from app.ledger.totals import EMPTY, ZERO, Columns
 from app.reads.conditions import (
     PARENTS,
     Conditions,
+    Filters,
     StockKey,
     conditions_of,
     equals,
-    parameter_names,
+    filters_of,
+    of_tenant,
     parent_conditions,
     parents_json,
     shaped,
 )
 from app.reads.paging import LARGEST_PAGE, PAGE_LIMIT, pages_of_parents
 
-# The most lines of reservations that a statement reads, and its limit.
+# A statement reads one line more than it may, to detect that there are too many.
 MOST_LINES: Final = 25_000
-LINES: Final = literal_column(str(MOST_LINES + 1), BigInteger)
+LINE_LIMIT: Final = literal_column(str(MOST_LINES + 1), BigInteger)
 
-RESERVATION_COLUMNS: Final = (
-    reservation.c.id,
-    reservation.c.status,
-    reservation.c.reference,
-    reservation.c.note,
-    reservation.c.created_by,
-    reservation.c.created_at,
-    reservation.c.expires_at,
-    reservation.c.ended_at,
-    reservation.c.version,
+RESERVATION_COLUMNS: Final = tuple(
+    reservation.c[field.name] for field in fields(ReservationRecord) if field.name != "lines"
 )
-LINE_COLUMNS: Final = (
-    reservation_line.c.reservation_id,
-    reservation_line.c.sku,
-    reservation_line.c.warehouse_id,
-    reservation_line.c.quantity,
-    reservation_line.c.held,
-    reservation_line.c.committed,
+LINE_COLUMNS: Final = tuple(
+    reservation_line.c[field.name] for field in fields(ReservationLineRecord)
+)
+LINES_OF_RESERVATION: Final = (reservation_line.c.tenant_id == reservation.c.tenant_id) & (
+    reservation_line.c.reservation_id == reservation.c.id
 )
 
 
-def _is_held(columns: Columns) -> ColumnElement[bool]:
-    held: ColumnElement[int] = columns.held
-    return held > literal_column("0", BigInteger)
-
-
-def _stands(status: ReservationStatus) -> Callable[[Columns], ColumnElement[bool]]:
-    # Written out: few reservations are open, or nearly all, and an index may be of those alone.
+def _has_status(status: ReservationStatus) -> Callable[[Columns], ColumnElement[bool]]:
+    # A literal, so that the planner knows how frequent it is and may use a partial index.
     return lambda columns: columns.status == literal_column(f"'{status.value}'", Text)
 
 
 RESERVATION_CONDITIONS: Final[Conditions] = {
-    "tenant_id": equals("tenant_id"),
-    **{status.value: _stands(status) for status in ReservationStatus},
+    "tenant_id": of_tenant,
+    **{status.value: _has_status(status) for status in ReservationStatus},
     "reference": equals("reference"),
     "before": lambda columns: columns.id < bindparam("before", type_=Text),
 }
 HOLD_CONDITIONS: Final[Conditions] = {
-    "tenant_id": equals("tenant_id"),
+    "tenant_id": of_tenant,
     "before": lambda columns: columns.reservation_id < bindparam("before", type_=Text),
 }
 RESERVATION_COUNT_CONDITIONS: Final[Conditions] = {
     **{name: RESERVATION_CONDITIONS[name] for name in ("tenant_id", *ReservationStatus)},
-    # None is empty: those of all are counted under that.
+    # The counts of all reservations have an empty reference, which a filter must not match.
     "reference": lambda columns: equals("reference")(columns) & (columns.reference != EMPTY),
     "all": lambda columns: columns.reference == EMPTY,
 }
@@ -94,48 +82,59 @@ RESERVATION_COUNT_CONDITIONS: Final[Conditions] = {
 
 async def list_reservations(
     snapshot: Snapshot,
-    tenant: str,
+    tenant_id: str,
     *,
     where: ReservationFilter,
     after: str | None = None,
     limit: int,
 ) -> list[ReservationRecord]:
-    """Return a page of reservations with their lines, newest first, from after an id on."""
-    parameters = _reservation_parameters(tenant, where, after)
-    statement = _reservations_page(snapshot.dialect, parameter_names(parameters))
+    """Read a page of reservations with their lines, newest first, starting after an id.
+
+    Raises:
+        QueryTooComplex: the page has more than MOST_LINES lines.
+
+    """
+    parameters = _reservation_parameters(tenant_id, where, after)
+    statement = _page_of_reservations(snapshot.dialect, filters_of(parameters))
     rows = await snapshot.rows(statement, {**parameters, "limit": limit})
     return reservation_records(within_line_limit(rows))
 
 
-async def count_reservations(snapshot: Snapshot, tenant: str, *, where: ReservationFilter) -> int:
-    """Return how many reservations match, from counts that every write keeps."""
-    parameters = _reservation_parameters(tenant, where, None)
-    [row] = await snapshot.rows(
-        _reservations_count(snapshot.dialect, parameter_names(parameters)), parameters
-    )
+async def count_reservations(
+    snapshot: Snapshot, tenant_id: str, *, where: ReservationFilter
+) -> int:
+    """Count the matching reservations, from counts that every write maintains."""
+    parameters = _reservation_parameters(tenant_id, where, None)
+    statement = _reservation_count(snapshot.dialect, filters_of(parameters))
+    [row] = await snapshot.rows(statement, parameters)
     return int(row[0])
 
 
 async def get_reservations(
-    session: Session | Snapshot, tenant: str, *, ids: Sequence[str]
+    session: Session | Snapshot, tenant_id: str, *, ids: Sequence[str]
 ) -> dict[str, ReservationRecord]:
-    """Return reservations with their lines, by id."""
+    """Read reservations with their lines by id; missing ids are absent.
+
+    Raises:
+        QueryTooComplex: the reservations have more than MOST_LINES lines.
+
+    """
     statement = reservations_by_id(session.dialect)
-    rows = await session.rows(statement, {"tenant_id": tenant, "ids": ids})
+    rows = await session.rows(statement, {"tenant_id": tenant_id, "ids": ids})
     return {record.id: record for record in reservation_records(within_line_limit(rows))}
 
 
 async def list_holds_of(
     snapshot: Snapshot,
-    tenant: str,
+    tenant_id: str,
     *,
     levels: Sequence[StockKey],
     after: str | None,
     limit: int,
 ) -> dict[StockKey, list[ReservationLineRecord]]:
-    """Return for each level a page of what open reservations hold of it, newest first."""
-    parameters: dict[str, object] = {"tenant_id": tenant, "before": after}
-    statement = _holds_of(snapshot.dialect, parameter_names(parameters))
+    """Read a page of the lines of open reservations of each stock level, newest first."""
+    parameters: dict[str, object] = {"tenant_id": tenant_id, "before": after}
+    statement = _pages_of_holds(snapshot.dialect, filters_of(parameters))
     parameters |= {"parents": parents_json(levels), "limit": limit}
     pages: dict[StockKey, list[ReservationLineRecord]] = {level: [] for level in levels}
     for row in await snapshot.rows(statement, parameters):
@@ -144,41 +143,42 @@ async def list_holds_of(
 
 
 async def count_holds_of(
-    snapshot: Snapshot, tenant: str, *, levels: Sequence[StockKey]
+    snapshot: Snapshot, tenant_id: str, *, levels: Sequence[StockKey]
 ) -> dict[StockKey, int]:
-    """Return for each level how many open reservations hold some of it."""
-    parameters = {"tenant_id": tenant, "parents": parents_json(levels)}
-    rows = await snapshot.rows(_holds_count_of(snapshot.dialect), parameters)
+    """Count the open reservations that hold stock of each level."""
+    parameters = {"tenant_id": tenant_id, "parents": parents_json(levels)}
+    rows = await snapshot.rows(_hold_counts(snapshot.dialect), parameters)
     return dict.fromkeys(levels, 0) | {(row.sku, row.warehouse_id): row.holds for row in rows}
 
 
 async def list_due_reservations(
-    session: Session | Snapshot, tenant: str, *, limit: int
+    session: Session | Snapshot, tenant_id: str, *, limit: int
 ) -> list[str]:
-    """Return the ids of open reservations whose time is over, the longest first."""
-    rows = await session.rows(_due(), {"tenant_id": tenant, "limit": limit})
+    """List the ids of open reservations that have expired, the earliest expiry first."""
+    rows = await session.rows(_due_reservations(), {"tenant_id": tenant_id, "limit": limit})
     return [row.id for row in rows]
 
 
 def reservation_records(rows: Iterable[Sequence[Any]]) -> list[ReservationRecord]:
-    """Return rows of RESERVATION_COLUMNS and LINE_COLUMNS, those of one together, as records."""
+    """Convert rows of RESERVATION_COLUMNS and LINE_COLUMNS; the rows of one are adjacent."""
     reservations: dict[str, ReservationRecord] = {}
     lines: list[ReservationLineRecord] = []
+    width = len(RESERVATION_COLUMNS)
     for row in rows:
-        id_, status, *rest = row[:9]
+        id_, status, *rest = row[:width]
         if id_ not in reservations:
             lines = []
-            kept: Any = (id_, ReservationStatus(status), *rest, lines)
-            reservations[id_] = ReservationRecord(*kept)
-        lines.append(ReservationLineRecord(*row[9:]))
+            values: Any = (id_, ReservationStatus(status), *rest, lines)
+            reservations[id_] = ReservationRecord(*values)
+        lines.append(ReservationLineRecord(*row[width:]))
     return [*reservations.values()]
 
 
 def within_line_limit(rows: Sequence[AnyRow]) -> Sequence[AnyRow]:
-    """Refuse reservations of which not all lines were read.
+    """Refuse too many rows of reservation lines.
 
     Raises:
-        QueryTooComplex: there are more lines than a statement reads.
+        QueryTooComplex: there are more than MOST_LINES lines.
 
     """
     if len(rows) > MOST_LINES:
@@ -188,10 +188,10 @@ def within_line_limit(rows: Sequence[AnyRow]) -> Sequence[AnyRow]:
 
 
 def _reservation_parameters(
-    tenant: str, where: ReservationFilter, after: str | None
+    tenant_id: str, where: ReservationFilter, after: str | None
 ) -> dict[str, object]:
     return {
-        "tenant_id": tenant,
+        "tenant_id": tenant_id,
         **({where.status.value: True} if where.status else {}),
         "reference": where.reference,
         "before": after,
@@ -199,51 +199,48 @@ def _reservation_parameters(
 
 
 @shaped
-def _reservations_page(_dialect: str, asked: frozenset[str]) -> Select[Any]:
-    page = (
+def _page_of_reservations(_dialect: str, filters: Filters) -> Select[Any]:
+    longest = (
         select(reservation)
-        .where(*conditions_of(RESERVATION_CONDITIONS, asked, reservation.c))
+        .where(*conditions_of(RESERVATION_CONDITIONS, filters, reservation.c))
         .order_by(reservation.c.id.desc())
         .limit(LARGEST_PAGE)
         .subquery("longest")
     )
-    page = select(page).order_by(page.c.id.desc()).limit(PAGE_LIMIT).subquery("page")
-    of_page = (reservation_line.c.tenant_id == page.c.tenant_id) & (
+    page = select(longest).order_by(longest.c.id.desc()).limit(PAGE_LIMIT).subquery("page")
+    lines_of_page = (reservation_line.c.tenant_id == page.c.tenant_id) & (
         reservation_line.c.reservation_id == page.c.id
     )
     return (
-        select(*(page.c[it.name] for it in RESERVATION_COLUMNS), *LINE_COLUMNS)
-        .select_from(page.join(reservation_line, of_page))
+        select(*(page.c[column.name] for column in RESERVATION_COLUMNS), *LINE_COLUMNS)
+        .select_from(page.join(reservation_line, lines_of_page))
         .order_by(page.c.id.desc(), reservation_line.c.sku, reservation_line.c.warehouse_id)
-        .limit(LINES)
+        .limit(LINE_LIMIT)
     )
 
 
 @shaped
-def _reservations_count(_dialect: str, asked: frozenset[str]) -> Select[Any]:
-    of = asked if "reference" in asked else asked | {"all"}
-    conditions = conditions_of(RESERVATION_COUNT_CONDITIONS, of, reservation_count.c)
+def _reservation_count(_dialect: str, filters: Filters) -> Select[Any]:
+    counted = filters if "reference" in filters else filters | {"all"}
+    conditions = conditions_of(RESERVATION_COUNT_CONDITIONS, counted, reservation_count.c)
     number = func.coalesce(func.sum(reservation_count.c.reservations), ZERO)
     return select(number).where(*conditions)
 
 
 @cache
 def reservations_by_id(dialect: str) -> Select[Any]:
-    """Statement that finds reservations of `ids`."""
-    same = (reservation_line.c.tenant_id == reservation.c.tenant_id) & (
-        reservation_line.c.reservation_id == reservation.c.id
-    )
+    """Select the reservations of `ids` with their lines."""
     return (
         select(*RESERVATION_COLUMNS, *LINE_COLUMNS)
-        .select_from(reservation.join(reservation_line, same))
-        .where(equals("tenant_id")(reservation.c), texts_in(dialect, reservation.c.id, "ids"))
+        .select_from(reservation.join(reservation_line, LINES_OF_RESERVATION))
+        .where(reservation.c.tenant_id == TENANT, texts_in(dialect, reservation.c.id, "ids"))
         .order_by(reservation.c.id, reservation_line.c.sku, reservation_line.c.warehouse_id)
-        .limit(LINES)
+        .limit(LINE_LIMIT)
     )
 
 
 @shaped
-def _holds_of(dialect: str, asked: frozenset[str]) -> Select[Any]:
+def _pages_of_holds(dialect: str, filters: Filters) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
     return pages_of_parents(
         dialect,
@@ -251,8 +248,8 @@ def _holds_of(dialect: str, asked: frozenset[str]) -> Select[Any]:
         reservation_line,
         LINE_COLUMNS,
         where=lambda columns: [
-            *conditions_of(HOLD_CONDITIONS, asked, columns),
-            _is_held(columns),
+            *conditions_of(HOLD_CONDITIONS, filters, columns),
+            columns.held > ZERO,
             *parent_conditions(columns, parents, frozenset(PARENTS)),
         ],
         order=lambda columns: [
@@ -264,21 +261,24 @@ def _holds_of(dialect: str, asked: frozenset[str]) -> Select[Any]:
 
 
 @cache
-def _holds_count_of(dialect: str) -> Select[Any]:
+def _hold_counts(dialect: str) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
     is_parent = parent_conditions(stock_level.c, parents, frozenset(PARENTS))
     levels = parents.join(stock_level, and_(*is_parent))
-    mine = equals("tenant_id")(stock_level.c)
-    return select(*parents.c, stock_level.c.holds).select_from(levels).where(mine)
+    return (
+        select(*parents.c, stock_level.c.holds)
+        .select_from(levels)
+        .where(stock_level.c.tenant_id == TENANT)
+    )
 
 
 @cache
-def _due() -> Select[Any]:
+def _due_reservations() -> Select[Any]:
     return (
         select(reservation.c.id)
         .where(
-            equals("tenant_id")(reservation.c),
-            _stands(ReservationStatus.OPEN)(reservation.c),
+            reservation.c.tenant_id == TENANT,
+            _has_status(ReservationStatus.OPEN)(reservation.c),
             reservation.c.expires_at <= Present(),
         )
         .order_by(reservation.c.expires_at)

@@ -13,7 +13,7 @@ from app.database.parameters import rows_from, texts_in
 from app.database.tables import adjustment, stock_level
 from app.domain.periods import Interval
 from app.domain.records import AdjustmentRecord, LedgerTotals
-from app.reads.adjustment_totals import ledger_totals, sums_of
+from app.reads.adjustment_figures import ledger_totals, sums_of
 from app.reads.adjustments import (
     ADJUSTMENT_COLUMNS,
     ADJUSTMENT_CONDITIONS,
@@ -22,10 +22,10 @@ from app.reads.adjustments import (
 )
 from app.reads.conditions import (
     PARENTS,
-    Named,
+    KeyColumns,
     StockKey,
     conditions_of,
-    named,
+    key_columns,
     parent_conditions,
     parents_json,
 )
@@ -36,57 +36,58 @@ from app.reads.skus import SKU_CONDITIONS
 
 async def sum_adjustments_by_period(
     snapshot: Snapshot,
-    tenant: str,
+    tenant_id: str,
     *,
     skus: Sequence[StockKey],
     start: datetime,
     end: datetime,
     interval: Interval,
 ) -> dict[StockKey, dict[datetime, LedgerTotals]]:
-    """Return for each SKU, as seen in one warehouse or in all, what its adjustments come to.
+    """Sum adjustments by SKU, in one warehouse or in all, and by start of each period.
 
-    That is by the start of each hour or day in which there are some, from `start` to before `end`.
+    Periods are the hours or days from `start` (inclusive) to `end` (exclusive); periods without
+    adjustments are absent.
     """
-    found: dict[StockKey, dict[datetime, LedgerTotals]] = {}
-    for by in dict.fromkeys(map(named, skus)):
-        parents = parents_json(each for each in skus if named(each) == by)
-        statement = _sums_by_period(snapshot.dialect, interval, by)
-        parameters = {"tenant_id": tenant, "start": start, "end": end, "parents": parents}
+    totals: dict[StockKey, dict[datetime, LedgerTotals]] = {}
+    for key in dict.fromkeys(map(key_columns, skus)):
+        parents = parents_json(sku for sku in skus if key_columns(sku) == key)
+        statement = _sums_by_period(snapshot.dialect, interval, key)
+        parameters = {"tenant_id": tenant_id, "start": start, "end": end, "parents": parents}
         for row in await snapshot.rows(statement, parameters):
-            found[row.sku, row.warehouse_id] = {
-                datetime.fromisoformat(period).replace(tzinfo=UTC): ledger_totals([numbers])
-                for period, *numbers in orjson.loads(row.periods or "[]")
+            totals[row.sku, row.warehouse_id] = {
+                datetime.fromisoformat(period).replace(tzinfo=UTC): ledger_totals([sums])
+                for period, *sums in orjson.loads(row.periods or "[]")
             }
-    return found
+    return totals
 
 
 async def get_stock_as_of(
-    snapshot: Snapshot, tenant: str, *, skus: Sequence[StockKey], end: datetime
+    snapshot: Snapshot, tenant_id: str, *, skus: Sequence[StockKey], end: datetime
 ) -> dict[StockKey, list[AdjustmentRecord]]:
-    """Return for each SKU, as seen in one warehouse or in all, what made its stock before an end.
+    """Read the last adjustment before `end` of each level of a SKU, in one warehouse or in all.
 
-    That is the last adjustment before it of every level that had one, by warehouse id.
+    The adjustments of a SKU are ordered by warehouse id; levels without any are absent.
     """
-    found: dict[StockKey, list[AdjustmentRecord]] = {each: [] for each in skus}
-    for view in dict.fromkeys(view for _, view in skus):
-        codes = [code for code, seen in skus if seen == view]
-        parameters = {"tenant_id": tenant, "warehouse_id": view, "codes": codes, "end": end}
-        statement = _stock_as_of(snapshot.dialect, narrowed=view is not None)
-        for row in await snapshot.rows(statement, {**parameters, "limit": 1}):
-            found[row.sku, view].append(adjustment_record(row))
-    return found
+    last: dict[StockKey, list[AdjustmentRecord]] = {sku: [] for sku in skus}
+    for warehouse_id in dict.fromkeys(view for _, view in skus):
+        codes = [code for code, view in skus if view == warehouse_id]
+        parameters = {"tenant_id": tenant_id, "warehouse_id": warehouse_id, "codes": codes}
+        statement = _stock_as_of(snapshot.dialect, narrowed=warehouse_id is not None)
+        for row in await snapshot.rows(statement, {**parameters, "end": end, "limit": 1}):
+            last[row.sku, warehouse_id].append(adjustment_record(row))
+    return last
 
 
 @cache
-def _sums_by_period(dialect: str, interval: Interval, by: Named) -> Select[Any]:
+def _sums_by_period(dialect: str, interval: Interval, key: KeyColumns) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
-    asked = frozenset({"tenant_id", "start", "end"})
-    # In their order, lest PostgreSQL takes an index without the time and reads all of a SKU.
+    filters = frozenset({"tenant_id", "start", "end"})
+    # Without the order, PostgreSQL takes an index without the time and reads all of a SKU.
     entries = (
         select(adjustment.c.created_at, adjustment.c.delta)
         .where(
-            *conditions_of(ADJUSTMENT_CONDITIONS, asked, adjustment.c),
-            *parent_conditions(adjustment.c, parents, by),
+            *conditions_of(ADJUSTMENT_CONDITIONS, filters, adjustment.c),
+            *parent_conditions(adjustment.c, parents, key),
         )
         .order_by(*newest_first(adjustment.c, by_level=False))
         .correlate(parents)
@@ -98,20 +99,20 @@ def _sums_by_period(dialect: str, interval: Interval, by: Named) -> Select[Any]:
         .group_by(period)
         .subquery("periods")
     )
-    # As one value per parent, so that each is found by its own index seek on both engines.
-    all_of = func.json_agg if dialect == "postgresql" else func.json_group_array
-    of_parent = select(all_of(json_array(dialect, *periods.c))).scalar_subquery()
+    # One JSON value per parent: both engines then find each parent by its own index seek.
+    aggregate = func.json_agg if dialect == "postgresql" else func.json_group_array
+    of_parent = select(aggregate(json_array(dialect, *periods.c))).scalar_subquery()
     return select(parents.c.sku, parents.c.warehouse_id, of_parent.label("periods"))
 
 
 def _period_of(
     dialect: str, interval: Interval, instant: ColumnElement[datetime]
 ) -> ColumnElement[str]:
-    """Return the hour or the day of an instant, as ISO 8601 writes it."""
+    """Hour or day (UTC) of an instant, in ISO 8601."""
     if dialect == "postgresql":
-        words = {Interval.HOUR: "'YYYY-MM-DD\"T\"HH24'", Interval.DAY: "'YYYY-MM-DD'"}
+        formats = {Interval.HOUR: "'YYYY-MM-DD\"T\"HH24'", Interval.DAY: "'YYYY-MM-DD'"}
         in_utc = func.timezone(literal_column("'UTC'"), instant)
-        return func.to_char(in_utc, literal_column(words[interval]), type_=Text)
+        return func.to_char(in_utc, literal_column(formats[interval]), type_=Text)
     first: ColumnElement[int] = literal_column("1")
     length: ColumnElement[int] = literal_column("13" if interval is Interval.HOUR else "10")
     return func.substr(instant, first, length, type_=Text)
@@ -119,11 +120,11 @@ def _period_of(
 
 @cache
 def _stock_as_of(dialect: str, *, narrowed: bool) -> Select[Any]:
-    asked = frozenset({"tenant_id", "warehouse_id"} if narrowed else {"tenant_id"})
+    filters = frozenset({"tenant_id", "warehouse_id"} if narrowed else {"tenant_id"})
     levels = (
         select(stock_level.c.sku, stock_level.c.warehouse_id)
         .where(
-            *conditions_of(SKU_CONDITIONS, asked, stock_level.c),
+            *conditions_of(SKU_CONDITIONS, filters, stock_level.c),
             texts_in(dialect, stock_level.c.sku, "codes"),
         )
         .subquery("levels")
@@ -137,7 +138,7 @@ def _stock_as_of(dialect: str, *, narrowed: bool) -> Select[Any]:
             *conditions_of(ADJUSTMENT_CONDITIONS, frozenset({"tenant_id", "end"}), columns),
             *parent_conditions(columns, levels, frozenset(PARENTS)),
         ],
-        # The last of several in one millisecond is the one of the highest sequence.
+        # Adjustments of one millisecond are ordered by their sequence.
         order=lambda columns: [
             columns.sku,
             columns.warehouse_id,

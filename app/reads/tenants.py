@@ -2,54 +2,49 @@
 
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Select, select
 
 from app.database.engine import Snapshot
+from app.database.parameters import TENANT
 from app.database.session import Session
-from app.database.tables import api_token
-from app.database.tables import tenant as tenant_table
+from app.database.tables import api_token, tenant
 from app.domain.instants import as_text
-from app.reads.conditions import equals
+
+# Spelled out, because a token's hash must not be listed.
+TOKEN_COLUMNS: Final = (
+    api_token.c.id,
+    api_token.c.name,
+    api_token.c.email,
+    api_token.c.scopes,
+    api_token.c.created_at,
+    api_token.c.expires_at,
+    api_token.c.revoked_at,
+    api_token.c.last_used_at,
+)
 
 
-async def permits_oversell(session: Session, tenant: str, *, locked: bool) -> bool:
-    """Whether a tenant permits overselling; `locked`: until the transaction ends."""
+async def permits_oversell(session: Session, tenant_id: str, *, locked: bool) -> bool:
+    """Tell whether a tenant permits overselling; `locked` until the end of the transaction."""
     statement = _permission(locked=locked and session.dialect == "postgresql")
-    rows = await session.rows(statement, {"tenant_id": tenant})
+    rows = await session.rows(statement, {"tenant_id": tenant_id})
     return rows[0].permits_oversell_since is not None
 
 
 async def list_tenants(snapshot: Snapshot) -> list[str]:
-    """Return the ids of all tenants: for operators, never for a tenant."""
-    rows = await snapshot.rows(
-        select(tenant_table.c.tenant_id).order_by(tenant_table.c.tenant_id), {}
-    )
+    """List the ids of all tenants, for operators and background jobs only."""
+    rows = await snapshot.rows(select(tenant.c.tenant_id).order_by(tenant.c.tenant_id), {})
     return [row.tenant_id for row in rows]
 
 
 async def list_tokens(snapshot: Snapshot, tenant_id: str) -> list[dict[str, object]]:
-    """Return what is kept of a tenant's tokens, oldest first."""
-    statement = (
-        select(
-            api_token.c.id,
-            api_token.c.name,
-            api_token.c.email,
-            api_token.c.scopes,
-            api_token.c.created_at,
-            api_token.c.expires_at,
-            api_token.c.revoked_at,
-            api_token.c.last_used_at,
-        )
-        .where(equals("tenant_id")(api_token.c))
-        .order_by(api_token.c.created_at, api_token.c.id)
-    )
-    rows = await snapshot.rows(statement, {"tenant_id": tenant_id})
+    """List the tokens of a tenant without their hashes, oldest first; instants are text."""
+    rows = await snapshot.rows(_tokens(), {"tenant_id": tenant_id})
     return [
         {
-            name: as_text(value) if isinstance(value, datetime) else value
-            for name, value in zip(statement.selected_columns.keys(), row, strict=True)
+            column.name: as_text(value) if isinstance(value, datetime) else value
+            for column, value in zip(TOKEN_COLUMNS, row, strict=True)
         }
         for row in rows
     ]
@@ -57,5 +52,14 @@ async def list_tokens(snapshot: Snapshot, tenant_id: str) -> list[dict[str, obje
 
 @cache
 def _permission(*, locked: bool) -> Select[Any]:
-    found = select(tenant_table.c.permits_oversell_since).where(equals("tenant_id")(tenant_table.c))
-    return found.with_for_update(read=True) if locked else found
+    permission = select(tenant.c.permits_oversell_since).where(tenant.c.tenant_id == TENANT)
+    return permission.with_for_update(read=True) if locked else permission
+
+
+@cache
+def _tokens() -> Select[Any]:
+    return (
+        select(*TOKEN_COLUMNS)
+        .where(api_token.c.tenant_id == TENANT)
+        .order_by(api_token.c.created_at, api_token.c.id)
+    )

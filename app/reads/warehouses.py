@@ -8,54 +8,46 @@ from msgspec.json import Decoder
 from sqlalchemy import Select, Subquery, select
 
 from app.database.engine import Snapshot
-from app.database.parameters import texts_in
+from app.database.parameters import TENANT, texts_in
 from app.database.tables import warehouse
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
-from app.reads.conditions import equals
 from app.reads.paging import MOST_LEVELS, PAGE_LIMIT
 
-# SQLite has no other truth than 1 and 0.
+# SQLite has booleans as 1 and 0, which a strict decoder refuses.
 WAREHOUSE_DECODER: Final = Decoder(list[WarehouseRecord], strict=False)
 
-WAREHOUSE_COLUMNS: Final = (
-    warehouse.c.id,
-    warehouse.c.name,
-    warehouse.c.type,
-    warehouse.c.address,
-    warehouse.c.marketplace,
-    warehouse.c.is_active,
-)
+WAREHOUSE_COLUMNS: Final = tuple(warehouse.c[name] for name in WarehouseRecord.__struct_fields__)
 
 
 async def list_warehouses(
-    snapshot: Snapshot, tenant: str, *, limit: int = MOST_LEVELS
+    snapshot: Snapshot, tenant_id: str, *, limit: int = MOST_LEVELS
 ) -> list[WarehouseRecord]:
-    """Return the first warehouses by id, inactive ones too."""
-    rows = await snapshot.rows(_all_warehouses(), {"tenant_id": tenant, "limit": limit})
+    """Read the first warehouses by id, inactive ones included."""
+    rows = await snapshot.rows(_first_warehouses(), {"tenant_id": tenant_id, "limit": limit})
     return [warehouse_record(row) for row in rows]
 
 
 async def get_warehouses(
-    snapshot: Snapshot, tenant: str, *, ids: Sequence[str]
+    snapshot: Snapshot, tenant_id: str, *, ids: Sequence[str]
 ) -> dict[str, WarehouseRecord]:
-    """Return warehouses by id."""
+    """Read warehouses by id; missing ids are absent."""
     statement = warehouses_by_id(snapshot.dialect)
-    rows = await snapshot.rows(statement, {"tenant_id": tenant, "ids": ids})
+    rows = await snapshot.rows(statement, {"tenant_id": tenant_id, "ids": ids})
     return {row.id: warehouse_record(row) for row in rows}
 
 
 def warehouse_record(row: Sequence[Any]) -> WarehouseRecord:
-    """Return a row of WAREHOUSE_COLUMNS as a record."""
+    """Convert a row of WAREHOUSE_COLUMNS."""
     id_, name, type_, address, marketplace, is_active = row
     return WarehouseRecord(id_, name, WarehouseType(type_), address, marketplace, bool(is_active))
 
 
 @cache
-def _all_warehouses() -> Select[Any]:
+def _first_warehouses() -> Select[Any]:
     return (
         select(*WAREHOUSE_COLUMNS)
-        .where(equals("tenant_id")(warehouse.c))
+        .where(warehouse.c.tenant_id == TENANT)
         .order_by(warehouse.c.id)
         .limit(PAGE_LIMIT)
     )
@@ -63,11 +55,12 @@ def _all_warehouses() -> Select[Any]:
 
 @cache
 def warehouses_by_id(dialect: str) -> Select[Any]:
-    """Return what finds warehouses of `ids`."""
+    """Select the warehouses of `ids`."""
     return select(*WAREHOUSE_COLUMNS).where(
-        equals("tenant_id")(warehouse.c), texts_in(dialect, warehouse.c.id, "ids")
+        warehouse.c.tenant_id == TENANT, texts_in(dialect, warehouse.c.id, "ids")
     )
 
 
 def tenant_warehouses() -> Subquery:
-    return select(warehouse.c.id).where(equals("tenant_id")(warehouse.c)).subquery("places")
+    """Select the ids of all warehouses of the tenant."""
+    return select(warehouse.c.id).where(warehouse.c.tenant_id == TENANT).subquery("places")

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app.database.compilation import MAX_SHAPES, MAX_STATEMENTS, Prepared, prepared_statement
 from app.http import unread_answers as unread
 from app.http.unread_answers import UnreadProtocol
-from app.reads.adjustments import ADJUSTMENT_CONDITIONS, _adjustments_page
+from app.reads.adjustments import ADJUSTMENT_CONDITIONS, _page_of_adjustments
 from app.reads.conditions import shaped
 
 FILTERS: Final = [name for name in ADJUSTMENT_CONDITIONS if name != "tenant_id"]
@@ -23,14 +23,14 @@ def test_no_more_than_a_bound_of_statements_is_kept_by_filters(dialect: str) -> 
         itertools.combinations(FILTERS, length) for length in range(4)
     )
     asked = [frozenset({"tenant_id", *names}) for names in sets][: MAX_SHAPES + 50]
-    statements = [_adjustments_page(dialect, shape) for shape in asked]
+    statements = [_page_of_adjustments(dialect, shape) for shape in asked]
 
     assert len(asked) > MAX_SHAPES
     assert shaped.cache_info().currsize == MAX_SHAPES
     # Without the trees of SQLAlchemy, and without an entry among the statements of the service.
     assert all(isinstance(statement, Prepared) for statement in statements)
     assert prepared_statement.cache_info().maxsize == MAX_STATEMENTS
-    assert _adjustments_page(dialect, asked[-1]) is statements[-1]
+    assert _page_of_adjustments(dialect, asked[-1]) is statements[-1]
 
 
 class Transport:

@@ -13,7 +13,7 @@ from app.domain.quantities import MAX_QUANTITY
 from app.domain.records import LedgerTotals
 from app.files.seeding import LoadedLevel
 from app.http.json import JSONResponse
-from app.reads.adjustment_totals import ledger_totals, sums_of
+from app.reads.adjustment_figures import ledger_totals, sums_of
 from tests.graphql.answers import Json, errors_of, page_of, refused, walk
 from tests.graphql.model import CODES, REASONS, Catalogue, Entry, catalogue
 from tests.service import Service, counted, new_tenant, sku, warehouse

@@ -27,9 +27,9 @@ from app.domain.periods import Interval
 from app.domain.quantities import Status
 from app.domain.records import ReservationStatus
 from app.files.seeding import LoadedCount, LoadedLevel, LoadedSku
-from app.ledger.rollup import grown_groups, next_sums, sum_up
+from app.ledger.derived_figures import wrong_sums
+from app.ledger.rollup import grown_groups, next_sums, roll_up_ledger
 from app.ledger.totals import Group
-from app.ledger.verification import wrong_sums
 from app.reads import skus as queries
 from app.reads.adjustment_totals import (
     count_adjustments,
@@ -127,29 +127,31 @@ def about_skus(data: Data) -> Iterator[Question]:
     ):
         asked = named(order=order, status=status, warehouse=place, sku=wanted, after=after)
         where = SkuFilter(status=status, warehouse_id=place, sku=wanted)
-        ask = partial(list_skus, tenant=tenant, where=where, after=after, order=order, limit=PAGE)
+        ask = partial(
+            list_skus, tenant_id=tenant, where=where, after=after, order=order, limit=PAGE
+        )
         yield Question(f"SKUs {asked}", ask)
     for place in (None, MAIN):
-        ask = partial(get_skus, tenant=tenant, codes=data.codes, warehouse_id=place)
+        ask = partial(get_skus, tenant_id=tenant, codes=data.codes, warehouse_id=place)
         yield Question(f"SKUs of codes {named(warehouse=place)}", ask)
     for status, after in product((None, Status.CRITICAL), (None, data.code)):
-        ask = partial(list_levels_of_warehouses, tenant=tenant, warehouses=WAREHOUSES)
+        ask = partial(list_levels_of_warehouses, tenant_id=tenant, warehouses=WAREHOUSES)
         ask = partial(ask, status=status, after=after, limit=PAGE)
         yield Question(f"levels {named(status=status, after=after)}", ask)
     ids = [place.id for place in WAREHOUSES]
     for status in (None, Status.CRITICAL):
-        ask = partial(count_levels_of_warehouses, tenant=tenant, ids=ids, status=status)
+        ask = partial(count_levels_of_warehouses, tenant_id=tenant, ids=ids, status=status)
         yield Question(f"total of levels {named(status=status)}", ask)
-    yield Question("warehouses", partial(list_warehouses, tenant=tenant))
-    yield Question("warehouses of ids", partial(get_warehouses, tenant=tenant, ids=ids))
-    yield Question("adjustment", partial(get_adjustment, tenant=tenant, id_="adj_0"))
+    yield Question("warehouses", partial(list_warehouses, tenant_id=tenant))
+    yield Question("warehouses of ids", partial(get_warehouses, tenant_id=tenant, ids=ids))
+    yield Question("adjustment", partial(get_adjustment, tenant_id=tenant, id_="adj_0"))
 
 
 def about_past(data: Data) -> Iterator[Question]:
     """Ask what SKUs had on hand, early and late in their history."""
     for place, end in product((None, MAIN), data.period):
         keys = [(each, place) for each in data.codes]
-        ask = partial(get_stock_as_of, tenant=data.tenant, skus=keys, end=end)
+        ask = partial(get_stock_as_of, tenant_id=data.tenant, skus=keys, end=end)
         yield Question(f"stock as of {end} {named(warehouse=place)}", ask)
 
 
@@ -158,7 +160,7 @@ def about_time(data: Data) -> Iterator[Question]:
     ask: partial[Any]
     start, _ = data.period
     for place, interval in product((None, MAIN), Interval):
-        ask = partial(sum_adjustments_by_period, tenant=data.tenant, interval=interval)
+        ask = partial(sum_adjustments_by_period, tenant_id=data.tenant, interval=interval)
         keys = [(each, place) for each in data.codes]
         ask = partial(ask, skus=keys, start=start, end=start + STEP * 75)
         yield Question(f"changes by {interval} {named(warehouse=place)}", ask)
@@ -171,14 +173,14 @@ def about_warehouses(data: Data) -> Iterator[Question]:
     for reason, period, after in product((None, RARE), (None, data.period), (None, data.position)):
         asked = named(reason=reason, period=period)
         where = within(period, reason=reason)
-        ask = partial(list_adjustments_of, tenant=data.tenant, parents=parents)
+        ask = partial(list_adjustments_of, tenant_id=data.tenant, parents=parents)
         ask = partial(ask, where=where, after=after, limit=PAGE)
         yield Question(f"ledgers of warehouses {asked} {named(after=after)}", ask)
     for reason, period in product((None, "initial_stock", RARE), (None, DAYS, data.period)):
         asked = named(reason=reason, period=period)
         where = within(period, reason=reason)
         for query in (count_adjustments_of, sum_adjustments_of):
-            ask = partial(query, tenant=data.tenant, parents=parents, where=where)
+            ask = partial(query, tenant_id=data.tenant, parents=parents, where=where)
             yield Question(f"{query.__name__} warehouses {asked}", ask)
 
 
@@ -191,34 +193,34 @@ def about_reservations(data: Data) -> Iterator[Question]:
     ):
         asked = named(status=status, reference=reference)
         where = ReservationFilter(status=status, reference=reference)
-        ask = partial(list_reservations, tenant=tenant, where=where, limit=PAGE)
+        ask = partial(list_reservations, tenant_id=tenant, where=where, limit=PAGE)
         yield Question(f"reservations {asked} {named(after=after)}", partial(ask, after=after))
-        ask = partial(count_reservations, tenant=tenant, where=where)
+        ask = partial(count_reservations, tenant_id=tenant, where=where)
         yield Question(f"total of reservations {asked}", ask)
     levels = [(each, MAIN) for each in data.codes]
     for after in (None, middle):
-        ask = partial(list_holds_of, tenant=tenant, levels=levels, after=after, limit=PAGE)
+        ask = partial(list_holds_of, tenant_id=tenant, levels=levels, after=after, limit=PAGE)
         yield Question(f"holds {named(after=after)}", ask)
-    yield Question("total of holds", partial(count_holds_of, tenant=tenant, levels=levels))
+    yield Question("total of holds", partial(count_holds_of, tenant_id=tenant, levels=levels))
     ids = [f"rsv_01J0000000000{1_000_000_000_000 + number}" for number in range(0, 80, 4)]
-    yield Question("reservations of ids", partial(get_reservations, tenant=tenant, ids=ids))
-    ask = partial(list_due_reservations, tenant=tenant, limit=PAGE)
+    yield Question("reservations of ids", partial(get_reservations, tenant_id=tenant, ids=ids))
+    ask = partial(list_due_reservations, tenant_id=tenant, limit=PAGE)
     yield Question("due reservations", ask)
-    yield Question("permission", partial(permits_oversell, tenant=tenant, locked=False))
+    yield Question("permission", partial(permits_oversell, tenant_id=tenant, locked=False))
     for name in ("id", "bulk_id", "transfer_id"):
-        ask = partial(list_adjustments_of_group, tenant=tenant, name=name)
+        ask = partial(list_adjustments_of_group, tenant_id=tenant, name=name)
         yield Question(f"adjustments of one {name}", partial(ask, id_="nobody", limit=1_001))
-    yield Question("reversals", partial(get_reversals, tenant=tenant, ids=["adj_1"]))
+    yield Question("reversals", partial(get_reversals, tenant_id=tenant, ids=["adj_1"]))
 
 
 def about_signs(data: Data) -> Iterator[Question]:
     """Ask for adjustments that go one way, of which there are enough everywhere."""
     for place in (None, MAIN):
         where = AdjustmentFilter(warehouse_id=place, sign=Sign.INCREASE)
-        ask = partial(list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        ask = partial(list_adjustments, tenant_id=data.tenant, where=where, limit=PAGE)
         yield Question(f"increases {named(warehouse=place)}", ask)
         where = replace(where, sku=data.code)
-        ask = partial(list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        ask = partial(list_adjustments, tenant_id=data.tenant, where=where, limit=PAGE)
         yield Question(f"increases of a SKU {named(warehouse=place)}", ask)
 
 
@@ -229,9 +231,9 @@ def about_links(data: Data) -> Iterator[Question]:
         link: dict[str, Any] = {name: "nobody"}
         where = replace(within(period), **link)
         asked = named(link=name, period=period)
-        ask = partial(list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        ask = partial(list_adjustments, tenant_id=data.tenant, where=where, limit=PAGE)
         yield Question(f"ledger by {name} {asked}", ask)
-        ask = partial(count_adjustments, tenant=data.tenant, where=where)
+        ask = partial(count_adjustments, tenant_id=data.tenant, where=where)
         yield Question(f"total of ledger by {name} {asked}", ask)
     # Of what there is none, among what there is much of.
     for name, more in product(
@@ -244,7 +246,7 @@ def about_links(data: Data) -> Iterator[Question]:
     ):
         none: dict[str, Any] = {name: "nobody", **more}
         for total in (count_adjustments, sum_adjustments):
-            ask = partial(total, tenant=data.tenant, where=AdjustmentFilter(**none))
+            ask = partial(total, tenant_id=data.tenant, where=AdjustmentFilter(**none))
             yield Question(f"{total.__name__} of no {name} among {' '.join(more)}", ask)
     # Somebody has done everything, and all of it has a reference.
     for (name, value), wanted, period in product(
@@ -260,7 +262,7 @@ def about_links(data: Data) -> Iterator[Question]:
             sum_adjustments,
             partial(list_adjustments, limit=PAGE),
         ):
-            ask = partial(query, tenant=data.tenant, where=where)
+            ask = partial(query, tenant_id=data.tenant, where=where)
             yield Question(f"{ask.func.__name__} of most {asked}", ask)
 
 
@@ -274,7 +276,7 @@ def about_ledger(data: Data, *, of_sku: bool) -> Iterator[Question]:
     ):
         asked = named(sku=of_sku or None, warehouse=place, reason=reason, period=period)
         where = within(period, sku=data.code if of_sku else None, place=place, reason=reason)
-        ask = partial(list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        ask = partial(list_adjustments, tenant_id=data.tenant, where=where, limit=PAGE)
         # Among the adjustments of one SKU, those of a reason are looked for one by one, and so are
         # those of a warehouse among the ones of a period.
         yield Question(
@@ -289,7 +291,7 @@ def about_ledger(data: Data, *, of_sku: bool) -> Iterator[Question]:
         where = within(period, sku=data.code if of_sku else None, place=place, reason=reason)
         for query in (count_adjustments, sum_adjustments):
             yield Question(
-                f"{query.__name__} {asked}", partial(query, tenant=data.tenant, where=where)
+                f"{query.__name__} {asked}", partial(query, tenant_id=data.tenant, where=where)
             )
 
 
@@ -302,7 +304,7 @@ def about_ledgers(data: Data) -> Iterator[Question]:
         asked = named(level=of_level, warehouse=place, reason=reason, period=period)
         where = within(period, place=place, reason=reason)
         parents = [(each, of_level) for each in data.codes]
-        ask = partial(list_adjustments_of, tenant=data.tenant, parents=parents)
+        ask = partial(list_adjustments_of, tenant_id=data.tenant, parents=parents)
         deep = len(parents) == 1
         yield Question(
             f"ledgers {asked} {named(after=after)}",
@@ -310,7 +312,7 @@ def about_ledgers(data: Data) -> Iterator[Question]:
             grows=deep and reason is not None,
         )
         for query in (count_adjustments_of, sum_adjustments_of):
-            ask = partial(query, tenant=data.tenant, parents=parents, where=where)
+            ask = partial(query, tenant_id=data.tenant, parents=parents, where=where)
             yield Question(f"{query.__name__} {asked}", ask)
 
 
@@ -328,7 +330,7 @@ def about_summing(data: Data) -> Iterator[Question]:
 
 def about_verifying(data: Data) -> Question:
     """Have what the ledger is summed up to compared with it."""
-    asked = {"tenant": data.tenant}
+    asked = {"tenant_id": data.tenant}
     ask = partial(read, statement=wrong_sums(), tenant=data.tenant, parameters=asked)
     return Question("wrong sums", partial(ask, is_found=False))
 
@@ -507,7 +509,7 @@ async def shop(engine: str, empty_database_url: str) -> AsyncIterator[Service]:
         # The last one has the database look at all that there is.
         await fill_all(database, "large", Size(large))
         for tenant in ("small", "other", "large", shop.tenant):
-            while await sum_up(database, tenant):
+            while await roll_up_ledger(database, tenant):
                 pass
         yield shop
 

@@ -19,7 +19,8 @@ from app.domain.stock import StockUpdate
 from app.errors import Unavailable, ValidationFailed
 from app.files.seeding import LoadedLevel
 from app.ledger.repair import repair_tenant
-from app.ledger.verification import LedgerBroken, verify_ledger, verify_tenant
+from app.ledger.replay import LedgerBroken
+from app.ledger.verification import verify_ledger, verify_tenant
 from app.writes.statements import ADJUSTMENTS
 from app.writes.stock import change_stock
 from tests.clocks import fake_clock, set_clock

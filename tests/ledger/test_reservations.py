@@ -23,7 +23,8 @@ from app.domain.warehouses import WarehouseType
 from app.errors import InventoryError
 from app.files.seeding import load_skus, load_warehouses
 from app.ledger.repair import repair_tenant
-from app.ledger.verification import LedgerBroken, verify_tenant
+from app.ledger.replay import LedgerBroken
+from app.ledger.verification import verify_tenant
 from app.reads.reservations import count_holds_of, count_reservations, get_reservations
 from app.reads.skus import get_skus
 from app.settings import Settings

@@ -25,9 +25,10 @@ from app.domain.stock import StockUpdate
 from app.files.seeding import LoadedLevel
 from app.ledger import rollup as summing
 from app.ledger.repair import repair_tenant
-from app.ledger.rollup import sum_up
-from app.ledger.totals import END, Group, closed
-from app.ledger.verification import LedgerBroken, verify_tenant
+from app.ledger.replay import LedgerBroken
+from app.ledger.rollup import roll_up_ledger
+from app.ledger.totals import END, Group, closed_until
+from app.ledger.verification import verify_tenant
 from app.reads.adjustment_totals import (
     count_adjustments,
     count_adjustments_of,
@@ -157,9 +158,9 @@ async def assert_exact(shop: Service, dice: random.Random, number: int = 20) -> 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sum up a few adjustments at once, and look at every group."""
-    monkeypatch.setattr(summing, "ENOUGH", 3)
-    monkeypatch.setattr(summing, "PER_ROW", 1)
-    monkeypatch.setattr(summing, "DRAWN", "%")
+    monkeypatch.setattr(summing, "MIN_ENTRIES", 3)
+    monkeypatch.setattr(summing, "ENTRIES_PER_ROW", 1)
+    monkeypatch.setattr(summing, "SAMPLED_IDS", "%")
 
 
 @pytest.fixture
@@ -210,7 +211,7 @@ async def until(shop: Service) -> datetime | None:
 async def sum_up_all(shop: Service) -> int:
     """Sum up all that nothing comes to any more, and return in how many steps."""
     steps = 0
-    while await sum_up(shop.database, shop.tenant):
+    while await roll_up_ledger(shop.database, shop.tenant):
         steps += 1
     return steps
 
@@ -240,7 +241,7 @@ async def test_counts_and_sums_are_those_of_the_ledger_however_much_is_summed_up
     await assert_exact(service, dice)
     await change_stock(service.database, caller(service), change())
     for _ in range(2):
-        assert await sum_up(service.database, service.tenant)
+        assert await roll_up_ledger(service.database, service.tenant)
         await assert_exact(service, dice)
     await sum_up_all(service)
     assert {*await kept(service)} == {*Group}
@@ -292,7 +293,9 @@ async def test_a_sum_follows_enough_adjustments_and_several_for_each_row_of_the_
     async with shop.database.snapshot() as snapshot:
         for kind, reference, code, number, entries in await snapshot.rows(statement, {}):
             rows_before, entries_before = before.get((kind, reference, code), (0, 0))
-            assert entries - entries_before >= max(summing.ENOUGH, summing.PER_ROW * rows_before)
+            assert entries - entries_before >= max(
+                summing.MIN_ENTRIES, summing.ENTRIES_PER_ROW * rows_before
+            )
             before[kind, reference, code] = number, entries
             rows[kind, reference, code] = number
     assert len(rows) > len(CODES)
@@ -304,7 +307,7 @@ async def test_what_is_summed_up_is_older_than_what_may_still_be_committed(shop:
     await sum_up_all(shop)
     last = await until(shop)
     assert last is not None
-    assert now() - timedelta(hours=4) < last <= closed(now())
+    assert now() - timedelta(hours=4) < last <= closed_until(now())
     await assert_exact(shop, random.Random(12))
 
 
@@ -316,13 +319,13 @@ async def change_at(shop: Service, minutes: int) -> None:
 
 def test_what_is_two_hours_old_is_closed() -> None:
     noon = datetime(2026, 3, 10, 12, tzinfo=UTC)
-    assert closed(noon) == noon - timedelta(hours=2)
+    assert closed_until(noon) == noon - timedelta(hours=2)
 
 
 async def test_a_late_adjustment_of_what_is_not_summed_up_changes_nothing(
     shop: Service,
 ) -> None:
-    assert await sum_up(shop.database, shop.tenant)
+    assert await roll_up_ledger(shop.database, shop.tenant)
     known = await until(shop)
     async with clocks_at(shop.database, FIRST + DAY * 4):
         await change_stock(shop.database, caller(shop), change())
@@ -334,7 +337,7 @@ async def test_a_late_adjustment_of_what_is_not_summed_up_changes_nothing(
 async def test_what_comes_between_reading_and_keeping_is_not_left_out(
     shop: Service, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    assert await sum_up(shop.database, shop.tenant)
+    assert await roll_up_ledger(shop.database, shop.tenant)
     known = await until(shop)
     assert known is not None
     original = shop.database.transaction
@@ -347,7 +350,7 @@ async def test_what_comes_between_reading_and_keeping_is_not_left_out(
         return await original(work, **options)
 
     monkeypatch.setattr(shop.database, "transaction", transaction)
-    assert not await sum_up(shop.database, shop.tenant)
+    assert not await roll_up_ledger(shop.database, shop.tenant)
     await assert_exact(shop, random.Random(3))
     assert await sum_up_all(shop) > 1
     await assert_exact(shop, random.Random(3))
@@ -357,8 +360,8 @@ async def test_what_comes_between_reading_and_keeping_is_not_left_out(
 async def test_what_was_read_before_something_late_was_summed_up_is_not_kept(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(summing, "ENOUGH", 1)
-    assert await sum_up(shop.database, shop.tenant)
+    monkeypatch.setattr(summing, "MIN_ENTRIES", 1)
+    assert await roll_up_ledger(shop.database, shop.tenant)
     known = await until(shop)
     assert known is not None
     original = shop.database.transaction
@@ -368,12 +371,12 @@ async def test_what_was_read_before_something_late_was_summed_up_is_not_kept(
         async with clocks_at(shop.database, known - MILLISECOND):
             await change_stock(shop.database, caller(shop), change())
         # Somebody else is faster, and comes to the same instant again.
-        assert await sum_up(shop.database, shop.tenant)
+        assert await roll_up_ledger(shop.database, shop.tenant)
         assert await until(shop) == known
         return await original(work, **options)
 
     monkeypatch.setattr(shop.database, "transaction", transaction)
-    assert not await sum_up(shop.database, shop.tenant)
+    assert not await roll_up_ledger(shop.database, shop.tenant)
     await sum_up_all(shop)
     await assert_exact(shop, random.Random(13))
     await assert_proven(shop)
@@ -440,13 +443,13 @@ async def test_a_running_service_sums_up(shop: Service, monkeypatch: pytest.Monk
 async def test_who_is_ended_anywhere_while_summing_up_leaves_sums_or_nothing(
     shop: Service,
 ) -> None:
-    await sum_up(shop.database, shop.tenant)
+    await roll_up_ledger(shop.database, shop.tenant)
     broken = 0
     while True:
         known = await until(shop)
         try:
             with broken_off(shop.database, after=broken):
-                await sum_up(shop.database, shop.tenant)
+                await roll_up_ledger(shop.database, shop.tenant)
             break
         except BrokenOff:
             broken += 1
@@ -487,7 +490,7 @@ async def insert_late(shop: Service, connection: AsyncConnection) -> None:
 async def test_who_sums_up_waits_for_what_comes_late(shop: Service) -> None:
     async with shop.database.writer.connect() as other:
         await insert_late(shop, other)
-        summing_up = asyncio.create_task(sum_up(shop.database, shop.tenant))
+        summing_up = asyncio.create_task(roll_up_ledger(shop.database, shop.tenant))
         while not await other.scalar(HAS_ME_BLOCKING):
             assert not summing_up.done()
         await other.commit()
@@ -518,7 +521,7 @@ async def test_what_comes_late_waits_for_who_sums_up_and_has_it_done_anew(
 
 async def test_sums_of_a_time_that_is_to_come_again_do_not_count(shop: Service) -> None:
     # As if all clocks had been days ahead, and somebody had set them back.
-    ahead = closed(now()) + DAY * 3
+    ahead = closed_until(now()) + DAY * 3
     await sum_up_all(shop)
     async with shop.database.writer.connect() as connection:
         mine, sums = tenant.c.tenant_id == shop.tenant, ledger_sum.c.tenant_id == shop.tenant
@@ -533,7 +536,7 @@ async def test_sums_of_a_time_that_is_to_come_again_do_not_count(shop: Service) 
     await sum_up_all(shop)
     known = await until(shop)
     assert known is not None
-    assert known <= closed(now())
+    assert known <= closed_until(now())
     await assert_exact(shop, random.Random(7))
     await assert_proven(shop)
 
@@ -606,10 +609,12 @@ async def test_a_sum_that_is_not_that_of_its_adjustments_is_found_and_repaired(
         await connection.execute(text(BREAKS[what].format(one=one, sum=of_sum, mine=mine)))
         await connection.commit()
 
-    with pytest.raises(LedgerBroken, match=r"the adjustments of the .* before 2026-03-.*summed up"):
+    with pytest.raises(
+        LedgerBroken, match=r"the rollup of the .* before 2026-03-.* is not the sum"
+    ):
         await verify_tenant(shop.database, shop.tenant)
     [told] = await repair_tenant(shop.database, shop.tenant)
-    assert "what the ledger was summed up to from 2026-03-" in told
+    assert "rollups of the ledger from 2026-03-" in told
     await assert_proven(shop)
     await assert_exact(shop, random.Random(9), 5)
     assert await repair_tenant(shop.database, shop.tenant) == []
@@ -621,7 +626,7 @@ async def test_a_sum_that_is_not_that_of_its_adjustments_is_found_and_repaired(
 async def test_a_repair_beside_who_sums_up_leaves_nothing_that_follows_from_what_was_wrong(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert await sum_up(shop.database, shop.tenant)
+    assert await roll_up_ledger(shop.database, shop.tenant)
     known = await until(shop)
     assert known is not None
     wrong = ledger_sum.c.tenant_id == shop.tenant, ledger_sum.c.until == known
@@ -637,7 +642,7 @@ async def test_a_repair_beside_who_sums_up_leaves_nothing_that_follows_from_what
 
     with monkeypatch.context() as patch:
         patch.setattr(shop.database, "transaction", transaction)
-        await sum_up(shop.database, shop.tenant)
+        await roll_up_ledger(shop.database, shop.tenant)
     [keep] = works
     async with shop.database.writer.connect() as other:
         assert await keep(other)
@@ -677,7 +682,7 @@ async def test_what_is_left_of_what_is_summed_up_anew_breaks_nothing(
 async def test_a_group_is_looked_at_for_some_of_its_adjustments(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(summing, "DRAWN", "nothing")
+    monkeypatch.setattr(summing, "SAMPLED_IDS", "nothing")
     await sum_up_all(shop)
 
     assert {*await kept(shop)} == {Group.LEDGER}

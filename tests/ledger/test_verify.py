@@ -9,7 +9,8 @@ from sqlalchemy import text
 from app.database.migration import migrate
 from app.files.seeding import LoadedLevel
 from app.ledger.repair import repair_tenant
-from app.ledger.verification import LedgerBroken, verify_ledger, verify_tenant
+from app.ledger.replay import LedgerBroken
+from app.ledger.verification import verify_ledger, verify_tenant
 from tests.ledger.behind import change_behind_its_back, hash_anew
 from tests.ledger.writes import ADJUST
 from tests.processes import run

@@ -112,7 +112,7 @@ async def test_a_service_behind_the_wall_writes_and_keeps_itself_up(walled: Wall
 async def test_a_service_behind_the_wall_sums_up_the_ledger_of_every_tenant(
     walled: Walled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(summing, "ENOUGH", 1)
+    monkeypatch.setattr(summing, "MIN_ENTRIES", 1)
     summed = select(tenant_table.c.summed_until)
     kept = select(ledger_sum.c.tenant_id).distinct()
     totals = "{ adjustments { totals { entries increase } } }"

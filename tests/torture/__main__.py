@@ -5,7 +5,7 @@ import asyncio
 import secrets
 import sys
 
-from app.ledger.verification import LedgerBroken
+from app.ledger.replay import LedgerBroken
 from tests.torture.audit import Broken
 from tests.torture.run import Plan, Report, torture
 

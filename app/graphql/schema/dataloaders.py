@@ -30,7 +30,7 @@ from app.domain.records import (
 from app.graphql.schema.budget import ENTRIES, KEY, LEVEL, PARENT, PERIOD, ROW, STATEMENT, Budget
 from app.reads.adjustment_totals import count_adjustments_of, sum_adjustments_of
 from app.reads.adjustments import AdjustmentPosition, list_adjustments_of
-from app.reads.conditions import LedgerKey, Named, StockKey
+from app.reads.conditions import KeyColumns, LedgerKey, StockKey
 from app.reads.reservations import count_holds_of, get_reservations, list_holds_of
 from app.reads.skus import get_skus
 from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
@@ -156,7 +156,7 @@ class Loaders:
         return self._for(("level count", status, archived), self._seeking(load))
 
     def adjustments(
-        self, page: AdjustmentPage, by: Named
+        self, page: AdjustmentPage, by: KeyColumns
     ) -> Loader[LedgerKey, list[AdjustmentRecord]]:
         """Return the loader of a page of adjustments, by SKU, by level or by warehouse."""
 
@@ -175,7 +175,7 @@ class Loaders:
 
         return self._for(("adjustments", page, by), self._paged(page.limit, load))
 
-    def adjustment_count(self, where: AdjustmentFilter, by: Named) -> Loader[LedgerKey, int]:
+    def adjustment_count(self, where: AdjustmentFilter, by: KeyColumns) -> Loader[LedgerKey, int]:
         """Return the loader of how many adjustments match, by SKU, by level or by warehouse."""
 
         async def load(keys: Sequence[LedgerKey]) -> list[int]:
@@ -187,7 +187,7 @@ class Loaders:
         return self._for(("adjustment count", where, by), self._seeking(load))
 
     def adjustment_totals(
-        self, where: AdjustmentFilter, by: Named
+        self, where: AdjustmentFilter, by: KeyColumns
     ) -> Loader[LedgerKey, LedgerTotals]:
         """Return the loader of what adjustments come to, by SKU, by level or by warehouse."""
 

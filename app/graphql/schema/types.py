@@ -51,7 +51,7 @@ from app.graphql.schema.relay import (
 )
 from app.graphql.schema.scalars import Quantity
 from app.reads.adjustments import AdjustmentPosition
-from app.reads.conditions import LedgerKey, named
+from app.reads.conditions import LedgerKey, key_columns
 
 ARCHIVED_FILTER: Final = "false: without archived SKUs; true: archived ones alone; null: both."
 
@@ -677,7 +677,7 @@ async def adjustments_of(
         ValidationFailed, InvalidCursor, InventoryNotFound, WarehouseNotFound.
 
     """
-    by = named(key)
+    by = key_columns(key)
     ledger = AdjustmentCursors(context, key, where)
     page = AdjustmentPage(where, ledger.position(after), page_size(first) + 1)
     if where.sku is not None:

@@ -1,0 +1,190 @@
+"""SQL that compares derived figures with the ledger and the reservations."""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    union_all,
+)
+
+from app.database.parameters import TENANT
+from app.database.tables import (
+    adjustment,
+    ledger_sum,
+    reservation,
+    reservation_count,
+    reservation_line,
+    stock_level,
+    tenant,
+)
+from app.domain.records import ReservationStatus
+from app.ledger.totals import (
+    EMPTY,
+    GROUP_COLUMNS,
+    SUM_FIGURES,
+    SUM_KEY,
+    ZERO,
+    Group,
+    beginning_parameter,
+    entry_columns,
+)
+from app.reads.reservations import LINES_OF_RESERVATION
+
+GROUP_KEY: Final = tuple(ledger_sum.c[name] for name in ("kind", "reference", "sku"))
+
+
+def unbalanced_transfers() -> Select[Any]:
+    """Select the first transfer of a SKU without two adjustments that sum to 0."""
+    delta, entries = func.sum(adjustment.c.delta), func.count()
+    return (
+        select(
+            adjustment.c.transfer_id,
+            adjustment.c.sku,
+            delta.label("delta"),
+            entries.label("entries"),
+        )
+        .where(adjustment.c.tenant_id == TENANT, adjustment.c.transfer_id.is_not(None))
+        .group_by(adjustment.c.transfer_id, adjustment.c.sku)
+        .having((delta != 0) | (entries != 2))  # noqa: PLR2004 - one out, one in
+        .order_by(adjustment.c.transfer_id, adjustment.c.sku)
+        .limit(1)
+    )
+
+
+def wrong_sums() -> Select[Any]:
+    """Select the first row of a rollup that differs from the ledger.
+
+    A rollup exceeds the one before it in its group by the entries between the two. So each rollup
+    is added once, and subtracted once from the next one together with the entries between them.
+    Each row must then sum to 0.
+    """
+    until = select(tenant.c.summed_until).where(tenant.c.tenant_id == TENANT).scalar_subquery()
+    holds = [ledger_sum.c.tenant_id == TENANT, ledger_sum.c.until <= until]
+    steps = _steps(holds)
+    figures = [ledger_sum.c[name] for name in SUM_FIGURES]
+    key = [ledger_sum.c[name] for name in SUM_KEY]
+    added = select(*GROUP_KEY, ledger_sum.c.until, *key, *figures).where(*holds)
+    is_same = and_(*(steps.c[column.name] == column for column in (*GROUP_KEY, ledger_sum.c.until)))
+    subtracted = (
+        select(*GROUP_KEY, steps.c.following, *key, *(-figure for figure in figures))
+        .select_from(ledger_sum.join(steps, is_same))
+        .where(*holds, steps.c.following.is_not(None))
+    )
+    between = [_between(kind, steps) for kind in Group]
+    both = union_all(added, subtracted, *between).subquery("both")
+    row = [both.c[name] for name in (*(column.name for column in GROUP_KEY), "until", *SUM_KEY)]
+    return (
+        select(*row)
+        .group_by(*row)
+        .having(or_(*(func.sum(both.c[name]) != 0 for name in SUM_FIGURES)))
+        .order_by(both.c.until, *row)
+        .limit(1)
+    )
+
+
+def _steps(holds: list[ColumnElement[bool]]) -> FromClause:
+    """Rollups with the `until` of the ones before and after them in their group."""
+    rollups = select(*GROUP_KEY, ledger_sum.c.until).where(*holds).distinct().subquery("there")
+    in_group = [rollups.c[column.name] for column in GROUP_KEY]
+    since, following = (
+        neighbor(rollups.c.until).over(partition_by=in_group, order_by=rollups.c.until)
+        for neighbor in (func.lag, func.lead)
+    )
+    return select(*rollups.c, since.label("since"), following.label("following")).cte("steps")
+
+
+def _between(kind: Group, steps: FromClause) -> Select[Any]:
+    """Select the negative sums of the entries between each rollup and the one before it."""
+    at = adjustment.c.created_at
+    is_between = and_(
+        adjustment.c.tenant_id == TENANT,
+        *(adjustment.c[name] == steps.c[name] for name in GROUP_COLUMNS[kind]),
+        at >= func.coalesce(steps.c.since, beginning_parameter()),
+        at < steps.c.until,
+    )
+    entries = (
+        select(*(steps.c[name] for name in ("kind", "reference", "sku", "until")), *entry_columns())
+        # An outer join, because SQLite would otherwise read all steps for each adjustment.
+        .select_from(steps.join(adjustment, is_between, isouter=True))
+        .where(steps.c.kind == literal_column(f"'{kind}'", Text))
+        .subquery(f"entries_{kind.name.lower()}")
+    )
+    keys = [column for column in entries.c if column.name not in SUM_FIGURES]
+    sums = select(*keys, *(-func.sum(entries.c[name]) for name in SUM_FIGURES)).group_by(*keys)
+    return sums.having(func.count(entries.c.delta_upper) > ZERO)
+
+
+def wrong_reserved_quantities() -> Select[Any]:
+    """Select the first stock level whose `reserved` or `holds` differs from the held lines."""
+    level, (held, held_by) = stock_level.c, held_of_level()
+    return (
+        select(level.sku, level.warehouse_id, level.reserved, level.holds, held, held_by)
+        .where(level.tenant_id == TENANT, (level.reserved != held) | (level.holds != held_by))
+        .order_by(level.sku, level.warehouse_id)
+        .limit(1)
+    )
+
+
+def held_of_level() -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """Columns of a stock level: the held quantity and the number of lines that hold it."""
+    held, held_by = (
+        select(cast(figure, BigInteger))
+        .where(
+            reservation_line.c.tenant_id == stock_level.c.tenant_id,
+            reservation_line.c.sku == stock_level.c.sku,
+            reservation_line.c.warehouse_id == stock_level.c.warehouse_id,
+            reservation_line.c.held > ZERO,
+        )
+        .correlate(stock_level)
+        .scalar_subquery()
+        for figure in (func.coalesce(func.sum(reservation_line.c.held), 0), func.count())
+    )
+    return held.label("held"), held_by.label("held_by")
+
+
+def wrong_holds() -> Select[Any]:
+    """Select the first line that holds stock although it must not, or the reverse."""
+    is_open = reservation.c.status == ReservationStatus.OPEN.value
+    derived = case((is_open, reservation_line.c.quantity), else_=0)
+    return (
+        select(reservation.c.id, reservation.c.status, reservation_line)
+        .select_from(reservation_line.join(reservation, LINES_OF_RESERVATION))
+        .where(reservation_line.c.tenant_id == TENANT, reservation_line.c.held != derived)
+        .limit(1)
+    )
+
+
+def wrong_reservation_counts() -> Select[Any]:
+    """Select the wrong counts of reservations, by reference (empty for all) and status.
+
+    `kept` is the stored number and `derived` the counted one.
+    """
+    counts, rows = reservation_count.c, reservation.c
+    kept = select(counts.reference, counts.status, counts.reservations, ZERO.label("derived"))
+    is_tenant, status = rows.tenant_id == TENANT, rows.status
+    of_all = select(EMPTY, status, ZERO, func.count()).where(is_tenant).group_by(status)
+    of_references = (
+        select(rows.reference, status, ZERO, func.count())
+        .where(is_tenant, rows.reference.is_not(None))
+        .group_by(rows.reference, status)
+    )
+    both = union_all(kept.where(counts.tenant_id == TENANT), of_all, of_references).subquery("both")
+    sums = [func.sum(both.c[name]) for name in ("reservations", "derived")]
+    keys = both.c.reference, both.c.status
+    return (
+        select(*keys, sums[0].label("kept"), sums[1].label("derived"))
+        .group_by(*keys)
+        .having(sums[0] != sums[1])
+        .order_by(*keys)
+    )

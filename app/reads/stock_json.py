@@ -1,0 +1,131 @@
+"""SQL of SKUs with their stock levels as one row of JSON.
+
+Reading one text takes a fraction of the time of reading hundreds of rows.
+"""
+
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import JSON, aggregate_order_by
+
+from app.database.parameters import TENANT, Key
+from app.database.tables import sku, stock_level, warehouse
+from app.domain.filters import Order
+from app.domain.records import LevelRecord, SkuRecord
+from app.ledger.totals import Columns
+from app.reads.conditions import equals
+from app.reads.json_rows import json_agg, json_array, json_rows_of
+from app.reads.paging import in_sku_order
+from app.reads.warehouses import WAREHOUSE_COLUMNS
+
+SKU_COLUMNS: Final = tuple(sku.c[name] for name in SkuRecord.__struct_fields__ if name in sku.c)
+# The fields of a level without a default. The others are not read here.
+LEVEL_COLUMNS: Final = tuple(
+    stock_level.c[name]
+    for name in LevelRecord.__struct_fields__[: -len(LevelRecord.__struct_defaults__)]
+)
+# Separates warehouse ids, which contain no space.
+SPACE: Final = literal_column("' '", Text)
+
+
+class _SkusWithLevels(NamedTuple):
+    """A relation of SKUs, their JSON text, and the condition that a warehouse has a level."""
+
+    relation: FromClause
+    skus_json: ColumnElement[Any]
+    has_level: ColumnElement[bool]
+
+
+def with_stock(
+    dialect: str,
+    skus: FromClause,
+    *,
+    narrowed: bool,
+    order: Order = Order.ASCENDING,
+    more: tuple[ColumnElement[Any], ...] = (),
+) -> Select[Any]:
+    """Select a single row of two JSON texts: the SKUs with their levels, and the warehouses.
+
+    The levels are all of each SKU or, if `narrowed`, the one in `warehouse_id`. The warehouses are
+    those of the levels. Each row is an array: SKU_COLUMNS and levels, LEVEL_COLUMNS and `more`,
+    WAREHOUSE_COLUMNS.
+    """
+    build = _on_postgresql if dialect == "postgresql" else _on_sqlite
+    found = build(skus, (*LEVEL_COLUMNS, *more), narrowed=narrowed, order=order)
+    warehouses = (
+        select(*WAREHOUSE_COLUMNS)
+        .where(
+            warehouse.c.tenant_id == TENANT,
+            warehouse.c.id == bindparam("warehouse_id", type_=Key) if narrowed else found.has_level,
+        )
+        .correlate(found.relation)
+    )
+    texts = found.skus_json.label("skus"), json_rows_of(dialect, warehouses).label("warehouses")
+    return select(*texts)
+
+
+def _on_postgresql(
+    skus: FromClause, columns: tuple[ColumnElement[Any], ...], *, narrowed: bool, order: Order
+) -> _SkusWithLevels:
+    """Aggregate levels, their warehouse ids and SKUs in one pass: 10 % faster than a CTE."""
+    by_warehouse = aggregate_order_by(
+        json_array("postgresql", *columns), stock_level.c.warehouse_id
+    )
+    levels: ColumnElement[Any] = func.coalesce(
+        func.json_agg(by_warehouse), literal_column("'[]'", JSON)
+    )
+    ids = func.string_agg(stock_level.c.warehouse_id, SPACE)
+    each = (
+        select(levels.label("levels"), ids.label("ids"))
+        .where(_is_level_of(skus.c, narrowed=narrowed))
+        .lateral("each")
+    )
+    joined = select(skus, each).select_from(skus.join(each, true())).subquery("joined")
+    rows = _in_order(joined, order, joined.c.ids).subquery("rows")
+    *row, ids_of_sku = rows.c
+    all_ids = func.string_agg(ids_of_sku, SPACE).label("ids")
+    found = select(json_agg(*row).label("skus"), all_ids).subquery("found")
+    has_level = warehouse.c.id == any_(func.string_to_array(found.c.ids, SPACE))
+    return _SkusWithLevels(found, found.c.skus, has_level)
+
+
+def _on_sqlite(
+    skus: FromClause, columns: tuple[ColumnElement[Any], ...], *, narrowed: bool, order: Order
+) -> _SkusWithLevels:
+    levels = (
+        select(*columns)
+        .where(_is_level_of(skus.c, narrowed=narrowed))
+        .order_by(stock_level.c.warehouse_id)
+        .correlate(skus)
+    )
+    found = select(skus, json_rows_of("sqlite", levels).label("levels")).cte("found")
+    skus_json = json_rows_of("sqlite", _in_order(found, order), nested="levels")
+    ids = select(stock_level.c.warehouse_id).where(_is_level_of(found.c, narrowed=narrowed))
+    return _SkusWithLevels(found, skus_json, warehouse.c.id.in_(ids))
+
+
+def _in_order(skus: FromClause, order: Order, *more: ColumnElement[Any]) -> Select[Any]:
+    columns = [skus.c[column.name] for column in SKU_COLUMNS]
+    return select(*columns, skus.c.levels, *more).order_by(in_sku_order(skus.c.sku, order))
+
+
+def _is_level_of(skus: Columns, *, narrowed: bool) -> ColumnElement[bool]:
+    same = same_sku(skus, stock_level.c)
+    return same & equals("warehouse_id")(stock_level.c) if narrowed else same
+
+
+def same_sku(left: Columns, right: Columns) -> ColumnElement[bool]:
+    """Condition that two rows belong to the same SKU."""
+    return and_(left.tenant_id == right.tenant_id, left.sku == right.sku)
