@@ -39,7 +39,6 @@ from app.ledger.totals import (
     beginning_parameter,
     entry_columns,
 )
-from app.reads.reservations import LINES_OF_RESERVATION
 
 GROUP_KEY: Final = tuple(ledger_sum.c[name] for name in ("kind", "reference", "sku"))
 
@@ -155,11 +154,14 @@ def held_of_level() -> tuple[ColumnElement[int], ColumnElement[int]]:
 
 def wrong_holds() -> Select[Any]:
     """Select the first line that holds stock although it must not, or the reverse."""
+    is_line = (reservation_line.c.tenant_id == reservation.c.tenant_id) & (
+        reservation_line.c.reservation_id == reservation.c.id
+    )
     is_open = reservation.c.status == ReservationStatus.OPEN.value
     derived = case((is_open, reservation_line.c.quantity), else_=0)
     return (
         select(reservation.c.id, reservation.c.status, reservation_line)
-        .select_from(reservation_line.join(reservation, LINES_OF_RESERVATION))
+        .select_from(reservation_line.join(reservation, is_line))
         .where(reservation_line.c.tenant_id == TENANT, reservation_line.c.held != derived)
         .limit(1)
     )

@@ -212,7 +212,7 @@ def _instant_of_last() -> Select[Any]:
 
 @cache
 def _entry_count() -> Select[Any]:
-    """Select the number of adjustments before UNTIL: those in the last rollup and the others."""
+    """Select the number of adjustments before UNTIL: in the last rollup, plus after it."""
     is_last = *is_of_group(Group.LEDGER, {}), ledger_sum.c.until == LAST
     summed = select(func.coalesce(func.sum(ledger_sum.c.entries), ZERO))
     more = select(func.count()).select_from(adjustment).where(*_is_within(LAST))

@@ -37,7 +37,7 @@ END: Final = datetime.max.replace(tzinfo=UTC, microsecond=999_000)
 HALF_BITS: Final = 32
 ZERO: Final[ColumnElement[int]] = literal_column("0", BigInteger)
 EMPTY: Final[ColumnElement[str]] = literal_column("''", Text)
-# The columns that distinguish the rows of a rollup, and those that are summed.
+# The columns that distinguish the rows of a rollup, and the columns that are summed.
 SUM_KEY: Final = ("warehouse_id", "reason", "created_by", "sign")
 SUM_FIGURES: Final = ("entries", "delta_upper", "delta_lower")
 Columns = ReadOnlyColumnCollection[str, Any]

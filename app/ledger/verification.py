@@ -131,7 +131,7 @@ def _require_last_adjustments(level: Row[Any], last: Row[Any] | None) -> None:
 
 
 async def _require_balanced_transfers(connection: AsyncConnection, tenant_id: str) -> None:
-    """Check that every transfer subtracts from one level of a SKU what it adds to another."""
+    """Check that every transfer subtracts from a level of a SKU the quantity it adds to another."""
     async for row in stream_rows(connection, tenant_id, unbalanced_transfers()):
         message = (
             f"transfer {row.transfer_id} of SKU {row.sku} has {row.entries} adjustments that "
@@ -150,7 +150,7 @@ class _FigureCheck:
         self._derived_counts: Counter[tuple[str, str]] = Counter()
 
     async def figures(self) -> None:
-        """Check all figures except those of stock levels, which are checked in the replay.
+        """Check all figures, after the replay has checked the ones of stock levels.
 
         Raises:
             LedgerBroken: names the first wrong figure.

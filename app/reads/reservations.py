@@ -52,9 +52,6 @@ RESERVATION_COLUMNS: Final = tuple(
 LINE_COLUMNS: Final = tuple(
     reservation_line.c[field.name] for field in fields(ReservationLineRecord)
 )
-LINES_OF_RESERVATION: Final = (reservation_line.c.tenant_id == reservation.c.tenant_id) & (
-    reservation_line.c.reservation_id == reservation.c.id
-)
 
 
 def _has_status(status: ReservationStatus) -> Callable[[Columns], ColumnElement[bool]]:
@@ -208,12 +205,12 @@ def _page_of_reservations(_dialect: str, filters: Filters) -> Select[Any]:
         .subquery("longest")
     )
     page = select(longest).order_by(longest.c.id.desc()).limit(PAGE_LIMIT).subquery("page")
-    lines_of_page = (reservation_line.c.tenant_id == page.c.tenant_id) & (
+    is_line = (reservation_line.c.tenant_id == page.c.tenant_id) & (
         reservation_line.c.reservation_id == page.c.id
     )
     return (
         select(*(page.c[column.name] for column in RESERVATION_COLUMNS), *LINE_COLUMNS)
-        .select_from(page.join(reservation_line, lines_of_page))
+        .select_from(page.join(reservation_line, is_line))
         .order_by(page.c.id.desc(), reservation_line.c.sku, reservation_line.c.warehouse_id)
         .limit(LINE_LIMIT)
     )
@@ -230,9 +227,12 @@ def _reservation_count(_dialect: str, filters: Filters) -> Select[Any]:
 @cache
 def reservations_by_id(dialect: str) -> Select[Any]:
     """Select the reservations of `ids` with their lines."""
+    is_line = (reservation_line.c.tenant_id == reservation.c.tenant_id) & (
+        reservation_line.c.reservation_id == reservation.c.id
+    )
     return (
         select(*RESERVATION_COLUMNS, *LINE_COLUMNS)
-        .select_from(reservation.join(reservation_line, LINES_OF_RESERVATION))
+        .select_from(reservation.join(reservation_line, is_line))
         .where(reservation.c.tenant_id == TENANT, texts_in(dialect, reservation.c.id, "ids"))
         .order_by(reservation.c.id, reservation_line.c.sku, reservation_line.c.warehouse_id)
         .limit(LINE_LIMIT)

@@ -143,16 +143,17 @@ def sku_records(row: Sequence[Any], *, warehouse_id: str | None = None) -> list[
 
     With a warehouse, SKUs without a level in it are left out.
     """
-    skus, warehouses_json = row[:2]
+    skus_json, warehouses_json = row[:2]
     # PostgreSQL aggregates no rows to null.
-    warehouses = {it.id: it for it in WAREHOUSE_DECODER.decode(warehouses_json or "[]")}
-    records = SKU_DECODER.decode(skus or "[]")
+    warehouses = WAREHOUSE_DECODER.decode(warehouses_json or "[]")
+    by_id = {warehouse.id: warehouse for warehouse in warehouses}
+    records = SKU_DECODER.decode(skus_json or "[]")
     for record in records:
         code = record.sku
         record.warehouse_id = warehouse_id
         for level in record.levels:
             level.sku = code
-            level.warehouse = warehouses[level.warehouse_id]
+            level.warehouse = by_id[level.warehouse_id]
             level.view = warehouse_id
     if warehouse_id is None:
         return records
@@ -222,7 +223,7 @@ def _number_of_skus(filters: Filters) -> ScalarSelect[int]:
 
 
 def _source(filters: Filters) -> FromClause:
-    """Table that a list of SKUs is filtered by: that of levels, if it is of one warehouse."""
+    """Table of a list of SKUs: `stock_level` for the list of one warehouse, else `sku`."""
     return stock_level if "warehouse_id" in filters else sku
 
 

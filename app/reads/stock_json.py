@@ -58,9 +58,9 @@ def with_stock(
 ) -> Select[Any]:
     """Select a single row of two JSON texts: the SKUs with their levels, and the warehouses.
 
-    The levels are all of each SKU or, if `narrowed`, the one in `warehouse_id`. The warehouses are
-    those of the levels. Each row is an array: SKU_COLUMNS and levels, LEVEL_COLUMNS and `more`,
-    WAREHOUSE_COLUMNS.
+    The levels are all levels of a SKU or, if `narrowed`, the one in `warehouse_id`. The warehouses
+    are the ones that have a level. Each row is an array: SKU_COLUMNS and levels, LEVEL_COLUMNS and
+    `more`, WAREHOUSE_COLUMNS.
     """
     build = _on_postgresql if dialect == "postgresql" else _on_sqlite
     found = build(skus, (*LEVEL_COLUMNS, *more), narrowed=narrowed, order=order)
