@@ -72,7 +72,7 @@ def with_stock(
         )
         .correlate(found.relation)
     )
-    texts = found.skus_json.label("skus"), json_rows_of(dialect, warehouses).label("warehouses")
+    texts = found.skus_json, json_rows_of(dialect, warehouses).label("warehouses")
     return select(*texts)
 
 
@@ -111,7 +111,7 @@ def _on_sqlite(
         .correlate(skus)
     )
     found = select(skus, json_rows_of("sqlite", levels).label("levels")).cte("found")
-    skus_json = json_rows_of("sqlite", _in_order(found, order), nested="levels")
+    skus_json = json_rows_of("sqlite", _in_order(found, order), nested="levels").label("skus")
     ids = select(stock_level.c.warehouse_id).where(_is_level_of(found.c, narrowed=narrowed))
     return _SkusWithLevels(found, skus_json, warehouse.c.id.in_(ids))
 
