@@ -23,8 +23,10 @@ from sqlalchemy import make_url
 from app.database.engine import Database
 from app.database.migration import migrate
 from app.files import imports as importing
+from app.files.columns import FileKind
 from app.files.exports import ExportFilter, ExportSubject, export
-from app.files.parsing import FileFormat, FileKind, Staging
+from app.files.parsing import FileFormat
+from app.files.staging import Staging
 from app.ledger.verification import verify_tenant
 from app.settings import Settings
 from app.writes.tenants import insert_tenant
