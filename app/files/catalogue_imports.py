@@ -32,7 +32,7 @@ from app.writes.statements import (
 
 NEW_SKU_TYPES: Final = {name: SKU_TYPES[name] for name in ("sku", "title", "status")}
 TITLE_TYPES: Final = {name: SKU_TYPES[name] for name in ("sku", "title", "version")}
-WAREHOUSE_TYPES: Final = column_types(warehouse, without=["created_at"])
+WAREHOUSE_ROW_TYPES: Final = column_types(warehouse, without=["created_at"])
 
 
 async def decide_skus(
@@ -167,8 +167,8 @@ def _update_titles(dialect: str) -> Update:
 
 @cache
 def _upsert_warehouses(dialect: str) -> Insert:
-    rows = rows_from(dialect, "warehouses", WAREHOUSE_TYPES)
-    names = ["tenant_id", *WAREHOUSE_TYPES, "created_at"]
+    rows = rows_from(dialect, "warehouses", WAREHOUSE_ROW_TYPES)
+    names = ["tenant_id", *WAREHOUSE_ROW_TYPES, "created_at"]
     source = (
         select(TENANT_PARAMETER, *rows.c, Present())
         .where(rows.c["id"].is_not(None))

@@ -71,15 +71,14 @@ async def create_sku(context: WriteContext, code: str, title: str) -> WriteResul
         if code in before.skus:
             message = f"SKU {code!r} exists; a code belongs to one SKU, archived or not."
             return Decision(SkuExists(message, details=[{"sku": code}]))
-        now = before.now
         row = {
             "tenant_id": tenant_id,
             "sku": code,
             "title": title,
             "status": Status.OUT_OF_STOCK.value,
             "version": 1,
-            "created_at": now,
-            "updated_at": now,
+            "created_at": before.now,
+            "updated_at": before.now,
         }
         return Decision(
             SkuRecord(code, title, 1, None, []), partial(insert_sku, tenant_id=tenant_id, row=row)

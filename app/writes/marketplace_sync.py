@@ -173,8 +173,7 @@ def _outcome(
         return SyncedLevel(
             SyncStatus.UNCHANGED, _with_sync(record, stored, old, report.reported_at)
         )
-    now = before.now
-    created_at = max(now, old.adjusted_at) if old.adjusted_at else now
+    created_at = max(before.now, old.adjusted_at) if old.adjusted_at else before.now
     new = replace(
         old,
         on_hand=level.on_hand,
@@ -183,7 +182,7 @@ def _outcome(
         synced_at=report.reported_at,
     )
     entry = AdjustmentRecord(
-        id=f"adj_{ulid(now)}",
+        id=f"adj_{ulid(before.now)}",
         sku=record.sku,
         warehouse_id=warehouse.id,
         sequence=new.version,
