@@ -530,7 +530,7 @@ def history(name: str) -> LoadedSku:
 
 async def fill_all(database: Database, tenant: str, size: Size) -> None:
     """Fill a tenant."""
-    async for _ in fill(database, size, tenant=tenant):
+    async for _ in fill(database, size, tenant_id=tenant):
         pass
 
 
