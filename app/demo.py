@@ -1,7 +1,7 @@
-"""The demo's tenant: 1,248 SKUs in the published document's two warehouses.
+"""The demo tenant: 1,248 SKUs in the two warehouses of the published document.
 
-SKU-001 is the document's example. The data is the same at every start: names and quantities come
-from one seed.
+SKU-001 is the example of the document. The data is the same at every start, because one seed
+generates it.
 """
 
 import random
@@ -21,13 +21,13 @@ from app.domain.warehouses import WarehouseType
 from app.files.seeding import LoadedCount, LoadedLevel, LoadedSku, load_skus, load_warehouses
 from app.writes.tenants import DEMO_TENANT, insert_tenant, insert_token
 
-SKUS: Final = 1_248
-TOKENS: Final = {
+DEMO_SKUS: Final = 1_248
+DEMO_TOKENS: Final = {
     "demo-read": Scope.READ,
     "demo-write": Scope.WRITE,
     "demo-admin": Scope.ADMIN,
 }
-# As the published document prints it.
+# As printed in the published document.
 DOCUMENT_EMAIL: Final = "[email protected]"
 
 WAREHOUSE_A: Final = "wh_01HXAAAAAAAAAAAAAAAAAAAAAA"
@@ -52,14 +52,14 @@ PEOPLE: Final = ("anna@example.com", "bilal@example.com", "chen@example.com")
 
 
 class NotADemoDatabase(Exception):
-    """The database holds something else than an earlier demo."""
+    """The database holds other data than an earlier demo."""
 
 
 async def prepare_demo(database: Database) -> None:
-    """Fill a database with fresh demo data, in place of an earlier demo's.
+    """Fill a database with fresh demo data; the data of an earlier demo is deleted.
 
     Raises:
-        NotADemoDatabase: it holds anything else; nothing was changed.
+        NotADemoDatabase: the database holds other data; nothing was changed.
 
     """
     await database.transaction(_empty)
@@ -69,18 +69,20 @@ async def prepare_demo(database: Database) -> None:
 
 async def _empty(connection: AsyncConnection) -> None:
     tables = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
-    ours = set(METADATA.tables)
-    if tables - ours - {"alembic_version"}:
-        message = "The database has tables that are not this service's. Choose an empty one."
+    if foreign := tables - set(METADATA.tables) - {"alembic_version"}:
+        message = (
+            f"The database has tables of another application: {', '.join(sorted(foreign))}. "
+            "Choose an empty database."
+        )
         raise NotADemoDatabase(message)
     if not tables:
         return
     if "tenant" in tables:
-        found = set(await connection.scalars(select(tenant.c.tenant_id)))
-        if found - {DEMO_TENANT}:
+        tenant_ids = set(await connection.scalars(select(tenant.c.tenant_id)))
+        if tenant_ids - {DEMO_TENANT}:
             message = (
-                f"The database holds the tenants {', '.join(sorted(found))}, which a demo would "
-                "delete. Choose an empty one."
+                f"The database holds the tenants {', '.join(sorted(tenant_ids))}, which the demo "
+                "would delete. Choose an empty database."
             )
             raise NotADemoDatabase(message)
     await connection.run_sync(drop_all)
@@ -88,7 +90,7 @@ async def _empty(connection: AsyncConnection) -> None:
 
 async def _load(connection: AsyncConnection) -> None:
     await insert_tenant(connection, DEMO_TENANT, name="Demo")
-    for token, scope in TOKENS.items():
+    for token, scope in DEMO_TOKENS.items():
         await insert_token(
             connection,
             DEMO_TENANT,
@@ -102,7 +104,7 @@ async def _load(connection: AsyncConnection) -> None:
 
 
 def demo_skus() -> Iterator[LoadedSku]:
-    """Yield the SKUs, each with its levels and their history."""
+    """Yield the SKUs of the demo with their levels and history."""
     yield LoadedSku(
         sku="SKU-001",
         title="Blue Widget 500ml",
@@ -111,7 +113,7 @@ def demo_skus() -> Iterator[LoadedSku]:
                 warehouse_id=WAREHOUSE_A,
                 reserved=18,
                 safety_stock=15,
-                history=_history_of_the_document(),
+                history=_document_history(),
             ),
             LoadedLevel(
                 warehouse_id=FBA_EU,
@@ -124,11 +126,11 @@ def demo_skus() -> Iterator[LoadedSku]:
         ],
     )
     chance = random.Random(1248)  # noqa: S311 - the same data at every start
-    for number in range(2, SKUS + 1):
+    for number in range(2, DEMO_SKUS + 1):
         yield _sku(number, chance)
 
 
-def _history_of_the_document() -> list[LoadedCount]:
+def _document_history() -> list[LoadedCount]:
     return [
         _count(300, "initial_stock", "2026-01-12T08:30:00Z"),
         _count(288, "damage", "2026-02-03T10:05:00Z"),
@@ -157,18 +159,20 @@ def _count(quantity: int, reason: str, created_at: str) -> LoadedCount:
 
 def _sku(number: int, chance: random.Random) -> LoadedSku:
     title = " ".join(chance.choice(words) for words in (COLOURS, THINGS, SIZES))
-    places = chance.sample([place.id for place in WAREHOUSES], chance.randint(1, 2))
-    levels = [_level(place, chance) for place in sorted(places)]
+    ids = chance.sample([warehouse.id for warehouse in WAREHOUSES], chance.randint(1, 2))
+    levels = [_level(warehouse_id, chance) for warehouse_id in sorted(ids)]
     return LoadedSku(sku=f"SKU-{number:03}", title=title, levels=levels)
 
 
-def _level(place: str, chance: random.Random) -> LoadedLevel:
+def _level(warehouse_id: str, chance: random.Random) -> LoadedLevel:
     on_hand = chance.choice([0, chance.randint(1, 40), chance.randint(50, 900)])
-    moment = datetime(2026, 1, 5, 8, tzinfo=UTC)
+    created_at = datetime(2026, 1, 5, 8, tzinfo=UTC)
     quantities = [chance.randint(20, 900) for _ in range(chance.randint(0, 4))] + [on_hand]
     history = []
     for position, quantity in enumerate(quantities):
-        moment += timedelta(minutes=chance.randint(60, 20_000), milliseconds=chance.randint(0, 999))
+        created_at += timedelta(
+            minutes=chance.randint(60, 20_000), milliseconds=chance.randint(0, 999)
+        )
         history.append(
             LoadedCount(
                 quantity=quantity,
@@ -176,11 +180,11 @@ def _level(place: str, chance: random.Random) -> LoadedLevel:
                 if position == 0
                 else chance.choice(["cycle_count", "supplier_receipt", "correction", "damage"]),
                 created_by=chance.choice(PEOPLE),
-                created_at=moment,
+                created_at=created_at,
             )
         )
     return LoadedLevel(
-        warehouse_id=place,
+        warehouse_id=warehouse_id,
         reserved=chance.randint(0, on_hand // 5),
         safety_stock=chance.choice([0, 5, 10, 25]),
         history=history,

@@ -25,7 +25,7 @@ from app.http.errors import GRAPHQL_PATH
 from app.http.json import JSONResponse
 from app.http.logs import configure_logs
 from app.http.request_id import REQUEST_ID_HEADER
-from app.maintenance import keep_up, note_used
+from app.maintenance import record_token_uses, run_jobs
 from app.settings import Settings, words
 from app.web.pages import docs_page, graphiql_tabs, static_routes
 from rest_shim.endpoint import Shim
@@ -106,12 +106,12 @@ def create_app(settings: Settings | None = None) -> Starlette:
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
         upkeep = asyncio.create_task(
-            keep_up(database, authenticator, seconds=settings.request_timeout_seconds)
+            run_jobs(database, authenticator, seconds=settings.request_timeout_seconds)
         )
         yield
         upkeep.cancel()
         with suppress(InventoryError):
-            await note_used(database, authenticator)
+            await record_token_uses(database, authenticator)
         if rates is not None:
             await rates.close()
         await database.dispose()

@@ -1,8 +1,8 @@
-"""What a running service does by itself, without anybody's cron job."""
+"""Background jobs of a running service; no external scheduler is needed."""
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, NoReturn
 
 import structlog
@@ -10,83 +10,88 @@ import structlog
 from app.auth.tokens import Authenticator
 from app.database.engine import Database
 from app.errors import Unavailable
-from app.ledger.rollup import roll_up_ledger
+from app.ledger.rollup import sum_up
 from app.reads.tenants import list_tenants
 from app.runtime.deadlines import Limit, Watch, current_limit
-from app.writes.idempotency_keys import reap_idempotency_keys
+from app.writes.idempotency_keys import delete_expired_keys
 from app.writes.reservations import expire_reservations
-from app.writes.tenants import note_uses
+from app.writes.tenants import store_token_uses
 
 log = structlog.get_logger()
-REAP_SECONDS: Final = 600
-SUM_SECONDS: Final = 600
-NOTE_SECONDS: Final = 60
-EXPIRE_SECONDS: Final = 1
-# Between one tenant and the next: ten thousand of them must not keep the database busy.
+PURGE_SECONDS: Final = 600
+ROLLUP_SECONDS: Final = 600
+TOKEN_USES_SECONDS: Final = 60
+EXPIRY_SECONDS: Final = 1
+# Between two tenants, so that ten thousand of them do not keep the database busy.
 PAUSE_SECONDS: Final = 0.01
 
 
-async def keep_up(database: Database, authenticator: Authenticator, *, seconds: float) -> None:
-    """Do every chore again and again, until cancelled.
+async def run_jobs(database: Database, authenticator: Authenticator, *, seconds: float) -> None:
+    """Run every job periodically until cancelled.
 
-    The database has so many `seconds` for each step: a chore that waits for a server that does not
-    answer would keep its connection for good.
+    Each step has `seconds` of database time, so that a job does not keep a connection for a server
+    that never answers.
     """
-    # Not entered, it does not end; each step counts its own time.
+    # The limit is set, not entered: it never ends, and each step counts its own time.
     current_limit.set(Limit(Watch(), seconds))
-    async with asyncio.TaskGroup() as chores:
-        chores.create_task(_again(REAP_SECONDS, lambda: reap(database)))
-        chores.create_task(_again(EXPIRE_SECONDS, lambda: expire(database)))
-        chores.create_task(_again(SUM_SECONDS, lambda: sum_up(database)))
-        chores.create_task(_again(NOTE_SECONDS, lambda: note_used(database, authenticator)))
+    async with asyncio.TaskGroup() as jobs:
+        jobs.create_task(_repeat(PURGE_SECONDS, lambda: purge_idempotency_keys(database)))
+        jobs.create_task(_repeat(EXPIRY_SECONDS, lambda: end_due_reservations(database)))
+        jobs.create_task(_repeat(ROLLUP_SECONDS, lambda: roll_up_ledgers(database)))
+        jobs.create_task(
+            _repeat(TOKEN_USES_SECONDS, lambda: record_token_uses(database, authenticator))
+        )
 
 
-async def _again(seconds: float, chore: Callable[[], Awaitable[None]]) -> NoReturn:
-    """Do a chore again and again; what fails is tried again the next time."""
-    while True:
-        # Each worker does it, so that one is enough; jitter keeps them from doing it together.
-        await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-        try:
-            await chore()
-        except Unavailable as error:
-            log.warning("upkeep_postponed", message=error.message, cause=error.cause)
-        except Exception:
-            log.exception("upkeep_failed")
+async def purge_idempotency_keys(database: Database) -> None:
+    """Delete the expired idempotency keys of every tenant."""
+    for tenant_id in await _tenant_ids(database):
+        if deleted := await delete_expired_keys(database, tenant_id):
+            log.info("idempotency_keys_deleted", tenant=tenant_id, keys=deleted)
 
 
-async def reap(database: Database) -> None:
-    """Delete what is past its time, of every tenant."""
-    async with database.snapshot() as snapshot:
-        tenants = await list_tenants(snapshot)
-    for tenant in tenants:
-        if reaped := await reap_idempotency_keys(database, tenant):
-            log.info("idempotency_keys_reaped", tenant=tenant, keys=reaped)
+async def end_due_reservations(database: Database) -> None:
+    """End the due reservations of every tenant."""
+    async for tenant_id in _paused(await _tenant_ids(database)):
+        if expired := await expire_reservations(database, tenant_id):
+            log.info("reservations_expired", tenant=tenant_id, reservations=expired)
 
 
-async def expire(database: Database) -> None:
-    """End what is past its time, of every tenant."""
-    async with database.snapshot() as snapshot:
-        tenants = await list_tenants(snapshot)
-    for tenant in tenants:
-        await asyncio.sleep(PAUSE_SECONDS)
-        if expired := await expire_reservations(database, tenant):
-            log.info("reservations_expired", tenant=tenant, reservations=expired)
-
-
-async def sum_up(database: Database) -> None:
-    """Sum up what nothing comes to any more, of the ledger of every tenant."""
-    async with database.snapshot() as snapshot:
-        tenants = await list_tenants(snapshot)
-    for tenant in tenants:
+async def roll_up_ledgers(database: Database) -> None:
+    """Roll up the closed part of the ledger of every tenant."""
+    async for tenant_id in _paused(await _tenant_ids(database)):
         steps = 0
-        await asyncio.sleep(PAUSE_SECONDS)
-        while await roll_up_ledger(database, tenant):
+        while await sum_up(database, tenant_id):
             steps += 1
             await asyncio.sleep(PAUSE_SECONDS)
         if steps:
-            log.info("ledger_summed_up", tenant=tenant, steps=steps)
+            log.info("ledger_rolled_up", tenant=tenant_id, steps=steps)
 
 
-async def note_used(database: Database, authenticator: Authenticator) -> None:
-    """Keep when the tokens that this process has looked up were last used."""
-    await note_uses(database, authenticator.take_used())
+async def record_token_uses(database: Database, authenticator: Authenticator) -> None:
+    """Store when the tokens that this process has looked up were last used."""
+    await store_token_uses(database, authenticator.take_used())
+
+
+async def _repeat(seconds: float, job: Callable[[], Awaitable[None]]) -> NoReturn:
+    """Run a job periodically; a failed run is logged, and the next one tries again."""
+    while True:
+        # Every worker runs every job, though one would do; jitter keeps the workers apart.
+        await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+        try:
+            await job()
+        except Unavailable as error:
+            log.warning("job_postponed", message=error.message, cause=error.cause)
+        except Exception:
+            log.exception("job_failed")
+
+
+async def _tenant_ids(database: Database) -> list[str]:
+    async with database.snapshot() as snapshot:
+        return await list_tenants(snapshot)
+
+
+async def _paused(tenant_ids: list[str]) -> AsyncIterator[str]:
+    for tenant_id in tenant_ids:
+        await asyncio.sleep(PAUSE_SECONDS)
+        yield tenant_id

@@ -29,7 +29,7 @@ from benchmarks.table import Row, Running, compare, rows
 from tests.databases import create_database, migrated
 
 WORKERS: Final = (1, 2)
-# The data that each pass gets a copy of.
+# Every pass runs on a copy of this database.
 MASTER: Final = "master"
 
 
@@ -42,9 +42,9 @@ def benchmark(
     seconds: Annotated[int, typer.Option(min=1, help="How long each sample takes.")] = 10,
     skus: Annotated[int, typer.Option(min=1000, help="SKUs, each in two warehouses.")] = 100_000,
 ) -> None:
-    """Hold this service against hand-written SQL and its peers, side by side on the same data.
+    """Compare this service with hand-written SQL and its peers, side by side on the same data.
 
-    It needs `wrk` and the extra `benchmark`. What was found is printed, and written to
+    It needs `wrk` and the extra `benchmark`. It prints the results and writes them to
     benchmarks/RESULTS.md and docs/benchmark.svg.
     """
     size = Size(skus)
@@ -69,9 +69,9 @@ def benchmark(
                     running, size, rounds=rounds, seconds=seconds, progress=progress
                 )
             progress("auditing the ledgers")
-            for ledger in {it.ledger for it in running}:
+            for ledger in {server.ledger for server in running}:
                 ledger.audit()
-    told = {
+    notes = {
         **facts(),
         "PostgreSQL": ", ".join(
             f"{name} = {value}" if name != "server_version" else value
@@ -81,20 +81,20 @@ def benchmark(
         "data": f"{skus:,} SKUs in two warehouses, {size.adjustments:,} adjustments",
         "command": f"`{command}`",
     }
-    report.RESULTS.write_text(report.as_markdown(passes, told), encoding="utf-8")
-    caption = f"{told['date']}, {told['machine']}; medians of {rounds} rounds, with their spread"
+    report.RESULTS.write_text(report.as_markdown(passes, notes), encoding="utf-8")
+    caption = f"{notes['date']}, {notes['machine']}; medians of {rounds} rounds, with their spread"
     pictures.bars(passes, report.PICTURE, caption=caption)
-    for workers, found in passes.items():
-        typer.echo(f"{report.title(workers)}\n{report.as_text(found)}\n")
+    for workers, table in passes.items():
+        typer.echo(f"{report.title(workers)}\n{report.as_text(table)}\n")
 
 
 @contextmanager
 def contenders(server: URL, directory: Path, workers: int) -> Iterator[list[Running]]:
-    """Start everyone, the floor first, on fresh copies of the data."""
+    """Start all contenders, the floor first, on fresh copies of the data."""
     name = f"with_{workers}"
     url = copy_postgresql(server, source=MASTER, name=name)
     file = copy_sqlite(directory, source=MASTER, name=name)
-    # The two faces of this service share a server.
+    # GraphQL and REST of this service share a server.
     groups = [
         (url, [FLOOR]),
         (url, [GRAPHQL, REST]),

@@ -1,4 +1,4 @@
-"""Who runs: the floor, this service by both of its faces on both engines, and its peers."""
+"""The contenders: the floor, this service by GraphQL and REST on both engines, and its peers."""
 
 import sys
 from collections.abc import Sequence
@@ -41,22 +41,22 @@ def _service() -> list[str]:
     return [sys.executable, *words.split()]
 
 
-def _floor_record(found: Any) -> Record:
+def _floor_record(answer: Any) -> Record:
     levels: list[Level] = [
         {
-            "warehouse_id": it["warehouse"]["id"],
-            "name": it["warehouse"]["name"],
-            "type": it["warehouse"]["type"],
-            "on_hand": it["on_hand"],
-            "reserved": it["reserved"],
-            "available": it["available"],
+            "warehouse_id": row["warehouse"]["id"],
+            "name": row["warehouse"]["name"],
+            "type": row["warehouse"]["type"],
+            "on_hand": row["on_hand"],
+            "reserved": row["reserved"],
+            "available": row["available"],
         }
-        for it in found["stock"]
+        for row in answer["stock"]
     ]
     return {
-        "sku": found["sku"],
-        "title": found["title"],
-        "status": found["status"],
+        "sku": answer["sku"],
+        "title": answer["title"],
+        "status": answer["status"],
         "levels": levels,
     }
 
@@ -80,10 +80,10 @@ FLOOR: Final = Contender(
     one=lambda sku: Ask("GET", f"/skus/{sku}", None),
     set_stock=lambda update: Ask("POST", "/set", _floor_update(update)),
     bulk=_floor_bulk,
-    read_list=lambda found: [_floor_record(it) for it in found],
+    read_list=lambda answer: [_floor_record(row) for row in answer],
     read_one=_floor_record,
-    read_set=lambda found, _place: int(found["after"]),
-    read_bulk=lambda found: [(it["sku"], it["warehouse_id"], it["after"]) for it in found],
+    read_set=lambda answer, _warehouse_id: int(answer["after"]),
+    read_bulk=lambda answer: [(row["sku"], row["warehouse_id"], row["after"]) for row in answer],
 )
 
 
@@ -105,22 +105,22 @@ def _graphql_bulk(updates: Sequence[Update]) -> Ask:
     return _graphql(BULK, {"input": {"updates": rows, "idempotencyKey": KEY}})
 
 
-def _graphql_record(found: Any) -> Record:
+def _graphql_record(answer: Any) -> Record:
     levels: list[Level] = [
         {
-            "warehouse_id": it["warehouse"]["id"],
-            "name": it["warehouse"]["name"],
-            "type": TYPES[it["warehouse"]["type"]],
-            "on_hand": it["onHand"],
-            "reserved": it["reserved"],
-            "available": it["available"],
+            "warehouse_id": row["warehouse"]["id"],
+            "name": row["warehouse"]["name"],
+            "type": TYPES[row["warehouse"]["type"]],
+            "on_hand": row["onHand"],
+            "reserved": row["reserved"],
+            "available": row["available"],
         }
-        for it in found["stock"]
+        for row in answer["stock"]
     ]
     return {
-        "sku": found["sku"],
-        "title": found["title"],
-        "status": found["status"].lower(),
+        "sku": answer["sku"],
+        "title": answer["title"],
+        "status": answer["status"].lower(),
         "levels": levels,
     }
 
@@ -136,22 +136,22 @@ def _rest_set(update: Update) -> Ask:
     return Ask("PUT", f"/api/inventory/{update.sku}", body)
 
 
-def _rest_record(found: Any) -> Record:
+def _rest_record(answer: Any) -> Record:
     levels: list[Level] = [
         {
-            "warehouse_id": it["warehouse_id"],
-            "name": it["name"],
-            "type": it.get("type", "own"),
-            "on_hand": it["on_hand"],
-            "reserved": it["reserved"],
-            "available": it["available"],
+            "warehouse_id": row["warehouse_id"],
+            "name": row["name"],
+            "type": row.get("type", "own"),
+            "on_hand": row["on_hand"],
+            "reserved": row["reserved"],
+            "available": row["available"],
         }
-        for it in found["warehouses"]
+        for row in answer["warehouses"]
     ]
     return {
-        "sku": found["sku"],
-        "title": found["title"],
-        "status": found["status"],
+        "sku": answer["sku"],
+        "title": answer["title"],
+        "status": answer["status"],
         "levels": levels,
     }
 
@@ -165,12 +165,12 @@ GRAPHQL: Final = Contender(
         SET, {"input": {**_graphql_update(update), "idempotencyKey": KEY}}
     ),
     bulk=_graphql_bulk,
-    read_list=lambda found: [_graphql_record(it) for it in found["data"]["skus"]["nodes"]],
-    read_one=lambda found: _graphql_record(found["data"]["sku"]),
-    read_set=lambda found, _place: int(found["data"]["setStock"]["stockLevel"]["onHand"]),
-    read_bulk=lambda found: [
-        (it["sku"], it["warehouseId"], it["adjustment"]["afterQuantity"])
-        for it in found["data"]["bulkSetStock"]["results"]
+    read_list=lambda answer: [_graphql_record(row) for row in answer["data"]["skus"]["nodes"]],
+    read_one=lambda answer: _graphql_record(answer["data"]["sku"]),
+    read_set=lambda answer, _warehouse_id: int(answer["data"]["setStock"]["stockLevel"]["onHand"]),
+    read_bulk=lambda answer: [
+        (row["sku"], row["warehouseId"], row["adjustment"]["afterQuantity"])
+        for row in answer["data"]["bulkSetStock"]["results"]
     ],
 )
 REST: Final = Contender(
@@ -180,13 +180,15 @@ REST: Final = Contender(
     one=lambda sku: Ask("GET", f"/api/inventory/{sku}", None),
     set_stock=_rest_set,
     bulk=_rest_bulk,
-    read_list=lambda found: [_rest_record(it) for it in found["data"]],
-    read_one=lambda found: _rest_record(found["data"]),
-    read_set=lambda found, place: next(
-        int(it["on_hand"]) for it in found["data"]["warehouses"] if it["warehouse_id"] == place
+    read_list=lambda answer: [_rest_record(row) for row in answer["data"]],
+    read_one=lambda answer: _rest_record(answer["data"]),
+    read_set=lambda answer, warehouse_id: next(
+        int(row["on_hand"])
+        for row in answer["data"]["warehouses"]
+        if row["warehouse_id"] == warehouse_id
     ),
-    read_bulk=lambda found: [
-        (it["sku"], it["warehouse_id"], it["after_quantity"]) for it in found["data"]
+    read_bulk=lambda answer: [
+        (row["sku"], row["warehouse_id"], row["after_quantity"]) for row in answer["data"]
     ],
     write_headers={"Idempotency-Key": KEY},
 )

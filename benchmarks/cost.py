@@ -1,7 +1,8 @@
-"""What a request costs in processor time: python -m benchmarks.cost.
+"""Processor time per request: python -m benchmarks.cost.
 
-Requests a second depend on whatever else the machine does, processor time per request hardly. Of
-a worker that is never idle, the floor's time divided by the service's is the ratio of their speeds.
+Requests per second depend on the other load of the machine; processor time per request hardly
+does. For a worker that is never idle, the floor's time divided by the service's is the ratio of
+their speeds.
 """
 
 import random
@@ -34,7 +35,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Microseconds of processor time per request: the server's, and its database's."""
+    """Microseconds of processor time per request, of the server and of its database."""
 
     server: float
     database: float
@@ -50,9 +51,9 @@ def cost(
     ] = None,
     sqlite: Annotated[bool, typer.Option("--sqlite", help="Measure SQLite, too.")] = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Print what each work costs the floor and one worker of the service, in rounds that alternate.
+    """Print the cost of each work for the floor and one worker of the service.
 
-    In brackets stands the floor's time divided by the service's.
+    The rounds alternate. In brackets stands the floor's time divided by the service's.
     """
     size = Size(skus)
     with contenders(size, against, sqlite=sqlite) as (running, database):
@@ -62,7 +63,7 @@ def cost(
             loads = [work.load(server, size, dice) for server in running]
             costs: list[list[Cost]] = [[] for _ in running]
             for number in range(rounds + 1):
-                for server, load, mine in zip(running, loads, costs, strict=True):
+                for server, load, own in zip(running, loads, costs, strict=True):
                     before = cpu_seconds(server.process), cpu_seconds(database)
                     sample = measure(
                         server.port, load, connections=work.connections, seconds=seconds
@@ -74,17 +75,17 @@ def cost(
                     ]
                     # The first round warms up.
                     if number:
-                        mine.append(Cost(*spent))
+                        own.append(Cost(*spent))
             typer.echo(f"\n{work.name:44}{'server, us':>12}{'':8}{'database, us':>14}")
-            tell([server.contender for server in running], costs)
+            print_costs([server.contender for server in running], costs)
 
 
-def tell(contenders: Sequence[Contender], costs: Sequence[Sequence[Cost]]) -> None:
+def print_costs(contenders: Sequence[Contender], costs: Sequence[Sequence[Cost]]) -> None:
     """Print the medians of one work."""
     floor = statistics.median(cost.server for cost in costs[0])
-    for contender, mine in zip(contenders, costs, strict=True):
-        server = statistics.median(cost.server for cost in mine)
-        database = statistics.median(cost.database for cost in mine)
+    for contender, own in zip(contenders, costs, strict=True):
+        server = statistics.median(cost.server for cost in own)
+        database = statistics.median(cost.database for cost in own)
         typer.echo(f"  {contender.name:42}{server:12.0f} ({floor / server:4.2f}) {database:14.0f}")
 
 
@@ -102,7 +103,9 @@ def contenders(
             file = filled(empty_sqlite(directory, "cost"), size, progress)
             groups.append((file, [GRAPHQL_ON_SQLITE, REST_ON_SQLITE]))
         if against is not None:
-            groups += [(url, [_of(against, it) for it in group]) for url, group in groups[1:]]
+            groups += [
+                (url, [_of(against, contender) for contender in group]) for url, group in groups[1:]
+            ]
         running = []
         for database_url, group in groups:
             port, process = stack.enter_context(serving(group[0], database_url, workers=1))

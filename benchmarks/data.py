@@ -1,7 +1,7 @@
-"""The data: SKUs with levels and ledger, computed by the database from their numbers alone.
+"""The data: SKUs with levels and ledger, computed by the database from the number of each SKU.
 
 SKU number i (from 0) has the code `SKU-<10000000 + i>`, two levels or two to four, and for each
-level a history of a fixed length, whose chain holds as `inventory verify` proves it. The same
+level a history of a fixed length, whose hash chain passes `inventory verify`. The same
 statements run on both engines.
 """
 
@@ -36,12 +36,12 @@ WAREHOUSES: Final = tuple(
     for letter in "ABCD"
 )
 STEP: Final = 100_000
-# The references of first adjustments, and of all that follow.
+# References of the first adjustment of a level, and of the later ones.
 OPENING: Final = "opening"
 RECOUNT: Final = "recount"
 
-# The level of SKU i in the warehouse w (from 0) after n adjustments: small, and often none, in all
-# warehouses at once, so that each status has many SKUs.
+# on_hand of SKU i in warehouse w (from 0) after n adjustments: small and often 0 in all warehouses
+# at once, so that each status has many SKUs.
 AFTER: Final = "(i * 7919 + w * 104729 + {n} * 31) % 61 * ((i * 31 + {n}) % 11 / 2) / 4"
 TIMES: Final = {
     "postgresql": "timestamptz '2026-01-01 00:00:00Z' + {n} * interval '1 second'",
@@ -53,12 +53,12 @@ STATUS: Final = (
     "WHEN {on_hand} - {reserved} <= 2 * {safety} THEN 'low' ELSE 'normal' END"
 )
 CODE: Final = "'SKU-' || (10000000 + i)"
-MINE: Final = "CAST(:tenant AS TEXT)"
+TENANT_SQL: Final = "CAST(:tenant AS TEXT)"
 NUMBERS: Final = (
     "WITH RECURSIVE numbers(i) AS (SELECT CAST(:first AS BIGINT) "
     "UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < CAST(:end AS BIGINT))"
 )
-# What `app.chain` hashes: a JSON array of the hash before, the tenant and the columns.
+# The hash of `app.domain.hash_chain`: of a JSON array of the previous hash, tenant and columns.
 HASHED: Final = {
     "postgresql": "encode(sha256(convert_to({text}, 'UTF8')), 'hex')",
     "sqlite": "sha256_hex({text})",
@@ -68,10 +68,11 @@ AS_TEXT: Final = {
     "postgresql": """to_char(({at}) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')""",
     "sqlite": "{at}",
 }
-PLACES: Final = (
+WAREHOUSE_ROWS: Final = (
     "("
     + " UNION ALL ".join(
-        f"SELECT {number} AS w, '{place.id}' AS id" for number, place in enumerate(WAREHOUSES)
+        f"SELECT {number} AS w, '{warehouse.id}' AS id"
+        for number, warehouse in enumerate(WAREHOUSES)
     )
     + ")"
 )
@@ -79,10 +80,10 @@ PLACES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of it.
+    """Size of the data.
 
-    `spread` gives two to four levels per SKU instead of two. If `busy`, each of the two levels of
-    the last SKU has so many adjustments.
+    `spread` gives two to four levels per SKU instead of two. If `busy` is not 0, it is the number
+    of adjustments of each of the two levels of the last SKU.
     """
 
     skus: int
@@ -109,36 +110,36 @@ def code(number: int) -> str:
 
 
 def levels_of(size: Size, number: int) -> int:
-    """Return how many levels a SKU has: in the first so many warehouses."""
+    """Return the number of levels of a SKU, which are in the first warehouses."""
     return 2 + number % 3 if size.spread and not is_busy(size, number) else 2
 
 
 def is_busy(size: Size, number: int) -> bool:
-    """Tell whether a SKU is the one with the long history."""
+    """Whether the SKU is the one with the long history."""
     return bool(size.busy) and number == size.skus - 1
 
 
-async def fill(database: Database, size: Size, *, tenant: str = TENANT) -> AsyncIterator[int]:
-    """Fill a tenant that is not there yet, and tell after each batch how many SKUs it has."""
+async def fill(database: Database, size: Size, *, tenant_id: str = TENANT) -> AsyncIterator[int]:
+    """Create and fill a tenant; yield the number of its SKUs after each batch."""
     dialect = database.dialect
 
     async def start(connection: AsyncConnection) -> None:
-        await insert_tenant(connection, tenant, name="Benchmark")
-        token = f"{tenant}-write"
+        await insert_tenant(connection, tenant_id, name="Benchmark")
+        token = f"{tenant_id}-write"
         await insert_token(
-            connection, tenant, token=token, name="bench", email=EMAIL, scopes=[Scope.WRITE]
+            connection, tenant_id, token=token, name="bench", email=EMAIL, scopes=[Scope.WRITE]
         )
-        await load_warehouses(connection, tenant, WAREHOUSES)
+        await load_warehouses(connection, tenant_id, WAREHOUSES)
 
     await database.transaction(start)
     for first in range(0, size.skus, STEP):
         end = min(first + STEP, size.skus)
-        parameters = {"tenant": tenant, "first": first, "end": end}
+        parameters = {"tenant": tenant_id, "first": first, "end": end}
 
         async def batch(
             connection: AsyncConnection, parameters: dict[str, object] = parameters
         ) -> None:
-            # Millions of rows of one statement take longer than any of the service's may.
+            # A statement of millions of rows exceeds the time limit of the service.
             if dialect == "postgresql":
                 await connection.execute(text("SET LOCAL statement_timeout = 0"))
             else:
@@ -155,7 +156,7 @@ async def fill(database: Database, size: Size, *, tenant: str = TENANT) -> Async
         if dialect == "postgresql":
             await connection.execute(text("SET LOCAL statement_timeout = 0"))
         for statement in COUNTS:
-            await connection.execute(text(statement), {"tenant": tenant})
+            await connection.execute(text(statement), {"tenant": tenant_id})
         await connection.execute(text("ANALYZE"))
 
     await database.transaction(finish)
@@ -168,7 +169,7 @@ async def fill(database: Database, size: Size, *, tenant: str = TENANT) -> Async
 
 
 def statements(dialect: str, size: Size) -> list[str]:
-    """Return what inserts the SKUs `:first` to `:end`, exclusive, of `:tenant`."""
+    """Return the statements that insert the SKUs `:first` to `:end`, exclusive, of `:tenant`."""
     usual, is_last = size.adjustments_per_level, f"i = {size.skus - 1}"
     width = "2 + i % 3" if size.spread else "2"
     last = str(usual)
@@ -177,10 +178,10 @@ def statements(dialect: str, size: Size) -> list[str]:
         last = f"(CASE WHEN {is_last} THEN {size.busy} ELSE {usual} END)"
     on_hand = AFTER.format(n=last)
     reserved, safety = "(i + w) % 3", "5"
-    # The number of an adjustment in all, from 0, and with it the second of its time.
+    # The number of an adjustment in the whole ledger, from 0, which is also its time in seconds.
     number = f"i * {4 * usual} + w * {last} + {{n}} - 1"
     at = TIMES[dialect]
-    cells = f"numbers JOIN {PLACES} places ON w < {width}"
+    cells = f"numbers JOIN {WAREHOUSE_ROWS} warehouses ON w < {width}"
     hold = "'rsv_01J0000000000' || (1000000000000 + i * 4 + w)"
     sums = {
         name: f"SUM({expression})"
@@ -195,7 +196,7 @@ def statements(dialect: str, size: Size) -> list[str]:
         f"""
         {NUMBERS}
         INSERT INTO sku (tenant_id, sku, title, status, version, created_at, updated_at)
-        SELECT {MINE}, {CODE}, 'Thing ' || i, {STATUS.format(**sums)},
+        SELECT {TENANT_SQL}, {CODE}, 'Thing ' || i, {STATUS.format(**sums)},
                1 + COUNT(*) * {last}, {at.format(n=0)}, {latest}
         FROM {cells} GROUP BY i
         """,
@@ -203,7 +204,8 @@ def statements(dialect: str, size: Size) -> list[str]:
         {NUMBERS}
         INSERT INTO stock_level (tenant_id, sku, warehouse_id, on_hand, reserved, safety_stock,
                                  status, version, adjusted_at, holds)
-        SELECT {MINE}, {CODE}, places.id, {on_hand}, {reserved}, {safety}, {single}, {last},
+        SELECT {TENANT_SQL}, {CODE}, warehouses.id, {on_hand}, {reserved}, {safety}, {single},
+               {last},
                {at.format(n=f"({number.format(n=last)})")},
                CASE WHEN {reserved} > 0 THEN 1 ELSE 0 END
         FROM {cells}
@@ -211,25 +213,26 @@ def statements(dialect: str, size: Size) -> list[str]:
         f"""
         {NUMBERS}
         INSERT INTO reservation (tenant_id, id, status, created_by, created_at, version)
-        SELECT {MINE}, {hold}, 'open', '{EMAIL}', {at.format(n=0)}, 1
+        SELECT {TENANT_SQL}, {hold}, 'open', '{EMAIL}', {at.format(n=0)}, 1
         FROM {cells} WHERE {reserved} > 0
         """,
         f"""
         {NUMBERS}
         INSERT INTO reservation_line (tenant_id, reservation_id, sku, warehouse_id, quantity, held,
                                       committed)
-        SELECT {MINE}, {hold}, {CODE}, places.id, {reserved}, {reserved}, 0
+        SELECT {TENANT_SQL}, {hold}, {CODE}, warehouses.id, {reserved}, {reserved}, 0
         FROM {cells} WHERE {reserved} > 0
         """,
         f"""
-        {NUMBERS}, cells AS (SELECT i, w, places.id AS place FROM {cells}),
-        chain(i, w, place, n, hash) AS (
-          SELECT i, w, place, 1, {_hash(dialect, first, "'null'")} FROM cells
+        {NUMBERS}, cells AS (SELECT i, w, warehouses.id AS warehouse_id FROM {cells}),
+        chain(i, w, warehouse_id, n, hash) AS (
+          SELECT i, w, warehouse_id, 1, {_hash(dialect, first, "'null'")} FROM cells
           UNION ALL
-          SELECT i, w, place, n + 1, {_hash(dialect, next_, quoted)} FROM chain WHERE n < {last}
+          SELECT i, w, warehouse_id, n + 1, {_hash(dialect, next_, quoted)}
+          FROM chain WHERE n < {last}
         )
         INSERT INTO adjustment (tenant_id, {", ".join(entry)}, hash)
-        SELECT {MINE}, {", ".join(entry.values())}, hash FROM chain
+        SELECT {TENANT_SQL}, {", ".join(entry.values())}, hash FROM chain
         """,
         f"""
         UPDATE stock_level SET last_hash = (
@@ -237,20 +240,20 @@ def statements(dialect: str, size: Size) -> list[str]:
           WHERE a.tenant_id = stock_level.tenant_id AND a.sku = stock_level.sku
             AND a.warehouse_id = stock_level.warehouse_id AND a.sequence = stock_level.version
         )
-        WHERE tenant_id = {MINE} AND sku >= 'SKU-' || (10000000 + CAST(:first AS BIGINT))
+        WHERE tenant_id = {TENANT_SQL} AND sku >= 'SKU-' || (10000000 + CAST(:first AS BIGINT))
           AND sku < 'SKU-' || (10000000 + CAST(:end AS BIGINT))
         """,
     ]
 
 
 def _entry(n: str, number: str, at: str) -> dict[str, str]:
-    """Return the expressions of the columns of a level's adjustment n."""
+    """Return the expressions of the columns of adjustment n of a level."""
     before = f"CASE WHEN {n} = 1 THEN 0 ELSE {AFTER.format(n=f'({n} - 1)')} END"
     after = AFTER.format(n=n)
     return {
         "id": f"'adj_01J0000000000' || (1000000000000 + {number.format(n=n)})",
         "sku": CODE,
-        "warehouse_id": "place",
+        "warehouse_id": "warehouse_id",
         "sequence": n,
         "before_quantity": before,
         "after_quantity": after,
@@ -263,7 +266,7 @@ def _entry(n: str, number: str, at: str) -> dict[str, str]:
 
 
 def _hash(dialect: str, entry: Mapping[str, str], previous: str) -> str:
-    """Return the expression of an entry's hash, given that of the JSON of the one before it."""
+    """Return the expression of the hash of an entry, given the JSON of the previous hash."""
     cells = {
         name: AS_TEXT[dialect].format(at=value) if name == "created_at" else value
         for name, value in entry.items()
@@ -276,7 +279,7 @@ def _hash(dialect: str, entry: Mapping[str, str], previous: str) -> str:
         else f"'\"' || ({cells[name]}) || '\"'"
         for name in HASHED_COLUMNS
     ]
-    values = " || ',' || ".join([previous, f"'\"' || {MINE} || '\"'", *columns])
+    values = " || ',' || ".join([previous, f"'\"' || {TENANT_SQL} || '\"'", *columns])
     return HASHED[dialect].format(text=f"'[' || {values} || ']'")
 
 
@@ -287,15 +290,15 @@ def _sha256_hex(text: str) -> str:
 COUNTS: Final = [
     f"""
     INSERT INTO sku_count (tenant_id, warehouse_id, status, skus)
-    SELECT tenant_id, '', status, COUNT(*) FROM sku WHERE tenant_id = {MINE}
+    SELECT tenant_id, '', status, COUNT(*) FROM sku WHERE tenant_id = {TENANT_SQL}
     GROUP BY tenant_id, status
     UNION ALL
-    SELECT tenant_id, warehouse_id, status, COUNT(*) FROM stock_level WHERE tenant_id = {MINE}
+    SELECT tenant_id, warehouse_id, status, COUNT(*) FROM stock_level WHERE tenant_id = {TENANT_SQL}
     GROUP BY tenant_id, warehouse_id, status
     """,
     f"""
     INSERT INTO reservation_count (tenant_id, reference, status, part, reservations)
-    SELECT tenant_id, '', status, 0, COUNT(*) FROM reservation WHERE tenant_id = {MINE}
+    SELECT tenant_id, '', status, 0, COUNT(*) FROM reservation WHERE tenant_id = {TENANT_SQL}
     GROUP BY tenant_id, status
     """,
 ]

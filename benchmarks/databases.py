@@ -1,4 +1,4 @@
-"""The databases: an embedded PostgreSQL with settings that are the same for all, and SQLite."""
+"""The databases: an embedded PostgreSQL with equal settings for all contenders, and SQLite."""
 
 import asyncio
 import shutil
@@ -17,14 +17,14 @@ from app.settings import Settings
 from benchmarks.data import TENANT, Size, fill
 from tests.databases import PostgreSQL, migrated, own_postgresql
 
-# Nothing that makes a commit less durable. A checkpoint amid a sample would be one's bad luck.
+# No setting makes a commit less durable. A checkpoint in a sample would slow one contender only.
 SETTINGS: Final = (
     "max_connections = 300",
     "shared_buffers = '1GB'",
     "max_wal_size = '8GB'",
     "checkpoint_timeout = '1h'",
 )
-TOLD: Final = (
+REPORTED_SETTINGS: Final = (
     "fsync",
     "synchronous_commit",
     "full_page_writes",
@@ -39,23 +39,23 @@ Progress = Callable[[str], None]
 
 @contextmanager
 def postgresql() -> Iterator[PostgreSQL]:
-    """Run a PostgreSQL of our own."""
+    """Run an embedded PostgreSQL."""
     with own_postgresql(*SETTINGS) as server:
         yield server
 
 
 def filled(database_url: str, size: Size, progress: Progress) -> str:
-    """Fill an empty database as if a running service had seen to it, and return its address."""
+    """Fill an empty database, roll up its ledger, and return its URL."""
 
     async def work() -> None:
         database = Database(Settings(database_url=database_url))
         try:
             async for skus in fill(database, size):
                 progress(f"filled {skus:,} of {size.skus:,} SKUs ({database.dialect})")
-            while await roll_up_ledger(database, TENANT):
-                progress(f"summing up its ledger ({database.dialect})")
+            while await sum_up(database, TENANT):
+                progress(f"rolling up its ledger ({database.dialect})")
             if database.dialect == "postgresql":
-                await database.transaction(let_in_unchained)
+                await database.transaction(allow_missing_hashes)
         finally:
             await database.dispose()
 
@@ -63,24 +63,24 @@ def filled(database_url: str, size: Size, progress: Progress) -> str:
     return database_url
 
 
-async def let_in_unchained(connection: AsyncConnection) -> None:
-    """Let contenders write adjustments that chain none."""
+async def allow_missing_hashes(connection: AsyncConnection) -> None:
+    """Allow contenders to write adjustments without a hash."""
     await connection.execute(text("ALTER TABLE adjustment ALTER COLUMN hash DROP NOT NULL"))
 
 
 def empty_sqlite(directory: Path, name: str) -> str:
-    """Return the address of a migrated SQLite file."""
+    """Return the URL of a migrated SQLite file."""
     return migrated(f"sqlite+aiosqlite:///{directory / name}")
 
 
 def copy_sqlite(directory: Path, *, source: str, name: str) -> str:
-    """Copy a SQLite file that nobody has open, and return the address of the copy."""
+    """Copy a SQLite file that no process has open, and return the URL of the copy."""
     shutil.copyfile(directory / source, directory / name)
     return f"sqlite+aiosqlite:///{directory / name}"
 
 
 def copy_postgresql(server: URL, *, source: str, name: str) -> str:
-    """Copy a database that nobody is connected to, and return the address of the copy."""
+    """Copy a database without connections, and return the URL of the copy."""
 
     async def work() -> None:
         engine = create_async_engine(server, isolation_level="AUTOCOMMIT")
@@ -94,10 +94,10 @@ def copy_postgresql(server: URL, *, source: str, name: str) -> str:
 
 
 def run_script(database_url: str, script: str) -> None:
-    """Run statements on PostgreSQL that no parameters belong to."""
+    """Run statements without parameters on PostgreSQL."""
 
     async def work() -> None:
-        # Only the driver itself takes several statements at once.
+        # Only the driver takes several statements in one call.
         connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
         await connection.execute(script)
         await connection.close()
@@ -106,15 +106,15 @@ def run_script(database_url: str, script: str) -> None:
 
 
 def settings_of(server: URL) -> Mapping[str, str]:
-    """Return the version of a PostgreSQL and what it says of its settings, durability first."""
+    """Return the version of a PostgreSQL and its settings by name, durability first."""
 
     async def work() -> dict[str, str]:
         engine = create_async_engine(server)
         async with engine.connect() as connection:
-            told = {}
-            for name in ("server_version", *TOLD):
-                told[name] = str(await connection.scalar(text(f"SHOW {name}")))
+            values = {}
+            for name in ("server_version", *REPORTED_SETTINGS):
+                values[name] = str(await connection.scalar(text(f"SHOW {name}")))
         await engine.dispose()
-        return told
+        return values
 
     return asyncio.run(work())

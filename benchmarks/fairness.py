@@ -1,7 +1,7 @@
-"""How much one tenant slows another down: python -m benchmarks.fairness.
+"""The slowdown of one tenant by another: python -m benchmarks.fairness.
 
-A quiet tenant reads one SKU, lists 50 and sets one, again and again, on one worker: alone, and
-beside a greedy tenant that sends one kind of large request on many connections.
+A quiet tenant repeatedly reads one SKU, lists 50 and sets one on one worker: alone, and beside a
+greedy tenant that sends one kind of large request on many connections.
 """
 
 import asyncio
@@ -33,9 +33,9 @@ from tests.databases import create_database, migrated
 QUIET: Final = "quiet"
 QUIET_SIZE: Final = Size(1_000)
 GREEDY_SIZE: Final = Size(4_000, adjustments_per_level=20, busy=20_000)
-# Of the quiet tenant, between two requests.
+# Between two requests of the quiet tenant.
 PAUSE_SECONDS: Final = 0.01
-# What the greedy tenant may have at work before the quiet one is measured.
+# From the first request of the greedy tenant to the first of the quiet one.
 HEAD_START_SECONDS: Final = 1.0
 LIMIT: Final = 3.0
 TOTALS: Final = "totals { entries }"
@@ -50,7 +50,7 @@ LARGE: Final = NESTED.replace("adjustments(first: 5)", "adjustments(first: 70)")
 
 @dataclass(frozen=True, slots=True)
 class Greed:
-    """A load of the greedy tenant: what each of its connections sends, again and again."""
+    """A load of the greedy tenant: the requests that each of its connections repeats."""
 
     name: str
     connections: int
@@ -59,8 +59,8 @@ class Greed:
 
 def loads() -> list[Greed]:
     """Return the loads of the greedy tenant."""
-    where = {"f": {"createdBy": EMAIL, "reference": RECOUNT}}
-    slow = Request("POST", "/graphql", {"query": SLOW, "variables": where})
+    variables = {"f": {"createdBy": EMAIL, "reference": RECOUNT}}
+    slow = Request("POST", "/graphql", {"query": SLOW, "variables": variables})
     bulks = [_bulk(number) for number in range(8)]
     history = Request("GET", f"/api/inventory/{code(GREEDY_SIZE.skus - 1)}/adjustments")
     return [
@@ -87,7 +87,7 @@ def _bulk(number: int) -> Request:
 
 @contextmanager
 def greedy(port: int, greed: Greed | None) -> Iterator[None]:
-    """Run a load in a process of its own; none of its answers is looked at."""
+    """Run a load in its own process; its responses are ignored."""
     if greed is None:
         yield
         return
@@ -112,10 +112,10 @@ def _send(port: int, greed: Greed) -> None:
             writer.close()
             turn += 1
 
-    async def all_of_them() -> None:
+    async def all_connections() -> None:
         await asyncio.gather(*map(connection, range(greed.connections)))
 
-    asyncio.run(all_of_them())
+    asyncio.run(all_connections())
 
 
 def _raw(request: Request) -> bytes:
@@ -130,7 +130,7 @@ def _raw(request: Request) -> bytes:
 
 @dataclass(slots=True)
 class Sample:
-    """What the quiet tenant saw of one kind of request."""
+    """Latencies and failures of one kind of request of the quiet tenant."""
 
     milliseconds: list[float]
     failed: int = 0
@@ -144,7 +144,7 @@ class Sample:
 
 def quiet(port: int, seconds: float) -> dict[str, Sample]:
     """Send the requests of the quiet tenant in turn, and time them."""
-    asks: dict[str, Request] = {
+    requests: dict[str, Request] = {
         "one SKU": Request("GET", "/api/inventory/{code}"),
         "list of 50": Request("GET", "/api/inventory?limit=50"),
         "set": Request(
@@ -154,18 +154,18 @@ def quiet(port: int, seconds: float) -> dict[str, Sample]:
         ),
     }
     headers = {"Authorization": f"Bearer {QUIET}-write", "Content-Type": "application/json"}
-    samples = {name: Sample([]) for name in asks}
+    samples = {name: Sample([]) for name in requests}
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     end = time.monotonic() + seconds
     number = 0
     while time.monotonic() < end:
-        for name, ask in asks.items():
+        for name, request in requests.items():
             number += 1
-            path = ask.path.format(code=code(number % QUIET_SIZE.skus))
-            body = None if ask.body is None else orjson.dumps(ask.body)
+            path = request.path.format(code=code(number % QUIET_SIZE.skus))
+            body = None if request.body is None else orjson.dumps(request.body)
             time.sleep(PAUSE_SECONDS)
             start = time.perf_counter()
-            connection.request(ask.method, path, body, headers)
+            connection.request(request.method, path, body, headers)
             response = connection.getresponse()
             response.read()
             samples[name].milliseconds.append(1_000 * (time.perf_counter() - start))
@@ -178,9 +178,9 @@ def fill_both(url: str) -> None:
 
     async def work() -> None:
         database = Database(Settings(database_url=url))
-        for tenant, size in ((TENANT, GREEDY_SIZE), (QUIET, QUIET_SIZE)):
-            async for skus in fill(database, size, tenant=tenant):
-                progress(f"filled {skus:,} SKUs of {tenant} ({database.dialect})")
+        for tenant_id, size in ((TENANT, GREEDY_SIZE), (QUIET, QUIET_SIZE)):
+            async for skus in fill(database, size, tenant_id=tenant_id):
+                progress(f"filled {skus:,} SKUs of {tenant_id} ({database.dialect})")
         await database.dispose()
 
     asyncio.run(work())
@@ -209,23 +209,23 @@ def fairness(
 
 
 def report(engine: str, url: str, seconds: float, only: str | None) -> None:
-    """Print one engine's table."""
+    """Print the table of one engine."""
     chosen = [greed for greed in loads() if only is None or only in greed.name]
     with serving(GRAPHQL, url, workers=1) as (port, _):
         quiet(port, 2)
         alone = quiet(port, seconds)
-        tell(engine, "alone", alone, alone)
+        print_samples(engine, "alone", alone, alone)
     for greed in chosen:
         with serving(GRAPHQL, url, workers=1) as (port, _):
             quiet(port, 2)
             with greedy(port, greed):
-                tell(engine, greed.name, quiet(port, seconds), alone)
+                print_samples(engine, greed.name, quiet(port, seconds), alone)
 
 
-def tell(
+def print_samples(
     engine: str, load: str, samples: Mapping[str, Sample], alone: Mapping[str, Sample]
 ) -> None:
-    """Print what the quiet tenant saw beside one load."""
+    """Print the latencies of the quiet tenant beside one load."""
     for name, sample in samples.items():
         ratio = sample.p(0.99) / alone[name].p(0.99)
         mark = " *" if ratio > LIMIT or sample.failed else ""

@@ -1,7 +1,7 @@
-"""The floor: what a careful engineer writes by hand for this alone, on Starlette and asyncpg.
+"""The floor: a hand-written service for these requests only, on Starlette and asyncpg.
 
-Two statements for a list or a SKU, and no count of the pages; five in a transaction for a set; one
-`unnest` per table for a bulk. No tenants but one, no tokens, no rules, no idempotency keys.
+A list or a SKU takes two statements, without a total; a set takes five in a transaction; a bulk
+takes one `unnest` per table. It has one tenant, and no tokens, rules or idempotency keys.
 """
 
 import os
@@ -57,8 +57,8 @@ FROM unnest($3::text[], $4::text[]) AS n(sku, status) WHERE s.tenant_id = $1 AND
 Update = Mapping[str, Any]
 
 
-def answer(content: object) -> Response:
-    """Return JSON."""
+def json_response(content: object) -> Response:
+    """Return a JSON response."""
     return Response(orjson.dumps(content), media_type="application/json")
 
 
@@ -96,32 +96,32 @@ def records(skus: Iterable[Any], levels: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 async def list_skus(request: Request) -> Response:
-    """Answer the first page."""
+    """Respond with the first page."""
     async with request.app.state.pool.acquire() as connection:
         skus = await connection.fetch(PAGE, TENANT, int(request.query_params["limit"]))
         levels = await connection.fetch(LEVELS, TENANT, [row["sku"] for row in skus])
-    return answer(records(skus, levels))
+    return json_response(records(skus, levels))
 
 
 async def one_sku(request: Request) -> Response:
-    """Answer one SKU."""
+    """Respond with one SKU."""
     code = request.path_params["sku"]
     async with request.app.state.pool.acquire() as connection:
         skus = await connection.fetch(ONE, TENANT, code)
         levels = await connection.fetch(LEVELS, TENANT, [code])
-    return answer(records(skus, levels)[0])
+    return json_response(records(skus, levels)[0])
 
 
 async def set_stock(request: Request) -> Response:
     """Set one level."""
     update = orjson.loads(await request.body())
     [result] = await write(request, [update])
-    return answer(result)
+    return json_response(result)
 
 
 async def bulk(request: Request) -> Response:
     """Set many levels, all or none."""
-    return answer(await write(request, orjson.loads(await request.body())))
+    return json_response(await write(request, orjson.loads(await request.body())))
 
 
 async def write(request: Request, updates: Sequence[Update]) -> list[dict[str, Any]]:
@@ -154,21 +154,25 @@ async def write(request: Request, updates: Sequence[Update]) -> list[dict[str, A
                 }
             )
         sums: dict[str, tuple[int, int, int]] = defaultdict(lambda: (0, 0, 0))
-        for (code, _), it in figures.items():
+        for (code, _), level in figures.items():
             on_hand, reserved, safety = sums[code]
-            sums[code] = on_hand + it.on_hand, reserved + it.reserved, safety + it.safety_stock
+            sums[code] = (
+                on_hand + level.on_hand,
+                reserved + level.reserved,
+                safety + level.safety_stock,
+            )
         statuses = [Figures(*sums[code]).status for code in codes]
-        skus, places, sequences, after = (
+        skus, warehouse_ids, sequences, after = (
             [result[name] for result in results]
             for name in ("sku", "warehouse_id", "sequence", "after")
         )
-        level_statuses = [figures[key].status for key in zip(skus, places, strict=True)]
+        level_statuses = [figures[key].status for key in zip(skus, warehouse_ids, strict=True)]
         await connection.execute(
-            WRITE_LEVELS, TENANT, now, skus, places, after, level_statuses, sequences
+            WRITE_LEVELS, TENANT, now, skus, warehouse_ids, after, level_statuses, sequences
         )
         ids, before = ([result[name] for result in results] for name in ("id", "before"))
         await connection.execute(
-            WRITE_LEDGER, TENANT, now, ids, skus, places, sequences, before, after
+            WRITE_LEDGER, TENANT, now, ids, skus, warehouse_ids, sequences, before, after
         )
         await connection.execute(WRITE_SKUS, TENANT, now, codes, statuses)
     return results
@@ -176,11 +180,11 @@ async def write(request: Request, updates: Sequence[Update]) -> list[dict[str, A
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    """Hold a pool."""
+    """Open the connection pool."""
     size = int(os.environ["POOL"])
     url = os.environ["DATABASE_URL"].replace("+asyncpg", "")
-    async with asyncpg.create_pool(url, min_size=size, max_size=size) as it:
-        app.state.pool = it
+    async with asyncpg.create_pool(url, min_size=size, max_size=size) as pool:
+        app.state.pool = pool
         yield
 
 

@@ -1,4 +1,4 @@
-"""Memory, start and streams: python -m benchmarks.footprint."""
+"""Memory, start and streaming: python -m benchmarks.footprint."""
 
 import hashlib
 import re
@@ -23,13 +23,13 @@ from benchmarks.data import TENANT, Size, code
 from benchmarks.databases import empty_sqlite, filled, postgresql
 from benchmarks.load import WrongAnswer
 from benchmarks.machine import facts
-from benchmarks.report import ROOT, as_columns, markdown_table, told
+from benchmarks.report import ROOT, as_columns, bullet_list, markdown_table
 from benchmarks.running import progress, run
 from benchmarks.servers import HEADERS, serving
 from tests.databases import create_database, migrated
 
 STARTS: Final = 5
-# How often what takes seconds is done; the median counts.
+# Repetitions of a measurement that takes seconds; the median counts.
 ROUNDS: Final = 3
 CHUNK: Final = 256 * 1024
 MEBIBYTE: Final = 2**20
@@ -52,15 +52,13 @@ query ($after: String) {
 }
 """
 NOTES: Final = """\
-Memory is resident memory (RSS). A worker is idle after its first answers. The first answer is that
-of a list, over HTTP, counted from the start of the process on a database that is migrated; median
-of {starts}.
+Memory is resident memory (RSS). A worker is idle after its first responses. The first response is
+a list over HTTP, timed from the start of the process on a migrated database; median of {starts}.
 
-A history is read whole, newest first, by one client: the one stream of REST, or page by page of
-200, each asked for with the cursor of the one before. Every id is checked, in its order. The bare
-loop is what a script by hand would do: a cursor of asyncpg, 1,000 rows at a time on uvloop, and
-orjson, row by row, without HTTP and for nobody. The peak is the greatest RSS at any instant of the
-read, above what it was before.
+One client reads a whole history, newest first: as one stream of REST, or in pages of 200, each
+requested with the cursor of the previous page. Every id and the order are checked. The bare loop is
+a hand-written script: a cursor of asyncpg with 1,000 rows at a time on uvloop, and orjson for each
+row, without HTTP. The peak is the greatest RSS during the read minus the RSS before it.
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -68,14 +66,14 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """How fast a history was read, and how much memory the service took for it."""
+    """Speed of reading a history, and the memory that the service needed for it."""
 
     rows_per_second: float
     peak_bytes: int
 
 
 class Ids:
-    """A digest of ids in their order, from bodies that may be cut anywhere."""
+    """Digest of ids in their order, from bodies in chunks of any size."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -83,33 +81,33 @@ class Ids:
         self.number = 0
 
     def add(self, chunk: bytes) -> None:
-        """Take what came next."""
+        """Add the ids of the next chunk."""
         text = self._rest + chunk
         end = 0
-        for found in ID.finditer(text):
-            self.take(found[1])
-            end = found.end()
+        for match in ID.finditer(text):
+            self.take(match[1])
+            end = match.end()
         self._rest = text[end:]
 
     def take(self, id_: bytes) -> None:
-        """Take one id."""
+        """Add one id."""
         self._hash.update(id_)
         self.number += 1
 
     def digest(self) -> tuple[int, str]:
-        """Return how many there were, and what they come to."""
+        """Return the number of ids and their digest."""
         return self.number, self._hash.hexdigest()
 
 
 @app.command()
 def footprint(
     adjustments: Annotated[
-        int, typer.Option(min=1_000, help="How many the streamed history has.")
+        int, typer.Option(min=1_000, help="Length of the streamed history.")
     ] = 1_000_000,
 ) -> None:
-    """Measure the memory of a worker, its start, and what it takes to stream a long history.
+    """Measure the memory and start of a worker, and the streaming of a long history.
 
-    What was found is printed, and written to benchmarks/FOOTPRINT.md.
+    The results are printed and written to benchmarks/FOOTPRINT.md.
     """
     size = Size(1, busy=adjustments // 2)
     with TemporaryDirectory() as directory, postgresql() as server:
@@ -118,21 +116,24 @@ def footprint(
         url = filled(migrated(create_database(server.url, "footprint")), size, progress)
         lines = [
             ["", "PostgreSQL", "SQLite"],
-            ["first answer after start", *(f"{first_answer(it):.2f} s" for it in (url, small))],
-            ["idle, one process", *(mebibytes(max(idle(it, 1))) for it in (url, small))],
-            ["idle, each of two workers", *(mebibytes(max(idle(it, 2))) for it in (url, small))],
+            ["first answer after start", *(f"{first_answer(each):.2f} s" for each in (url, small))],
+            ["idle, one process", *(mebibytes(max(idle(each, 1))) for each in (url, small))],
+            [
+                "idle, each of two workers",
+                *(mebibytes(max(idle(each, 2))) for each in (url, small)),
+            ],
         ]
         reads = [["", "rows a second", "times the bare loop", "peak above idle"]]
         reads += streams(url, size)
-    told_ = {
+    notes = {
         **facts(),
         "data": f"{size.adjustments:,} adjustments of one SKU on PostgreSQL; 1,000 SKUs on SQLite",
         "command": f"`python -m benchmarks.footprint --adjustments {adjustments}`",
     }
     parts = [
-        *("# Footprint", told(told_), "## Start and memory", markdown_table(lines)),
+        *("# Footprint", bullet_list(notes), "## Start and memory", markdown_table(lines)),
         *("## A history, read whole", markdown_table(reads)),
-        *("## What it says", NOTES.format(starts=STARTS).rstrip()),
+        *("## Method", NOTES.format(starts=STARTS).rstrip()),
     ]
     page = ROOT / "benchmarks" / "FOOTPRINT.md"
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -151,20 +152,20 @@ def first_answer(database_url: str) -> float:
 
 
 def idle(database_url: str, workers: int) -> list[int]:
-    """Return the RSS in bytes of each worker, after some answers."""
+    """Return the RSS in bytes of each worker, after some requests."""
     with serving(REST, database_url, workers=workers) as (port, process):
         for _ in range(20 * workers):
             get(port, "/api/inventory?limit=50")
         family = process.children() if workers > 1 else [process]
-        # Beside its workers, a parent has a process that looks after what they share.
-        found = sorted((it.memory_info().rss for it in family), reverse=True)[:workers]
-    progress(f"idle with {workers}: {', '.join(map(mebibytes, found))}")
-    return found
+        # Beside its workers, a parent process has a resource tracker.
+        sizes = sorted((member.memory_info().rss for member in family), reverse=True)[:workers]
+    progress(f"idle with {workers}: {', '.join(map(mebibytes, sizes))}")
+    return sizes
 
 
 def streams(database_url: str, size: Size) -> list[list[str]]:
-    """Return lines on how fast the history is read in each way, and what memory it takes."""
-    wanted, bare = uvloop.run(bare_loop(database_url))
+    """Return a line for each way of reading the history, with its speed and memory."""
+    expected, bare = uvloop.run(bare_loop(database_url))
     path = f"/api/inventory/{code(size.skus - 1)}/adjustments"
     ways: dict[str, Callable[[int], Iterable[bytes]]] = {
         "REST, one stream": partial(streamed, path=path),
@@ -176,16 +177,16 @@ def streams(database_url: str, size: Size) -> list[list[str]]:
         for _ in range(20):
             get(port, f"{path}?limit=200")
         for name, way in ways.items():
-            found = [read(process, way(port), wanted) for _ in range(ROUNDS)]
-            speed = statistics.median(it.rows_per_second for it in found)
-            peak = max(it.peak_bytes for it in found)
+            reads = [read(process, way(port), expected) for _ in range(ROUNDS)]
+            speed = statistics.median(each.rows_per_second for each in reads)
+            peak = max(each.peak_bytes for each in reads)
             lines.append([name, f"{speed:,.0f}", f"{speed / bare:.2f}", mebibytes(peak)])
             progress("  ".join(lines[-1]))
     return lines
 
 
 async def bare_loop(database_url: str) -> tuple[tuple[int, str], float]:
-    """Return the digest of the history's ids, and how many rows a second are read by hand."""
+    """Return the digest of the ids of the history, and the rows per second of the bare loop."""
     connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     ids = Ids()
     async with connection.transaction():
@@ -203,11 +204,11 @@ async def bare_loop(database_url: str) -> tuple[tuple[int, str], float]:
     return ids.digest(), statistics.median(speeds)
 
 
-def read(process: psutil.Process, bodies: Iterable[bytes], wanted: tuple[int, str]) -> Read:
-    """Read a history from a service to its end.
+def read(process: psutil.Process, bodies: Iterable[bytes], expected: tuple[int, str]) -> Read:
+    """Read a whole history from a service.
 
     Raises:
-        WrongAnswer: it is not what the database has.
+        WrongAnswer: the history differs from that of the database.
 
     """
     before = process.memory_info().rss
@@ -217,14 +218,14 @@ def read(process: psutil.Process, bodies: Iterable[bytes], wanted: tuple[int, st
     for body in bodies:
         ids.add(body)
     seconds = time.monotonic() - start
-    if ids.digest() != wanted:
-        message = f"a history of {ids.number} rows differs from the {wanted[0]} of the database"
+    if ids.digest() != expected:
+        message = f"a history of {ids.number} rows differs from the {expected[0]} of the database"
         raise WrongAnswer(message)
     return Read(ids.number / seconds, peak(process) - before)
 
 
 def streamed(port: int, *, path: str) -> Iterator[bytes]:
-    """Yield the parts of one long answer."""
+    """Yield the chunks of one streamed response."""
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", path, headers=HEADERS)
     response = connection.getresponse()
@@ -259,15 +260,15 @@ def _walk(port: int, request: Callable[[str | None], tuple[str, str, bytes]]) ->
         connection.request(method, path, body=body or None, headers=HEADERS)
         page = connection.getresponse().read()
         yield page
-        found = CURSOR.search(page)
-        if found is None or b'"hasNextPage":false' in page:
+        match = CURSOR.search(page)
+        if match is None or b'"hasNextPage":false' in page:
             break
-        cursor = found[1].decode()
+        cursor = match[1].decode()
     connection.close()
 
 
 def get(port: int, path: str) -> Any:
-    """Ask for something by a connection of its own."""
+    """Send a GET request on a new connection, and return the JSON of its response."""
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", path, headers=HEADERS)
     answer = orjson.loads(connection.getresponse().read())
@@ -276,18 +277,18 @@ def get(port: int, path: str) -> Any:
 
 
 def reset_peak(process: psutil.Process) -> None:
-    """Have Linux forget the greatest RSS that a process ever had."""
+    """Reset the peak RSS of a process in Linux."""
     Path(f"/proc/{process.pid}/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak(process: psutil.Process) -> int:
-    """Return the greatest RSS in bytes since then."""
+    """Return the peak RSS of a process since its reset, in bytes."""
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def mebibytes(number: float) -> str:
-    """Return a number of bytes for people."""
+    """Return a number of bytes in MiB."""
     return f"{number / MEBIBYTE:.0f} MiB"
 
 

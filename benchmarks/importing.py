@@ -1,11 +1,11 @@
-"""How fast an import is beside a bare COPY of the same rows into the same indexed tables.
+"""Speed of an import relative to a bare COPY of the same rows into the same indexed tables.
 
     python -m benchmarks.importing --rows 1000000
 
-On PostgreSQL, counts of as many levels are imported from a CSV file by the command's own functions,
-into a tenant that has the SKUs. What came of it, levels and ledger entries, is then copied out and,
-for another tenant of the same database, copied in by the driver's binary COPY. Both are timed in
-slices, one of these and one of those by turns, so that whatever else the machine does slows both.
+On PostgreSQL, counts of `--rows` levels are imported from a CSV file by the functions of the
+command, into a tenant that has the SKUs. The resulting levels and ledger entries are then copied to
+another tenant of the same database by the binary COPY of the driver. Import and COPY are timed in
+alternating slices, so that other load of the machine slows both.
 """
 
 import argparse
@@ -23,8 +23,10 @@ from sqlalchemy import make_url
 from app.database.engine import Database
 from app.database.migration import migrate
 from app.files import imports as importing
+from app.files.columns import FileKind
 from app.files.exports import ExportFilter, ExportSubject, export
-from app.files.parsing import FileFormat, FileKind, Staging
+from app.files.parsing import FileFormat
+from app.files.staging import Staging
 from app.ledger.verification import verify_tenant
 from app.settings import Settings
 from app.writes.tenants import insert_tenant
@@ -35,17 +37,17 @@ SLICES: Final = 10
 TABLES: Final = ("stock_level", "adjustment")
 
 
-def quiet(_what: str, _number: int | None) -> None:
+def quiet(_unit: str, _number: int | None) -> None:
     """Show no progress."""
 
 
-async def load(database: Database, tenant: str, path: Path, kind: FileKind) -> float:
-    """Import a file and return the seconds that it took."""
+async def load(database: Database, tenant_id: str, path: Path, kind: FileKind) -> float:
+    """Import a file and return the time in seconds."""
     start = time.perf_counter()
     staging = Staging(kind)
     with path.open("rb") as source:
         staging.read(source, FileFormat.CSV, quiet)
-    run = importing.run_of(staging, tenant, name="", created_by="benchmark")
+    run = importing.run_of(staging, tenant_id, name="", created_by="benchmark")
     await importing.validate(database, staging, run, quiet)
     await importing.write(database, staging, run, quiet)
     staging.close()
@@ -53,9 +55,9 @@ async def load(database: Database, tenant: str, path: Path, kind: FileKind) -> f
 
 
 async def copy(url: str, codes: tuple[str, str]) -> float:
-    """Copy the rows of a range of SKUs to the other tenant and return the seconds of that."""
+    """Copy the rows of a range of SKUs to the other tenant; return the time of COPY in seconds."""
     connection = await asyncpg.connect(url)
-    took = 0.0
+    seconds = 0.0
     for table in TABLES:
         rows: list[Any] = await connection.fetch(
             f"SELECT * FROM {table} WHERE tenant_id = $1 AND sku BETWEEN $2 AND $3", TENANT, *codes
@@ -64,27 +66,27 @@ async def copy(url: str, codes: tuple[str, str]) -> float:
         names = list(rows[0].keys())
         start = time.perf_counter()
         await connection.copy_records_to_table(table, records=records, columns=names)
-        took += time.perf_counter() - start
+        seconds += time.perf_counter() - start
     await connection.close()
-    return took
+    return seconds
 
 
 async def prepare(database: Database, directory: Path, rows: int) -> None:
-    """Create two tenants with a warehouse and as many SKUs as there will be rows."""
+    """Create two tenants with a warehouse and one SKU for each row."""
     await migrate(database)
-    places, codes = directory / "warehouses.csv", directory / "skus.csv"
-    places.write_text("id,name,type\nwh_1,Main,own\n", encoding="utf-8")
+    warehouses, codes = directory / "warehouses.csv", directory / "skus.csv"
+    warehouses.write_text("id,name,type\nwh_1,Main,own\n", encoding="utf-8")
     with codes.open("w", encoding="utf-8") as file:
         file.write("sku,title\n")
         file.writelines(f"SKU-{number:08},Thing {number}\n" for number in range(rows))
-    for tenant in (TENANT, TWIN):
+    for tenant_id in (TENANT, TWIN):
 
-        async def make(connection: Any, tenant: str = tenant) -> None:
-            await insert_tenant(connection, tenant, name=tenant)
+        async def create(connection: Any, tenant_id: str = tenant_id) -> None:
+            await insert_tenant(connection, tenant_id, name=tenant_id)
 
-        await database.transaction(make)
-        await load(database, tenant, places, FileKind.WAREHOUSES)
-        await load(database, tenant, codes, FileKind.SKUS)
+        await database.transaction(create)
+        await load(database, tenant_id, warehouses, FileKind.WAREHOUSES)
+        await load(database, tenant_id, codes, FileKind.SKUS)
 
 
 async def slices(
@@ -105,22 +107,23 @@ async def slices(
 
 
 async def measure(url: str, rows: int, directory: Path) -> None:
-    """Print what was found."""
+    """Print the measurements."""
     database = Database(Settings(database_url=url))
     await prepare(database, directory, rows)
-    ours = theirs = 0.0
+    import_seconds = copy_seconds = 0.0
     if make_url(url).get_backend_name() == "postgresql":
         async for took, copied in slices(database, directory, rows):
-            ours, theirs = ours + took, theirs + copied
+            import_seconds, copy_seconds = import_seconds + took, copy_seconds + copied
             print(f"import {took:.1f} s, COPY {copied:.1f} s, ratio {copied / took:.2f}")  # noqa: T201
-        print(f"{rows:,} rows: {rows / ours:,.0f} a second, {theirs / ours:.2f} x COPY")  # noqa: T201
+        ratio = copy_seconds / import_seconds
+        print(f"{rows:,} rows: {rows / import_seconds:,.0f} a second, {ratio:.2f} x COPY")  # noqa: T201
     else:
         path = directory / "counts.csv"
         with path.open("w", encoding="utf-8") as file:
             file.write("sku,warehouse_id,quantity\n")
             file.writelines(f"SKU-{number:08},wh_1,{number % 97}\n" for number in range(rows))
-        ours = await load(database, TENANT, path, FileKind.COUNTS)
-        print(f"{rows:,} rows: {rows / ours:,.0f} a second")  # noqa: T201
+        import_seconds = await load(database, TENANT, path, FileKind.COUNTS)
+        print(f"{rows:,} rows: {rows / import_seconds:,.0f} a second")  # noqa: T201
     print(f"peak memory {peak()} MiB")  # noqa: T201
     start = time.perf_counter()
     with (directory / "stock.csv").open("wb") as target:
@@ -133,12 +136,12 @@ async def measure(url: str, rows: int, directory: Path) -> None:
 
 
 def peak() -> int:
-    """Return the most memory that this process ever had, in MiB."""
+    """Return the peak memory of this process in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def main() -> None:
-    """Run it on DATABASE_URL's engine, which must be empty."""
+    """Run on the empty database of DATABASE_URL."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     arguments = parser.parse_args()

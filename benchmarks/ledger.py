@@ -1,4 +1,4 @@
-"""What the database itself says about the writes of contenders, peers and service alike."""
+"""Audit of the writes of contenders by queries to their database."""
 
 import asyncio
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ STATUS_OF_LEVEL: Final = STATUS.format(
 STATUS_OF_SKU: Final = STATUS.format(
     on_hand="SUM(on_hand)", reserved="SUM(reserved)", safety="SUM(safety_stock)"
 )
-# Each counts what must not be there. With the unique sequences of a level, the first two say that
-# every level has exactly the adjustments 1 to version, and holds what the last of them left.
+# Each statement counts contradictions. With the unique sequences of a level, the first two prove
+# that every level has exactly the adjustments 1 to version and the quantity of the last one.
 AUDIT: Final = {
     "levels without their last adjustment": """
         SELECT COUNT(*) FROM stock_level l WHERE NOT EXISTS (
@@ -39,7 +39,7 @@ AUDIT: Final = {
         ) l ON l.tenant_id = s.tenant_id AND l.sku = s.sku AND l.derived <> s.status
     """,
 }
-AT_WORK: Final = """
+ACTIVE_CONNECTIONS: Final = """
 SELECT COUNT(*) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'
 """
@@ -52,28 +52,30 @@ class Ledger:
     database_url: str
 
     def length(self) -> int:
-        """Return how many adjustments there are."""
+        """Return the number of adjustments."""
         return int(scalar(self.database_url, "SELECT COUNT(*) FROM adjustment"))
 
     def is_idle(self) -> bool:
-        """Tell whether nobody else is at work in the database, as far as it knows."""
-        return self.database_url.startswith("sqlite") or not scalar(self.database_url, AT_WORK)
+        """Whether no other connection of PostgreSQL is active; always true for SQLite."""
+        return self.database_url.startswith("sqlite") or not scalar(
+            self.database_url, ACTIVE_CONNECTIONS
+        )
 
     def audit(self) -> None:
-        """Prove that every level, status and adjustment fits the others.
+        """Check that every level, status and adjustment agrees with the others.
 
         Raises:
-            WrongAnswer: something does not.
+            WrongAnswer: there are contradictions.
 
         """
-        for what, statement in AUDIT.items():
-            if found := int(scalar(self.database_url, statement)):
-                message = f"{found} {what}"
+        for contradiction, statement in AUDIT.items():
+            if count := int(scalar(self.database_url, statement)):
+                message = f"{count} {contradiction}"
                 raise WrongAnswer(message)
 
 
 def scalar(database_url: str, statement: str) -> Any:
-    """Return the only value that a statement finds."""
+    """Return the single value of a statement."""
 
     async def work() -> Any:
         engine = create_async_engine(database_url)

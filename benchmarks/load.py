@@ -1,4 +1,4 @@
-"""Load, by wrk: many connections that send prepared requests, and a check of every answer."""
+"""Load by wrk: many connections send prepared requests, and every response is checked."""
 
 import os
 import secrets
@@ -21,14 +21,15 @@ REPLAY: Final = Path(__file__).with_name("replay.lua")
 
 
 class WrongAnswer(Exception):
-    """A server answered something else than it should."""
+    """A server sent a wrong response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Requests to repeat, and what every answer to them has to be.
+    """Requests to repeat, and the check of their responses.
 
-    Reads are answered by one of the `expected` bodies; writes by JSON that names so many SKUs.
+    The response to a read is one of the `expected` bodies; the response to a write is JSON that
+    names the number of `skus`.
     """
 
     asks: Sequence[Ask]
@@ -39,7 +40,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a server did under a load."""
+    """Throughput and latency of a server under a load."""
 
     requests: int
     requests_per_second: float
@@ -48,10 +49,10 @@ class Sample:
 
 
 def measure(port: int, load: Load, *, connections: int, seconds: int) -> Sample:
-    """Run a load on a server: longer than said, if nothing is answered within that.
+    """Run a load on a server for `seconds`, or longer if no response arrives in that time.
 
     Raises:
-        WrongAnswer: a body was not what it should be, or an answer never came.
+        WrongAnswer: a body was wrong, or a response is missing.
 
     """
     wrk = shutil.which("wrk")
@@ -60,7 +61,7 @@ def measure(port: int, load: Load, *, connections: int, seconds: int) -> Sample:
     with TemporaryDirectory() as directory:
         requests = Path(directory, "requests.lua")
         requests.write_bytes(_lua(load))
-        done = subprocess.run(  # noqa: S603 - the words are ours
+        done = subprocess.run(  # noqa: S603 - the words are constants
             [
                 wrk,
                 "--threads=1",
@@ -74,11 +75,11 @@ def measure(port: int, load: Load, *, connections: int, seconds: int) -> Sample:
             capture_output=True,
             check=True,
         )
-    _, _, told = done.stdout.partition(b"RESULT ")
-    numbers, _, example = told.partition(b"\n")
+    _, _, result = done.stdout.partition(b"RESULT ")
+    numbers, _, example = result.partition(b"\n")
     count, microseconds, p50, p99, bad, lost = map(int, numbers.split())
     if bad or lost or (not count and seconds > PATIENCE_SECONDS):
-        message = f"{bad} wrong answers, {lost} lost, of {count}: {example.decode()}"
+        message = f"{bad} wrong responses, {lost} lost, of {count}: {example.decode()}"
         raise WrongAnswer(message)
     if not count:
         return measure(port, load, connections=connections, seconds=2 * seconds)

@@ -1,8 +1,8 @@
-"""How long one callback keeps the event loop to itself: python -m benchmarks.loop.
+"""Longest callbacks of the event loop: python -m benchmarks.loop.
 
-Meanwhile a worker answers nobody else. What counts is the processor time of the loop's thread, so
-that other processes on the machine do not show; and still it is no test, because it depends on how
-fast the machine is.
+A worker sends no other response during a callback. The time is the processor time of the thread of
+the loop, so that other processes on the machine do not count. It depends on the speed of the
+machine, so it is a benchmark and not a test.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ mutation ($input: BulkSetStockInput!) {
 
 @dataclass(frozen=True)
 class Request:
-    """A request, ready to be sent."""
+    """A request with its body as a JSON value."""
 
     method: str
     path: str
@@ -79,7 +79,7 @@ class Request:
 
 
 def requests(turn: int) -> dict[str, Request]:
-    """Return the largest requests that there are; those of each turn set other quantities."""
+    """Return the largest possible requests by name; the quantities depend on the turn."""
     updates = [
         {
             "sku": code(number),
@@ -109,10 +109,13 @@ def graphql(query: str, content: Mapping[str, object] | None = None) -> Request:
 
 
 def camel(updates: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    """Return a bulk by the names of GraphQL."""
+    """Return a bulk with the names of GraphQL."""
     return {
         "updates": [
-            {("warehouseId" if name == "warehouse_id" else name): it for name, it in update.items()}
+            {
+                ("warehouseId" if name == "warehouse_id" else name): value
+                for name, value in update.items()
+            }
             for update in updates
         ]
     }
@@ -120,9 +123,9 @@ def camel(updates: Sequence[Mapping[str, object]]) -> dict[str, object]:
 
 @contextmanager
 def timed() -> Iterator[list[float]]:
-    """Time every callback of asyncio's own loop, in seconds of its thread."""
+    """Time every callback of the asyncio loop, in seconds of its thread."""
     taken: list[float] = []
-    run = events.Handle._run  # noqa: SLF001 - nothing public sees a single callback
+    run = events.Handle._run  # noqa: SLF001 - no public hook sees a single callback
 
     def timed_run(handle: events.Handle) -> None:
         start = time.thread_time()
@@ -137,7 +140,7 @@ def timed() -> Iterator[list[float]]:
 
 
 async def measure(database_url: str, turns: int) -> dict[str, list[float]]:
-    """Return the longest callback of every request, in milliseconds, turn by turn."""
+    """Return the longest callback of every request by turn, in milliseconds."""
     longest: dict[str, list[float]] = {}
     async with running(database_url) as (app, client), app.router.lifespan_context(app):
         for turn in range(turns):
@@ -149,7 +152,12 @@ async def measure(database_url: str, turns: int) -> dict[str, list[float]]:
 
 
 async def send(client: httpx.AsyncClient, request: Request) -> None:
-    """Send a request, which is answered, be it with a refusal of what it asks for."""
+    """Send a request; a refusal by the rules is a valid response.
+
+    Raises:
+        RuntimeError: the response is a fault.
+
+    """
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     body = None if request.body is None else orjson.dumps(request.body)
     response = await client.request(
@@ -172,7 +180,7 @@ def loop(
             filled(url, SIZE, lambda _: None)
             typer.echo(f"{engine + ', ms':40}{'first':>8}{'median':>8}{'longest':>9}")
             for name, (first, *rest) in asyncio.run(measure(url, turns)).items():
-                mark = "  more than is allowed" if median(rest) > LIMIT_MS else ""
+                mark = "  above the limit" if median(rest) > LIMIT_MS else ""
                 typer.echo(f"{name:40}{first:8.1f}{median(rest):8.1f}{max(rest):9.1f}{mark}")
 
 

@@ -1,4 +1,4 @@
-"""Where and when a benchmark ran."""
+"""Date, machine and versions of a benchmark run."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ import psutil
 
 
 def facts() -> dict[str, str]:
-    """Return the date, and what is known of this machine."""
+    """Return the date, the machine and the Python version by name."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{_processor()}, {os.cpu_count()} cores, "
@@ -21,8 +21,8 @@ def facts() -> dict[str, str]:
 
 
 def wrk_version() -> str:
-    """Return what wrk says that it is."""
-    # It says so as a part of its help, and then that it was not asked for anything.
+    """Return the version of wrk."""
+    # wrk prints its version as part of its help and exits with an error.
     wrk = shutil.which("wrk") or "wrk"
     done = subprocess.run([wrk, "-v"], capture_output=True, text=True, check=False)  # noqa: S603
     return " ".join((done.stdout or done.stderr).split()[1:2])

@@ -1,6 +1,6 @@
-"""Pages of lists that a service is asked for, with what the database says that they hold.
+"""Loads of list pages, with the expected content read from the database.
 
-A page deep in a list is reached by a cursor that is made as the service makes it.
+The cursor of a page deep in a list is encoded by the function of the service.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from benchmarks.peers.contender import Ask
 from benchmarks.servers import ask
 
 PAGE: Final = 50
-# How many pages from a place within a list on are asked for in turn.
+# Consecutive pages in the middle of a list that are requested in turn.
 IN_TURN: Final = 20
 LEDGER: Final = """
 query ($after: String, $filter: LedgerFilterInput) {
@@ -41,7 +41,7 @@ query ($after: String, $filter: LedgerFilterInput) {
 
 
 class Position(StrEnum):
-    """Where in a list a page is."""
+    """The position of a page in a list."""
 
     FIRST = "first page"
     MIDDLE = "middle page"
@@ -49,7 +49,7 @@ class Position(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Target:
     """A service and its database."""
 
     port: int
@@ -58,86 +58,88 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The cursor of a page, and the keys of what is on it."""
+    """The cursor of a page, and the keys of its rows."""
 
     cursor: str | None
     keys: Sequence[str]
 
 
-def inventory_load(place: Place, where: SkuFilter, position: Position) -> Load:
+def inventory_load(target: Target, where: SkuFilter, position: Position) -> Load:
     """Return the load of pages of the list of SKUs, by REST, with its total.
 
     Raises:
-        WrongAnswer: a page holds something else than it should.
+        WrongAnswer: a page has wrong rows or a wrong total.
 
     """
     source = sku if where.warehouse_id is None else stock_level
-    wanted = {"tenant_id": TENANT, **_given(where)}
+    conditions = {"tenant_id": TENANT, **_conditions(where)}
     statement = (
         select(source.c.sku, source.c.sku)
-        .where(*(source.c[name] == value for name, value in wanted.items()))
+        .where(*(source.c[name] == value for name, value in conditions.items()))
         .order_by(source.c.sku)
     )
     question = ["skus", where, Order.ASCENDING]
-    total, pages = _pages(place, statement, position, question=question)
+    total, pages = _pages(target, statement, position, question=question)
 
     def request(cursor: str | None) -> Ask:
-        given = {"limit": PAGE, "cursor": cursor, **_given(where)}
-        return Ask("GET", f"/api/inventory?{_query(given)}", None)
+        parameters = {"limit": PAGE, "cursor": cursor, **_conditions(where)}
+        return Ask("GET", f"/api/inventory?{_query(parameters)}", None)
 
     return _load(
-        place,
+        target,
         pages,
         request,
-        read=lambda it: ([found["sku"] for found in it["data"]], it["meta"]["total"]),
+        read=lambda body: ([row["sku"] for row in body["data"]], body["meta"]["total"]),
         total=total,
     )
 
 
-def history_load(place: Place, where: AdjustmentFilter, position: Position) -> Load:
+def history_load(target: Target, where: AdjustmentFilter, position: Position) -> Load:
     """Return the load of pages of a SKU's history, by REST, with its total.
 
     Raises:
-        WrongAnswer: a page holds something else than it should.
+        WrongAnswer: a page has wrong rows or a wrong total.
 
     """
-    total, pages = _adjustments(place, where, position)
+    total, pages = _adjustments(target, where, position)
 
     def request(cursor: str | None) -> Ask:
-        given = {"limit": PAGE, "cursor": cursor, **_given(where)}
-        return Ask("GET", f"/api/inventory/{given.pop('sku')}/adjustments?{_query(given)}", None)
+        parameters = {"limit": PAGE, "cursor": cursor, **_conditions(where)}
+        return Ask(
+            "GET", f"/api/inventory/{parameters.pop('sku')}/adjustments?{_query(parameters)}", None
+        )
 
     return _load(
-        place,
+        target,
         pages,
         request,
-        read=lambda it: ([found["id"] for found in it["data"]], it["meta"]["total"]),
+        read=lambda body: ([row["id"] for row in body["data"]], body["meta"]["total"]),
         total=total,
     )
 
 
 def ledger_load(
-    place: Place, where: AdjustmentFilter, position: Position, *, with_total: bool
+    target: Target, where: AdjustmentFilter, position: Position, *, with_total: bool
 ) -> Load:
     """Return the load of pages of the ledger, by GraphQL.
 
     Raises:
-        WrongAnswer: a page holds something else than it should.
+        WrongAnswer: a page has wrong rows or a wrong total.
 
     """
-    total, pages = _adjustments(place, where, position)
+    total, pages = _adjustments(target, where, position)
     query = LEDGER % ("totalCount" if with_total else "")
 
     def read(answer: Any) -> tuple[list[str], int]:
-        found = answer["data"]["adjustments"]
-        return [node["id"] for node in found["nodes"]], found.get("totalCount", total)
+        page = answer["data"]["adjustments"]
+        return [node["id"] for node in page["nodes"]], page.get("totalCount", total)
 
     def request(cursor: str | None) -> Ask:
-        variables = {"after": cursor, "filter": _given(where)}
+        variables = {"after": cursor, "filter": _conditions(where)}
         return Ask("POST", "/graphql", {"query": query, "variables": variables})
 
     return _load(
-        place,
+        target,
         pages,
         request,
         read=read,
@@ -146,27 +148,27 @@ def ledger_load(
 
 
 def _adjustments(
-    place: Place, where: AdjustmentFilter, position: Position
+    target: Target, where: AdjustmentFilter, position: Position
 ) -> tuple[int, list[Page]]:
     columns = (adjustment.c.created_at, adjustment.c.sequence, adjustment.c.id)
-    wanted = {"tenant_id": TENANT, **_given(where)}
+    conditions = {"tenant_id": TENANT, **_conditions(where)}
     statement = (
         select(adjustment.c.id, *columns)
-        .where(*(adjustment.c[name] == value for name, value in wanted.items()))
+        .where(*(adjustment.c[name] == value for name, value in conditions.items()))
         .order_by(*(column.desc() for column in columns))
     )
-    return _pages(place, statement, position, question=["adjustments", None, where])
+    return _pages(target, statement, position, question=["adjustments", None, where])
 
 
 def _pages(
-    place: Place, statement: Select[Any], position: Position, *, question: object
+    target: Target, statement: Select[Any], position: Position, *, question: object
 ) -> tuple[int, list[Page]]:
-    """Return how many rows a list has, and its pages at a position.
+    """Return the number of rows of a list, and its pages at a position.
 
-    Each row is the key of a thing, and then its position: a value, or several as a list.
+    Each row of the statement is a key, followed by the values of its position in the list.
     """
-    [[total]] = _rows(place, select(func.count()).select_from(statement.order_by(None).subquery()))
-    [[key]] = _rows(place, select(tenant_table.c.cursor_key))
+    [[total]] = _rows(target, select(func.count()).select_from(statement.order_by(None).subquery()))
+    [[key]] = _rows(target, select(tenant_table.c.cursor_key))
     start, number = {
         Position.FIRST: (0, 1),
         Position.MIDDLE: (total // 2, IN_TURN),
@@ -174,16 +176,16 @@ def _pages(
     }[position]
     number = min(number, (total - start) // PAGE)
     if start < 0 or number < 1:
-        message = f"there are but {total} rows to page through"
+        message = f"the list has only {total} rows"
         raise WrongAnswer(message)
     before = min(start, 1)
     window = statement.offset(start - before).limit(number * PAGE + before)
-    # The row before the first page, if there is one, and then those of the pages.
-    found = [None] * (1 - before) + list(_rows(place, window))
+    # The row before the first page, or None, and then the rows of the pages.
+    selected = [None] * (1 - before) + list(_rows(target, window))
     pages = []
-    for first in range(1, len(found), PAGE):
-        rows = found[first : first + PAGE]
-        cursor = _cursor(found[first - 1], question=question, key=key)
+    for first in range(1, len(selected), PAGE):
+        rows = selected[first : first + PAGE]
+        cursor = _cursor(selected[first - 1], question=question, key=key)
         pages.append(Page(cursor, [row[0] for row in rows]))
     return total, pages
 
@@ -196,7 +198,7 @@ def _cursor(row: Sequence[Any] | None, *, question: object, key: bytes) -> str |
 
 
 def _load(
-    place: Place,
+    target: Target,
     pages: Sequence[Page],
     request: Callable[[str | None], Ask],
     *,
@@ -204,26 +206,26 @@ def _load(
     total: int,
 ) -> Load:
     asks = [request(page.cursor) for page in pages]
-    bodies = [ask(place.port, what) for what in asks]
+    bodies = [ask(target.port, what) for what in asks]
     for page, what, body in zip(pages, asks, bodies, strict=True):
         if read(orjson.loads(body)) != (page.keys, total):
-            message = f"{what} is not answered by the page of {page.keys[0]}: {body[:500]!r}"
+            message = f"{what} returned another page than that of {page.keys[0]}: {body[:500]!r}"
             raise WrongAnswer(message)
     return Load(asks, expected=frozenset(bodies))
 
 
-def _given(where: SkuFilter | AdjustmentFilter) -> dict[str, Any]:
-    # Nothing is archived, and a flag that is off is no condition.
+def _conditions(where: SkuFilter | AdjustmentFilter) -> dict[str, Any]:
+    # The data has no archived SKUs, so a False flag adds no condition.
     return {name: value for name, value in asdict(where).items() if value not in (None, False)}
 
 
-def _query(given: dict[str, Any]) -> str:
-    return urlencode({name: value for name, value in given.items() if value is not None})
+def _query(parameters: dict[str, Any]) -> str:
+    return urlencode({name: value for name, value in parameters.items() if value is not None})
 
 
-def _rows(place: Place, statement: Executable) -> Sequence[Any]:
+def _rows(target: Target, statement: Executable) -> Sequence[Any]:
     async def work() -> Sequence[Any]:
-        engine = create_async_engine(place.database_url)
+        engine = create_async_engine(target.database_url)
         try:
             async with engine.connect() as connection:
                 return (await connection.execute(statement)).all()

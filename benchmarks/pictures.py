@@ -1,4 +1,4 @@
-"""The pictures, as SVG."""
+"""Charts of the results as SVG."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,19 +22,19 @@ def bars(passes: Passes, path: Path, *, caption: str) -> None:
     for line, (workers, rows) in zip(panels, passes.items(), strict=True):
         line[0].set_ylabel(title(workers))
         for panel, work in zip(line, works, strict=True):
-            mine = [row for row in rows if row.work == work]
-            names = [row.contender for row in mine]
-            ratios = [row.ratio for row in mine]
+            bars_ = [row for row in rows if row.work == work]
+            names = [row.contender for row in bars_]
+            ratios = [row.ratio for row in bars_]
             spread = [
-                [row.ratio - min(row.ratios) for row in mine],
-                [max(row.ratios) - row.ratio for row in mine],
+                [row.ratio - min(row.ratios) for row in bars_],
+                [max(row.ratios) - row.ratio for row in bars_],
             ]
             panel.barh(names, ratios, xerr=spread, color=[_color(name) for name in names])
-            for number, row in enumerate(mine):
+            for number, row in enumerate(bars_):
                 text = f" {row.ratio:.2f}"
                 panel.text(max(row.ratios), number, text, va="center", fontsize=9)
             panel.axvline(1, color="black", linewidth=0.8, linestyle=":")
-            panel.set_xlim(0, 1.2 * max(1, *(max(row.ratios) for row in mine)))
+            panel.set_xlim(0, 1.2 * max(1, *(max(row.ratios) for row in bars_)))
             panel.set_title(f"{work}, times the floor", fontsize=10)
             panel.spines[["top", "right"]].set_visible(False)
         line[0].invert_yaxis()
@@ -43,14 +43,14 @@ def bars(passes: Passes, path: Path, *, caption: str) -> None:
 
 
 def curves(
-    found: Mapping[str, Mapping[int, float]], path: Path, *, ylabel: str, caption: str
+    series: Mapping[str, Mapping[int, float]], path: Path, *, ylabel: str, caption: str
 ) -> None:
     """Draw one line per name over sizes."""
     figure = _figure(width=10, height=6)
     panel: Any = figure.subplots()
     styles = ["-", "--", "-.", ":"]
     colors = mpl.color_sequences["tab10"]
-    for number, (name, points) in enumerate(found.items()):
+    for number, (name, points) in enumerate(series.items()):
         panel.plot(
             list(points),
             list(points.values()),
@@ -61,7 +61,7 @@ def curves(
             color=colors[number % len(colors)],
             linestyle=styles[number // len(colors) % len(styles)],
         )
-    sizes: Sequence[int] = sorted({size for points in found.values() for size in points})
+    sizes: Sequence[int] = sorted({size for points in series.values() for size in points})
     panel.axhline(1.5, color="black", linewidth=0.8, linestyle=":")
     panel.set_xscale("log")
     panel.set_yscale("log")
@@ -69,7 +69,7 @@ def curves(
     panel.minorticks_off()
     ticks = [0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500]
     panel.set_yticks(ticks, [str(tick) for tick in ticks])
-    highest = max(value for points in found.values() for value in points.values())
+    highest = max(value for points in series.values() for value in points.values())
     panel.set_ylim(0.45, max(3, 1.2 * highest))
     panel.set_ylabel(ylabel)
     panel.spines[["top", "right"]].set_visible(False)
@@ -80,7 +80,7 @@ def curves(
 
 def _figure(*, width: float, height: float) -> Figure:
     mpl.use("Agg")
-    # So that the same figures give the same file.
+    # The same figures give the same file.
     mpl.rcParams["svg.hashsalt"] = "inventory"
     return Figure(figsize=(width, height), layout="constrained")
 

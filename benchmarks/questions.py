@@ -1,4 +1,4 @@
-"""What the scale curve asks, of a place of any size."""
+"""The requests of the scale curve for data of any size."""
 
 import random
 from collections.abc import Callable
@@ -14,23 +14,23 @@ from app.domain.quantities import Status
 from benchmarks.contenders import REST
 from benchmarks.data import RECOUNT, WAREHOUSES, Size, code
 from benchmarks.load import Load, WrongAnswer
-from benchmarks.pages import Place, Position, history_load, inventory_load, ledger_load
+from benchmarks.pages import Position, Target, history_load, inventory_load, ledger_load
 from benchmarks.servers import ask
 
 DIFFERENT: Final = 500
 
-# What the service is asked, and how to ask it of a place with so much data.
-Question = Callable[[Place, Size], Load]
+# Returns the load of a question for a service with data of a size.
+Question = Callable[[Target, Size], Load]
 
 
 def size_of(skus: int) -> Size:
-    """Return how much there is of so many SKUs."""
+    """Return the size of the data with a number of SKUs."""
     return Size(skus, adjustments_per_level=3, spread=True, busy=skus // 2)
 
 
 def questions() -> dict[str, Question]:
-    """Return what is asked."""
-    found: dict[str, Question] = {}
+    """Return the questions by name."""
+    all_questions: dict[str, Question] = {}
     filters = {
         "": SkuFilter(),
         ", by status": SkuFilter(status=Status.LOW),
@@ -38,38 +38,46 @@ def questions() -> dict[str, Question]:
         ", by both": SkuFilter(status=Status.OUT_OF_STOCK, warehouse_id=WAREHOUSES[1].id),
     }
     for (name, where), position in product(filters.items(), Position):
-        found[f"list{name}, {position.value}"] = partial(skus_of, where=where, position=position)
-    found["one SKU"] = one_of
+        all_questions[f"list{name}, {position.value}"] = partial(
+            skus_of, where=where, position=position
+        )
+    all_questions["one SKU"] = one_of
     histories = {
         "history": AdjustmentFilter(),
         "history in a warehouse": AdjustmentFilter(warehouse_id=WAREHOUSES[1].id),
         "history by reason": AdjustmentFilter(reason="cycle_count"),
     }
     for (name, where_), position in product(histories.items(), Position):
-        found[f"{name}, {position.value}"] = partial(history_of, where=where_, position=position)
+        all_questions[f"{name}, {position.value}"] = partial(
+            history_of, where=where_, position=position
+        )
     for position in Position:
-        found[f"ledger, {position.value}"] = partial(ledger_of, position=position, total=False)
+        all_questions[f"ledger, {position.value}"] = partial(
+            ledger_of, position=position, total=False
+        )
     first: partial[Load] = partial(ledger_of, position=Position.FIRST, total=True)
-    found["ledger with total, first page"] = first
-    found["ledger of a reference with total, first page"] = partial(first, reference=RECOUNT)
-    found["history of a reference with total, first page"] = partial(
+    all_questions["ledger with total, first page"] = first
+    all_questions["ledger of a reference with total, first page"] = partial(
+        first, reference=RECOUNT
+    )
+    all_questions["history of a reference with total, first page"] = partial(
         first, reference=RECOUNT, of_sku=True
     )
-    return found
+    return all_questions
 
 
-def skus_of(place: Place, _size: Size, *, where: SkuFilter, position: Position) -> Load:
-    """Ask for pages of the list of SKUs."""
-    return inventory_load(place, where, position)
+def skus_of(target: Target, _size: Size, *, where: SkuFilter, position: Position) -> Load:
+    """Return the load of pages of the list of SKUs."""
+    return inventory_load(target, where, position)
 
 
-def history_of(place: Place, size: Size, *, where: AdjustmentFilter, position: Position) -> Load:
-    """Ask for pages of the history of the busy SKU."""
-    return history_load(place, replace(where, sku=code(size.skus - 1)), position)
+def history_of(target: Target, size: Size, *, where: AdjustmentFilter, position: Position) -> Load:
+    """Return the load of pages of the history of the busy SKU."""
+    return history_load(target, replace(where, sku=code(size.skus - 1)), position)
 
 
 def ledger_of(
-    place: Place,
+    target: Target,
     size: Size,
     *,
     position: Position,
@@ -77,18 +85,18 @@ def ledger_of(
     reference: str | None = None,
     of_sku: bool = False,
 ) -> Load:
-    """Ask for pages of the ledger: all of it, or of what has a reference or is the busy SKU's."""
+    """Return the load of pages of the ledger, filtered by a reference or the busy SKU if given."""
     where = AdjustmentFilter(sku=code(size.skus - 1) if of_sku else None, reference=reference)
-    return ledger_load(place, where, position, with_total=total)
+    return ledger_load(target, where, position, with_total=total)
 
 
-def one_of(place: Place, size: Size) -> Load:
-    """Ask for SKUs one by one."""
+def one_of(target: Target, size: Size) -> Load:
+    """Return the load of single SKUs."""
     dice = random.Random("one")
     codes = [code(number) for number in dice.sample(range(size.skus), DIFFERENT)]
     asks = [REST.one(sku) for sku in codes]
-    bodies = [ask(place.port, what) for what in asks]
+    bodies = [ask(target.port, what) for what in asks]
     if [orjson.loads(body)["data"]["sku"] for body in bodies] != codes:
-        message = "a SKU was asked for, and another one answered"
+        message = "a response has another SKU than its request"
         raise WrongAnswer(message)
     return Load(asks, expected=frozenset(bodies))

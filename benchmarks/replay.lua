@@ -1,4 +1,4 @@
--- Replays the requests of a file in turn, gives each write a key of its own, and checks every body.
+-- Replays the requests of a file in turn, with a new key for each write, and checks every body.
 
 local given = dofile(os.getenv("REQUESTS"))
 local KEY = "@idempotency_key@"
@@ -11,8 +11,8 @@ function setup(thread)
 end
 
 function init()
-  for index, it in ipairs(given.requests) do
-    prepared[index] = wrk.format(it.method, it.path, it.headers, it.body)
+  for index, request in ipairs(given.requests) do
+    prepared[index] = wrk.format(request.method, request.path, request.headers, request.body)
   end
 end
 
@@ -27,11 +27,11 @@ function request()
   return text
 end
 
--- Whether a body is JSON, as far as its ends tell, and names so many SKUs.
-local function names_skus(body, wanted)
+-- Whether a body begins and ends like JSON and names the expected number of SKUs.
+local function names_skus(body, expected)
   if not body:find("^%s*[%[{].*[%]}]%s*$") then return false end
-  local _, found = body:gsub('"SKU%-%d+"', "")
-  return found == wanted
+  local _, count = body:gsub('"SKU%-%d+"', "")
+  return count == expected
 end
 
 function response(status, _, body)

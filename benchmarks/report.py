@@ -1,4 +1,4 @@
-"""The table as text, Markdown and a picture."""
+"""The results as text and Markdown."""
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,37 +8,36 @@ from typing import Final
 from benchmarks.load import Sample
 from benchmarks.table import Row
 
-# What was measured with so many workers each.
+# Rows by the number of workers of each server.
 Passes = Mapping[int, Sequence[Row]]
 
 ROOT: Final = Path(__file__).parents[1]
 RESULTS: Final = ROOT / "benchmarks" / "RESULTS.md"
 PICTURE: Final = ROOT / "docs" / "benchmark.svg"
 NOTES: Final = """\
-Each figure is a ratio to the floor: how many requests a second were answered, divided by what the
-floor answered in the same round. The median of the rounds stands first, then the least and the
-greatest. Absolute figures depend on the machine, which the database and the load share with the
-servers; only ratios mean something.
+Each figure is a ratio to the floor: requests per second divided by those of the floor in the same
+round. The median of the rounds stands first, then the least and the greatest. Absolute figures
+depend on the machine, which the database and the load share with the servers; only the ratios are
+comparable.
 
 - **LIST50**: the first 50 SKUs with totals, status, and nested stock with its warehouse; 16
   connections. **One SKU**: the same of one of 500 SKUs in turn; 16 connections. **Set stock**:
   another quantity for one stock level, with ledger row and status; 16 connections. **Bulk 500**:
   500 of them, all or nothing; 4 connections.
-- **The floor** is written by hand for this alone: Starlette, asyncpg, orjson. Two statements for a
-  read and five in a transaction for a write; no tokens, no tenants, no rules, no keys, no count.
-- **This service** checks a bearer token, and gives every write an idempotency key of its own. REST
-  lists carry the exact total.
-- **PostGraphile** answers what the tables hold, without totals over the levels; its writes are
-  plpgsql functions. **Mercurius** writes three pipelined statements. **FastAPI + SQLModel** does as
-  their tutorials teach. None of the peers checks tokens or keys, or keeps this service's counts of
-  SKUs by status.
+- **The floor** is hand-written for these requests only: Starlette, asyncpg, orjson. A read takes
+  two statements, a write five in a transaction; it has no tokens, tenants, rules, keys or totals.
+- **This service** checks a bearer token; every write has a new idempotency key. REST lists carry
+  the exact total.
+- **PostGraphile** returns the columns of the tables, without totals over the levels; its writes are
+  plpgsql functions. **Mercurius** writes three pipelined statements. **FastAPI + SQLModel** follows
+  their tutorials. None of the peers checks tokens or keys, or stores counts of SKUs by status.
 - One PostgreSQL serves all, with the same durability. Each worker has ten connections at most; this
   service has two pools of ten, one of them for transactions that lock before they read.
   The SQLite rows read and write a file of the same data, in WAL mode with `synchronous = FULL`.
-- Before anything is timed, all must answer the same. While it is timed, every body of a read must
-  be one that was right before, and every write must answer 200, without errors, with the right
-  number of SKUs; after each sample the ledger must have grown by no less than what was answered,
-  and after all of them every level, status and adjustment must fit the others.
+- Before the first sample, the responses of all contenders must be equal. During a sample, the body
+  of every read must equal one of them, and every write must have status 200, no errors and the
+  right number of SKUs. After each sample the ledger must have grown by at least the number of
+  responses. At the end every level, status and adjustment must agree with the others.
 """
 
 
@@ -48,7 +47,7 @@ def as_text(rows: Sequence[Row]) -> str:
 
 
 def as_columns(lines: Sequence[Sequence[str]]) -> str:
-    """Return lines with their cells below each other."""
+    """Return lines as text with aligned cells."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -58,10 +57,10 @@ def as_columns(lines: Sequence[Sequence[str]]) -> str:
 
 def as_markdown(passes: Passes, facts: Mapping[str, str]) -> str:
     """Return the page of the results."""
-    parts = ["# Results", told(facts)]
+    parts = ["# Results", bullet_list(facts)]
     for workers, rows in passes.items():
         parts += [f"## {title(workers)}", markdown_table(table(rows))]
-    parts += ["![The ratios as bars](../docs/benchmark.svg)", "## What it says", NOTES.rstrip()]
+    parts += ["![The ratios as bars](../docs/benchmark.svg)", "## Method", NOTES.rstrip()]
     parts += ["## Absolute figures", "Medians of requests a second, and of p50 and p99 in ms."]
     for workers, rows in passes.items():
         parts += [f"### {title(workers)}", markdown_table(absolute(rows))]
@@ -69,12 +68,12 @@ def as_markdown(passes: Passes, facts: Mapping[str, str]) -> str:
 
 
 def title(workers: int) -> str:
-    """Return what a pass is called."""
+    """Return the title of a pass."""
     return "One worker each" if workers == 1 else f"{workers} workers each"
 
 
-def told(facts: Mapping[str, str]) -> str:
-    """Return facts as a list."""
+def bullet_list(facts: Mapping[str, str]) -> str:
+    """Return facts as a Markdown list."""
     return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
 
 
@@ -107,14 +106,15 @@ def _lines(rows: Sequence[Row], cell: Callable[[Row], str]) -> list[list[str]]:
 
 def _ratio(row: Row) -> str:
     if row.samples is row.floor:
-        return f"1.00 = {_median(row, lambda it: it.requests_per_second):,.0f}/s"
+        return f"1.00 = {_median(row, lambda sample: sample.requests_per_second):,.0f}/s"
     return f"{row.ratio:.2f} ({min(row.ratios):.2f}-{max(row.ratios):.2f})"
 
 
 def _figures(row: Row) -> str:
     return (
-        f"{_median(row, lambda it: it.requests_per_second):,.0f}/s, "
-        f"{_median(row, lambda it: it.p50_ms):.1f}, {_median(row, lambda it: it.p99_ms):.1f}"
+        f"{_median(row, lambda sample: sample.requests_per_second):,.0f}/s, "
+        f"{_median(row, lambda sample: sample.p50_ms):.1f}, "
+        f"{_median(row, lambda sample: sample.p99_ms):.1f}"
     )
 
 

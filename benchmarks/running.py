@@ -1,4 +1,4 @@
-"""What the commands of the benchmarks share."""
+"""Helpers of the benchmark commands."""
 
 import sys
 
@@ -10,12 +10,12 @@ from benchmarks.servers import DoesNotSettle, DoesNotStart
 
 
 def progress(line: str) -> None:
-    """Tell how far it is."""
+    """Print a line of progress."""
     typer.echo(line, err=True)
 
 
 def run(app: typer.Typer) -> None:
-    """Run a command; what is wrong is one line and a non-zero exit."""
+    """Run a command; a failure is one line and a non-zero exit code."""
     try:
         app()
     except (WrongAnswer, DoesNotStart, DoesNotSettle, PeerFailed) as error:

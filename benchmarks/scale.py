@@ -17,9 +17,9 @@ from benchmarks.data import Size
 from benchmarks.databases import empty_sqlite, filled, postgresql
 from benchmarks.load import measure
 from benchmarks.machine import facts, wrk_version
-from benchmarks.pages import IN_TURN, Place
+from benchmarks.pages import IN_TURN, Target
 from benchmarks.questions import questions, size_of
-from benchmarks.report import ROOT, as_columns, markdown_table, told
+from benchmarks.report import ROOT, as_columns, bullet_list, markdown_table
 from benchmarks.running import progress, run
 from benchmarks.servers import serving
 from tests.databases import create_database, migrated
@@ -27,26 +27,26 @@ from tests.databases import create_database, migrated
 SIZES: Final = (1_000, 10_000, 100_000, 1_000_000)
 ROUNDS: Final = 5
 SECONDS: Final = 1
-# What a ratio to the smallest size is bold above.
+# Ratios to the smallest size above this are printed in bold.
 MOST: Final = 1.5
 NOTES: Final = """\
-Each SKU has two to four stock levels and ten adjustments for each SKU on average; a tenth of all
-adjustments are those of one busy SKU, in two warehouses, whose history it is that is paged through.
-A cell is the median latency in ms of one connection to one worker, over HTTP, and in brackets how
-many times that of the smallest size it is: each the median of {rounds} rounds, in which the sizes
-take turns. Every page has 50 rows; middle pages are {pages} different ones. Every body is checked:
-first against the database, for the right rows and the right total, then for being that body.
+Each SKU has two to four stock levels and ten adjustments on average. A tenth of all adjustments
+belong to one busy SKU in two warehouses; the histories are those of this SKU. A cell is the median
+latency in ms of one connection to one worker over HTTP, and in brackets its ratio to the smallest
+size: the median of {rounds} rounds in which the sizes alternate. Every page has 50 rows; middle
+pages are {pages} different ones. Every body is checked: its rows and total against the database
+once, and then the bytes.
 
-Lists are asked for by REST, which runs the operations of the GraphQL schema, and have their exact
-total and all their stock. The totals of SKUs are kept by every write. Those of the ledger, of a SKU
-and of a reference are summed up ahead, as a running service has done.
+Lists are requested by REST, which runs the operations of the GraphQL schema, and have their exact
+total and all their stock. Every write stores the totals of SKUs. The totals of the ledger, of a SKU
+and of a reference are rolled up before, as in a running service.
 """
 
 Latencies = Mapping[str, Mapping[int, Sequence[float]]]
 
 
 class Engine(StrEnum):
-    """Where the data is."""
+    """The database engine."""
 
     POSTGRESQL = "postgresql"
     SQLITE = "sqlite"
@@ -57,21 +57,24 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def scale(
-    engine: Annotated[Engine, typer.Option(help="Where the data is.")] = Engine.POSTGRESQL,
+    engine: Annotated[Engine, typer.Option(help="The database engine.")] = Engine.POSTGRESQL,
     largest: Annotated[
-        int, typer.Option(min=SIZES[1], help="SKUs at most, from 1,000 on by tens.")
+        int,
+        typer.Option(
+            min=SIZES[1], help="The largest number of SKUs; sizes start at 1,000 and grow tenfold."
+        ),
     ] = SIZES[-1],
 ) -> None:
     """Measure how latency grows with the data: up to 1,000,000 SKUs, 10,000,000 adjustments.
 
-    It needs `wrk`, the extra `benchmark`, and for the largest size some 20 GB of disk. What was
-    found is printed, and written to benchmarks/SCALE.md and docs/scale.svg (on SQLite, to
+    It needs `wrk`, the extra `benchmark`, and for the largest size some 20 GB of disk. The results
+    are printed and written to benchmarks/SCALE.md and docs/scale.svg (on SQLite, to
     SCALE_ON_SQLITE.md and scale_on_sqlite.svg).
     """
     sizes = [size_of(skus) for skus in SIZES if skus <= largest]
-    with places(engine, sizes) as running:
-        found = latencies(running)
-    lines = table(found)
+    with targets(engine, sizes) as running:
+        results = latencies(running)
+    lines = table(results)
     suffix = "" if engine is Engine.POSTGRESQL else "_ON_SQLITE"
     facts_ = {
         **facts(),
@@ -85,11 +88,17 @@ def scale(
     }
     picture = f"scale{suffix.lower()}.svg"
     notes = NOTES.format(rounds=ROUNDS, pages=IN_TURN).rstrip()
-    parts = ["# Scale", told(facts_), notes, markdown_table(lines), f"![](../docs/{picture})"]
+    parts = [
+        "# Scale",
+        bullet_list(facts_),
+        notes,
+        markdown_table(lines),
+        f"![](../docs/{picture})",
+    ]
     page = ROOT / "benchmarks" / f"SCALE{suffix}.md"
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     pictures.curves(
-        {name: {skus: ratio(by, skus) for skus in by} for name, by in found.items()},
+        {name: {skus: ratio(by, skus) for skus in by} for name, by in results.items()},
         ROOT / "docs" / picture,
         ylabel="median latency, times that of 1,000 SKUs",
         caption=f"{engine.value}, {facts_['date']}, {facts_['machine']}",
@@ -98,7 +107,7 @@ def scale(
 
 
 @contextmanager
-def places(engine: Engine, sizes: Sequence[Size]) -> Iterator[list[tuple[Size, Place]]]:
+def targets(engine: Engine, sizes: Sequence[Size]) -> Iterator[list[tuple[Size, Target]]]:
     """Run the service once for each size, on databases of an engine."""
     with ExitStack() as stack:
         if engine is Engine.SQLITE:
@@ -106,26 +115,26 @@ def places(engine: Engine, sizes: Sequence[Size]) -> Iterator[list[tuple[Size, P
             urls = [empty_sqlite(directory, f"scale_{size.skus}") for size in sizes]
         else:
             server = stack.enter_context(postgresql())
-            urls = [migrated(create_database(server.url, f"scale_{it.skus}")) for it in sizes]
+            urls = [migrated(create_database(server.url, f"scale_{size.skus}")) for size in sizes]
         running = []
         for size, url in zip(sizes, urls, strict=True):
             filled(url, size, progress)
             port, _ = stack.enter_context(serving(REST, url, workers=1))
-            running.append((size, Place(port, url)))
+            running.append((size, Target(port, url)))
         yield running
 
 
-def latencies(running: Sequence[tuple[Size, Place]]) -> Latencies:
-    """Return the p50 in ms of every question by SKUs, round by round."""
+def latencies(running: Sequence[tuple[Size, Target]]) -> Latencies:
+    """Return the p50 in ms of every question by the number of SKUs, one for each round."""
     dice = random.Random("rounds")
     found: dict[str, dict[int, list[float]]] = {}
     for name, question in questions().items():
-        loads = {size.skus: (place, question(place, size)) for size, place in running}
+        loads = {size.skus: (target, question(target, size)) for size, target in running}
         found[name] = {skus: [] for skus in loads}
         for _ in range(ROUNDS):
             for skus in dice.sample(list(loads), len(loads)):
-                place, load = loads[skus]
-                sample = measure(place.port, load, connections=1, seconds=SECONDS)
+                target, load = loads[skus]
+                sample = measure(target.port, load, connections=1, seconds=SECONDS)
                 found[name][skus].append(sample.p50_ms)
         medians = "  ".join(
             f"{statistics.median(samples):8.2f} ms at {skus:,}"
@@ -136,9 +145,9 @@ def latencies(running: Sequence[tuple[Size, Place]]) -> Latencies:
 
 
 def ratio(by: Mapping[int, Sequence[float]], skus: int) -> float:
-    """Return how many times the latency of the smallest size that of a size is."""
+    """Return the ratio of the latency of a size to that of the smallest size."""
     smallest = by[min(by)]
-    return statistics.median(mine / least for mine, least in zip(by[skus], smallest, strict=True))
+    return statistics.median(own / least for own, least in zip(by[skus], smallest, strict=True))
 
 
 def table(found: Latencies) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Servers of contenders as real processes on a database of their own."""
+"""The servers of contenders as processes on a database."""
 
 import os
 import secrets
@@ -19,7 +19,7 @@ from benchmarks.peers.contender import Ask, Contender
 from tests.processes import free_port
 
 POOL: Final = 10
-# Stands for an idempotency key, of the length of those that take its place.
+# The placeholder of an idempotency key, of the same length as the keys.
 KEY: Final = "@idempotency_key@"
 START_SECONDS: Final = 60
 SETTLE_SECONDS: Final = 60
@@ -27,18 +27,18 @@ HEADERS: Final = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "applicati
 
 
 class DoesNotStart(Exception):
-    """A server ended, or does not answer."""
+    """A server has ended, or sends no response."""
 
 
 class DoesNotSettle(Exception):
-    """A server goes on working though nobody asks."""
+    """A server keeps working without requests."""
 
 
 @contextmanager
 def serving(
     contender: Contender, database_url: str, *, workers: int
 ) -> Iterator[tuple[int, psutil.Process]]:
-    """Start the server of a contender, and yield its port and process once it answers."""
+    """Start the server of a contender; yield its port and process after its first response."""
     port = free_port()
     environment = {
         **os.environ,
@@ -71,13 +71,13 @@ def serving(
 
 
 def ask(port: int, what: Ask, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
-    """Send one request and return the body of its answer."""
+    """Send one request and return the body of its response."""
     key = secrets.token_hex(8)
     body = b"" if what.body is None else orjson.dumps(what.body).replace(KEY.encode(), key.encode())
     request = Request(
         f"http://127.0.0.1:{port}{what.path}",
         method=what.method,
-        headers={**HEADERS, **{name: it.replace(KEY, key) for name, it in headers.items()}},
+        headers={**HEADERS, **{name: value.replace(KEY, key) for name, value in headers.items()}},
         data=body or None,
     )
     with urlopen(request, timeout=10) as response:
@@ -86,14 +86,14 @@ def ask(port: int, what: Ask, headers: Mapping[str, str] = MappingProxyType({}))
 
 
 def settle(process: psutil.Process, *, is_idle: Callable[[], bool]) -> None:
-    """Wait until a server and its database are done with what gone clients left behind."""
+    """Wait until a server and its database have finished the requests of closed connections."""
     deadline = time.monotonic() + SETTLE_SECONDS
     quiet = 0
     while time.monotonic() < deadline:
         before = cpu_seconds(process)
         time.sleep(0.1)
         quiet = quiet + 1 if is_idle() and cpu_seconds(process) - before < 0.02 else 0
-        # A lock of SQLite is waited for asleep.
+        # A process that waits for a lock of SQLite sleeps, so one quiet moment proves nothing.
         if quiet == 3:
             return
     raise DoesNotSettle(process.cmdline())
@@ -104,10 +104,10 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """Return the processor time that a process and its children have taken."""
+    """Return the processor time of a process and its children in seconds."""
     seconds = 0.0
     for member in _family(process):
-        # PostgreSQL has workers that come and go.
+        # Workers of PostgreSQL may end at any time.
         with suppress(psutil.NoSuchProcess):
             seconds += sum(member.cpu_times()[:2])
     return seconds

@@ -1,4 +1,4 @@
-"""The table: every contender's works as ratios to the floor, taken side by side."""
+"""The table: the works of every contender as ratios to the floor, measured side by side."""
 
 import random
 import statistics
@@ -16,7 +16,7 @@ from benchmarks.peers.contender import Ask, Contender, Update
 from benchmarks.servers import ask, settle
 
 BULK: Final = 500
-# How many different requests of each work are sent in turn.
+# Different requests of a work, sent in turn.
 DIFFERENT: Final = 500
 DIFFERENT_BULKS: Final = 10
 WARM_UP_SECONDS: Final = 1
@@ -24,7 +24,7 @@ WARM_UP_SECONDS: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A contender, the server that is it, and the database that it writes to."""
+    """A contender with its server and its database."""
 
     contender: Contender
     port: int
@@ -34,7 +34,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Something to do by so many connections at once, and the ledger rows that one of it writes."""
+    """Requests of one kind on a number of connections; each writes a number of ledger rows."""
 
     name: str
     connections: int
@@ -44,7 +44,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a contender did in one work: its samples, and the floor's of the same rounds."""
+    """The samples of a contender in one work, and those of the floor in the same rounds."""
 
     contender: str
     work: str
@@ -53,10 +53,10 @@ class Row:
 
     @property
     def ratios(self) -> list[float]:
-        """How fast it was beside the floor, round by round."""
+        """The ratio to the floor in each round."""
         return [
-            mine.requests_per_second / floors.requests_per_second
-            for mine, floors in zip(self.samples, self.floor, strict=True)
+            own.requests_per_second / floor.requests_per_second
+            for own, floor in zip(self.samples, self.floor, strict=True)
         ]
 
     @property
@@ -77,13 +77,13 @@ def altered(update: Update, dice: random.Random) -> Update:
 
 
 def read_codes(size: Size) -> list[str]:
-    """Draw the SKUs that are read one by one."""
+    """Draw the codes of the SKUs that are read one by one."""
     dice = random.Random("read")
     return [code(number) for number in dice.sample(range(size.skus), DIFFERENT)]
 
 
 def list50(server: Running, _size: Size, _dice: random.Random) -> Load:
-    """Return the load of LIST50; while nobody writes, each body is the same."""
+    """Return the load of LIST50; without writes, all bodies are equal."""
     what = server.contender.list50()
     return Load([what], expected=frozenset([ask(server.port, what)]))
 
@@ -95,7 +95,7 @@ def one(server: Running, size: Size, _dice: random.Random) -> Load:
 
 
 def set_stock(server: Running, size: Size, dice: random.Random) -> Load:
-    """Return the load of single writes, each of which changes what there is."""
+    """Return the load of single writes, each of which changes a quantity."""
     drawn = updates(size, dice, DIFFERENT)
     turns = [*drawn, *(altered(update, dice) for update in drawn)]
     asks = [server.contender.set_stock(update) for update in turns]
@@ -103,14 +103,14 @@ def set_stock(server: Running, size: Size, dice: random.Random) -> Load:
 
 
 def bulk(server: Running, size: Size, dice: random.Random) -> Load:
-    """Return the load of bulks, of which every update changes what there is."""
+    """Return the load of bulks, in which every update changes a quantity."""
     drawn = [updates(size, dice, BULK) for _ in range(DIFFERENT_BULKS)]
     turns = [*drawn, *([altered(update, dice) for update in each] for each in drawn)]
     asks = [server.contender.bulk(turn) for turn in turns]
     return Load(asks, skus=BULK, headers=server.contender.write_headers)
 
 
-# Reads come first: they are held against what was answered before anything was written.
+# Reads come first: their bodies are compared with those from before the first write.
 WORKS: Final = (
     Work("LIST50", 16, list50),
     Work("one SKU", 16, one),
@@ -120,32 +120,38 @@ WORKS: Final = (
 
 
 def compare(servers: Sequence[Running], size: Size) -> None:
-    """Have everyone do each work, and hold the answers against each other.
+    """Send each work to all contenders, and compare the responses.
 
     Raises:
-        WrongAnswer: one differs from the first one's.
+        WrongAnswer: a response differs from the first one.
 
     """
     change, *changes = updates(size, random.Random("compare"), 30)
-    place = change.warehouse_id
+    warehouse_id = change.warehouse_id
     codes = [change.sku, *read_codes(size)]
     works: dict[str, Callable[[int, Contender], object]] = {
-        "LIST50": lambda port, it: it.read_list(told(port, it.list50())),
-        "set stock": lambda port, it: it.read_set(told(port, it.set_stock(change), it), place),
-        "bulk": lambda port, it: it.read_bulk(told(port, it.bulk(changes), it)),
-        "SKUs": lambda port, it: [it.read_one(told(port, it.one(sku))) for sku in codes],
+        "LIST50": lambda port, server: server.read_list(response_json(port, server.list50())),
+        "set stock": lambda port, server: server.read_set(
+            response_json(port, server.set_stock(change), server), warehouse_id
+        ),
+        "bulk": lambda port, server: server.read_bulk(
+            response_json(port, server.bulk(changes), server)
+        ),
+        "SKUs": lambda port, server: [
+            server.read_one(response_json(port, server.one(sku))) for sku in codes
+        ],
     }
     for work, do in works.items():
-        answers = [(it.contender.name, do(it.port, it.contender)) for it in servers]
+        answers = [(server.contender.name, do(server.port, server.contender)) for server in servers]
         (first, right), *others = answers
         for name, answer in others:
             if answer != right:
-                message = f"{work}: {name} answers {answer}, {first} {right}"
+                message = f"{work}: {name} returned {answer}, {first} {right}"
                 raise WrongAnswer(message[:2000])
 
 
-def told(port: int, what: Ask, writer: Contender | None = None) -> Any:
-    """Return the JSON that a server answers."""
+def response_json(port: int, what: Ask, writer: Contender | None = None) -> Any:
+    """Return the JSON of a response."""
     headers = writer.write_headers if writer else {}
     return orjson.loads(ask(port, what, headers))
 
@@ -158,12 +164,12 @@ def rows(
     seconds: int,
     progress: Callable[[str], None],
 ) -> list[Row]:
-    """Measure every work of every server in interleaved rounds, each in a new order.
+    """Measure every work of every server in rounds, each in a random order.
 
     The first server is the floor.
     """
     dice = random.Random("rounds")
-    found: list[Row] = []
+    table: list[Row] = []
     for work in WORKS:
         loads = [work.load(server, size, dice) for server in servers]
         for server, load in zip(servers, loads, strict=True):
@@ -177,30 +183,30 @@ def rows(
                     f"{work.name:10} {number}/{rounds}  {servers[index].contender.name:40}"
                     f"{sample.requests_per_second:9,.0f}/s  p50 {sample.p50_ms:7.2f} ms"
                 )
-        found += [
-            Row(server.contender.name, work.name, mine, samples[0])
-            for server, mine in zip(servers, samples, strict=True)
+        table += [
+            Row(server.contender.name, work.name, own, samples[0])
+            for server, own in zip(servers, samples, strict=True)
         ]
-    return found
+    return table
 
 
 def sample_of(work: Work, server: Running, load: Load, *, seconds: int) -> Sample:
-    """Run a load on a server, and have the ledger confirm what it says that it wrote.
+    """Run a load on a server, and check the growth of its ledger.
 
     Raises:
-        WrongAnswer: there are fewer new ledger rows than were answered.
+        WrongAnswer: the ledger has fewer new rows than the responses reported.
 
     """
     before = server.ledger.length() if work.rows else 0
     sample = measure(server.port, load, connections=work.connections, seconds=seconds)
-    # What the clients left behind is not the next one's burden.
+    # Unfinished requests must not slow the next sample.
     settle(server.process, is_idle=server.ledger.is_idle)
     if work.rows:
         written = server.ledger.length() - before
         if written < sample.requests * work.rows:
             message = (
-                f"{work.name}: {server.contender.name} answered {sample.requests} times, "
-                f"and the ledger has {written} rows more"
+                f"{work.name}: {server.contender.name} sent {sample.requests} responses, "
+                f"but the ledger has only {written} new rows"
             )
             raise WrongAnswer(message)
     return sample

@@ -62,8 +62,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "entries chained to nothing",
-        "link(last.get(level), tenant, row)",
-        "link(None, tenant, row)",
+        "link(last.get(level), tenant_id, row)",
+        "link(None, tenant_id, row)",
         (f"{CHAIN}::test_heads_that_are_taken_among_writers_hold",),
     ),
     Mutant(
@@ -86,13 +86,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no row lock before it is read what many SKUs have",
-        "        await session.rows(_lock_skus(), asked)\n",
+        "        await session.rows(_lock_skus(), parameters)\n",
         "        pass\n",
         (f"{CONCURRENCY}::test_what_is_about_many_skus_reads_what_it_waited_for",),
     ),
     Mutant(
         "a bulk decided on warehouses that are not what they were",
-        "        moved = frozenset(codes)\n",
+        "        changed = frozenset(codes)\n",
         "        pass\n",
         (
             f"{CONCURRENCY}"
@@ -101,13 +101,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a warehouse read outside the lock",
-        "    if shape.is_filling:\n        are_all = and_(are_all, _are_active())\n",
+        "    if shape.has_increases:\n"
+        "        is_unchanged = and_(is_unchanged, gaining_warehouses_are_active())\n",
         "",
         (f"{RULES}[postgresql-a deactivated warehouse-set_]",),
     ),
     Mutant(
         "a deactivation that does not wait for writes",
-        "        await await_writes_into(writing.database, tenant, [id_])\n",
+        "        await wait_for_warehouse_writes(context.database, tenant_id, [id_])\n",
         "        pass\n",
         (f"{RULES}[postgresql-a deactivated warehouse-reserve]",),
     ),
@@ -125,8 +126,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "rows of a bulk that were made up of what others have changed since",
-        "{code: it for code, it in ahead.items() if code not in moved}",
-        "ahead",
+        "{code: rows for code, rows in prepared.items() if code not in changed}",
+        "prepared",
         (f"{CONCURRENCY}::test_a_bulk_reads_what_it_waited_for_and_need_not_start_over",),
     ),
     Mutant(
@@ -156,8 +157,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the counts of a warehouse not moved",
-        "_counted_as(after[new.sku], new)",
-        "_counted_as(after[new.sku], after[new.sku].figures)",
+        "_counted_status(after[new.sku], new)",
+        "_counted_status(after[new.sku], after[new.sku].figures)",
         (DERIVED,),
     ),
     Mutant(
@@ -168,18 +169,18 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the key committed apart from its work",
-        "        planned = await plan(session, locked=True)\n",
-        "        planned = await plan(session, locked=True)\n"
+        "        decision = await decide(session, locked=True)\n",
+        "        decision = await decide(session, locked=True)\n"
         "        if key is not None:\n"
-        "            outcome = _encoded(planned.outcome)\n"
-        "            await _post_claim(session, Claim(caller, key, request.fingerprint, outcome))\n"
+        "            row = KeyRow(caller, key, request.fingerprint, decision.outcome)\n"
+        "            await store_key(session, row)\n"
         "            await connection.commit()\n",
         ("tests/ledger/test_idempotency.py", "tests/ledger/test_crashes.py"),
     ),
     Mutant(
         "a key that is somebody's does not stop the posting",
-        "    is_ready = _number_of(ready) == ONE\n",
-        "    is_ready = are_all\n",
+        "    is_ready = row_count(ready) == ONE\n",
+        "    is_ready = is_unchanged\n",
         ("tests/ledger/test_idempotency.py",),
     ),
     Mutant(
@@ -263,7 +264,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a reservation that is extended counted as another one",
-        "return 1 if written.version == 1 else 0",
+        "return 1 if reservation.version == 1 else 0",
         "return 1",
         (RESERVATIONS,),
     ),

@@ -40,8 +40,11 @@ from app.domain.hash_chain import Head, parse_head
 from app.domain.instants import as_text
 from app.errors import InventoryError, Unavailable
 from app.files import imports as importing
+from app.files.columns import FileKind
 from app.files.exports import ExportFilter, ExportSubject, export
-from app.files.parsing import FileFormat, FileKind, Staging
+from app.files.import_runs import ImportTally
+from app.files.parsing import FileFormat
+from app.files.staging import Staging
 from app.graphql.schema.schema import schema
 from app.graphql.trusted_documents import BadManifest
 from app.http.logs import configure_logs
@@ -289,7 +292,7 @@ def import_command(  # noqa: PLR0917 - options have names
     """
     form = form or _format_of(file)
 
-    async def work(database: Database) -> importing.ImportTally:
+    async def work(database: Database) -> ImportTally:
         await _require_tenant(database, tenant)
         mine = importing.run_of(staging, tenant, name=run, created_by=by)
         tally = await importing.validate(database, staging, mine, _show)

@@ -4,6 +4,8 @@ import re
 import unicodedata
 from typing import Final
 
+from app.errors import invalid_field
+
 MAX_NOTE_LENGTH: Final = 1_000
 MAX_SKU_LENGTH: Final = 64
 MAX_REFERENCE_LENGTH: Final = 255
@@ -35,6 +37,23 @@ def is_sku(code: str) -> bool:
         and all(letter.isalnum() or letter in _SKU_PUNCTUATION for letter in code)
         and unicodedata.is_normalized("NFC", code)
     )
+
+
+def check_code(code: str) -> None:
+    """Check that a new SKU may have a code.
+
+    Raises:
+        ValidationFailed: the code is malformed, or a route shadows it.
+
+    """
+    if not is_sku(code):
+        raise invalid_field(
+            "sku",
+            "must be 1 to 64 characters in NFC: letters, digits, space and ._:/+-, a letter or "
+            f"digit first, and is {code!r}",
+        )
+    if code in SHADOWED_SKUS:
+        raise invalid_field("sku", f"must not be {code}, the name of a route")
 
 
 def is_reason(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Exporting stock or ledger as CSV or JSON Lines: one snapshot, as a stream."""
+"""Exports of the stock or the ledger as CSV or JSON Lines: one snapshot, streamed."""
 
 import csv
 import io
@@ -14,16 +14,17 @@ from sqlalchemy import Select, Text, bindparam, select, text
 from app.database.engine import Database
 from app.database.tables import adjustment, sku, stock_level
 from app.domain.instants import as_text
-from app.files.parsing import FORMULA, FileFormat, ReportRows
+from app.files.parsing import FORMULA, FileFormat
+from app.files.staging import ReportRows
 
 EXPORT_BATCH_ROWS: Final = 2_000
 EXPORTED_TENANT: Final = bindparam("tenant", type_=Text)
-CellsOf = Sequence[object]
-Encode = Callable[[Sequence[CellsOf]], bytes]
+Cells = Sequence[object]
+EncodeRows = Callable[[Sequence[Cells]], bytes]
 
 
 class ExportSubject(StrEnum):
-    """What is exported."""
+    """The rows of an export: stock levels or ledger entries."""
 
     STOCK = "stock"
     LEDGER = "ledger"
@@ -31,7 +32,7 @@ class ExportSubject(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportFilter:
-    """Which rows: those of a warehouse; ledger entries from `since` to before `until`."""
+    """Conditions on the rows: the warehouse, and for the ledger `since` <= time < `until`."""
 
     warehouse_id: str | None = None
     since: datetime | None = None
@@ -40,22 +41,22 @@ class ExportFilter:
 
 async def export(
     database: Database,
-    tenant: str,
+    tenant_id: str,
     subject: ExportSubject,
-    asked: ExportFilter,
+    where: ExportFilter,
     *,
     form: FileFormat,
     target: BinaryIO,
     progress: ReportRows,
 ) -> int:
-    """Write all rows to a target, and return how many there are."""
-    statement = (_stock if subject is ExportSubject.STOCK else _ledger)(asked)
+    """Write all rows to a target; return their number."""
+    statement = (_stock if subject is ExportSubject.STOCK else _ledger)(where)
     names = [column.name for column in statement.selected_columns]
     encode = _csv if form is FileFormat.CSV else _json_lines(names)
     if form is FileFormat.CSV:
         target.write(_csv([names]))
     written = 0
-    async for rows in _batches(database, statement, tenant):
+    async for rows in _batches(database, statement, tenant_id):
         target.write(encode(rows))
         written += len(rows)
         progress("rows written", written)
@@ -64,21 +65,21 @@ async def export(
 
 
 async def _batches(
-    database: Database, statement: Select[Any], tenant: str
-) -> AsyncIterator[Sequence[CellsOf]]:
+    database: Database, statement: Select[Any], tenant_id: str
+) -> AsyncIterator[Sequence[Cells]]:
     async with database.connection(database.reader) as connection:
         if database.dialect == "postgresql":
-            # Whoever reads from a pipe may take their time.
+            # The reader of a pipe may be slow.
             for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
                 await connection.execute(text(f"SET LOCAL {limit} = 0"))
         options = {"yield_per": EXPORT_BATCH_ROWS}
-        parameters = {"tenant": tenant}
-        found = await connection.stream(statement, parameters, execution_options=options)
-        async for rows in found.partitions():
+        parameters = {"tenant": tenant_id}
+        result = await connection.stream(statement, parameters, execution_options=options)
+        async for rows in result.partitions():
             yield rows
 
 
-def _stock(asked: ExportFilter) -> Select[Any]:
+def _stock(where: ExportFilter) -> Select[Any]:
     level = stock_level.c
     same_sku = (level.tenant_id == sku.c.tenant_id) & (level.sku == sku.c.sku)
     statement = (
@@ -91,28 +92,28 @@ def _stock(asked: ExportFilter) -> Select[Any]:
         .where(level.tenant_id == EXPORTED_TENANT)
         .order_by(level.sku, level.warehouse_id)
     )
-    if asked.warehouse_id is not None:
-        statement = statement.where(level.warehouse_id == asked.warehouse_id)
+    if where.warehouse_id is not None:
+        statement = statement.where(level.warehouse_id == where.warehouse_id)
     return statement
 
 
-def _ledger(asked: ExportFilter) -> Select[Any]:
+def _ledger(where: ExportFilter) -> Select[Any]:
     entry = adjustment.c
     statement = (
         select(*(column for column in entry if column.name != "tenant_id"))
         .where(entry.tenant_id == EXPORTED_TENANT)
         .order_by(entry.created_at, entry.sequence, entry.id)
     )
-    if asked.warehouse_id is not None:
-        statement = statement.where(entry.warehouse_id == asked.warehouse_id)
-    if asked.since is not None:
-        statement = statement.where(entry.created_at >= asked.since)
-    if asked.until is not None:
-        statement = statement.where(entry.created_at < asked.until)
+    if where.warehouse_id is not None:
+        statement = statement.where(entry.warehouse_id == where.warehouse_id)
+    if where.since is not None:
+        statement = statement.where(entry.created_at >= where.since)
+    if where.until is not None:
+        statement = statement.where(entry.created_at < where.until)
     return statement
 
 
-def _csv(rows: Sequence[CellsOf]) -> bytes:
+def _csv(rows: Sequence[Cells]) -> bytes:
     buffer = io.StringIO(newline="")
     csv.writer(buffer).writerows([_cell(value) for value in row] for row in rows)
     return buffer.getvalue().encode()
@@ -121,14 +122,14 @@ def _csv(rows: Sequence[CellsOf]) -> bytes:
 def _cell(value: object) -> object:
     if isinstance(value, datetime):
         return as_text(value)
-    # A spreadsheet takes a text like this for a formula, and shows a leading ' to nobody.
+    # A spreadsheet would run this text as a formula; it does not show a leading '.
     if isinstance(value, str) and FORMULA.match(value):
         return f"'{value}"
     return value
 
 
-def _json_lines(names: Sequence[str]) -> Encode:
-    def encode(rows: Sequence[CellsOf]) -> bytes:
+def _json_lines(names: Sequence[str]) -> EncodeRows:
+    def encode(rows: Sequence[Cells]) -> bytes:
         lines: list[Mapping[str, object]] = [
             {
                 name: as_text(value) if isinstance(value, datetime) else value

@@ -1,4 +1,7 @@
-"""Loading a catalogue with its stock and history into a tenant that has none of it yet."""
+"""Seeding: inserts a catalogue with stock and history into an empty tenant.
+
+Only the demo, the benchmarks and the tests use it.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -6,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from msgspec import structs
 from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
@@ -24,15 +28,14 @@ from app.domain.hash_chain import HASHED_COLUMNS, link
 from app.domain.instants import as_text
 from app.domain.quantities import Figures, total
 from app.domain.records import ReservationStatus, WarehouseRecord
-from app.domain.validation import SHADOWED_SKUS, is_sku
-from app.errors import invalid_field
+from app.domain.validation import check_code
 
 SEED_BATCH_ROWS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedCount:
-    """One entry of a level's history: what was counted, when, by whom and why."""
+    """One ledger entry of a level: the new quantity, its time, author and reason."""
 
     quantity: int
     reason: str
@@ -45,9 +48,9 @@ class LoadedCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedLevel:
-    """A stock level with its history, oldest first; its last count is its `on_hand`.
+    """A stock level with its history, oldest first; the last count is its `on_hand`.
 
-    What is reserved becomes one reservation that is held until somebody ends it.
+    `reserved` becomes one reservation without an expiry.
     """
 
     warehouse_id: str
@@ -57,7 +60,7 @@ class LoadedLevel:
 
     @property
     def figures(self) -> Figures:
-        """The figures that the history leads to."""
+        """The figures after the history."""
         on_hand = self.history[-1].quantity if self.history else 0
         return Figures(on_hand, self.reserved, self.safety_stock)
 
@@ -72,31 +75,27 @@ class LoadedSku:
 
 
 async def load_warehouses(
-    connection: AsyncConnection, tenant: str, warehouses: Iterable[WarehouseRecord]
+    connection: AsyncConnection, tenant_id: str, warehouses: Iterable[WarehouseRecord]
 ) -> None:
     """Insert warehouses."""
     now = datetime.now(UTC)
     rows = [
         {
-            "tenant_id": tenant,
-            "id": place.id,
-            "name": place.name,
-            "type": place.type.value,
-            "address": place.address,
-            "marketplace": place.marketplace,
-            "is_active": place.is_active,
+            "tenant_id": tenant_id,
+            **structs.asdict(record),
+            "type": record.type.value,
             "created_at": now,
         }
-        for place in warehouses
+        for record in warehouses
     ]
     await _insert(connection, warehouse, rows)
 
 
-async def load_skus(connection: AsyncConnection, tenant: str, skus: Iterable[LoadedSku]) -> None:
-    """Insert SKUs with levels and ledger, and count them.
+async def load_skus(connection: AsyncConnection, tenant_id: str, skus: Iterable[LoadedSku]) -> None:
+    """Insert SKUs with their levels, ledger, reservations and counts.
 
     Raises:
-        ValidationFailed: a code is malformed, or one that the routes shadow.
+        ValidationFailed: a code is malformed, or a route shadows it.
 
     """
     now = datetime.now(UTC)
@@ -110,7 +109,7 @@ async def load_skus(connection: AsyncConnection, tenant: str, skus: Iterable[Loa
         counts["", status] += 1
         rows[sku].append(
             {
-                "tenant_id": tenant,
+                "tenant_id": tenant_id,
                 "sku": item.sku,
                 "title": item.title,
                 "status": status,
@@ -121,12 +120,12 @@ async def load_skus(connection: AsyncConnection, tenant: str, skus: Iterable[Loa
         )
         for level in item.levels:
             counts[level.warehouse_id, level.figures.status] += 1
-            entries = list(_ledger_rows(tenant, item.sku, level))
+            entries = list(_ledger_rows(tenant_id, item.sku, level))
             last_hash = entries[-1]["hash"] if entries else None
-            rows[stock_level].append(_level_row(tenant, item.sku, level, last_hash))
+            rows[stock_level].append(_level_row(tenant_id, item.sku, level, last_hash))
             rows[adjustment].extend(entries)
             if level.reserved:
-                held, line = _reservation_rows(tenant, item.sku, level, now)
+                held, line = _reservation_rows(tenant_id, item.sku, level, now)
                 rows[reservation].append(held)
                 rows[reservation_line].append(line)
     for table, table_rows in rows.items():
@@ -135,37 +134,27 @@ async def load_skus(connection: AsyncConnection, tenant: str, skus: Iterable[Loa
         connection,
         sku_count,
         [
-            {"tenant_id": tenant, "warehouse_id": place, "status": status, "skus": number}
-            for (place, status), number in sorted(counts.items())
+            {
+                "tenant_id": tenant_id,
+                "warehouse_id": warehouse_id,
+                "status": status,
+                "skus": number,
+            }
+            for (warehouse_id, status), number in sorted(counts.items())
         ],
     )
     if reservations := len(rows[reservation]):
-        part = {"tenant_id": tenant, "reference": "", "status": ReservationStatus.OPEN.value}
-        kept = {**part, "part": 0, "reservations": reservations}
-        await _insert(connection, reservation_count, [kept])
+        key = {"tenant_id": tenant_id, "reference": "", "status": ReservationStatus.OPEN.value}
+        count = {**key, "part": 0, "reservations": reservations}
+        await _insert(connection, reservation_count, [count])
 
 
-def check_code(code: str) -> None:
-    """Check that a SKU may have a code.
-
-    Raises:
-        ValidationFailed: it is malformed, or one that the routes shadow.
-
-    """
-    if not is_sku(code):
-        raise invalid_field(
-            "sku",
-            "must be 1 to 64 characters in NFC: letters, digits, space and ._:/+-, a letter or "
-            f"digit first, and is {code!r}",
-        )
-    if code in SHADOWED_SKUS:
-        raise invalid_field("sku", f"must not be {code}, the name of a route")
-
-
-def _level_row(tenant: str, code: str, level: LoadedLevel, last_hash: object) -> dict[str, object]:
+def _level_row(
+    tenant_id: str, code: str, level: LoadedLevel, last_hash: object
+) -> dict[str, object]:
     figures = level.figures
     return {
-        "tenant_id": tenant,
+        "tenant_id": tenant_id,
         "sku": code,
         "warehouse_id": level.warehouse_id,
         "on_hand": figures.on_hand,
@@ -180,13 +169,13 @@ def _level_row(tenant: str, code: str, level: LoadedLevel, last_hash: object) ->
 
 
 def _reservation_rows(
-    tenant: str, code: str, level: LoadedLevel, now: datetime
+    tenant_id: str, code: str, level: LoadedLevel, now: datetime
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Return the reservation that holds what a level has reserved, and its line."""
+    """Return the reservation of the reserved quantity of a level, and its line."""
     last = level.history[-1] if level.history else None
     id_ = f"rsv_{ULID()}"
     held = {
-        "tenant_id": tenant,
+        "tenant_id": tenant_id,
         "id": id_,
         "status": ReservationStatus.OPEN.value,
         "note": "Reserved before it was loaded.",
@@ -195,7 +184,7 @@ def _reservation_rows(
         "version": 1,
     }
     line = {
-        "tenant_id": tenant,
+        "tenant_id": tenant_id,
         "reservation_id": id_,
         "sku": code,
         "warehouse_id": level.warehouse_id,
@@ -206,12 +195,12 @@ def _reservation_rows(
     return held, line
 
 
-def _ledger_rows(tenant: str, code: str, level: LoadedLevel) -> Iterable[dict[str, object]]:
+def _ledger_rows(tenant_id: str, code: str, level: LoadedLevel) -> Iterable[dict[str, object]]:
     before, previous = 0, None
     for sequence, entry in enumerate(level.history, start=1):
         row: dict[str, object] = {
             **dict.fromkeys(HASHED_COLUMNS),
-            "tenant_id": tenant,
+            "tenant_id": tenant_id,
             "id": entry.id or f"adj_{ULID.from_datetime(entry.created_at)}",
             "sku": code,
             "warehouse_id": level.warehouse_id,
@@ -225,7 +214,7 @@ def _ledger_rows(tenant: str, code: str, level: LoadedLevel) -> Iterable[dict[st
             "created_at": entry.created_at,
             "reference": entry.reference,
         }
-        previous = link(previous, tenant, {**row, "created_at": as_text(entry.created_at)})
+        previous = link(previous, tenant_id, {**row, "created_at": as_text(entry.created_at)})
         yield {**row, "hash": previous}
         before = entry.quantity
 

@@ -1,4 +1,4 @@
-"""Writes of the catalogue: SKUs, warehouses, and the safety stock of levels."""
+"""Writes of the catalogue: SKUs, warehouses and the safety stock of levels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ from app.domain.ids import ulid
 from app.domain.quantities import MAX_QUANTITY, Status
 from app.domain.records import SkuRecord, WarehouseRecord
 from app.domain.stock import LevelKey, Refused, Stock, inventory_not_found, refusal_of_all
-from app.domain.validation import MAX_BULK_UPDATES, name_problem
+from app.domain.validation import MAX_BULK_UPDATES, check_code, name_problem
 from app.domain.warehouses import WarehouseType, warehouse_not_found
 from app.errors import InventoryError, SkuExists, StaleVersion, invalid_field, invalid_fields
-from app.files.seeding import check_code
-from app.writes.idempotency_keys import KeyClaim, WriteRequest, WriteResult, post_claim
-from app.writes.pipeline import PlannedWrite, Writing, carry_out
-from app.writes.posting import Posting, insert_sku, post, write_warehouse
-from app.writes.stock_reading import await_writes_into, lock_warehouse, read_stock
+from app.writes.idempotency_keys import WriteRequest, WriteResult
+from app.writes.locked_reads import read_stock, read_warehouse, wait_for_warehouse_writes
+from app.writes.pipeline import Decision, WriteContext, run_write
+from app.writes.posting import insert_sku, post, write_warehouse
+from app.writes.rows import Posting
 
 Result = TypeVar("Result")
-LONGEST_TITLE: Final = 500
-# What can be said of a warehouse, and how long it may be.
+MAX_TITLE_LENGTH: Final = 500
+# Of the texts of a warehouse.
 MAX_NAME_LENGTHS: Final[Mapping[str, int]] = {"name": 200, "address": 500, "marketplace": 64}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkuChange:
-    """What a SKU shall be; what is None stays as it is."""
+    """New title or archived state of a SKU; None leaves a field unchanged."""
 
     sku: str
     title: str | None = None
@@ -41,7 +41,7 @@ class SkuChange:
 
 @dataclass(frozen=True, slots=True)
 class SafetyStock:
-    """What shall stay in stock at one level."""
+    """New safety stock of one level."""
 
     sku: str
     warehouse_id: str
@@ -49,178 +49,172 @@ class SafetyStock:
 
     @property
     def level(self) -> LevelKey:
-        """The stock level that it is for."""
+        """The key of the stock level."""
         return self.sku, self.warehouse_id
 
 
-async def create_sku(writing: Writing, code: str, title: str) -> WriteResult[SkuRecord]:
-    """Create a SKU, which has no stock anywhere.
+async def create_sku(context: WriteContext, code: str, title: str) -> WriteResult[SkuRecord]:
+    """Create a SKU without stock.
 
     Raises:
-        ValidationFailed: the code is malformed, or one that the routes shadow; or the title is.
-        SkuExists: there is one of this code. And what `write_once` raises.
+        ValidationFailed: the code or the title is malformed, or a route shadows the code.
+        SkuExists: the code is taken.
+        InventoryError: an error of `run_write`.
 
     """
     check_code(code)
-    _check_names({"title": title}, {"title": LONGEST_TITLE})
-    tenant = writing.caller.tenant
+    _check_names({"title": title}, {"title": MAX_TITLE_LENGTH})
+    tenant_id = context.caller.tenant
 
-    async def plan(session: Session, *, locked: bool) -> PlannedWrite[SkuRecord]:
-        found = await read_stock(session, tenant, [(code, "")], locked=locked)
-        if code in found.skus:
+    async def decide_sku(session: Session, *, locked: bool) -> Decision[SkuRecord]:
+        before = await read_stock(session, tenant_id, [(code, "")], locked=locked)
+        if code in before.skus:
             message = f"SKU {code!r} exists; a code belongs to one SKU, archived or not."
-            return PlannedWrite(SkuExists(message, details=[{"sku": code}]))
-        now = found.now
+            return Decision(SkuExists(message, details=[{"sku": code}]))
         row = {
-            "tenant_id": tenant,
+            "tenant_id": tenant_id,
             "sku": code,
             "title": title,
             "status": Status.OUT_OF_STOCK.value,
             "version": 1,
-            "created_at": now,
-            "updated_at": now,
+            "created_at": before.now,
+            "updated_at": before.now,
         }
-        return PlannedWrite(
-            SkuRecord(code, title, 1, None, []), partial(insert_sku, tenant=tenant, row=row)
+        return Decision(
+            SkuRecord(code, title, 1, None, []), partial(insert_sku, tenant_id=tenant_id, row=row)
         )
 
     request = WriteRequest("createSku", [code, title], SkuRecord)
-    return await carry_out(writing, request, plan, locking=True)
+    return await run_write(context, request, decide_sku, needs_locks=True)
 
 
-async def change_sku(writing: Writing, operation: str, change: SkuChange) -> WriteResult[SkuRecord]:
-    """Give a SKU another title, archive it, or restore it; nothing is written if it is so.
+async def change_sku(
+    context: WriteContext, operation: str, change: SkuChange
+) -> WriteResult[SkuRecord]:
+    """Change the title of a SKU, archive it or restore it; without a change nothing is written.
 
     Raises:
-        ValidationFailed, InventoryNotFound, StaleVersion. And what `write_once` raises.
+        ValidationFailed, InventoryNotFound, StaleVersion.
+        InventoryError: an error of `run_write`.
 
     """
     if change.title is not None:
-        _check_names({"title": change.title}, {"title": LONGEST_TITLE})
-    caller = writing.caller
+        _check_names({"title": change.title}, {"title": MAX_TITLE_LENGTH})
+    caller = context.caller
 
-    async def plan(session: Session, *, locked: bool) -> PlannedWrite[SkuRecord]:
+    async def decide_sku(session: Session, *, locked: bool) -> Decision[SkuRecord]:
         before = await read_stock(session, caller.tenant, [(change.sku, "")], locked=locked)
         record = before.skus.get(change.sku)
         if record is None:
-            return PlannedWrite(inventory_not_found(change.sku))
+            return Decision(inventory_not_found(change.sku))
         if change.expected_version not in (None, record.version):
-            return PlannedWrite(_stale(record))
-        now = before.now
-        after = _changed(record, change, now)
-        return _posted(after, {change.sku: after}, caller, before, now)
+            return Decision(_stale(record))
+        after = _changed(record, change, before.now)
+        return _decision(after, {change.sku: after}, caller, before)
 
     request = WriteRequest(operation, change, SkuRecord)
-    return await carry_out(writing, request, plan, skus=[change.sku])
+    return await run_write(context, request, decide_sku, skus=[change.sku])
 
 
 async def set_safety_stock(
-    writing: Writing, levels: Sequence[SafetyStock]
+    context: WriteContext, levels: Sequence[SafetyStock]
 ) -> WriteResult[list[SkuRecord]]:
-    """Set the safety stock of levels, all or none; return their SKUs, once each, by code.
+    """Set the safety stock of levels, all or none; their SKUs once each, sorted by code.
 
-    A level that never was is made.
+    Missing levels are created.
 
     Raises:
         ValidationFailed: not 1 to 500 levels, a quantity is out of range, or two are the same.
-        InventoryError: the first refusal, with every refusal in its details. And what
-            `write_once` raises.
+        InventoryError: the first refusal, with every refusal in its details; or an error of
+            `run_write`.
 
     """
     _check_levels(levels)
-    caller = writing.caller
+    caller = context.caller
 
-    async def plan(session: Session, *, locked: bool) -> PlannedWrite[list[SkuRecord]]:
+    async def decide_levels(session: Session, *, locked: bool) -> Decision[list[SkuRecord]]:
         keys = [level.level for level in levels]
         before = await read_stock(session, caller.tenant, keys, locked=locked)
         after = dict(before.skus)
         refusals = []
         for index, level in enumerate(levels):
-            outcome = _kept_safe(level, after.get(level.sku), before)
+            outcome = _with_safety_stock(level, after.get(level.sku), before)
             if isinstance(outcome, InventoryError):
                 refusals.append(Refused(index, level, outcome))
             else:
                 after[level.sku] = outcome
         if refusals:
-            return PlannedWrite(refusal_of_all(refusals, len(levels), "levels"))
+            return Decision(refusal_of_all(refusals, len(levels), "levels"))
         records = [after[code] for code in sorted(after)]
-        return _posted(records, after, caller, before, before.now)
+        return _decision(records, after, caller, before)
 
     request = WriteRequest("setSafetyStock", list(levels), list[SkuRecord])
-    return await carry_out(writing, request, plan, skus={level.sku for level in levels})
+    return await run_write(context, request, decide_levels, skus={level.sku for level in levels})
 
 
-async def create_warehouse(writing: Writing, new: WarehouseRecord) -> WriteResult[WarehouseRecord]:
-    """Create a warehouse, under an id of the service's making.
+async def create_warehouse(
+    context: WriteContext, new: WarehouseRecord
+) -> WriteResult[WarehouseRecord]:
+    """Create a warehouse with a generated id.
 
     Raises:
-        ValidationFailed: something said of it is malformed. And what `write_once` raises.
+        ValidationFailed: a field is malformed.
+        InventoryError: an error of `run_write`.
 
     """
     _check_warehouse(new)
 
-    async def plan(session: Session, *, locked: bool) -> PlannedWrite[WarehouseRecord]:  # noqa: ARG001
-        place = replace(new, id=f"wh_{ulid()}")
-        return PlannedWrite(
-            place, partial(_post_warehouse, tenant=writing.caller.tenant, place=place)
-        )
+    async def decide_warehouse(session: Session, *, locked: bool) -> Decision[WarehouseRecord]:  # noqa: ARG001
+        created = replace(new, id=f"wh_{ulid()}")
+        write = partial(write_warehouse, tenant_id=context.caller.tenant, warehouse=created)
+        return Decision(created, write)
 
     request = WriteRequest("createWarehouse", new, WarehouseRecord)
-    return await carry_out(writing, request, plan, locking=True)
+    return await run_write(context, request, decide_warehouse, needs_locks=True)
 
 
 async def update_warehouse(
-    writing: Writing, id_: str, changes: Mapping[str, str | bool | None]
+    context: WriteContext, id_: str, changes: Mapping[str, str | bool | None]
 ) -> WriteResult[WarehouseRecord]:
-    """Change what is said of a warehouse, by the names of its record, or (in)activate it.
+    """Change fields of a warehouse, named as in its record; `is_active` activates or deactivates.
 
     Raises:
-        ValidationFailed: something said of it is malformed.
-        WarehouseNotFound. And what `write_once` raises.
+        ValidationFailed: a field is malformed.
+        WarehouseNotFound.
+        InventoryError: an error of `run_write`.
 
     """
-    tenant = writing.caller.tenant
+    tenant_id = context.caller.tenant
 
-    async def plan(session: Session, *, locked: bool) -> PlannedWrite[WarehouseRecord]:
-        before = await lock_warehouse(session, tenant, id_, locked=locked)
+    async def decide_warehouse(session: Session, *, locked: bool) -> Decision[WarehouseRecord]:
+        before = await read_warehouse(session, tenant_id, id_, locked=locked)
         if before is None:
-            return PlannedWrite(warehouse_not_found(id_))
+            return Decision(warehouse_not_found(id_))
         after = replace(before, **changes)
         try:
             _check_warehouse(after)
         except InventoryError as refusal:
-            return PlannedWrite(refusal)
+            return Decision(refusal)
         if after == before:
-            return PlannedWrite(after)
-        return PlannedWrite(after, partial(_post_warehouse, tenant=tenant, place=after))
+            return Decision(after)
+        return Decision(after, partial(write_warehouse, tenant_id=tenant_id, warehouse=after))
 
     content = [id_, dict(changes)]
     request = WriteRequest("updateWarehouse", content, WarehouseRecord)
-    done = await carry_out(writing, request, plan, locking=True)
-    if changes.get("is_active") is False and not writing.dry_run:
-        await await_writes_into(writing.database, tenant, [id_])
-    return done
+    result = await run_write(context, request, decide_warehouse, needs_locks=True)
+    if changes.get("is_active") is False and not context.dry_run:
+        await wait_for_warehouse_writes(context.database, tenant_id, [id_])
+    return result
 
 
-async def _post_warehouse(
-    session: Session, claim: KeyClaim | None, *, tenant: str, place: WarehouseRecord
-) -> bool:
-    await write_warehouse(session, tenant, place)
-    return claim is None or await post_claim(session, claim)
-
-
-def _posted(
-    result: Result,
-    after: Mapping[str, SkuRecord],
-    caller: Caller,
-    before: Stock,
-    at: datetime,
-) -> PlannedWrite[Result]:
+def _decision(
+    result: Result, after: Mapping[str, SkuRecord], caller: Caller, before: Stock
+) -> Decision[Result]:
     changed = {code: record for code, record in after.items() if record is not before.skus[code]}
     if not changed:
-        return PlannedWrite(result)
-    posting = Posting(after=changed, entries=[], at=at)
-    return PlannedWrite(result, partial(post, tenant=caller.tenant, before=before, posting=posting))
+        return Decision(result)
+    posting = Posting(after=changed, entries=[], at=before.now)
+    return Decision(result, partial(post, tenant_id=caller.tenant, before=before, posting=posting))
 
 
 def _changed(record: SkuRecord, change: SkuChange, now: datetime) -> SkuRecord:
@@ -233,23 +227,24 @@ def _changed(record: SkuRecord, change: SkuChange, now: datetime) -> SkuRecord:
     return SkuRecord(record.sku, title, record.version + 1, archived_at, record.levels)
 
 
-def _kept_safe(
+def _with_safety_stock(
     level: SafetyStock, record: SkuRecord | None, before: Stock
 ) -> SkuRecord | InventoryError:
     if record is None:
         return inventory_not_found(level.sku)
-    place = before.warehouses.get(level.warehouse_id)
-    if place is None:
+    warehouse = before.warehouses.get(level.warehouse_id)
+    if warehouse is None:
         return warehouse_not_found(level.warehouse_id)
-    old = record.level_in(place.id)
+    old = record.level_in(warehouse.id)
     if old is not None and old.safety_stock == level.quantity:
         return record
-    return record.with_level(replace(record.level_at(place), safety_stock=level.quantity))
+    return record.with_level(replace(record.level_at(warehouse), safety_stock=level.quantity))
 
 
 def _stale(record: SkuRecord) -> StaleVersion:
     return StaleVersion(
-        f"SKU {record.sku!r} is at version {record.version}. Read it again, and decide anew.",
+        f"SKU {record.sku!r} is at version {record.version}. Read it again, then repeat the change "
+        "if it still applies.",
         details=[
             {
                 "field": "expectedVersion",
@@ -260,19 +255,23 @@ def _stale(record: SkuRecord) -> StaleVersion:
     )
 
 
-def _check_warehouse(place: WarehouseRecord) -> None:
-    names = {"name": place.name, "address": place.address, "marketplace": place.marketplace}
+def _check_warehouse(warehouse: WarehouseRecord) -> None:
+    names = {
+        "name": warehouse.name,
+        "address": warehouse.address,
+        "marketplace": warehouse.marketplace,
+    }
     _check_names(names, MAX_NAME_LENGTHS)
-    if place.marketplace is not None and not place.type.is_readonly:
+    if warehouse.marketplace is not None and not warehouse.type.is_readonly:
         types = f"{WarehouseType.FBA} and {WarehouseType.FBS}"
-        raise invalid_field("marketplace", f"must be given for {types} alone")
+        raise invalid_field("marketplace", f"must be given for {types} only")
 
 
-def _check_names(names: Mapping[str, str | None], longest: Mapping[str, int]) -> None:
+def _check_names(names: Mapping[str, str | None], max_lengths: Mapping[str, int]) -> None:
     problems = [
         (field, problem)
         for field, name in names.items()
-        if name is not None and (problem := name_problem(name, longest[field]))
+        if name is not None and (problem := name_problem(name, max_lengths[field]))
     ]
     if problems:
         raise invalid_fields(problems)

@@ -1,7 +1,8 @@
-"""What marketplaces report of the warehouses that they run: the one source of their stock.
+"""Marketplace reports: the only source of the stock in a warehouse that a marketplace runs.
 
-A report is a fact of the moment at which it was seen. What differs from what is kept becomes a
-ledger entry; what does not only moves the level's `synced_at`; what is older than that is ignored.
+A report states quantities at an instant. A quantity that differs from the stored one becomes a
+ledger entry. An equal one only moves the level's `synced_at`. A report older than `synced_at` is
+ignored.
 """
 
 from dataclasses import dataclass
@@ -29,36 +30,37 @@ from app.domain.validation import MAX_BULK_UPDATES
 from app.domain.warehouses import warehouse_not_found
 from app.errors import InventoryError, WarehouseNotMarketplace, invalid_field, invalid_fields
 from app.writes.idempotency_keys import WriteRequest, WriteResult
-from app.writes.pipeline import PlannedWrite, Writing, carry_out
-from app.writes.posting import Posting, post
+from app.writes.locked_reads import read_stock
+from app.writes.pipeline import Decision, WriteContext, run_write
+from app.writes.posting import post
+from app.writes.rows import Posting
 from app.writes.stock import OnError, Refusal
-from app.writes.stock_reading import read_stock
 
 SYNC_REASON: Final = "marketplace_sync"
-# Clocks differ; but a report from far ahead would have all later ones ignored.
-AHEAD: Final = timedelta(minutes=5)
+# Clocks differ, but a report from the far future would make all later ones ignored.
+MAX_CLOCK_LEAD: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
-class Reported:
-    """How many of a SKU a marketplace says it has."""
+class ReportedLevel:
+    """Quantity of a SKU that a marketplace reports."""
 
     sku: str
     on_hand: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What a marketplace saw in a warehouse, and when."""
+class StockReport:
+    """Levels of one warehouse as its marketplace saw them at an instant."""
 
     warehouse_id: str
     reported_at: datetime
-    levels: tuple[Reported, ...]
+    levels: tuple[ReportedLevel, ...]
     on_error: OnError
 
 
 class SyncStatus(StrEnum):
-    """What became of one level of a report."""
+    """Outcome of one level of a report."""
 
     UPDATED = "updated"
     UNCHANGED = "unchanged"
@@ -67,8 +69,8 @@ class SyncStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Synced:
-    """What became of one level of a report, and the SKU after the whole of it."""
+class SyncedLevel:
+    """Outcome of one level of a report, with the SKU after the whole report."""
 
     status: SyncStatus
     sku: SkuRecord | None = None
@@ -77,87 +79,90 @@ class Synced:
 
 
 @dataclass(frozen=True, slots=True)
-class _About:
+class _Level:
     sku: str
     warehouse_id: str
 
 
-async def sync_stock(writing: Writing, report: Report) -> WriteResult[list[Synced]]:
-    """Take over what a marketplace reports; outcomes stand in the order of the report.
+async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[list[SyncedLevel]]:
+    """Set the levels of a warehouse to a marketplace report; outcomes in the order of its levels.
 
-    It holds the SKUs while it decides, because a report that changes nothing raises no version.
+    The SKUs are locked while it decides, because a report without a difference raises no version.
 
     Raises:
         ValidationFailed: not 1 to 500 levels, one is malformed, two are for the same SKU, or the
             report is from the future.
         WarehouseNotFound, WarehouseNotMarketplace.
-        InventoryError: with ABORT, the first refusal, with every refusal in its details. And what
-            `write_once` raises.
+        InventoryError: with ABORT, the first refusal, with every refusal in its details; or an
+            error of `run_write`.
 
     """
     _check(report)
-    caller = writing.caller
+    caller = context.caller
 
-    async def plan(session: Session, *, locked: bool) -> PlannedWrite[list[Synced]]:
+    async def decide_sync(session: Session, *, locked: bool) -> Decision[list[SyncedLevel]]:
         keys = [(level.sku, report.warehouse_id) for level in report.levels]
         before = await read_stock(session, caller.tenant, keys, locked=locked)
-        if report.reported_at > before.now + AHEAD:
-            # Raised, not returned: the same report is good a little later, under the same key.
+        if report.reported_at > before.now + MAX_CLOCK_LEAD:
+            # Raised, so that it is not stored: the report may be valid later, under the same key.
             raise invalid_field("reportedAt", "must not be in the future")
-        place = before.warehouses.get(report.warehouse_id)
-        if place is None:
-            return PlannedWrite(warehouse_not_found(report.warehouse_id))
-        if not place.type.is_readonly:
-            return PlannedWrite(_not_marketplace(place))
-        outcomes = [_decided(caller, report, level, place, before) for level in report.levels]
+        warehouse = before.warehouses.get(report.warehouse_id)
+        if warehouse is None:
+            return Decision(warehouse_not_found(report.warehouse_id))
+        if not warehouse.type.is_readonly:
+            return Decision(_not_marketplace(warehouse))
+        outcomes = [_outcome(caller, report, level, warehouse, before) for level in report.levels]
         refusals = [
-            Refused(index, _About(*key), outcome)
+            Refused(index, _Level(*key), outcome)
             for index, (key, outcome) in enumerate(zip(keys, outcomes, strict=True))
             if isinstance(outcome, InventoryError)
         ]
         if report.on_error is OnError.ABORT and refusals:
-            return PlannedWrite(refusal_of_all(refusals, len(report.levels), "levels"))
+            return Decision(refusal_of_all(refusals, len(report.levels), "levels"))
         results = [
-            Synced(SyncStatus.FAILED, refusal=Refusal(outcome.code, outcome.message))
+            SyncedLevel(SyncStatus.FAILED, refusal=Refusal(outcome.code, outcome.message))
             if isinstance(outcome, InventoryError)
             else outcome
             for outcome in outcomes
         ]
-        return _planned(results, caller, before)
+        return _decision(results, caller, before)
 
-    request = WriteRequest("syncStock", report, list[Synced])
-    return await carry_out(writing, request, plan, locking=True)
+    request = WriteRequest("syncStock", report, list[SyncedLevel])
+    return await run_write(context, request, decide_sync, needs_locks=True)
 
 
-def _planned(results: list[Synced], caller: Caller, before: Stock) -> PlannedWrite[list[Synced]]:
-    after = {
-        it.sku.sku: it.sku for it in results if it.sku and it.sku is not before.skus[it.sku.sku]
-    }
+def _decision(
+    results: list[SyncedLevel], caller: Caller, before: Stock
+) -> Decision[list[SyncedLevel]]:
+    skus = [result.sku for result in results if result.sku]
+    after = {record.sku: record for record in skus if record is not before.skus[record.sku]}
     if not after:
-        return PlannedWrite(results)
-    entries = [it.adjustment for it in results if it.adjustment]
+        return Decision(results)
+    entries = [result.adjustment for result in results if result.adjustment]
     posting = Posting(after=after, entries=entries, at=before.now)
-    return PlannedWrite(
-        results, partial(post, tenant=caller.tenant, before=before, posting=posting)
-    )
+    return Decision(results, partial(post, tenant_id=caller.tenant, before=before, posting=posting))
 
 
-def _decided(
-    caller: Caller, report: Report, level: Reported, place: WarehouseRecord, before: Stock
-) -> Synced | InventoryError:
+def _outcome(
+    caller: Caller,
+    report: StockReport,
+    level: ReportedLevel,
+    warehouse: WarehouseRecord,
+    before: Stock,
+) -> SyncedLevel | InventoryError:
     record = before.skus.get(level.sku)
     if record is None:
         return inventory_not_found(level.sku)
-    found = record.level_in(place.id)
-    old = record.level_at(place)
+    stored = record.level_in(warehouse.id)
+    old = record.level_at(warehouse)
     if old.synced_at is not None and report.reported_at < old.synced_at:
-        return Synced(SyncStatus.IGNORED, record)
+        return SyncedLevel(SyncStatus.IGNORED, record)
     refusal = check_new_on_hand(
         level.on_hand,
         on_hand=old.on_hand,
-        warehouse_id=place.id,
-        warehouse_type=place.type,
-        is_active=place.is_active,
+        warehouse_id=warehouse.id,
+        warehouse_type=warehouse.type,
+        is_active=warehouse.is_active,
         by_marketplace=True,
     )
     if refusal is None and record.archived_at:
@@ -165,9 +170,10 @@ def _decided(
     if refusal:
         return refusal
     if level.on_hand == old.on_hand:
-        return Synced(SyncStatus.UNCHANGED, _seen(record, found, old, report.reported_at))
-    now = before.now
-    created_at = max(now, old.adjusted_at) if old.adjusted_at else now
+        return SyncedLevel(
+            SyncStatus.UNCHANGED, _with_sync(record, stored, old, report.reported_at)
+        )
+    created_at = max(before.now, old.adjusted_at) if old.adjusted_at else before.now
     new = replace(
         old,
         on_hand=level.on_hand,
@@ -176,9 +182,9 @@ def _decided(
         synced_at=report.reported_at,
     )
     entry = AdjustmentRecord(
-        id=f"adj_{ulid(now)}",
+        id=f"adj_{ulid(before.now)}",
         sku=record.sku,
-        warehouse_id=place.id,
+        warehouse_id=warehouse.id,
         sequence=new.version,
         before_quantity=old.on_hand,
         after_quantity=new.on_hand,
@@ -187,30 +193,30 @@ def _decided(
         created_by=caller.email,
         created_at=created_at,
     )
-    return Synced(SyncStatus.UPDATED, record.with_level(new), entry)
+    return SyncedLevel(SyncStatus.UPDATED, record.with_level(new), entry)
 
 
-def _seen(
-    record: SkuRecord, found: LevelRecord | None, level: LevelRecord, at: datetime
+def _with_sync(
+    record: SkuRecord, stored: LevelRecord | None, level: LevelRecord, at: datetime
 ) -> SkuRecord:
-    """Return a SKU whose level was seen as it is kept: another version if it has a new one."""
-    if found is not None and found.synced_at == at:
+    """Return the SKU with a new `synced_at` of a level; only a new level raises its version."""
+    if stored is not None and stored.synced_at == at:
         return record
     after = record.with_level(replace(level, synced_at=at))
-    if found is not None:
+    if stored is not None:
         after.version = record.version
     return after
 
 
-def _not_marketplace(place: WarehouseRecord) -> WarehouseNotMarketplace:
+def _not_marketplace(warehouse: WarehouseRecord) -> WarehouseNotMarketplace:
     return WarehouseNotMarketplace(
-        f"Warehouse {place.id} is {place.type}: no marketplace runs it. Count what it holds with "
+        f"Warehouse {warehouse.id} is {warehouse.type}: no marketplace runs it. Set its stock with "
         "setStock.",
-        details=[{"warehouse_id": place.id, "type": place.type.value}],
+        details=[{"warehouse_id": warehouse.id, "type": warehouse.type.value}],
     )
 
 
-def _check(report: Report) -> None:
+def _check(report: StockReport) -> None:
     if not 1 <= len(report.levels) <= MAX_BULK_UPDATES:
         message = f"must hold 1 to {MAX_BULK_UPDATES} levels, and holds {len(report.levels)}"
         raise invalid_field("levels", message)

@@ -1,15 +1,22 @@
-"""Idempotency keys: a write that is sent again has no second effect and gets the first answer.
+"""The pipeline of every write: read, decide, write; retry.
 
-A key is kept with the outcome of its write in one row, which is inserted in the transaction that
-writes, so that there are both or neither. Whoever inserts second waits for the first, and then
-replays. What is kept are successes and the refusals that the rules gave; whatever ends a write
-otherwise (a fault, a timeout) keeps nothing, and a retry starts afresh.
+`run_write` calls the `Decide` function of a use case. It reads the rows that the write needs and
+applies the domain rules to them. Its `Decision` is an outcome (a result or a refusal) and a
+function that writes the changes. The idempotency key is stored with the outcome in the same
+transaction, so either both are stored or neither is.
+
+On PostgreSQL, a write of few SKUs first reads without locks and writes in a single statement. If
+the stock has changed in between, nothing is written, and the write is decided again in a
+transaction that locks first and reads then. All other writes use such a transaction at once. On
+SQLite a transaction excludes all other writers from its start.
+
+`Database.transaction` begins, commits and retries; nothing else commits.
 """
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol
+from typing import Final, Generic, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,22 +25,27 @@ from app.database.session import EngineSession, Session
 from app.domain.caller import Caller
 from app.errors import InventoryError
 from app.writes.idempotency_keys import (
-    FEW,
-    KeptOutcome,
-    KeyClaim,
+    KeyRow,
     Result,
+    StoredOutcome,
     WriteRequest,
     WriteResult,
     check_key,
-    find_kept_outcome,
-    lock_and_find_outcome,
-    post_claim,
+    get_outcome,
+    lock_key,
+    store_key,
 )
+
+# A write of more SKUs is likely to conflict with others, and its round trips cost little.
+MAX_OPTIMISTIC_SKUS: Final = 10
+# Writes changes and the key, if there is one. Returns False, and the caller must roll back, if the
+# stock has changed since it was read or the key is taken.
+WriteChanges = Callable[[Session, KeyRow | None], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Writing:
-    """How a write is done: by whom, under which key, and whether it is only rehearsed."""
+class WriteContext:
+    """Database, caller and idempotency key of a write, and whether it is a dry run."""
 
     database: Database
     caller: Caller
@@ -41,127 +53,122 @@ class Writing:
     dry_run: bool = False
 
 
-# Writes what was planned and the claim, if there is one; False, and nothing, if it cannot be.
-PostWrite = Callable[[Session, KeyClaim | None], Awaitable[bool]]
-
-
 @dataclass(frozen=True, slots=True)
-class PlannedWrite(Generic[Result]):
-    """What a write comes to, and what posts it, if there is anything to write."""
+class Decision(Generic[Result]):
+    """The outcome of a write and the function that writes its changes; None: nothing changes."""
 
     outcome: Result | InventoryError
-    post: PostWrite | None = None
+    write: WriteChanges | None = None
 
 
-class WritePlan(Protocol[Result]):
-    """Reads what there is, `locked` until the transaction ends if asked for, and decides."""
+class Decide(Protocol[Result]):
+    """Reads the rows that a write needs and decides by the rules.
 
-    async def __call__(self, session: Session, *, locked: bool) -> PlannedWrite[Result]:
-        """Return what the write comes to."""
+    A refusal that is returned is stored under the idempotency key; one that is raised is not.
+    """
+
+    async def __call__(self, session: Session, *, locked: bool) -> Decision[Result]:
+        """Decide; if `locked`, the rows are locked until the transaction ends."""
 
 
-async def carry_out(
-    writing: Writing,
+async def run_write(
+    context: WriteContext,
     request: WriteRequest[Result],
-    plan: WritePlan[Result],
+    decide: Decide[Result],
     *,
     skus: Collection[str] = (),
-    locking: bool = False,
+    needs_locks: bool = False,
 ) -> WriteResult[Result]:
-    """Write once, or rehearse it.
+    """Run a write or its dry run; under an idempotency key, at most once.
 
-    Raises:
-        What `write_once` raises.
-
-    """
-    if writing.dry_run:
-        return await rehearse(writing.database, writing.caller, writing.key, request, plan)
-    return await write_once(
-        *(writing.database, writing.caller, writing.key, request, plan), skus=skus, locking=locking
-    )
-
-
-async def write_once(
-    database: Database,
-    caller: Caller,
-    key: str | None,
-    request: WriteRequest[Result],
-    plan: WritePlan[Result],
-    *,
-    skus: Collection[str],
-    locking: bool = False,
-) -> WriteResult[Result]:
-    """Plan a write and post it; under a key, at most once.
-
-    On PostgreSQL, one that is about few SKUs is first tried without a transaction, unless it is
-    `locking`: it needs more than a statement, or that nobody else writes while it decides. Those
-    of this process that are about the same SKU go one after the other: they would only get in each
-    other's way, and hold connections while they wait.
-    The plan returns its refusals, so that they are kept; what it raises is kept by nobody.
+    `skus` are the codes that the write changes. A write `needs_locks` if it takes more than one
+    statement or must exclude other writers while it decides.
 
     Raises:
         ValidationFailed: the key is malformed.
-        IdempotencyKeyReused: it came with another request.
-        IdempotencyInFlight: its first request has not ended within the lock timeout.
-        InventoryError: what the plan refused, now or then.
+        IdempotencyKeyReused: the key belongs to another request.
+        IdempotencyInFlight: the first request with the key outlasts the lock timeout.
+        InventoryError: the refusal, new or stored under the key.
 
     """
-    check_key(key)
-
-    async def post(session: Session, planned: PlannedWrite[Result]) -> bool:
-        claim = None
-        if key is not None:
-            claim = KeyClaim(caller, key, request.fingerprint, planned.outcome)
-        if planned.post is not None:
-            return await planned.post(session, claim)
-        return claim is None or await post_claim(session, claim)
-
-    async def under_locks(connection: AsyncConnection) -> KeptOutcome[Result]:
-        session = EngineSession(connection)
-        if key is not None and (kept := await lock_and_find_outcome(session, caller, key, request)):
-            return kept
-        planned = await plan(session, locked=True)
-        if not await post(session, planned):
-            raise Conflict
-        return WriteResult(planned.outcome, replayed=False)
-
-    async def at_once() -> KeptOutcome[Result]:
-        async with database.turns.of((caller.tenant, code) for code in skus):
-            planned = await database.optimistically(
-                partial(plan, locked=False), post, tenant=caller.tenant
-            )
-            if planned:
-                return WriteResult(planned.outcome, replayed=False)
-            return await database.transaction(under_locks, tenant=caller.tenant)
-
-    if database.dialect == "postgresql" and len(skus) <= FEW and not locking:
-        return _told(await at_once())
-    return _told(await database.transaction(under_locks, tenant=caller.tenant))
+    check_key(context.key)
+    is_optimistic = (
+        context.database.dialect == "postgresql"
+        and len(skus) <= MAX_OPTIMISTIC_SKUS
+        and not needs_locks
+    )
+    if context.dry_run:
+        outcome = await _dry_run(context, request, decide)
+    elif is_optimistic:
+        outcome = await _write_optimistically(context, request, decide, skus)
+    else:
+        outcome = await _write_in_transaction(context, request, decide)
+    if isinstance(outcome.result, InventoryError):
+        outcome.result.replayed = outcome.replayed
+        raise outcome.result
+    return WriteResult(outcome.result, outcome.replayed)
 
 
-async def rehearse(
-    database: Database,
-    caller: Caller,
-    key: str | None,
+async def _write_optimistically(
+    context: WriteContext,
     request: WriteRequest[Result],
-    plan: WritePlan[Result],
-) -> WriteResult[Result]:
-    """Return what `write_once` would answer now, and write nothing.
+    decide: Decide[Result],
+    skus: Collection[str],
+) -> StoredOutcome[Result]:
+    """Write without locks; on a conflict, in a transaction."""
+    database, tenant_id = context.database, context.caller.tenant
+    # Writes of one SKU in one process take turns: in parallel they would only conflict, and hold
+    # connections while they wait.
+    async with database.turns.of((tenant_id, code) for code in skus):
+        decision = await database.optimistically(
+            partial(decide, locked=False), partial(_write, context, request), tenant=tenant_id
+        )
+        if decision:
+            return WriteResult(decision.outcome, replayed=False)
+        return await _write_in_transaction(context, request, decide)
 
-    Raises:
-        What `write_once` raises.
 
-    """
-    check_key(key)
-    async with database.snapshot(tenant=caller.tenant) as snapshot:
-        if key is not None and (kept := await find_kept_outcome(snapshot, caller, key, request)):
-            return _told(kept)
-        planned = await plan(snapshot, locked=False)
-    return _told(WriteResult(planned.outcome, replayed=False))
+async def _write_in_transaction(
+    context: WriteContext, request: WriteRequest[Result], decide: Decide[Result]
+) -> StoredOutcome[Result]:
+    caller, key = context.caller, context.key
+
+    async def work(connection: AsyncConnection) -> StoredOutcome[Result]:
+        session = EngineSession(connection)
+        if key is not None:
+            await lock_key(session, caller, key)
+            if stored := await get_outcome(session, caller, key, request):
+                return stored
+        decision = await decide(session, locked=True)
+        if not await _write(context, request, session, decision):
+            raise Conflict
+        return WriteResult(decision.outcome, replayed=False)
+
+    return await context.database.transaction(work, tenant=caller.tenant)
 
 
-def _told(done: KeptOutcome[Result]) -> WriteResult[Result]:
-    if isinstance(done.result, InventoryError):
-        done.result.replayed = done.replayed
-        raise done.result
-    return WriteResult(done.result, done.replayed)
+async def _write(
+    context: WriteContext,
+    request: WriteRequest[Result],
+    session: Session,
+    decision: Decision[Result],
+) -> bool:
+    """Write the changes of a decision and its key; False on a conflict."""
+    row = None
+    if context.key is not None:
+        row = KeyRow(context.caller, context.key, request.fingerprint, decision.outcome)
+    if decision.write is not None:
+        return await decision.write(session, row)
+    return row is None or await store_key(session, row)
+
+
+async def _dry_run(
+    context: WriteContext, request: WriteRequest[Result], decide: Decide[Result]
+) -> StoredOutcome[Result]:
+    """Return the outcome that the write would have now; nothing is written."""
+    caller, key = context.caller, context.key
+    async with context.database.snapshot(tenant=caller.tenant) as snapshot:
+        if key is not None and (stored := await get_outcome(snapshot, caller, key, request)):
+            return stored
+        decision = await decide(snapshot, locked=False)
+    return WriteResult(decision.outcome, replayed=False)

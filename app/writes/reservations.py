@@ -1,10 +1,10 @@
-"""Reservations: stock that is held for somebody, in two phases.
+"""Reservations: reserve, commit, release, extend and expire.
 
-A reservation holds its lines until it ends, once: it is committed (what is taken leaves `on_hand`,
-the rest is free again), it is released, or its time is over. What it holds is part of `reserved`
-of its levels all that time, so that is always the sum over open reservations.
+A reservation holds stock until it ends once: it is committed, released or expires. A commit takes
+quantities from `on_hand` and frees the rest. `reserved` of a level is always the sum over its open
+reservations.
 
-Whoever needs reservations and SKUs locks the former first.
+Reservations are locked before SKUs.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ from app.domain.records import (
     SkuRecord,
     StockChange,
 )
-from app.domain.reservations import check_reservable, hold_problem
+from app.domain.reservations import check_reservable, hold_problem, reservation_not_found
 from app.domain.stock import (
     LevelKey,
     PartOf,
@@ -47,23 +47,24 @@ from app.errors import (
     InventoryError,
     OversellNotPermitted,
     ReservationEnded,
-    ReservationNotFound,
     invalid_field,
     invalid_fields,
 )
 from app.reads.reservations import list_due_reservations
 from app.reads.tenants import permits_oversell
 from app.writes.idempotency_keys import WriteRequest, WriteResult
-from app.writes.pipeline import PlannedWrite, Writing, carry_out
-from app.writes.posting import Posting, post_reservations
-from app.writes.stock_reading import read_reservations, read_stock
+from app.writes.locked_reads import read_reservations, read_stock
+from app.writes.pipeline import Decision, WriteContext, run_write
+from app.writes.posting import post_reservations
+from app.writes.rows import Posting
+from app.writes.stock import refusals_of
 
-EXPIRED_AT_ONCE: Final = 100
+EXPIRE_BATCH_ROWS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """How many of a stock level are reserved, or committed."""
+class RequestedLine:
+    """Quantity of a stock level to reserve or to commit."""
 
     sku: str
     warehouse_id: str
@@ -71,15 +72,15 @@ class Line:
 
     @property
     def level(self) -> LevelKey:
-        """The stock level that it is for."""
+        """The key of the stock level."""
         return self.sku, self.warehouse_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reserving:
-    """What is to be held, for how many seconds, and for what."""
+class ReserveRequest:
+    """Lines to hold, the hold time in seconds, and the reference of the order."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[RequestedLine, ...]
     seconds: int
     reference: str | None = None
     note: str | None = None
@@ -87,125 +88,108 @@ class Reserving:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Committing:
-    """What is taken of a reservation (None: all that it holds), and why."""
+class CommitRequest:
+    """Lines to take of a reservation (None: everything it holds), with a reason."""
 
     id: str
-    lines: tuple[Line, ...] | None
+    lines: tuple[RequestedLine, ...] | None
     reason: str
     note: str | None = None
 
 
-async def reserve_stock(writing: Writing, wanted: Reserving) -> WriteResult[ReservationChange]:
+async def reserve_stock(
+    context: WriteContext, request: ReserveRequest
+) -> WriteResult[ReservationChange]:
     """Hold stock, all lines or none; lines of one level are summed before the check.
 
-    Reservations whose time is over hold nothing: they end first.
+    Expired reservations of the tenant are ended first, so that they hold nothing.
 
     Raises:
-        ValidationFailed: not 1 to 500 lines, or something is malformed.
-        OversellNotPermitted: it was asked for.
-        InventoryError: the first refusal, with every refusal in its details. And what `write_once`
-            raises.
+        ValidationFailed: not 1 to 500 lines, or a field is malformed.
+        OversellNotPermitted: the request oversells, and the tenant does not permit it.
+        InventoryError: the first refusal, with every refusal in its details; or an error of
+            `run_write`.
 
     """
     _check(
-        wanted.lines,
-        expiresIn=hold_problem(wanted.seconds),
-        reference=reference_problem(wanted.reference),
-        note=note_problem(wanted.note),
+        request.lines,
+        expiresIn=hold_problem(request.seconds),
+        reference=reference_problem(request.reference),
+        note=note_problem(request.note),
     )
-    caller = writing.caller
-    lines = _summed(wanted.lines)
-    await expire_reservations(writing.database, caller.tenant)
+    caller = context.caller
+    lines = _summed(request.lines)
+    await expire_reservations(context.database, caller.tenant)
 
-    async def plan(session: Session, *, locked: bool) -> PlannedWrite[ReservationChange]:
+    async def decide_reservation(session: Session, *, locked: bool) -> Decision[ReservationChange]:
         levels = [line.level for line in lines]
         before = await read_stock(session, caller.tenant, levels, locked=locked)
-        if wanted.may_oversell and not await permits_oversell(
+        if request.may_oversell and not await permits_oversell(
             session, caller.tenant, locked=locked
         ):
-            return PlannedWrite(_oversell_not_permitted())
+            return Decision(_oversell_not_permitted())
         after = dict(before.skus)
         refusals = []
         for line in lines:
-            outcome = _held(line, after.get(line.sku), before, may_oversell=wanted.may_oversell)
+            outcome = _with_hold(
+                line, after.get(line.sku), before, may_oversell=request.may_oversell
+            )
             if isinstance(outcome, InventoryError):
-                index = [it.level for it in wanted.lines].index(line.level)
-                refusals.append(Refused(index, line, outcome))
+                refusals.append(Refused(_first_index(request.lines, line.level), line, outcome))
             else:
                 after[line.sku] = outcome
         if refusals:
-            return PlannedWrite(refusal_of_all(refusals, len(wanted.lines), "lines"))
-        now, id_ = before.now, f"rsv_{ulid(before.now)}"
-        reservation = ReservationRecord(
-            id=id_,
-            status=ReservationStatus.OPEN,
-            reference=wanted.reference,
-            note=wanted.note,
-            created_by=caller.email,
-            created_at=now,
-            expires_at=now + timedelta(seconds=wanted.seconds),
-            ended_at=None,
-            version=1,
-            lines=[
-                ReservationLineRecord(id_, *line.level, line.quantity, line.quantity, 0)
-                for line in sorted(lines, key=lambda line: line.level)
-            ],
-        )
-        return _planned(caller.tenant, reservation, before, after)
+            return Decision(refusal_of_all(refusals, len(request.lines), "lines"))
+        reservation = _new_reservation(request, lines, created_by=caller.email, now=before.now)
+        return _decision(caller.tenant, reservation, before, after)
 
-    request = WriteRequest("reserveStock", wanted, ReservationChange)
-    return await carry_out(writing, request, plan, locking=True)
+    write_request = WriteRequest("reserveStock", request, ReservationChange)
+    return await run_write(context, write_request, decide_reservation, needs_locks=True)
 
 
 async def commit_reservation(
-    writing: Writing, wanted: Committing
+    context: WriteContext, request: CommitRequest
 ) -> WriteResult[ReservationChange]:
-    """Take what a reservation holds, or a part of it, from `on_hand`; the rest is free again.
+    """Take the held stock of a reservation, or a part of it, from `on_hand`; the rest is freed.
 
     Raises:
-        ValidationFailed: something is malformed, or more is taken than the reservation holds.
+        ValidationFailed: a field is malformed, or a line takes more than the reservation holds.
         ReservationNotFound, ReservationEnded.
-        InventoryError: the first refusal of a stock rule, with every refusal in its details. And
-            what `write_once` raises.
+        InventoryError: the first refusal of a stock rule, with every refusal in its details; or an
+            error of `run_write`.
 
     """
     _check(
-        wanted.lines,
-        reason=reason_problem(wanted.reason),
-        note=note_problem(wanted.note),
+        request.lines,
+        reason=reason_problem(request.reason),
+        note=note_problem(request.note),
     )
-    caller = writing.caller
+    caller = context.caller
 
-    async def plan(session: Session, *, locked: bool) -> PlannedWrite[ReservationChange]:
-        opened = await _open(session, caller.tenant, wanted.id, locked=locked)
+    async def decide_commit(session: Session, *, locked: bool) -> Decision[ReservationChange]:
+        opened = await _read_open(session, caller.tenant, request.id, locked=locked)
         if isinstance(opened, InventoryError):
-            return PlannedWrite(opened)
+            return Decision(opened)
         reservation, _ = opened
-        taken = _taken(reservation, wanted.lines)
+        taken = _taken(reservation, request.lines)
         if isinstance(taken, InventoryError):
-            return PlannedWrite(taken)
+            return Decision(taken)
         before, freed = await _freed(session, caller.tenant, [reservation], locked=locked)
         updates = [
             StockUpdate(
                 sku=line.sku,
                 warehouse_id=line.warehouse_id,
                 delta=-line.quantity,
-                reason=wanted.reason,
-                note=wanted.note,
+                reason=request.reason,
+                note=request.note,
                 reference=reservation.reference,
             )
             for line in taken
         ]
         part_of = PartOf(reservation_id=reservation.id)
         outcomes = decide(caller, updates, replace(before, skus=freed), part_of)
-        refusals = [
-            Refused(index, update, outcome)
-            for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
-            if isinstance(outcome, InventoryError)
-        ]
-        if refusals:
-            return PlannedWrite(refusal_of_all(refusals, len(updates), "lines"))
+        if refusals := refusals_of(updates, outcomes):
+            return Decision(refusal_of_all(refusals, len(updates), "lines"))
         changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
         after = {**freed, **{change.sku.sku: change.sku for change in changes}}
         ended = _ended(
@@ -214,77 +198,80 @@ async def commit_reservation(
             before.now,
             {line.level: line.quantity for line in taken},
         )
-        return _planned(caller.tenant, ended, before, after, changes)
+        return _decision(caller.tenant, ended, before, after, changes)
 
-    request = WriteRequest("commitReservation", wanted, ReservationChange)
-    return await carry_out(writing, request, plan, locking=True)
+    write_request = WriteRequest("commitReservation", request, ReservationChange)
+    return await run_write(context, write_request, decide_commit, needs_locks=True)
 
 
-async def release_reservation(writing: Writing, id_: str) -> WriteResult[ReservationChange]:
-    """Give back what a reservation holds.
+async def release_reservation(context: WriteContext, id_: str) -> WriteResult[ReservationChange]:
+    """Free the held stock of a reservation.
 
     Raises:
-        ReservationNotFound, ReservationEnded. And what `write_once` raises.
+        ReservationNotFound, ReservationEnded.
+        InventoryError: an error of `run_write`.
 
     """
-    tenant = writing.caller.tenant
+    tenant_id = context.caller.tenant
 
-    async def plan(session: Session, *, locked: bool) -> PlannedWrite[ReservationChange]:
-        opened = await _open(session, tenant, id_, locked=locked)
+    async def decide_release(session: Session, *, locked: bool) -> Decision[ReservationChange]:
+        opened = await _read_open(session, tenant_id, id_, locked=locked)
         if isinstance(opened, InventoryError):
-            return PlannedWrite(opened)
+            return Decision(opened)
         reservation, _ = opened
-        before, after = await _freed(session, tenant, [reservation], locked=locked)
+        before, after = await _freed(session, tenant_id, [reservation], locked=locked)
         ended = _ended(reservation, ReservationStatus.RELEASED, before.now)
-        return _planned(tenant, ended, before, after)
+        return _decision(tenant_id, ended, before, after)
 
     request = WriteRequest("releaseReservation", id_, ReservationChange)
-    return await carry_out(writing, request, plan, locking=True)
+    return await run_write(context, request, decide_release, needs_locks=True)
 
 
 async def extend_reservation(
-    writing: Writing, id_: str, seconds: int
+    context: WriteContext, id_: str, seconds: int
 ) -> WriteResult[ReservationChange]:
-    """Have a reservation hold for at least so many seconds from now on.
+    """Make a reservation hold for at least `seconds` from now.
 
     Raises:
-        ValidationFailed: too few or too many.
-        ReservationNotFound, ReservationEnded. And what `write_once` raises.
+        ValidationFailed: `seconds` is out of range.
+        ReservationNotFound, ReservationEnded.
+        InventoryError: an error of `run_write`.
 
     """
     if problem := hold_problem(seconds):
         raise invalid_field("expiresIn", problem)
-    tenant = writing.caller.tenant
+    tenant_id = context.caller.tenant
 
-    async def plan(session: Session, *, locked: bool) -> PlannedWrite[ReservationChange]:
-        opened = await _open(session, tenant, id_, locked=locked)
+    async def decide_extension(session: Session, *, locked: bool) -> Decision[ReservationChange]:
+        opened = await _read_open(session, tenant_id, id_, locked=locked)
         if isinstance(opened, InventoryError):
-            return PlannedWrite(opened)
+            return Decision(opened)
         reservation, now = opened
         expires_at = now + timedelta(seconds=seconds)
         if reservation.expires_at is None or reservation.expires_at >= expires_at:
-            return PlannedWrite(ReservationChange(reservation))
+            return Decision(ReservationChange(reservation))
         extended = replace(reservation, expires_at=expires_at, version=reservation.version + 1)
-        return _planned(tenant, extended, Stock({}, {}, {}, is_locked=True, now=now, read_at=0), {})
+        no_stock = Stock({}, {}, {}, is_locked=True, now=now, read_at=0)
+        return _decision(tenant_id, extended, no_stock, {})
 
     request = WriteRequest("extendReservation", [id_, seconds], ReservationChange)
-    return await carry_out(writing, request, plan, locking=True)
+    return await run_write(context, request, decide_extension, needs_locks=True)
 
 
-async def expire_reservations(database: Database, tenant: str) -> int:
-    """End the open reservations of a tenant whose time is over, and return how many."""
+async def expire_reservations(database: Database, tenant_id: str) -> int:
+    """End the open reservations of a tenant that are due, in batches; return their number."""
 
     async def work(connection: AsyncConnection) -> int:
         session = EngineSession(connection)
-        ids = await list_due_reservations(session, tenant, limit=EXPIRED_AT_ONCE)
-        found, now = await read_reservations(session, tenant, ids, locked=True)
-        due = [each for each in found.values() if _is_due(each, now)]
+        ids = await list_due_reservations(session, tenant_id, limit=EXPIRE_BATCH_ROWS)
+        reservations, now = await read_reservations(session, tenant_id, ids, locked=True)
+        due = [reservation for reservation in reservations.values() if _is_due(reservation, now)]
         if due:
-            before, after = await _freed(session, tenant, due, locked=True)
+            before, after = await _freed(session, tenant_id, due, locked=True)
             if not await post_reservations(
                 session,
                 None,
-                tenant=tenant,
+                tenant_id=tenant_id,
                 before=before,
                 posting=Posting(after=after, entries=[], at=before.now),
                 reservations=[_ended(each, ReservationStatus.EXPIRED, before.now) for each in due],
@@ -294,52 +281,77 @@ async def expire_reservations(database: Database, tenant: str) -> int:
 
     expired = 0
     while True:
-        async with database.snapshot(single=True, tenant=tenant) as snapshot:
-            if not await list_due_reservations(snapshot, tenant, limit=1):
+        async with database.snapshot(single=True, tenant=tenant_id) as snapshot:
+            if not await list_due_reservations(snapshot, tenant_id, limit=1):
                 return expired
-        expired += await database.transaction(work, tenant=tenant)
+        expired += await database.transaction(work, tenant=tenant_id)
 
 
-def _check(lines: Sequence[Line] | None, **problems: str | None) -> None:
-    found = [(field, problem) for field, problem in problems.items() if problem]
+def _check(lines: Sequence[RequestedLine] | None, **problems: str | None) -> None:
+    malformed = [(field, problem) for field, problem in problems.items() if problem]
     if lines is not None:
         if not 1 <= len(lines) <= MAX_BULK_UPDATES:
             message = f"must hold 1 to {MAX_BULK_UPDATES} lines, and holds {len(lines)}"
             raise invalid_field("lines", message)
-        found += [
+        malformed += [
             (f"lines.{index}.quantity", problem)
             for index, line in enumerate(lines)
             if (problem := moved_quantity_problem(line.quantity))
         ]
-    if found:
-        raise invalid_fields(found)
+    if malformed:
+        raise invalid_fields(malformed)
 
 
-def _summed(lines: Iterable[Line]) -> list[Line]:
-    """Return one line for each level, in the order of the first that is for it."""
+def _summed(lines: Iterable[RequestedLine]) -> list[RequestedLine]:
+    """Return one line for each level with the sum of its quantities, in their order."""
     quantities: Counter[LevelKey] = Counter()
     for line in lines:
         quantities[line.level] += line.quantity
-    return [Line(*level, quantity) for level, quantity in quantities.items()]
+    return [RequestedLine(*level, quantity) for level, quantity in quantities.items()]
 
 
-def _held(
-    line: Line, record: SkuRecord | None, before: Stock, *, may_oversell: bool
+def _first_index(lines: Sequence[RequestedLine], level: LevelKey) -> int:
+    return [line.level for line in lines].index(level)
+
+
+def _new_reservation(
+    request: ReserveRequest, lines: Iterable[RequestedLine], *, created_by: str, now: datetime
+) -> ReservationRecord:
+    id_ = f"rsv_{ulid(now)}"
+    return ReservationRecord(
+        id=id_,
+        status=ReservationStatus.OPEN,
+        reference=request.reference,
+        note=request.note,
+        created_by=created_by,
+        created_at=now,
+        expires_at=now + timedelta(seconds=request.seconds),
+        ended_at=None,
+        version=1,
+        lines=[
+            ReservationLineRecord(id_, *line.level, line.quantity, line.quantity, 0)
+            for line in sorted(lines, key=lambda line: line.level)
+        ],
+    )
+
+
+def _with_hold(
+    line: RequestedLine, record: SkuRecord | None, before: Stock, *, may_oversell: bool
 ) -> SkuRecord | InventoryError:
-    """Return the SKU when a line of it is held."""
+    """Return the SKU with a line held, or the refusal of the line."""
     if record is None:
         return inventory_not_found(line.sku)
-    place = before.warehouses.get(line.warehouse_id)
-    if place is None:
+    warehouse = before.warehouses.get(line.warehouse_id)
+    if warehouse is None:
         return warehouse_not_found(line.warehouse_id)
-    level = record.level_at(place)
+    level = record.level_at(warehouse)
     refusal = check_reservable(
         line.quantity,
         code=record.sku,
         level=level,
-        warehouse_id=place.id,
-        warehouse_type=place.type,
-        is_active=place.is_active,
+        warehouse_id=warehouse.id,
+        warehouse_type=warehouse.type,
+        is_active=warehouse.is_active,
         is_archived=record.archived_at is not None,
         may_oversell=may_oversell,
     )
@@ -348,24 +360,23 @@ def _held(
     )
 
 
-async def _open(
-    session: Session, tenant: str, id_: str, *, locked: bool
+async def _read_open(
+    session: Session, tenant_id: str, id_: str, *, locked: bool
 ) -> tuple[ReservationRecord, datetime] | InventoryError:
-    """Return an open reservation and the present."""
-    found, now = await read_reservations(session, tenant, [id_], locked=locked)
-    if now is None or id_ not in found:
-        message = f"Reservation {id_!r} does not exist."
-        return ReservationNotFound(message, details=[{"id": id_}])
-    reservation = found[id_]
+    """Return an open reservation and the database's time, or the refusal of the id."""
+    reservations, now = await read_reservations(session, tenant_id, [id_], locked=locked)
+    if now is None or id_ not in reservations:
+        return reservation_not_found(id_)
+    reservation = reservations[id_]
     status, ended_at = reservation.status, reservation.ended_at
     if _is_due(reservation, now):
         status, ended_at = ReservationStatus.EXPIRED, reservation.expires_at
     if ended_at is None:
         return reservation, now
+    ending = "expired" if status is ReservationStatus.EXPIRED else f"was {status}"
     return ReservationEnded(
-        f"Reservation {id_} was {status} at {as_text(ended_at)}. Reserve anew if it is needed."
-        if status is not ReservationStatus.EXPIRED
-        else f"Reservation {id_} expired at {as_text(ended_at)}. Reserve anew if it is needed.",
+        f"Reservation {id_} {ending} at {as_text(ended_at)}. Create a new one if the stock is "
+        "still needed.",
         details=[{"id": id_, "status": status.value, "ended_at": as_text(ended_at)}],
     )
 
@@ -377,16 +388,16 @@ def _is_due(reservation: ReservationRecord, now: datetime | None) -> bool:
 
 
 def _taken(
-    reservation: ReservationRecord, lines: Sequence[Line] | None
-) -> list[Line] | InventoryError:
-    """Return what is taken of each level that a reservation holds."""
+    reservation: ReservationRecord, lines: Sequence[RequestedLine] | None
+) -> list[RequestedLine] | InventoryError:
+    """Return the quantities to take, or the refusal of lines beyond the held quantity."""
     held = {(line.sku, line.warehouse_id): line.held for line in reservation.lines}
     if lines is None:
-        return [Line(*level, quantity) for level, quantity in held.items()]
+        return [RequestedLine(*level, quantity) for level, quantity in held.items()]
     taken = _summed(lines)
     problems = [
         (
-            f"lines.{[it.level for it in lines].index(line.level)}",
+            f"lines.{_first_index(lines, line.level)}",
             f"takes {line.quantity}, and the reservation holds {held.get(line.level, 0)} there",
         )
         for line in taken
@@ -396,12 +407,12 @@ def _taken(
 
 
 async def _freed(
-    session: Session, tenant: str, reservations: Iterable[ReservationRecord], *, locked: bool
+    session: Session, tenant_id: str, reservations: Iterable[ReservationRecord], *, locked: bool
 ) -> tuple[Stock, dict[str, SkuRecord]]:
-    """Return the stock that reservations are about, and the SKUs as they are without these."""
-    lines = [line for each in reservations for line in each.lines]
+    """Return the stock of reservations, and its SKUs without their holds."""
+    lines = [line for reservation in reservations for line in reservation.lines]
     levels = [(line.sku, line.warehouse_id) for line in lines]
-    before = await read_stock(session, tenant, levels, locked=locked)
+    before = await read_stock(session, tenant_id, levels, locked=locked)
     after = dict(before.skus)
     for line in lines:
         record = after[line.sku]
@@ -431,28 +442,28 @@ def _ended(
     )
 
 
-def _planned(
-    tenant: str,
+def _decision(
+    tenant_id: str,
     reservation: ReservationRecord,
     before: Stock,
     after: Mapping[str, SkuRecord],
     changes: Sequence[StockChange] = (),
-) -> PlannedWrite[ReservationChange]:
+) -> Decision[ReservationChange]:
     entries = [change.adjustment for change in changes]
     outcome = ReservationChange(reservation, [after[code] for code in sorted(after)], entries)
     at = max([before.now, *(entry.created_at for entry in entries)])
-    post = partial(
+    write = partial(
         post_reservations,
-        tenant=tenant,
+        tenant_id=tenant_id,
         before=before,
         posting=Posting(after=after, entries=entries, at=at),
         reservations=[reservation],
     )
-    return PlannedWrite(outcome, post)
+    return Decision(outcome, write)
 
 
 def _oversell_not_permitted() -> OversellNotPermitted:
     return OversellNotPermitted(
-        "This tenant does not permit to reserve more than is available. An operator can permit it "
-        "with `inventory tenant update --permit-oversell`."
+        "This tenant does not permit reservations beyond the available stock. An operator can "
+        "permit them with `inventory tenant update --permit-oversell`."
     )

@@ -1,4 +1,4 @@
-"""Reversals: entries that undo others, linked to them; the ledger itself is never changed."""
+"""Reversals: counter-entries that undo ledger entries and link to them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from app.database.session import Session
 from app.domain.ids import ulid
 from app.domain.records import AdjustmentRecord, StockChange
-from app.domain.stock import PartOf, Refused, StockUpdate, decide, refusal_of_all
+from app.domain.stock import PartOf, StockUpdate, decide, refusal_of_all
 from app.domain.validation import MAX_BULK_UPDATES, note_problem, reason_problem
 from app.errors import (
     AdjustmentNotFound,
@@ -17,9 +17,9 @@ from app.errors import (
 )
 from app.reads.adjustments import get_reversals, list_adjustments_of_group
 from app.writes.idempotency_keys import WriteRequest, WriteResult
-from app.writes.pipeline import PlannedWrite, Writing, carry_out
-from app.writes.stock import planned
-from app.writes.stock_reading import read_stock
+from app.writes.locked_reads import read_stock
+from app.writes.pipeline import Decision, WriteContext, run_write
+from app.writes.stock import decision_of, refusals_of
 
 # A transfer has two entries for each of its lines.
 MAX_REVERSED = 2 * MAX_BULK_UPDATES
@@ -27,7 +27,7 @@ MAX_REVERSED = 2 * MAX_BULK_UPDATES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reversal:
-    """What is undone: exactly one of an adjustment, a bulk and a transfer; and why."""
+    """An adjustment, a bulk or a transfer to undo, exactly one of them, with a reason."""
 
     adjustment_id: str | None
     bulk_id: str | None
@@ -36,102 +36,99 @@ class Reversal:
     note: str | None = None
 
 
-async def reverse_adjustments(writing: Writing, wanted: Reversal) -> WriteResult[list[StockChange]]:
+async def reverse_adjustments(
+    context: WriteContext, reversal: Reversal
+) -> WriteResult[list[StockChange]]:
     """Undo adjustments by counter-entries, all or none.
 
     Raises:
-        ValidationFailed: not exactly one thing is named, it is more than 1,000 adjustments, one
-            half of a transfer, or something is malformed.
+        ValidationFailed: not exactly one id is given, it stands for more than 1,000 adjustments or
+            for one half of a transfer, or a field is malformed.
         AdjustmentNotFound, AlreadyReversed.
-        InventoryError: the first refusal of a stock rule, with every refusal in its details. And
-            what `write_once` raises.
+        InventoryError: the first refusal of a stock rule, with every refusal in its details; or an
+            error of `run_write`.
 
     """
-    name, id_ = _checked(wanted)
-    caller = writing.caller
+    column, id_ = _column_and_id(reversal)
+    caller = context.caller
 
-    async def plan(session: Session, *, locked: bool) -> PlannedWrite[list[StockChange]]:
+    async def decide_reversal(session: Session, *, locked: bool) -> Decision[list[StockChange]]:
         entries = await list_adjustments_of_group(
-            session, caller.tenant, name=name, id_=id_, limit=MAX_REVERSED + 1
+            session, caller.tenant, name=column, id_=id_, limit=MAX_REVERSED + 1
         )
-        if refusal := _refusal(name, id_, entries):
-            return PlannedWrite(refusal)
+        if refusal := _refusal(column, id_, entries):
+            return Decision(refusal)
         levels = [(entry.sku, entry.warehouse_id) for entry in entries]
         before = await read_stock(session, caller.tenant, levels, locked=locked)
-        # Only now that nobody else can be reversing them.
+        # Read under the locks, so that no other write can reverse the entries.
         ids = [entry.id for entry in entries]
         if reversals := await get_reversals(session, caller.tenant, ids=ids):
-            return PlannedWrite(_already(reversals))
+            return Decision(_already_reversed(reversals))
         updates = [
             StockUpdate(
                 sku=entry.sku,
                 warehouse_id=entry.warehouse_id,
                 delta=-entry.delta,
-                reason=wanted.reason,
-                note=wanted.note,
+                reason=reversal.reason,
+                note=reversal.note,
                 reference=entry.reference,
                 reversal_of=entry.id,
             )
             for entry in entries
         ]
-        outcomes = decide(caller, updates, before, _part_of(name))
-        refusals = [
-            Refused(index, update, outcome)
-            for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
-            if isinstance(outcome, InventoryError)
-        ]
-        if refusals:
-            return PlannedWrite(refusal_of_all(refusals, len(updates), "adjustments"))
+        outcomes = decide(caller, updates, before, _part_of(column))
+        if refusals := refusals_of(updates, outcomes):
+            return Decision(refusal_of_all(refusals, len(updates), "adjustments"))
         changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
-        return planned(changes, outcomes, caller, before)
+        return decision_of(changes, outcomes, caller, before)
 
-    request = WriteRequest("reverseAdjustments", wanted, list[StockChange])
-    return await carry_out(writing, request, plan, locking=True)
+    request = WriteRequest("reverseAdjustments", reversal, list[StockChange])
+    return await run_write(context, request, decide_reversal, needs_locks=True)
 
 
-def _checked(wanted: Reversal) -> tuple[str, str]:
-    """Return the column that names what is undone, and its value."""
-    named = [
+def _column_and_id(reversal: Reversal) -> tuple[str, str]:
+    """Return the ledger column that the given id belongs to, and the id."""
+    given = [
         (column, id_)
         for column, id_ in [
-            ("id", wanted.adjustment_id),
-            ("bulk_id", wanted.bulk_id),
-            ("transfer_id", wanted.transfer_id),
+            ("id", reversal.adjustment_id),
+            ("bulk_id", reversal.bulk_id),
+            ("transfer_id", reversal.transfer_id),
         ]
         if id_ is not None
     ]
-    if len(named) != 1:
-        message = "or bulkId or transferId is to be given, exactly one of them"
+    if len(given) != 1:
+        message = "or bulkId or transferId must be given, exactly one of them"
         raise invalid_field("adjustmentId", message)
-    problems = {"reason": reason_problem(wanted.reason), "note": note_problem(wanted.note)}
-    if found := [(field, problem) for field, problem in problems.items() if problem]:
-        raise invalid_fields(found)
-    return named[0]
+    problems = {"reason": reason_problem(reversal.reason), "note": note_problem(reversal.note)}
+    if malformed := [(field, problem) for field, problem in problems.items() if problem]:
+        raise invalid_fields(malformed)
+    return given[0]
 
 
-def _refusal(name: str, id_: str, entries: Sequence[AdjustmentRecord]) -> InventoryError | None:
+def _refusal(column: str, id_: str, entries: Sequence[AdjustmentRecord]) -> InventoryError | None:
     if not entries:
         return AdjustmentNotFound(
-            f"There is no adjustment with the {name} {id_!r}.", details=[{name: id_}]
+            f"There is no adjustment with the {column} {id_!r}.", details=[{column: id_}]
         )
     if len(entries) > MAX_REVERSED:
         message = f"has more than {MAX_REVERSED} adjustments; reverse them one by one"
         return invalid_field("bulkId", message)
-    transfer = entries[0].transfer_id
-    if name == "id" and transfer is not None:
-        message = f"is one half of transfer {transfer}; reverse the whole by transferId"
+    transfer_id = entries[0].transfer_id
+    if column == "id" and transfer_id is not None:
+        message = f"is one half of transfer {transfer_id}; reverse the whole by transferId"
         return invalid_field("adjustmentId", message)
     return None
 
 
-def _part_of(name: str) -> PartOf:
-    """Return what the counter-entries are a part of: the same kind of thing."""
-    if name == "transfer_id":
+def _part_of(column: str) -> PartOf:
+    """Return a new bulk for the entries that reverse a bulk, a new transfer for a transfer."""
+    if column == "transfer_id":
         return PartOf(transfer_id=f"trf_{ulid()}")
-    return PartOf(bulk_id=f"blk_{ulid()}") if name == "bulk_id" else PartOf()
+    return PartOf(bulk_id=f"blk_{ulid()}") if column == "bulk_id" else PartOf()
 
 
-def _already(reversals: Sequence[tuple[str, str]]) -> AlreadyReversed:
+def _already_reversed(reversals: Sequence[tuple[str, str]]) -> AlreadyReversed:
     [(first, by), *_] = reversals
     return AlreadyReversed(
         f"Adjustment {first} was reversed before, by {by}; nothing was changed.",

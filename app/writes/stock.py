@@ -1,8 +1,4 @@
-"""Changes of stock: what may be asked for, and what comes of it.
-
-Every change goes one way, whatever asked for it: `write_once` has it planned here by the rules of
-`app.stock`, from what `app.commands.posting` read, and posted by the latter.
-"""
+"""Changes of stock: set or adjust one level, or many in a bulk."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -28,23 +24,20 @@ from app.domain.stock import (
     refusal_of_all,
 )
 from app.domain.validation import MAX_BULK_UPDATES, note_problem, reason_problem, reference_problem
-from app.errors import (
-    InventoryError,
-    invalid_field,
-    invalid_fields,
-)
+from app.errors import InventoryError, invalid_field, invalid_fields
 from app.writes.idempotency_keys import WriteRequest, WriteResult
-from app.writes.pipeline import PlannedWrite, rehearse, write_once
-from app.writes.posting import Posting, SkuRows, post, rows_of
-from app.writes.stock_reading import lock_stock, read_stock
+from app.writes.locked_reads import lock_stock, read_stock
+from app.writes.pipeline import Decision, WriteContext, run_write
+from app.writes.posting import post
+from app.writes.rows import Posting, SkuRows, rows_by_sku
 
 Result = TypeVar("Result")
 
-NOTHING_AHEAD: Final[Mapping[str, SkuRows]] = {}
+NO_ROWS: Final[Mapping[str, SkuRows]] = {}
 
 
 class OnError(StrEnum):
-    """What a bulk does when some of its updates are refused."""
+    """Whether a bulk with refused updates is refused as a whole or carries out the others."""
 
     ABORT = "abort"
     CONTINUE = "continue"
@@ -52,7 +45,7 @@ class OnError(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why an update of a bulk was refused."""
+    """Error code and message of a refused update."""
 
     code: str
     message: str
@@ -60,7 +53,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class BulkOutcome:
-    """What became of one update of a bulk: a change or a refusal."""
+    """The outcome of one update of a bulk: a change or a refusal."""
 
     change: StockChange | None
     refusal: Refusal | None
@@ -74,28 +67,25 @@ async def change_stock(
     key: str | None = None,
     dry_run: bool = False,
 ) -> WriteResult[StockChange]:
-    """Set or adjust the `on_hand` of one stock level; under an idempotency key, once.
-
-    A dry run checks and answers as if, and writes nothing.
+    """Set or adjust the `on_hand` of one stock level.
 
     Raises:
         ValidationFailed, InventoryNotFound, WarehouseNotFound, ReadonlyWarehouse,
-        NegativeQuantity, WarehouseInactive, StaleVersion: checked in this order; nothing is
-        written. And what `write_once` raises.
+        NegativeQuantity, WarehouseInactive, StaleVersion: checked in this order.
+        InventoryError: an error of `run_write`.
 
     """
     if problems := _problems(change):
         raise invalid_fields(problems)
 
-    async def plan(session: Session, *, locked: bool) -> PlannedWrite[StockChange]:
+    async def decide_change(session: Session, *, locked: bool) -> Decision[StockChange]:
         before = await read_stock(session, caller.tenant, [change.level], locked=locked)
         [outcome] = decide(caller, [change], before)
-        return planned(outcome, [outcome], caller, before)
+        return decision_of(outcome, [outcome], caller, before)
 
+    context = WriteContext(database=database, caller=caller, key=key, dry_run=dry_run)
     request = WriteRequest("changeStock", change, StockChange)
-    if dry_run:
-        return await rehearse(database, caller, key, request, plan)
-    return await write_once(database, caller, key, request, plan, skus=[change.sku])
+    return await run_write(context, request, decide_change, skus=[change.sku])
 
 
 async def bulk_change_stock(
@@ -107,43 +97,103 @@ async def bulk_change_stock(
     key: str | None = None,
     dry_run: bool = False,
 ) -> WriteResult[list[BulkOutcome]]:
-    """Change many stock levels in one transaction; outcomes stand in the order of the updates.
-
-    A dry run checks and answers as if, and writes nothing.
+    """Change many stock levels in one transaction; outcomes in the order of the updates.
 
     Raises:
         ValidationFailed: not 1 to 500 updates, one is malformed, or two are for the same level.
-        InventoryError: with ABORT, the first refusal, with every refusal in its details. And what
-            `write_once` raises.
+        InventoryError: with ABORT, the first refusal, with every refusal in its details; or an
+            error of `run_write`.
 
     """
     _check_bulk(updates)
 
-    async def plan(session: Session, *, locked: bool) -> PlannedWrite[list[BulkOutcome]]:
+    async def decide_bulk(session: Session, *, locked: bool) -> Decision[list[BulkOutcome]]:
         part_of = PartOf(bulk_id=f"blk_{ulid()}")
         before, outcomes, rows = await decide_updates(
             session, caller, updates, part_of, locked=locked
         )
-        refusals = [
-            Refused(index, update, outcome)
-            for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
-            if isinstance(outcome, InventoryError)
-        ]
+        refusals = refusals_of(updates, outcomes)
         if on_error is OnError.ABORT and refusals:
-            return PlannedWrite(refusal_of_all(refusals, len(updates), "updates"))
+            return Decision(refusal_of_all(refusals, len(updates), "updates"))
         results = [
             BulkOutcome(outcome, None)
             if isinstance(outcome, StockChange)
             else BulkOutcome(None, Refusal(outcome.code, outcome.message))
             for outcome in outcomes
         ]
-        return planned(results, outcomes, caller, before, rows)
+        return decision_of(results, outcomes, caller, before, rows)
 
+    context = WriteContext(database=database, caller=caller, key=key, dry_run=dry_run)
     request = WriteRequest("bulkChangeStock", [on_error, list(updates)], list[BulkOutcome])
     codes = {change.sku for change in updates}
-    if dry_run:
-        return await rehearse(database, caller, key, request, plan)
-    return await write_once(database, caller, key, request, plan, skus=codes)
+    return await run_write(context, request, decide_bulk, skus=codes)
+
+
+async def decide_updates(
+    session: Session,
+    caller: Caller,
+    updates: Sequence[StockUpdate],
+    part_of: PartOf,
+    *,
+    locked: bool,
+) -> tuple[Stock, list[UpdateOutcome], Mapping[str, SkuRows]]:
+    """Return the stock of updates, their outcomes, and the rows prepared for them by SKU.
+
+    Under locks on PostgreSQL, the decision and the rows are made before the locks are taken,
+    because many updates wait long for locks and make others wait. SKUs that have changed by then
+    are decided again.
+    """
+    levels = [update.level for update in updates]
+    prepares = locked and session.dialect == "postgresql"
+    before = await read_stock(session, caller.tenant, levels, locked=locked and not prepares)
+    outcomes = decide(caller, updates, before, part_of)
+    # Other requests get a turn of the event loop between deciding and making rows.
+    await asyncio.sleep(0)
+    if not prepares:
+        return before, outcomes, NO_ROWS
+    changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
+    prepared = rows_by_sku(caller.tenant, before, _posting(changes)) if changes else {}
+    before, changed = await lock_stock(session, caller.tenant, levels, before)
+    changed_updates = [update for update in updates if update.sku in changed]
+    redecided = iter(decide(caller, changed_updates, before, part_of))
+    outcomes = [
+        next(redecided) if update.sku in changed else outcome
+        for update, outcome in zip(updates, outcomes, strict=True)
+    ]
+    return before, outcomes, {code: rows for code, rows in prepared.items() if code not in changed}
+
+
+def decision_of(
+    result: Result | InventoryError,
+    outcomes: Sequence[UpdateOutcome],
+    caller: Caller,
+    before: Stock,
+    prepared: Mapping[str, SkuRows] = NO_ROWS,
+) -> Decision[Result]:
+    """Return the decision that posts the changes among some outcomes."""
+    changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
+    if not changes:
+        return Decision(result)
+    posting = _posting(changes, prepared)
+    return Decision(result, partial(post, tenant_id=caller.tenant, before=before, posting=posting))
+
+
+def refusals_of(updates: Sequence[StockUpdate], outcomes: Sequence[UpdateOutcome]) -> list[Refused]:
+    """Return the refusals among the outcomes of updates, in their order."""
+    return [
+        Refused(index, update, outcome)
+        for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
+        if isinstance(outcome, InventoryError)
+    ]
+
+
+def _posting(changes: Sequence[StockChange], prepared: Mapping[str, SkuRows] = NO_ROWS) -> Posting:
+    return Posting(
+        after={change.sku.sku: change.sku for change in changes},
+        entries=[change.adjustment for change in changes],
+        at=max(change.adjustment.created_at for change in changes),
+        prepared=prepared,
+    )
 
 
 def _check_bulk(updates: Sequence[StockUpdate]) -> None:
@@ -165,7 +215,7 @@ def _check_bulk(updates: Sequence[StockUpdate]) -> None:
 
 
 def _problems(change: StockUpdate) -> list[tuple[str, str]]:
-    """Return what is wrong with the shape of an update, as (field, what it must be)."""
+    """Return the malformed fields of an update, each with its problem."""
     checks = {
         "quantity": quantity_problem(change.quantity, change.delta),
         "delta": delta_problem(change.delta),
@@ -175,63 +225,3 @@ def _problems(change: StockUpdate) -> list[tuple[str, str]]:
         "expectedQuantity": expected_quantity_problem(change.expected_quantity),
     }
     return [(field, problem) for field, problem in checks.items() if problem]
-
-
-def planned(
-    result: Result | InventoryError,
-    outcomes: Sequence[UpdateOutcome],
-    caller: Caller,
-    before: Stock,
-    rows: Mapping[str, SkuRows] = NOTHING_AHEAD,
-) -> PlannedWrite[Result]:
-    """Return what the changes among some outcomes come to."""
-    changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
-    if not changes:
-        return PlannedWrite(result)
-    posting = _posting(changes, rows)
-    return PlannedWrite(result, partial(post, tenant=caller.tenant, before=before, posting=posting))
-
-
-def _posting(
-    changes: Sequence[StockChange], rows: Mapping[str, SkuRows] = NOTHING_AHEAD
-) -> Posting:
-    return Posting(
-        after={change.sku.sku: change.sku for change in changes},
-        entries=[change.adjustment for change in changes],
-        at=max(change.adjustment.created_at for change in changes),
-        rows=rows,
-    )
-
-
-async def decide_updates(
-    session: Session,
-    caller: Caller,
-    updates: Sequence[StockUpdate],
-    part_of: PartOf,
-    *,
-    locked: bool,
-) -> tuple[Stock, list[UpdateOutcome], Mapping[str, SkuRows]]:
-    """Read what updates are about, `locked` if asked for, and decide on them.
-
-    On PostgreSQL that is done before the locks are there, and rows are made up: many updates often
-    wait for those of others, and make others wait. Then it is done over where something has
-    changed.
-    """
-    levels = [update.level for update in updates]
-    is_ahead = locked and session.dialect == "postgresql"
-    before = await read_stock(session, caller.tenant, levels, locked=locked and not is_ahead)
-    outcomes = decide(caller, updates, before, part_of)
-    # Other tasks have their turns between deciding and making rows of hundreds of updates.
-    await asyncio.sleep(0)
-    if not is_ahead:
-        return before, outcomes, NOTHING_AHEAD
-    changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
-    ahead = rows_of(caller.tenant, before, _posting(changes)) if changes else {}
-    before, moved = await lock_stock(session, caller.tenant, levels, before)
-    of_moved = [update for update in updates if update.sku in moved]
-    anew = iter(decide(caller, of_moved, before, part_of))
-    outcomes = [
-        next(anew) if update.sku in moved else outcome
-        for update, outcome in zip(updates, outcomes, strict=True)
-    ]
-    return before, outcomes, {code: it for code, it in ahead.items() if code not in moved}

@@ -20,13 +20,13 @@ from app.domain.ids import ulid
 from app.errors import NotFound, invalid_field
 
 TENANT_ID: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
-# Its tokens are public, and every start of a demo empties it.
+# The tokens of this tenant are public, and every start of a demo empties it.
 DEMO_TENANT: Final = "demo"
 
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A token as its owner sees it, once."""
+    """A new token with its text, which is shown once."""
 
     id: str
     token: str
@@ -55,18 +55,18 @@ async def create_tenant(database: Database, tenant_id: str, *, name: str) -> Non
 
 
 async def permit_oversell(database: Database, tenant_id: str, *, permitted: bool) -> None:
-    """Say whether reservations of a tenant may ask for more than is available.
+    """Permit or forbid reservations of a tenant beyond the available quantity.
 
     Raises:
-        NotFound: there is no such tenant.
+        NotFound: the tenant does not exist.
 
     """
     since = Present() if permitted else None
 
     async def work(connection: AsyncConnection) -> None:
-        mine = update(tenant).where(tenant.c.tenant_id == tenant_id)
+        statement = update(tenant).where(tenant.c.tenant_id == tenant_id)
         changed = await connection.execute(
-            mine.values(permits_oversell_since=since).returning(tenant.c.tenant_id)
+            statement.values(permits_oversell_since=since).returning(tenant.c.tenant_id)
         )
         if changed.first() is None:
             raise tenant_not_found(tenant_id)
@@ -94,10 +94,10 @@ async def create_token(
     scopes: Iterable[Scope],
     expires_in: timedelta | None = None,
 ) -> NewToken:
-    """Create a token of 256 random bits, and return it: only its hash is kept.
+    """Create a token of 256 random bits; the database stores only its hash.
 
     Raises:
-        NotFound: there is no such tenant.
+        NotFound: the tenant does not exist.
 
     """
     token = new_secret(tenant_id)
@@ -130,7 +130,7 @@ async def insert_token(
     scopes: Iterable[Scope],
     expires_at: datetime | None = None,
 ) -> str:
-    """Insert the hash of a token and return the id of its row."""
+    """Insert the hash of a token; return the id of its row."""
     row = {
         "tenant_id": tenant_id,
         "id": f"tok_{ulid()}",
@@ -146,7 +146,7 @@ async def insert_token(
 
 
 async def revoke_token(database: Database, tenant_id: str, token_id: str) -> None:
-    """Revoke a token for good.
+    """Revoke a token permanently.
 
     Raises:
         NotFound: the tenant has no such token.
@@ -154,14 +154,14 @@ async def revoke_token(database: Database, tenant_id: str, token_id: str) -> Non
     """
 
     async def work(connection: AsyncConnection) -> None:
-        mine = (api_token.c.tenant_id == tenant_id) & (api_token.c.id == token_id)
-        if not await connection.scalar(select(exists().where(mine))):
+        is_token = (api_token.c.tenant_id == tenant_id) & (api_token.c.id == token_id)
+        if not await connection.scalar(select(exists().where(is_token))):
             message = (
                 f"Tenant {tenant_id} has no token {token_id}; `inventory token list` shows all."
             )
             raise NotFound(message)
-        still_good = mine & api_token.c.revoked_at.is_(None)
-        await connection.execute(update(api_token).where(still_good).values(revoked_at=Present()))
+        is_valid = is_token & api_token.c.revoked_at.is_(None)
+        await connection.execute(update(api_token).where(is_valid).values(revoked_at=Present()))
 
     await database.transaction(work)
 
@@ -169,23 +169,25 @@ async def revoke_token(database: Database, tenant_id: str, token_id: str) -> Non
 async def rotate_token(
     database: Database, tenant_id: str, token_id: str, *, overlap: timedelta
 ) -> NewToken:
-    """Make a token like one that is good, and let that one end after an overlap.
+    """Create a token like a valid one, which expires after the overlap.
 
-    The new one is good for as long as the old one was meant to be.
+    The new token has the lifetime that the old one had.
 
     Raises:
-        NotFound: the tenant has no such token that is good.
+        NotFound: the tenant has no such valid token.
 
     """
     token = new_secret(tenant_id)
-    mine = (api_token.c.tenant_id == tenant_id) & (api_token.c.id == token_id)
+    is_token = (api_token.c.tenant_id == tenant_id) & (api_token.c.id == token_id)
 
     async def work(connection: AsyncConnection) -> NewToken:
         now = await _present(connection)
-        old = (await connection.execute(select(api_token).where(mine).with_for_update())).first()
+        old = (
+            await connection.execute(select(api_token).where(is_token).with_for_update())
+        ).first()
         if old is None or old.revoked_at or (old.expires_at and old.expires_at <= now):
             message = (
-                f"Tenant {tenant_id} has no token {token_id} that is good; `inventory token list` "
+                f"Tenant {tenant_id} has no valid token {token_id}; `inventory token list` "
                 "shows all."
             )
             raise NotFound(message)
@@ -200,22 +202,22 @@ async def rotate_token(
             expires_at=expires_at,
         )
         ends_at = min(old.expires_at or now + overlap, now + overlap)
-        await connection.execute(update(api_token).where(mine).values(expires_at=ends_at))
+        await connection.execute(update(api_token).where(is_token).values(expires_at=ends_at))
         return NewToken(new_id, token, expires_at)
 
     return await database.transaction(work)
 
 
-async def note_uses(database: Database, uses: Mapping[tuple[str, str], datetime]) -> None:
-    """Keep when tokens, by tenant and id, were last used."""
+async def store_token_uses(database: Database, uses: Mapping[tuple[str, str], datetime]) -> None:
+    """Store when tokens were last used, by tenant id and token id."""
     by_tenant: dict[str, dict[str, datetime]] = {}
     for (tenant_id, token_id), at in uses.items():
         by_tenant.setdefault(tenant_id, {})[token_id] = at
     for tenant_id, tokens in by_tenant.items():
-        await database.transaction(partial(_note_uses, tenant_id, tokens), tenant=tenant_id)
+        await database.transaction(partial(_store_token_uses, tenant_id, tokens), tenant=tenant_id)
 
 
-async def _note_uses(
+async def _store_token_uses(
     tenant_id: str, tokens: Mapping[str, datetime], connection: AsyncConnection
 ) -> None:
     statement = (

@@ -12,13 +12,13 @@ from app.domain.stock import PartOf, Refused, StockUpdate, refusal_of_all
 from app.domain.validation import MAX_BULK_UPDATES, note_problem, reason_problem, reference_problem
 from app.errors import InventoryError, invalid_field, invalid_fields
 from app.writes.idempotency_keys import WriteRequest, WriteResult
-from app.writes.pipeline import PlannedWrite, rehearse, write_once
-from app.writes.stock import decide_updates, planned
+from app.writes.pipeline import Decision, WriteContext, run_write
+from app.writes.stock import decide_updates, decision_of
 
 
 @dataclass(frozen=True, slots=True)
 class TransferLine:
-    """How many of a SKU are moved."""
+    """Quantity of a SKU to move."""
 
     sku: str
     quantity: int
@@ -26,7 +26,7 @@ class TransferLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """What is moved from one warehouse (`source`) to another, and why."""
+    """Lines of stock to move from warehouse `source` to `destination`, with a reason."""
 
     source: str
     destination: str
@@ -35,8 +35,8 @@ class Transfer:
     note: str | None = None
     reference: str | None = None
 
-    def halves(self, line: TransferLine) -> list[StockUpdate]:
-        """Return what a line takes from one level and adds to the other."""
+    def updates(self, line: TransferLine) -> list[StockUpdate]:
+        """Return the two updates of a line: a decrease at the source, an increase elsewhere."""
         return [
             StockUpdate(
                 sku=line.sku,
@@ -54,8 +54,8 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
-class Transferred:
-    """What became of one line of a transfer: its two halves."""
+class LineTransfer:
+    """The two stock changes of one transferred line."""
 
     outgoing: StockChange
     incoming: StockChange
@@ -68,22 +68,20 @@ async def transfer_stock(
     *,
     key: str | None = None,
     dry_run: bool = False,
-) -> WriteResult[list[Transferred]]:
-    """Move stock from one warehouse to another, all lines or none; outcomes in their order.
-
-    A dry run checks and answers as if, and writes nothing.
+) -> WriteResult[list[LineTransfer]]:
+    """Move stock from one warehouse to another, all lines or none; results in their order.
 
     Raises:
         ValidationFailed: not 1 to 500 lines, one is malformed, two are for the same SKU, or the
             warehouses are the same.
-        InventoryError: the first refusal, with every refusal in its details. And what
-            `write_once` raises.
+        InventoryError: the first refusal, with every refusal in its details; or an error of
+            `run_write`.
 
     """
     _check_transfer(transfer)
 
-    async def plan(session: Session, *, locked: bool) -> PlannedWrite[list[Transferred]]:
-        updates = [half for line in transfer.lines for half in transfer.halves(line)]
+    async def decide_transfer(session: Session, *, locked: bool) -> Decision[list[LineTransfer]]:
+        updates = [update for line in transfer.lines for update in transfer.updates(line)]
         part_of = PartOf(transfer_id=f"trf_{ulid()}")
         before, outcomes, rows = await decide_updates(
             session, caller, updates, part_of, locked=locked
@@ -94,16 +92,15 @@ async def transfer_stock(
             if isinstance(outcome, InventoryError)
         ]
         if refusals:
-            return PlannedWrite(refusal_of_all(refusals, len(transfer.lines), "lines"))
+            return Decision(refusal_of_all(refusals, len(transfer.lines), "lines"))
         changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
-        moved = [Transferred(*pair) for pair in zip(changes[::2], changes[1::2], strict=True)]
-        return planned(moved, outcomes, caller, before, rows)
+        moved = [LineTransfer(*pair) for pair in zip(changes[::2], changes[1::2], strict=True)]
+        return decision_of(moved, outcomes, caller, before, rows)
 
-    request = WriteRequest("transferStock", transfer, list[Transferred])
-    if dry_run:
-        return await rehearse(database, caller, key, request, plan)
+    context = WriteContext(database=database, caller=caller, key=key, dry_run=dry_run)
+    request = WriteRequest("transferStock", transfer, list[LineTransfer])
     codes = {line.sku for line in transfer.lines}
-    return await write_once(database, caller, key, request, plan, skus=codes)
+    return await run_write(context, request, decide_transfer, skus=codes)
 
 
 def _check_transfer(transfer: Transfer) -> None:

@@ -1,4 +1,4 @@
-"""Other stacks doing the same work on the same tables."""
+"""The peers: other stacks that do the same work on the same tables."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ from benchmarks.peers.node import HERE, command, data, graphql, install, version
 
 REASON: Final = "cycle_count"
 
-# PostGraphile answers what the tables hold: the safety stock instead of `available`, the kept
-# status, and no totals, which spares it some work. 64-bit numbers are strings.
+# PostGraphile returns the columns of the tables: the safety stock instead of `available`, the
+# stored status, and no totals, so it has less work. 64-bit numbers are strings.
 _POSTGRAPHILE_FIELDS: Final = """
 sku title status
 stockLevelsByTenantIdAndSkuList(orderBy: WAREHOUSE_ID_ASC) {
@@ -68,25 +68,25 @@ def _postgraphile_bulk(updates: Sequence[Update]) -> Ask:
     )
 
 
-def _postgraphile_record(found: Mapping[str, Any]) -> Record:
+def _postgraphile_record(answer: Mapping[str, Any]) -> Record:
     return {
-        "sku": found["sku"],
-        "title": found["title"],
-        "status": found["status"],
-        "levels": [_postgraphile_level(it) for it in found["stockLevelsByTenantIdAndSkuList"]],
+        "sku": answer["sku"],
+        "title": answer["title"],
+        "status": answer["status"],
+        "levels": [_postgraphile_level(row) for row in answer["stockLevelsByTenantIdAndSkuList"]],
     }
 
 
-def _postgraphile_level(found: Mapping[str, Any]) -> Level:
-    place = found["warehouseByTenantIdAndWarehouseId"]
-    on_hand, reserved = int(found["onHand"]), int(found["reserved"])
+def _postgraphile_level(answer: Mapping[str, Any]) -> Level:
+    warehouse = answer["warehouseByTenantIdAndWarehouseId"]
+    on_hand, reserved = int(answer["onHand"]), int(answer["reserved"])
     return {
-        "warehouse_id": place["rowId"],
-        "name": place["name"],
-        "type": place["type"],
+        "warehouse_id": warehouse["rowId"],
+        "name": warehouse["name"],
+        "type": warehouse["type"],
         "on_hand": on_hand,
         "reserved": reserved,
-        "available": on_hand - reserved - int(found["safetyStock"]),
+        "available": on_hand - reserved - int(answer["safetyStock"]),
     }
 
 
@@ -97,12 +97,12 @@ POSTGRAPHILE: Final = Contender(
     one=lambda sku: graphql(_POSTGRAPHILE_ONE, tenant=TENANT, sku=sku),
     set_stock=_postgraphile_set,
     bulk=_postgraphile_bulk,
-    read_list=lambda found: [_postgraphile_record(it) for it in data(found)["allSkusList"]],
-    read_one=lambda found: _postgraphile_record(data(found)["skuByTenantIdAndSku"]),
-    read_set=lambda found, _place: int(data(found)["setStock"]["result"]["onHand"]),
-    read_bulk=lambda found: [
-        (it["sku"], it["warehouseId"], int(it["after"]))
-        for it in data(found)["bulkSetStock"]["result"]
+    read_list=lambda answer: [_postgraphile_record(row) for row in data(answer)["allSkusList"]],
+    read_one=lambda answer: _postgraphile_record(data(answer)["skuByTenantIdAndSku"]),
+    read_set=lambda answer, _warehouse_id: int(data(answer)["setStock"]["result"]["onHand"]),
+    read_bulk=lambda answer: [
+        (row["sku"], row["warehouseId"], int(row["after"]))
+        for row in data(answer)["bulkSetStock"]["result"]
     ],
     prepare=partial(install, "postgraphile"),
     setup_sql=(HERE / "postgraphile" / "setup.sql").read_text(encoding="utf-8"),
@@ -133,21 +133,21 @@ def _mercurius_update(update: Update) -> dict[str, object]:
     }
 
 
-def _mercurius_record(found: Mapping[str, Any]) -> Record:
+def _mercurius_record(answer: Mapping[str, Any]) -> Record:
     return {
-        "sku": found["sku"],
-        "title": found["title"],
-        "status": found["status"],
+        "sku": answer["sku"],
+        "title": answer["title"],
+        "status": answer["status"],
         "levels": [
             {
-                "warehouse_id": it["warehouse"]["id"],
-                "name": it["warehouse"]["name"],
-                "type": it["warehouse"]["type"],
-                "on_hand": it["onHand"],
-                "reserved": it["reserved"],
-                "available": it["available"],
+                "warehouse_id": row["warehouse"]["id"],
+                "name": row["warehouse"]["name"],
+                "type": row["warehouse"]["type"],
+                "on_hand": row["onHand"],
+                "reserved": row["reserved"],
+                "available": row["available"],
             }
-            for it in found["stock"]
+            for row in answer["stock"]
         ],
     }
 
@@ -161,11 +161,11 @@ MERCURIUS: Final = Contender(
     bulk=lambda updates: graphql(
         _MERCURIUS_BULK, updates=[_mercurius_update(update) for update in updates]
     ),
-    read_list=lambda found: [_mercurius_record(it) for it in data(found)["skus"]],
-    read_one=lambda found: _mercurius_record(data(found)["sku"]),
-    read_set=lambda found, _place: int(data(found)["setStock"]["onHand"]),
-    read_bulk=lambda found: [
-        (it["sku"], it["warehouseId"], int(it["after"])) for it in data(found)["bulkSetStock"]
+    read_list=lambda answer: [_mercurius_record(row) for row in data(answer)["skus"]],
+    read_one=lambda answer: _mercurius_record(data(answer)["sku"]),
+    read_set=lambda answer, _warehouse_id: int(data(answer)["setStock"]["onHand"]),
+    read_bulk=lambda answer: [
+        (row["sku"], row["warehouseId"], int(row["after"])) for row in data(answer)["bulkSetStock"]
     ],
     prepare=partial(install, "mercurius"),
 )
@@ -174,9 +174,9 @@ MERCURIUS: Final = Contender(
 def _fastapi() -> list[str]:
     words = "fastapi_sqlmodel:app --port {port} --workers {workers} --loop uvloop --http httptools"
     quiet = "--no-access-log --log-level warning"
-    # Not imported as a part of this package: its tables have the names of the service's own.
-    place = ["--app-dir", str(HERE)]
-    return [sys.executable, "-m", "uvicorn", *place, *words.split(), *quiet.split()]
+    # Not imported as part of this package: its tables have the same names as those of the service.
+    directory = ["--app-dir", str(HERE)]
+    return [sys.executable, "-m", "uvicorn", *directory, *words.split(), *quiet.split()]
 
 
 def _fastapi_update(update: Update) -> dict[str, object]:
@@ -187,21 +187,21 @@ def _fastapi_update(update: Update) -> dict[str, object]:
     }
 
 
-def _fastapi_record(found: Mapping[str, Any]) -> Record:
+def _fastapi_record(answer: Mapping[str, Any]) -> Record:
     return {
-        "sku": found["sku"],
-        "title": found["title"],
-        "status": found["status"],
+        "sku": answer["sku"],
+        "title": answer["title"],
+        "status": answer["status"],
         "levels": [
             {
-                "warehouse_id": it["warehouse"]["id"],
-                "name": it["warehouse"]["name"],
-                "type": it["warehouse"]["type"],
-                "on_hand": it["on_hand"],
-                "reserved": it["reserved"],
-                "available": it["available"],
+                "warehouse_id": row["warehouse"]["id"],
+                "name": row["warehouse"]["name"],
+                "type": row["warehouse"]["type"],
+                "on_hand": row["on_hand"],
+                "reserved": row["reserved"],
+                "available": row["available"],
             }
-            for it in found["stock"]
+            for row in answer["stock"]
         ],
     }
 
@@ -217,10 +217,10 @@ FASTAPI_SQLMODEL: Final = Contender(
         "/inventory/bulk",
         [{**_fastapi_update(update), "sku": update.sku} for update in updates],
     ),
-    read_list=lambda found: [_fastapi_record(it) for it in found],
+    read_list=lambda answer: [_fastapi_record(row) for row in answer],
     read_one=_fastapi_record,
-    read_set=lambda found, place: next(
-        int(it["on_hand"]) for it in found["stock"] if it["warehouse"]["id"] == place
+    read_set=lambda answer, warehouse_id: next(
+        int(row["on_hand"]) for row in answer["stock"] if row["warehouse"]["id"] == warehouse_id
     ),
-    read_bulk=lambda found: [(it["sku"], it["warehouse_id"], it["after"]) for it in found],
+    read_bulk=lambda answer: [(row["sku"], row["warehouse_id"], row["after"]) for row in answer],
 )

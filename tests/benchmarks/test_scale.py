@@ -4,7 +4,7 @@ from pathlib import Path
 
 from benchmarks.contenders import REST
 from benchmarks.databases import empty_sqlite, filled
-from benchmarks.pages import Place
+from benchmarks.pages import Target
 from benchmarks.questions import questions, size_of
 from benchmarks.servers import serving
 
@@ -14,6 +14,6 @@ def test_every_question_is_answered_with_what_the_database_holds(tmp_path: Path)
     url = filled(empty_sqlite(tmp_path, "scale"), size, lambda _: None)
     with serving(REST, url, workers=1) as (port, _):
         # Each compares pages and totals with the database, and raises where they differ.
-        loads = {name: question(Place(port, url), size) for name, question in questions().items()}
+        loads = {name: question(Target(port, url), size) for name, question in questions().items()}
 
     assert [name for name, load in loads.items() if not load.expected] == []

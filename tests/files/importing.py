@@ -9,8 +9,10 @@ from sqlalchemy import event
 
 from app.database.engine import Database
 from app.files import imports as importing
-from app.files.imports import ImportTally
-from app.files.parsing import FileFormat, FileKind, Staging
+from app.files.columns import FileKind
+from app.files.import_runs import ImportTally
+from app.files.parsing import FileFormat
+from app.files.staging import Staging
 from app.settings import Settings
 
 # So few rows that small files have several batches.
@@ -55,7 +57,7 @@ def die_importing(
 
     async def live() -> None:
         database = Database(Settings(database_url=database_url))
-        vars(importing)["BATCH"] = BATCH
+        vars(importing)["IMPORT_BATCH_ROWS"] = BATCH
         moments = moment
 
         def tick(*_what: object) -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from app.cli import main as cli
 from app.files import exports as exporting
+from app.files.columns import FileKind
 from app.files.exports import ExportFilter, ExportSubject, export
-from app.files.imports import ImportTally
-from app.files.parsing import FileFormat, FileKind
+from app.files.import_runs import ImportTally
+from app.files.parsing import FileFormat
 from app.files.seeding import LoadedLevel
 from tests.files.importing import imported, silent
 from tests.ledger.writes import SET, assert_proven
@@ -122,7 +123,7 @@ async def test_an_export_is_one_snapshot_of_one_tenant(
         service.app, service.client, service.database, await new_tenant(service.database)
     )
     await other.load([MAIN], [sku("FOREIGN", level(MAIN, 1))])
-    monkeypatch.setattr(exporting, "FETCHED_AT_ONCE", 2)
+    monkeypatch.setattr(exporting, "EXPORT_BATCH_ROWS", 2)
     last = {"sku": codes[-1], "warehouseId": MAIN.id, "quantity": 99, "reason": "correction"}
 
     batches = exporting._batches(service.database, exporting._stock(ExportFilter()), service.tenant)

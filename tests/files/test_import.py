@@ -13,8 +13,10 @@ from app.database.tables import adjustment, sku_count, stock_level
 from app.database.tables import sku as sku_table
 from app.domain.warehouses import WarehouseType
 from app.files import imports as importing
-from app.files.imports import FileRefused, ImportTally
-from app.files.parsing import MAX_LINE_BYTES, FileFormat, FileKind
+from app.files.columns import FileKind
+from app.files.import_runs import ImportTally
+from app.files.imports import FileRefused
+from app.files.parsing import MAX_LINE_BYTES, FileFormat
 from app.ledger.verification import verify_tenant
 from tests.files.importing import BATCH, die_importing, imported, staged
 from tests.ledger.writes import ADJUST, BULK, assert_proven
@@ -30,7 +32,7 @@ COUNTS: Final = "sku,warehouse_id,quantity\n"
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have small files in several batches."""
-    monkeypatch.setattr(importing, "BATCH", BATCH)
+    monkeypatch.setattr(importing, "IMPORT_BATCH_ROWS", BATCH)
 
 
 def reasons(
@@ -159,7 +161,7 @@ async def new_tenant(service: Service) -> str:
         (FileKind.COUNTS, COUNTS + "A,w\n", 2, "has 2 cells, and the header has 3"),
         (FileKind.COUNTS, COUNTS + "A,w,1\n\nA,w,2\n", 4, "is for the same as line 2"),
         (FileKind.COUNTS, COUNTS + '"A\n",w,1\nB,w,x\n', 4, "quantity must be a whole number"),
-        (FileKind.COUNTS, COUNTS + 'A,w,1\n"B,w,1\n', 3, "is no CSV"),
+        (FileKind.COUNTS, COUNTS + 'A,w,1\n"B,w,1\n', 3, "is not valid CSV"),
         (FileKind.COUNTS, COUNTS + "A,w,1," + "x" * MAX_LINE_BYTES, 2, "is longer than"),
         (FileKind.COUNTS, COUNTS.encode() + b"A,w,1\nB,w\xff,1\n", 3, "is not UTF-8"),
         (FileKind.COUNTS, "sku,warehouse_id\n", 1, "lacks the column quantity"),
@@ -187,15 +189,15 @@ def test_a_bad_row_is_named_by_line_and_reason(
         ('{"sku":"A","warehouse_id":"w","quantity":1e3}', "quantity must be a whole number"),
         ('{"sku":"A","warehouse_id":"w","quantity":true}', "quantity must be a whole number"),
         ('{"sku":"A","warehouse_id":"w","quantity":"5"}', "quantity must be a whole number"),
-        ('{"sku":"A","warehouse_id":"w","quantity":NaN}', "is no JSON"),
+        ('{"sku":"A","warehouse_id":"w","quantity":NaN}', "is not valid JSON"),
         ('{"sku":"A","sku":"B","warehouse_id":"w","quantity":1}', "names twice: sku"),
         ('{"sku":"A","warehouse_id":"w","quantity":1,"\\ud800":1}', "unknown column"),
         ('{"sku":"A","warehouse_id":"w","quantity":1,"note":"\\ud800"}', "surrogates"),
         ('{"sku":"A","warehouse_id":"w","quantity":1,"note":"\\u0000"}', "NUL"),
         ('["A"]', "must be a JSON object"),
-        ("[" * 100_000, "is no JSON"),
-        ('{"sku":"A"', "is no JSON"),
-        ("1" * 10_000, "is no JSON"),
+        ("[" * 100_000, "is not valid JSON"),
+        ('{"sku":"A"', "is not valid JSON"),
+        ("1" * 10_000, "is not valid JSON"),
     ],
 )
 def test_a_bad_json_line_is_named(content: str, named: str) -> None:

@@ -58,7 +58,7 @@ from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
 from app.reads.stock_levels import count_levels_of_warehouses, list_levels_of_warehouses
 from app.reads.tenants import list_tenants, list_tokens, permits_oversell
 from app.reads.warehouses import get_warehouses, list_warehouses
-from app.writes.idempotency_keys import reap_idempotency_keys
+from app.writes.idempotency_keys import delete_expired_keys
 from benchmarks.data import OPENING, WAREHOUSES, Size, code, fill
 from tests.graphql.recorder import recorded
 from tests.service import EMAIL, Service, new_tenant, running, sku
@@ -532,7 +532,7 @@ def history(name: str) -> LoadedSku:
 
 async def fill_all(database: Database, tenant: str, size: Size) -> None:
     """Fill a tenant."""
-    async for _ in fill(database, size, tenant=tenant):
+    async for _ in fill(database, size, tenant_id=tenant):
         pass
 
 
@@ -656,7 +656,7 @@ async def scanned_by_requests(explain: Engine, shop: Service) -> dict[str, objec
                 method, path, json=body, headers=headers, token="large-write"
             )
             assert response.is_success, response.text
-        assert await reap_idempotency_keys(shop.database, "small") > 0
+        assert await delete_expired_keys(shop.database, "small") > 0
     different = dict(zip(recorder.statements, recorder.parameters, strict=True))
     assert any("idempotency_key" in statement for statement in different)
     return {

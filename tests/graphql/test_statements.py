@@ -9,7 +9,7 @@ import pytest
 
 from app.database.engine import Database
 from app.settings import Settings
-from app.writes.idempotency_keys import FEW
+from app.writes.pipeline import MAX_OPTIMISTIC_SKUS
 from tests.graphql.recorder import QueryRecorder, recorded
 from tests.service import Service, counted, level, new_tenant, sku, warehouse
 
@@ -253,7 +253,7 @@ async def test_a_bulk_takes_the_same_number_of_statements_for_any_number_of_upda
     if service.database.dialect == "postgresql":
         # What is read and what is written; if there is much of it, then it is locked between the
         # two, which asks for the warehouses again, and written in two parts.
-        expected = {size: (2 if size <= FEW else 1 + 2 + 2) for size in SIZES}
+        expected = {size: (2 if size <= MAX_OPTIMISTIC_SKUS else 1 + 2 + 2) for size in SIZES}
     else:
         expected = dict.fromkeys(SIZES, 1 + 4)
     # Then SKUs and warehouses of the answer.

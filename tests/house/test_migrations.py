@@ -21,11 +21,11 @@ from app.domain.caller import Caller
 from app.errors import Unavailable
 from app.ledger.verification import verify_tenant
 from app.settings import Settings
-from app.writes.pipeline import Writing
+from app.writes.pipeline import WriteContext
 from app.writes.reservations import (
-    Committing,
-    Line,
-    Reserving,
+    CommitRequest,
+    RequestedLine,
+    ReserveRequest,
     commit_reservation,
     release_reservation,
     reserve_stock,
@@ -129,12 +129,12 @@ async def test_a_migration_counts_reservations_as_their_writes_would_have(
         for number in range(2):
             shop = Service(app, client, database, await new_tenant(database))
             await shop.load([main], [sku("A", level(main, 50)), sku("B", level(main, 50))])
-            writing = Writing(database=database, caller=Caller(shop.tenant, "client", EMAIL))
+            writing = WriteContext(database=database, caller=Caller(shop.tenant, "client", EMAIL))
             held = [
                 await reserve_stock(
                     writing,
-                    Reserving(
-                        lines=(Line(code, main.id, 1),),
+                    ReserveRequest(
+                        lines=(RequestedLine(code, main.id, 1),),
                         seconds=600,
                         reference={"A": "order"}.get(code),
                     ),
@@ -143,7 +143,7 @@ async def test_a_migration_counts_reservations_as_their_writes_would_have(
             ]
             first, second, *_ = (it.result.reservation.id for it in held)
             await release_reservation(writing, first)
-            taken = Committing(id=second, lines=None, reason="sale")
+            taken = CommitRequest(id=second, lines=None, reason="sale")
             await commit_reservation(writing, taken)
         counted = await counts_of(database)
         async with database.writer.connect() as connection:

@@ -90,7 +90,7 @@ def test_the_hash_covers_every_column_and_is_what_it_says() -> None:
     canonical = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
     assert set(HASHED_COLUMNS) == set(adjustment.c.keys()) - {"tenant_id", "hash"}
-    assert list(ADJUSTMENTS) == [*HASHED_COLUMNS, "hash"]
+    assert list(ADJUSTMENT_TYPES) == [*HASHED_COLUMNS, "hash"]
     assert link(None, "acme", entry) == hashlib.sha256(canonical.encode()).hexdigest()
     # As it was when the first ledger was hashed: what is kept elsewhere must hold for ever.
     vector = "8eb4c767b35493caa4e23abd6140136087fda8cfed7eb79c4149f2dca7d0eb58"

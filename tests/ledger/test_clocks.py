@@ -25,17 +25,17 @@ from app.ledger.verification import verify_tenant
 from app.reads.reservations import get_reservations
 from app.reads.tenants import list_tokens
 from app.settings import Settings
-from app.writes.marketplace_sync import Report, Reported, sync_stock
-from app.writes.pipeline import Writing
+from app.writes.marketplace_sync import ReportedLevel, StockReport, sync_stock
+from app.writes.pipeline import WriteContext
 from app.writes.reservations import (
-    Line,
-    Reserving,
+    RequestedLine,
+    ReserveRequest,
     expire_reservations,
     extend_reservation,
     reserve_stock,
 )
 from app.writes.stock import OnError, change_stock
-from app.writes.tenants import create_token, note_uses
+from app.writes.tenants import create_token, store_token_uses
 from tests.ledger.writes import assert_proven
 from tests.service import EMAIL, Service, level, now, sku, warehouse
 
@@ -64,8 +64,8 @@ async def worker(service: Service, ahead: timedelta) -> AsyncIterator[Database]:
     await database.dispose()
 
 
-def writing(service: Service, database: Database, key: str | None = None) -> Writing:
-    return Writing(database=database, caller=Caller(service.tenant, "tok_1", EMAIL), key=key)
+def writing(service: Service, database: Database, key: str | None = None) -> WriteContext:
+    return WriteContext(database=database, caller=Caller(service.tenant, "tok_1", EMAIL), key=key)
 
 
 async def adjust(service: Service, database: Database, key: str | None = None) -> Any:
@@ -74,7 +74,7 @@ async def adjust(service: Service, database: Database, key: str | None = None) -
 
 
 async def reserve(service: Service, database: Database) -> str:
-    wanted = Reserving(lines=(Line("A", MAIN.id, 2),), seconds=300)
+    wanted = ReserveRequest(lines=(RequestedLine("A", MAIN.id, 2),), seconds=300)
     done = await reserve_stock(writing(service, database), wanted)
     return done.result.reservation.id
 
@@ -140,8 +140,10 @@ async def test_a_report_is_from_the_future_by_the_clock_of_the_database(
     stocked: Service, days: int
 ) -> None:
     async def report(at: datetime, database: Database) -> Any:
-        levels = (Reported("B", 5),)
-        seen = Report(warehouse_id=MARKET.id, reported_at=at, levels=levels, on_error=OnError.ABORT)
+        levels = (ReportedLevel("B", 5),)
+        seen = StockReport(
+            warehouse_id=MARKET.id, reported_at=at, levels=levels, on_error=OnError.ABORT
+        )
         return await sync_stock(writing(stocked, database, "k"), seen)
 
     async with worker(stocked, days * DAYS) as other:
@@ -183,7 +185,7 @@ async def test_a_token_ends_by_the_clock_of_the_database(stocked: Service, days:
             await authenticator.authenticate(f"Bearer {good.token}")
         with pytest.raises(Unauthenticated):
             await authenticator.authenticate(f"Bearer {over.token}")
-        await note_uses(other, authenticator.take_used())
+        await store_token_uses(other, authenticator.take_used())
     async with stocked.database.snapshot() as snapshot:
         [token] = [it for it in await list_tokens(snapshot, stocked.tenant) if it["id"] == good.id]
     used = datetime.fromisoformat(str(token["last_used_at"]))

@@ -16,7 +16,7 @@ from app.domain.stock import StockUpdate
 from app.domain.validation import MAX_BULK_UPDATES
 from app.settings import Settings
 from app.writes.catalogue import SafetyStock, set_safety_stock, update_warehouse
-from app.writes.pipeline import Writing
+from app.writes.pipeline import WriteContext
 from app.writes.stock import OnError, bulk_change_stock, change_stock
 from tests.graphql.recorder import recorded
 from tests.ledger.writes import Update, assert_proven, entries, graphql_set, ledger
@@ -136,7 +136,7 @@ async def test_a_bulk_that_waited_is_refused_by_a_warehouse_that_was_closed_mean
         )
         while not await other.scalar(HAS_ME_BLOCKING):
             assert not bulk.done()
-        writing = Writing(database=service.database, caller=caller(service))
+        writing = WriteContext(database=service.database, caller=caller(service))
         await update_warehouse(writing, MAIN.id, {"is_active": False})
         await other.rollback()
     outcomes = (await bulk).result
@@ -155,7 +155,7 @@ async def test_what_is_about_many_skus_reads_what_it_waited_for(service: Service
     levels = [SafetyStock(code, MAIN.id, 5) for code in skus]
     async with service.database.writer.connect() as other:
         await other.execute(MOVED, {"tenant": service.tenant, "sku": skus[-1]})
-        writing = Writing(database=service.database, caller=caller(service))
+        writing = WriteContext(database=service.database, caller=caller(service))
         write = asyncio.create_task(set_safety_stock(writing, levels))
         while not await other.scalar(HAS_ME_BLOCKING):
             assert not write.done()

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from app.domain.warehouses import WarehouseType
-from app.writes.idempotency_keys import FEW
+from app.writes.pipeline import MAX_OPTIMISTIC_SKUS
 from tests.ledger.dying import SURVIVED, die_at
 from tests.ledger.test_reservations import COMMIT, RESERVE
 from tests.ledger.test_reversals import REVERSE
@@ -46,7 +46,7 @@ def update(code: str, place: str, quantity: int, **more: object) -> Json:
 
 
 # So many more SKUs that PostgreSQL writes them in turn.
-MANY: Final = [f"MORE-{number}" for number in range(FEW)]
+MANY: Final = [f"MORE-{number}" for number in range(MAX_OPTIMISTIC_SKUS)]
 
 
 def bulk(quantity: int, on_error: str) -> Json:

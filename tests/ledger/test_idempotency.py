@@ -16,8 +16,8 @@ from app.auth.tokens import Authenticator
 from app.database.session import EngineSession
 from app.domain.caller import Caller, Scope
 from app.domain.stock import StockUpdate
-from app.maintenance import reap
-from app.writes.idempotency_keys import _lock_key, reap_idempotency_keys
+from app.maintenance import purge_idempotency_keys
+from app.writes.idempotency_keys import delete_expired_keys, lock_key
 from app.writes.stock import change_stock
 from app.writes.tenants import insert_token
 from tests.ledger.writes import (
@@ -316,15 +316,15 @@ async def test_reaping_deletes_the_keys_that_are_past_their_time(stocked: Servic
     await _keys(stranger, 3, hours=25)
     await _keys(stocked, 4, hours=23)
 
-    assert await reap_idempotency_keys(stocked.database, stocked.tenant) == 2_500
+    assert await delete_expired_keys(stocked.database, stocked.tenant) == 2_500
     assert (await _count(stocked), await _count(stranger)) == (4, 3)
-    await reap(stocked.database)
+    await purge_idempotency_keys(stocked.database)
     assert (await _count(stocked), await _count(stranger)) == (4, 0)
 
 
 async def test_a_running_service_reaps(stocked: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     await _keys(stocked, 3, hours=25)
-    monkeypatch.setattr("app.maintenance.REAP_SECONDS", 0.01)
+    monkeypatch.setattr("app.maintenance.PURGE_SECONDS", 0.01)
     url = stocked.database.writer.url.render_as_string(hide_password=False)
     async with (
         running(url) as (app, _client),
@@ -408,7 +408,7 @@ async def _begin(connection: AsyncConnection, service: Service, key: str) -> Non
     principal = await authenticator.authenticate(f"Bearer {service.token('write')}")
     if service.database.dialect == "postgresql":
         caller = Caller(service.tenant, principal.subject, principal.email)
-        await _lock_key(EngineSession(connection), caller, key)
+        await lock_key(EngineSession(connection), caller, key)
     else:
         await connection.execute(text("SELECT 1"))
 

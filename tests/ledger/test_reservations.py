@@ -29,11 +29,11 @@ from app.reads.reservations import count_holds_of, count_reservations, get_reser
 from app.reads.skus import get_skus
 from app.settings import Settings
 from app.writes import reservations
-from app.writes.pipeline import Writing
+from app.writes.pipeline import WriteContext
 from app.writes.reservations import (
-    Committing,
-    Line,
-    Reserving,
+    CommitRequest,
+    RequestedLine,
+    ReserveRequest,
     commit_reservation,
     expire_reservations,
     extend_reservation,
@@ -297,7 +297,7 @@ async def test_the_running_service_ends_what_is_past_its_time(
     held = await reserve(service, line("A", 1), expiresIn=1)
     monkeypatch.setattr(upkeep, "PAUSE_SECONDS", 0)
     async with clocks_at(service.database, now() + timedelta(seconds=2)):
-        await upkeep.expire(service.database)
+        await upkeep.end_due_reservations(service.database)
     data = await service.data("{ reservations { nodes { id status } } }")
     assert data["reservations"]["nodes"] == [{"id": held["id"], "status": "EXPIRED"}]
     await assert_proven(service)
@@ -307,7 +307,7 @@ async def test_more_than_a_batch_is_past_its_time(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await service.load([MAIN], [sku("A", level(MAIN, 500))])
-    monkeypatch.setattr(reservations, "EXPIRED_AT_ONCE", 7)
+    monkeypatch.setattr(reservations, "EXPIRE_BATCH_ROWS", 7)
     await asyncio.gather(*(reserve(service, line("A", 1), expiresIn=1) for _ in range(20)))
     async with clocks_at(service.database, now() + timedelta(seconds=2)):
         ended = await asyncio.gather(
@@ -400,9 +400,9 @@ async def test_many_at_once_never_get_more_than_there_is(service: Service) -> No
     caller = Caller(service.tenant, "client", EMAIL)
 
     async def attempt(code: str) -> str:
-        wanted = Reserving(lines=(Line(code, MAIN.id, 2),), seconds=600)
+        wanted = ReserveRequest(lines=(RequestedLine(code, MAIN.id, 2),), seconds=600)
         try:
-            await reserve_stock(Writing(database=service.database, caller=caller), wanted)
+            await reserve_stock(WriteContext(database=service.database, caller=caller), wanted)
         except InventoryError as error:
             return error.code
         return "granted"
@@ -546,7 +546,9 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.tenant = self.run(new_tenant(self.database))
-        self.writing = Writing(database=self.database, caller=Caller(self.tenant, "machine", EMAIL))
+        self.writing = WriteContext(
+            database=self.database, caller=Caller(self.tenant, "machine", EMAIL)
+        )
         self.start = now()
         self.second = 0
         self.on_hand = dict.fromkeys(LEVELS, 6)
@@ -613,8 +615,9 @@ class Machine(RuleBasedStateMachine):
         fits = all(
             quantity <= self.on_hand[key] - self.reserved(key) for key, quantity in lines.items()
         )
-        wanted = Reserving(
-            lines=tuple(Line(*key, quantity) for key, quantity in lines.items()), seconds=seconds
+        wanted = ReserveRequest(
+            lines=tuple(RequestedLine(*key, quantity) for key, quantity in lines.items()),
+            seconds=seconds,
         )
         if not fits:
             assert self.refused(reserve_stock(self.writing, wanted)) == "INSUFFICIENT_STOCK"
@@ -628,8 +631,8 @@ class Machine(RuleBasedStateMachine):
             return
         id_, held = chosen
         taken = {key: max(1, q // share) if share else q for key, q in held.lines.items()}
-        lines = None if share is None else tuple(Line(*key, q) for key, q in taken.items())
-        wanted = Committing(id=id_, lines=lines, reason="sale")
+        lines = None if share is None else tuple(RequestedLine(*key, q) for key, q in taken.items())
+        wanted = CommitRequest(id=id_, lines=lines, reason="sale")
         refused = self.refused(commit_reservation(self.writing, wanted))
         if not self.is_open(held):
             assert refused == "RESERVATION_ENDED"

@@ -19,8 +19,8 @@ from app.domain.caller import Caller
 from app.domain.stock import StockUpdate
 from app.domain.warehouses import WarehouseType
 from app.errors import InventoryError
+from app.files.columns import FileKind
 from app.files.imports import FileRefused
-from app.files.parsing import FileKind
 from app.settings import Settings
 from app.writes.catalogue import (
     SafetyStock,
@@ -29,12 +29,12 @@ from app.writes.catalogue import (
     set_safety_stock,
     update_warehouse,
 )
-from app.writes.marketplace_sync import Report, Reported, sync_stock
-from app.writes.pipeline import Writing
+from app.writes.marketplace_sync import ReportedLevel, StockReport, sync_stock
+from app.writes.pipeline import WriteContext
 from app.writes.reservations import (
-    Committing,
-    Line,
-    Reserving,
+    CommitRequest,
+    RequestedLine,
+    ReserveRequest,
     commit_reservation,
     expire_reservations,
     extend_reservation,
@@ -78,12 +78,12 @@ class World:
     held: str
 
     @property
-    def writing(self) -> Writing:
+    def writing(self) -> WriteContext:
         caller = Caller(self.service.tenant, "writer", "a@b.example")
-        return Writing(database=self.service.database, caller=caller)
+        return WriteContext(database=self.service.database, caller=caller)
 
     @property
-    def changing(self) -> Writing:
+    def changing(self) -> WriteContext:
         return replace(self.writing, database=self.other)
 
 
@@ -123,9 +123,9 @@ async def transfer(world: World) -> Any:
 
 
 async def reserve(world: World, quantity: int = 5, *, may_oversell: bool = False) -> Any:
-    lines = (Line("SKU-00", MAIN.id, quantity),)
+    lines = (RequestedLine("SKU-00", MAIN.id, quantity),)
     return await reserve_stock(
-        world.writing, Reserving(lines=lines, seconds=60, may_oversell=may_oversell)
+        world.writing, ReserveRequest(lines=lines, seconds=60, may_oversell=may_oversell)
     )
 
 
@@ -134,7 +134,7 @@ async def oversell(world: World) -> Any:
 
 
 async def commit(world: World) -> Any:
-    wanted = Committing(id=world.held, lines=None, reason="sold")
+    wanted = CommitRequest(id=world.held, lines=None, reason="sold")
     return await commit_reservation(world.writing, wanted)
 
 
@@ -156,10 +156,10 @@ async def reverse(world: World) -> Any:
 
 
 async def sync(world: World) -> Any:
-    report = Report(
+    report = StockReport(
         warehouse_id=MARKET.id,
         reported_at=now(),
-        levels=tuple(Reported(code, 50) for code in CODES),
+        levels=tuple(ReportedLevel(code, 50) for code in CODES),
         on_error=OnError.ABORT,
     )
     return await sync_stock(world.writing, report)
@@ -238,8 +238,8 @@ async def made(service: Service, other: Database, write: str) -> World:
     writing = World(own, other, "", "").writing
     loss = StockUpdate(sku="SKU-00", warehouse_id=MAIN.id, delta=-1, reason="loss")
     done = await change_stock(own.database, writing.caller, loss)
-    lines = (Line("SKU-00", MAIN.id, 2),)
-    held = await reserve_stock(writing, Reserving(lines=lines, seconds=60))
+    lines = (RequestedLine("SKU-00", MAIN.id, 2),)
+    held = await reserve_stock(writing, ReserveRequest(lines=lines, seconds=60))
     world = World(own, other, done.result.adjustment.id, held.result.reservation.id)
     if write == "expire":
         await own.database.transaction(

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import true
 from sqlalchemy.sql.dml import Update
 
-from app.files.imports import _update_titles
+from app.files.catalogue_imports import _update_titles
 from app.writes.statements import _write_skus
 from tests.service import Service
 

@@ -428,7 +428,7 @@ async def test_a_running_service_sums_up(shop: Service, monkeypatch: pytest.Monk
 
     # Those of other tests have nothing to do with it.
     monkeypatch.setattr(upkeep, "list_tenants", mine)
-    monkeypatch.setattr(upkeep, "SUM_SECONDS", 0.01)
+    monkeypatch.setattr(upkeep, "ROLLUP_SECONDS", 0.01)
     url = shop.database.writer.url.render_as_string(hide_password=False)
     async with (
         running(url) as (app, _client),

@@ -8,7 +8,7 @@ import pytest
 
 from app.domain.warehouses import WarehouseType
 from app.writes import catalogue
-from app.writes.stock_reading import read_stock
+from app.writes.locked_reads import read_stock
 from tests.ledger.writes import ARCHIVE, BULK, PLACE, SAFETY, SYNC, assert_proven, entries, ledger
 from tests.service import Service, level, new_tenant, sku, warehouse
 

@@ -20,9 +20,9 @@ from app.database.tables import sku as sku_table
 from app.database.tables import tenant as tenant_table
 from app.ledger import rollup as summing
 from app.ledger.verification import verify_tenant
-from app.maintenance import note_used, reap, sum_up
+from app.maintenance import purge_idempotency_keys, record_token_uses, roll_up_ledgers
 from app.settings import Settings
-from app.writes.idempotency_keys import reap_idempotency_keys
+from app.writes.idempotency_keys import delete_expired_keys
 from tests.clocks import clocks_at
 from tests.databases import create_database, migrated, with_fake_clock
 from tests.graphql.test_access_matrix import CODE, PLACE
@@ -94,13 +94,13 @@ async def test_a_service_behind_the_wall_writes_and_keeps_itself_up(walled: Wall
     refused = await walled.mine.rest("PUT", "/api/inventory/NONE", json=update_)
     checks = authenticator(walled.mine)
     await checks.authenticate(f"Bearer {walled.mine.token('read')}")
-    await note_used(walled.mine.database, checks)
-    await reap(walled.mine.database)
+    await record_token_uses(walled.mine.database, checks)
+    await purge_idempotency_keys(walled.mine.database)
 
     assert (first.status_code, again.headers["Idempotent-Replayed"]) == (200, "true")
     assert created["data"]["createSku"]["sku"] == {"sku": "NEW"}
     assert (bulk.status_code, refused.status_code) == (200, 404)
-    assert await reap_idempotency_keys(walled.mine.database, walled.mine.tenant) == 0
+    assert await delete_expired_keys(walled.mine.database, walled.mine.tenant) == 0
     for tenant in (walled.mine.tenant, walled.theirs.tenant):
         await verify_tenant(walled.owner.database, tenant)
     mine = api_token.c.tenant_id == walled.mine.tenant
@@ -118,7 +118,7 @@ async def test_a_service_behind_the_wall_sums_up_the_ledger_of_every_tenant(
     totals = "{ adjustments { totals { entries increase } } }"
     tenants = sorted([walled.mine.tenant, walled.theirs.tenant])
     before = await walled.mine.data(totals)
-    await sum_up(walled.mine.database)
+    await roll_up_ledgers(walled.mine.database)
 
     async with walled.owner.database.reader.connect() as connection:
         assert None not in set(await connection.scalars(summed))

@@ -13,7 +13,7 @@ from app.database.tables import api_token
 from app.domain.caller import Scope
 from app.errors import NotFound, Unauthenticated
 from app.files.seeding import LoadedLevel
-from app.maintenance import note_used
+from app.maintenance import record_token_uses
 from app.writes.tenants import create_token, revoke_token, rotate_token
 from rest_shim.streaming import STREAM_PAGE
 from tests.service import EMAIL, Service, counted, new_tenant, running, sku, warehouse
@@ -151,7 +151,7 @@ async def test_the_last_use_of_a_token_is_kept(service: Service) -> None:
     checks = authenticator(service)
     await checks.authenticate(f"Bearer {service.token('read')}")
     before = await _tokens(service)
-    await note_used(service.database, checks)
+    await record_token_uses(service.database, checks)
     after = await _tokens(service)
 
     assert {row.last_used_at for row in before} == {None}

@@ -57,7 +57,7 @@ const schema = `
 `;
 
 function connect() {
-  // postgres.js does not read addresses without a host name, as those of socket directories are.
+  // postgres.js cannot parse URLs without a host name, such as those of socket directories.
   const url = new URL(DATABASE_URL.replace("+asyncpg", "").replace("@/", "@localhost/"));
   return postgres({
     host: url.searchParams.get("host") ?? url.hostname,
@@ -67,7 +67,7 @@ function connect() {
     password: decodeURIComponent(url.password),
     max: Number(POOL),
     prepare: true,
-    // No quantity is beyond what a number holds exactly.
+    // A JavaScript number holds every quantity exactly.
     types: { bigint: { to: 20, from: [20], parse: Number, serialize: String } },
   });
 }
@@ -91,7 +91,7 @@ function resolversOn(sql) {
     END
   `;
 
-  // Each statement sees what those before it did; they travel to the database at once.
+  // Each statement sees the effects of the earlier ones; all are sent to the database at once.
   const write = (updates) =>
     sql.begin(async (sql) => {
       const codes = updates.map((update) => update.sku);
@@ -212,7 +212,7 @@ async function serve() {
     schema,
     ...resolversOn(connect()),
     jit: 1,
-    // What the columns hold is of the right types.
+    // The values of the columns have the right types.
     compilerOptions: { disableLeafSerialization: true },
     graphiql: false,
   });

@@ -1,5 +1,5 @@
-// PostGraphile on the service's own tables, in production mode, without GraphiQL, watching and
-// explaining. Lists are plain lists, which cost less than connections. No `pgSettings`: with them
+// PostGraphile on the tables of the service, in production mode, without GraphiQL, watch mode and
+// explain. Lists are plain lists, which cost less than connections. No `pgSettings`: with them
 // every request would be a transaction of several round trips.
 import cluster from "node:cluster";
 import { createServer } from "node:http";

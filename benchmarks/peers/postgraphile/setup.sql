@@ -1,5 +1,5 @@
--- What PostGraphile offers as mutations. `sku` rows are the locks; as everywhere, lock first, then
--- look with a new snapshot.
+-- The mutations of PostGraphile. `sku` rows are the locks: lock first, then read with a new
+-- snapshot.
 
 CREATE OR REPLACE FUNCTION stock_status(sellable numeric, safety_stock numeric) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

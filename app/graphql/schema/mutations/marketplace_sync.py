@@ -13,7 +13,13 @@ from app.graphql.schema.mutations.stock import BulkError
 from app.graphql.schema.relay import described_field, of_plain_values
 from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Adjustment, Sku, StockLevel
-from app.writes.marketplace_sync import Report, Reported, Synced, SyncStatus, sync_stock
+from app.writes.marketplace_sync import (
+    ReportedLevel,
+    StockReport,
+    SyncedLevel,
+    SyncStatus,
+    sync_stock,
+)
 
 described(
     SyncStatus,
@@ -53,12 +59,12 @@ class SyncStockInput(WriteInput):
         default=OnError.ABORT, description="What happens when some of them are refused."
     )
 
-    def report(self) -> Report:
+    def report(self) -> StockReport:
         """Return what the commands take."""
-        return Report(
+        return StockReport(
             warehouse_id=self.warehouse_id,
             reported_at=self.reported_at,
-            levels=tuple(Reported(level.sku, level.on_hand) for level in self.levels),
+            levels=tuple(ReportedLevel(level.sku, level.on_hand) for level in self.levels),
             on_error=self.on_error,
         )
 
@@ -76,7 +82,7 @@ class SyncResult:
     error: BulkError | None = described_field("Why it was refused, if it was.")
 
     @classmethod
-    def of(cls, index: int, code: str, warehouse_id: str, outcome: Synced) -> "SyncResult":
+    def of(cls, index: int, code: str, warehouse_id: str, outcome: SyncedLevel) -> "SyncResult":
         """Make one of an outcome."""
         record, entry, refusal = outcome.sku, outcome.adjustment, outcome.refusal
         level = record.level_in(warehouse_id) if record else None

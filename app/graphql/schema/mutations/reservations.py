@@ -22,9 +22,9 @@ from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Adjustment, Reservation, Sku
 from app.writes.idempotency_keys import WriteResult
 from app.writes.reservations import (
-    Committing,
-    Line,
-    Reserving,
+    CommitRequest,
+    RequestedLine,
+    ReserveRequest,
     commit_reservation,
     extend_reservation,
     release_reservation,
@@ -46,9 +46,9 @@ class ReservationLineInput:
         "How many, at least 1. Lines for the same stock level are summed."
     )
 
-    def line(self) -> Line:
+    def line(self) -> RequestedLine:
         """Return what the commands take."""
-        return Line(self.sku, self.warehouse_id, self.quantity)
+        return RequestedLine(self.sku, self.warehouse_id, self.quantity)
 
 
 @strawberry.input(description="Stock to reserve, all lines or none.")
@@ -166,7 +166,7 @@ class ReservationMutation:
         input: Annotated[ReserveStockInput, strawberry.argument(description="What to hold.")],
     ) -> ReserveStockPayload:
         """Reserve stock."""
-        wanted = Reserving(
+        wanted = ReserveRequest(
             lines=tuple(line.line() for line in input.lines),
             seconds=input.expires_in,
             reference=input.reference,
@@ -187,7 +187,7 @@ class ReservationMutation:
     ) -> CommitReservationPayload:
         """Commit a reservation."""
         lines = None if input.lines is None else tuple(line.line() for line in input.lines)
-        wanted = Committing(id=input.id, lines=lines, reason=input.reason, note=input.note)
+        wanted = CommitRequest(id=input.id, lines=lines, reason=input.reason, note=input.note)
         done = await commit_reservation(writing(info.context, input), wanted)
         return await CommitReservationPayload.of(info.context, done)
 

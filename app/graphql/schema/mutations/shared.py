@@ -6,7 +6,7 @@ import strawberry
 
 from app.graphql.schema.context import Context
 from app.graphql.schema.relay import optional
-from app.writes.pipeline import Writing
+from app.writes.pipeline import WriteContext
 
 IDEMPOTENCY_KEY: Final = (
     "1 to 255 visible ASCII characters of your choice. Sent again with the same input within 24 "
@@ -29,9 +29,9 @@ class WriteInput:
     dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
 
 
-def writing(context: Context, input: WriteInput) -> Writing:
+def writing(context: Context, input: WriteInput) -> WriteContext:
     """Return how a write of a request is done."""
-    return Writing(
+    return WriteContext(
         database=context.database,
         caller=context.caller,
         key=input.idempotency_key,

@@ -24,7 +24,7 @@ from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Adjustment, Sku, StockLevel
 from app.writes.idempotency_keys import WriteResult
 from app.writes.stock import BulkOutcome, bulk_change_stock, change_stock
-from app.writes.transfers import Transfer, TransferLine, Transferred, transfer_stock
+from app.writes.transfers import LineTransfer, Transfer, TransferLine, transfer_stock
 
 QUANTITY: Final = (
     "The new on hand, 0 to 1,000,000,000,000. It may be below what is reserved: a count is the "
@@ -269,7 +269,7 @@ class TransferStockPayload:
     replayed: bool = described_field(REPLAYED)
 
     @classmethod
-    def of(cls, done: WriteResult[list[Transferred]]) -> "TransferStockPayload":
+    def of(cls, done: WriteResult[list[LineTransfer]]) -> "TransferStockPayload":
         """Make one of what was moved."""
         return cls(
             transfer_id=strawberry.ID(done.result[0].outgoing.adjustment.transfer_id or ""),
