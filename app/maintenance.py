@@ -89,4 +89,4 @@ async def sum_up(database: Database) -> None:
 
 async def note_used(database: Database, authenticator: Authenticator) -> None:
     """Keep when the tokens that this process has looked up were last used."""
-    await note_uses(database, authenticator.take_used())
+    await note_uses(database, authenticator.take_last_uses())

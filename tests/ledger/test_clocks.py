@@ -183,7 +183,7 @@ async def test_a_token_ends_by_the_clock_of_the_database(stocked: Service, days:
             await authenticator.authenticate(f"Bearer {good.token}")
         with pytest.raises(Unauthenticated):
             await authenticator.authenticate(f"Bearer {over.token}")
-        await note_uses(other, authenticator.take_used())
+        await note_uses(other, authenticator.take_last_uses())
     async with stocked.database.snapshot() as snapshot:
         [token] = [it for it in await list_tokens(snapshot, stocked.tenant) if it["id"] == good.id]
     used = datetime.fromisoformat(str(token["last_used_at"]))
