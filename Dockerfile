@@ -1,4 +1,4 @@
-# The pages of GraphiQL and the REST reference are built while the wheel is.
+# Building the wheel also builds the pages of GraphiQL and the REST reference.
 FROM python:3.13-slim AS build
 WORKDIR /source
 COPY . .

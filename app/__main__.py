@@ -1,4 +1,4 @@
-"""Where processes begin: `inventory`, which is `python -m app`, and each of its workers."""
+"""Entry points of processes: the command `inventory` (`python -m app`), and its workers."""
 
 import gc
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def main() -> None:
 
 
 def create_app() -> "Starlette":
-    """Return the service of a worker."""
+    """Build the application of a worker."""
     with _importing():
         from app.main import create_app as create  # noqa: PLC0415
     return create()
@@ -25,7 +25,7 @@ def create_app() -> "Starlette":
 
 @contextmanager
 def _importing() -> Iterator[None]:
-    # What is imported stays, so the garbage collector need not look for what does not.
+    # Imported objects live as long as the process, so the garbage collector skips them.
     gc.disable()
     yield
     gc.freeze()

@@ -1,4 +1,4 @@
-"""The composition root: settings -> Starlette application."""
+"""The composition root: settings -> objects -> routes -> Starlette application."""
 
 import asyncio
 import gc
@@ -33,9 +33,9 @@ from rest_shim.openapi import openapi
 
 if TYPE_CHECKING:
     from app.auth.jwt import IdentityProvider
-    from app.auth.rate_limits import Rates
+    from app.auth.rate_limits import RateLimiter
 
-# Shorter than the patience of those who ask whether the service is ready.
+# Shorter than the usual timeouts of readiness probes.
 READY_SECONDS: Final = 2
 CORS_REQUEST_HEADERS: Final = (
     "Authorization",
@@ -49,86 +49,51 @@ CORS_RESPONSE_HEADERS: Final = ("ETag", "Idempotent-Replayed", "Retry-After", RE
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
-    """Return the service as an ASGI application."""
+    """Build the service as an ASGI application; settings come from the environment by default."""
     settings = settings or Settings()
     configure_logs(settings.log_level)
     database = Database(settings)
-    rates = _rates(settings)
+    rate_limiter = _rate_limiter(settings)
     authenticator = Authenticator(
         database,
         cache_seconds=settings.token_cache_seconds,
-        provider=_provider(settings),
-        rates=rates,
+        provider=_identity_provider(settings),
+        rate_limiter=rate_limiter,
     )
-    documents = Documents(kept=settings.prepared_documents, rules=DocumentRules.of(settings))
-    trusted = (
-        TrustedDocuments.read(settings.trusted_documents) if settings.trusted_documents else None
-    )
-    door = GraphQLEndpoint(
+    graphql = GraphQLEndpoint(
         settings=settings,
         database=database,
         authenticator=authenticator,
-        documents=documents,
-        trusted=trusted,
+        documents=Documents(kept=settings.prepared_documents, rules=DocumentRules.of(settings)),
+        trusted=_trusted_documents(settings),
         tabs=graphiql_tabs(),
     )
     shim = Shim(settings=settings, database=database, authenticator=authenticator)
 
-    async def index(_request: Request) -> Response:
-        return RedirectResponse(GRAPHQL_PATH if settings.graphiql else "/docs")
-
-    async def docs(_request: Request) -> Response:
-        return docs_page(authorization=settings.page_authorization)
-
-    # Not a coroutine, so that the first request loads the YAML file in a thread.
-    def openapi_document(_request: Request) -> Response:
-        return JSONResponse(openapi())
-
-    async def healthz(_request: Request) -> Response:
-        return PlainTextResponse("alive\n")
-
-    async def readyz(_request: Request) -> Response:
-        try:
-            async with asyncio.timeout(READY_SECONDS):
-                await require_current(database)
-                await require_wall(database)
-                await database.require_writable()
-        except TimeoutError as error:
-            message = f"The database did not answer within {READY_SECONDS} s."
-            raise Unavailable(message) from error
-        return PlainTextResponse("ready\n")
-
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        # What start-up made is there for good: the garbage collector need not look at it again,
-        # and a page of a list makes thousands of objects that are soon gone by themselves.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(10_000, 20, 20)
-        upkeep = asyncio.create_task(
-            run_jobs(database, authenticator, seconds=settings.request_timeout_seconds)
+        _tune_garbage_collector()
+        maintenance = asyncio.create_task(
+            keep_up(database, authenticator, seconds=settings.request_timeout_seconds)
         )
         yield
-        upkeep.cancel()
+        maintenance.cancel()
         with suppress(InventoryError):
-            await record_token_uses(database, authenticator)
-        if rates is not None:
-            await rates.close()
+            await note_used(database, authenticator)
+        if rate_limiter is not None:
+            await rate_limiter.close()
         await database.dispose()
 
     app = Service(
         routes=[
-            Route(GRAPHQL_PATH, door),
+            Route(GRAPHQL_PATH, graphql),
             *shim.routes(),
-            Route("/", index),
-            Route("/docs", docs),
-            Route("/api/openapi.json", openapi_document),
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
+            *_page_routes(settings),
+            *_health_routes(database),
             *static_routes(),
         ],
         middleware=[
-            *_cross_origin(settings),
+            *_cors_middleware(settings),
             Middleware(
                 HttpEdge,
                 seconds=settings.request_timeout_seconds,
@@ -142,26 +107,78 @@ def create_app(settings: Settings | None = None) -> Starlette:
     return app
 
 
-def _provider(settings: Settings) -> "IdentityProvider | None":
+def _rate_limiter(settings: Settings) -> "RateLimiter | None":
+    if not settings.rate_limit:
+        return None
+    # Imported on demand: only rate limits need the library `limits`.
+    from app.auth.rate_limits import RateLimiter  # noqa: PLC0415
+
+    return RateLimiter(settings)
+
+
+def _identity_provider(settings: Settings) -> "IdentityProvider | None":
     if not settings.jwt_issuer:
         return None
-    # Who trusts no identity provider does not wait for cryptography.
+    # Imported on demand: cryptography is slow to import and only JWTs need it.
     from app.auth.jwt import IdentityProvider  # noqa: PLC0415
 
     return IdentityProvider(settings)
 
 
-def _rates(settings: Settings) -> "Rates | None":
-    if not settings.rate_limit:
-        return None
-    # Nor who limits no rates for what counts them.
-    from app.auth.rate_limits import Rates  # noqa: PLC0415
-
-    return Rates(settings)
+def _trusted_documents(settings: Settings) -> TrustedDocuments | None:
+    path = settings.trusted_documents
+    return TrustedDocuments.read(path) if path else None
 
 
-def _cross_origin(settings: Settings) -> list[Middleware]:
-    """Return what lets pages of other origins call the service, if any may."""
+def _tune_garbage_collector() -> None:
+    """Exempt the objects of start-up, and collect less often: a list page makes thousands."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
+def _page_routes(settings: Settings) -> list[Route]:
+    """Routes of the start page, the REST reference and the OpenAPI document."""
+
+    async def index(_request: Request) -> Response:
+        return RedirectResponse(GRAPHQL_PATH if settings.graphiql else "/docs")
+
+    async def docs(_request: Request) -> Response:
+        return docs_page(authorization=settings.page_authorization)
+
+    # Not a coroutine: the first request loads the YAML file in a thread.
+    def openapi_document(_request: Request) -> Response:
+        return JSONResponse(openapi())
+
+    return [
+        Route("/", index),
+        Route("/docs", docs),
+        Route("/api/openapi.json", openapi_document),
+    ]
+
+
+def _health_routes(database: Database) -> list[Route]:
+    """Routes of the liveness and the readiness probe."""
+
+    async def healthz(_request: Request) -> Response:
+        return PlainTextResponse("alive\n")
+
+    async def readyz(_request: Request) -> Response:
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await require_current(database)
+                await require_wall(database)
+                await database.require_writable()
+        except TimeoutError as error:
+            message = f"The database did not respond within {READY_SECONDS} s."
+            raise Unavailable(message) from error
+        return PlainTextResponse("ready\n")
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz)]
+
+
+def _cors_middleware(settings: Settings) -> list[Middleware]:
+    """Middleware that allows the configured origins to call the service from a browser."""
     origins = words(settings.cors_origins)
     if not origins:
         return []

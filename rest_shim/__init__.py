@@ -1,1 +1,1 @@
-"""The published REST API: a table of routes over named GraphQL operations."""
+"""The published REST API: a table of routes, each of which runs a named GraphQL operation."""

@@ -1,4 +1,4 @@
-"""Answers a REST request: bind it to variables, execute the operation, render the result."""
+"""Responds to REST requests: bind variables, execute the operation, render the result."""
 
 import re
 from collections.abc import Mapping
@@ -29,8 +29,9 @@ from app.graphql.schema.relay import MAX_PAGE
 from app.http.json import JSONResponse, read_json
 from app.settings import Settings
 from rest_shim.binding import bind_body, bind_headers, bind_query
+from rest_shim.rendering import Data
 from rest_shim.routes import ROUTES, RestRoute
-from rest_shim.streaming import STREAM_PAGE, Page, PageReader, stream_pages
+from rest_shim.streaming import STREAM_PAGE, PageReader, stream_pages
 
 OPERATIONS: Final = Path(__file__).with_name("operations.graphql").read_text(encoding="utf-8")
 REST_NAMES: Final = {
@@ -86,7 +87,7 @@ class Shim:
         return [Route(path, PathEndpoint(self, routes)) for path, routes in by_path.items()]
 
     async def respond(self, route: RestRoute, request: Request) -> Response:
-        """Answer a request. Checks come in this order: token, scope, shape, operation."""
+        """Respond to a request. The checks run in this order: token, scope, shape, operation."""
         principal = await self.authenticator.authenticate(request.headers.get("authorization"))
         operation = self.operations[route.operation]
         for scope in operation.scopes:
@@ -144,7 +145,7 @@ class Shim:
     ) -> PageReader:
         authorization = request.headers.get("authorization")
 
-        async def read_page(position: Mapping[str, object]) -> Page:
+        async def read_page(position: Mapping[str, object]) -> Data:
             # Checked for each page, so that the stream stops when the token is revoked.
             principal = await self.authenticator.identify(authorization)
             data = await self.execute(
@@ -153,7 +154,7 @@ class Shim:
                 principal,
                 longest_page=STREAM_PAGE,
             )
-            page: Page = data["adjustments"]
+            page: Data = data["adjustments"]
             return page
 
         return read_page
@@ -167,7 +168,7 @@ class PathEndpoint:
         self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request with the route of its method."""
+        """Respond with the route of the method."""
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if method not in self._routes:
             head = {"HEAD"} if "GET" in self._routes else set()

@@ -30,97 +30,100 @@ Body = dict[str, Any]
 HeaderRenderer = Callable[[Data], Mapping[str, str]]
 
 
-def record_page(data: Data, variables: Data) -> Body:
-    """Body of a page of inventory records."""
+def render_record_page(data: Data, variables: Data) -> Body:
+    """Render the body with a page of inventory records."""
     page = data["skus"]
-    return {"data": [_record(sku) for sku in page["nodes"]], "meta": _page_meta(page, variables)}
+    return {
+        "data": [_render_record(sku) for sku in page["nodes"]],
+        "meta": _render_page_meta(page, variables),
+    }
 
 
-def single_record(data: Data, _variables: Data) -> Body:
-    """Body of one inventory record."""
-    return {"data": _record(data["sku"])}
+def render_single_record(data: Data, _variables: Data) -> Body:
+    """Render the body with one inventory record."""
+    return {"data": _render_record(data["sku"])}
 
 
-def updated_record(data: Data, _variables: Data) -> Body:
-    """Body of the inventory record after an update."""
-    return {"data": _record(data["setStock"]["sku"])}
+def render_updated_record(data: Data, _variables: Data) -> Body:
+    """Render the body with the inventory record after an update."""
+    return {"data": _render_record(data["setStock"]["sku"])}
 
 
-def bulk_results(data: Data, _variables: Data) -> Body:
-    """Body of the results of a bulk."""
+def render_bulk_results(data: Data, _variables: Data) -> Body:
+    """Render the body with the results of a bulk."""
     bulk = data["bulkSetStock"]
     meta = {name: bulk[name] for name in ("total", "succeeded", "failed")}
-    return {"data": [_bulk_result(result) for result in bulk["results"]], "meta": meta}
+    return {"data": [_render_bulk_result(result) for result in bulk["results"]], "meta": meta}
 
 
-def transfer_adjustments(data: Data, _variables: Data) -> Body:
-    """Body of the adjustments of a transfer."""
+def render_transfer_adjustments(data: Data, _variables: Data) -> Body:
+    """Render the body with the adjustments of a transfer."""
     transfer = data["transferStock"]
     lines = [
-        {direction: adjustment(line[direction]) for direction in ("outgoing", "incoming")}
+        {direction: render_adjustment(line[direction]) for direction in ("outgoing", "incoming")}
         for line in transfer["lines"]
     ]
     return {"data": {"transfer_id": transfer["transfer_id"], "lines": lines}}
 
 
-def reservation_page(data: Data, variables: Data) -> Body:
-    """Body of a page of reservations."""
+def render_reservation_page(data: Data, variables: Data) -> Body:
+    """Render the body with a page of reservations."""
     page = data["reservations"]
-    nodes = [_reservation(node) for node in page["nodes"]]
-    return {"data": nodes, "meta": _page_meta(page, variables)}
+    nodes = [_render_reservation(node) for node in page["nodes"]]
+    return {"data": nodes, "meta": _render_page_meta(page, variables)}
 
 
-def single_reservation(data: Data, _variables: Data) -> Body:
-    """Body of one reservation."""
-    return {"data": _reservation(data["reservation"])}
+def render_single_reservation(data: Data, _variables: Data) -> Body:
+    """Render the body with one reservation."""
+    return {"data": _render_reservation(data["reservation"])}
 
 
-def new_reservation(data: Data, _variables: Data) -> Body:
-    """Body of a new reservation."""
-    return {"data": _reservation(data["reserveStock"]["reservation"])}
+def render_new_reservation(data: Data, _variables: Data) -> Body:
+    """Render the body with a new reservation."""
+    return {"data": _render_reservation(data["reserveStock"]["reservation"])}
 
 
-def committed_reservation(data: Data, _variables: Data) -> Body:
-    """Body of a committed reservation with its adjustments."""
+def render_committed_reservation(data: Data, _variables: Data) -> Body:
+    """Render the body with a committed reservation and its adjustments."""
     commit = data["commitReservation"]
-    adjustments = [adjustment(node) for node in commit["adjustments"]]
-    return {"data": {**_reservation(commit["reservation"]), "adjustments": adjustments}}
+    adjustments = [render_adjustment(node) for node in commit["adjustments"]]
+    return {"data": {**_render_reservation(commit["reservation"]), "adjustments": adjustments}}
 
 
-def released_reservation(data: Data, _variables: Data) -> Body:
-    """Body of a released reservation."""
-    return {"data": _reservation(data["releaseReservation"]["reservation"])}
+def render_released_reservation(data: Data, _variables: Data) -> Body:
+    """Render the body with a released reservation."""
+    return {"data": _render_reservation(data["releaseReservation"]["reservation"])}
 
 
-def warehouse_list(data: Data, _variables: Data) -> Body:
-    """Body of all warehouses."""
-    return {"data": [_warehouse(warehouse) for warehouse in data["warehouses"]]}
+def render_warehouse_list(data: Data, _variables: Data) -> Body:
+    """Render the body with all warehouses."""
+    return {"data": [_render_warehouse(warehouse) for warehouse in data["warehouses"]]}
 
 
-def adjustment_page(data: Data, variables: Data) -> Body:
-    """Body of a page of adjustments."""
+def render_adjustment_page(data: Data, variables: Data) -> Body:
+    """Render the body with a page of adjustments."""
     page = data["adjustments"]
-    nodes = [adjustment(node) for node in page["nodes"]]
-    return {"data": nodes, "meta": _page_meta(page, variables)}
+    nodes = [render_adjustment(node) for node in page["nodes"]]
+    return {"data": nodes, "meta": _render_page_meta(page, variables)}
 
 
-def new_adjustment(data: Data, _variables: Data) -> Body:
-    """Body of a new adjustment."""
-    return {"data": adjustment(data["adjustStock"]["adjustment"])}
+def render_new_adjustment(data: Data, _variables: Data) -> Body:
+    """Render the body with a new adjustment."""
+    return {"data": render_adjustment(data["adjustStock"]["adjustment"])}
 
 
-def no_headers(_data: Data) -> dict[str, str]:
-    """No response headers."""
+def render_no_headers(_data: Data) -> dict[str, str]:
+    """Render no response headers."""
     return {}
 
 
-def version_headers(data: Data) -> dict[str, str]:
-    """Headers of a record that a client may cache, if it revalidates its copy."""
+def render_version_headers(data: Data) -> dict[str, str]:
+    """Render the headers of a record, which a client may cache if it revalidates its copy."""
     tag = _etag(data["sku"]["version"])
     return {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization"}
 
 
-def version_and_replay_headers(mutation: str) -> HeaderRenderer:
+def version_and_replay_renderer(mutation: str) -> HeaderRenderer:
     """Make a renderer of the version of the changed record and the mark of a replayed response."""
 
     def render(data: Data) -> Mapping[str, str]:
@@ -130,7 +133,7 @@ def version_and_replay_headers(mutation: str) -> HeaderRenderer:
     return render
 
 
-def replay_headers(mutation: str) -> HeaderRenderer:
+def replay_renderer(mutation: str) -> HeaderRenderer:
     """Make a renderer of the mark of a replayed response."""
 
     def render(data: Data) -> Mapping[str, str]:
@@ -139,7 +142,7 @@ def replay_headers(mutation: str) -> HeaderRenderer:
     return render
 
 
-def adjustment(node: Data) -> Body:
+def render_adjustment(node: Data) -> Body:
     """Render an adjustment."""
     # The fragment `AdjustmentFields` selects the fields with these names and in this order.
     body = {**node, "sku": node["sku"]["sku"], "warehouse_id": node["warehouse_id"]["id"]}
@@ -149,16 +152,16 @@ def adjustment(node: Data) -> Body:
     return body
 
 
-def _record(sku: Data) -> Body:
+def _render_record(sku: Data) -> Body:
     # The fragment `RecordFields` selects the fields with these names and in this order.
     body = {**sku, "status": _REST_STATUS[sku["status"]]}
-    body["warehouses"] = [_stock_level(level) for level in sku["warehouses"]]
+    body["warehouses"] = [_render_stock_level(level) for level in sku["warehouses"]]
     # The version is a header.
     body.pop("version", None)
     return body
 
 
-def _stock_level(level: Data) -> Body:
+def _render_stock_level(level: Data) -> Body:
     warehouse = level["warehouse"]
     body = {
         "warehouse_id": warehouse["warehouse_id"],
@@ -172,7 +175,7 @@ def _stock_level(level: Data) -> Body:
     return body
 
 
-def _warehouse(warehouse: Data) -> Body:
+def _render_warehouse(warehouse: Data) -> Body:
     body = {"id": warehouse["id"], "name": warehouse["name"]}
     if warehouse["address"] is not None:
         body["address"] = warehouse["address"]
@@ -185,7 +188,7 @@ def _warehouse(warehouse: Data) -> Body:
     return body
 
 
-def _reservation(node: Data) -> Body:
+def _render_reservation(node: Data) -> Body:
     body: Body = {"id": node["id"], "status": _REST_STATUS[node["status"]]}
     body |= {name: node[name] for name in ("reference", "note") if node[name] is not None}
     body |= {name: node[name] for name in ("created_by", "created_at")}
@@ -201,14 +204,14 @@ def _reservation(node: Data) -> Body:
     return body
 
 
-def _bulk_result(result: Data) -> Body:
+def _render_bulk_result(result: Data) -> Body:
     body = {name: result[name] for name in ("index", "sku", "warehouse_id")}
     if result["error"] is not None:
         return {**body, "status": "failed", "error": result["error"]}
     return {**body, "status": "updated", **result["adjustment"]}
 
 
-def _page_meta(page: Data, variables: Data) -> Body:
+def _render_page_meta(page: Data, variables: Data) -> Body:
     info = page["pageInfo"]
     return {
         "total": page["totalCount"],

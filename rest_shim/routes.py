@@ -22,7 +22,7 @@ from rest_shim.binding import (
 )
 from rest_shim.rendering import ON_ERROR, RESERVATION_STATUSES, STATUSES, Body, Data
 
-PAGE: Final[Readers] = {"limit": integer, "cursor": unchanged}
+PAGE_QUERY: Final[Readers] = {"limit": integer, "cursor": unchanged}
 SET_BODY: Final[Readers] = {
     "warehouse_id": string,
     "quantity": unchanged,
@@ -65,13 +65,13 @@ COMMIT_BODY: Final[Readers] = {
     "reason": string,
     "note": string,
 }
-DRY_RUN: Final[Readers] = {"dry_run": boolean}
-IDEMPOTENCY_KEY: Final[HeaderReaders] = {"idempotency-key": ("idempotency_key", unchanged)}
-IDEMPOTENCY_KEY_AND_IF_MATCH: Final[HeaderReaders] = {
-    **IDEMPOTENCY_KEY,
+DRY_RUN_QUERY: Final[Readers] = {"dry_run": boolean}
+KEY_HEADER: Final[HeaderReaders] = {"idempotency-key": ("idempotency_key", unchanged)}
+KEY_AND_IF_MATCH_HEADERS: Final[HeaderReaders] = {
+    **KEY_HEADER,
     "if-match": ("expected_sku_versions", sku_versions),
 }
-ADJUSTMENT_FILTERS: Final[Readers] = {
+ADJUSTMENT_QUERY: Final[Readers] = {
     "start_date": unchanged,
     "end_date": unchanged,
     "warehouse_id": unchanged,
@@ -100,7 +100,7 @@ class RestRoute:
     query: Readers = field(default_factory=dict)
     body: Readers | None = None
     request_headers: HeaderReaders = field(default_factory=dict)
-    response_headers: Callable[[Data], Mapping[str, str]] = rendering.no_headers
+    response_headers: Callable[[Data], Mapping[str, str]] = rendering.render_no_headers
     # This operation is streamed if the request has none of the page parameters.
     stream_operation: str | None = None
     page_parameters: frozenset[str] = frozenset()
@@ -111,9 +111,9 @@ ROUTES: Final = (
         "GET",
         "/api/inventory",
         "ListInventory",
-        rendering.record_page,
+        rendering.render_record_page,
         query={
-            **PAGE,
+            **PAGE_QUERY,
             "status": one_of(STATUSES),
             "warehouse_id": unchanged,
             "sku": unchanged,
@@ -123,100 +123,102 @@ ROUTES: Final = (
         "POST",
         "/api/inventory/bulk",
         "BulkSetStock",
-        rendering.bulk_results,
-        query=DRY_RUN,
+        rendering.render_bulk_results,
+        query=DRY_RUN_QUERY,
         body={"updates": list_of(BULK_ITEM), "on_error": one_of(ON_ERROR)},
-        request_headers=IDEMPOTENCY_KEY,
-        response_headers=rendering.replay_headers("bulkSetStock"),
+        request_headers=KEY_HEADER,
+        response_headers=rendering.replay_renderer("bulkSetStock"),
     ),
     RestRoute(
         "POST",
         "/api/inventory/transfers",
         "TransferStock",
-        rendering.transfer_adjustments,
-        query=DRY_RUN,
+        rendering.render_transfer_adjustments,
+        query=DRY_RUN_QUERY,
         body=TRANSFER_BODY,
-        request_headers=IDEMPOTENCY_KEY,
-        response_headers=rendering.replay_headers("transferStock"),
+        request_headers=KEY_HEADER,
+        response_headers=rendering.replay_renderer("transferStock"),
     ),
     RestRoute(
         "GET",
         "/api/inventory/reservations",
         "ListReservations",
-        rendering.reservation_page,
-        query={**PAGE, "status": one_of(RESERVATION_STATUSES), "reference": unchanged},
+        rendering.render_reservation_page,
+        query={**PAGE_QUERY, "status": one_of(RESERVATION_STATUSES), "reference": unchanged},
     ),
     RestRoute(
         "POST",
         "/api/inventory/reservations",
         "ReserveStock",
-        rendering.new_reservation,
-        query=DRY_RUN,
+        rendering.render_new_reservation,
+        query=DRY_RUN_QUERY,
         body=RESERVE_BODY,
-        request_headers=IDEMPOTENCY_KEY,
-        response_headers=rendering.replay_headers("reserveStock"),
+        request_headers=KEY_HEADER,
+        response_headers=rendering.replay_renderer("reserveStock"),
     ),
     RestRoute(
         "GET",
         "/api/inventory/reservations/{reservation_id:segment}",
         "GetReservation",
-        rendering.single_reservation,
+        rendering.render_single_reservation,
     ),
     RestRoute(
         "POST",
         "/api/inventory/reservations/{reservation_id:segment}/commit",
         "CommitReservation",
-        rendering.committed_reservation,
-        query=DRY_RUN,
+        rendering.render_committed_reservation,
+        query=DRY_RUN_QUERY,
         body=COMMIT_BODY,
-        request_headers=IDEMPOTENCY_KEY,
-        response_headers=rendering.replay_headers("commitReservation"),
+        request_headers=KEY_HEADER,
+        response_headers=rendering.replay_renderer("commitReservation"),
     ),
     RestRoute(
         "POST",
         "/api/inventory/reservations/{reservation_id:segment}/release",
         "ReleaseReservation",
-        rendering.released_reservation,
-        query=DRY_RUN,
+        rendering.render_released_reservation,
+        query=DRY_RUN_QUERY,
         body={},
-        request_headers=IDEMPOTENCY_KEY,
-        response_headers=rendering.replay_headers("releaseReservation"),
+        request_headers=KEY_HEADER,
+        response_headers=rendering.replay_renderer("releaseReservation"),
     ),
-    RestRoute("GET", "/api/inventory/warehouses", "ListWarehouses", rendering.warehouse_list),
+    RestRoute(
+        "GET", "/api/inventory/warehouses", "ListWarehouses", rendering.render_warehouse_list
+    ),
     RestRoute(
         "GET",
         "/api/inventory/{sku:segment}",
         "GetInventory",
-        rendering.single_record,
-        response_headers=rendering.version_headers,
+        rendering.render_single_record,
+        response_headers=rendering.render_version_headers,
     ),
     RestRoute(
         "PUT",
         "/api/inventory/{sku:segment}",
         "SetStock",
-        rendering.updated_record,
-        query=DRY_RUN,
+        rendering.render_updated_record,
+        query=DRY_RUN_QUERY,
         body=SET_BODY,
-        request_headers=IDEMPOTENCY_KEY_AND_IF_MATCH,
-        response_headers=rendering.version_and_replay_headers("setStock"),
+        request_headers=KEY_AND_IF_MATCH_HEADERS,
+        response_headers=rendering.version_and_replay_renderer("setStock"),
     ),
     RestRoute(
         "GET",
         "/api/inventory/{sku:segment}/adjustments",
         "ListAdjustments",
-        rendering.adjustment_page,
-        query={**ADJUSTMENT_FILTERS, **PAGE},
+        rendering.render_adjustment_page,
+        query={**ADJUSTMENT_QUERY, **PAGE_QUERY},
         stream_operation="StreamAdjustments",
-        page_parameters=frozenset(PAGE),
+        page_parameters=frozenset(PAGE_QUERY),
     ),
     RestRoute(
         "POST",
         "/api/inventory/{sku:segment}/adjustments",
         "AdjustStock",
-        rendering.new_adjustment,
-        query=DRY_RUN,
+        rendering.render_new_adjustment,
+        query=DRY_RUN_QUERY,
         body=ADJUST_BODY,
-        request_headers=IDEMPOTENCY_KEY_AND_IF_MATCH,
-        response_headers=rendering.version_and_replay_headers("adjustStock"),
+        request_headers=KEY_AND_IF_MATCH_HEADERS,
+        response_headers=rendering.version_and_replay_renderer("adjustStock"),
     ),
 )

@@ -9,15 +9,13 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.runtime.fair_loop import in_pieces
-from rest_shim.rendering import adjustment
+from rest_shim.rendering import Body, Data, render_adjustment
 
 # Rows per page of a stream: more than the page size that clients may request.
 STREAM_PAGE: Final = 2_000
 
-Page = Mapping[str, Any]
-Node = Mapping[str, Any]
 # Reads the page at a cursor, given as a variable, or the first page without one.
-PageReader = Callable[[Mapping[str, object]], Coroutine[Any, Any, Page]]
+PageReader = Callable[[Mapping[str, object]], Coroutine[Any, Any, Data]]
 
 
 class JSONStream(StreamingResponse):
@@ -42,25 +40,25 @@ async def stream_pages(read_page: PageReader) -> JSONStream:
     return JSONStream(_chunks(await read_page({}), read_page))
 
 
-async def _chunks(page: Page, read_page: PageReader) -> AsyncGenerator[bytes, None]:
+async def _chunks(page: Data, read_page: PageReader) -> AsyncGenerator[bytes, None]:
     start = b'{"data":['
     while page["pageInfo"]["hasNextPage"]:
         # The database reads the next page while this one is sent.
         next_page = asyncio.create_task(read_page({"cursor": page["pageInfo"]["endCursor"]}))
         try:
-            yield start + await _rows(page["nodes"])
+            yield start + await _render_rows(page["nodes"])
             start = b","
             page = await next_page
         finally:
             # The client may have disconnected.
             next_page.cancel()
             await asyncio.gather(next_page, return_exceptions=True)
-    yield start + await _rows(page["nodes"]) + b"]}"
+    yield start + await _render_rows(page["nodes"]) + b"]}"
 
 
-async def _rows(nodes: Sequence[Node]) -> bytes:
-    return orjson.dumps(await in_pieces(_adjustments, nodes))[1:-1]
+async def _render_rows(nodes: Sequence[Data]) -> bytes:
+    return orjson.dumps(await in_pieces(_render_adjustments, nodes))[1:-1]
 
 
-def _adjustments(nodes: Iterable[Node]) -> list[dict[str, Any]]:
-    return [adjustment(node) for node in nodes]
+def _render_adjustments(nodes: Iterable[Data]) -> list[Body]:
+    return [render_adjustment(node) for node in nodes]

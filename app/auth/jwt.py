@@ -1,7 +1,7 @@
-"""Tokens of an identity provider (JWT): who they name, once everything about them holds.
+"""JWTs of an identity provider: verification and claims.
 
-Only the keys that the operator configured count. What a token says of keys itself (`jku`, `jwk`,
-`x5u`) is never looked at.
+Only the configured keys verify a signature. Keys and key addresses in a token (`jku`, `jwk`, `x5u`)
+are ignored.
 """
 
 import asyncio
@@ -23,23 +23,23 @@ from app.errors import Unavailable
 from app.settings import Settings
 
 log = structlog.get_logger()
-FAMILIES: Final = {
+ALGORITHMS_BY_FAMILY: Final = {
     "RS": ("RS256", "RS384", "RS512"),
     "PS": ("PS256", "PS384", "PS512"),
     "ES": ("ES256", "ES384", "ES512"),
     "EdDSA": ("EdDSA",),
 }
-REQUIRED: Final = ("exp", "iss", "aud", "sub")
-# A header that says it is another kind of token than one that gives access.
-TYPES: Final = ("jwt", "at+jwt", "application/at+jwt")
+REQUIRED_CLAIMS: Final = ("exp", "iss", "aud", "sub")
+# Values of the header `typ` that an access token may have; other tokens do not grant access.
+TOKEN_TYPES: Final = ("jwt", "at+jwt", "application/at+jwt")
 MAX_SUBJECT_LENGTH: Final = 255
-# What a provider says of an address that its user may have made up.
+# Values of the claim `email_verified` for an address that the provider did not verify.
 UNVERIFIED: Final = (False, "false")
-# The year 3000; what lies far beyond is no date that Python knows.
+# The year 3000. Python cannot represent dates beyond the year 9999.
 LATEST_END: Final = 32_503_680_000
-# Keys are refreshed when they are this old, or when a token names an unknown one; but after each
-# attempt, successful or not, there is a pause whatever the tokens say.
-KEPT_SECONDS: Final = 300.0
+# Keys are refreshed at this age, or when a token names an unknown key. The cooldown follows each
+# attempt, whether it succeeded or failed.
+REFRESH_SECONDS: Final = 300.0
 COOLDOWN_SECONDS: Final = 10.0
 FETCH_SECONDS: Final = 5.0
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
@@ -48,9 +48,9 @@ MAX_KEYS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a good token says."""
+    """The claims of a verified token."""
 
-    tenant: str
+    tenant_id: str
     subject: str
     email: str
     scopes: frozenset[str]
@@ -58,36 +58,36 @@ class Claims:
 
 
 class IdentityProvider:
-    """Reads the tokens of one issuer."""
+    """Verifies the tokens of one issuer."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._algorithms = FAMILIES[settings.jwt_family]
+        self._algorithms = ALGORITHMS_BY_FAMILY[settings.jwt_family]
         self._keys = KeySet(settings.jwt_jwks or "", self._algorithms)
 
     async def claims(self, token: str) -> Claims | None:
-        """Return what a token says; None if anything about it is wrong.
+        """Verify a token and return its claims; None if the token is invalid.
 
         Raises:
-            Unavailable: there are no keys to check it with, because the provider is away.
+            Unavailable: there are no keys, because the provider is unreachable.
 
         """
         try:
             header = jwt.get_unverified_header(token)
         except jwt.PyJWTError:
             return None
-        key = await self._keys.key(header["kid"]) if _is_plain(header) else None
+        key = await self._keys.key(header["kid"]) if _is_access_token(header) else None
         if key is None:
             return None
         try:
-            return self._read(token, key)
+            return self._verify(token, key)
         except jwt.PyJWTError:
             return None
-        except Exception as error:  # noqa: BLE001 - an odd key may make PyJWT or cryptography raise anything
-            log.warning("identity_provider_key_failed", kid=header["kid"], error=repr(error))
+        except Exception as error:  # noqa: BLE001 - for some keys PyJWT and cryptography raise their own and built-in errors
+            log.warning("identity_provider_key_unusable", kid=header["kid"], error=repr(error))
             return None
 
-    def _read(self, token: str, key: PyJWK) -> Claims | None:
+    def _verify(self, token: str, key: PyJWK) -> Claims | None:
         settings = self._settings
         claims = jwt.decode(
             token,
@@ -96,55 +96,55 @@ class IdentityProvider:
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
             leeway=settings.jwt_leeway_seconds,
-            options={"require": [*REQUIRED]},
+            options={"require": [*REQUIRED_CLAIMS]},
         )
-        tenant = claims.get(settings.jwt_tenant_claim)
+        tenant_id = claims.get(settings.jwt_tenant_claim)
         expires_at, subject = int(claims["exp"]), claims["sub"]
         email = claims.get(settings.jwt_email_claim)
         if email is None or claims.get("email_verified") in UNVERIFIED:
             email = subject
-        if not (_is_name(tenant) and _is_name(subject) and _is_name(email)):
+        if not (_is_name(tenant_id) and _is_name(subject) and _is_name(email)):
             return None
         if expires_at > LATEST_END:
             return None
         end = datetime.fromtimestamp(expires_at, UTC)
         return Claims(
-            tenant=tenant,
+            tenant_id=tenant_id,
             subject=f"jwt_{claims['iss']} {subject}",
             email=email,
-            scopes=_words(claims.get(settings.jwt_scope_claim)),
+            scopes=_scopes(claims.get(settings.jwt_scope_claim)),
             expires_at=end + timedelta(seconds=settings.jwt_leeway_seconds),
         )
 
 
 class KeySet:
-    """The provider's public keys by their ids, kept while the provider is away."""
+    """The public keys of the provider by id. Old keys stay valid while it is unreachable."""
 
     def __init__(self, source: str, algorithms: tuple[str, ...]) -> None:
         self._source = source
         self._algorithms = algorithms
         self._keys: dict[str, PyJWK] = {}
-        self._asked_at = float("-inf")
+        self._attempted_at = float("-inf")
         self._refreshing: asyncio.Task[None] | None = None
-        # It reads the system's certificates, which takes 20 ms.
+        # Loading the system's certificates takes 20 ms.
         self._tls = ssl.create_default_context()
 
     async def key(self, id_: str) -> PyJWK | None:
-        """Key of an id. Only a request that names an unknown key waits for the provider.
+        """Key by id; None if it is unknown. Only requests with unknown keys wait for the provider.
 
         Raises:
-            Unavailable: there is no key at all, and the provider gives none.
+            Unavailable: no key was ever fetched, and the provider is unreachable.
 
         """
         is_known = id_ in self._keys
-        pause = KEPT_SECONDS if is_known else COOLDOWN_SECONDS
-        if self._refreshing is None and time.monotonic() - self._asked_at > pause:
+        interval = REFRESH_SECONDS if is_known else COOLDOWN_SECONDS
+        if self._refreshing is None and time.monotonic() - self._attempted_at > interval:
             self._refreshing = asyncio.create_task(self._refresh())
         if not is_known and self._refreshing is not None:
-            # Other requests may wait for it too: it outlives one that hangs up.
+            # Shielded, because other requests may wait for it when this one is cancelled.
             await asyncio.shield(self._refreshing)
         if not self._keys:
-            message = "The identity provider's keys cannot be read; try again."
+            message = "The keys of the identity provider cannot be read; try again."
             raise Unavailable(message)
         return self._keys.get(id_)
 
@@ -152,25 +152,25 @@ class KeySet:
         try:
             async with asyncio.timeout(FETCH_SECONDS):
                 document = await _fetch(self._source, self._tls)
-            self._keys = _keys_of(json.loads(document), self._algorithms)
-        except Exception as error:  # noqa: BLE001 - the provider decides what goes wrong
-            log.warning("identity_provider_away", error=repr(error)[:1_000])
+            self._keys = _parse_key_set(json.loads(document), self._algorithms)
+        except Exception as error:  # noqa: BLE001 - the provider may cause any error
+            log.warning("identity_provider_unreachable", error=repr(error)[:1_000])
         finally:
-            self._asked_at = time.monotonic()
+            self._attempted_at = time.monotonic()
             self._refreshing = None
 
 
 class BadKeys(ValueError):
-    """The provider's document has no keys that could be used."""
+    """The document of the provider has no usable keys."""
 
 
 async def _fetch(source: str, tls: ssl.SSLContext) -> bytes:
-    """Read a document of bounded size. A cancelled fetch leaves no thread and no connection."""
+    """Read a document of at most MAX_DOCUMENT_BYTES. Cancellation closes the connection."""
     if not source.startswith(("https://", "http://")):
         return await asyncio.to_thread(_read_file, Path(source))
     document = bytearray()
     async with (
-        httpx.AsyncClient(verify=tls, timeout=None) as client,  # noqa: S113 - the caller's
+        httpx.AsyncClient(verify=tls, timeout=None) as client,  # noqa: S113 - the caller has a timeout
         client.stream("GET", source, headers={"Accept-Encoding": "identity"}) as response,
     ):
         if response.status_code != httpx.codes.OK:
@@ -198,11 +198,11 @@ def _check_size(document: bytes | bytearray) -> None:
         raise BadKeys(message)
 
 
-def _keys_of(document: object, algorithms: tuple[str, ...]) -> dict[str, PyJWK]:
-    """Usable keys of a JWKS by their ids; the others are skipped.
+def _parse_key_set(document: object, algorithms: tuple[str, ...]) -> dict[str, PyJWK]:
+    """Usable keys of a JWKS by id; other keys are skipped.
 
     Raises:
-        BadKeys: none can be used, or there are too many.
+        BadKeys: no key is usable, or there are more than MAX_KEYS.
 
     """
     entries = document.get("keys") if isinstance(document, dict) else None
@@ -211,32 +211,32 @@ def _keys_of(document: object, algorithms: tuple[str, ...]) -> dict[str, PyJWK]:
         raise BadKeys(message)
     keys: dict[str, PyJWK] = {}
     for entry in entries:
-        key = _key_of(entry)
+        key = _parse_key(entry)
         if key is None or key.algorithm_name not in algorithms:
             continue
         if isinstance(key.key_id, str) and key.public_key_use in (None, "sig"):
             keys[key.key_id] = key
     if not keys:
-        message = f"no key of the document signs by {' or '.join(algorithms)}"
+        message = f"no key of the document signs with {' or '.join(algorithms)}"
         raise BadKeys(message)
     return keys
 
 
-def _key_of(entry: dict[str, Any]) -> PyJWK | None:
+def _parse_key(entry: dict[str, Any]) -> PyJWK | None:
     try:
         return PyJWK(entry)
-    except Exception:  # noqa: BLE001 - PyJWT and cryptography raise many things for odd keys
+    except Exception:  # noqa: BLE001 - PyJWT and cryptography raise many kinds of errors
         return None
 
 
-def _is_plain(header: Mapping[str, object]) -> bool:
-    """Tell whether a header names a key and asks for nothing that is not understood here."""
-    kind = header.get("typ", "JWT")
+def _is_access_token(header: Mapping[str, object]) -> bool:
+    """Whether a header names a key and has no critical extensions."""
+    type_ = header.get("typ", "JWT")
     return (
         isinstance(header.get("kid"), str)
         and "crit" not in header
-        and isinstance(kind, str)
-        and kind.lower() in TYPES
+        and isinstance(type_, str)
+        and type_.lower() in TOKEN_TYPES
     )
 
 
@@ -244,9 +244,9 @@ def _is_name(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= MAX_SUBJECT_LENGTH and value.isprintable()
 
 
-def _words(claim: object) -> frozenset[str]:
-    """Return the scopes of a claim: a text with spaces (RFC 8693), or a list."""
-    words = claim.split() if isinstance(claim, str) else claim
-    if not isinstance(words, list):
+def _scopes(claim: object) -> frozenset[str]:
+    """Parse the scopes of a claim: a string with spaces (RFC 8693), or a list."""
+    scopes = claim.split() if isinstance(claim, str) else claim
+    if not isinstance(scopes, list):
         return frozenset()
-    return frozenset(word for word in words if isinstance(word, str))
+    return frozenset(scope for scope in scopes if isinstance(scope, str))

@@ -1,4 +1,4 @@
-"""Rate limits: how many requests one credential may send, counted by the library `limits`."""
+"""Rate limits of credentials, counted by the library `limits`."""
 
 import math
 import time
@@ -20,55 +20,53 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class Rates:
-    """Counts requests per credential, in this process or in a Redis that workers share."""
+class RateLimiter:
+    """Counts requests per credential, in this process or in a Redis shared by workers."""
 
     def __init__(self, settings: Settings) -> None:
         self._rate = parse(settings.rate_limit) if settings.rate_limit else None
-        self._connections = (
-            _connections(settings.rate_limit_redis_url) if settings.rate_limit_redis_url else None
-        )
+        url = settings.rate_limit_redis_url
+        self._redis = _connection_pool(url) if url else None
         storage = (
             RedisStorage(
-                f"async+{settings.rate_limit_redis_url}",
+                f"async+{url}",
                 wrap_exceptions=True,
                 implementation="redispy",
-                connection_pool=self._connections,  # type: ignore[arg-type]
+                connection_pool=self._redis,  # type: ignore[arg-type]
             )
-            if self._connections is not None
+            if self._redis is not None
             else MemoryStorage()
         )
-        self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._windows = SlidingWindowCounterRateLimiter(storage)
 
-    async def admit(self, tenant: str, subject: str) -> None:
-        """Count a request.
+    async def admit(self, tenant_id: str, subject: str) -> None:
+        """Count a request. While Redis is unreachable, all requests are admitted.
 
         Raises:
-            RateLimited: it is one too many; it says when to try again.
+            RateLimited: the credential exceeds its rate; the error has the seconds to wait.
 
         """
         if self._rate is None:
             return
         try:
-            if await self._limiter.hit(self._rate, tenant, subject):
+            if await self._windows.hit(self._rate, tenant_id, subject):
                 return
-            stats = await self._limiter.get_window_stats(self._rate, tenant, subject)
+            stats = await self._windows.get_window_stats(self._rate, tenant_id, subject)
         except StorageError as error:
-            # Who counts is away: answering uncounted serves better than answering nobody.
-            log.warning("rate_limit_storage_away", error=str(error))
+            log.warning("rate_limit_storage_unreachable", error=str(error))
             return
         seconds = max(1, math.ceil(stats.reset_time - time.time()))
-        message = f"This token may send {self._rate}; try again in {seconds} s."
+        message = f"The token exceeds its rate limit of {self._rate}; try again in {seconds} s."
         raise RateLimited(message, retry_after=seconds)
 
     async def close(self) -> None:
-        """Close what is open to Redis."""
-        if self._connections is not None:
-            await self._connections.aclose()
+        """Close the connections to Redis."""
+        if self._redis is not None:
+            await self._redis.aclose()
 
 
-def _connections(url: str) -> "ConnectionPool":
-    # Who shares no counts does not have Redis's driver.
+def _connection_pool(url: str) -> "ConnectionPool":
+    # Imported on demand: the driver of Redis is an optional dependency.
     from redis.asyncio import ConnectionPool  # noqa: PLC0415
 
     return ConnectionPool.from_url(url)

@@ -1,7 +1,7 @@
-"""Bearer token -> Principal: who asks, for which tenant, and what they may do.
+"""Authentication: from a bearer token to a Principal with its tenant and scopes.
 
-A token reads `inv_<tenant>-<secret>`. The tenant in it only says where to look; what counts is the
-hash of the whole token. A JWT of a configured identity provider names its tenant in a claim.
+An API token has the form `inv_<tenant id>-<secret>`. The tenant id selects the rows to search; the
+hash of the whole token proves it. A JWT has its tenant id in a claim.
 """
 
 import hashlib
@@ -15,21 +15,21 @@ from sqlalchemy import bindparam, select
 from app.database.clocks import Present
 from app.database.engine import Database
 from app.database.tables import api_token, tenant
+from app.domain.caller import Principal, Scope
 from app.errors import Unauthenticated
 from app.runtime.fair_loop import charge
 
 if TYPE_CHECKING:
     from app.auth.jwt import IdentityProvider
-    from app.auth.rate_limits import Rates
-from app.domain.caller import Principal, Scope
+    from app.auth.rate_limits import RateLimiter
 
 MAX_TOKEN_LENGTH: Final = 256
 MAX_JWT_LENGTH: Final = 4_096
 MAX_CACHED_TOKENS: Final = 10_000
-TOKEN_PREFIX: Final = "inv_"  # noqa: S105 - its public part
+TOKEN_PREFIX: Final = "inv_"  # noqa: S105 - the public part of tokens
 JWT_DOTS: Final = 2
-# What a token is compared with when there is none like it: no text has this hash.
-NO_HASH: Final = bytes(32)
+# The hash that an unknown token is compared with; no token has it.
+ABSENT_HASH: Final = bytes(32)
 
 TOKEN_STATEMENT: Final = (
     select(
@@ -43,18 +43,18 @@ TOKEN_STATEMENT: Final = (
     )
     .join(tenant, tenant.c.tenant_id == api_token.c.tenant_id)
     .where(
-        api_token.c.tenant_id == bindparam("tenant"),
+        api_token.c.tenant_id == bindparam("tenant_id"),
         api_token.c.token_hash == bindparam("hash"),
         api_token.c.revoked_at.is_(None),
     )
 )
 TENANT_STATEMENT: Final = select(tenant.c.cursor_key, Present().label("now")).where(
-    tenant.c.tenant_id == bindparam("tenant")
+    tenant.c.tenant_id == bindparam("tenant_id")
 )
 
 
 class Authenticator:
-    """Checks credentials, trusts one that was good for a short time, and counts its requests."""
+    """Checks credentials, caches valid ones for `cache_seconds`, and counts their requests."""
 
     def __init__(
         self,
@@ -62,36 +62,36 @@ class Authenticator:
         *,
         cache_seconds: float,
         provider: "IdentityProvider | None" = None,
-        rates: "Rates | None" = None,
+        rate_limiter: "RateLimiter | None" = None,
     ) -> None:
         self._database = database
         self._cache_seconds = cache_seconds
         self._provider = provider
-        self._rates = rates
-        self._known: dict[bytes, tuple[float, Principal]] = {}
-        self._used: dict[tuple[str, str], datetime] = {}
-        # How far this process's clock is ahead of the database's.
-        self._ahead = timedelta()
+        self._rate_limiter = rate_limiter
+        self._cache: dict[bytes, tuple[float, Principal]] = {}
+        self._last_uses: dict[tuple[str, str], datetime] = {}
+        # The clock of this process minus the clock of the database.
+        self._clock_offset = timedelta()
 
     async def authenticate(self, authorization: str | None) -> Principal:
-        """Return who sent an Authorization header, and charge the request to the tenant.
+        """Principal of an Authorization header. The request is counted and charged to its tenant.
 
         Raises:
-            Unauthenticated: there is none, or its token is unknown, expired or revoked.
-            RateLimited: it has sent too many.
+            Unauthenticated: the header is missing, or its token is unknown, expired or revoked.
+            RateLimited: the credential exceeds its rate limit.
 
         """
         principal = await self.identify(authorization)
-        if self._rates is not None:
-            await self._rates.admit(principal.tenant, principal.subject)
+        if self._rate_limiter is not None:
+            await self._rate_limiter.admit(principal.tenant, principal.subject)
         await charge(principal.tenant)
         return principal
 
     async def identify(self, authorization: str | None) -> Principal:
-        """Return who an Authorization header names.
+        """Principal of an Authorization header. The request is not counted.
 
         Raises:
-            Unauthenticated: there is none, or its token is unknown, expired or revoked.
+            Unauthenticated: the header is missing, or its token is unknown, expired or revoked.
 
         """
         scheme, _, token = (authorization or "").partition(" ")
@@ -100,15 +100,15 @@ class Authenticator:
             message = "Send a credential in the header `Authorization: Bearer TOKEN`."
             raise Unauthenticated(message)
         principal = await self._principal(token)
-        if principal is None or self._is_over(principal.expires_at):
+        if principal is None or self._is_expired(principal.expires_at):
             message = "The token is unknown, expired or revoked."
             raise Unauthenticated(message)
         return principal
 
-    def take_used(self) -> dict[tuple[str, str], datetime]:
-        """Return when tokens, by tenant and id, were last looked up, and forget it."""
-        used, self._used = self._used, {}
-        return used
+    def take_last_uses(self) -> dict[tuple[str, str], datetime]:
+        """Last uses of tokens since the previous call, by tenant id and token id."""
+        last_uses, self._last_uses = self._last_uses, {}
+        return last_uses
 
     async def _principal(self, token: str) -> Principal | None:
         longest = MAX_JWT_LENGTH if self._provider else MAX_TOKEN_LENGTH
@@ -116,46 +116,46 @@ class Authenticator:
             return None
         digest = token_hash(token)
         now = time.monotonic()
-        checked_at, principal = self._known.get(digest, (0.0, None))
+        checked_at, principal = self._cache.get(digest, (0.0, None))
         if principal and now - checked_at < self._cache_seconds:
             return principal
-        self._known.pop(digest, None)
+        self._cache.pop(digest, None)
         principal = await self._look_up(token, digest)
         if principal and self._cache_seconds:
-            if len(self._known) >= MAX_CACHED_TOKENS:
-                self._known.clear()
-            self._known[digest] = (now, principal)
+            if len(self._cache) >= MAX_CACHED_TOKENS:
+                self._cache.clear()
+            self._cache[digest] = (now, principal)
         return principal
 
     async def _look_up(self, token: str, digest: bytes) -> Principal | None:
-        # A JWT has two dots, and a token of ours has none.
+        # A JWT has two dots, an API token has none.
         if self._provider is not None and token.count(".") == JWT_DOTS:
-            return await self._named_by(self._provider, token)
+            return await self._look_up_jwt(self._provider, token)
         tenant_id, dash, _ = token.removeprefix(TOKEN_PREFIX).partition("-")
         if not dash or len(token) > MAX_TOKEN_LENGTH:
             return None
         async with self._database.snapshot(tenant=tenant_id, is_proven=False) as snapshot:
-            rows = await snapshot.rows(TOKEN_STATEMENT, {"tenant": tenant_id, "hash": digest})
-        kept = rows[0].token_hash if rows else NO_HASH
-        if not hmac.compare_digest(kept, digest):
+            rows = await snapshot.rows(TOKEN_STATEMENT, {"tenant_id": tenant_id, "hash": digest})
+        stored = rows[0].token_hash if rows else ABSENT_HASH
+        if not hmac.compare_digest(stored, digest):
             return None
         row = rows[0]
-        self._ahead = datetime.now(UTC) - row.now
-        self._used[tenant_id, row.id] = row.now
+        self._clock_offset = datetime.now(UTC) - row.now
+        self._last_uses[tenant_id, row.id] = row.now
         scopes = frozenset(Scope(scope) for scope in row.scopes.split())
         return Principal(tenant_id, row.id, row.email, scopes, row.cursor_key, row.expires_at)
 
-    async def _named_by(self, provider: "IdentityProvider", token: str) -> Principal | None:
+    async def _look_up_jwt(self, provider: "IdentityProvider", token: str) -> Principal | None:
         claims = await provider.claims(token)
         if claims is None:
             return None
         async with self._database.snapshot() as snapshot:
-            rows = await snapshot.rows(TENANT_STATEMENT, {"tenant": claims.tenant})
+            rows = await snapshot.rows(TENANT_STATEMENT, {"tenant_id": claims.tenant_id})
         if not rows:
             return None
-        self._ahead = datetime.now(UTC) - rows[0].now
+        self._clock_offset = datetime.now(UTC) - rows[0].now
         return Principal(
-            claims.tenant,
+            claims.tenant_id,
             claims.subject,
             claims.email,
             frozenset(scope for scope in Scope if scope in claims.scopes),
@@ -163,10 +163,10 @@ class Authenticator:
             claims.expires_at,
         )
 
-    def _is_over(self, expires_at: datetime | None) -> bool:
-        return expires_at is not None and expires_at <= datetime.now(UTC) - self._ahead
+    def _is_expired(self, expires_at: datetime | None) -> bool:
+        return expires_at is not None and expires_at <= datetime.now(UTC) - self._clock_offset
 
 
 def token_hash(token: str) -> bytes:
-    """Return what is stored of a token: 256 random bits need no salt and no slow hash."""
+    """Hash under which a token is stored. 256 random bits need no salt and no slow hash."""
     return hashlib.sha256(token.encode()).digest()

@@ -41,7 +41,6 @@ from app.database.faults import (
     DatabaseFault,
     Fault,
     Kind,
-    Uncertain,
     fault_of,
     spoils_connection,
     unavailable,
@@ -55,7 +54,7 @@ from app.database.session import (
     interrupt_sqlite,
 )
 from app.errors import InventoryError, Unavailable
-from app.runtime.deadlines import OutOfTime, Watch
+from app.runtime.deadlines import OutOfTime, Uncertain, Watch
 from app.runtime.shares import Shares, Tenant
 from app.settings import Settings
 

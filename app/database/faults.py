@@ -158,18 +158,6 @@ class LockTimeout(DatabaseFault):
     """Another transaction held a lock for too long."""
 
 
-class Uncertain(Unavailable):
-    """The answer to a commit did not arrive."""
-
-    def __init__(self, cause: str = "") -> None:
-        message = (
-            "The answer to the commit did not arrive: the write may or may not be done. "
-            "Send it again with the same idempotency key to get its true answer."
-        )
-        super().__init__(message)
-        self.cause = cause
-
-
 def fault_of(error: BaseException) -> Fault | None:
     """Classify an error of a driver or of SQLAlchemy; None if it is not a known fault."""
     if isinstance(error, DatabaseFault):

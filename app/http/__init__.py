@@ -1,1 +1,1 @@
-"""HTTP below both faces."""
+"""HTTP: the outermost layer, JSON, errors, logs and the protocol of uvicorn."""

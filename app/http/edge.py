@@ -1,4 +1,4 @@
-"""The outermost layer of the application."""
+"""The outermost layer of the application: request ids, error responses and one log line each."""
 
 import math
 import re
@@ -13,44 +13,34 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.database.faults import Uncertain
 from app.domain.ids import ulid
 from app.errors import Internal, InventoryError, MalformedRequest
-from app.http.errors import PROTECTION, error_response, refusal_of_http_exception
+from app.http.errors import PROTECTION, error_response, inventory_error_of
 from app.http.request_id import REQUEST_ID_HEADER_NAME, current_request_id, request_id_of
-from app.runtime.deadlines import Limit, OutOfTime, Watch, current_limit
+from app.runtime.deadlines import Limit, OutOfTime, Uncertain, Watch, current_limit
 
 log = structlog.get_logger()
 
-# A token of ours, or a JWT.
+# Headers that a request may have once: a proxy may have read another of several values.
+SINGLE_HEADERS: Final = (
+    "Authorization",
+    "Content-Type",
+    "Host",
+    "Idempotency-Key",
+    "X-Request-ID",
+)
+SINGLE_HEADER_NAMES: Final = frozenset(name.lower().encode() for name in SINGLE_HEADERS)
+CLIENT_CLOSED_REQUEST: Final = 499
+# An API token or a JWT.
 _TOKEN: Final = re.compile(r"inv_\w+-[\w-]{20,}|eyJ[\w-]+\.[\w-]+\.[\w-]*")
 _PORT: Final = re.compile(r":\d*$")
 
-ONCE_IN_WORDS: Final = ("Authorization", "Content-Type", "Host", "Idempotency-Key", "X-Request-ID")
-ONCE: Final = frozenset(name.lower().encode() for name in ONCE_IN_WORDS)
-CLIENT_CLOSED_REQUEST: Final = 499
-
-
-def refusal(error: InventoryError, *, path: str | None) -> Response:
-    """Refuse a request that the application never saw, with the headers and log line of the edge.
-
-    Its face is known only if its path is.
-    """
-    request_id = f"req_{ulid()}"
-    outer = current_request_id.set(request_id)
-    response = error_response(error, path=path or "")
-    response.raw_headers = _protected(response.raw_headers, request_id)
-    logged = None if path is None else _without_tokens(path)
-    log.info("request", method=None, path=logged, status=error.status, code=error.code)
-    current_request_id.reset(outer)
-    return response
-
 
 class Service(Starlette):
-    """Starlette without its own catches of errors: the edge catches all there are."""
+    """Starlette without its error middleware: `HttpEdge` renders all errors."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return what answers: the middleware, then the routes."""
+        """Build the ASGI application: the middleware around the router."""
         app: ASGIApp = self.router
         for cls, arguments, options in reversed(self.user_middleware):
             app = cls(app, *arguments, **options)
@@ -58,9 +48,9 @@ class Service(Starlette):
 
 
 class HttpEdge:
-    """The outermost layer: request ids, the last catch of errors, one log line per request.
+    """The outermost middleware: request ids, the last error handler, one log line per request.
 
-    Routes match the raw path, so that `%2F` in a SKU code is no separator.
+    Routes match the raw path, so that `%2F` in a SKU code does not separate segments.
     """
 
     def __init__(
@@ -72,81 +62,84 @@ class HttpEdge:
     ) -> None:
         self.app = app
         self._watch = Watch()
-        # How long the service may work on a request.
+        # The time limit for the work on a request.
         self._seconds = seconds
         self._trusted_hosts = trusted_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, whatever happens."""
+        """Respond to a request. All errors become responses."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
         limit = Limit(self._watch, self._seconds)
-        answer = _Answer(send, receive, request_id_of(scope), limit)
-        current_request_id.set(answer.request_id)
+        exchange = _Exchange(send, receive, request_id_of(scope), limit)
+        current_request_id.set(exchange.request_id)
         current_limit.set(limit)
         error: InventoryError | None = None
         try:
-            raw_path = scope.get("raw_path") or scope["path"].encode()
-            if not raw_path.isascii():
-                message = "The path has bytes that are not percent-encoded."
-                raise MalformedRequest(message)  # noqa: TRY301 - caught with all others
-            _refuse_twice(scope)
-            self._refuse_other_hosts(scope)
+            path = _raw_path(scope)
+            self._check_headers(scope)
             with limit:
-                await self.app({**scope, "path": raw_path.decode()}, answer.receive, answer.send)
+                await self.app({**scope, "path": path}, exchange.receive, exchange.send)
         except ClientDisconnect:
-            answer.status = CLIENT_CLOSED_REQUEST
-        except OutOfTime as refusal:
-            # Cut off from outside, a write may have been committing.
+            exchange.status = CLIENT_CLOSED_REQUEST
+        except OutOfTime as raised:
+            # The time limit may have cancelled the commit of a write.
             is_cut_off = limit.is_spent and scope["method"] not in ("GET", "HEAD")
-            error = Uncertain(refusal.cause) if is_cut_off else refusal
-        except InventoryError as refusal:
-            error = refusal
-        except HTTPException as refusal:
-            error = refusal_of_http_exception(refusal)
+            error = Uncertain(raised.cause) if is_cut_off else raised
+        except InventoryError as raised:
+            error = raised
+        except HTTPException as raised:
+            error = inventory_error_of(raised)
         except Exception:
             log.exception("unexpected_error")
             error = Internal("The service failed. Report this request id if it happens again.")
-        if error is not None and answer.status is None:
+        if error is not None and exchange.status is None:
             response = error_response(error, path=scope["path"])
-            await response(scope, receive, answer.send)
+            await response(scope, receive, exchange.send)
         log.info(
             "request",
             method=scope["method"],
             path=_without_tokens(scope["path"]),
-            status=answer.status,
+            status=exchange.status,
             code=error.code if error else None,
             milliseconds=round((time.perf_counter() - started) * 1000, 1),
         )
 
-    def _refuse_other_hosts(self, scope: Scope) -> None:
+    def _check_headers(self, scope: Scope) -> None:
+        """Check that no single header is repeated, and that the Host header is trusted."""
+        names = [name for name, _ in scope["headers"] if name in SINGLE_HEADER_NAMES]
+        if len(set(names)) < len(names):
+            message = f"Send each of these headers once: {', '.join(sorted(SINGLE_HEADERS))}."
+            raise MalformedRequest(message)
         if not self._trusted_hosts:
             return
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         if _PORT.sub("", host.decode("latin-1")).lower() not in self._trusted_hosts:
-            message = "The Host header names another host than this service's."
+            message = "The Host header does not name this service."
             raise MalformedRequest(message)
 
 
-def _without_tokens(path: str) -> str:
-    """Return a path as it may be logged, should somebody have put a credential into it."""
-    return _TOKEN.sub("[token]", path)
+def refusal(error: InventoryError, *, path: str | None) -> Response:
+    """Log and render the refusal of a request that did not reach the application.
+
+    `path` decides between the REST and the GraphQL shape; None means that the path is unknown.
+    """
+    request_id = f"req_{ulid()}"
+    outer = current_request_id.set(request_id)
+    response = error_response(error, path=path or "")
+    response.raw_headers = _protected(response.raw_headers, request_id)
+    logged_path = None if path is None else _without_tokens(path)
+    log.info("request", method=None, path=logged_path, status=error.status, code=error.code)
+    current_request_id.reset(outer)
+    return response
 
 
-def _refuse_twice(scope: Scope) -> None:
-    """Refuse a header that decides something and comes twice: a proxy may have read the other."""
-    names = [name for name, _ in scope["headers"] if name in ONCE]
-    if len(set(names)) < len(names):
-        message = f"Send each of these headers once: {', '.join(sorted(ONCE_IN_WORDS))}."
-        raise MalformedRequest(message)
+class _Exchange:
+    """Receives a request and sends its response, with the headers of every response.
 
-
-class _Answer:
-    """The answer to a request, with the headers that every answer has.
-
-    The time in which the client sends or takes nothing does not count.
+    The time limit is suspended while the service waits for the client.
     """
 
     def __init__(self, send: Send, receive: Receive, request_id: str, limit: Limit) -> None:
@@ -160,7 +153,7 @@ class _Answer:
 
     async def receive(self) -> Message:
         if self._is_received:
-            # A stream waits here, beside its work, for the client to hang up.
+            # A stream waits here for the client to disconnect, while it works.
             return await self._receive()
         self._limit.suspend()
         message = await self._receive()
@@ -177,12 +170,26 @@ class _Answer:
         self._limit.restart()
 
 
+def _raw_path(scope: Scope) -> str:
+    """Path of a request, still percent-encoded."""
+    raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+    if not raw_path.isascii():
+        message = "The path has bytes that are not percent-encoded."
+        raise MalformedRequest(message)
+    return raw_path.decode()
+
+
+def _without_tokens(path: str) -> str:
+    """Path for the log: credentials in it are replaced."""
+    return _TOKEN.sub("[token]", path)
+
+
 def _protected(
     headers: Iterable[tuple[bytes, bytes]], request_id: str
 ) -> list[tuple[bytes, bytes]]:
-    given = {name for name, _ in headers}
+    names = {name for name, _ in headers}
     return [
         *headers,
         (REQUEST_ID_HEADER_NAME, request_id.encode()),
-        *(header for header in PROTECTION if header[0] not in given),
+        *(header for header in PROTECTION if header[0] not in names),
     ]

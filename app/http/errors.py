@@ -23,7 +23,7 @@ from app.http.request_id import current_request_id
 REPLAYED_HEADER: Final = {"Idempotent-Replayed": "true"}
 GRAPHQL_PATH: Final = "/graphql"
 
-# What every answer has, unless it has its own. Pages say what they may load; data loads nothing.
+# Headers of every response that does not set them. Pages have a policy of their own.
 PROTECTION: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -34,7 +34,7 @@ PROTECTION: Final = (
 
 
 def error_facts(error: InventoryError) -> dict[str, object]:
-    """Return the body of an error as both faces know it, its request id last."""
+    """Facts of an error for REST and GraphQL; the request id is the last one."""
     facts: dict[str, object] = {"code": error.code, "message": error.message}
     if error.details:
         facts["details"] = error.details
@@ -42,7 +42,7 @@ def error_facts(error: InventoryError) -> dict[str, object]:
 
 
 def error_response(error: InventoryError, *, path: str) -> Response:
-    """Return an error in the shape of the face that was asked."""
+    """Render an error in the shape of the path: GraphQL or REST."""
     facts = error_facts(error)
     if path == GRAPHQL_PATH:
         message = facts.pop("message")
@@ -55,13 +55,13 @@ def error_response(error: InventoryError, *, path: str) -> Response:
 
 
 def error_headers(error: InventoryError) -> Mapping[str, str]:
-    """Return the headers that go with an error."""
+    """Headers of the response to an error."""
     if isinstance(error, Unauthenticated):
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, RateLimited):
         return {"Retry-After": str(error.retry_after)}
     if isinstance(error, RequestTimeout):
-        # What is left of the body is not read, so nothing can follow it.
+        # The rest of the body is not read, so that no other request can follow it.
         return {"Connection": "close"}
     if isinstance(error, (IdempotencyInFlight, Unavailable)):
         return {"Retry-After": "1"}
@@ -70,12 +70,14 @@ def error_headers(error: InventoryError) -> Mapping[str, str]:
     return {}
 
 
-def refusal_of_http_exception(error: HTTPException) -> InventoryError:
-    """Give Starlette's own refusals a place in our error tree."""
+def inventory_error_of(error: HTTPException) -> InventoryError:
+    """Convert an error of Starlette to the error tree of the service."""
     if error.status_code == MethodNotAllowed.status:
         allowed = (error.headers or {}).get("Allow", "").split(", ")
         return MethodNotAllowed(", ".join(sorted(allowed)))
     if error.status_code == NotFound.status:
-        message = "There is nothing here. GET /docs shows the REST routes; /graphql is GraphQL."
+        message = (
+            "This path does not exist. GET /docs lists the REST routes; GraphQL is at /graphql."
+        )
         return NotFound(message)
-    return MalformedRequest(f"The request cannot be answered: {error}.")
+    return MalformedRequest(f"The request is malformed: {error}.")

@@ -1,4 +1,4 @@
-"""One strict JSON reader and one writer for both faces."""
+"""One strict JSON parser and one JSON renderer, for REST and GraphQL."""
 
 import asyncio
 import json
@@ -14,13 +14,13 @@ from app.errors import MalformedRequest, PayloadTooLarge, RequestTimeout, Unsupp
 from app.settings import Settings
 
 MAX_DEPTH: Final = 64
-UNCERTAIN: Final = object()
+NOT_CANONICAL: Final = object()
 
-# How many commas a body may have: it is about so many values.
+# The most commas in a body, which is about the number of its values.
 MAX_VALUES: Final = 20_000
 
-# A key of the ASGI scope, set by `app.protocol` if the whole body arrived before the application
-# was called.
+# A key of the ASGI scope. `app.http.uvicorn_protocol` sets it if the whole body arrived before
+# the application was called.
 BODY_HAS_ARRIVED: Final = "inventory.body_has_arrived"
 
 _JSON_TYPE: Final = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
@@ -29,27 +29,27 @@ _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class JSONResponse(Response):
-    """A JSON answer, written by orjson."""
+    """A JSON response, rendered by orjson."""
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:  # noqa: ANN401 - any JSON value
-        """Return the bytes of a value."""
+        """Render a value as UTF-8."""
         try:
             return orjson.dumps(content)
         except orjson.JSONEncodeError:
-            # A sum of quantities may be wider than the 64 bits that it writes.
+            # A sum of quantities may exceed the 64 bits that orjson writes.
             return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 async def read_json(request: Request, settings: Settings) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the JSON value of a request's body.
+    """Read and parse the body of a request.
 
     Raises:
-        UnsupportedMediaType: it is not declared as JSON in UTF-8.
-        RequestTimeout: it takes too long to arrive.
-        PayloadTooLarge: it has more bytes than the settings allow.
-        MalformedRequest: it is not exactly one JSON value as RFC 8259 has it.
+        UnsupportedMediaType: the Content-Type is not JSON in UTF-8.
+        RequestTimeout: the body did not arrive in time.
+        PayloadTooLarge: the body has more bytes than the settings allow.
+        MalformedRequest: the body is not exactly one JSON value (RFC 8259).
 
     """
     if not _JSON_TYPE.fullmatch(request.headers.get("content-type", "")):
@@ -59,7 +59,7 @@ async def read_json(request: Request, settings: Settings) -> Any:  # noqa: ANN40
 
 
 async def _body(request: Request, settings: Settings) -> bytes:
-    # Most bodies arrive with their heads, and a timer takes 7 us.
+    # Most bodies arrive with their headers; they need no timer, which costs 7 us.
     if BODY_HAS_ARRIVED in request.scope:
         return await _read(request, limit=settings.max_body_bytes)
     seconds = settings.body_timeout_seconds
@@ -82,29 +82,29 @@ async def _read(request: Request, *, limit: int) -> bytes:
 
 
 def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Return a JSON value, and refuse what lenient readers let through.
+    """Parse a JSON value strictly.
 
-    That is: other encodings than UTF-8, NaN and Infinity, numbers beyond a double, a key twice in
-    one object, lone surrogates, and nesting that no request of ours needs.
+    Refused are encodings other than UTF-8, NaN, Infinity, numbers out of the range of a double,
+    repeated keys of an object, lone surrogates and nesting deeper than MAX_DEPTH.
 
     Raises:
-        MalformedRequest: it is not exactly one JSON value.
-        PayloadTooLarge: it has more values than any request of ours.
+        MalformedRequest: the body is not exactly one JSON value.
+        PayloadTooLarge: the body has more than MAX_VALUES values.
 
     """
     if body.count(b",") > MAX_VALUES and _STRING.sub(b"", body).count(b",") > MAX_VALUES:
         message = f"The body has more than {MAX_VALUES} values."
         raise PayloadTooLarge(message, details=[{"limit_values": MAX_VALUES}])
     try:
-        value = _written_as_read(body)
-        if value is UNCERTAIN:
+        value = _parse_canonical(body)
+        if value is NOT_CANONICAL:
             value = json.loads(
                 body.decode("utf-8"),
                 object_pairs_hook=_object,
                 parse_constant=_refuse_constant,
                 parse_float=_finite,
             )
-        # Each level takes an opening.
+        # Each level has an opening bracket.
         if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
             _check_depth(value)
         if _SURROGATE.search(body):
@@ -113,33 +113,35 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
         message = "The body is nested too deeply."
         raise MalformedRequest(message) from error
     except ValueError as error:
-        reason = str(error) if isinstance(error, (json.JSONDecodeError, _Refused)) else "bad value"
+        reason = (
+            str(error) if isinstance(error, (json.JSONDecodeError, _Refused)) else "invalid value"
+        )
         message = f"The body is not JSON in UTF-8: {reason}."
         raise MalformedRequest(message) from error
     return value
 
 
-def _written_as_read(body: bytes) -> object:
-    """Return a JSON value whose spelling is the one that orjson writes, else UNCERTAIN.
+def _parse_canonical(body: bytes) -> object:
+    """Parse JSON that orjson would render to the same bytes; NOT_CANONICAL for other JSON.
 
-    orjson reads ten times as fast, and lets pass a key that is there twice and an integer that it
-    has to round; but it does not write them as they were. Most clients send just what it writes.
+    orjson is ten times as fast. It accepts repeated keys and rounds long integers, but renders both
+    differently from the input. Most clients send the bytes that orjson renders.
     """
     try:
         value: object = orjson.loads(body)
-        return value if orjson.dumps(value) == body else UNCERTAIN
+        return value if orjson.dumps(value) == body else NOT_CANONICAL
     except (ValueError, TypeError):
-        return UNCERTAIN
+        return NOT_CANONICAL
 
 
 class _Refused(ValueError):
-    """What JSON does not allow, in words."""
+    """The reason why a text is not acceptable JSON."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        message = "an object has a key twice"
+        message = "an object repeats a key"
         raise _Refused(message)
     return value
 
@@ -155,12 +157,12 @@ def _check_depth(value: object) -> None:
         ]
         if not level:
             return
-    message = f"it is nested more than {MAX_DEPTH} deep"
+    message = f"the value is nested more than {MAX_DEPTH} levels deep"
     raise _Refused(message)
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    message = f"{name} is no JSON number"
+    message = f"{name} is not a JSON number"
     raise _Refused(message)
 
 

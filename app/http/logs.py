@@ -1,4 +1,4 @@
-"""Logs: one JSON object per line on standard error, with the request id of what it is about."""
+"""Logs: one JSON object per line on standard error, with the id of the request."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ from app.http.request_id import current_request_id
 
 
 def configure_logs(level: str) -> None:
-    """Send this process's logs, and those of its libraries, to standard error."""
+    """Send the logs of the service and of its libraries to standard error."""
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -38,7 +38,7 @@ def configure_logs(level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    # What uvicorn says of each request stands in the log of the edge.
+    # HttpEdge logs each request, so the access log of uvicorn is off.
     for name in ("uvicorn", "uvicorn.access", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], name != "uvicorn.access"

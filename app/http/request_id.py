@@ -1,4 +1,4 @@
-"""The request id."""
+"""Request ids: from the client or generated, in every response and log line."""
 
 import re
 from contextvars import ContextVar
@@ -17,6 +17,7 @@ current_request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def request_id_of(scope: Scope) -> str:
+    """Request id of the client, or a new one if it sent none or an invalid one."""
     for name, value in scope["headers"]:
         if name == REQUEST_ID_HEADER_NAME and _REQUEST_ID.fullmatch(value.decode("latin-1")):
             return str(value.decode())

@@ -1,45 +1,55 @@
-"""uvicorn's HTTP protocol with bounds on the part of a request that no application sees.
+"""uvicorn's HTTP protocol with limits on the input that does not reach the application.
 
-The application is called once a head is complete. Everything before, between and behind the heads
-is decided here: slow and oversized heads, trailer fields, upgrade offers, and bytes that are not
-HTTP. Refusals have the error shape of the application.
+The application is called when the head of a request (request line and headers) is complete. Slow
+and oversized heads, ambiguous heads, trailer fields, upgrade offers and bytes that are not HTTP are
+handled here. Refusals have the error shape of the application.
 """
 
 from asyncio import TimerHandle, Transport
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Final, Self
 
 import httptools
+from starlette.types import ASGIApp
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from app.errors import InventoryError, MalformedRequest, RequestTimeout, Unavailable
 from app.http.edge import HttpEdge, refusal
 from app.http.json import BODY_HAS_ARRIVED
-from app.http.unread_answers import UnreadProtocol
+from app.http.unread_responses import UnreadProtocol
 from app.settings import Settings
 
-# Requests of one connection that wait behind the one being answered.
+# Requests of one connection that may wait for the response before them.
 MAX_PIPELINED: Final = 100
 VERSIONS: Final = ("1.1", "1.0")
 SCHEMES: Final = (b"http", b"https")
 
 
+def bounded_protocol(settings: Settings) -> "partial[BoundedProtocol]":
+    """Build the protocol factory that uvicorn takes as its option `http`."""
+    limits = ConnectionLimits.of(settings)
+    return partial(BoundedProtocol, limits=limits, overload_app=HttpEdge(_refuse_connection))
+
+
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one worker accepts of its connections."""
+class ConnectionLimits:
+    """Limits on the connections of one worker."""
 
     head_bytes: int
     head_seconds: float
+    write_seconds: float
     connections: int
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Limits that the settings choose."""
+        """Read the limits from the settings."""
         return cls(
             head_bytes=settings.max_head_bytes,
             head_seconds=settings.head_timeout_seconds,
+            write_seconds=settings.write_timeout_seconds,
             connections=settings.max_connections,
         )
 
@@ -57,39 +67,47 @@ async def _refuse_connection(*_asgi: object) -> None:
     raise Unavailable(message)
 
 
-TOO_MANY_CONNECTIONS: Final = HttpEdge(_refuse_connection)
-
-
 class BoundedProtocol(UnreadProtocol):
-    """One connection whose heads are bounded in length and time, and whose trailers are ignored."""
+    """One connection with limits on the size and time of heads. Trailer fields are dropped.
 
-    def __init__(self, *args: Any, limits: Limits, **options: Any) -> None:  # noqa: ANN401 - as its base
-        super().__init__(*args, **options)
+    `overload_app` responds on the connections that exceed the limit.
+    """
+
+    def __init__(
+        self,
+        *args: Any,  # noqa: ANN401 - as its base
+        limits: ConnectionLimits,
+        overload_app: ASGIApp,
+        **options: Any,  # noqa: ANN401 - as its base
+    ) -> None:
+        super().__init__(*args, write_seconds=limits.write_seconds, **options)
         self._limits = limits
+        self._overload_app = overload_app
+        self._is_excess = False
         self._part = Part.NOTHING
         self._head_bytes = 0
-        # Bytes that the parser has consumed without an event: of a header or chunk extension that
-        # does not end.
+        # Bytes since the last event of the parser: an endless header or chunk extension has none.
         self._silent_bytes = 0
         self._head_timer: TimerHandle | None = None
-        self._answering: RequestResponseCycle | None = None
+        self._responding: RequestResponseCycle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Wait for the first request."""
+        """Start the timer for the first request."""
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections:
-            self.app = TOO_MANY_CONNECTIONS
+            self.app = self._overload_app
+            self._is_excess = True
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the application, also when another request is queued behind the one it answers."""
+        """Notify the application, even if another request waits for its response."""
         self._stop_head_timer()
-        if self._answering is not None and not self._answering.response_complete:
-            _disconnect(self._answering)
+        if self._responding is not None and not self._responding.response_complete:
+            _disconnect(self._responding)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived, and answer what is not HTTP."""
+        """Parse bytes, and refuse bytes that are not HTTP."""
         self._unset_keepalive_if_required()
         self._silent_bytes += len(data)
         try:
@@ -97,30 +115,30 @@ class BoundedProtocol(UnreadProtocol):
         except httptools.HttpParserError as error:
             self._refuse(_refusal_of(error))
             return
-        # Most heads arrive whole and need no timer.
+        # Most heads arrive in one piece and need no timer.
         if self._is_idle and self._head_timer is None and self.timeout_keep_alive_task is None:
             self._start_head_timer()
         if self._silent_bytes > self._limits.head_bytes:
             self._refuse(self._too_long())
 
     def on_message_begin(self) -> None:
-        """Start to count the head."""
+        """Reset the size of the head."""
         self._part, self._head_bytes = Part.HEAD, 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """Count the request line."""
+        """Add the request target to the size of the head."""
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a field, and drop it if it is a trailer: those never reach the application."""
+        """Add a header field to the size of the head. Trailer fields are counted and dropped."""
         self._count(len(name) + len(value))
         if self._part is Part.HEAD:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start the request, unless it offers an upgrade: it is then parsed again without."""
+        """Start the request. If it offers an upgrade, it is parsed again without the offer."""
         self._silent_bytes = 0
         version = self.parser.get_http_version()
         self._check_head(version)
@@ -132,18 +150,18 @@ class BoundedProtocol(UnreadProtocol):
         self._part = Part.BODY
         self._stop_head_timer()
         super().on_headers_complete()
-        if self.app is TOO_MANY_CONNECTIONS:
+        if self._is_excess:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Read a part of a body, also of one whose request was answered already."""
+        """Pass on a part of a body."""
         self._silent_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Wait for the next request as long as for any other on a connection that is kept."""
+        """Start the keep-alive timer, also if the response was complete before the body."""
         if self._part is Part.HEAD:
-            # The parser ends a message that offers an upgrade with its head.
+            # The parser ends a message that offers an upgrade after its head.
             return
         self._part, self._silent_bytes = Part.NOTHING, 0
         self.scope[BODY_HAS_ARRIVED] = True  # type: ignore[typeddict-unknown-key]
@@ -155,19 +173,19 @@ class BoundedProtocol(UnreadProtocol):
             )
 
     def on_response_complete(self) -> None:
-        """Wait for the next request; if its head has begun, as long as for any head."""
+        """Start the timer for the next request; a head that has begun gets the timer of heads."""
         super().on_response_complete()
         if self._part is Part.HEAD and self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
             self._start_head_timer()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._answering = cycle
+        self._responding = cycle
         super()._start_asgi_task(cycle, app)
 
     @property
     def _is_idle(self) -> bool:
-        return self._answering is None or self._answering.response_complete
+        return self._responding is None or self._responding.response_complete
 
     def _parse(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -181,7 +199,7 @@ class BoundedProtocol(UnreadProtocol):
                 return
 
     def _parse_without_upgrade(self) -> None:
-        """Feed the head again: the parser takes what follows an upgrade offer for no body."""
+        """Parse the head again: the parser skips the body of a request that offers an upgrade."""
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         fields = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
@@ -190,7 +208,7 @@ class BoundedProtocol(UnreadProtocol):
         self.parser.feed_data(b"".join([line, *fields, b"\r\n"]))
 
     def _check_head(self, version: str) -> None:
-        """Refuse a head that two readers may read in two ways.
+        """Refuse an ambiguous head, which a proxy may interpret differently.
 
         Raises:
             MalformedRequest: the version, the target, the host or the framing is ambiguous.
@@ -203,9 +221,9 @@ class BoundedProtocol(UnreadProtocol):
         elif host is None and version != "1.0":
             message = "Send the header Host."
         elif b"transfer-encoding" in fields and not _is_chunked(fields, version):
-            message = "The one Transfer-Encoding is `chunked`, in HTTP/1.1."
+            message = "The only supported Transfer-Encoding is `chunked`, in HTTP/1.1."
         elif b"#" in self.url or not (self.url[:1] in b"/*" or _is_of_host(self.url, host)):
-            message = "The request target must be a path, or an address of the host in Host."
+            message = "The request target must be a path, or a URL of the host in the header Host."
         elif len(self.pipeline) >= MAX_PIPELINED:
             message = f"More than {MAX_PIPELINED} requests wait on this connection."
         else:
@@ -231,10 +249,10 @@ class BoundedProtocol(UnreadProtocol):
         return MalformedRequest(f"The request line and headers have more than {limit} bytes.")
 
     def _refuse(self, error: InventoryError) -> None:
-        """Close the connection, with an answer unless it would be taken for another request's."""
+        """Close the connection, after an error response if it cannot be mistaken for another."""
         if self.transport.is_closing():
             return
-        if self._may_answer:
+        if self._may_respond:
             self._write(error)
             self.transport.close()
         elif self._is_idle:
@@ -244,15 +262,15 @@ class BoundedProtocol(UnreadProtocol):
             self.flow.pause_reading()
 
     @property
-    def _may_answer(self) -> bool:
+    def _may_respond(self) -> bool:
         if self._part is Part.BODY:
-            return self.cycle is self._answering and not self.cycle.response_started
+            return self.cycle is self._responding and not self.cycle.response_started
         return self._is_idle and (self._part is Part.HEAD or self.cycle is None)
 
     def _write(self, error: InventoryError) -> None:
         if self._part is Part.BODY:
             _disconnect(self.cycle)
-        # The target is whole once a header follows it.
+        # The target is complete if a header follows it.
         path = self.url.partition(b"?")[0].decode("latin-1") if self.headers else None
         response = refusal(error, path=path)
         fields = [*self.server_state.default_headers, *response.raw_headers]
@@ -270,7 +288,7 @@ class BoundedProtocol(UnreadProtocol):
             self._head_timer = None
 
     def _on_slow_head(self) -> None:
-        # A browser takes an answer that it did not ask for as the one to its next request.
+        # Before a head there is no response: a browser would match it with its next request.
         if self._part is Part.HEAD:
             seconds = self._limits.head_seconds
             self._refuse(RequestTimeout(f"The headers did not arrive within {seconds:g} s."))
@@ -279,7 +297,7 @@ class BoundedProtocol(UnreadProtocol):
 
 
 def _refusal_of(error: httptools.HttpParserError) -> InventoryError:
-    # An exception of a callback is the context of the parser's.
+    # The parser raises its own error; the error of a callback is its context.
     if isinstance(error.__context__, InventoryError):
         return error.__context__
     return MalformedRequest("The request is not valid HTTP/1.1.")

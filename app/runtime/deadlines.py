@@ -27,6 +27,18 @@ class OutOfTime(Unavailable):
     cause = "timeout of the request"
 
 
+class Uncertain(Unavailable):
+    """A write ended, by a deadline or a fault, before the result of its commit arrived."""
+
+    def __init__(self, cause: str = "") -> None:
+        message = (
+            "The result of the commit did not arrive: the write may or may not be done. "
+            "Send it again with the same idempotency key to get its result."
+        )
+        super().__init__(message)
+        self.cause = cause
+
+
 class Limit:
     """A limit on the time that the current task spends in a block.
 

@@ -1,6 +1,6 @@
 // Bundles the two pages and their workers: `node build.mjs <output directory>`.
-// Every name carries a content hash except manifest.json, which says what the pages load,
-// and licenses.txt, the licences of everything bundled.
+// All file names have a content hash except manifest.json, which lists the files of the pages, and
+// licenses.txt, which has the licences of the bundled packages.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { build } from "esbuild";
@@ -9,7 +9,7 @@ const outdir = process.argv[2];
 if (!outdir) throw new Error("usage: node build.mjs <output directory>");
 mkdirSync(outdir, { recursive: true });
 
-// GraphiQL's style sheet already holds Monaco's, so the ones that Monaco's modules import go.
+// The style sheet of GraphiQL contains Monaco's, so the imports of Monaco's modules are emptied.
 const withoutMonacoStyles = {
   name: "without-monaco-styles",
   setup({ onLoad }) {
@@ -28,7 +28,7 @@ const shared = {
   chunkNames: "chunk-[hash]",
   define: { "process.env.NODE_ENV": '"production"' },
   plugins: [withoutMonacoStyles],
-  // GraphiQL imports these by their old names, which lead to scripts without named exports.
+  // GraphiQL imports these by their old names, which are scripts without named exports.
   alias: {
     "prettier/parser-babel": "prettier/plugins/babel",
     "prettier/parser-graphql": "prettier/plugins/graphql",

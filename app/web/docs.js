@@ -3,7 +3,7 @@ import "swagger-ui-dist/swagger-ui.css";
 
 const config = JSON.parse(document.getElementById("config").textContent);
 
-// Swagger UI brings a dark style, but only its topbar, which this page leaves out, turns it on.
+// Swagger UI has a dark style, but only its top bar turns it on, and this page has no top bar.
 const darkness = matchMedia("(prefers-color-scheme: dark)");
 const applyDarkness = () => document.documentElement.classList.toggle("dark-mode", darkness.matches);
 darkness.addEventListener("change", applyDarkness);

@@ -13,9 +13,9 @@ globalThis.MonacoEnvironment = {
 const configText = document.getElementById("config").textContent;
 const config = JSON.parse(configText);
 
-// The session storage survives a reload and dies with the browser tab, so that no token outlives
-// the visit. A page with other tabs or another token (a new server start) begins afresh: GraphiQL
-// would otherwise show what it stored and hide the tabs it was given.
+// The session storage survives a reload and ends with the browser tab, so that tokens are not kept.
+// If the tabs or the token of the page have changed (the server was restarted), the storage is
+// cleared: GraphiQL would otherwise show its stored tabs in place of the new ones.
 if (sessionStorage.getItem("config") !== configText) {
   sessionStorage.clear();
   sessionStorage.setItem("config", configText);
@@ -32,7 +32,7 @@ function parseHeaders(text) {
   }
 }
 
-const MISSING_TOKEN = "Write a token after Bearer in the Headers editor, and the schema loads.";
+const MISSING_TOKEN = "Write a token after Bearer in the Headers editor to load the schema.";
 
 const hasToken = (headers) => /^Bearer\s+\S/i.test(headers.Authorization ?? "");
 
@@ -56,8 +56,8 @@ function Page() {
   const timer = useRef();
   const { Authorization: authorization } = parseHeaders(headersText);
 
-  // GraphiQL asks for the schema before its headers editor exists, and asks again whenever the
-  // fetcher changes: that is, once a token is there.
+  // GraphiQL loads the schema before its headers editor exists, and again when the fetcher changes:
+  // the fetcher depends on the token.
   const fetcher = useMemo(
     () =>
       async (params, { headers } = {}) => {

@@ -1,7 +1,7 @@
 """The two web pages, GraphiQL and the REST reference, and the files that they load.
 
-The files are bundled from npm packages when the Python package is built (`hatch_build.py`); no
-page asks anything of another host, and the Content-Security-Policy forbids it.
+The files are bundled from npm packages when the Python package is built (`hatch_build.py`). The
+Content-Security-Policy forbids requests to other hosts.
 """
 
 import html
@@ -34,7 +34,7 @@ CONTENT_SECURITY_POLICY: Final = (
     "base-uri 'none'; "
     "form-action 'none'"
 )
-# A worker is governed by the policy that comes with its own script, so the files carry it too.
+# The policy of a web worker comes with its own script, so the files have the policy too.
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
 }
@@ -68,7 +68,7 @@ _PAGE: Final = """\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tab:
-    """A GraphiQL tab, which takes its title from the name of its operation."""
+    """A GraphiQL tab. Its title is the name of its operation."""
 
     query: str
     variables: Mapping[str, object] = field(default_factory=dict)
@@ -93,10 +93,10 @@ def _variables(path: Path) -> dict[str, object]:
 def graphiql_page(
     *, endpoint: str = "/graphql", authorization: str | None = None, tabs: Sequence[Tab]
 ) -> Response:
-    """Return GraphiQL, opened with the given tabs.
+    """Render GraphiQL with tabs.
 
-    `authorization` is the value of the header ("Bearer ..") that every tab is to send. Without it
-    the headers editor shows where a token goes.
+    `authorization` is the Authorization header of every tab, such as "Bearer inv_..". Without it
+    the headers editor has a header without a token.
     """
     headers = {"Authorization": authorization or "Bearer "}
     config = {
@@ -117,7 +117,7 @@ def graphiql_page(
 def docs_page(
     *, openapi_url: str = "/api/openapi.json", authorization: str | None = None
 ) -> Response:
-    """Return the REST reference of an OpenAPI document, ready to try with the given header."""
+    """Render the REST reference of an OpenAPI document; its requests have the given header."""
     config = {
         "openapiUrl": openapi_url,
         "token": authorization.removeprefix("Bearer ") if authorization else None,
@@ -126,15 +126,15 @@ def docs_page(
 
 
 def static_routes() -> list[BaseRoute]:
-    """Return the route of the files that the pages load."""
+    """Route of the files that the pages load."""
     return [Mount("/static", _BuiltFiles(directory=STATIC, check_dir=False), name="static")]
 
 
 class _BuiltFiles(StaticFiles):
-    """Static files whose hashed names let a browser keep them for good."""
+    """Static files. Browsers cache the ones with a hash in their name forever."""
 
     async def check_config(self) -> None:
-        """Let a missing build be 404: Starlette would raise, and the pages say what to do."""
+        """Allow a missing directory: files are then 404, and the pages name the build command."""
 
     def file_response(
         self,
@@ -151,7 +151,7 @@ class _BuiltFiles(StaticFiles):
 
 
 def _page(name: str, *, title: str, config: Mapping[str, object]) -> Response:
-    # A demo's token is part of the page, so nothing may keep a copy.
+    # A page may contain a token, so it must not be cached.
     headers = {**SECURITY_HEADERS, "Cache-Control": "no-store"}
     try:
         files = json.loads((STATIC / "manifest.json").read_text(encoding="utf-8"))[name]
@@ -172,7 +172,7 @@ def _pretty(value: Mapping[str, object]) -> str:
 
 
 def _inert(value: object) -> str:
-    """Return JSON that cannot end or open an element when it stands inside of one."""
+    """Render JSON that cannot open or close an HTML element."""
     text = json.dumps(value)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")

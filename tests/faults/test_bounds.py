@@ -58,7 +58,8 @@ def behind(unread: int, *, pipeline: bool = False) -> tuple[Any, Transport]:
     protocol.flow = Mock(write_paused=True)
     protocol.loop = Mock()
     protocol.pipeline = [(Mock(), Mock())] if pipeline else []  # type: ignore[assignment]
-    protocol._stall, protocol._is_postponed = None, False
+    protocol._stall_timer, protocol._is_postponed = None, False
+    protocol._write_seconds = 1
     return protocol, transport
 
 
@@ -72,9 +73,9 @@ def test_a_client_that_takes_nothing_is_disconnected_and_a_slow_one_is_not() -> 
     slow, its_transport = behind(1_000)
     slow.pause_writing()
     its_transport.unread = 900
-    slow._look()
+    slow._check_progress()
     assert not its_transport.is_aborted
-    slow._look()
+    slow._check_progress()
     assert its_transport.is_aborted
     assert not UnreadProtocol.behind
 
@@ -103,9 +104,7 @@ def test_a_pipelined_request_waits_until_the_answer_before_it_is_taken(
     completed.assert_called_once()
 
 
-async def test_a_client_that_reads_nothing_is_disconnected_by_a_server(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_client_that_reads_nothing_is_disconnected_by_a_server() -> None:
     ended = asyncio.Event()
 
     class Told(UnreadProtocol):
@@ -114,8 +113,6 @@ async def test_a_client_that_reads_nothing_is_disconnected_by_a_server(
             ended.set()
 
     import uvicorn  # noqa: PLC0415
-
-    monkeypatch.setattr(unread, "_settings", lambda: Mock(write_timeout_seconds=0.1))
 
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -127,7 +124,7 @@ async def test_a_client_that_reads_nothing_is_disconnected_by_a_server(
     loop = asyncio.get_running_loop()
 
     def connected() -> asyncio.Protocol:
-        return Told(config=config, server_state=state, app_state={})
+        return Told(config=config, server_state=state, app_state={}, write_seconds=0.1)
 
     server = await loop.create_server(connected, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

@@ -11,7 +11,7 @@ import uvicorn
 from sqlalchemy import text
 from starlette.applications import Starlette
 
-from app.cli.main import _server
+from app.cli.serving import server_options
 from app.errors import Unavailable
 from app.runtime import fair_loop as scheduling
 from app.runtime.fair_loop import PIECE, FairLoop, charge, in_pieces
@@ -336,6 +336,6 @@ async def test_long_lists_are_converted_in_pieces_between_which_others_go_on() -
 
 
 def test_the_command_serves_on_the_fair_loop() -> None:
-    config = uvicorn.Config("app.__main__:create_app", **_server(Settings()))
+    config = uvicorn.Config("app.__main__:create_app", **server_options(Settings()))
 
     assert config.get_loop_factory() is FairLoop

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import main as cli
+from app.cli.files import open_target
 from app.files import exports as exporting
 from app.files.columns import FileKind
 from app.files.exports import ExportFilter, ExportSubject, export
@@ -140,7 +140,7 @@ def test_a_file_is_whole_or_as_it_was_before(tmp_path: Path) -> None:
     target.write_text("before", encoding="utf-8")
 
     def fail() -> None:
-        with cli._target(str(target)) as file:
+        with open_target(str(target)) as file:
             file.write(b"half")
             raise InterruptedError
 
@@ -148,7 +148,7 @@ def test_a_file_is_whole_or_as_it_was_before(tmp_path: Path) -> None:
         fail()
     assert [path.name for path in tmp_path.iterdir()] == ["stock.csv"]
     assert target.read_text(encoding="utf-8") == "before"
-    with cli._target(str(target)) as file:
+    with open_target(str(target)) as file:
         file.write(b"whole")
     assert [path.name for path in tmp_path.iterdir()] == ["stock.csv"]
     assert target.read_text(encoding="utf-8") == "whole"

@@ -11,9 +11,6 @@ from tests.house.language import Kind, Text, python_texts, texts, whats_per_thou
 EXCEPTIONS: Final = (
     "app/",
     "docs/settings.md",  # descriptions from app/settings.py
-    "inventory ",  # the texts of --help
-    "openapi.json",
-    "rest_shim/",
     "schema.graphql",
     "tests/benchmarks/",
     "tests/faults/",

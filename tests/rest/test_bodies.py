@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.database.migration import migrate
 from app.errors import MalformedRequest
-from app.http.json import UNCERTAIN, parse_json
+from app.http.json import NOT_CANONICAL, parse_json
 from tests.rest.answers import answered, refusal
 from tests.service import Service, level, new_tenant, running, sku, warehouse
 
@@ -119,7 +119,7 @@ def meaning(body: bytes) -> str:
 
 def strict_meaning(body: bytes) -> str:
     """Return what the strict reader says."""
-    with patch("app.http.json._written_as_read", return_value=UNCERTAIN):
+    with patch("app.http.json._parse_canonical", return_value=NOT_CANONICAL):
         return meaning(body)
 
 

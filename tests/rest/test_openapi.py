@@ -15,7 +15,8 @@ from app.errors import ERRORS
 from app.graphql.documents import prepared_operations
 from app.http.errors import PROTECTION
 from rest_shim.endpoint import OPERATIONS
-from rest_shim.openapi import PLACEHOLDER, SOURCE, VALUES, openapi, openapi_path
+from rest_shim.openapi import OPENAPI_SOURCE, PLACEHOLDER, openapi, openapi_path
+from rest_shim.openapi_values import PLACEHOLDER_VALUES
 from rest_shim.routes import BULK_ITEM, RESERVATION_LINE, ROUTES, TRANSFER_LINE, RestRoute
 from tests.service import Service, level, sku, warehouse
 
@@ -104,9 +105,9 @@ async def test_document_needs_no_token(service: Service) -> None:
 
 
 def test_every_value_of_the_code_has_a_placeholder() -> None:
-    text = SOURCE.read_text(encoding="utf-8").partition("\nopenapi:")[2]
+    text = OPENAPI_SOURCE.read_text(encoding="utf-8").partition("\nopenapi:")[2]
 
-    assert set(PLACEHOLDER.findall(text)) == set(VALUES)
+    assert set(PLACEHOLDER.findall(text)) == set(PLACEHOLDER_VALUES)
     assert PLACEHOLDER.findall(str(DOCUMENT)) == []
 
 

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from app.auth import jwt as identity
-from app.auth.jwt import FAMILIES, MAX_DOCUMENT_BYTES, IdentityProvider, KeySet
+from app.auth.jwt import ALGORITHMS_BY_FAMILY, MAX_DOCUMENT_BYTES, IdentityProvider, KeySet
 from app.auth.tokens import Authenticator
 from app.domain.caller import Scope
 from app.errors import Unauthenticated, Unavailable
@@ -329,7 +329,7 @@ def key_set() -> Iterator[tuple[KeySet, Provider]]:
     """Return keys that were not fetched yet, and their provider."""
     with provider_on_http() as provider:
         provider.keys = jwks(one=KEY)
-        yield KeySet(provider.url, FAMILIES["RS"]), provider
+        yield KeySet(provider.url, ALGORITHMS_BY_FAMILY["RS"]), provider
 
 
 def keys_of(door: Door) -> KeySet:
@@ -340,7 +340,7 @@ def keys_of(door: Door) -> KeySet:
 
 def grow_old(door: Door, seconds: float) -> None:
     """Let time pass for the keys."""
-    keys_of(door)._asked_at -= seconds
+    keys_of(door)._attempted_at -= seconds
 
 
 async def refreshed(keys: KeySet) -> None:
@@ -425,7 +425,7 @@ async def test_an_odd_key_opens_nothing_and_hides_no_good_one(
         await keys.key("one")
 
     provider.keys = {"keys": [ODD_KEYS[what], GOOD_KEY]}
-    keys._asked_at -= 11
+    keys._attempted_at -= 11
     assert await keys.key("one")
 
 
@@ -460,7 +460,7 @@ async def test_an_odd_document_is_an_absent_provider(
     provider.document = DOCUMENTS[what]
     file = tmp_path / "jwks.json"
     hold(file, DOCUMENTS[what])
-    for keys in (remote, KeySet(str(file), FAMILIES["RS"])):
+    for keys in (remote, KeySet(str(file), ALGORITHMS_BY_FAMILY["RS"])):
         for _ in range(3):
             with pytest.raises(Unavailable):
                 await keys.key("one")
@@ -471,7 +471,7 @@ async def test_an_odd_document_is_an_absent_provider(
 @pytest.mark.parametrize("source", ["/dev/zero", "/", "/nowhere", "ftp://127.0.0.1/", "http://[/"])
 async def test_a_source_that_holds_no_document_is_an_absent_provider(source: str) -> None:
     with pytest.raises(Unavailable):
-        await KeySet(source, FAMILIES["RS"]).key("one")
+        await KeySet(source, ALGORITHMS_BY_FAMILY["RS"]).key("one")
 
 
 @pytest.mark.parametrize("scheme", ["http", "ftp", "file"])
@@ -539,7 +539,7 @@ async def test_a_provider_that_drips_is_left_at_the_deadline(
 ) -> None:
     monkeypatch.setattr(identity, "FETCH_SECONDS", 0.1)
     async with dripping(DRIPS[what]) as (url, events):
-        keys = KeySet(url, FAMILIES["RS"])
+        keys = KeySet(url, ALGORITHMS_BY_FAMILY["RS"])
         threads = set(threading.enumerate())
         for _ in range(3):
             with pytest.raises(Unavailable):
@@ -556,7 +556,7 @@ async def test_a_known_key_waits_for_no_refresh(key_set: tuple[KeySet, Provider]
     await keys.key("one")
     async with dripping(b"") as (url, events):
         keys._source = url
-        keys._asked_at -= 1_000
+        keys._attempted_at -= 1_000
         for _ in range(3):
             assert await keys.key("one")
         async with asyncio.timeout(30):

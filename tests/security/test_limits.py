@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http import edge as http
-from app.http.uvicorn_protocol import MAX_PIPELINED, BoundedProtocol, Limits
+from app.http.uvicorn_protocol import MAX_PIPELINED, bounded_protocol
 from app.settings import Settings
 from tests.processes import free_port
 from tests.service import Service, running
@@ -119,7 +118,7 @@ async def served(directory: Path, **settings: Any) -> AsyncIterator[int]:
 async def serving(app: ASGIApp, **settings: Any) -> AsyncIterator[int]:
     """Serve an application on a real socket, as the command does."""
     port = free_port()
-    protocol = partial(BoundedProtocol, limits=Limits.of(Settings(**settings)))
+    protocol = bounded_protocol(Settings(**settings))
     options = {"ws": "none", "log_config": None, "lifespan": "off", "timeout_keep_alive": 1}
     config = uvicorn.Config(app, port=port, http=protocol, **options)  # type: ignore[arg-type]
     server = uvicorn.Server(config)

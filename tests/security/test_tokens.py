@@ -116,7 +116,7 @@ async def test_a_trusted_token_expires_all_the_same(service: Service) -> None:
     header = f"Bearer {made.token}"
     principal = await trusting.authenticate(header)
     digest = token_hash(made.token)
-    checked_at, _ = trusting._known[digest]
+    checked_at, _ = trusting._cache[digest]
     late = principal.__class__(
         tenant=principal.tenant,
         subject=principal.subject,
@@ -125,7 +125,7 @@ async def test_a_trusted_token_expires_all_the_same(service: Service) -> None:
         cursor_key=principal.cursor_key,
         expires_at=principal.expires_at - timedelta(hours=2) if principal.expires_at else None,
     )
-    trusting._known[digest] = (checked_at, late)
+    trusting._cache[digest] = (checked_at, late)
 
     with pytest.raises(Unauthenticated):
         await trusting.authenticate(header)
@@ -156,7 +156,7 @@ async def test_the_last_use_of_a_token_is_kept(service: Service) -> None:
 
     assert {row.last_used_at for row in before} == {None}
     assert {row.name for row in after if row.last_used_at is not None} == {"READ"}
-    assert checks.take_used() == {}
+    assert checks.take_last_uses() == {}
 
 
 async def test_a_service_that_stops_keeps_the_last_uses(
