@@ -34,18 +34,15 @@ class Mutant:
 
 CHAIN: Final = "tests/ledger/test_chain.py"
 CONCURRENCY: Final = "tests/ledger/test_concurrency.py"
-RULES: Final = (
-    "tests/ledger/test_rules.py"
-    "::test_a_write_decides_by_the_rules_of_the_time_at_which_it_is_posted"
-)
+RULES: Final = "tests/ledger/test_rules.py::test_a_write_is_decided_by_the_rules_at_its_posting"
 SUMS: Final = "tests/ledger/test_sums.py"
-SUMMED_UP: Final = f"{SUMS}::test_counts_and_sums_are_those_of_the_ledger_however_much_is_summed_up"
-MEANWHILE: Final = f"{SUMS}::test_what_comes_between_reading_and_keeping_is_not_left_out"
+SUMMED_UP: Final = f"{SUMS}::test_totals_are_exact_at_every_state_of_the_rollup"
+MEANWHILE: Final = f"{SUMS}::test_an_adjustment_between_reading_and_storing_discards_the_sums"
 DERIVED: Final = "tests/ledger/test_derived_figures.py"
 RESERVATIONS: Final = "tests/ledger/test_reservations.py"
 VERSIONS: Final = "tests/ledger/test_versions.py"
 AT_ONCE: Final = (
-    f"{CONCURRENCY}::test_a_write_at_once_waits_for_another_and_starts_over_from_what_it_left"
+    f"{CONCURRENCY}::test_a_single_statement_write_that_waited_retries_on_the_committed_row"
 )
 MUTANTS: Final = (
     Mutant(
@@ -64,31 +61,31 @@ MUTANTS: Final = (
         "entries chained to nothing",
         "link(last.get(level), tenant, row)",
         "link(None, tenant, row)",
-        (f"{CHAIN}::test_heads_that_are_taken_among_writers_hold",),
+        (f"{CHAIN}::test_heads_taken_during_writes_stay_valid",),
     ),
     Mutant(
         "a head of what may still be joined by others",
         "(now - SETTLED_AFTER)",
         "(now + SETTLED_AFTER)",
-        (f"{CHAIN}::test_heads_that_are_taken_among_writers_hold",),
+        (f"{CHAIN}::test_heads_taken_during_writes_stay_valid",),
     ),
     Mutant(
         "a head that covers the first level alone",
         "            self._digest.update(_line(*self._last))\n",
         "            return\n",
-        (f"{CHAIN}::test_a_history_that_was_hashed_anew_is_found_by_a_head_alone",),
+        (f"{CHAIN}::test_a_rehashed_history_is_detected_only_by_a_head",),
     ),
     Mutant(
         "an entry that is posted whenever it was decided",
         "posting.entries and uptime() - before.read_at >",
         "posting.entries and before.read_at is None and 0 >",
-        (f"{CHAIN}::test_what_was_decided_long_ago_is_decided_anew",),
+        (f"{CHAIN}::test_a_stale_decision_is_repeated",),
     ),
     Mutant(
         "no row lock before it is read what many SKUs have",
         "        await session.rows(_lock_skus(), asked)\n",
         "        pass\n",
-        (f"{CONCURRENCY}::test_what_is_about_many_skus_reads_what_it_waited_for",),
+        (f"{CONCURRENCY}::test_a_write_to_many_skus_reads_the_rows_it_waited_for",),
     ),
     Mutant(
         "a bulk decided on warehouses that are not what they were",
@@ -96,7 +93,7 @@ MUTANTS: Final = (
         "        pass\n",
         (
             f"{CONCURRENCY}"
-            "::test_a_bulk_that_waited_is_refused_by_a_warehouse_that_was_closed_meanwhile",
+            "::test_a_bulk_that_waited_is_refused_by_a_warehouse_deactivated_in_between",
         ),
     ),
     Mutant(
@@ -121,19 +118,19 @@ MUTANTS: Final = (
         "a bulk decided on what others have changed since",
         "if versions.get(row.sku) != row.version)",
         "if row.sku not in versions)",
-        (f"{CONCURRENCY}::test_a_bulk_reads_what_it_waited_for_and_need_not_start_over",),
+        (f"{CONCURRENCY}::test_a_bulk_that_waited_reads_the_committed_rows_without_a_retry",),
     ),
     Mutant(
         "rows of a bulk that were made up of what others have changed since",
         "{code: it for code, it in ahead.items() if code not in moved}",
         "ahead",
-        (f"{CONCURRENCY}::test_a_bulk_reads_what_it_waited_for_and_need_not_start_over",),
+        (f"{CONCURRENCY}::test_a_bulk_that_waited_reads_the_committed_rows_without_a_retry",),
     ),
     Mutant(
         "counts locked before all else",
         "enumerate(reversed(writes))",
         "enumerate(writes)",
-        (f"{CONCURRENCY}::test_counts_that_all_writers_share_are_locked_last",),
+        (f"{CONCURRENCY}::test_shared_counts_are_locked_last",),
     ),
     Mutant(
         "unsorted locks",
@@ -198,7 +195,7 @@ MUTANTS: Final = (
         "summed up before all of it is there",
         "    return now - CLOSED_AFTER\n",
         "    return now + CLOSED_AFTER\n",
-        (f"{SUMS}::test_what_is_two_hours_old_is_closed",),
+        (f"{SUMS}::test_a_period_closes_after_two_hours",),
     ),
     Mutant(
         "sums kept without what came to them since they were read",
@@ -216,7 +213,7 @@ MUTANTS: Final = (
         "sums kept without what came late and was summed up meanwhile",
         "func.coalesce(func.sum(ledger_sum.c.entries), ZERO))\n    more",
         "ZERO)\n    more",
-        (f"{SUMS}::test_what_was_read_before_something_late_was_summed_up_is_not_kept",),
+        (f"{SUMS}::test_sums_read_before_a_concurrent_rollup_are_discarded",),
     ),
     Mutant(
         "what is late left out of what is summed up",
@@ -246,7 +243,7 @@ MUTANTS: Final = (
         "a sum without the one before it",
         "*is_of_group(kind, names), ledger_sum.c.until == LAST",
         "*is_of_group(kind, names), ledger_sum.c.until == UNTIL",
-        (f"{SUMS}::test_a_sum_has_all_that_came_before_it",),
+        (f"{SUMS}::test_a_sum_covers_all_earlier_adjustments",),
     ),
     Mutant(
         "all reservations counted as those without a reference",

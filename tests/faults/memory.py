@@ -26,7 +26,7 @@ from tests.processes import started
 from tests.service import Service, level, new_tenant, sku, warehouse
 
 BOUND_BYTES: Final = 64 * 1024 * 1024
-# After so many requests every cache is full.
+# Number of requests after which every cache is full.
 SETTLED_AFTER: Final = 20_000
 CLIENTS: Final = 8
 FILTERS: Final = {
@@ -43,7 +43,7 @@ FILTERS: Final = {
 
 
 def varied(number: int, choice: random.Random) -> dict[str, Any]:
-    """Build the options of a request that differs from the others."""
+    """Options of a request that differs from the others."""
     kind = number % 5
     if kind == 0:
         names = [name for name in FILTERS if choice.random() < 0.5]
@@ -76,7 +76,7 @@ def new_database(engine: str) -> Iterator[str]:
 
 
 async def measure(url: str, requests: int) -> int:
-    """Return by how many bytes the resident memory grew after it had settled."""
+    """Growth of the resident memory in bytes after it settled."""
     database = Database(Settings(database_url=url))
     main = warehouse()
     with started("serve", database_url=url) as (process, address):

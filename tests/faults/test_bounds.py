@@ -1,4 +1,4 @@
-"""Bounds on what a worker keeps: statements by filters, and answers that clients do not read."""
+"""Bounds on the memory of a worker: statements by filters, and responses that clients do not read."""
 
 import asyncio
 import itertools
@@ -18,7 +18,7 @@ FILTERS: Final = [name for name in ADJUSTMENT_CONDITIONS if name != "tenant_id"]
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
-def test_no_more_than_a_bound_of_statements_is_kept_by_filters(dialect: str) -> None:
+def test_the_cache_of_filter_statements_is_bounded(dialect: str) -> None:
     sets = itertools.chain.from_iterable(
         itertools.combinations(FILTERS, length) for length in range(4)
     )
@@ -27,14 +27,15 @@ def test_no_more_than_a_bound_of_statements_is_kept_by_filters(dialect: str) -> 
 
     assert len(asked) > MAX_SHAPES
     assert shaped.cache_info().currsize == MAX_SHAPES
-    # Without the trees of SQLAlchemy, and without an entry among the statements of the service.
+    # Without the expression trees of SQLAlchemy, and without an entry in the service's statement
+    # cache.
     assert all(isinstance(statement, Prepared) for statement in statements)
     assert prepared_statement.cache_info().maxsize == MAX_STATEMENTS
     assert _adjustments_page(dialect, asked[-1]) is statements[-1]
 
 
 class Transport:
-    """A transport whose client takes what a test says."""
+    """A transport whose client reads as the test decides."""
 
     def __init__(self, unread: int) -> None:
         self.unread = unread
@@ -51,7 +52,7 @@ class Transport:
 
 
 def behind(unread: int, *, pipeline: bool = False) -> tuple[Any, Transport]:
-    """Build a connection whose client has not taken so many bytes."""
+    """Return connection whose client has not read `unread` bytes."""
     protocol = UnreadProtocol.__new__(UnreadProtocol)
     transport = Transport(unread)
     protocol.transport = transport  # type: ignore[assignment]
@@ -64,11 +65,11 @@ def behind(unread: int, *, pipeline: bool = False) -> tuple[Any, Transport]:
 
 @pytest.fixture(autouse=True)
 def nothing_behind() -> None:
-    """Begin without connections that are behind."""
+    """Start without connections that are behind."""
     UnreadProtocol.behind.clear()
 
 
-def test_a_client_that_takes_nothing_is_disconnected_and_a_slow_one_is_not() -> None:
+def test_a_stalled_client_is_disconnected_and_a_slow_one_is_not() -> None:
     slow, its_transport = behind(1_000)
     slow.pause_writing()
     its_transport.unread = 900
@@ -79,7 +80,7 @@ def test_a_client_that_takes_nothing_is_disconnected_and_a_slow_one_is_not() -> 
     assert not UnreadProtocol.behind
 
 
-def test_the_connection_that_keeps_most_is_closed_when_all_keep_too_much(
+def test_the_connection_with_most_unread_bytes_is_closed_at_the_total_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(unread, "MAX_UNREAD_BYTES", 1_000)
@@ -90,7 +91,7 @@ def test_the_connection_that_keeps_most_is_closed_when_all_keep_too_much(
     assert (small.is_aborted, large.is_aborted) == (False, True)
 
 
-def test_a_pipelined_request_waits_until_the_answer_before_it_is_taken(
+def test_a_pipelined_request_waits_until_the_previous_response_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     completed = Mock()

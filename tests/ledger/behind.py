@@ -1,4 +1,4 @@
-"""What somebody does to the database who may do everything there."""
+"""Changes to the database that bypass the service and the constraints."""
 
 import sqlite3
 from contextlib import closing
@@ -12,7 +12,7 @@ from tests.service import Service
 
 
 async def change_behind_its_back(shop: Service, *statements: str) -> None:
-    """Run statements with every constraint and trigger out of the way."""
+    """Run statements without constraints and triggers."""
     if shop.database.dialect == "sqlite":
         with closing(sqlite3.connect(str(shop.database.writer.url.database))) as connection:
             connection.execute("PRAGMA ignore_check_constraints = ON")
@@ -34,7 +34,7 @@ async def change_behind_its_back(shop: Service, *statements: str) -> None:
 
 
 async def hash_anew(shop: Service) -> None:
-    """Give adjustments, and levels, the hashes that follow from what the ledger says now."""
+    """Recompute the hashes of adjustments and levels from the present rows."""
     mine = adjustment.c.tenant_id == shop.tenant
     order = adjustment.c.sku, adjustment.c.warehouse_id, adjustment.c.sequence
     async with shop.database.snapshot() as snapshot:

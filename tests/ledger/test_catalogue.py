@@ -1,4 +1,4 @@
-"""The catalogue is kept by its administrators: SKUs, warehouses and safety stock."""
+"""Catalogue writes of administrators: SKUs, warehouses and safety stock."""
 
 import asyncio
 from collections.abc import Mapping
@@ -48,27 +48,27 @@ LISTS: Final = """
 
 @pytest.fixture
 async def stocked(service: Service) -> Service:
-    """Return a service whose SKU A has 5 in the main warehouse, and B nothing anywhere."""
+    """Service whose SKU A has 5 in the main warehouse, and B no stock."""
     await service.load([MAIN, OTHER, FBA], [sku("A", level(MAIN, 5)), sku("B")])
     return service
 
 
 async def done(service: Service, query: str, **content: object) -> dict[str, Any]:
-    """Write as an administrator, and return the payload."""
+    """Payload of a successful write by an administrator."""
     [payload] = (await service.data(query, {"input": content}, token="admin")).values()
     found: dict[str, Any] = payload
     return found
 
 
 async def refused(service: Service, query: str, **content: object) -> str:
-    """Write as an administrator, in vain, and return the code."""
+    """Error code of a refused write by an administrator."""
     answer = await service.graphql(query, {"input": content}, token="admin")
     code: str = answer["errors"][0]["extensions"]["code"]
     return code
 
 
 def found(lists: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the codes of each list, as many as its total says."""
+    """SKU codes of each list; asserts that `totalCount` matches."""
     codes = {}
     for name, it in lists.items():
         nodes = [node["sku"] for node in it["nodes"]]
@@ -97,12 +97,12 @@ async def test_a_code_that_no_route_could_serve_is_refused(stocked: Service, cod
 
 
 @pytest.mark.parametrize("title", ["", " ", "x" * 501, "\x00"])
-async def test_a_title_says_something(stocked: Service, title: str) -> None:
+async def test_a_blank_or_overlong_title_is_refused(stocked: Service, title: str) -> None:
     assert await refused(stocked, SKU, sku="C", title=title) == "VALIDATION_ERROR"
     assert await refused(stocked, TITLE, sku="A", title=title) == "VALIDATION_ERROR"
 
 
-async def test_of_many_who_create_a_code_at_once_one_does(stocked: Service) -> None:
+async def test_concurrent_creations_of_a_sku_succeed_once(stocked: Service) -> None:
     content = {"input": {"sku": "C", "title": "New"}}
     answers = await asyncio.gather(
         *(stocked.graphql(SKU, content, token="admin") for _ in range(8))
@@ -114,7 +114,7 @@ async def test_of_many_who_create_a_code_at_once_one_does(stocked: Service) -> N
     await assert_proven(stocked)
 
 
-async def test_a_title_changes_unless_the_sku_is_another_than_expected(stocked: Service) -> None:
+async def test_a_title_change_checks_the_expected_version(stocked: Service) -> None:
     changed = await done(stocked, TITLE, sku="A", title="Better", expectedVersion=2)
 
     assert (changed["sku"]["title"], changed["sku"]["version"]) == ("Better", 3)
@@ -146,7 +146,7 @@ async def test_an_archived_sku_is_left_out_of_lists_and_their_totals(stocked: Se
     await assert_proven(stocked)
 
 
-async def test_an_archived_sku_still_answers_and_keeps_its_history(stocked: Service) -> None:
+async def test_an_archived_sku_is_readable_with_its_history(stocked: Service) -> None:
     before = (await stocked.rest("GET", "/api/inventory/A")).json()
     await done(stocked, ARCHIVE, sku="A")
     data = await stocked.data(
@@ -159,7 +159,7 @@ async def test_an_archived_sku_still_answers_and_keeps_its_history(stocked: Serv
     assert data["sku"]["adjustments"] == {"totalCount": 1}
 
 
-async def test_an_archived_sku_can_only_be_emptied_until_it_is_restored(
+async def test_an_archived_sku_takes_only_decreases_until_restored(
     stocked: Service,
 ) -> None:
     await done(stocked, ARCHIVE, sku="A")
@@ -184,15 +184,15 @@ async def test_an_archived_sku_can_only_be_emptied_until_it_is_restored(
     await assert_proven(stocked)
 
 
-async def test_to_archive_twice_changes_nothing_more(stocked: Service) -> None:
+async def test_archiving_twice_changes_the_version_once(stocked: Service) -> None:
     versions = [(await done(stocked, ARCHIVE, sku="A"))["sku"]["version"] for _ in range(2)]
 
     assert versions == [3, 3]
     assert await refused(stocked, ARCHIVE, sku="A", expectedVersion=2) == "STALE_VERSION"
 
 
-async def test_who_archives_and_who_adds_see_each_other(stocked: Service) -> None:
-    """No increase follows the archiving in the order of versions."""
+async def test_no_increase_is_versioned_after_a_concurrent_archiving(stocked: Service) -> None:
+    """No increase has a version after the archiving."""
     caller = Caller(stocked.tenant, "c", "a@b.example")
 
     async def add(number: int) -> int:
@@ -210,14 +210,14 @@ async def test_who_archives_and_who_adds_see_each_other(stocked: Service) -> Non
 
     archived, *added = await asyncio.gather(archive(), *(add(number) for number in range(8)))
     data = await stocked.data('{ sku(sku: "A") { version totalOnHand } }')
-    # After the archiving, only what takes away or leaves as it is was let through.
+    # After the archiving, only decreases and unchanged quantities are accepted.
     later = [10 + number for number, version in enumerate(added) if version > archived]
     assert later == sorted(later, reverse=True)
     assert data["sku"]["version"] == 2 + 1 + sum(1 for version in added if version)
     await assert_proven(stocked)
 
 
-async def test_a_warehouse_is_made_and_changed(stocked: Service) -> None:
+async def test_a_warehouse_is_created_and_updated(stocked: Service) -> None:
     content = {"name": "North", "type": "FBS", "marketplace": "amazon_de", "idempotencyKey": "k"}
     made = await done(stocked, WAREHOUSE, **content)
     again = await done(stocked, WAREHOUSE, **content)
@@ -256,7 +256,7 @@ async def test_a_malformed_warehouse_is_refused(stocked: Service) -> None:
     assert await refused(stocked, PLACE, id="wh_NOPE", name="x") == "WAREHOUSE_NOT_FOUND"
 
 
-async def test_an_inactive_warehouse_shows_its_stock_and_can_only_be_emptied(
+async def test_an_inactive_warehouse_shows_its_stock_and_takes_only_decreases(
     stocked: Service,
 ) -> None:
     await done(stocked, PLACE, id=MAIN.id, isActive=False)
@@ -306,7 +306,7 @@ async def test_safety_stock_is_set_at_all_levels_or_none(stocked: Service) -> No
     assert data["sku"] == {"version": 2, "safetyStock": 0}
 
 
-async def test_a_rehearsal_answers_and_writes_nothing(stocked: Service) -> None:
+async def test_a_dry_run_returns_a_payload_and_writes_nothing(stocked: Service) -> None:
     everything = (
         "{ skus(filter: {archived: null}) { totalCount nodes { sku title version isArchived "
         "safetyStock } } warehouses { id name isActive } }"
@@ -327,7 +327,7 @@ async def test_a_rehearsal_answers_and_writes_nothing(stocked: Service) -> None:
     assert await stocked.data(everything) == before
 
 
-async def test_a_code_is_taken_within_its_tenant_alone(stocked: Service) -> None:
+async def test_a_sku_code_is_unique_per_tenant(stocked: Service) -> None:
     other = Service(
         stocked.app, stocked.client, stocked.database, await new_tenant(stocked.database)
     )

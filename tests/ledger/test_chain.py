@@ -1,4 +1,4 @@
-"""No change of history goes unnoticed: by its hashes, or by a head that was kept elsewhere."""
+"""Every change of history is detected: by its hashes, or by a head that was kept elsewhere."""
 
 import asyncio
 import hashlib
@@ -34,7 +34,7 @@ FIRST = datetime(2026, 2, 1, tzinfo=UTC)
 
 @pytest.fixture
 async def shop(empty_database_url: str) -> AsyncIterator[Service]:
-    """Run a database of its own with two SKUs in two warehouses, with histories of last year."""
+    """Service on its own database: two SKUs in two warehouses, with histories of last year."""
     async with running(empty_database_url) as (app, client):
         database = app.state.database
         await migrate(database)
@@ -62,22 +62,22 @@ async def shop(empty_database_url: str) -> AsyncIterator[Service]:
 
 
 async def head_of(shop: Service) -> Head:
-    """Return the head of the tenant, as text and back."""
+    """Head of the tenant, formatted and parsed."""
     proof = await verify_tenant(shop.database, shop.tenant)
     return parse_head(proof.head)
 
 
 def caller_of(shop: Service) -> Caller:
-    """Return who writes."""
+    """Caller of the test's writes."""
     return Caller(shop.tenant, "tok_1", EMAIL)
 
 
 def counting(quantity: int, code: str = "A") -> StockUpdate:
-    """Return a count."""
+    """Count of a SKU in the main warehouse."""
     return StockUpdate(sku=code, warehouse_id=MAIN.id, quantity=quantity, reason="cycle_count")
 
 
-def test_the_hash_covers_every_column_and_is_what_it_says() -> None:
+def test_the_hash_covers_every_column_and_is_stable() -> None:
     entry = dict.fromkeys(HASHED_COLUMNS) | {
         "id": "adj_1",
         "sequence": 1,
@@ -91,7 +91,7 @@ def test_the_hash_covers_every_column_and_is_what_it_says() -> None:
     assert set(HASHED_COLUMNS) == set(adjustment.c.keys()) - {"tenant_id", "hash"}
     assert list(ADJUSTMENTS) == [*HASHED_COLUMNS, "hash"]
     assert link(None, "acme", entry) == hashlib.sha256(canonical.encode()).hexdigest()
-    # As it was when the first ledger was hashed: what is kept elsewhere must hold for ever.
+    # The hash of the first release. Heads that are kept elsewhere must stay valid.
     vector = "8eb4c767b35493caa4e23abd6140136087fda8cfed7eb79c4149f2dca7d0eb58"
     assert link("ab", "acme", entry) == vector
 
@@ -120,7 +120,7 @@ async def test_a_change_of_any_column_of_any_entry_is_found(shop: Service, colum
     await verify_tenant(shop.database, shop.tenant)
 
 
-async def test_the_entry_that_was_changed_is_named(shop: Service) -> None:
+async def test_the_changed_entry_is_named(shop: Service) -> None:
     await change_behind_its_back(
         shop, "UPDATE adjustment SET note = 'mine' WHERE sku = 'A' AND sequence = 2"
     )
@@ -135,7 +135,7 @@ async def test_the_entry_that_was_changed_is_named(shop: Service) -> None:
 
 IN_MAIN = f"sku = 'A' AND warehouse_id = '{MAIN.id}'"
 IN_OTHER = f"sku = 'A' AND warehouse_id = '{OTHER.id}'"
-# What somebody does who knows how everything fits together.
+# Forgeries by an attacker who knows all derived figures.
 FORGED = {
     "a note is changed": [f"UPDATE adjustment SET note = 'mine' WHERE {IN_MAIN} AND sequence = 2"],
     "somebody else has done it": [
@@ -182,9 +182,7 @@ FORGED = {
 
 
 @pytest.mark.parametrize("what", FORGED)
-async def test_a_history_that_was_hashed_anew_is_found_by_a_head_alone(
-    shop: Service, what: str
-) -> None:
+async def test_a_rehashed_history_is_detected_only_by_a_head(shop: Service, what: str) -> None:
     head = await head_of(shop)
     await verify_tenant(shop.database, shop.tenant, head=head)
     await change_behind_its_back(shop, *FORGED[what])
@@ -200,7 +198,7 @@ async def test_a_history_that_was_hashed_anew_is_found_by_a_head_alone(
             await verify(shop.database, shop.tenant, head=head)
 
 
-async def test_what_is_chained_to_a_changed_entry_does_not_heal_it(shop: Service) -> None:
+async def test_later_entries_do_not_hide_a_changed_entry(shop: Service) -> None:
     await change_behind_its_back(
         shop,
         "UPDATE adjustment SET note = 'mine' WHERE sku = 'B'",
@@ -212,7 +210,7 @@ async def test_what_is_chained_to_a_changed_entry_does_not_heal_it(shop: Service
         await verify_tenant(shop.database, shop.tenant)
 
 
-async def test_a_head_covers_what_is_settled_and_no_more(shop: Service) -> None:
+async def test_a_head_covers_only_settled_entries(shop: Service) -> None:
     before = await head_of(shop)
     await change_stock(shop.database, caller_of(shop), counting(7))
     after = await head_of(shop)
@@ -223,7 +221,7 @@ async def test_a_head_covers_what_is_settled_and_no_more(shop: Service) -> None:
     await verify_tenant(shop.database, shop.tenant, head=before)
 
 
-async def test_a_head_is_of_one_tenant(shop: Service) -> None:
+async def test_a_head_covers_one_tenant(shop: Service) -> None:
     other = await new_tenant(shop.database)
     head = parse_head((await verify_tenant(shop.database, other)).head)
 
@@ -231,7 +229,7 @@ async def test_a_head_is_of_one_tenant(shop: Service) -> None:
     await verify_tenant(shop.database, other, head=head)
 
 
-async def test_heads_that_are_taken_among_writers_hold(shop: Service) -> None:
+async def test_heads_taken_during_writes_stay_valid(shop: Service) -> None:
     heads: list[Head] = []
     moments = itertools.count(1)
 
@@ -253,9 +251,7 @@ async def test_heads_that_are_taken_among_writers_hold(shop: Service) -> None:
     assert 7 < heads[-1].adjustments < 407
 
 
-async def test_what_was_decided_long_ago_is_decided_anew(
-    shop: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stale_decision_is_repeated(shop: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([0.0, 120.0])
     monkeypatch.setattr("app.writes.posting.uptime", lambda: next(looks, 120.0))
 
@@ -265,7 +261,7 @@ async def test_what_was_decided_long_ago_is_decided_anew(
     assert now() - done.result.adjustment.created_at < timedelta(minutes=1)
 
 
-async def test_what_is_decided_too_late_for_ever_is_not_written(
+async def test_a_write_that_always_decides_too_late_fails(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = itertools.count(step=120)
@@ -279,7 +275,7 @@ async def test_what_is_decided_too_late_for_ever_is_not_written(
 HEAD = Head("acme", datetime(2026, 1, 1, tzinfo=UTC), 7, "ab" * 32)
 
 
-def test_a_head_is_a_text_and_back() -> None:
+def test_a_head_is_formatted_and_parsed() -> None:
     assert str(HEAD) == f"head_1.acme.2026-01-01T00:00:00Z.7.{'ab' * 32}"
     assert parse_head(f" {HEAD}\n") == HEAD
 
@@ -297,12 +293,12 @@ def test_a_head_is_a_text_and_back() -> None:
         f"{HEAD}{HEAD}",
     ],
 )
-def test_what_is_no_head_is_refused(text: str) -> None:
+def test_a_malformed_head_is_refused(text: str) -> None:
     with pytest.raises(ValidationFailed, match=r"head must be what `inventory verify` printed"):
         parse_head(text)
 
 
-async def test_the_command_prints_a_head_and_holds_the_ledger_against_it(shop: Service) -> None:
+async def test_the_command_prints_a_head_and_checks_the_ledger_against_it(shop: Service) -> None:
     url = shop.database.writer.url.render_as_string(hide_password=False)
 
     async def verify(*options: str) -> Any:

@@ -1,4 +1,4 @@
-"""Workers whose clocks differ: the database's clock decides, so theirs change nothing."""
+"""Workers whose clocks differ: the database clock decides."""
 
 import re
 from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ DAYS: Final = timedelta(days=1)
 
 @asynccontextmanager
 async def worker(service: Service, ahead: timedelta) -> AsyncIterator[Database]:
-    """Open the database as a process whose clock is ahead of, or behind, that of the first."""
+    """Open the database as a process whose clock differs from the first by `ahead`."""
 
     class Ahead(datetime):
         @classmethod
@@ -86,12 +86,12 @@ async def status(service: Service, id_: str) -> ReservationStatus:
 
 @pytest.fixture
 async def stocked(service: Service) -> Service:
-    """Stock a SKU in a warehouse."""
+    """Service whose SKU A has 10 in the main warehouse, and B no stock."""
     await service.load([MAIN, MARKET], [sku("A", level(MAIN, 10)), sku("B")])
     return service
 
 
-async def test_a_worker_ahead_ends_no_reservation(stocked: Service) -> None:
+async def test_a_fast_worker_expires_no_reservation_early(stocked: Service) -> None:
     held = await reserve(stocked, stocked.database)
     async with worker(stocked, 10 * MINUTES) as ahead:
         assert await expire_reservations(ahead, stocked.tenant) == 0
@@ -99,7 +99,7 @@ async def test_a_worker_ahead_ends_no_reservation(stocked: Service) -> None:
     assert await status(stocked, held) is ReservationStatus.OPEN
 
 
-async def test_a_reservation_of_a_worker_behind_holds_for_its_time(stocked: Service) -> None:
+async def test_a_reservation_of_a_slow_worker_lasts_its_full_time(stocked: Service) -> None:
     async with worker(stocked, -10 * MINUTES) as behind:
         held = await reserve(stocked, behind)
         await extend_reservation(writing(stocked, behind), held, 301)
@@ -111,9 +111,7 @@ async def test_a_reservation_of_a_worker_behind_holds_for_its_time(stocked: Serv
 
 
 @pytest.mark.parametrize("hours", [25, -25])
-async def test_a_key_is_done_once_whatever_the_clock_of_a_worker_says(
-    stocked: Service, hours: int
-) -> None:
+async def test_a_key_is_replayed_by_workers_with_other_clocks(stocked: Service, hours: int) -> None:
     first = await adjust(stocked, stocked.database, "k")
     async with worker(stocked, timedelta(hours=hours)) as other:
         again = await adjust(stocked, other, "k")
@@ -124,9 +122,7 @@ async def test_a_key_is_done_once_whatever_the_clock_of_a_worker_says(
 
 
 @pytest.mark.parametrize("days", [400, -400])
-async def test_a_write_of_a_worker_far_away_is_dated_by_the_database(
-    stocked: Service, days: int
-) -> None:
+async def test_a_write_is_dated_by_the_database_clock(stocked: Service, days: int) -> None:
     async with worker(stocked, days * DAYS) as other:
         far = (await adjust(stocked, other)).result.adjustment
     near = (await adjust(stocked, stocked.database)).result.adjustment
@@ -136,7 +132,7 @@ async def test_a_write_of_a_worker_far_away_is_dated_by_the_database(
 
 
 @pytest.mark.parametrize("days", [400, -400])
-async def test_a_report_is_from_the_future_by_the_clock_of_the_database(
+async def test_a_future_report_is_refused_by_the_database_clock(
     stocked: Service, days: int
 ) -> None:
     async def report(at: datetime, database: Database) -> Any:
@@ -150,7 +146,9 @@ async def test_a_report_is_from_the_future_by_the_clock_of_the_database(
         await report(now(), other)
 
 
-async def test_a_head_of_a_worker_holds_when_another_writes_behind_it(stocked: Service) -> None:
+async def test_a_head_of_a_fast_worker_stays_valid_after_a_slow_worker_writes(
+    stocked: Service,
+) -> None:
     async with worker(stocked, 30 * MINUTES) as ahead:
         head = parse_head((await verify_tenant(ahead, stocked.tenant)).head)
     async with worker(stocked, -10 * MINUTES) as behind:
@@ -160,7 +158,7 @@ async def test_a_head_of_a_worker_holds_when_another_writes_behind_it(stocked: S
 
 
 @pytest.mark.parametrize("days", [400, -400])
-async def test_a_token_ends_by_the_clock_of_the_database(stocked: Service, days: int) -> None:
+async def test_a_token_expires_by_the_database_clock(stocked: Service, days: int) -> None:
     async with worker(stocked, days * DAYS) as other:
         good = await create_token(
             other,
@@ -190,7 +188,7 @@ async def test_a_token_ends_by_the_clock_of_the_database(stocked: Service, days:
     assert abs(used - now()) < MINUTES
 
 
-def test_no_write_reads_the_clock_of_its_process() -> None:
+def test_no_write_reads_the_process_clock() -> None:
     app = Path(clocks.__file__).parent
     files = [app / "verify.py", app / "queries.py", *(app / "commands").glob("*.py")]
     read = {
@@ -202,7 +200,7 @@ def test_no_write_reads_the_clock_of_its_process() -> None:
 
 
 def clock(file: Path, *, ahead: float = 0) -> Clock:
-    """Make the clock of a process that finds a file in use, unless it is the first."""
+    """Clock of a process that finds a file in use, unless it is the first."""
     made = Clock(str(file))
     made.wall = lambda: 1_000_000_000.0 + ahead
     Path(f"{file}-shm").touch()
@@ -210,12 +208,12 @@ def clock(file: Path, *, ahead: float = 0) -> Clock:
 
 
 def joined(process: Clock, note: tuple[int, int] = (0, 0)) -> tuple[int, int]:
-    """Return the note of a file after a process has joined it."""
+    """Note of a file after a process has joined it."""
     process.take_over(*note)
     return process.note() or note
 
 
-def test_the_first_process_on_a_file_says_what_time_it_is(tmp_path: Path) -> None:
+def test_the_first_process_on_a_sqlite_file_sets_its_clock(tmp_path: Path) -> None:
     first, second, near = (clock(tmp_path / "a", ahead=it) for it in (0, 86_400, 30))
     note = joined(first)
     with patch.object(clocks, "log") as log:
@@ -228,7 +226,7 @@ def test_the_first_process_on_a_file_says_what_time_it_is(tmp_path: Path) -> Non
     assert 86_399 <= told.kwargs["seconds_ahead"] <= 86_401
 
 
-def test_a_process_that_is_alone_or_after_a_restart_notes_its_own_time(
+def test_a_lone_process_and_the_first_after_a_restart_set_the_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = joined(clock(tmp_path / "a", ahead=86_400))

@@ -1,4 +1,4 @@
-"""What the database itself refuses, whoever asks."""
+"""Invalid changes that the database refuses from any client."""
 
 import pytest
 from sqlalchemy import text
@@ -11,7 +11,7 @@ from tests.service import Service, counted, level, sku, warehouse
 
 
 def _entry(place_and_figures: str) -> str:
-    """Return what inserts an entry like one that is there, but for its place and its figures."""
+    """Statement that copies the adjustment with another level and other figures."""
     return (
         "INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,"
         " after_quantity, delta, reason, note, created_by, created_at, hash)"
@@ -57,7 +57,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-async def test_the_database_refuses_it(service: Service, what: str) -> None:
+async def test_the_database_refuses_an_invalid_change(service: Service, what: str) -> None:
     main = warehouse()
     await service.load([main], [sku("A", level(main, 5))])
 
@@ -72,13 +72,13 @@ async def test_readers_cannot_write(service: Service) -> None:
             await connection.execute(text("DELETE FROM sku_count"))
 
 
-async def test_a_loaded_code_must_be_one(service: Service) -> None:
+async def test_a_loaded_sku_code_is_validated(service: Service) -> None:
     for code in ("", " A", "-A", "A" * 65, "A\x00", "A!", "cafe\u0301", "warehouses", "bulk"):
         with pytest.raises(InventoryError):
             await service.load(skus=[sku(code)])
 
 
-async def test_a_level_may_hold_the_most_that_is_allowed(service: Service) -> None:
+async def test_a_level_can_hold_the_maximum_quantity(service: Service) -> None:
     main = warehouse()
     most = LoadedLevel(warehouse_id=main.id, history=[counted(MAX_QUANTITY)])
     await service.load([main], [sku("A", most)])

@@ -1,7 +1,7 @@
-"""After any write, every figure that writes keep is what its plain definition says.
+"""After any write, every stored figure equals its plain definition.
 
-Hypothesis draws a stock and writes of all kinds. A model that keeps nothing but the entries of each
-level says what every write answers, and what every list and total is after it.
+Hypothesis draws a stock and writes of all kinds. A model that stores only the entries of each level
+predicts every response, every list and every total.
 """
 
 from collections import Counter
@@ -54,7 +54,7 @@ UNKNOWN: Final = warehouse("Unknown").id
 
 @dataclass(frozen=True)
 class Level:
-    """A stock level: what was counted, in turn, and what does not change."""
+    """A stock level: its counts in order, and its constant figures."""
 
     counts: tuple[tuple[int, str], ...] = ()
     reserved: int = 0
@@ -71,7 +71,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Update:
-    """A stock level to set or (`by_delta`) to adjust, and what it is expected to be."""
+    """A stock level to set or (`by_delta`) to adjust, with its expectations."""
 
     code: str
     place: str
@@ -83,11 +83,11 @@ class Update:
     by_delta: bool = False
 
     def left(self, level: "Level") -> int:
-        """Return what is there after it."""
+        """Quantity on hand after the update."""
         return level.on_hand + self.quantity if self.by_delta else self.quantity
 
     def as_input(self, *, bulk: bool) -> dict[str, object]:
-        """Return it as GraphQL takes it."""
+        """GraphQL input of the update."""
         found: dict[str, object] = {
             "sku": self.code,
             "warehouseId": self.place,
@@ -101,25 +101,25 @@ class Update:
 
 @dataclass
 class Model:
-    """The levels by SKU and warehouse; every other figure is derived when it is asked for."""
+    """The levels by SKU and warehouse; every other figure is derived on demand."""
 
     levels: dict[tuple[str, str], Level] = field(default_factory=dict)
-    # How often a SKU was changed otherwise than by an adjustment.
+    # Number of changes of a SKU other than adjustments.
     other_changes: Counter[str] = field(default_factory=Counter)
     archived: set[str] = field(default_factory=set)
 
     def of(self, code: str) -> dict[str, Level]:
-        """Return the levels of a SKU by warehouse id, in order."""
+        """Levels of a SKU by warehouse id, in order."""
         found = {place: level for (each, place), level in self.levels.items() if each == code}
         return dict(sorted(found.items()))
 
     def version(self, code: str) -> int:
-        """Return how often a SKU was changed, from 1."""
+        """Version of a SKU: 1 plus the number of its changes."""
         counts = sum(len(level.counts) for level in self.of(code).values())
         return 1 + counts + self.other_changes[code]
 
     def status(self, code: str, place: str | None = None) -> str:
-        """Return the status of a SKU, over all warehouses or in one."""
+        """Status of a SKU, over all warehouses or in one."""
         levels = [level for each, level in self.of(code).items() if place in (None, each)]
         return status_of(
             sum(level.on_hand for level in levels),
@@ -128,7 +128,7 @@ class Model:
         )
 
     def refusal(self, update: Update) -> str | None:  # noqa: PLR0911 - one per reason
-        """Return why an update is refused."""
+        """Error code of a refused update, or None."""
         if update.code not in CODES:
             return "INVENTORY_NOT_FOUND"
         place = BY_ID.get(update.place)
@@ -153,7 +153,7 @@ class Model:
         return None
 
     def write(self, updates: Sequence[Update], *, abort: bool) -> list[str | None]:
-        """Do the updates, or those that are not refused, and return the refusal of each."""
+        """Apply the accepted updates, or none on abort. Returns the error code of each, or None."""
         before = dict(self.levels)
         refusals = []
         for update in updates:
@@ -181,7 +181,7 @@ class Model:
             self.other_changes[code] += 1
 
     def sync(self, code: str, quantity: int) -> str:
-        """Take over what the marketplace reports, and return what becomes of it."""
+        """Apply the quantity of a marketplace report. Returns the status of the result."""
         key = code, PLACES[-1].id
         old = self.levels.get(key)
         level = old or Level()
@@ -196,7 +196,7 @@ class Model:
         return "UPDATED"
 
     def listed(self, archived: bool | None = False) -> list[str]:  # noqa: FBT001, FBT002
-        """Return the SKUs that a list holds, archived or not or (None) both."""
+        """SKU codes of a list: archived, not archived or (None) both."""
         return [code for code in CODES if archived in (None, code in self.archived)]
 
     def entries(self) -> Iterator[tuple[str, str, int, int, int, str]]:
@@ -273,7 +273,7 @@ bulks = st.tuples(
         unique_by=lambda update: (update.code, update.place),
     ),
 )
-# Out of one level of a SKU and into another, line by line.
+# Transfers: each line is a decrease of one level and an increase of another.
 transfers = st.tuples(
     st.just("transfer"),
     st.builds(
@@ -314,12 +314,12 @@ stocks = st.dictionaries(st.tuples(st.sampled_from(CODES), st.sampled_from([*BY_
     derandomize=True,
     deadline=None,
     max_examples=15,
-    # To find a smaller example takes minutes, and these are small.
+    # Shrinking takes minutes, and the examples are small.
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(stock=stocks, writes=st.lists(sets | bulks | transfers | catalogue, min_size=3, max_size=8))
-async def test_after_any_write_every_figure_is_what_it_is_derived_to_be(
+async def test_stored_figures_match_the_model_after_any_write(
     service: Service,
     stock: dict[tuple[str, str], Level],
     writes: list[tuple[str, list[Update]]],
@@ -361,7 +361,7 @@ async def load(shop: Service, model: Model) -> None:
 
 
 async def assert_set(shop: Service, model: Model, update: Update) -> None:
-    """Set or adjust one level, and assert that the answer is the model's."""
+    """Set or adjust one level, and compare the response with the model."""
     [refusal] = model.write([update], abort=True)
     query = ADJUST if update.by_delta else SET
     answer = await shop.graphql(query, {"input": update.as_input(bulk=False)})
@@ -377,7 +377,7 @@ async def assert_set(shop: Service, model: Model, update: Update) -> None:
 async def assert_catalogue(
     shop: Service, model: Model, kind: str, changes: Sequence[Update]
 ) -> None:
-    """Archive, restore, set safety stock or take over a report."""
+    """Archive, restore, set safety stock or apply a report."""
     if kind in ("archive", "restore"):
         model.archive(changes[0].code, is_archived=kind == "archive")
         query = ARCHIVE if kind == "archive" else RESTORE
@@ -402,7 +402,7 @@ async def assert_catalogue(
 
 
 async def assert_transfer(shop: Service, model: Model, halves: Sequence[Update]) -> None:
-    """Move stock, and assert that the answer is the model's."""
+    """Transfer stock, and compare the response with the model."""
     refusals = model.write(halves, abort=True)
     content = {
         "fromWarehouseId": halves[0].place,
@@ -422,7 +422,7 @@ async def assert_transfer(shop: Service, model: Model, halves: Sequence[Update])
 async def assert_bulk(
     shop: Service, model: Model, changes: Sequence[Update], *, abort: bool
 ) -> None:
-    """Set and adjust many levels, and assert that the answer is the model's."""
+    """Set and adjust many levels, and compare the response with the model."""
     refusals = model.write(changes, abort=abort)
     content = {
         "updates": [update.as_input(bulk=True) for update in changes],
@@ -441,13 +441,13 @@ async def assert_bulk(
 
 
 def changed(model: Model, code: str) -> dict[str, object]:
-    """Return a SKU as the answers of writes show it."""
+    """SKU as write payloads show it."""
     on_hand = sum(level.on_hand for level in model.of(code).values())
     return {"sku": code, "version": model.version(code), "totalOnHand": on_hand}
 
 
 async def assert_all_figures(shop: Service, model: Model) -> None:
-    """Assert that everything kept and everything answered is what the model derives."""
+    """Compare every stored figure and every response with the model."""
     await assert_proven(shop)
     await assert_kept(shop, model)
     await assert_records(shop, model)
@@ -456,7 +456,7 @@ async def assert_all_figures(shop: Service, model: Model) -> None:
 
 
 async def assert_kept(shop: Service, model: Model) -> None:
-    """Assert what is in the tables."""
+    """Compare the tables with the model."""
     skus = await rows(shop, select(sku_table.c.sku, sku_table.c.status, sku_table.c.version))
     assert skus == {(code, model.status(code).lower(), model.version(code)) for code in CODES}
     columns = stock_level.c
@@ -501,7 +501,7 @@ async def rows(shop: Service, statement: Select[Any]) -> set[tuple[Any, ...]]:
 
 
 async def assert_records(shop: Service, model: Model) -> None:
-    """Assert the figures of every SKU and level."""
+    """Compare the figures of every SKU and level with the model."""
     document = (
         "{ skus(filter: {archived: null}) { nodes { sku status version totalOnHand "
         "totalReserved safetyStock totalAvailable adjustments { totalCount } stock { "
@@ -513,7 +513,7 @@ async def assert_records(shop: Service, model: Model) -> None:
 
 
 def record(model: Model, code: str) -> dict[str, object]:
-    """Return a SKU as the lists show it."""
+    """SKU as lists show it."""
     mine = model.of(code)
     on_hand = sum(level.on_hand for level in mine.values())
     reserved = sum(level.reserved for level in mine.values())
@@ -543,7 +543,7 @@ def record(model: Model, code: str) -> dict[str, object]:
 
 
 async def assert_lists(shop: Service, model: Model) -> None:
-    """Assert what every filter of SKUs and levels finds, and its total."""
+    """Compare every filtered list of SKUs and levels, and its total, with the model."""
     data = await shop.data(LISTS)
     for name, (status, place) in FILTERS.items():
         expected = [
@@ -567,14 +567,14 @@ async def assert_lists(shop: Service, model: Model) -> None:
 
 
 def codes(connection: Mapping[str, Any]) -> list[str]:
-    """Return the SKU codes of a list of SKUs or levels, as many as its total says."""
+    """SKU codes of a list of SKUs or levels; asserts that `totalCount` matches."""
     nodes = [it["sku"] for it in connection["nodes"]]
     assert connection["totalCount"] == len(nodes)
     return [it if isinstance(it, str) else it["sku"] for it in nodes]
 
 
 async def assert_ledger(shop: Service, model: Model) -> None:
-    """Assert what every filter of adjustments finds, and its total."""
+    """Compare every filtered list of adjustments, and its total, with the model."""
     expected = set(model.entries())
     whole = (await shop.data(LEDGER, {"sku": None, "start": None}))["of_all"]
     instants = sorted(it["createdAt"] for it in whole["nodes"])
@@ -594,14 +594,14 @@ async def assert_ledger(shop: Service, model: Model) -> None:
 
 
 def entries_in(connection: Mapping[str, Any]) -> set[tuple[object, ...]]:
-    """Return the adjustments of a list, as many as its total says."""
+    """Return adjustments of a list; asserts that `totalCount` matches."""
     found = {entry(it) for it in connection["nodes"]}
     assert connection["totalCount"] == len(connection["nodes"]) == len(found)
     return found
 
 
 def entry(node: Mapping[str, Any]) -> tuple[object, ...]:
-    """Return an adjustment as the model has it."""
+    """Return adjustment as a tuple of the model."""
     return (
         node["sku"]["sku"],
         node["warehouse"]["id"],

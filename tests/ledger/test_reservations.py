@@ -1,4 +1,4 @@
-"""`reserved` is the sum of open reservations, each ends once, and none exceeds the stock."""
+"""`reserved` is the sum of open reservations. Each ends once, and none exceeds the stock."""
 
 import asyncio
 from collections import Counter
@@ -94,14 +94,14 @@ def line(code: str, quantity: int, place: str = MAIN.id) -> dict[str, object]:
 
 
 async def reserve(service: Service, *lines: dict[str, object], **more: object) -> dict[str, Any]:
-    """Reserve, and return the reservation."""
+    """Reserve stock. Returns the reservation."""
     data = await service.data(RESERVE, {"input": {"lines": [*lines], **more}})
     found: dict[str, Any] = data["reserveStock"]["reservation"]
     return found
 
 
 async def refusal(service: Service, query: str, **content: object) -> dict[str, Any]:
-    """Return why a write was refused."""
+    """Error extensions of a refused write."""
     answer = await service.graphql(query, {"input": content})
     assert answer.get("data") is None, answer
     [error] = answer["errors"]
@@ -119,7 +119,7 @@ async def stocked(service: Service) -> None:
     )
 
 
-async def test_what_is_reserved_is_held_and_what_is_committed_is_taken(service: Service) -> None:
+async def test_reserving_holds_stock_and_committing_removes_it(service: Service) -> None:
     await stocked(service)
     data = await service.data(
         RESERVE,
@@ -195,7 +195,7 @@ async def test_lines_of_one_level_are_summed_before_the_check(service: Service) 
         ([line("A", 1)], {"note": "x" * 1001}, "VALIDATION_ERROR"),
     ],
 )
-async def test_what_cannot_be_reserved_is_refused_and_changes_nothing(
+async def test_an_invalid_reservation_is_refused_and_changes_nothing(
     service: Service, lines: list[dict[str, object]], more: dict[str, object], code: str
 ) -> None:
     await stocked(service)
@@ -212,7 +212,7 @@ async def test_an_archived_sku_is_not_reserved(service: Service) -> None:
     assert (await refusal(service, RESERVE, lines=[line("A", 1)]))["code"] == "SKU_ARCHIVED"
 
 
-async def test_a_tenant_that_permits_it_may_oversell(service: Service) -> None:
+async def test_a_tenant_with_permission_may_oversell(service: Service) -> None:
     await stocked(service)
     await permit_oversell(service.database, service.tenant, permitted=True)
     assert (await refusal(service, RESERVE, lines=[line("A", 9)]))["code"] == "INSUFFICIENT_STOCK"
@@ -249,7 +249,7 @@ async def test_a_reservation_ends_once(service: Service) -> None:
     "lines",
     [[line("A", 3)], [line("A", 1), line("A", 2)], [line("B", 1)], [line("A", 1, OTHER.id)]],
 )
-async def test_no_more_is_committed_than_is_held(
+async def test_committing_more_than_held_is_refused(
     service: Service, lines: list[dict[str, object]]
 ) -> None:
     await stocked(service)
@@ -260,21 +260,21 @@ async def test_no_more_is_committed_than_is_held(
     await assert_proven(service)
 
 
-async def test_what_is_past_its_time_holds_nothing(service: Service) -> None:
+async def test_an_expired_reservation_holds_nothing(service: Service) -> None:
     await stocked(service)
     start = now()
     await set_clock(service.database, start)
     first = await reserve(service, line("A", 8), expiresIn=60)
     second = await reserve(service, line("B", 3), expiresIn=60)
     await service.data(EXTEND, {"input": {"id": second["id"], "expiresIn": 120}})
-    # It is never made shorter.
+    # An extension never shortens.
     shorter = await service.data(EXTEND, {"input": {"id": second["id"], "expiresIn": 1}})
     assert shorter["extendReservation"]["reservation"]["version"] == 2
     await set_clock(service.database, start + timedelta(seconds=60))
     for query in (COMMIT, RELEASE):
         refused = await refusal(service, query, id=first["id"])
         assert refused["details"][0]["status"] == "expired"
-    # Nothing has ended it yet: whoever needs the stock does.
+    # The background job has not run: a write that needs the stock ends it.
     third = await reserve(service, line("A", 8))
     data = await service.data("{ reservations { nodes { id status } } }")
     assert {it["id"]: it["status"] for it in data["reservations"]["nodes"]} == {
@@ -289,7 +289,7 @@ async def test_what_is_past_its_time_holds_nothing(service: Service) -> None:
     await assert_proven(service)
 
 
-async def test_the_running_service_ends_what_is_past_its_time(
+async def test_the_running_service_ends_expired_reservations(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await stocked(service)
@@ -302,7 +302,7 @@ async def test_the_running_service_ends_what_is_past_its_time(
     await assert_proven(service)
 
 
-async def test_more_than_a_batch_is_past_its_time(
+async def test_more_expired_reservations_than_a_batch_are_ended(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await service.load([MAIN], [sku("A", level(MAIN, 500))])
@@ -316,7 +316,7 @@ async def test_more_than_a_batch_is_past_its_time(
     await assert_proven(service)
 
 
-async def test_a_stock_level_tells_who_holds_what(service: Service) -> None:
+async def test_a_stock_level_lists_its_open_reservations(service: Service) -> None:
     await stocked(service)
     held = [await reserve(service, line("A", n), reference=f"order-{n}") for n in (1, 2, 3)]
     await service.data(RELEASE, {"input": {"id": held[1]["id"]}})
@@ -332,7 +332,7 @@ async def test_a_stock_level_tells_who_holds_what(service: Service) -> None:
     assert page["nodes"][0]["reservation"] == {"id": held[2]["id"], "reference": "order-3"}
     cursor = page["pageInfo"]["endCursor"]
     answer = await service.graphql(query, {"after": cursor})
-    # A cursor is of one level's list.
+    # The cursor belongs to the list of one level.
     assert answer["errors"][0]["extensions"]["code"] == "INVALID_CURSOR"
 
 
@@ -353,7 +353,7 @@ async def test_reservations_are_listed_by_status_and_reference(service: Service)
         ({"reference": "order-0"}, [2, 0]),
         ({"status": "RELEASED", "reference": "order-0"}, [0]),
         ({"status": "RELEASED", "reference": "order-1"}, []),
-        # Nobody's, and not everybody's.
+        # An empty reference matches no reservation.
         ({"reference": ""}, []),
         ({"reference": "", "status": "OPEN"}, []),
     ):
@@ -368,7 +368,7 @@ async def test_reservations_are_listed_by_status_and_reference(service: Service)
         assert found == [held[number]["id"] for number in expected]
 
 
-async def test_a_rehearsed_reservation_holds_nothing(service: Service) -> None:
+async def test_a_dry_run_reserves_nothing(service: Service) -> None:
     await stocked(service)
     held = await reserve(service, line("A", 1))
     data = await service.data(RESERVE, {"input": {"lines": [line("A", 2)], "dryRun": True}})
@@ -380,7 +380,7 @@ async def test_a_rehearsed_reservation_holds_nothing(service: Service) -> None:
     await assert_proven(service)
 
 
-async def test_a_repeated_reservation_is_one(service: Service) -> None:
+async def test_a_repeated_reservation_request_reserves_once(service: Service) -> None:
     await stocked(service)
     content = {"lines": [line("A", 2)], "idempotencyKey": "order-1"}
     answers = await asyncio.gather(*(service.data(RESERVE, {"input": content}) for _ in range(8)))
@@ -393,7 +393,7 @@ async def test_a_repeated_reservation_is_one(service: Service) -> None:
     await assert_proven(service)
 
 
-async def test_many_at_once_never_get_more_than_there_is(service: Service) -> None:
+async def test_concurrent_reservations_never_exceed_the_stock(service: Service) -> None:
     codes = [f"A{number}" for number in range(ROUNDS)]
     await service.load([MAIN], [sku(code, level(MAIN, 100)) for code in codes])
     caller = Caller(service.tenant, "client", EMAIL)
@@ -412,7 +412,7 @@ async def test_many_at_once_never_get_more_than_there_is(service: Service) -> No
     await assert_proven(service)
 
 
-async def test_one_of_many_ends_a_reservation(service: Service) -> None:
+async def test_concurrent_endings_of_a_reservation_succeed_once(service: Service) -> None:
     await stocked(service)
     held = await reserve(service, line("A", 2), line("B", 1))
     answers = await asyncio.gather(
@@ -451,7 +451,7 @@ async def test_one_of_many_ends_a_reservation(service: Service) -> None:
         ),
     ],
 )
-async def test_verify_finds_what_is_reserved_by_nobody(
+async def test_verify_finds_wrong_reservation_figures(
     service: Service, change: str, message: str
 ) -> None:
     await stocked(service)
@@ -465,7 +465,7 @@ async def test_verify_finds_what_is_reserved_by_nobody(
         await verify_tenant(service.database, service.tenant)
 
 
-async def test_a_repair_counts_reservations_anew(service: Service) -> None:
+async def test_a_repair_recounts_reservations(service: Service) -> None:
     await stocked(service)
     for number in range(3):
         held = await reserve(service, line("A", 1), line("B", 1), reference="order-1")
@@ -488,7 +488,7 @@ async def test_a_repair_counts_reservations_anew(service: Service) -> None:
     await assert_proven(service)
 
 
-async def test_a_repair_beside_reservations_leaves_their_counts_right(service: Service) -> None:
+async def test_a_repair_during_reservations_leaves_correct_counts(service: Service) -> None:
     await service.load([MAIN], [sku("A", level(MAIN, 500))])
     held = [await reserve(service, line("A", 1)) for _ in range(20)]
     async with service.database.writer.connect() as connection:
@@ -509,7 +509,7 @@ async def test_a_repair_beside_reservations_leaves_their_counts_right(service: S
     await assert_proven(service)
 
 
-async def test_a_level_that_is_only_rehearsed_is_held_by_nobody(service: Service) -> None:
+async def test_a_dry_run_level_has_no_reservations(service: Service) -> None:
     await service.load([MAIN], [sku("A")])
     query = """
     mutation ($input: SetStockInput!) {
@@ -529,7 +529,7 @@ LEVELS: Final = [(code, place.id) for code in CODES for place in PLACES]
 
 @dataclass
 class Held:
-    """A reservation, as the model knows it."""
+    """A reservation in the model."""
 
     lines: dict[tuple[str, str], int]
     expires_after: int
@@ -537,7 +537,7 @@ class Held:
 
 
 class Machine(RuleBasedStateMachine):
-    """Any writes in any order, against a model that keeps nothing but what was said."""
+    """Writes in any order, compared with a model that stores only its inputs."""
 
     database: Database
     runner: asyncio.Runner
@@ -594,7 +594,7 @@ class Machine(RuleBasedStateMachine):
         return len(due)
 
     def chosen(self, number: int) -> tuple[str, Held] | None:
-        """Return one of the reservations, and whether it is held still."""
+        """Reservation number `number` with its id; None if none exists."""
         if not self.held:
             return None
         id_ = [*self.held][number % len(self.held)]
@@ -666,7 +666,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from(LEVELS), quantity=st.integers(0, 12))
     def count(self, key: tuple[str, str], quantity: int) -> None:
-        """Count what is there, which may be less than what is reserved."""
+        """Count a level; the quantity may be less than the reserved quantity."""
         update = StockUpdate(
             sku=key[0], warehouse_id=key[1], quantity=quantity, reason="cycle_count"
         )
@@ -710,7 +710,7 @@ class Machine(RuleBasedStateMachine):
         }
 
 
-def test_reserved_is_the_sum_of_the_open_reservations_whatever_is_done(
+def test_reserved_equals_the_sum_of_open_reservations_after_any_writes(
     database_url: str,
 ) -> None:
     database = Database(Settings(database_url=database_url))

@@ -1,4 +1,4 @@
-"""A transaction is done over where that may help, and never where it may do harm."""
+"""A transaction is retried where a retry can help, and never where it can do harm."""
 
 import asyncio
 import sqlite3
@@ -25,7 +25,7 @@ WRITE: Final = text("UPDATE tenant SET name = :name WHERE tenant_id = :tenant")
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """Return a database as a process uses it."""
+    """Database of one process."""
     found = Database(Settings(database_url=database_url))
     yield found
     await found.dispose()
@@ -33,13 +33,13 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture(scope="module")
 def postgresql_url(postgresql: URL) -> str:
-    """Return a migrated database of PostgreSQL, which has row locks and connections that break."""
+    """Migrated PostgreSQL database, which has row locks and connections that can break."""
     return migrated(create_database(postgresql, f"test_{ULID()}".lower()))
 
 
 @pytest.fixture
 async def postgresql_database(postgresql_url: str) -> AsyncIterator[Database]:
-    """Return a database of PostgreSQL as a process uses it."""
+    """PostgreSQL database of one process."""
     found = Database(Settings(database_url=postgresql_url))
     yield found
     await found.dispose()
@@ -55,7 +55,7 @@ async def rename(connection: AsyncConnection, tenant: str, name: str) -> None:
     await connection.execute(WRITE, {"tenant": tenant, "name": name})
 
 
-async def test_the_victim_of_a_deadlock_starts_over(postgresql_database: Database) -> None:
+async def test_the_victim_of_a_deadlock_retries(postgresql_database: Database) -> None:
     database = postgresql_database
     one, another = await new_tenant(database), await new_tenant(database)
     both_hold_one = asyncio.Barrier(2)
@@ -79,7 +79,7 @@ async def test_the_victim_of_a_deadlock_starts_over(postgresql_database: Databas
     assert names == {f"{last} first", f"{last} second"}
 
 
-async def test_a_connection_that_broke_before_commit_is_replaced(
+async def test_a_connection_lost_before_commit_is_replaced(
     postgresql_database: Database,
 ) -> None:
     database = postgresql_database
@@ -99,7 +99,7 @@ async def test_a_connection_that_broke_before_commit_is_replaced(
     assert await name_of(database, tenant) == "attempt 2"
 
 
-async def test_connections_that_died_in_the_pool_are_not_seen(
+async def test_dead_pooled_connections_are_replaced(
     postgresql_database: Database,
 ) -> None:
     database = postgresql_database
@@ -122,7 +122,7 @@ async def test_connections_that_died_in_the_pool_are_not_seen(
         assert await name_of(database, tenant) == "Test"
 
 
-async def test_what_may_have_been_committed_is_not_done_again(
+async def test_an_uncertain_commit_is_not_retried(
     postgresql_database: Database,
 ) -> None:
     database = postgresql_database
@@ -144,7 +144,7 @@ async def test_what_may_have_been_committed_is_not_done_again(
 
 
 async def _end(database: Database, pid: int) -> None:
-    """End another connection, and wait until it is gone."""
+    """Terminate another connection, and wait until it is gone."""
     async with database.writer.connect() as connection:
         await connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
         activity = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
@@ -207,7 +207,7 @@ async def test_processes_that_read_and_then_write_do_not_collide(database_url: s
         await database.dispose()
 
 
-async def test_a_client_that_goes_leaves_its_transaction_to_end(database: Database) -> None:
+async def test_a_cancelled_request_does_not_interrupt_its_transaction(database: Database) -> None:
     tenant = await new_tenant(database)
     began, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -224,7 +224,7 @@ async def test_a_client_that_goes_leaves_its_transaction_to_end(database: Databa
         await client
     assert await name_of(database, tenant) == "Test"
     may_end.set()
-    # dispose waits for what is under way.
+    # `dispose` waits for running transactions.
     await database.dispose()
 
     assert ended.is_set()

@@ -1,4 +1,4 @@
-"""What the ledger comes to is exact, whatever is summed up of it and whatever comes late."""
+"""Ledger totals are exact at every state of the rollup, with late adjustments too."""
 
 import asyncio
 import random
@@ -51,13 +51,13 @@ FIRST: Final = datetime(2026, 3, 10, tzinfo=UTC)
 DAY: Final = timedelta(days=1)
 MILLISECOND: Final = timedelta(milliseconds=1)
 DAYS: Final = 6
-# At the edges of days, and anywhere.
+# At the edges of days, and between them.
 STEPS: Final = (MILLISECOND * 0, MILLISECOND, timedelta(hours=7), DAY - MILLISECOND, DAY, DAY * 2)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An adjustment, as plain SQL reads it."""
+    """An adjustment as plain SQL reads it."""
 
     sku: str
     warehouse_id: str
@@ -87,7 +87,7 @@ SIGNS: Final[dict[Sign | None, Callable[[int], bool]]] = {
 
 
 def totals(entries: Sequence[Entry], where: AdjustmentFilter, parent: LedgerKey) -> LedgerTotals:
-    """Return what the entries come to that meet conditions."""
+    """Totals of the adjustments that match the filter and the parent."""
     code, place = parent
     deltas = [
         it.delta
@@ -111,11 +111,11 @@ def totals(entries: Sequence[Entry], where: AdjustmentFilter, parent: LedgerKey)
 def filters(
     dice: random.Random, entries: Sequence[Entry], number: int
 ) -> Iterator[AdjustmentFilter]:
-    """Yield conditions of all kinds, whose periods begin and end where adjustments do."""
+    """Yield filters of all kinds, whose periods begin and end at adjustments."""
     edges = [FIRST + DAY * day + step for day in range(DAYS) for step in STEPS]
     edges += [it.created_at + step for it in entries[:9] for step in (MILLISECOND * 0, MILLISECOND)]
     edges += [now() - DAY, now() + DAY, datetime(1, 1, 1, tzinfo=UTC), END]
-    # Of each group all, which nothing that is wrong is hidden from.
+    # First whole groups, which show every error.
     for code, reference in product((None, CODES[0]), (None, REFERENCES[0])):
         yield AdjustmentFilter(sku=code, reference=reference)
     for _ in range(number):
@@ -128,13 +128,13 @@ def filters(
             end=dice.choice((None, dice.choice(edges))),
             sign=dice.choice((None, None, *Sign)),
             bulk_id=dice.choice((*[None] * 9, "blk_none", *(it.bulk_id for it in entries[-2:]))),
-            # Those of no group have no names, and a name may be empty.
+            # No group has such a reference, or the name is empty.
             reference=dice.choice((None, None, *REFERENCES, "")),
         )
 
 
 async def assert_exact(shop: Service, dice: random.Random, number: int = 20) -> None:
-    """Assert of many conditions that counts and sums are what plain counting finds."""
+    """Compare counts and sums of many filters with plain counting."""
     entries = await everything(shop)
     skus: list[LedgerKey] = [(code, None) for code in CODES]
     places: list[LedgerKey] = [(None, place.id) for place in PLACES]
@@ -156,7 +156,7 @@ async def assert_exact(shop: Service, dice: random.Random, number: int = 20) -> 
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sum up a few adjustments at once, and look at every group."""
+    """Roll up a few adjustments at a time, and consider every group."""
     monkeypatch.setattr(summing, "ENOUGH", 3)
     monkeypatch.setattr(summing, "PER_ROW", 1)
     monkeypatch.setattr(summing, "DRAWN", "%")
@@ -164,13 +164,13 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def shop(service: Service) -> Service:
-    """Return a service whose ledger has some days, of which one has nothing."""
+    """Service whose ledger covers some days, one of them without entries."""
     await load(service, random.Random(1))
     return service
 
 
 async def load(shop: Service, dice: random.Random) -> None:
-    """Write a ledger of some days: several entries in a millisecond, and at the edges of days."""
+    """Write a ledger of some days: entries in the same millisecond, and at the edges of days."""
     skus = [sku(code, *(LoadedLevel(warehouse_id=it.id) for it in PLACES[:2])) for code in CODES]
     await shop.load(PLACES, [*skus[:-1], sku(CODES[-1])])
     places = [(code, place.id) for code in CODES[:-1] for place in PLACES[:2]]
@@ -190,7 +190,7 @@ async def load(shop: Service, dice: random.Random) -> None:
 
 
 def change(code: str = CODES[-1], quantity: int = 5, place: str = PLACES[0].id) -> StockUpdate:
-    """Return a count."""
+    """Count of a level."""
     return StockUpdate(sku=code, warehouse_id=place, quantity=quantity, reason=REASONS[1])
 
 
@@ -199,7 +199,7 @@ def caller(shop: Service) -> Caller:
 
 
 async def until(shop: Service) -> datetime | None:
-    """Return until when the ledger is summed up."""
+    """End of the rolled-up part of the ledger."""
     statement = select(tenant.c.summed_until).where(tenant.c.tenant_id == shop.tenant)
     async with shop.database.snapshot() as snapshot:
         [row] = await snapshot.rows(statement, {})
@@ -208,7 +208,7 @@ async def until(shop: Service) -> datetime | None:
 
 
 async def sum_up_all(shop: Service) -> int:
-    """Sum up all that nothing comes to any more, and return in how many steps."""
+    """Roll up all closed periods. Returns the number of steps."""
     steps = 0
     while await sum_up(shop.database, shop.tenant):
         steps += 1
@@ -216,7 +216,7 @@ async def sum_up_all(shop: Service) -> int:
 
 
 async def kept(shop: Service) -> dict[str, list[tuple[Any, ...]]]:
-    """Return which groups are summed up until when, and how many entries each sum has, by kind."""
+    """Return stored sums by kind: group, end, and number of entries."""
     group = ledger_sum.c.reference, ledger_sum.c.sku, ledger_sum.c.until
     statement = (
         select(ledger_sum.c.kind, *group, func.sum(ledger_sum.c.entries))
@@ -232,9 +232,7 @@ async def kept(shop: Service) -> dict[str, list[tuple[Any, ...]]]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_counts_and_sums_are_those_of_the_ledger_however_much_is_summed_up(
-    service: Service, seed: int
-) -> None:
+async def test_totals_are_exact_at_every_state_of_the_rollup(service: Service, seed: int) -> None:
     dice = random.Random(seed)
     await load(service, dice)
     await assert_exact(service, dice)
@@ -261,7 +259,7 @@ async def test_counts_and_sums_are_those_of_the_ledger_however_much_is_summed_up
     await assert_proven(service)
 
 
-async def test_a_sum_has_all_that_came_before_it(shop: Service) -> None:
+async def test_a_sum_covers_all_earlier_adjustments(shop: Service) -> None:
     await sum_up_all(shop)
     entries = await everything(shop)
     for kind, sums in (await kept(shop)).items():
@@ -276,7 +274,7 @@ async def test_a_sum_has_all_that_came_before_it(shop: Service) -> None:
             assert (number, kind) == (len(matching), kind)
 
 
-async def test_a_sum_follows_enough_adjustments_and_several_for_each_row_of_the_one_before(
+async def test_a_sum_is_stored_only_after_enough_adjustments(
     shop: Service,
 ) -> None:
     await sum_up_all(shop)
@@ -298,7 +296,9 @@ async def test_a_sum_follows_enough_adjustments_and_several_for_each_row_of_the_
     assert len(rows) > len(CODES)
 
 
-async def test_what_is_summed_up_is_older_than_what_may_still_be_committed(shop: Service) -> None:
+async def test_the_rollup_ends_before_adjustments_that_may_still_be_committed(
+    shop: Service,
+) -> None:
     for minutes in range(400, 20, -2):
         await change_at(shop, minutes)
     await sum_up_all(shop)
@@ -309,17 +309,17 @@ async def test_what_is_summed_up_is_older_than_what_may_still_be_committed(shop:
 
 
 async def change_at(shop: Service, minutes: int) -> None:
-    """Count something so many minutes ago."""
+    """Count a level `minutes` ago."""
     async with clocks_at(shop.database, now() - timedelta(minutes=minutes)):
         await change_stock(shop.database, caller(shop), change())
 
 
-def test_what_is_two_hours_old_is_closed() -> None:
+def test_a_period_closes_after_two_hours() -> None:
     noon = datetime(2026, 3, 10, 12, tzinfo=UTC)
     assert closed(noon) == noon - timedelta(hours=2)
 
 
-async def test_a_late_adjustment_of_what_is_not_summed_up_changes_nothing(
+async def test_a_late_adjustment_after_the_rollup_does_not_reset_it(
     shop: Service,
 ) -> None:
     assert await sum_up(shop.database, shop.tenant)
@@ -331,7 +331,7 @@ async def test_a_late_adjustment_of_what_is_not_summed_up_changes_nothing(
 
 
 @pytest.mark.parametrize("where", ["before what is read", "among what is read"])
-async def test_what_comes_between_reading_and_keeping_is_not_left_out(
+async def test_an_adjustment_between_reading_and_storing_discards_the_sums(
     shop: Service, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     assert await sum_up(shop.database, shop.tenant)
@@ -354,7 +354,7 @@ async def test_what_comes_between_reading_and_keeping_is_not_left_out(
     await assert_proven(shop)
 
 
-async def test_what_was_read_before_something_late_was_summed_up_is_not_kept(
+async def test_sums_read_before_a_concurrent_rollup_are_discarded(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(summing, "ENOUGH", 1)
@@ -367,7 +367,7 @@ async def test_what_was_read_before_something_late_was_summed_up_is_not_kept(
         monkeypatch.setattr(shop.database, "transaction", original)
         async with clocks_at(shop.database, known - MILLISECOND):
             await change_stock(shop.database, caller(shop), change())
-        # Somebody else is faster, and comes to the same instant again.
+        # Another process is faster and reaches the same end again.
         assert await sum_up(shop.database, shop.tenant)
         assert await until(shop) == known
         return await original(work, **options)
@@ -381,7 +381,7 @@ async def test_what_was_read_before_something_late_was_summed_up_is_not_kept(
 
 @asynccontextmanager
 async def several(shop: Service) -> AsyncIterator[list[Database]]:
-    """Yield the database as several processes have it."""
+    """Yield the database as several processes open it."""
     url = shop.database.writer.url.render_as_string(hide_password=False)
     others = [Database(Settings(database_url=url, database_pool_timeout_seconds=60)) for _ in "abc"]
     yield [shop.database, *others]
@@ -389,7 +389,7 @@ async def several(shop: Service) -> AsyncIterator[list[Database]]:
         await other.dispose()
 
 
-async def test_many_workers_sum_up_at_once_beside_writers_and_readers(
+async def test_concurrent_rollups_writers_and_readers_agree(
     shop: Service,
 ) -> None:
     dice = random.Random(4)
@@ -419,11 +419,13 @@ async def test_many_workers_sum_up_at_once_beside_writers_and_readers(
     await assert_proven(shop)
 
 
-async def test_a_running_service_sums_up(shop: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_running_service_rolls_up_the_ledger(
+    shop: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def mine(_snapshot: Snapshot) -> list[str]:
         return [shop.tenant]
 
-    # Those of other tests have nothing to do with it.
+    # The tenants of other tests are not needed.
     monkeypatch.setattr(upkeep, "list_tenants", mine)
     monkeypatch.setattr(upkeep, "SUM_SECONDS", 0.01)
     url = shop.database.writer.url.render_as_string(hide_password=False)
@@ -437,7 +439,7 @@ async def test_a_running_service_sums_up(shop: Service, monkeypatch: pytest.Monk
     await assert_exact(shop, random.Random(10))
 
 
-async def test_who_is_ended_anywhere_while_summing_up_leaves_sums_or_nothing(
+async def test_a_rollup_interrupted_at_any_statement_stores_all_or_nothing(
     shop: Service,
 ) -> None:
     await sum_up(shop.database, shop.tenant)
@@ -484,21 +486,21 @@ async def insert_late(shop: Service, connection: AsyncConnection) -> None:
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
-async def test_who_sums_up_waits_for_what_comes_late(shop: Service) -> None:
+async def test_a_rollup_waits_for_a_late_adjustment(shop: Service) -> None:
     async with shop.database.writer.connect() as other:
         await insert_late(shop, other)
         summing_up = asyncio.create_task(sum_up(shop.database, shop.tenant))
         while not await other.scalar(HAS_ME_BLOCKING):
             assert not summing_up.done()
         await other.commit()
-    # It had read before that.
+    # It read before the late adjustment.
     assert not await summing_up
     assert await sum_up_all(shop) > 1
     await assert_exact(shop, random.Random(5))
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
-async def test_what_comes_late_waits_for_who_sums_up_and_has_it_done_anew(
+async def test_a_late_adjustment_waits_for_the_rollup_and_resets_it(
     shop: Service,
 ) -> None:
     mine = tenant.c.tenant_id == shop.tenant
@@ -516,8 +518,8 @@ async def test_what_comes_late_waits_for_who_sums_up_and_has_it_done_anew(
     await assert_exact(shop, random.Random(6))
 
 
-async def test_sums_of_a_time_that_is_to_come_again_do_not_count(shop: Service) -> None:
-    # As if all clocks had been days ahead, and somebody had set them back.
+async def test_sums_of_the_future_are_ignored(shop: Service) -> None:
+    # As if all clocks had been days ahead, and were then corrected.
     ahead = closed(now()) + DAY * 3
     await sum_up_all(shop)
     async with shop.database.writer.connect() as connection:
@@ -538,7 +540,7 @@ async def test_sums_of_a_time_that_is_to_come_again_do_not_count(shop: Service) 
     await assert_proven(shop)
 
 
-async def test_a_tenant_sums_up_nothing_of_another(shop: Service) -> None:
+async def test_a_rollup_covers_one_tenant(shop: Service) -> None:
     other = replace(shop, tenant=await new_tenant(shop.database))
     await load(other, random.Random(8))
     await sum_up_all(shop)
@@ -570,7 +572,7 @@ BREAKS: Final = {
 }
 
 
-# Each of one kind of group, and one of all.
+# Each break with one kind of group, and the first break with every kind.
 BROKEN: Final = {
     *zip(BREAKS, cycle(Group), strict=False),
     *product([*BREAKS][:1], Group),
@@ -578,9 +580,7 @@ BROKEN: Final = {
 
 
 @pytest.mark.parametrize(("what", "kind"), sorted(BROKEN))
-async def test_a_sum_that_is_not_that_of_its_adjustments_is_found_and_repaired(
-    shop: Service, what: str, kind: Group
-) -> None:
+async def test_a_wrong_sum_is_found_and_repaired(shop: Service, what: str, kind: Group) -> None:
     await sum_up_all(shop)
     await assert_proven(shop)
     before = await kept(shop)
@@ -618,7 +618,7 @@ async def test_a_sum_that_is_not_that_of_its_adjustments_is_found_and_repaired(
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
-async def test_a_repair_beside_who_sums_up_leaves_nothing_that_follows_from_what_was_wrong(
+async def test_a_repair_during_a_rollup_leaves_no_wrong_sums(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await sum_up(shop.database, shop.tenant)
@@ -651,7 +651,7 @@ async def test_a_repair_beside_who_sums_up_leaves_nothing_that_follows_from_what
 
 
 async def unchecked(connection: AsyncConnection) -> None:
-    """Let a sum have any sign."""
+    """Allow any sign in a sum."""
     if connection.dialect.name == "sqlite":
         await connection.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
     else:
@@ -660,7 +660,7 @@ async def unchecked(connection: AsyncConnection) -> None:
         )
 
 
-async def test_what_is_left_of_what_is_summed_up_anew_breaks_nothing(
+async def test_leftover_sums_after_a_reset_are_valid(
     shop: Service,
 ) -> None:
     await sum_up_all(shop)
@@ -674,7 +674,7 @@ async def test_what_is_left_of_what_is_summed_up_anew_breaks_nothing(
     assert number == sum(it.created_at < instant for it in await everything(shop))
 
 
-async def test_a_group_is_looked_at_for_some_of_its_adjustments(
+async def test_a_group_is_considered_only_when_drawn(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(summing, "DRAWN", "nothing")

@@ -1,4 +1,4 @@
-"""`verify` finds whatever is broken behind the service's back."""
+"""`verify` finds every inconsistency that was made directly in the database."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from tests.ledger.writes import ADJUST
 from tests.processes import run
 from tests.service import Service, counted, level, new_tenant, running, sku, warehouse
 
-# What is changed behind the service's back, and what the proof then says.
+# Change of the database, and a part of the message of the verification.
 BREAKS = {
     "an entry is gone from the middle": (
         "DELETE FROM adjustment WHERE sku = 'A' AND sequence = 2",
@@ -112,7 +112,7 @@ BREAKS = {
 
 @pytest.fixture
 async def shop(empty_database_url: str) -> AsyncIterator[Service]:
-    """Run a database of its own with three SKUs, one of them counted three times."""
+    """Service on its own database: three SKUs, one of them counted three times."""
     async with running(empty_database_url) as (app, client):
         database = app.state.database
         await migrate(database)
@@ -130,7 +130,7 @@ async def shop(empty_database_url: str) -> AsyncIterator[Service]:
         yield shop
 
 
-async def test_a_whole_ledger_is_proved_and_counted(shop: Service) -> None:
+async def test_an_intact_ledger_is_verified_and_counted(shop: Service) -> None:
     proof = await verify_tenant(shop.database, shop.tenant)
 
     assert (proof.skus, proof.stock_levels, proof.adjustments, proof.counts) == (3, 3, 4, 4)
@@ -141,7 +141,7 @@ async def test_a_break_is_found_and_named(shop: Service, what: str) -> None:
     statement, named = BREAKS[what]
     await change_behind_its_back(shop, statement)
     if "adjustment" in statement:
-        # That an entry says something else than it did is another test's.
+        # Changed entries with a wrong hash are tested in `test_chain`.
         await hash_anew(shop)
 
     with pytest.raises(LedgerBroken) as found:
@@ -149,14 +149,14 @@ async def test_a_break_is_found_and_named(shop: Service, what: str) -> None:
     assert named in str(found.value)
 
 
-async def test_another_tenants_break_is_not_mine(shop: Service) -> None:
+async def test_a_break_of_another_tenant_is_ignored(shop: Service) -> None:
     other = await new_tenant(shop.database)
     await change_behind_its_back(shop, "UPDATE stock_level SET version = 4 WHERE sku = 'A'")
 
     assert (await verify_tenant(shop.database, other)).stock_levels == 0
 
 
-# What is derived from the ledger, and can be derived again.
+# Figures that are derived from the ledger and can be derived again.
 REPAIRED = (
     "what is on hand is another number",
     "a level was adjusted at another time",
@@ -184,7 +184,7 @@ async def test_a_derived_figure_is_repaired_and_named(shop: Service, what: str) 
     "what",
     ["an entry is gone from the middle", "the last entry is gone", "a transfer has one half"],
 )
-async def test_a_break_of_the_ledger_itself_is_refused(shop: Service, what: str) -> None:
+async def test_a_broken_ledger_is_not_accepted(shop: Service, what: str) -> None:
     await change_behind_its_back(shop, BREAKS[what][0])
     await hash_anew(shop)
 
@@ -192,7 +192,7 @@ async def test_a_break_of_the_ledger_itself_is_refused(shop: Service, what: str)
         await verify_ledger(shop.database, shop.tenant)
 
 
-async def test_archived_skus_are_counted_apart_by_a_repair(shop: Service) -> None:
+async def test_a_repair_counts_archived_skus_separately(shop: Service) -> None:
     await shop.data('mutation { archiveSku(input: {sku: "A"}) { replayed } }', token="admin")
     await change_behind_its_back(shop, "UPDATE sku_count SET skus = skus + 1")
     await change_behind_its_back(shop, "UPDATE stock_level SET archived_at = NULL")
@@ -204,7 +204,7 @@ async def test_archived_skus_are_counted_apart_by_a_repair(shop: Service) -> Non
     await verify_tenant(shop.database, shop.tenant)
 
 
-async def test_a_repair_beside_writes_leaves_all_figures_right(shop: Service) -> None:
+async def test_a_repair_during_writes_leaves_correct_figures(shop: Service) -> None:
     async with shop.database.snapshot() as snapshot:
         statement = text("SELECT warehouse_id FROM stock_level WHERE sku = 'A'")
         [[place]] = await snapshot.rows(statement, {})
@@ -220,7 +220,7 @@ async def test_a_repair_beside_writes_leaves_all_figures_right(shop: Service) ->
     assert (await verify_tenant(shop.database, shop.tenant)).adjustments == 4 + 11
 
 
-async def test_the_command_repairs_and_says_what(shop: Service) -> None:
+async def test_the_command_lists_its_repairs(shop: Service) -> None:
     url = shop.database.writer.url.render_as_string(hide_password=False)
     await change_behind_its_back(shop, BREAKS["what is on hand is another number"][0])
 

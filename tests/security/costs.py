@@ -1,10 +1,10 @@
-"""Looks for a query that is let through and costs far more than a list of 50 SKUs.
+"""Searches for an accepted query that costs far more than a list of 50 SKUs.
 
 python -m tests.security.costs --queries 20000
 
-The search composes documents from the schema, at random and greedily from the most expensive ones
-so far, on a tenant whose data is made to be expensive. It prints the worst by processor time and by
-memory, and fails if one is above the bounds. docs/query-cost.md has the result.
+The search composes documents from the schema, at random and from the most expensive ones so far, on
+a tenant with expensive data. It prints the worst by processor time and by memory, and fails if one
+is above the bounds. docs/query-cost.md has the result.
 """
 
 import asyncio
@@ -46,13 +46,13 @@ MOST_TIMES: Final = 200
 MOST_MEBIBYTES: Final = 64
 ITEMS: Final = 500
 TEXT: Final = "\N{PACKAGE}"
-# How many of the most expensive documents the greedy half starts from.
+# Number of most expensive documents that the search mutates.
 BEST: Final = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How large the tenant is."""
+    """Size of the tenant."""
 
     warehouses: int = 300
     ordinary: int = 300
@@ -71,7 +71,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Measured:
-    """What one query took: seconds of processor time, mebibytes, and how it was refused."""
+    """Cost of one query: seconds of processor time, mebibytes, and its error code."""
 
     seconds: float
     mebibytes: float
@@ -138,7 +138,7 @@ class Composer:
         self._shape = shape
 
     def query(self) -> Query:
-        """Return a query, seldom a mutation."""
+        """Return a random query, seldom a mutation."""
         if self._dice.random() < 0.03:
             return self._bulk()
         depth = self._dice.choice((2, 3, 4, 6, 8, 12))
@@ -155,7 +155,7 @@ class Composer:
         return Query(f"{{ {' '.join(parts)} }}")
 
     def mutated(self, query: Query) -> Query:
-        """Return a query with one of its page sizes, or its aliases, larger."""
+        """Return a query with a larger page size, or with more aliases."""
         text = query.text
         for old, new in (("first: 1)", "first: 50)"), ("first: 20", "first: 100")):
             if old in text and self._dice.random() < 0.5:
@@ -250,7 +250,7 @@ class Meter:
 
 
 async def search(url: str, queries: int, seed: int, shape: Shape) -> bool:
-    """Measure so many queries; print the worst and return whether all are within the bounds."""
+    """Measure `queries` queries and print the worst. Returns whether all are within the bounds."""
     dice = random.Random(seed)
     composer = Composer(dice, shape)
     async with running(url) as (app, client):
@@ -321,7 +321,7 @@ def _memory(name: str) -> float:
 
 
 def _reset_peak() -> None:
-    # Linux: the peak of memory starts again from what is in use now.
+    # Linux: restarts the peak of memory at the present use.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 

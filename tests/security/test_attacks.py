@@ -1,4 +1,4 @@
-"""Attacks on one promise each: who may, what is read as what, and what is told of it."""
+"""Attacks on scopes, keys, cursors, paths, bodies and the wire, one promise each."""
 
 import asyncio
 import base64
@@ -30,7 +30,7 @@ PRECISE: Final = {"Accept": "application/graphql-response+json"}
 
 @pytest.fixture
 async def stocked(service: Service) -> AsyncIterator[Service]:
-    """Return a service with stock, which must add up after the attack."""
+    """Service with stock, which is verified after the attack."""
     codes = ("A", "B", "Ä", "C/1")
     await service.load(
         [MAIN, AMAZON], [sku(code, level(MAIN, 5), level(AMAZON, 3)) for code in codes]
@@ -40,7 +40,7 @@ async def stocked(service: Service) -> AsyncIterator[Service]:
 
 
 async def on_hand(service: Service, code: str = "A") -> int:
-    """Return what the main warehouse holds."""
+    """Quantity of the main warehouse."""
     data = await service.data("query ($s: String!) { sku(sku: $s) { totalOnHand } }", {"s": code})
     found: int = data["sku"]["totalOnHand"]
     return found - 3
@@ -52,7 +52,7 @@ async def put(service: Service, *, token: str = "write", **options: Any) -> http
 
 
 def code_of(response: httpx.Response) -> tuple[int, str]:
-    """Return status and code of a refusal of either face, which shows nothing it must not."""
+    """Status and code of a refusal; asserts that it shows no secrets."""
     body = response.json()
     facts = body["error"] if "error" in body else body["errors"][0]["extensions"]
     assert not SECRETS.search(response.text), response.text
@@ -60,10 +60,10 @@ def code_of(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, facts["code"]
 
 
-# Headers that come twice: two readers may each see another one.
+# Two readers may each see another of two equal headers.
 @pytest.mark.parametrize("name", ["Authorization", "Content-Type", "Idempotency-Key"])
 @pytest.mark.parametrize("good_first", [True, False])
-async def test_a_header_that_decides_something_comes_once(
+async def test_a_repeated_security_header_is_refused(
     stocked: Service, name: str, *, good_first: bool
 ) -> None:
     headers = {
@@ -101,7 +101,7 @@ async def test_a_key_of_another_tenant_or_token_replays_nothing(stocked: Service
         assert "idempotent-replayed" not in response.headers
 
 
-async def test_one_key_of_two_tokens_at_once_is_two_keys(stocked: Service) -> None:
+async def test_a_key_shared_by_two_tokens_is_two_keys(stocked: Service) -> None:
     answers = await asyncio.gather(
         *(
             stocked.rest(
@@ -121,7 +121,7 @@ async def test_one_key_of_two_tokens_at_once_is_two_keys(stocked: Service) -> No
 
 
 @pytest.mark.parametrize("rehearsed_first", [True, False])
-async def test_a_rehearsal_is_never_replayed_as_the_write(
+async def test_a_dry_run_is_never_replayed_as_the_write(
     stocked: Service, *, rehearsed_first: bool
 ) -> None:
     key = {"Idempotency-Key": "k"}
@@ -147,7 +147,7 @@ async def test_a_rehearsal_is_never_replayed_as_the_write(
         '"1e0"', '"٢"', "'1'",
     ],
 )  # fmt: skip
-async def test_a_tag_that_is_guessed_lets_nothing_through(stocked: Service, tags: str) -> None:
+async def test_a_guessed_tag_is_refused(stocked: Service, tags: str) -> None:
     version = (await stocked.rest("GET", "/api/inventory/A")).headers["etag"]
     assert version == '"0"' or tags != version
 
@@ -170,14 +170,14 @@ LISTS: Final = {
 
 
 def end_cursor(data: Any) -> str:
-    """Return the cursor of the one page of an answer."""
+    """Cursor of the only page of a response."""
     while "pageInfo" not in data:
         [data] = data.values()
     cursor: str = data["pageInfo"]["endCursor"]
     return cursor
 
 
-async def test_a_cursor_opens_its_own_list_alone(stocked: Service) -> None:
+async def test_a_cursor_is_valid_only_for_its_own_list(stocked: Service) -> None:
     other = replace(stocked, tenant=await new_tenant(stocked.database))
     for name, query in LISTS.items():
         data = await stocked.data(f"query ($c: String) {{ {query} }}")
@@ -198,7 +198,7 @@ LOOKALIKES: Final = [
     ]  # fmt: skip
 
 
-async def test_what_looks_like_a_sku_is_not_that_sku(stocked: Service) -> None:
+async def test_lookalike_codes_are_different_skus(stocked: Service) -> None:
     for code in LOOKALIKES:
         path = "".join(f"%{byte:02X}" for byte in code.encode())
         read = await stocked.rest("GET", f"/api/inventory/{path}")
@@ -224,7 +224,7 @@ PATHS: Final = [
     ]  # fmt: skip
 
 
-async def test_a_path_that_pretends_leads_nowhere(stocked: Service) -> None:
+async def test_a_disguised_path_is_not_found(stocked: Service) -> None:
     for path in PATHS:
         url = httpx.URL("http://service").copy_with(raw_path=path.encode())
         headers = {"Authorization": f"Bearer {stocked.token('write')}"}
@@ -253,7 +253,7 @@ async def test_no_header_changes_the_method_or_the_path(
 
 @pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "CONNECT", "PROPFIND", "PUT "])
 @pytest.mark.parametrize("path", ["/api/inventory/A/adjustments", "/graphql", "/healthz"])
-async def test_other_methods_get_nothing_back(stocked: Service, method: str, path: str) -> None:
+async def test_other_methods_do_not_echo_headers(stocked: Service, method: str, path: str) -> None:
     response = await stocked.rest(method, path, headers={"X-Secret": "s3cret"})
 
     assert code_of(response)[0] in (404, 405)
@@ -268,9 +268,7 @@ TYPES: Final = [
 
 
 @pytest.mark.parametrize("type_", TYPES)
-async def test_what_a_page_of_another_site_can_send_writes_nothing(
-    stocked: Service, type_: str
-) -> None:
+async def test_cross_site_requests_write_nothing(stocked: Service, type_: str) -> None:
     for method, path, body in [
         ("PUT", "/api/inventory/A", UPDATE),
         ("POST", "/api/inventory/bulk", {"updates": [{**UPDATE, "sku": "A"}]}),
@@ -300,7 +298,7 @@ QUANTITIES: Final = {
 
 
 @pytest.mark.parametrize("number", QUANTITIES)
-async def test_a_number_means_itself_or_nothing(stocked: Service, number: str) -> None:
+async def test_a_number_is_read_exactly_or_refused(stocked: Service, number: str) -> None:
     expected = QUANTITIES[number]
     body = json.dumps({**UPDATE, "quantity": "?"}).replace('"?"', number)
     response = await put(
@@ -333,7 +331,7 @@ async def test_a_body_is_one_json_object_and_nothing_else(stocked: Service, body
 @pytest.mark.parametrize(
     "name", ["__proto__", "constructor", "__class__", "self", "sku", "tenant_id", "tenant", "Quantity", "quantity "]
 )  # fmt: skip
-async def test_a_field_that_nobody_knows_is_refused(stocked: Service, name: str) -> None:
+async def test_an_unknown_field_is_refused(stocked: Service, name: str) -> None:
     response = await put(stocked, json={**UPDATE, name: {"tenant": "other"}})
 
     assert code_of(response) == (422, "VALIDATION_ERROR")
@@ -344,7 +342,7 @@ NAMES: Final = ["__class__", "__init__", "self", "info", "context", "operation",
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_names_of_the_client_are_only_names(stocked: Service, name: str) -> None:
+async def test_client_names_have_no_special_meaning(stocked: Service, name: str) -> None:
     query = f"query {name}(${name}: String!) {{ {name}: sku(sku: ${name}) {{ {name}: sku }} }}"
 
     assert await stocked.data(query, {name: "A"}) == {name: {name: "A"}}
@@ -362,7 +360,7 @@ BYPASSES: Final = {
 
 
 @pytest.mark.parametrize("how", BYPASSES)
-async def test_a_reading_token_writes_in_no_way(stocked: Service, how: str) -> None:
+async def test_a_read_token_cannot_write(stocked: Service, how: str) -> None:
     query = BYPASSES[how]
     for name in ("B",) if "mutation B" in query else (None,):
         response = await stocked.rest(
@@ -409,7 +407,9 @@ async def test_an_operation_is_chosen_by_its_exact_name(stocked: Service, name: 
         {"query": "{ __typename }", "operationName": 5}, {"queries": []}, {"0": {"query": "{a}"}},
     ],
 )  # fmt: skip
-async def test_what_is_no_single_operation_is_malformed(stocked: Service, body: object) -> None:
+async def test_a_body_without_a_single_operation_is_malformed(
+    stocked: Service, body: object
+) -> None:
     response = await stocked.rest("POST", "/graphql", json=body, headers=PRECISE)
 
     assert code_of(response) == (400, "MALFORMED_REQUEST")
@@ -425,7 +425,7 @@ async def test_a_body_on_a_get_is_not_read(stocked: Service) -> None:
     assert await on_hand(stocked) == 5
 
 
-async def test_an_id_of_another_kind_or_tenant_is_nobody(stocked: Service) -> None:
+async def test_an_id_of_another_kind_or_tenant_is_null(stocked: Service) -> None:
     other = replace(stocked, tenant=await new_tenant(stocked.database))
     data = await stocked.data(
         '{ sku(sku: "A") { id stock { id warehouse { id } adjustments { nodes { id } } } } }'
@@ -453,7 +453,7 @@ async def test_an_id_of_another_kind_or_tenant_is_nobody(stocked: Service) -> No
         assert await stocked.data(query, {"id": id_}) == {"node": None}, id_
 
 
-async def test_an_object_shows_the_fields_of_its_own_type_alone(stocked: Service) -> None:
+async def test_a_node_has_only_the_fields_of_its_type(stocked: Service) -> None:
     query = (
         "query ($id: ID!) { node(id: $id) { ... on Sku { a: title } ... on Adjustment { b: note } "
         "... on Node { ... on StockLevel { c: onHand } } ... on Warehouse { d: name } } }"
@@ -464,7 +464,7 @@ async def test_an_object_shows_the_fields_of_its_own_type_alone(stocked: Service
 REQUEST_IDS: Final = ["a b", "<script>", "x" * 65, "", "a\u00e9", "a,b", '"', "{}", "${jndi:ldap://x}", "a/b"]  # fmt: skip
 
 
-async def test_a_request_id_is_plain_or_our_own(stocked: Service) -> None:
+async def test_an_unsafe_request_id_is_replaced(stocked: Service) -> None:
     for given in REQUEST_IDS:
         response = await stocked.rest(
             "GET", "/api/inventory/NOPE", headers={"X-Request-ID": given.encode("latin-1")}
@@ -474,7 +474,7 @@ async def test_a_request_id_is_plain_or_our_own(stocked: Service) -> None:
         assert code_of(response) == (404, "INVENTORY_NOT_FOUND")
 
 
-def test_no_line_of_the_log_is_the_clients() -> None:
+def test_clients_cannot_forge_log_lines() -> None:
     forged = '/api/inventory/\r\n{"event": "forged"}\n\u2028'
     code = (
         "from app.logs import configure_logs\nimport logging, structlog\nconfigure_logs('info')\n"
@@ -489,7 +489,7 @@ def test_no_line_of_the_log_is_the_clients() -> None:
     assert events == ["request", f"path {forged}"]
 
 
-async def test_five_hundred_items_that_contradict_each_other_change_nothing(
+async def test_five_hundred_contradicting_items_are_all_applied_or_none(
     stocked: Service,
 ) -> None:
     for key in ({}, {"Idempotency-Key": "k"}):
@@ -504,7 +504,7 @@ async def test_five_hundred_items_that_contradict_each_other_change_nothing(
             assert await on_hand(stocked) == 499
 
 
-async def test_a_stranger_learns_nothing_of_what_there_is(stocked: Service) -> None:
+async def test_a_sku_of_another_tenant_looks_like_a_missing_sku(stocked: Service) -> None:
     other = replace(stocked, tenant=await new_tenant(stocked.database))
     for path in ("/api/inventory/{}", "/api/inventory/{}/adjustments"):
         mine, nobodys = [
@@ -515,10 +515,10 @@ async def test_a_stranger_learns_nothing_of_what_there_is(stocked: Service) -> N
         assert mine.headers == nobodys.headers
 
 
-# What follows needs a real server: its parser is part of what is attacked.
+# The following tests need a real server: its parser is under attack, too.
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """Return a real server."""
+    """Real server process."""
     directory = tmp_path_factory.mktemp("attacked")
     with target(migrated(f"sqlite+aiosqlite:///{directory}/inventory.db")) as started:
         yield started
@@ -552,9 +552,7 @@ WIRE: Final = {
 
 
 @pytest.mark.parametrize("what", WIRE)
-def test_a_request_of_two_readings_is_refused_and_nothing_is_smuggled(
-    server: Target, what: str
-) -> None:
+def test_an_ambiguous_request_is_refused_and_nothing_is_smuggled(server: Target, what: str) -> None:
     headers, body, statuses = WIRE[what]
     request = (
         b"PUT /api/inventory/A HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
@@ -590,14 +588,12 @@ def test_no_websocket_is_opened(server: Target, path: str) -> None:
         b"GET /api/inventory/A/../B HTTP/1.1", b"GET //evil.example HTTP/1.1", b"GET /%0d%0aX:y HTTP/1.1", b"GET /#a HTTP/1.1", b"GET ?a HTTP/1.1",
     ],
 )  # fmt: skip
-def test_a_request_line_of_any_kind_is_answered_in_the_known_shape(
-    server: Target, line: bytes
-) -> None:
+def test_any_request_line_gets_a_documented_status(server: Target, line: bytes) -> None:
     status = exchange(server, line + b"\r\nHost: a\r\n\r\n")
 
     assert status in (200, 307, 400, 401, 404, 405), status
 
 
-def test_the_server_serves_on_after_all_of_it(server: Target) -> None:
+def test_the_server_survives_all_attacks(server: Target) -> None:
     assert LAST
     assert server.survives().skus == len(CODES)

@@ -1,7 +1,7 @@
-"""What a tenant reads is the same, byte for byte, whether another one is empty or full.
+"""A tenant's reads are the same, byte for byte, whether another tenant is empty or full.
 
-The reads are walked from the schema and the route table: every root field, with each argument that
-it has, and every route, with each parameter. A new one fails until `VALUES` knows a value for it.
+The reads are derived from the schema and the route table: every root field with each of its
+arguments, and every route with each parameter. A new one fails until `VALUES` has a value for it.
 """
 
 import re
@@ -23,7 +23,7 @@ from tests.graphql.test_schema import OBJECTS
 from tests.service import EMAIL, Service, level, new_tenant, running, sku
 
 REQUEST_ID: Final = re.compile(r"req_[0-9A-Z]{26}")
-# What an argument, a field of a filter or a parameter may be, as GraphQL and as a query string.
+# Value of each argument, filter field and parameter, for GraphQL and for a query string.
 VALUES: Final[dict[str, Any]] = {
     "after": "cursor_AAAA",
     "archived": True,
@@ -51,7 +51,7 @@ VALUES: Final[dict[str, Any]] = {
 
 
 def graphql_reads() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every root field of the reads, plain and with each of its arguments."""
+    """Yield every root query field, plain and with each of its arguments."""
     for name in SCOPES["Query"]:
         yield document("Query", name)
         if name.startswith("__"):
@@ -70,7 +70,7 @@ def graphql_reads() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def rest_reads() -> Iterator[str]:
-    """Yield every path that is read, plain and with each of its parameters."""
+    """Yield every read path, plain and with each of its parameters."""
     for route in ROUTES:
         if route.method != "GET":
             continue
@@ -85,7 +85,7 @@ def rest_reads() -> Iterator[str]:
 
 
 async def everything_read(service: Service) -> list[tuple[str, str]]:
-    """Read whatever there is to read, and return each question with its answer."""
+    """Execute every read. Returns pairs of request and response."""
     found: list[tuple[str, str]] = []
     for query, variables in graphql_reads():
         response = await service.rest(
@@ -99,7 +99,7 @@ async def everything_read(service: Service) -> list[tuple[str, str]]:
 
 
 async def stock(service: Service, name: str, codes: Sequence[str], quantity: int) -> None:
-    """Give a tenant two warehouses and some SKUs of known ids."""
+    """Give a tenant two warehouses and some SKUs with known ids."""
     places = [
         WarehouseRecord(id_, name, WarehouseType.OWN, None, None, is_active=True)
         for id_ in (PLACE, OTHER)
@@ -110,11 +110,11 @@ async def stock(service: Service, name: str, codes: Sequence[str], quantity: int
 
 @pytest.fixture
 def database_of_two(empty_database_url: str) -> str:
-    """Return a migrated database of its own."""
+    """Migrated database of one test."""
     return migrated(empty_database_url)
 
 
-async def test_a_tenant_reads_the_same_whether_another_is_empty_or_full(
+async def test_reads_do_not_depend_on_other_tenants(
     database_of_two: str,
 ) -> None:
     async with running(database_of_two) as (app, client):
@@ -134,7 +134,7 @@ async def test_a_tenant_reads_the_same_whether_another_is_empty_or_full(
         full = await everything_read(mine)
         of_theirs = await everything_read(theirs)
 
-        # The same key of both is two keys: mine gets my answer again.
+        # The same key of two tenants is two keys: this tenant gets its own response again.
         again = await write(mine, 0)
 
     assert full == empty

@@ -1,4 +1,4 @@
-"""JWTs of an identity provider: one that is good, and every way to be bad."""
+"""JWTs of an identity provider: valid ones, and every kind of invalid one."""
 
 import asyncio
 import base64
@@ -42,7 +42,7 @@ Change = Callable[[dict[str, Any], dict[str, Any]], object]
 
 
 def jwks(**keys: rsa.RSAPrivateKey) -> dict[str, Any]:
-    """Return the public halves of keys by their ids."""
+    """JSON Web Key Set of public keys by their ids."""
     found = []
     for id_, key in keys.items():
         public = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
@@ -56,13 +56,13 @@ def settings(source: str, **options: Any) -> Settings:
 
 @dataclass(frozen=True)
 class Door:
-    """What checks the tokens of a provider, and a tenant that they name."""
+    """The authenticator of a provider's tokens, and the tenant in their claims."""
 
     authenticator: Authenticator
     tenant: str
 
     def token(self, change: Change = lambda _claims, _header: None, key: Any = KEY) -> str:
-        """Return a good token, or one that is changed in one way."""
+        """Return valid token, or one with one change."""
         now = int(time.time())
         claims: dict[str, Any] = {
             "iss": ISSUER,
@@ -88,7 +88,7 @@ def keys_file(tmp_path: Path) -> Path:
 
 
 def hold(path: Path, content: str | bytes) -> None:
-    """Have a file hold a text."""
+    """Write a text to a file."""
     path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
@@ -98,7 +98,7 @@ def door(service: Service, keys_file: Path) -> Door:
     return Door(Authenticator(service.database, cache_seconds=0, provider=provider), service.tenant)
 
 
-async def test_a_good_token_says_who_asks(door: Door) -> None:
+async def test_a_valid_jwt_identifies_the_caller(door: Door) -> None:
     principal = await door.authenticator.authenticate(f"Bearer {door.token()}")
 
     assert principal.tenant == door.tenant
@@ -119,7 +119,7 @@ GOOD: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("what", GOOD)
-async def test_what_is_no_fault_is_let_through(door: Door, what: str) -> None:
+async def test_a_harmless_variation_is_accepted(door: Door, what: str) -> None:
     principal = await door.authenticator.authenticate(f"Bearer {door.token(GOOD[what])}")
 
     assert principal.scopes == {Scope.WRITE}
@@ -134,9 +134,7 @@ NAMELESS: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("what", NAMELESS)
-async def test_without_an_email_of_which_the_provider_is_sure_the_ledger_names_the_subject(
-    door: Door, what: str
-) -> None:
+async def test_without_a_verified_email_the_subject_is_the_author(door: Door, what: str) -> None:
     token = door.token(NAMELESS[what])
 
     assert (await door.authenticator.authenticate(f"Bearer {token}")).email == "user-7"
@@ -181,7 +179,7 @@ BAD_CLAIMS: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("what", BAD_CLAIMS)
-async def test_a_token_that_is_wrong_in_one_way_opens_nothing(door: Door, what: str) -> None:
+async def test_a_jwt_with_one_wrong_claim_is_refused(door: Door, what: str) -> None:
     token = door.token(BAD_CLAIMS[what])
 
     with pytest.raises(Unauthenticated):
@@ -194,7 +192,7 @@ def encoded(value: object) -> str:
 
 
 def tampered(token: str) -> dict[str, str]:
-    """Return what can be made of a good token without its key."""
+    """Forgeries of a valid token without its key."""
     head, body, signature = token.split(".")
     header = json.loads(base64.urlsafe_b64decode(head + "=="))
     claims = json.loads(base64.urlsafe_b64decode(body + "=="))
@@ -225,7 +223,7 @@ def tampered(token: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("what", tampered("e30.e30.x"))
-async def test_what_is_made_without_the_key_opens_nothing(door: Door, what: str) -> None:
+async def test_a_forged_jwt_is_refused(door: Door, what: str) -> None:
     token = tampered(door.token())[what]
 
     with pytest.raises(Unauthenticated):
@@ -233,7 +231,7 @@ async def test_what_is_made_without_the_key_opens_nothing(door: Door, what: str)
 
 
 @pytest.mark.parametrize("named", ["one", "evil"])
-async def test_the_keys_that_a_token_brings_along_are_not_looked_at(door: Door, named: str) -> None:
+async def test_keys_embedded_in_a_jwt_are_ignored(door: Door, named: str) -> None:
     public = jwks(evil=OTHER_KEY)["keys"][0]
 
     def bring(_claims: dict[str, Any], header: dict[str, Any]) -> None:
@@ -251,7 +249,7 @@ async def test_the_keys_that_a_token_brings_along_are_not_looked_at(door: Door, 
         ("EdDSA", "EdDSA", EDWARDS, OKPAlgorithm.to_jwk(EDWARDS.public_key(), as_dict=True)),
     ],
 )
-async def test_a_provider_may_sign_by_curves(
+async def test_a_provider_may_sign_with_elliptic_curves(
     service: Service, tmp_path: Path, family: str, algorithm: str, key: Any, public: dict[str, Any]
 ) -> None:
     path = tmp_path / "curves.json"
@@ -267,7 +265,7 @@ async def test_a_provider_may_sign_by_curves(
         await authenticator.authenticate(f"Bearer {of_another_family}")
 
 
-async def test_a_token_opens_nothing_where_no_provider_is_configured(service: Service) -> None:
+async def test_a_jwt_is_refused_without_a_configured_provider(service: Service) -> None:
     authenticator = Authenticator(service.database, cache_seconds=0)
 
     with pytest.raises(Unauthenticated):
@@ -276,7 +274,7 @@ async def test_a_token_opens_nothing_where_no_provider_is_configured(service: Se
 
 @dataclass
 class Provider:
-    """A provider's key server, and how often it was asked."""
+    """Key server of a provider, with the number of its requests."""
 
     url: str = ""
     keys: Any = None
@@ -304,7 +302,7 @@ def provider_on_http() -> Iterator[Provider]:
                 )
 
         def log_message(self, *_arguments: object) -> None:
-            """Say nothing."""
+            """Suppress the log of requests."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         provider.url = f"http://127.0.0.1:{server.server_port}/jwks.json"
@@ -326,20 +324,20 @@ async def remote(service: Service) -> AsyncIterator[tuple[Door, Provider]]:
 
 @pytest.fixture
 def key_set() -> Iterator[tuple[KeySet, Provider]]:
-    """Return keys that were not fetched yet, and their provider."""
+    """Key set that was not fetched yet, and its provider."""
     with provider_on_http() as provider:
         provider.keys = jwks(one=KEY)
         yield KeySet(provider.url, FAMILIES["RS"]), provider
 
 
 def keys_of(door: Door) -> KeySet:
-    """Return the keys that a door knows."""
+    """Key set of an authenticator."""
     assert door.authenticator._provider is not None
     return door.authenticator._provider._keys
 
 
 def grow_old(door: Door, seconds: float) -> None:
-    """Let time pass for the keys."""
+    """Make the key set older."""
     keys_of(door)._asked_at -= seconds
 
 
@@ -349,7 +347,9 @@ async def refreshed(keys: KeySet) -> None:
         await keys._refreshing
 
 
-async def test_keys_are_fetched_once_and_again_for_a_new_one(remote: tuple[Door, Provider]) -> None:
+async def test_keys_are_fetched_once_and_again_for_a_new_key_id(
+    remote: tuple[Door, Provider],
+) -> None:
     door, provider = remote
     for _ in range(3):
         await door.authenticator.authenticate(f"Bearer {door.token()}")
@@ -366,7 +366,7 @@ async def test_keys_are_fetched_once_and_again_for_a_new_one(remote: tuple[Door,
         await door.authenticator.authenticate(f"Bearer {door.token()}")
 
 
-async def test_unknown_key_ids_make_no_storm(remote: tuple[Door, Provider]) -> None:
+async def test_unknown_key_ids_do_not_flood_the_provider(remote: tuple[Door, Provider]) -> None:
     door, provider = remote
     await door.authenticator.authenticate(f"Bearer {door.token()}")
     for number in range(20):
@@ -378,7 +378,7 @@ async def test_unknown_key_ids_make_no_storm(remote: tuple[Door, Provider]) -> N
 
 
 @pytest.mark.parametrize("answer", [{"keys": []}, {"keys": "x"}, [], "x", None, {"keys": [{}]}])
-async def test_the_last_good_keys_are_kept_while_the_provider_is_ill(
+async def test_the_last_valid_keys_stay_while_the_provider_fails(
     remote: tuple[Door, Provider], answer: object
 ) -> None:
     door, provider = remote
@@ -416,7 +416,7 @@ ODD_KEYS: Final[dict[str, object]] = {
 
 
 @pytest.mark.parametrize("what", ODD_KEYS)
-async def test_an_odd_key_opens_nothing_and_hides_no_good_one(
+async def test_an_invalid_key_is_skipped_and_valid_keys_work(
     key_set: tuple[KeySet, Provider], what: str
 ) -> None:
     keys, provider = key_set
@@ -429,7 +429,7 @@ async def test_an_odd_key_opens_nothing_and_hides_no_good_one(
     assert await keys.key("one")
 
 
-async def test_a_key_that_cannot_verify_makes_a_token_bad(
+async def test_a_key_that_cannot_verify_refuses_the_jwt(
     remote: tuple[Door, Provider], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     door, _ = remote
@@ -453,7 +453,7 @@ DOCUMENTS: Final[dict[str, bytes]] = {
 
 
 @pytest.mark.parametrize("what", DOCUMENTS)
-async def test_an_odd_document_is_an_absent_provider(
+async def test_an_invalid_key_document_is_unavailable(
     key_set: tuple[KeySet, Provider], tmp_path: Path, what: str
 ) -> None:
     remote, provider = key_set
@@ -469,7 +469,7 @@ async def test_an_odd_document_is_an_absent_provider(
 
 
 @pytest.mark.parametrize("source", ["/dev/zero", "/", "/nowhere", "ftp://127.0.0.1/", "http://[/"])
-async def test_a_source_that_holds_no_document_is_an_absent_provider(source: str) -> None:
+async def test_a_source_without_a_document_is_unavailable(source: str) -> None:
     with pytest.raises(Unavailable):
         await KeySet(source, FAMILIES["RS"]).key("one")
 
@@ -484,7 +484,7 @@ async def test_no_redirect_is_followed(key_set: tuple[KeySet, Provider], scheme:
     assert provider.asked == 1
 
 
-async def test_forged_key_ids_ask_an_absent_provider_once(remote: tuple[Door, Provider]) -> None:
+async def test_forged_key_ids_query_a_failing_provider_once(remote: tuple[Door, Provider]) -> None:
     door, provider = remote
     await door.authenticator.authenticate(f"Bearer {door.token()}")
     provider.status = 500
@@ -508,7 +508,7 @@ DRIPS: Final = {
 
 @asynccontextmanager
 async def dripping(begin: bytes) -> AsyncIterator[tuple[str, asyncio.Queue[str]]]:
-    """Serve an answer that never ends, and tell when connections come and go."""
+    """Serve a response that never ends. Yields its address and the events of its connections."""
     events: asyncio.Queue[str] = asyncio.Queue()
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -534,7 +534,7 @@ async def dripping(begin: bytes) -> AsyncIterator[tuple[str, asyncio.Queue[str]]
 
 
 @pytest.mark.parametrize("what", DRIPS)
-async def test_a_provider_that_drips_is_left_at_the_deadline(
+async def test_a_slow_provider_is_abandoned_at_the_deadline(
     monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     monkeypatch.setattr(identity, "FETCH_SECONDS", 0.1)
@@ -551,7 +551,7 @@ async def test_a_provider_that_drips_is_left_at_the_deadline(
         assert set(threading.enumerate()) <= threads
 
 
-async def test_a_known_key_waits_for_no_refresh(key_set: tuple[KeySet, Provider]) -> None:
+async def test_a_known_key_does_not_wait_for_a_refresh(key_set: tuple[KeySet, Provider]) -> None:
     keys, provider = key_set
     await keys.key("one")
     async with dripping(b"") as (url, events):
@@ -576,7 +576,7 @@ async def test_a_known_key_waits_for_no_refresh(key_set: tuple[KeySet, Provider]
     assert provider.asked == 1
 
 
-async def test_without_any_key_nobody_is_told_that_a_token_is_bad(service: Service) -> None:
+async def test_a_provider_without_keys_is_503_not_401(service: Service) -> None:
     identity = IdentityProvider(settings("http://127.0.0.1:9/jwks.json"))
     authenticator = Authenticator(service.database, cache_seconds=0, provider=identity)
 
@@ -587,14 +587,12 @@ async def test_without_any_key_nobody_is_told_that_a_token_is_bad(service: Servi
 @pytest.mark.parametrize(
     "text", ["", "x", "[]", "null", '"x"', '{"keys": 1}', "\x00", '{"keys": [1]}']
 )
-async def test_a_file_that_holds_no_keys_tells_nobody_that_a_token_is_bad(
-    door: Door, keys_file: Path, text: str
-) -> None:
+async def test_a_file_without_keys_is_503_not_401(door: Door, keys_file: Path, text: str) -> None:
     hold(keys_file, text)
     with pytest.raises(Unavailable):
         await door.authenticator.authenticate(f"Bearer {door.token()}")
 
-    # What was good is kept, too, while the file is being replaced.
+    # Valid keys also stay while the file is being replaced.
     hold(keys_file, json.dumps(jwks(one=KEY)))
     grow_old(door, 1_000)
     assert await door.authenticator.authenticate(f"Bearer {door.token()}")
@@ -605,7 +603,7 @@ async def test_a_file_that_holds_no_keys_tells_nobody_that_a_token_is_bad(
         await refreshed(keys_of(door))
 
 
-async def test_both_faces_take_a_token_with_its_scopes(
+async def test_both_apis_accept_a_jwt_with_its_scopes(
     service: Service, database_url: str, keys_file: Path
 ) -> None:
     main = warehouse()

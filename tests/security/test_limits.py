@@ -1,4 +1,4 @@
-"""Limits: how often a token may ask, and how slowly or how much a client may send."""
+"""Limits: the rate of a token, and the speed and size of a client's requests."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ REDIS = shutil.which("redis-server")
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run a Redis, which workers share."""
+    """Redis that workers share."""
     if REDIS is None:
         pytest.skip("no Redis on this machine (Debian: apt-get install redis-server)")
     port = free_port()
@@ -50,7 +50,7 @@ async def asked(shop: Service, times: int, *, token: str = "read") -> list[int]:
     ]
 
 
-async def test_a_token_that_asks_too_often_is_told_when_to_ask_again(
+async def test_a_token_over_its_rate_gets_429_with_retry_after(
     service: Service, database_url: str
 ) -> None:
     async with running(database_url, rate_limit="3/hour") as (app, client):
@@ -58,7 +58,7 @@ async def test_a_token_that_asks_too_often_is_told_when_to_ask_again(
         assert await asked(shop, 4) == [200, 200, 200, 429]
         refused = await shop.rest("GET", "/api/inventory", token="read")
         in_graphql = await shop.graphql("{ __typename }", token="read")
-        # Others are not to suffer for it, nor do credentials that are none count.
+        # Other tokens are not limited, and unknown tokens are not counted.
         assert await asked(shop, 3, token="write") == [200, 200, 200]
         assert await asked(shop, 5, token="inv_x-y") == [401] * 5
 
@@ -67,7 +67,7 @@ async def test_a_token_that_asks_too_often_is_told_when_to_ask_again(
     assert in_graphql["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
 
 
-async def test_workers_that_share_a_redis_count_together(
+async def test_workers_with_a_shared_redis_count_together(
     service: Service, database_url: str, redis_url: str
 ) -> None:
     options = {"rate_limit": "4/hour", "rate_limit_redis_url": redis_url}
@@ -76,7 +76,7 @@ async def test_workers_that_share_a_redis_count_together(
         running(database_url, **options) as (other, other_client),
         AsyncExitStack() as redis,
     ):
-        # Its end closes the connections to Redis.
+        # The end of the lifespan closes the connections to Redis.
         for app in (one, other):
             await redis.enter_async_context(app.router.lifespan_context(app))
         first = Service(one, its_client, one.state.database, service.tenant)
@@ -86,7 +86,7 @@ async def test_workers_that_share_a_redis_count_together(
     assert found == [200, 200, 200, 200, 429]
 
 
-async def test_while_who_counts_is_away_everybody_is_answered(
+async def test_requests_pass_while_redis_is_unavailable(
     service: Service, database_url: str
 ) -> None:
     options = {"rate_limit": "1/hour", "rate_limit_redis_url": f"redis://127.0.0.1:{free_port()}"}
@@ -99,14 +99,14 @@ async def test_while_who_counts_is_away_everybody_is_answered(
 
 
 @pytest.mark.parametrize("rate", ["", "often", "1", "-1/second", "0/second", "1/second; 2/minute"])
-def test_a_rate_that_is_none_stops_the_start(rate: str) -> None:
+def test_an_invalid_rate_stops_the_start(rate: str) -> None:
     with pytest.raises(ValueError, match="rate_limit"):
         Settings(rate_limit=rate)
 
 
 @asynccontextmanager
 async def served(directory: Path, **settings: Any) -> AsyncIterator[int]:
-    """Serve an application that knows nobody, on a real socket."""
+    """Serve an application with an empty database on a real socket."""
     database_url = f"sqlite+aiosqlite:///{directory}/none.db"
     async with (
         running(database_url, **settings) as (app, _client),
@@ -117,7 +117,7 @@ async def served(directory: Path, **settings: Any) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def serving(app: ASGIApp, **settings: Any) -> AsyncIterator[int]:
-    """Serve an application on a real socket, as the command does."""
+    """Serve an application on a real socket, with the protocol of the command."""
     port = free_port()
     protocol = partial(BoundedProtocol, limits=Limits.of(Settings(**settings)))
     options = {"ws": "none", "log_config": None, "lifespan": "off", "timeout_keep_alive": 1}
@@ -134,7 +134,7 @@ async def serving(app: ASGIApp, **settings: Any) -> AsyncIterator[int]:
 
 
 async def answer_to(port: int, *parts: bytes) -> bytes:
-    """Send what is given, and return all that comes back until the other side closes."""
+    """Send parts, and return all bytes until the server closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for part in parts:
         writer.write(part)
@@ -148,7 +148,7 @@ async def answer_to(port: int, *parts: bytes) -> bytes:
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 
 
-async def test_a_head_in_time_and_of_some_length_is_answered(tmp_path: Path) -> None:
+async def test_a_long_request_head_in_time_is_answered(tmp_path: Path) -> None:
     async with served(tmp_path) as port:
         answer = await answer_to(port, HEAD, b"X: " + b"x" * 20_000 + b"\r\n", b"\r\n")
 
@@ -156,7 +156,7 @@ async def test_a_head_in_time_and_of_some_length_is_answered(tmp_path: Path) -> 
 
 
 def refused_with(answer: bytes) -> tuple[int, str]:
-    """Return status and code of the one refusal that ends a connection, in our shape."""
+    """Status and code of the only response, which ends the connection."""
     head, _, body = answer.partition(b"\r\n\r\n")
     headers = httpx.Headers(dict(re.findall(rb"(?m)^([^:\r\n]+): ([^\r\n]*)", head)))
     facts = json.loads(body)
@@ -172,9 +172,7 @@ def refused_with(answer: bytes) -> tuple[int, str]:
     [(b"GET /heal",), (HEAD,), (HEAD, b"X: y\r\n")],
     ids=["half a request line", "no end", "one header more"],
 )
-async def test_a_head_that_does_not_end_is_waited_for_so_long(
-    tmp_path: Path, parts: tuple[bytes, ...]
-) -> None:
+async def test_an_unfinished_head_times_out(tmp_path: Path, parts: tuple[bytes, ...]) -> None:
     async with served(tmp_path, head_timeout_seconds=0.2) as port:
         answer = await answer_to(port, *parts)
 
@@ -182,7 +180,7 @@ async def test_a_head_that_does_not_end_is_waited_for_so_long(
 
 
 @pytest.mark.parametrize("parts", [(), (b"\r\n",)], ids=["nothing", "an empty line"])
-async def test_a_connection_without_a_request_is_closed_in_silence(
+async def test_a_connection_without_a_request_is_closed_without_a_response(
     tmp_path: Path, parts: tuple[bytes, ...]
 ) -> None:
     async with served(tmp_path, head_timeout_seconds=0.2) as port:
@@ -190,7 +188,9 @@ async def test_a_connection_without_a_request_is_closed_in_silence(
 
 
 @pytest.mark.parametrize("rest", [b"", b"\r\n"], ids=["nothing", "an empty line"])
-async def test_a_connection_that_is_kept_is_closed_in_silence(tmp_path: Path, rest: bytes) -> None:
+async def test_an_idle_kept_connection_is_closed_without_a_response(
+    tmp_path: Path, rest: bytes
+) -> None:
     async with served(tmp_path, head_timeout_seconds=0.2) as port:
         answer = await answer_to(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + rest)
 
@@ -198,7 +198,7 @@ async def test_a_connection_that_is_kept_is_closed_in_silence(tmp_path: Path, re
     assert answer.count(b"HTTP/1.1") == 1
 
 
-async def test_half_a_request_behind_another_is_waited_for_as_any() -> None:
+async def test_an_unfinished_pipelined_head_times_out() -> None:
     app = Slow()
     async with serving(app, head_timeout_seconds=0.2) as port:
         half = b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /half"
@@ -220,14 +220,12 @@ async def test_half_a_request_behind_another_is_waited_for_as_any() -> None:
     ],
     ids=["a header without end", "many headers", "a long path"],
 )
-async def test_a_head_that_is_too_long_is_not_kept(
-    tmp_path: Path, parts: tuple[bytes, ...]
-) -> None:
+async def test_an_overlong_head_is_refused(tmp_path: Path, parts: tuple[bytes, ...]) -> None:
     async with served(tmp_path) as port:
         try:
             answer = await answer_to(port, *parts)
         except ConnectionError:
-            # The other side had closed before all was sent.
+            # The server closed the connection before all bytes were sent.
             answer = b"HTTP/1.1 400"
         fine = await answer_to(port, HEAD, b"\r\n")
 
@@ -241,7 +239,7 @@ REFUSED = (
 )
 
 
-async def test_the_rest_of_a_refused_body_is_no_request(tmp_path: Path) -> None:
+async def test_the_rest_of_a_refused_body_is_discarded(tmp_path: Path) -> None:
     async with served(tmp_path) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(REFUSED + b"Content-Length: 200000\r\n\r\n")
@@ -267,9 +265,7 @@ async def test_the_rest_of_a_refused_body_is_no_request(tmp_path: Path) -> None:
     ],
     ids=["half", "a line more", "an endless trailer", "trailers", "an extension", "no chunk"],
 )
-async def test_who_was_answered_is_not_answered_again_when_the_rest_is_bad(
-    tmp_path: Path, rest: bytes
-) -> None:
+async def test_no_second_response_after_trailing_garbage(tmp_path: Path, rest: bytes) -> None:
     head, _, tail = rest.partition(b"\r\n\r\n")
     async with served(tmp_path, head_timeout_seconds=0.2) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -279,7 +275,7 @@ async def test_who_was_answered_is_not_answered_again_when_the_rest_is_bad(
         try:
             afterwards = await reader.read()
         except ConnectionError:
-            # What was not read any more makes it end so.
+            # Unread bytes reset the connection.
             afterwards = b""
         writer.close()
 
@@ -288,7 +284,7 @@ async def test_who_was_answered_is_not_answered_again_when_the_rest_is_bad(
 
 
 class Slow:
-    """An application that answers when it may."""
+    """An application that waits before each response."""
 
     def __init__(self) -> None:
         self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
@@ -307,7 +303,7 @@ class Slow:
     [b"NO METHOD\r\n\r\n", HEAD + b"X: " + b"x" * 50_000 + b"\r\n\r\n"],
     ids=["no request", "a header that is too long"],
 )
-async def test_a_bad_request_behind_another_does_not_get_its_answer(next_one: bytes) -> None:
+async def test_a_malformed_pipelined_request_gets_no_response(next_one: bytes) -> None:
     app = Slow()
     async with serving(app) as port:
         answering = asyncio.create_task(
@@ -321,7 +317,7 @@ async def test_a_bad_request_behind_another_does_not_get_its_answer(next_one: by
     assert answer.count(b"HTTP/1.1") == 1
 
 
-async def test_no_header_without_end_is_kept_while_another_request_is_answered() -> None:
+async def test_an_endless_header_is_not_buffered_during_another_request() -> None:
     app = Slow()
     async with serving(app) as port:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -338,9 +334,7 @@ async def test_no_header_without_end_is_kept_while_another_request_is_answered()
     assert not read
 
 
-async def test_a_body_that_does_not_come_is_waited_for_so_long(
-    service: Service, database_url: str
-) -> None:
+async def test_a_missing_body_times_out(service: Service, database_url: str) -> None:
     async with running(database_url, body_timeout_seconds=0.1) as (app, client):
         shop = Service(app, client, app.state.database, service.tenant)
 
@@ -357,7 +351,7 @@ async def test_a_body_that_does_not_come_is_waited_for_so_long(
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the request as the application sees it."""
+    """Respond with the request as the application sees it."""
     request = Request(scope, receive)
     seen = {
         "path": request.url.path,
@@ -368,7 +362,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def seen_by_application(port: int, request: bytes) -> list[dict[str, Any]]:
-    """Return what the application saw of pipelined requests."""
+    """Pipelined requests as the application saw them."""
     answer = await answer_to(port, request)
     assert set(re.findall(rb"HTTP/1.1 (\d+)", answer)) == {b"200"}, answer
     bodies = re.findall(rb"\r\n\r\n(\{.*?\}\}?.*?\})(?=HTTP/1.1|$)", answer)
@@ -406,7 +400,9 @@ UPGRADES = {
 @pytest.mark.parametrize("offer", UPGRADES)
 @pytest.mark.parametrize("body", [SIZED, CHUNKS + b"\r\n"], ids=["sized", "chunked"])
 @pytest.mark.parametrize("bytewise", [False, True])
-async def test_an_upgrade_offer_costs_no_body(offer: str, body: bytes, *, bytewise: bool) -> None:
+async def test_an_upgrade_offer_does_not_lose_the_body(
+    offer: str, body: bytes, *, bytewise: bool
+) -> None:
     request = (POST + UPGRADES[offer] + body) * 2 + HEAD + b"\r\n"
     parts = [request[i : i + 1] for i in range(len(request))] if bytewise else [request]
     async with serving(echo) as port:
@@ -418,7 +414,7 @@ async def test_an_upgrade_offer_costs_no_body(offer: str, body: bytes, *, bytewi
 
 
 @pytest.mark.parametrize("path", [b"/x", b"/graphql"])
-async def test_a_websocket_is_refused_in_the_shape_of_its_face(path: bytes) -> None:
+async def test_a_websocket_is_refused_in_the_format_of_its_api(path: bytes) -> None:
     offer = b" HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     async with serving(echo) as port:
         answer = await answer_to(port, b"GET " + path + offer)
@@ -454,12 +450,12 @@ async def test_a_websocket_is_refused_in_the_shape_of_its_face(path: bytes) -> N
         "a bare line feed in a chunk", "a length in a trailer", "TLS",
     ],
 )  # fmt: skip
-async def test_a_request_that_two_readers_may_read_in_two_ways_is_refused(request_: bytes) -> None:
+async def test_an_ambiguous_request_head_is_refused(request_: bytes) -> None:
     async with serving(echo) as port:
         assert refused_with(await answer_to(port, request_)) == (400, "MALFORMED_REQUEST")
 
 
-async def test_an_address_of_the_host_is_its_path() -> None:
+async def test_an_absolute_request_target_is_reduced_to_its_path() -> None:
     request = b"GET HTTP://X/y?z HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     async with serving(echo) as port:
         [seen] = await seen_by_application(port, request)
@@ -477,7 +473,7 @@ async def test_a_client_of_http_1_0_gets_no_interim_response() -> None:
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
-    """Return status and code of each request in the log."""
+    """Status and code of each request in the log."""
     logged: list[tuple[int, str]] = []
 
     class Log:
@@ -489,7 +485,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     return logged
 
 
-async def test_a_connection_too_many_is_refused_and_the_others_are_served(
+async def test_a_connection_over_the_limit_is_refused_and_others_are_served(
     lines: list[tuple[int, str]],
 ) -> None:
     async with serving(echo, max_connections=1) as port:
@@ -514,7 +510,7 @@ async def test_a_refusal_before_the_application_is_logged(lines: list[tuple[int,
     assert lines == [(400, "MALFORMED_REQUEST")]
 
 
-async def test_pipelined_requests_without_end_are_not_queued() -> None:
+async def test_the_queue_of_pipelined_requests_is_bounded() -> None:
     app = Slow()
     async with serving(app) as port:
         answering = asyncio.create_task(answer_to(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 500))
@@ -525,7 +521,7 @@ async def test_pipelined_requests_without_end_are_not_queued() -> None:
     assert answer.count(b"HTTP/1.1 200") == app.requests == 1 + MAX_PIPELINED
 
 
-async def test_an_application_learns_of_a_client_that_left_a_queue() -> None:
+async def test_an_application_is_notified_of_a_disconnect_behind_a_queue() -> None:
     asked, left = asyncio.Event(), asyncio.Event()
 
     async def endless(_scope: Scope, receive: Receive, _send: Send) -> None:

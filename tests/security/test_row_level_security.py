@@ -1,4 +1,4 @@
-"""PostgreSQL as a second lock: a service whose role sees one tenant at a time."""
+"""Row-level security on PostgreSQL: the serving role sees one tenant at a time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -34,7 +34,7 @@ from tests.service import Service, new_tenant, running
 
 @dataclass(frozen=True)
 class Walled:
-    """A service of a role that owns nothing, two tenants, and the owner's view of the database."""
+    """A service with the serving role, two tenants, and the owner's service."""
 
     mine: Service
     theirs: Service
@@ -43,7 +43,7 @@ class Walled:
 
 @pytest.fixture
 def urls(postgresql: URL) -> tuple[str, str]:
-    """Return the addresses of a database for its owner and for a role that may only serve."""
+    """Addresses of a database for its owner and for the serving role."""
     owner = with_fake_clock(migrated(create_database(postgresql, f"walled_{ULID()}".lower())))
     role = f"serving_{ULID()}".lower()
 
@@ -78,11 +78,11 @@ async def walled(urls: tuple[str, str]) -> AsyncIterator[Walled]:
         )
 
 
-async def test_a_service_behind_the_wall_reads_what_one_without_it_reads(walled: Walled) -> None:
+async def test_reads_are_the_same_with_row_level_security(walled: Walled) -> None:
     assert await everything_read(walled.mine) == await everything_read(walled.owner)
 
 
-async def test_a_service_behind_the_wall_writes_and_keeps_itself_up(walled: Walled) -> None:
+async def test_writes_and_maintenance_work_with_row_level_security(walled: Walled) -> None:
     first, again = await write(walled.mine, 1), await write(walled.mine, 1)
     created = await walled.mine.graphql(
         'mutation { createSku(input: {sku: "NEW", title: "New"}) { sku { sku } } }', token="admin"
@@ -109,7 +109,7 @@ async def test_a_service_behind_the_wall_writes_and_keeps_itself_up(walled: Wall
         assert await connection.scalar(used) == 1
 
 
-async def test_a_service_behind_the_wall_sums_up_the_ledger_of_every_tenant(
+async def test_the_rollup_covers_every_tenant_with_row_level_security(
     walled: Walled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(summing, "ENOUGH", 1)
@@ -126,7 +126,7 @@ async def test_a_service_behind_the_wall_sums_up_the_ledger_of_every_tenant(
     async with walled.mine.database.snapshot(tenant=walled.mine.tenant) as snapshot:
         assert [row.tenant_id for row in await snapshot.rows(kept, {})] == [walled.mine.tenant]
     assert await walled.mine.data(totals) == before
-    # What comes late has its day summed up anew.
+    # A late adjustment resets the rollup of its day.
     async with clocks_at(walled.owner.database, datetime(2025, 1, 1, tzinfo=UTC)):
         assert (await write(walled.mine, 1)).status_code == 200
     assert (await walled.mine.data(totals))["adjustments"]["totals"] == {
@@ -138,7 +138,9 @@ async def test_a_service_behind_the_wall_sums_up_the_ledger_of_every_tenant(
         await verify_tenant(walled.owner.database, each)
 
 
-async def test_a_role_that_may_serve_may_do_so_after_a_migration(urls: tuple[str, str]) -> None:
+async def test_the_serving_role_keeps_its_privileges_after_a_migration(
+    urls: tuple[str, str],
+) -> None:
     owner, role = urls
     database = Database(Settings(database_url=owner))
     may = text("SELECT has_table_privilege(:role, :table, :right)")
@@ -163,14 +165,14 @@ def _go(_connection: Connection, step: Callable[..., None], *where: object) -> N
     step(*where)
 
 
-async def test_a_statement_that_forgets_the_tenant_finds_one_tenant_alone(walled: Walled) -> None:
+async def test_a_statement_without_a_tenant_condition_sees_one_tenant(walled: Walled) -> None:
     forgetful = select(sku_table.c.tenant_id).distinct()
     database = walled.mine.database
     async with database.snapshot(tenant=walled.mine.tenant) as snapshot:
         mine = await snapshot.rows(forgetful, {})
     async with database.snapshot(tenant=walled.theirs.tenant, single=True) as snapshot:
         theirs = await snapshot.rows(forgetful, {})
-    # What was entered before is left with its transaction, whatever connection comes next.
+    # The tenant ends with its transaction, also on a reused connection.
     async with database.snapshot() as snapshot:
         nobodys = await snapshot.rows(forgetful, {})
 
@@ -179,7 +181,7 @@ async def test_a_statement_that_forgets_the_tenant_finds_one_tenant_alone(walled
     assert list(nobodys) == []
 
 
-async def test_a_write_that_mistakes_the_tenant_is_refused_or_finds_nothing(
+async def test_a_write_to_another_tenant_is_refused_or_changes_nothing(
     walled: Walled,
 ) -> None:
     theirs = walled.theirs.tenant
@@ -210,7 +212,7 @@ async def test_a_write_that_mistakes_the_tenant_is_refused_or_finds_nothing(
     ],
     ids=str,
 )
-async def test_the_serving_role_cannot_take_the_wall_down(
+async def test_the_serving_role_cannot_disable_row_level_security(
     walled: Walled, statement: Executable
 ) -> None:
     with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
@@ -219,7 +221,7 @@ async def test_the_serving_role_cannot_take_the_wall_down(
         )
 
 
-async def test_every_table_of_tenants_is_behind_the_wall(walled: Walled) -> None:
+async def test_every_tenant_table_has_a_policy(walled: Walled) -> None:
     found = text(
         "SELECT relname FROM pg_class JOIN pg_policy ON polrelid = pg_class.oid"
         " WHERE relrowsecurity"
@@ -228,7 +230,7 @@ async def test_every_table_of_tenants_is_behind_the_wall(walled: Walled) -> None
         assert set(await connection.scalars(found)) == set(WALLED)
 
 
-async def test_a_wall_is_where_the_settings_say_or_nothing_is_served(
+async def test_readiness_fails_if_the_role_contradicts_the_setting(
     urls: tuple[str, str],
 ) -> None:
     owner, role = urls
@@ -244,7 +246,7 @@ async def test_a_wall_is_where_the_settings_say_or_nothing_is_served(
     assert "serve with INVENTORY_ROW_LEVEL_SECURITY=true" in found[True, False][1]
 
 
-def test_a_command_that_would_see_no_tenant_says_so(urls: tuple[str, str]) -> None:
+def test_a_command_with_the_serving_role_fails_with_an_explanation(urls: tuple[str, str]) -> None:
     owner, role = urls
     run("tenant", "create", "shop", database_url=owner)
 

@@ -1,4 +1,4 @@
-"""What clients were told, compared with what the ledger holds."""
+"""Compares the acknowledgements of clients with the ledger."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A ledger entry. What a client was not told is None."""
+    """A ledger entry. Facts that a client did not receive are None."""
 
     sku: str
     warehouse_id: str
@@ -25,15 +25,18 @@ class Entry:
     id: str | None = None
 
 
-# By the note that the update carried, which is the client's own name for it.
+# By the note of the update, which is the client's own name for it.
 Entries = Mapping[str, Entry]
 
 
 async def audit(database_url: str, tenant: str, acknowledged: Entries) -> int:
-    """Prove a tenant's ledger, compare it with what was acknowledged, and return its length.
+    """Verify a tenant's ledger and compare it with the acknowledgements. Returns its length.
 
     Raises:
-        LedgerBroken: the ledger does not add up.
+        LedgerBroken: the ledger is inconsistent.
+
+
+    Raises:
         Broken: an entry was lost, doubled, changed or made up.
 
     """
@@ -54,7 +57,7 @@ def compare(acknowledged: Entries, ledger: Iterable[tuple[str, Entry]]) -> None:
     """Find the first entry that was lost, doubled, changed or made up.
 
     Raises:
-        Broken: names it.
+        Broken: names the entry.
 
     """
     found: dict[str, Entry] = {}

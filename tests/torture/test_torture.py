@@ -1,4 +1,4 @@
-"""Nothing acknowledged is lost and nothing is done twice, whatever is killed."""
+"""Acknowledged writes survive kills, and no write is executed twice."""
 
 import os
 import secrets
@@ -21,7 +21,7 @@ THERE: Final = [
 ]
 
 
-def test_a_ledger_of_what_was_acknowledged_passes() -> None:
+def test_the_audit_accepts_the_acknowledged_ledger() -> None:
     compare(TOLD, THERE)
 
 
@@ -39,7 +39,7 @@ def test_a_ledger_of_what_was_acknowledged_passes() -> None:
         ([("a/0", Entry("A", "wh_1", 5, 0, "adj_9")), *THERE[1:]], "changed: a/0"),
     ],
 )
-def test_an_audit_finds_what_is_wrong(ledger: list[tuple[str, Entry]], says: str) -> None:
+def test_the_audit_finds_wrong_entries(ledger: list[tuple[str, Entry]], says: str) -> None:
     with pytest.raises(Broken, match=says):
         compare(TOLD, ledger)
 
