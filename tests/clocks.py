@@ -47,10 +47,10 @@ async def fake_clock(database: Database) -> None:
 async def set_clock(database: Database, instant: datetime | None) -> None:
     """Stop the clock of a database at an instant; None restarts it."""
     if database.dialect == "sqlite":
-        mine: Any = vars(database.clock)
-        mine.pop("now", None)
+        attributes: Any = vars(database.clock)
+        attributes.pop("now", None)
         if instant is not None:
-            mine["now"] = lambda: instant
+            attributes["now"] = lambda: instant
         return
 
     async def work(connection: AsyncConnection) -> None:

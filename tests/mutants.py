@@ -320,23 +320,23 @@ def file_of(mutant: Mutant, root: Path) -> Path:
     """Find the one file that has the text once."""
     files = [path for room in ("app", "rest_shim") for path in sorted((root / room).rglob("*.py"))]
     counts = {path: path.read_text(encoding="utf-8").count(mutant.old) for path in files}
-    found = [path for path, count in counts.items() if count]
+    matching = [path for path, count in counts.items() if count]
     if sum(counts.values()) != 1:
-        names = ", ".join(str(path.relative_to(root)) for path in found) or "no file"
+        names = ", ".join(str(path.relative_to(root)) for path in matching) or "no file"
         sys.exit(f"{mutant.name}: its text must stand in the service once; found in {names}.")
-    return found[0]
+    return matching[0]
 
 
 def _dies(mutant: Mutant, *, server: str) -> bool:
     with tempfile.TemporaryDirectory(prefix="inventory-mutant-") as name:
         copy = Path(name)
         for source in COPIED:
-            place = ROOT / source
-            if place.is_dir():
+            origin = ROOT / source
+            if origin.is_dir():
                 # With what is compiled: of a mutant that is one file.
-                shutil.copytree(place, copy / source)
+                shutil.copytree(origin, copy / source)
             else:
-                shutil.copy(place, copy / source)
+                shutil.copy(origin, copy / source)
         file = file_of(mutant, copy)
         text = file.read_text(encoding="utf-8")
         file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")

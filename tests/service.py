@@ -106,11 +106,11 @@ def warehouse(
 
 
 def level(
-    place: WarehouseRecord, on_hand: int, *, reserved: int = 0, safety_stock: int = 0
+    stored_in: WarehouseRecord, on_hand: int, *, reserved: int = 0, safety_stock: int = 0
 ) -> LoadedLevel:
     """Build a stock level that was counted once."""
     return LoadedLevel(
-        warehouse_id=place.id,
+        warehouse_id=stored_in.id,
         reserved=reserved,
         safety_stock=safety_stock,
         history=[counted(on_hand)],

@@ -47,7 +47,7 @@ def watched(
     }
     own_thread = threading.get_ident()
 
-    async def told(
+    async def fetched_and_watched(
         connection: DriverConnection, dialect: str, statement: Statement, parameters: Parameters
     ) -> Sequence[AnyRow]:
         # The server of a browser test runs in another thread, with background jobs.
@@ -64,7 +64,10 @@ def watched(
         for name, listener in listeners.items():
             event.listen(engine, name, listener)
     try:
-        with patch.object(sessions, "fetched", told), patch.object(databases, "fetched", told):
+        with (
+            patch.object(sessions, "fetched", fetched_and_watched),
+            patch.object(databases, "fetched", fetched_and_watched),
+        ):
             yield
     finally:
         for engine in engines:

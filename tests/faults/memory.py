@@ -89,19 +89,19 @@ async def measure(url: str, requests: int) -> int:
             statuses: dict[int, int] = {}
 
             async def one(number: int) -> None:
-                asked = varied(number, random.Random(number))
-                options: dict[str, Any] = {"token": asked.get("token", "write")}
-                method = "POST" if "json" in asked else "GET"
-                if "quantity" in asked:
+                request = varied(number, random.Random(number))
+                options: dict[str, Any] = {"token": request.get("token", "write")}
+                method = "POST" if "json" in request else "GET"
+                if "quantity" in request:
                     method = "PUT"
-                    options["headers"] = {"Idempotency-Key": asked["key"]}
+                    options["headers"] = {"Idempotency-Key": request["key"]}
                     options["json"] = {
                         "warehouse_id": main.id,
-                        "quantity": asked["quantity"],
+                        "quantity": request["quantity"],
                         "reason": "loss",
                     }
-                options |= {name: asked[name] for name in ("json", "params") if name in asked}
-                response = await service.rest(method, asked["path"], **options)
+                options |= {name: request[name] for name in ("json", "params") if name in request}
+                response = await service.rest(method, request["path"], **options)
                 statuses[response.status_code] = statuses.get(response.status_code, 0) + 1
                 if response.status_code >= 500:
                     raise AssertionError(response.text)

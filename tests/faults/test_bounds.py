@@ -1,4 +1,4 @@
-"""Bounds on the memory of a worker: statements by filters, and responses that clients do not read."""
+"""Bounds on memory: statements by filters, and responses that clients do not read."""
 
 import asyncio
 import itertools
@@ -22,16 +22,16 @@ def test_the_cache_of_filter_statements_is_bounded(dialect: str) -> None:
     sets = itertools.chain.from_iterable(
         itertools.combinations(FILTERS, length) for length in range(4)
     )
-    asked = [frozenset({"tenant_id", *names}) for names in sets][: MAX_SHAPES + 50]
-    statements = [_adjustments_page(dialect, shape) for shape in asked]
+    shapes = [frozenset({"tenant_id", *names}) for names in sets][: MAX_SHAPES + 50]
+    statements = [_adjustments_page(dialect, shape) for shape in shapes]
 
-    assert len(asked) > MAX_SHAPES
+    assert len(shapes) > MAX_SHAPES
     assert shaped.cache_info().currsize == MAX_SHAPES
     # Without the expression trees of SQLAlchemy, and without an entry in the service's statement
     # cache.
     assert all(isinstance(statement, Prepared) for statement in statements)
     assert prepared_statement.cache_info().maxsize == MAX_STATEMENTS
-    assert _adjustments_page(dialect, asked[-1]) is statements[-1]
+    assert _adjustments_page(dialect, shapes[-1]) is statements[-1]
 
 
 class Transport:
@@ -109,7 +109,7 @@ async def test_a_client_that_reads_nothing_is_disconnected_by_a_server(
 ) -> None:
     ended = asyncio.Event()
 
-    class Told(UnreadProtocol):
+    class Notified(UnreadProtocol):
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
             ended.set()
@@ -128,7 +128,7 @@ async def test_a_client_that_reads_nothing_is_disconnected_by_a_server(
     loop = asyncio.get_running_loop()
 
     def connected() -> asyncio.Protocol:
-        return Told(config=config, server_state=state, app_state={})
+        return Notified(config=config, server_state=state, app_state={})
 
     server = await loop.create_server(connected, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

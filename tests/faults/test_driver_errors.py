@@ -68,7 +68,7 @@ async def write_in_transaction(service: Service, key: str) -> tuple[int, dict[st
     return response.status_code, response.json()
 
 
-ASKED: Final[dict[str, Ask]] = {
+REQUESTS: Final[dict[str, Ask]] = {
     "read": read,
     "read in a transaction": read_in_transaction,
     "write": write,
@@ -99,11 +99,11 @@ async def assert_written_once(service: Service, keys: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "is_answer_lost"),
-    [*((asked, False) for asked in ASKED), ("write", True), ("write in a transaction", True)],
+    ("kind", "is_answer_lost"),
+    [*((kind, False) for kind in REQUESTS), ("write", True), ("write in a transaction", True)],
 )
 async def test_an_error_at_any_call_is_503_and_the_next_request_succeeds(
-    stocked: Service, asked: str, *, is_answer_lost: bool
+    stocked: Service, kind: str, *, is_answer_lost: bool
 ) -> None:
     dialect = stocked.database.dialect
     statuses: Counter[int] = Counter()
@@ -111,7 +111,7 @@ async def test_an_error_at_any_call_is_503_and_the_next_request_succeeds(
     keys: list[str] = []
     async with cached(stocked) as service:
         database = service.database
-        assert (await ASKED[asked](service, "first"))[0] == 200
+        assert (await REQUESTS[kind](service, "first"))[0] == 200
         names = AT_EACH_CALL[dialect][:1] if is_answer_lost else AT_EACH_CALL[dialect]
         for name in names:
             for after in range(MOST_CALLS):
@@ -119,14 +119,14 @@ async def test_an_error_at_any_call_is_503_and_the_next_request_succeeds(
                 database.drop_connections()
                 injection = Injection(ERRORS[dialect][name], after, is_answer_lost)
                 with injected(dialect, injection):
-                    status, answer = await ASKED[asked](service, key)
+                    status, answer = await REQUESTS[kind](service, key)
                 # A key whose lock is taken is in use by another request.
                 allowed = {200, 503, 409} if name == "55P03" else {200, 503}
                 assert status in allowed, (name, injection.called, after, answer)
                 statuses[status] += 1
                 # The response may come before a cancelled task has returned its connection.
                 await until_nothing_is_checked_out(database)
-                status, answer = await ASKED[asked](service, key)
+                status, answer = await REQUESTS[kind](service, key)
                 assert status == 200, (name, injection.called, after, answer)
                 assert checked_out(database) == 0
                 calls.add(injection.called)
@@ -135,7 +135,7 @@ async def test_an_error_at_any_call_is_503_and_the_next_request_succeeds(
                     break
             else:
                 pytest.fail("The error was injected at so many calls, and there are more.")
-        if asked.startswith("write"):
+        if kind.startswith("write"):
             await assert_written_once(service, keys)
     assert len(calls) > 2
     assert statuses[503] or is_answer_lost

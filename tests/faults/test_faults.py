@@ -229,8 +229,8 @@ async def test_clients_that_hang_up_leave_no_open_connections(stocked: Service) 
 
 async def _hang_up(address: str, data: bytes) -> None:
     """Send data and close the connection without reading the response."""
-    _, _, place = address.rpartition("/")
-    host, _, port = place.partition(":")
+    _, _, authority = address.rpartition("/")
+    host, _, port = authority.partition(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(data)
     await writer.drain()

@@ -24,8 +24,8 @@ MAIN = warehouse()
 GREEDY_READS = 12
 
 
-def shares(places: int, *, seconds: float = PATIENCE) -> Shares:
-    return Shares(places, seconds=seconds, refusal="Full.")
+def shares(slots: int, *, seconds: float = PATIENCE) -> Shares:
+    return Shares(slots, seconds=seconds, refusal="Full.")
 
 
 async def settled() -> None:
@@ -49,11 +49,11 @@ class Waiting:
         return asyncio.create_task(enter())
 
 
-@pytest.mark.parametrize(("places", "most"), [(1, 1), (2, 1), (3, 2), (5, 3), (10, 6)])
-async def test_a_lone_tenant_leaves_one_slot_free(places: int, most: int) -> None:
-    pool = shares(places)
+@pytest.mark.parametrize(("slots", "most"), [(1, 1), (2, 1), (3, 2), (5, 3), (10, 6)])
+async def test_a_lone_tenant_leaves_one_slot_free(slots: int, most: int) -> None:
+    pool = shares(slots)
     waiting = Waiting(pool)
-    tasks = [waiting.enter("greedy") for _ in range(2 * places)]
+    tasks = [waiting.enter("greedy") for _ in range(2 * slots)]
     await settled()
 
     assert pool.held == most

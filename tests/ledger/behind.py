@@ -35,10 +35,10 @@ async def change_behind_its_back(shop: Service, *statements: str) -> None:
 
 async def hash_anew(shop: Service) -> None:
     """Recompute the hashes of adjustments and levels from the present rows."""
-    mine = adjustment.c.tenant_id == shop.tenant
+    of_tenant = adjustment.c.tenant_id == shop.tenant
     order = adjustment.c.sku, adjustment.c.warehouse_id, adjustment.c.sequence
     async with shop.database.snapshot() as snapshot:
-        rows = await snapshot.rows(select(adjustment).where(mine).order_by(*order), {})
+        rows = await snapshot.rows(select(adjustment).where(of_tenant).order_by(*order), {})
     last: dict[tuple[str, str], str] = {}
     hashing = []
     for row in rows:
@@ -49,7 +49,7 @@ async def hash_anew(shop: Service) -> None:
         hashing.append(f"UPDATE adjustment SET hash = '{last[level]}' WHERE id = '{row.id}'")
     hashing += [
         f"UPDATE stock_level SET last_hash = '{hash_}' WHERE sku = '{code}'"
-        f" AND warehouse_id = '{place}'"
-        for (code, place), hash_ in last.items()
+        f" AND warehouse_id = '{warehouse_id}'"
+        for (code, warehouse_id), hash_ in last.items()
     ]
     await change_behind_its_back(shop, *hashing)

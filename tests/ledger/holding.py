@@ -40,8 +40,8 @@ def holding() -> Iterator[None]:
             hold = HOLD.get()
             if hold is not None:
                 await hold.pass_by()
-            found: Sequence[AnyRow] = await original(self, statement, parameters)
-            return found
+            result: Sequence[AnyRow] = await original(self, statement, parameters)
+            return result
 
         return rows
 

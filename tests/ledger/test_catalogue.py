@@ -14,14 +14,14 @@ from app.errors import InventoryError
 from app.writes.stock import change_stock
 from tests.ledger.writes import (
     ARCHIVE,
-    PLACE,
+    CREATE_WAREHOUSE,
     RESTORE,
     SAFETY,
     SET,
     SKU,
     TITLE,
     TRANSFER,
-    WAREHOUSE,
+    UPDATE_WAREHOUSE,
     assert_proven,
 )
 from tests.service import Service, level, new_tenant, sku, warehouse
@@ -56,8 +56,8 @@ async def stocked(service: Service) -> Service:
 async def done(service: Service, query: str, **content: object) -> dict[str, Any]:
     """Payload of a successful write by an administrator."""
     [payload] = (await service.data(query, {"input": content}, token="admin")).values()
-    found: dict[str, Any] = payload
-    return found
+    result: dict[str, Any] = payload
+    return result
 
 
 async def refused(service: Service, query: str, **content: object) -> str:
@@ -67,13 +67,13 @@ async def refused(service: Service, query: str, **content: object) -> str:
     return code
 
 
-def found(lists: Mapping[str, Any]) -> dict[str, list[str]]:
+def codes_of(lists: Mapping[str, Any]) -> dict[str, list[str]]:
     """SKU codes of each list; asserts that `totalCount` matches."""
     codes = {}
-    for name, it in lists.items():
-        nodes = [node["sku"] for node in it["nodes"]]
+    for name, connection in lists.items():
+        nodes = [node["sku"] for node in connection["nodes"]]
         codes[name] = [code if isinstance(code, str) else code["sku"] for code in nodes]
-        assert it["totalCount"] == len(nodes)
+        assert connection["totalCount"] == len(nodes)
     return codes
 
 
@@ -130,7 +130,7 @@ async def test_an_archived_sku_is_left_out_of_lists_and_their_totals(stocked: Se
     data = await stocked.data(LISTS)
     main = data.pop("warehouses")[0]
 
-    assert found(data) == {
+    assert codes_of(data) == {
         "listed": ["B"],
         "normal": [],
         "archived": ["A"],
@@ -138,7 +138,7 @@ async def test_an_archived_sku_is_left_out_of_lists_and_their_totals(stocked: Se
         "all": ["A", "B"],
         "one": [],
     }
-    assert found(main) == {"listed": [], "archived": ["A"], "all": ["A"]}
+    assert codes_of(main) == {"listed": [], "archived": ["A"], "all": ["A"]}
     listing = (await stocked.rest("GET", "/api/inventory")).json()
     assert ([it["sku"] for it in listing["data"]], listing["meta"]["total"]) == (["B"], 1)
     listing = (await stocked.rest("GET", f"/api/inventory?warehouse_id={MAIN.id}")).json()
@@ -180,7 +180,7 @@ async def test_an_archived_sku_takes_only_decreases_until_restored(
     restored = await done(stocked, RESTORE, sku="A")
     assert not restored["sku"]["isArchived"]
     assert (await done(stocked, SET, **line, quantity=6))["sku"]["totalOnHand"] == 6
-    assert found({"skus": (await stocked.data(LISTS))["normal"]}) == {"skus": ["A"]}
+    assert codes_of({"skus": (await stocked.data(LISTS))["normal"]}) == {"skus": ["A"]}
     await assert_proven(stocked)
 
 
@@ -219,11 +219,13 @@ async def test_no_increase_is_versioned_after_a_concurrent_archiving(stocked: Se
 
 async def test_a_warehouse_is_created_and_updated(stocked: Service) -> None:
     content = {"name": "North", "type": "FBS", "marketplace": "amazon_de", "idempotencyKey": "k"}
-    made = await done(stocked, WAREHOUSE, **content)
-    again = await done(stocked, WAREHOUSE, **content)
+    made = await done(stocked, CREATE_WAREHOUSE, **content)
+    again = await done(stocked, CREATE_WAREHOUSE, **content)
     id_ = made["warehouse"]["id"]
-    changed = await done(stocked, PLACE, id=id_, name="South", address="Road 1", isActive=False)
-    cleared = await done(stocked, PLACE, id=id_, address=None, marketplace=None)
+    changed = await done(
+        stocked, UPDATE_WAREHOUSE, id=id_, name="South", address="Road 1", isActive=False
+    )
+    cleared = await done(stocked, UPDATE_WAREHOUSE, id=id_, address=None, marketplace=None)
 
     assert id_.startswith("wh_")
     assert again == {**made, "replayed": True}
@@ -251,22 +253,24 @@ async def test_a_malformed_warehouse_is_refused(stocked: Service) -> None:
         {"name": "x", "address": "\x00"},
         {"name": "x", "marketplace": "amazon_eu"},
     ):
-        assert await refused(stocked, WAREHOUSE, type="OWN", **content) == "VALIDATION_ERROR"
-    assert await refused(stocked, PLACE, id=MAIN.id, marketplace="a") == "VALIDATION_ERROR"
-    assert await refused(stocked, PLACE, id="wh_NOPE", name="x") == "WAREHOUSE_NOT_FOUND"
+        assert await refused(stocked, CREATE_WAREHOUSE, type="OWN", **content) == "VALIDATION_ERROR"
+    assert (
+        await refused(stocked, UPDATE_WAREHOUSE, id=MAIN.id, marketplace="a") == "VALIDATION_ERROR"
+    )
+    assert await refused(stocked, UPDATE_WAREHOUSE, id="wh_NOPE", name="x") == "WAREHOUSE_NOT_FOUND"
 
 
 async def test_an_inactive_warehouse_shows_its_stock_and_takes_only_decreases(
     stocked: Service,
 ) -> None:
-    await done(stocked, PLACE, id=MAIN.id, isActive=False)
+    await done(stocked, UPDATE_WAREHOUSE, id=MAIN.id, isActive=False)
     line = {"sku": "A", "warehouseId": MAIN.id, "reason": "loss"}
 
     record = (await stocked.rest("GET", "/api/inventory/A")).json()["data"]
     assert record["total_on_hand"] == 5
     assert await refused(stocked, SET, **line, quantity=6) == "WAREHOUSE_INACTIVE"
     assert (await done(stocked, SET, **line, quantity=0))["sku"]["totalOnHand"] == 0
-    await done(stocked, PLACE, id=MAIN.id, isActive=True)
+    await done(stocked, UPDATE_WAREHOUSE, id=MAIN.id, isActive=True)
     assert (await done(stocked, SET, **line, quantity=6))["sku"]["totalOnHand"] == 6
 
 
@@ -316,8 +320,8 @@ async def test_a_dry_run_returns_a_payload_and_writes_nothing(stocked: Service) 
         (SKU, {"sku": "C", "title": "x"}),
         (TITLE, {"sku": "A", "title": "x"}),
         (ARCHIVE, {"sku": "A"}),
-        (WAREHOUSE, {"name": "x", "type": "OWN"}),
-        (PLACE, {"id": MAIN.id, "name": "x"}),
+        (CREATE_WAREHOUSE, {"name": "x", "type": "OWN"}),
+        (UPDATE_WAREHOUSE, {"id": MAIN.id, "name": "x"}),
         (SAFETY, {"levels": [{"sku": "A", "warehouseId": MAIN.id, "safetyStock": 5}]}),
     ]
     for query, content in writes:
@@ -335,6 +339,6 @@ async def test_a_sku_code_is_unique_per_tenant(stocked: Service) -> None:
     await done(other, ARCHIVE, sku="A")
 
     assert made["sku"]["version"] == 1
-    assert await refused(other, PLACE, id=MAIN.id, name="x") == "WAREHOUSE_NOT_FOUND"
+    assert await refused(other, UPDATE_WAREHOUSE, id=MAIN.id, name="x") == "WAREHOUSE_NOT_FOUND"
     data = await stocked.data('{ sku(sku: "A") { title isArchived } }')
     assert data["sku"] == {"title": "Thing", "isArchived": False}

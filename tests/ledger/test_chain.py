@@ -125,12 +125,12 @@ async def test_the_changed_entry_is_named(shop: Service) -> None:
         shop, "UPDATE adjustment SET note = 'mine' WHERE sku = 'A' AND sequence = 2"
     )
 
-    with pytest.raises(LedgerBroken, match=r"of \(A, wh_.*\) is not as it was written") as found:
+    with pytest.raises(LedgerBroken, match=r"of \(A, wh_.*\) is not as it was written") as error:
         await verify_tenant(shop.database, shop.tenant)
     async with shop.database.snapshot() as snapshot:
         second = select(adjustment.c.id).where(adjustment.c.sequence == 2)
         rows = await snapshot.rows(second.order_by(adjustment.c.warehouse_id), {})
-    assert rows[0].id in str(found.value)
+    assert rows[0].id in str(error.value)
 
 
 IN_MAIN = f"sku = 'A' AND warehouse_id = '{MAIN.id}'"
@@ -304,8 +304,8 @@ async def test_the_command_prints_a_head_and_checks_the_ledger_against_it(shop: 
     async def verify(*options: str) -> Any:
         return await asyncio.to_thread(run, "verify", *options, database_url=url)
 
-    told, head = (await verify()).stdout.splitlines()
-    assert told.endswith("7 adjustments, 3 counts. All add up.")
+    summary, head = (await verify()).stdout.splitlines()
+    assert summary.endswith("7 adjustments, 3 counts. All add up.")
     held = await verify("--head", head)
     assert held.returncode == 0, held.stderr
     assert "Its 7 adjustments until 2" in held.stdout

@@ -221,9 +221,9 @@ def test_the_first_process_on_a_sqlite_file_sets_its_clock(tmp_path: Path) -> No
         assert abs(second.now() - first.now()) <= timedelta(seconds=1)
         second.now()
     assert near.now() - first.now() == timedelta(seconds=30)
-    [told] = log.warning.call_args_list
-    assert told.args == ("clock_ignored",)
-    assert 86_399 <= told.kwargs["seconds_ahead"] <= 86_401
+    [warning] = log.warning.call_args_list
+    assert warning.args == ("clock_ignored",)
+    assert 86_399 <= warning.kwargs["seconds_ahead"] <= 86_401
 
 
 def test_a_lone_process_and_the_first_after_a_restart_set_the_clock(

@@ -100,8 +100,8 @@ async def test_a_bulk_that_waited_reads_the_committed_rows_without_a_retry(
     skus = codes(20)
     await service.load([MAIN, OTHER], [sku(code) for code in skus])
     updates = [
-        StockUpdate(sku=code, warehouse_id=place.id, quantity=5, reason="loss")
-        for place, code in [(OTHER, skus[-1]), *((MAIN, code) for code in skus)]
+        StockUpdate(sku=code, warehouse_id=record.id, quantity=5, reason="loss")
+        for record, code in [(OTHER, skus[-1]), *((MAIN, code) for code in skus)]
     ]
     with recorded(service.database) as recorder:
         async with service.database.writer.connect() as other:
@@ -198,16 +198,16 @@ async def test_shared_counts_are_locked_last(service: Service, number: int) -> N
     updates = [
         StockUpdate(sku=code, warehouse_id=MAIN.id, quantity=0, reason="loss") for code in skus
     ]
-    mine = {"tenant": service.tenant}
+    of_tenant = {"tenant": service.tenant}
     connect = service.database.writer.connect
     async with connect() as other, connect() as another:
-        await other.execute(COUNTS_LOCKED, mine)
+        await other.execute(COUNTS_LOCKED, of_tenant)
         write = asyncio.create_task(
             bulk_change_stock(service.database, caller(service), updates, on_error=OnError.ABORT)
         )
         while not await other.scalar(HAS_ME_BLOCKING):
             assert not write.done()
-        free = (await another.execute(FREE_LEVELS, mine)).all()
+        free = (await another.execute(FREE_LEVELS, of_tenant)).all()
         await another.rollback()
         await other.rollback()
     await write
@@ -387,7 +387,7 @@ async def test_paging_returns_every_sku_once_during_writes(service: Service) -> 
     await service.load([MAIN, OTHER], [sku(code, level(OTHER, 5)) for code in skus])
     async with writers(service, skus) as done:
         for walk in range(WALKS):
-            found: list[str] = []
+            read: list[str] = []
             filters = {"warehouse_id": OTHER.id} if walk % 2 else {}
             cursor: dict[str, str] = {}
             while True:
@@ -395,11 +395,11 @@ async def test_paging_returns_every_sku_once_during_writes(service: Service) -> 
                     "GET", "/api/inventory", params={"limit": 10, **filters, **cursor}
                 )
                 page = response.json()
-                found += [record["sku"] for record in page["data"]]
+                read += [record["sku"] for record in page["data"]]
                 if page["meta"]["nextCursor"] is None:
                     break
                 cursor = {"cursor": page["meta"]["nextCursor"]}
-            assert found == skus
+            assert read == skus
     assert done["writes"] > 100
 
 
@@ -413,14 +413,14 @@ async def test_paging_a_growing_ledger_returns_every_older_entry_once(
     before = await _walk_ledger(service)
     async with writers(service, skus) as done:
         for _ in range(20):
-            found = await _walk_ledger(service)
-            assert len(set(found)) == len(found)
-            assert [entry for entry in found if entry in set(before)] == before
+            read = await _walk_ledger(service)
+            assert len(set(read)) == len(read)
+            assert [entry for entry in read if entry in set(before)] == before
     assert done["writes"]
 
 
 async def _walk_ledger(service: Service) -> list[str]:
-    found: list[str] = []
+    read: list[str] = []
     after = None
     # Newest first: entries added during the walk stand before its position.
     while True:
@@ -430,7 +430,7 @@ async def _walk_ledger(service: Service) -> list[str]:
             {"after": after},
         )
         page = data["adjustments"]
-        found += [node["id"] for node in page["nodes"]]
+        read += [node["id"] for node in page["nodes"]]
         if not page["pageInfo"]["hasNextPage"]:
-            return found
+            return read
         after = page["pageInfo"]["endCursor"]

@@ -10,12 +10,12 @@ from app.files.seeding import LoadedLevel
 from tests.service import Service, counted, level, sku, warehouse
 
 
-def _entry(place_and_figures: str) -> str:
+def _entry(level_and_figures: str) -> str:
     """Statement that copies the adjustment with another level and other figures."""
     return (
         "INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,"
         " after_quantity, delta, reason, note, created_by, created_at, hash)"
-        f" SELECT tenant_id, 'adj_x', {place_and_figures}, reason, note, created_by, created_at,"
+        f" SELECT tenant_id, 'adj_x', {level_and_figures}, reason, note, created_by, created_at,"
         " hash FROM adjustment WHERE tenant_id = :tenant"
     )
 

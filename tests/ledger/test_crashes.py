@@ -35,10 +35,10 @@ KILLED: Final = -9
 FEWEST_MOMENTS: Final = {False: 2 * 3, True: 2 * 6}
 
 
-def update(code: str, place: str, quantity: int, **more: object) -> Json:
+def update(code: str, warehouse_id: str, quantity: int, **more: object) -> Json:
     return {
         "sku": code,
-        "warehouseId": place,
+        "warehouseId": warehouse_id,
         "quantity": quantity,
         "reason": "cycle_count",
         **more,

@@ -34,9 +34,9 @@ from tests.ledger.writes import (
 )
 from tests.service import Service, counted, new_tenant, sku, warehouse
 
-PLACES: Final = tuple(
-    structs.replace(place, id=f"wh_01J000000000000000000000{number:02}")
-    for number, place in enumerate(
+WAREHOUSES: Final = tuple(
+    structs.replace(record, id=f"wh_01J000000000000000000000{number:02}")
+    for number, record in enumerate(
         (
             warehouse("Main"),
             warehouse("Partner", WarehouseType.THIRD_PARTY),
@@ -45,7 +45,7 @@ PLACES: Final = tuple(
         )
     )
 )
-BY_ID: Final = {place.id: place for place in PLACES}
+BY_ID: Final = {record.id: record for record in WAREHOUSES}
 CODES: Final = ("A", "B", "C")
 STATUSES: Final = ("NORMAL", "LOW", "CRITICAL", "OUT_OF_STOCK")
 REASONS: Final = ("initial_stock", "loss", "cycle_count")
@@ -74,7 +74,7 @@ class Update:
     """A stock level to set or (`by_delta`) to adjust, with its expectations."""
 
     code: str
-    place: str
+    warehouse_id: str
     quantity: int
     reason: str
     expected_quantity: int | None = None
@@ -88,15 +88,15 @@ class Update:
 
     def as_input(self, *, bulk: bool) -> dict[str, object]:
         """GraphQL input of the update."""
-        found: dict[str, object] = {
+        result: dict[str, object] = {
             "sku": self.code,
-            "warehouseId": self.place,
+            "warehouseId": self.warehouse_id,
             "delta" if self.by_delta else "quantity": self.quantity,
             "reason": self.reason,
             "expectedQuantity": self.expected_quantity,
             "expectedVersion": self.expected_version,
         }
-        return found if bulk else {**found, "expectedSkuVersions": self.expected_sku_versions}
+        return result if bulk else {**result, "expectedSkuVersions": self.expected_sku_versions}
 
 
 @dataclass
@@ -110,17 +110,21 @@ class Model:
 
     def of(self, code: str) -> dict[str, Level]:
         """Levels of a SKU by warehouse id, in order."""
-        found = {place: level for (each, place), level in self.levels.items() if each == code}
-        return dict(sorted(found.items()))
+        result = {
+            warehouse_id: level
+            for (each, warehouse_id), level in self.levels.items()
+            if each == code
+        }
+        return dict(sorted(result.items()))
 
     def version(self, code: str) -> int:
         """Version of a SKU: 1 plus the number of its changes."""
         counts = sum(len(level.counts) for level in self.of(code).values())
         return 1 + counts + self.other_changes[code]
 
-    def status(self, code: str, place: str | None = None) -> str:
+    def status(self, code: str, warehouse_id: str | None = None) -> str:
         """Status of a SKU, over all warehouses or in one."""
-        levels = [level for each, level in self.of(code).items() if place in (None, each)]
+        levels = [level for each, level in self.of(code).items() if warehouse_id in (None, each)]
         return status_of(
             sum(level.on_hand for level in levels),
             sum(level.reserved for level in levels),
@@ -131,15 +135,15 @@ class Model:
         """Error code of a refused update, or None."""
         if update.code not in CODES:
             return "INVENTORY_NOT_FOUND"
-        place = BY_ID.get(update.place)
-        if place is None:
+        warehouse = BY_ID.get(update.warehouse_id)
+        if warehouse is None:
             return "WAREHOUSE_NOT_FOUND"
-        if place.type is WarehouseType.FBA:
+        if warehouse.type is WarehouseType.FBA:
             return "READONLY_WAREHOUSE"
-        level = self.levels.get((update.code, update.place), Level())
+        level = self.levels.get((update.code, update.warehouse_id), Level())
         if update.left(level) < 0:
             return "NEGATIVE_QUANTITY"
-        if not place.is_active and update.left(level) > level.on_hand:
+        if not warehouse.is_active and update.left(level) > level.on_hand:
             return "WAREHOUSE_INACTIVE"
         if update.code in self.archived and update.left(level) > level.on_hand:
             return "SKU_ARCHIVED"
@@ -159,7 +163,7 @@ class Model:
         for update in updates:
             refusals.append(self.refusal(update))
             if refusals[-1] is None:
-                key = update.code, update.place
+                key = update.code, update.warehouse_id
                 level = self.levels.get(key, Level())
                 counts = (*level.counts, (update.left(level), update.reason))
                 self.levels[key] = replace(level, counts=counts)
@@ -173,16 +177,16 @@ class Model:
             self.other_changes[code] += 1
             (self.archived.add if is_archived else self.archived.discard)(code)
 
-    def keep_safe(self, code: str, place: str, quantity: int) -> None:
+    def keep_safe(self, code: str, warehouse_id: str, quantity: int) -> None:
         """Set the safety stock of a level."""
-        old = self.levels.get((code, place))
+        old = self.levels.get((code, warehouse_id))
         if old is None or old.safety_stock != quantity:
-            self.levels[code, place] = replace(old or Level(), safety_stock=quantity)
+            self.levels[code, warehouse_id] = replace(old or Level(), safety_stock=quantity)
             self.other_changes[code] += 1
 
     def sync(self, code: str, quantity: int) -> str:
         """Apply the quantity of a marketplace report. Returns the status of the result."""
-        key = code, PLACES[-1].id
+        key = code, WAREHOUSES[-1].id
         old = self.levels.get(key)
         level = old or Level()
         if code in self.archived and quantity > level.on_hand:
@@ -201,19 +205,20 @@ class Model:
 
     def entries(self) -> Iterator[tuple[str, str, int, int, int, str]]:
         """Yield every adjustment: SKU, warehouse, sequence, before, after, reason."""
-        for (code, place), level in self.levels.items():
+        for (code, warehouse_id), level in self.levels.items():
             before = 0
             for sequence, (after, reason) in enumerate(level.counts, start=1):
-                yield code, place, sequence, before, after, reason
+                yield code, warehouse_id, sequence, before, after, reason
                 before = after
 
 
 FILTERS: Final = {
-    f"list{number}": asked
-    for number, asked in enumerate(product((None, *STATUSES), (None, *BY_ID)))
+    f"list{number}": pair for number, pair in enumerate(product((None, *STATUSES), (None, *BY_ID)))
 }
 ARCHIVED: Final = {"archived": True, "with_archived": None}
-OF_PLACES: Final = {f"of_place{number}": place for number, place in enumerate(BY_ID)}
+OF_WAREHOUSES: Final = {
+    f"of_warehouse{number}": warehouse_id for number, warehouse_id in enumerate(BY_ID)
+}
 COUNTED: Final = "{ totalCount nodes { sku } }"
 LEVELS: Final = "{ totalCount nodes { sku { sku } } }"
 LISTS: Final = " ".join(
@@ -221,8 +226,8 @@ LISTS: Final = " ".join(
         "{",
         *(
             f"{name}: skus(filter: {{status: {status or 'null'}, "
-            f"warehouseId: {dumps(place)}}}) {COUNTED}"
-            for name, (status, place) in FILTERS.items()
+            f"warehouseId: {dumps(warehouse_id)}}}) {COUNTED}"
+            for name, (status, warehouse_id) in FILTERS.items()
         ),
         *(
             f"{name}: skus(filter: {{archived: {dumps(archived)}}}) {COUNTED}"
@@ -241,8 +246,8 @@ LEDGER: Final = " ".join(
         'lost: adjustments(first: 200, filter: {sku: $sku, reason: "loss"}) { ...Entries }',
         *(
             f"{name}{suffix}: adjustments(first: 200, "
-            f'filter: {{sku: $sku, warehouseId: "{place}", reason: {reason}}}) {{ ...Entries }}'
-            for name, place in OF_PLACES.items()
+            f'filter: {{sku: $sku, warehouseId: "{id_}", reason: {reason}}}) {{ ...Entries }}'
+            for name, id_ in OF_WAREHOUSES.items()
             for suffix, reason in (("", "null"), ("_lost", '"loss"'))
         ),
         "}",
@@ -255,7 +260,7 @@ quantities = st.integers(-1, 9)
 updates = st.builds(
     Update,
     code=st.sampled_from((*CODES * 8, "GONE")),
-    place=st.sampled_from((*[*BY_ID][:2] * 6, *BY_ID, UNKNOWN)),
+    warehouse_id=st.sampled_from((*[*BY_ID][:2] * 6, *BY_ID, UNKNOWN)),
     quantity=quantities,
     reason=st.sampled_from(REASONS[1:]),
     expected_quantity=st.sampled_from([None] * 20 + [0, 1, 2]),
@@ -270,17 +275,17 @@ bulks = st.tuples(
         updates.map(lambda update: replace(update, expected_sku_versions=None)),
         min_size=1,
         max_size=8,
-        unique_by=lambda update: (update.code, update.place),
+        unique_by=lambda update: (update.code, update.warehouse_id),
     ),
 )
 # Transfers: each line is a decrease of one level and an increase of another.
 transfers = st.tuples(
     st.just("transfer"),
     st.builds(
-        lambda places, lines: [
-            Update(code, place, sign * quantity, "transfer", by_delta=True)
+        lambda pair, lines: [
+            Update(code, warehouse_id, sign * quantity, "transfer", by_delta=True)
             for code, quantity in lines.items()
-            for place, sign in zip(places, (-1, 1), strict=True)
+            for warehouse_id, sign in zip(pair, (-1, 1), strict=True)
         ],
         st.permutations([*[*BY_ID][:2], *BY_ID, UNKNOWN])
         .map(lambda drawn: drawn[:2])
@@ -291,7 +296,7 @@ transfers = st.tuples(
 catalogue = st.tuples(
     st.sampled_from(("archive", "restore", "safety", "safety", "sync", "sync")),
     st.lists(
-        updates.filter(lambda update: update.code in CODES and update.place in BY_ID).map(
+        updates.filter(lambda update: update.code in CODES and update.warehouse_id in BY_ID).map(
             lambda update: replace(update, quantity=abs(update.quantity))
         ),
         min_size=1,
@@ -347,17 +352,17 @@ async def load(shop: Service, model: Model) -> None:
             code,
             *(
                 LoadedLevel(
-                    warehouse_id=place,
+                    warehouse_id=warehouse_id,
                     reserved=level.reserved,
                     safety_stock=level.safety_stock,
                     history=[counted(quantity) for quantity, _ in level.counts],
                 )
-                for place, level in model.of(code).items()
+                for warehouse_id, level in model.of(code).items()
             ),
         )
         for code in CODES
     ]
-    await shop.load(PLACES, skus)
+    await shop.load(WAREHOUSES, skus)
 
 
 async def assert_set(shop: Service, model: Model, update: Update) -> None:
@@ -369,7 +374,7 @@ async def assert_set(shop: Service, model: Model, update: Update) -> None:
         assert answer["errors"][0]["extensions"]["code"] == refusal
         return
     [payload] = answer["data"].values()
-    level = model.levels[update.code, update.place]
+    level = model.levels[update.code, update.warehouse_id]
     assert payload["sku"] == changed(model, update.code)
     assert payload["stockLevel"] == {"onHand": level.on_hand, "version": len(level.counts)}
 
@@ -384,14 +389,15 @@ async def assert_catalogue(
         await shop.data(query, {"input": {"sku": changes[0].code}}, token="admin")
     elif kind == "safety":
         levels = [
-            {"sku": it.code, "warehouseId": it.place, "safetyStock": it.quantity} for it in changes
+            {"sku": it.code, "warehouseId": it.warehouse_id, "safetyStock": it.quantity}
+            for it in changes
         ]
         for it in changes:
-            model.keep_safe(it.code, it.place, it.quantity)
+            model.keep_safe(it.code, it.warehouse_id, it.quantity)
         await shop.data(SAFETY, {"input": {"levels": levels}}, token="admin")
     else:
         content = {
-            "warehouseId": PLACES[-1].id,
+            "warehouseId": WAREHOUSES[-1].id,
             "reportedAt": "2026-01-01T00:00:00Z",
             "onError": "CONTINUE",
             "levels": [{"sku": it.code, "onHand": it.quantity} for it in changes],
@@ -405,15 +411,15 @@ async def assert_transfer(shop: Service, model: Model, halves: Sequence[Update])
     """Transfer stock, and compare the response with the model."""
     refusals = model.write(halves, abort=True)
     content = {
-        "fromWarehouseId": halves[0].place,
-        "toWarehouseId": halves[1].place,
+        "fromWarehouseId": halves[0].warehouse_id,
+        "toWarehouseId": halves[1].warehouse_id,
         "lines": [{"sku": it.code, "quantity": it.quantity} for it in halves[1::2]],
     }
     answer = await shop.graphql(TRANSFER, {"input": content})
     if any(refusals):
         details = answer["errors"][0]["extensions"]["details"]
-        found = [(it["index"], it["error"]["code"]) for it in details]
-        assert found == [(index // 2, code) for index, code in enumerate(refusals) if code]
+        result = [(it["index"], it["error"]["code"]) for it in details]
+        assert result == [(index // 2, code) for index, code in enumerate(refusals) if code]
         return
     lines = answer["data"]["transferStock"]["lines"]
     assert [line["sku"] for line in lines] == [changed(model, it.code) for it in halves[1::2]]
@@ -431,8 +437,8 @@ async def assert_bulk(
     answer = await shop.graphql(BULK, {"input": content})
     if abort and any(refusals):
         extensions = answer["errors"][0]["extensions"]
-        found = {it["index"]: it["error"]["code"] for it in extensions["details"]}
-        assert found == {index: code for index, code in enumerate(refusals) if code}
+        result = {it["index"]: it["error"]["code"] for it in extensions["details"]}
+        assert result == {index: code for index, code in enumerate(refusals) if code}
         return
     payload = answer["data"]["bulkSetStock"]
     assert [it["error"] and it["error"]["code"] for it in payload["results"]] == refusals
@@ -471,8 +477,8 @@ async def assert_kept(shop: Service, model: Model) -> None:
     prefix = {code: "archived_" if code in model.archived else "" for code in CODES}
     derived = Counter(("", prefix[code] + model.status(code).lower()) for code in CODES)
     derived.update(
-        (place, prefix[code] + level.status.lower())
-        for (code, place), level in model.levels.items()
+        (warehouse_id, prefix[code] + level.status.lower())
+        for (code, warehouse_id), level in model.levels.items()
     )
     of = sku_count.c
     counts = await rows(shop, select(of.warehouse_id, of.status, of.skus).where(of.skus != 0))
@@ -495,9 +501,9 @@ async def assert_kept(shop: Service, model: Model) -> None:
 async def rows(shop: Service, statement: Select[Any]) -> set[tuple[Any, ...]]:
     """Return the tenant's rows."""
     [table] = statement.get_final_froms()
-    mine = statement.where(table.c.tenant_id == shop.tenant)
+    of_tenant = statement.where(table.c.tenant_id == shop.tenant)
     async with shop.database.snapshot() as snapshot:
-        return {tuple(row) for row in await snapshot.rows(mine, {})}
+        return {tuple(row) for row in await snapshot.rows(of_tenant, {})}
 
 
 async def assert_records(shop: Service, model: Model) -> None:
@@ -514,10 +520,10 @@ async def assert_records(shop: Service, model: Model) -> None:
 
 def record(model: Model, code: str) -> dict[str, object]:
     """SKU as lists show it."""
-    mine = model.of(code)
-    on_hand = sum(level.on_hand for level in mine.values())
-    reserved = sum(level.reserved for level in mine.values())
-    safety_stock = sum(level.safety_stock for level in mine.values())
+    levels = model.of(code)
+    on_hand = sum(level.on_hand for level in levels.values())
+    reserved = sum(level.reserved for level in levels.values())
+    safety_stock = sum(level.safety_stock for level in levels.values())
     return {
         "sku": code,
         "status": model.status(code),
@@ -526,10 +532,10 @@ def record(model: Model, code: str) -> dict[str, object]:
         "totalReserved": reserved,
         "safetyStock": safety_stock,
         "totalAvailable": on_hand - reserved - safety_stock,
-        "adjustments": {"totalCount": sum(len(level.counts) for level in mine.values())},
+        "adjustments": {"totalCount": sum(len(level.counts) for level in levels.values())},
         "stock": [
             {
-                "warehouse": {"id": place},
+                "warehouse": {"id": warehouse_id},
                 "onHand": level.on_hand,
                 "reserved": level.reserved,
                 "available": level.on_hand - level.reserved - level.safety_stock,
@@ -537,7 +543,7 @@ def record(model: Model, code: str) -> dict[str, object]:
                 "version": len(level.counts),
                 "adjustments": {"totalCount": len(level.counts)},
             }
-            for place, level in mine.items()
+            for warehouse_id, level in levels.items()
         ],
     }
 
@@ -545,18 +551,19 @@ def record(model: Model, code: str) -> dict[str, object]:
 async def assert_lists(shop: Service, model: Model) -> None:
     """Compare every filtered list of SKUs and levels, and its total, with the model."""
     data = await shop.data(LISTS)
-    for name, (status, place) in FILTERS.items():
+    for name, (status, warehouse_id) in FILTERS.items():
         expected = [
             code
             for code in model.listed()
-            if (place is None or (code, place) in model.levels)
-            and status in (None, model.status(code, place))
+            if (warehouse_id is None or (code, warehouse_id) in model.levels)
+            and status in (None, model.status(code, warehouse_id))
         ]
         assert codes(data[name]) == expected
     for name, archived in ARCHIVED.items():
         assert codes(data[name]) == model.listed(archived)
     assert {it["id"]: codes(it["all"]) for it in data["warehouses"]} == {
-        place: [code for code in model.listed() if (code, place) in model.levels] for place in BY_ID
+        warehouse_id: [code for code in model.listed() if (code, warehouse_id) in model.levels]
+        for warehouse_id in BY_ID
     }
     for it, status in product(data["warehouses"], STATUSES):
         assert codes(it[status]) == [
@@ -583,21 +590,23 @@ async def assert_ledger(shop: Service, model: Model) -> None:
     assert {entry(it) for it in whole["nodes"]} == expected
     for code in (None, CODES[0]):
         data = await shop.data(LEDGER, {"sku": code, "start": middle})
-        mine = {it for it in expected if code in (None, it[0])}
-        assert entries_in(data["of_all"]) == mine
-        assert entries_in(data["of_period"]) == (mine & since if middle else mine)
-        for name, place in OF_PLACES.items():
-            there = {it for it in mine if it[1] == place}
-            assert entries_in(data[name]) == there
-            assert entries_in(data[f"{name}_lost"]) == {it for it in there if it[5] == "loss"}
-        assert entries_in(data["lost"]) == {it for it in mine if it[5] == "loss"}
+        matching = {it for it in expected if code in (None, it[0])}
+        assert entries_in(data["of_all"]) == matching
+        assert entries_in(data["of_period"]) == (matching & since if middle else matching)
+        for name, warehouse_id in OF_WAREHOUSES.items():
+            of_warehouse = {it for it in matching if it[1] == warehouse_id}
+            assert entries_in(data[name]) == of_warehouse
+            assert entries_in(data[f"{name}_lost"]) == {
+                it for it in of_warehouse if it[5] == "loss"
+            }
+        assert entries_in(data["lost"]) == {it for it in matching if it[5] == "loss"}
 
 
 def entries_in(connection: Mapping[str, Any]) -> set[tuple[object, ...]]:
     """Return adjustments of a list; asserts that `totalCount` matches."""
-    found = {entry(it) for it in connection["nodes"]}
-    assert connection["totalCount"] == len(connection["nodes"]) == len(found)
-    return found
+    result = {entry(it) for it in connection["nodes"]}
+    assert connection["totalCount"] == len(connection["nodes"]) == len(result)
+    return result
 
 
 def entry(node: Mapping[str, Any]) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""A write with an idempotency key takes effect once, and every repetition gets the same response."""
+"""A write with an idempotency key takes effect once; repetitions get the same response."""
 
 import asyncio
 import zlib

@@ -89,15 +89,15 @@ mutation ($input: ExtendReservationInput!) {
 """
 
 
-def line(code: str, quantity: int, place: str = MAIN.id) -> dict[str, object]:
-    return {"sku": code, "warehouseId": place, "quantity": quantity}
+def line(code: str, quantity: int, warehouse_id: str = MAIN.id) -> dict[str, object]:
+    return {"sku": code, "warehouseId": warehouse_id, "quantity": quantity}
 
 
 async def reserve(service: Service, *lines: dict[str, object], **more: object) -> dict[str, Any]:
     """Reserve stock. Returns the reservation."""
     data = await service.data(RESERVE, {"input": {"lines": [*lines], **more}})
-    found: dict[str, Any] = data["reserveStock"]["reservation"]
-    return found
+    result: dict[str, Any] = data["reserveStock"]["reservation"]
+    return result
 
 
 async def refusal(service: Service, query: str, **content: object) -> dict[str, Any]:
@@ -105,8 +105,8 @@ async def refusal(service: Service, query: str, **content: object) -> dict[str, 
     answer = await service.graphql(query, {"input": content})
     assert answer.get("data") is None, answer
     [error] = answer["errors"]
-    found: dict[str, Any] = error["extensions"]
-    return found
+    result: dict[str, Any] = error["extensions"]
+    return result
 
 
 async def stocked(service: Service) -> None:
@@ -357,15 +357,15 @@ async def test_reservations_are_listed_by_status_and_reference(service: Service)
         ({"reference": ""}, []),
         ({"reference": "", "status": "OPEN"}, []),
     ):
-        found, cursor = [], None
+        result, cursor = [], None
         while True:
             data = await service.data(query, {"filter": where, "after": cursor})
-            found += [it["id"] for it in data["reservations"]["nodes"]]
+            result += [it["id"] for it in data["reservations"]["nodes"]]
             assert data["reservations"]["totalCount"] == len(expected)
             if not data["reservations"]["pageInfo"]["hasNextPage"]:
                 break
             cursor = data["reservations"]["pageInfo"]["endCursor"]
-        assert found == [held[number]["id"] for number in expected]
+        assert result == [held[number]["id"] for number in expected]
 
 
 async def test_a_dry_run_reserves_nothing(service: Service) -> None:
@@ -456,10 +456,12 @@ async def test_verify_finds_wrong_reservation_figures(
 ) -> None:
     await stocked(service)
     await reserve(service, line("A", 2), reference="order-1")
-    mine = f"{change}{' AND' if 'WHERE' in change else ' WHERE'} tenant_id = '{service.tenant}'"
+    statement = (
+        f"{change}{' AND' if 'WHERE' in change else ' WHERE'} tenant_id = '{service.tenant}'"
+    )
 
     async with service.database.writer.connect() as connection:
-        await connection.exec_driver_sql(mine)
+        await connection.exec_driver_sql(statement)
         await connection.commit()
     with pytest.raises(LedgerBroken, match=message):
         await verify_tenant(service.database, service.tenant)
@@ -473,9 +475,9 @@ async def test_a_repair_recounts_reservations(service: Service) -> None:
             await service.data(RELEASE, {"input": {"id": held["id"]}})
     async with service.database.writer.connect() as connection:
         for change in ("reservation_count SET status = 'expired'", "stock_level SET holds = 7"):
-            mine = f"UPDATE {change} WHERE tenant_id = '{service.tenant}'"
+            statement = f"UPDATE {change} WHERE tenant_id = '{service.tenant}'"
             open_ = " AND status = 'open'" if "expired" in change else ""
-            await connection.exec_driver_sql(mine + open_)
+            await connection.exec_driver_sql(statement + open_)
         await connection.commit()
     repaired = await repair_tenant(service.database, service.tenant)
     assert {it for it in repaired if "count" in it} == {
@@ -518,13 +520,13 @@ async def test_a_dry_run_level_has_no_reservations(service: Service) -> None:
     """
     count = {"sku": "A", "warehouseId": MAIN.id, "quantity": 5, "reason": "count", "dryRun": True}
     data = await service.data(query, {"input": count})
-    nobody = {"totalCount": 0, "nodes": []}
-    assert data["setStock"]["stockLevel"] == {"onHand": 5, "reservations": nobody}
+    empty = {"totalCount": 0, "nodes": []}
+    assert data["setStock"]["stockLevel"] == {"onHand": 5, "reservations": empty}
 
 
 CODES: Final = ("A", "B")
-PLACES: Final = (MAIN, OTHER)
-LEVELS: Final = [(code, place.id) for code in CODES for place in PLACES]
+WAREHOUSES: Final = (MAIN, OTHER)
+LEVELS: Final = [(code, record.id) for code in CODES for record in WAREHOUSES]
 
 
 @dataclass
@@ -553,8 +555,8 @@ class Machine(RuleBasedStateMachine):
         self.tick(0)
 
         async def load(connection: Any) -> None:
-            await load_warehouses(connection, self.tenant, PLACES)
-            skus = [sku(code, *(level(place, 6) for place in PLACES)) for code in CODES]
+            await load_warehouses(connection, self.tenant, WAREHOUSES)
+            skus = [sku(code, *(level(record, 6) for record in WAREHOUSES)) for code in CODES]
             await load_skus(connection, self.tenant, skus)
 
         self.run(self.database.transaction(load))

@@ -26,9 +26,9 @@ WRITE: Final = text("UPDATE tenant SET name = :name WHERE tenant_id = :tenant")
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """Database of one process."""
-    found = Database(Settings(database_url=database_url))
-    yield found
-    await found.dispose()
+    result = Database(Settings(database_url=database_url))
+    yield result
+    await result.dispose()
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,9 @@ def postgresql_url(postgresql: URL) -> str:
 @pytest.fixture
 async def postgresql_database(postgresql_url: str) -> AsyncIterator[Database]:
     """PostgreSQL database of one process."""
-    found = Database(Settings(database_url=postgresql_url))
-    yield found
-    await found.dispose()
+    result = Database(Settings(database_url=postgresql_url))
+    yield result
+    await result.dispose()
 
 
 async def name_of(database: Database, tenant: str) -> str:
@@ -113,8 +113,8 @@ async def test_dead_pooled_connections_are_replaced(
         await connection.close()
 
     async def terminate(connection: AsyncConnection) -> None:
-        mine = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
-        for pid in {*pids} - {mine}:
+        own_pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        for pid in {*pids} - {own_pid}:
             await connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
 
     await database.transaction(terminate)
@@ -192,8 +192,8 @@ async def test_processes_that_read_and_then_write_do_not_collide(database_url: s
     async def work(connection: AsyncConnection) -> None:
         nonlocal attempts
         attempts += 1
-        found = (await connection.execute(read, {"tenant": tenant})).scalar_one()
-        await rename(connection, tenant, str(int(found) + 1))
+        result = (await connection.execute(read, {"tenant": tenant})).scalar_one()
+        await rename(connection, tenant, str(int(result) + 1))
 
     async def process(database: Database) -> None:
         for _ in range(INCREMENTS):

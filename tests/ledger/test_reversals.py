@@ -55,8 +55,8 @@ async def adjust(service: Service, delta: int) -> str:
 
 async def reverse(service: Service, **content: object) -> dict[str, Any]:
     data = await service.data(REVERSE, {"input": content})
-    found: dict[str, Any] = data["reverseAdjustments"]
-    return found
+    result: dict[str, Any] = data["reverseAdjustments"]
+    return result
 
 
 async def bulk_of(service: Service, adjustment: str) -> str:
@@ -68,8 +68,8 @@ async def bulk_of(service: Service, adjustment: str) -> str:
 async def refusal(service: Service, **content: object) -> dict[str, Any]:
     answer = await service.graphql(REVERSE, {"input": content})
     assert answer.get("data") is None, answer
-    found: dict[str, Any] = answer["errors"][0]["extensions"]
-    return found
+    result: dict[str, Any] = answer["errors"][0]["extensions"]
+    return result
 
 
 async def test_an_adjustment_is_reversed_once(service: Service) -> None:
@@ -150,8 +150,8 @@ async def test_an_impossible_reversal_is_refused_as_a_whole(service: Service) ->
 async def test_a_marketplace_adjustment_cannot_be_reversed(service: Service) -> None:
     await stocked(service)
     data = await service.data(
-        "query ($place: ID) { adjustments(filter: {warehouseId: $place}) { nodes { id } } }",
-        {"place": MARKET.id},
+        "query ($id: ID) { adjustments(filter: {warehouseId: $id}) { nodes { id } } }",
+        {"id": MARKET.id},
     )
     [entry] = data["adjustments"]["nodes"]
     assert (await refusal(service, adjustmentId=entry["id"]))["code"] == "READONLY_WAREHOUSE"

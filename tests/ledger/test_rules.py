@@ -308,9 +308,9 @@ async def test_a_write_is_decided_by_the_rules_at_its_posting(
             await ended_or_waiting(service, changing)
             is_changed = changing.done()
             hold.may_go_on.set()
-            found = await write
+            result = await write
             await changing
-        assert found == (codes[name] if is_changed else None), before
+        assert result == (codes[name] if is_changed else None), before
         # SQLite has one writer: all moments after the first statement are the same.
         before += 1 if service.database.dialect == "postgresql" else 100
     assert await write is None

@@ -17,11 +17,11 @@ async def test_written_rows_are_found_by_primary_key(service: Service, statement
     compiled = statement.compile(service.database.writer.sync_engine)
     parameters = {name: value or "[]" for name, value in compiled.params.items()}
     async with service.database.reader.connect() as connection:
-        found = await connection.exec_driver_sql(
+        result = await connection.exec_driver_sql(
             f"EXPLAIN QUERY PLAN {compiled}",
             tuple(parameters[name] for name in compiled.positiontup or ()),
         )
-        steps = [row.detail for row in found]
+        steps = [row.detail for row in result]
     assert any(
         step.startswith("SEARCH sku USING") and "(tenant_id=? AND sku=?)" in step for step in steps
     ), steps

@@ -42,11 +42,11 @@ from tests.ledger.writes import assert_proven
 from tests.service import Service, new_tenant, now, running, sku, warehouse
 from tests.statements import BrokenOff, broken_off
 
-PLACES: Final = tuple(warehouse(name) for name in ("Main", "Other", "Empty"))
+WAREHOUSES: Final = tuple(warehouse(name) for name in ("Main", "Other", "Empty"))
 CODES: Final = ("A", "B", "C/d", "Never counted")
 REASONS: Final = ("initial_stock", "loss", "cycle_count")
 REFERENCES: Final = ("Count 2026", "Ä/1")
-PEOPLE: Final = ("anna@example.com", "Bilal@example.com", "änne@example.com")
+EMAILS: Final = ("anna@example.com", "Bilal@example.com", "änne@example.com")
 FIRST: Final = datetime(2026, 3, 10, tzinfo=UTC)
 DAY: Final = timedelta(days=1)
 MILLISECOND: Final = timedelta(milliseconds=1)
@@ -72,8 +72,8 @@ class Entry:
 async def everything(shop: Service) -> list[Entry]:
     """Return the whole ledger."""
     statement = select(*(adjustment.c[it.name] for it in fields(Entry)))
-    mine = adjustment.c.tenant_id == shop.tenant
-    in_turn = statement.where(mine).order_by(adjustment.c.created_at)
+    of_tenant = adjustment.c.tenant_id == shop.tenant
+    in_turn = statement.where(of_tenant).order_by(adjustment.c.created_at)
     async with shop.database.snapshot() as snapshot:
         return [Entry(*row) for row in await snapshot.rows(in_turn, {})]
 
@@ -88,12 +88,12 @@ SIGNS: Final[dict[Sign | None, Callable[[int], bool]]] = {
 
 def totals(entries: Sequence[Entry], where: AdjustmentFilter, parent: LedgerKey) -> LedgerTotals:
     """Totals of the adjustments that match the filter and the parent."""
-    code, place = parent
+    code, warehouse_id = parent
     deltas = [
         it.delta
         for it in entries
         if code in (None, it.sku)
-        and place in (None, it.warehouse_id)
+        and warehouse_id in (None, it.warehouse_id)
         and where.sku in (None, it.sku)
         and where.warehouse_id in (None, it.warehouse_id)
         and where.reason in (None, it.reason)
@@ -121,9 +121,9 @@ def filters(
     for _ in range(number):
         yield AdjustmentFilter(
             sku=dice.choice((None, None, *CODES)),
-            warehouse_id=dice.choice((None, None, *(place.id for place in PLACES))),
+            warehouse_id=dice.choice((None, None, *(record.id for record in WAREHOUSES))),
             reason=dice.choice((None, None, *REASONS, "unknown")),
-            created_by=dice.choice((*[None] * 4, *PEOPLE)),
+            created_by=dice.choice((*[None] * 4, *EMAILS)),
             start=dice.choice((None, dice.choice(edges))),
             end=dice.choice((None, dice.choice(edges))),
             sign=dice.choice((None, None, *Sign)),
@@ -137,16 +137,16 @@ async def assert_exact(shop: Service, dice: random.Random, number: int = 20) -> 
     """Compare counts and sums of many filters with plain counting."""
     entries = await everything(shop)
     skus: list[LedgerKey] = [(code, None) for code in CODES]
-    places: list[LedgerKey] = [(None, place.id) for place in PLACES]
-    levels: list[LedgerKey] = [(code, id_) for code, _ in skus for _, id_ in places]
+    warehouses: list[LedgerKey] = [(None, warehouse_id.id) for warehouse_id in WAREHOUSES]
+    levels: list[LedgerKey] = [(code, id_) for code, _ in skus for _, id_ in warehouses]
     for where in filters(dice, entries, number):
-        parents = dice.choice((skus, places, levels))
+        parents = dice.choice((skus, warehouses, levels))
         async with shop.database.snapshot() as snapshot:
             count = await count_adjustments(snapshot, shop.tenant, where=where)
             sums = await sum_adjustments(snapshot, shop.tenant, where=where)
-            asked: Any = {"parents": parents, "where": where}
-            counts = await count_adjustments_of(snapshot, shop.tenant, **asked)
-            sums_of = await sum_adjustments_of(snapshot, shop.tenant, **asked)
+            options: Any = {"parents": parents, "where": where}
+            counts = await count_adjustments_of(snapshot, shop.tenant, **options)
+            sums_of = await sum_adjustments_of(snapshot, shop.tenant, **options)
         expected = totals(entries, where, (None, None))
         each = {parent: totals(entries, where, parent) for parent in parents}
         assert (count, sums) == (expected.entries, expected), where
@@ -171,31 +171,35 @@ async def shop(service: Service) -> Service:
 
 async def load(shop: Service, dice: random.Random) -> None:
     """Write a ledger of some days: entries in the same millisecond, and at the edges of days."""
-    skus = [sku(code, *(LoadedLevel(warehouse_id=it.id) for it in PLACES[:2])) for code in CODES]
-    await shop.load(PLACES, [*skus[:-1], sku(CODES[-1])])
-    places = [(code, place.id) for code in CODES[:-1] for place in PLACES[:2]]
+    skus = [
+        sku(code, *(LoadedLevel(warehouse_id=it.id) for it in WAREHOUSES[:2])) for code in CODES
+    ]
+    await shop.load(WAREHOUSES, [*skus[:-1], sku(CODES[-1])])
+    keys = [(code, record.id) for code in CODES[:-1] for record in WAREHOUSES[:2]]
     instants = [FIRST + DAY * dice.choice((0, 1, 3, 5)) + dice.choice(STEPS[:4]) for _ in range(24)]
     for instant in sorted(instants):
         updates = [
             replace(
-                change(code, dice.choice((0, 3, 3, 7, MAX_QUANTITY)), place),
+                change(code, dice.choice((0, 3, 3, 7, MAX_QUANTITY)), warehouse_id),
                 reason=dice.choice(REASONS),
                 reference=dice.choice((None, *REFERENCES)),
             )
-            for code, place in dice.sample(places, dice.randrange(1, 6))
+            for code, warehouse_id in dice.sample(keys, dice.randrange(1, 6))
         ]
         async with clocks_at(shop.database, instant):
-            who = replace(caller(shop), email=dice.choice(PEOPLE))
+            who = replace(caller(shop), email=dice.choice(EMAILS))
             await bulk_change_stock(shop.database, who, updates, on_error=OnError.ABORT)
 
 
-def change(code: str = CODES[-1], quantity: int = 5, place: str = PLACES[0].id) -> StockUpdate:
+def change(
+    code: str = CODES[-1], quantity: int = 5, warehouse_id: str = WAREHOUSES[0].id
+) -> StockUpdate:
     """Count of a level."""
-    return StockUpdate(sku=code, warehouse_id=place, quantity=quantity, reason=REASONS[1])
+    return StockUpdate(sku=code, warehouse_id=warehouse_id, quantity=quantity, reason=REASONS[1])
 
 
 def caller(shop: Service) -> Caller:
-    return Caller(shop.tenant, "somebody", PEOPLE[0])
+    return Caller(shop.tenant, "somebody", EMAILS[0])
 
 
 async def until(shop: Service) -> datetime | None:
@@ -224,11 +228,11 @@ async def kept(shop: Service) -> dict[str, list[tuple[Any, ...]]]:
         .group_by(ledger_sum.c.kind, *group)
         .order_by(ledger_sum.c.until, *group)
     )
-    found: dict[str, list[tuple[Any, ...]]] = {}
+    result: dict[str, list[tuple[Any, ...]]] = {}
     async with shop.database.snapshot() as snapshot:
         for kind, *rest in await snapshot.rows(statement, {}):
-            found.setdefault(kind, []).append(tuple(rest))
-    return found
+            result.setdefault(kind, []).append(tuple(rest))
+    return result
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -243,13 +247,13 @@ async def test_totals_are_exact_at_every_state_of_the_rollup(service: Service, s
     await sum_up_all(service)
     assert {*await kept(service)} == {*Group}
     await assert_proven(service)
-    updates = [change(code, dice.choice((0, 3)), PLACES[1].id) for code in CODES]
+    updates = [change(code, dice.choice((0, 3)), WAREHOUSES[1].id) for code in CODES]
     await bulk_change_stock(service.database, caller(service), updates, on_error=OnError.ABORT)
     await assert_exact(service, dice, 60)
 
     late = FIRST + DAY * dice.choice((0, 1, 3)) + timedelta(hours=1)
     async with clocks_at(service.database, late):
-        entry = replace(change(CODES[0], place=PLACES[2].id), reference=REFERENCES[0])
+        entry = replace(change(CODES[0], warehouse_id=WAREHOUSES[2].id), reference=REFERENCES[0])
         await change_stock(service.database, caller(service), entry)
     assert await until(service) == late - timedelta(hours=1)
     await assert_exact(service, dice)
@@ -400,12 +404,12 @@ async def test_concurrent_rollups_writers_and_readers_agree(
 
     async def read(database: Database) -> None:
         plainly = select(func.count(), func.sum(adjustment.c.delta))
-        mine = adjustment.c.tenant_id == shop.tenant
+        of_tenant = adjustment.c.tenant_id == shop.tenant
         for _ in range(20):
             async with database.snapshot() as snapshot:
-                found = await sum_adjustments(snapshot, shop.tenant, where=AdjustmentFilter())
-                [expected] = await snapshot.rows(plainly.where(mine), {})
-            assert (found.entries, found.net_change) == tuple(expected)
+                result = await sum_adjustments(snapshot, shop.tenant, where=AdjustmentFilter())
+                [expected] = await snapshot.rows(plainly.where(of_tenant), {})
+            assert (result.entries, result.net_change) == tuple(expected)
 
     async with clocks_at(shop.database, FIRST + DAY * 2), several(shop) as databases:
         await asyncio.gather(
@@ -422,11 +426,11 @@ async def test_concurrent_rollups_writers_and_readers_agree(
 async def test_a_running_service_rolls_up_the_ledger(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def mine(_snapshot: Snapshot) -> list[str]:
+    async def this_tenant(_snapshot: Snapshot) -> list[str]:
         return [shop.tenant]
 
     # The tenants of other tests are not needed.
-    monkeypatch.setattr(upkeep, "list_tenants", mine)
+    monkeypatch.setattr(upkeep, "list_tenants", this_tenant)
     monkeypatch.setattr(upkeep, "SUM_SECONDS", 0.01)
     url = shop.database.writer.url.render_as_string(hide_password=False)
     async with (
@@ -503,12 +507,12 @@ async def test_a_rollup_waits_for_a_late_adjustment(shop: Service) -> None:
 async def test_a_late_adjustment_waits_for_the_rollup_and_resets_it(
     shop: Service,
 ) -> None:
-    mine = tenant.c.tenant_id == shop.tenant
+    of_tenant = tenant.c.tenant_id == shop.tenant
 
     late = partial(insert_late, shop)
 
     async with shop.database.writer.connect() as other:
-        await other.execute(update(tenant).where(mine).values(summed_until=FIRST + DAY))
+        await other.execute(update(tenant).where(of_tenant).values(summed_until=FIRST + DAY))
         inserting = asyncio.create_task(shop.database.transaction(late))
         while not await other.scalar(HAS_ME_BLOCKING):
             assert not inserting.done()
@@ -523,8 +527,8 @@ async def test_sums_of_the_future_are_ignored(shop: Service) -> None:
     ahead = closed(now()) + DAY * 3
     await sum_up_all(shop)
     async with shop.database.writer.connect() as connection:
-        mine, sums = tenant.c.tenant_id == shop.tenant, ledger_sum.c.tenant_id == shop.tenant
-        await connection.execute(update(tenant).where(mine).values(summed_until=ahead))
+        of_tenant, sums = tenant.c.tenant_id == shop.tenant, ledger_sum.c.tenant_id == shop.tenant
+        await connection.execute(update(tenant).where(of_tenant).values(summed_until=ahead))
         last = select(func.max(ledger_sum.c.until)).where(sums).scalar_subquery()
         moved = update(ledger_sum).where(sums, ledger_sum.c.until == last)
         await connection.execute(moved.values(until=ahead))
@@ -567,7 +571,7 @@ BREAKS: Final = {
         "UPDATE ledger_sum SET kind = 'reference', sku = '', reference = 'x' WHERE {sum}"
     ),
     "sums are taken for good that were not": (
-        "UPDATE tenant SET summed_until = '2026-03-17T00:00:00.000Z' WHERE {mine}"
+        "UPDATE tenant SET summed_until = '2026-03-17T00:00:00.000Z' WHERE {of_tenant}"
     ),
 }
 
@@ -585,10 +589,10 @@ async def test_a_wrong_sum_is_found_and_repaired(shop: Service, what: str, kind:
     await assert_proven(shop)
     before = await kept(shop)
     reference, code, instant, _ = before[kind][len(before[kind]) // 2]
-    mine = f"tenant_id = '{shop.tenant}'"
+    of_tenant = f"tenant_id = '{shop.tenant}'"
     moment = instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     of_sum = (
-        f"{mine} AND kind = '{kind}' AND reference = '{reference}' AND sku = '{code}'"
+        f"{of_tenant} AND kind = '{kind}' AND reference = '{reference}' AND sku = '{code}'"
         f" AND until = '{moment}'"
     )
     row = "(warehouse_id, reason, created_by, sign)"
@@ -603,13 +607,15 @@ async def test_a_wrong_sum_is_found_and_repaired(shop: Service, what: str, kind:
     async with shop.database.writer.connect() as connection:
         if "sign" in BREAKS[what]:
             await unchecked(connection)
-        await connection.execute(text(BREAKS[what].format(one=one, sum=of_sum, mine=mine)))
+        await connection.execute(
+            text(BREAKS[what].format(one=one, sum=of_sum, of_tenant=of_tenant))
+        )
         await connection.commit()
 
     with pytest.raises(LedgerBroken, match=r"the adjustments of the .* before 2026-03-.*summed up"):
         await verify_tenant(shop.database, shop.tenant)
-    [told] = await repair_tenant(shop.database, shop.tenant)
-    assert "what the ledger was summed up to from 2026-03-" in told
+    [repair] = await repair_tenant(shop.database, shop.tenant)
+    assert "what the ledger was summed up to from 2026-03-" in repair
     await assert_proven(shop)
     await assert_exact(shop, random.Random(9), 5)
     assert await repair_tenant(shop.database, shop.tenant) == []

@@ -9,7 +9,16 @@ import pytest
 from app.domain.warehouses import WarehouseType
 from app.writes import catalogue
 from app.writes.stock_reading import read_stock
-from tests.ledger.writes import ARCHIVE, BULK, PLACE, SAFETY, SYNC, assert_proven, entries, ledger
+from tests.ledger.writes import (
+    ARCHIVE,
+    BULK,
+    SAFETY,
+    SYNC,
+    UPDATE_WAREHOUSE,
+    assert_proven,
+    entries,
+    ledger,
+)
 from tests.service import Service, level, new_tenant, sku, warehouse
 
 MAIN: Final = warehouse()
@@ -27,10 +36,10 @@ async def stocked(service: Service) -> Service:
     return service
 
 
-def report(at: str = NOON, place: str = FBA.id, **levels: int) -> dict[str, object]:
+def report(at: str = NOON, warehouse_id: str = FBA.id, **levels: int) -> dict[str, object]:
     """Report of some SKUs."""
     return {
-        "warehouseId": place,
+        "warehouseId": warehouse_id,
         "reportedAt": at,
         "levels": [{"sku": code, "onHand": number} for code, number in levels.items()],
     }
@@ -114,10 +123,10 @@ async def test_a_concurrent_write_does_not_reset_the_sync_time(
     reports = [report(LATE, A=5)]
 
     async def read_before_it(*about: Any, **how: Any) -> Any:
-        found = await read_stock(*about, **how)
+        result = await read_stock(*about, **how)
         while reports:
             await sync(stocked, reports.pop())
-        return found
+        return result
 
     monkeypatch.setattr(catalogue, "read_stock", read_before_it)
     levels = [{"sku": code, "warehouseId": FBA.id, "safetyStock": 2} for code in codes]
@@ -140,9 +149,11 @@ async def test_a_report_older_than_the_last_is_ignored_level_by_level(stocked: S
     assert statuses(await sync(stocked, report(NOON, A=8))) == ["UPDATED"]
 
 
-@pytest.mark.parametrize("place", [MAIN, PARTNER], ids=["own", "3PL"])
-async def test_only_marketplace_warehouses_accept_reports(stocked: Service, place: Any) -> None:
-    assert await refused(stocked, report(place=place.id, A=1)) == "WAREHOUSE_NOT_MARKETPLACE"
+@pytest.mark.parametrize("record", [MAIN, PARTNER], ids=["own", "3PL"])
+async def test_only_marketplace_warehouses_accept_reports(stocked: Service, record: Any) -> None:
+    assert (
+        await refused(stocked, report(warehouse_id=record.id, A=1)) == "WAREHOUSE_NOT_MARKETPLACE"
+    )
 
 
 async def test_a_malformed_report_is_refused(stocked: Service) -> None:
@@ -159,7 +170,7 @@ async def test_a_malformed_report_is_refused(stocked: Service) -> None:
             too_many,
             report(A=10**12 + 1),
             report(A=-1),
-            report(place="wh_NOPE", A=1),
+            report(warehouse_id="wh_NOPE", A=1),
             report(A=1, NOPE=1),
         )
     ]
@@ -188,7 +199,9 @@ async def test_archived_skus_and_inactive_warehouses_take_no_reported_increase(
     await stocked.data(ARCHIVE, content, token="admin")
     assert await refused(stocked, report(A=6)) == "SKU_ARCHIVED"
     assert statuses(await sync(stocked, report(A=4))) == ["UPDATED"]
-    await stocked.data(PLACE, {"input": {"id": FBA.id, "isActive": False}}, token="admin")
+    await stocked.data(
+        UPDATE_WAREHOUSE, {"input": {"id": FBA.id, "isActive": False}}, token="admin"
+    )
     assert await refused(stocked, report(B=1)) == "WAREHOUSE_INACTIVE"
     await assert_proven(stocked)
 
@@ -216,12 +229,12 @@ async def test_concurrent_reports_leave_the_latest(stocked: Service) -> None:
     )
     data = await stocked.data("{ skus { nodes { sku stock { onHand syncedAt } } } }")
 
-    found = {it["sku"]: it["stock"] for it in data["skus"]["nodes"]}
+    result = {it["sku"]: it["stock"] for it in data["skus"]["nodes"]}
     last = "2026-01-01T00:00:07.000Z"
     at_market = {"A": {"onHand": 5, "syncedAt": last}, "B": {"onHand": 7, "syncedAt": last}}
     for code, kept in at_market.items():
-        assert kept in found[code]
-        assert {"onHand": 4, "syncedAt": None} in found[code]
+        assert kept in result[code]
+        assert {"onHand": 4, "syncedAt": None} in result[code]
     await assert_proven(stocked)
 
 

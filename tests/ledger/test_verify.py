@@ -144,9 +144,9 @@ async def test_a_break_is_found_and_named(shop: Service, what: str) -> None:
         # Changed entries with a wrong hash are tested in `test_chain`.
         await hash_anew(shop)
 
-    with pytest.raises(LedgerBroken) as found:
+    with pytest.raises(LedgerBroken) as error:
         await verify_tenant(shop.database, shop.tenant)
-    assert named in str(found.value)
+    assert named in str(error.value)
 
 
 async def test_a_break_of_another_tenant_is_ignored(shop: Service) -> None:
@@ -175,7 +175,7 @@ async def test_a_derived_figure_is_repaired_and_named(shop: Service, what: str) 
 
     await verify_ledger(shop.database, shop.tenant)
     repaired = await repair_tenant(shop.database, shop.tenant)
-    assert any(named in told for told in repaired), repaired
+    assert any(named in repair for repair in repaired), repaired
     assert (await verify_tenant(shop.database, shop.tenant)).adjustments == 4
     assert await repair_tenant(shop.database, shop.tenant) == []
 
@@ -199,19 +199,19 @@ async def test_a_repair_counts_archived_skus_separately(shop: Service) -> None:
 
     repaired = await repair_tenant(shop.database, shop.tenant)
 
-    assert any("archived_at of stock level (A, " in told for told in repaired)
-    assert any("archived_" in told and "count of" in told for told in repaired)
+    assert any("archived_at of stock level (A, " in repair for repair in repaired)
+    assert any("archived_" in repair and "count of" in repair for repair in repaired)
     await verify_tenant(shop.database, shop.tenant)
 
 
 async def test_a_repair_during_writes_leaves_correct_figures(shop: Service) -> None:
     async with shop.database.snapshot() as snapshot:
         statement = text("SELECT warehouse_id FROM stock_level WHERE sku = 'A'")
-        [[place]] = await snapshot.rows(statement, {})
+        [[warehouse_id]] = await snapshot.rows(statement, {})
     await change_behind_its_back(shop, BREAKS["a count of a warehouse is gone"][0])
 
     async def adjust(delta: int) -> None:
-        change = {"sku": "C", "warehouseId": place, "delta": delta, "reason": "correction"}
+        change = {"sku": "C", "warehouseId": warehouse_id, "delta": delta, "reason": "correction"}
         await shop.data(ADJUST, {"input": change})
 
     await adjust(1)
@@ -227,6 +227,6 @@ async def test_the_command_lists_its_repairs(shop: Service) -> None:
     done = await asyncio.to_thread(run, "verify", "--repair", database_url=url)
     assert done.returncode == 0, done.stderr
     assert ": repaired: on_hand of stock level (A, " in done.stderr
-    told, head = done.stdout.splitlines()
-    assert told.endswith("All add up.")
+    summary, head = done.stdout.splitlines()
+    assert summary.endswith("All add up.")
     assert head.startswith(f"head_1.{shop.tenant}.")

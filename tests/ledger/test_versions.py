@@ -34,11 +34,13 @@ async def stocked(service: Service) -> Service:
     return service
 
 
-def update(quantity: int, *, sku: str = "A", place: str = MAIN.id, **expected: object) -> Json:
+def update(
+    quantity: int, *, sku: str = "A", warehouse_id: str = MAIN.id, **expected: object
+) -> Json:
     """GraphQL input of an update."""
     return {
         "sku": sku,
-        "warehouseId": place,
+        "warehouseId": warehouse_id,
         "quantity": quantity,
         "reason": "cycle_count",
         **expected,
@@ -88,7 +90,7 @@ async def test_a_set_checks_the_expected_level(
 async def test_a_bulk_item_checks_its_expected_level(
     stocked: Service, expected: Json, *, holds: bool
 ) -> None:
-    updates = [update(9, place=OTHER.id), update(7, **expected), update(8, sku="B")]
+    updates = [update(9, warehouse_id=OTHER.id), update(7, **expected), update(8, sku="B")]
     aborted = await stocked.graphql(BULK, {"input": {"updates": updates}})
     assert ("errors" in aborted) is not holds
     if holds:
@@ -206,8 +208,8 @@ async def test_the_tag_changes_only_with_levels_of_the_sku(
     stocked: Service,
 ) -> None:
     tags = [await etag(stocked)]
-    for place in (OTHER.id, MAIN.id, MAIN.id):
-        await stocked.data(SET, {"input": update(3, place=place)})
+    for warehouse_id in (OTHER.id, MAIN.id, MAIN.id):
+        await stocked.data(SET, {"input": update(3, warehouse_id=warehouse_id)})
         tags.append(await etag(stocked))
     await stocked.data(SET, {"input": update(3, sku="B")})
     tags.append(await etag(stocked))

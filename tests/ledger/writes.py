@@ -58,7 +58,7 @@ mutation ($input: CreateSkuInput!) {
 TITLE: Final = SKU.replace("CreateSkuInput", "UpdateSkuInput").replace("createSku", "updateSku")
 ARCHIVE: Final = SKU.replace("CreateSkuInput", "SkuInput").replace("createSku", "archiveSku")
 RESTORE: Final = ARCHIVE.replace("archiveSku", "restoreSku")
-WAREHOUSE: Final = """
+CREATE_WAREHOUSE: Final = """
 mutation ($input: CreateWarehouseInput!) {
   createWarehouse(input: $input) {
     warehouse { id name type address marketplace isActive isReadonly }
@@ -66,7 +66,9 @@ mutation ($input: CreateWarehouseInput!) {
   }
 }
 """
-PLACE: Final = WAREHOUSE.replace("CreateWare", "UpdateWare").replace("createWare", "updateWare")
+UPDATE_WAREHOUSE: Final = CREATE_WAREHOUSE.replace("CreateWare", "UpdateWare").replace(
+    "createWare", "updateWare"
+)
 SAFETY: Final = """
 mutation ($input: SetSafetyStockInput!) {
   setSafetyStock(input: $input) {
@@ -221,11 +223,11 @@ async def ledger(service: Service, sku: str) -> list[tuple[int, int, int]]:
     )
     nodes = data["sku"]["adjustments"]["nodes"]
     assert len(nodes) == len(response.json()["data"])
-    found = [
+    result = [
         (it["warehouse"]["id"], it["sequence"], it["beforeQuantity"], it["afterQuantity"])
         for it in nodes
     ]
-    return [entry[1:] for entry in sorted(found)]
+    return [entry[1:] for entry in sorted(result)]
 
 
 async def assert_proven(service: Service) -> None:

@@ -69,7 +69,7 @@ PAGES: Final = "warehouses { stock(first: 200) { nodes { sku { "
 BOMBS: Final = (
     Bomb("fragments doubled", f"{{ sku(sku: \"A\") {{ ...F0 }} }} {doubling(60, 'Sku', 'id')}", TOO_COMPLEX, "fields"),
     Bomb("fragments doubled under fields", f"{{ sku(sku: \"A\") {{ ...F0 }} }} {doubling(12, 'Sku', 'id', NEST)}", TOO_COMPLEX, "fields"),
-    Bomb("doubled fragments that nobody spreads", f"{{ __typename }} {doubling(60, 'Sku', 'id')}", TOO_COMPLEX, "fields"),
+    Bomb("doubled fragments that are not spread", f"{{ __typename }} {doubling(60, 'Sku', 'id')}", TOO_COMPLEX, "fields"),
     Bomb("a fragment in itself", "{ ...F } fragment F on Query { ...F }", INVALID),
     Bomb("a ring of fragments", f"{{ ...F0 }} {many(50, lambda i: f'fragment F{i} on Query {{ ...F{(i + 1) % 50} }}')}", INVALID),
     Bomb("a ring under fields", '{ sku(sku: "A") { ...A } } fragment A on Sku { stock { ...B } } fragment B on StockLevel { sku { ...A } }', INVALID),

@@ -82,38 +82,41 @@ class Measured:
 async def fill(service: Service, shape: Shape) -> None:
     """Load many warehouses, SKUs with a level in each, long texts, histories and reservations."""
     address = TEXT * 400
-    places = [
+    warehouses = [
         WarehouseRecord(_id(number), TEXT * 180, WarehouseType.OWN, address, None, is_active=True)
         for number in range(shape.warehouses)
     ]
     skus = [
-        sku(_code(number), *(level(places[(number + k) % 5], 1_000) for k in range(2 + number % 4)))
+        sku(
+            _code(number),
+            *(level(warehouses[(number + k) % 5], 1_000) for k in range(2 + number % 4)),
+        )
         for number in range(shape.ordinary)
     ]
     skus += [
-        sku(f"W{number:03d}", *(level(place, 1_000) for place in places), title=TEXT * 400)
+        sku(f"W{number:03d}", *(level(record, 1_000) for record in warehouses), title=TEXT * 400)
         for number in range(shape.wide)
     ]
-    long = level(places[0], 0)
+    long = level(warehouses[0], 0)
     entries = [
         counted(number, f"2026-0{1 + number % 8}-01T00:00:00Z", note=TEXT * 1_000)
         for number in range(shape.history)
     ]
     object.__setattr__(long, "history", sorted(entries, key=lambda entry: entry.created_at))
-    await service.load(places, [*skus, sku("LONG", long)])
+    await service.load(warehouses, [*skus, sku("LONG", long)])
     await service.database.transaction(lambda connection: _reserve(connection, service, shape))
 
 
 async def _reserve(connection: AsyncConnection, service: Service, shape: Shape) -> None:
-    mine = {"tenant_id": service.tenant}
+    of_tenant = {"tenant_id": service.tenant}
     held, lines = [], []
     for _ in range(shape.reservations):
         id_ = f"rsv_{ULID()}"
         stamp = {"created_by": "tester", "created_at": datetime.now(UTC), "version": 1}
-        held.append({**mine, "id": id_, "status": "open", "note": TEXT * 1_000, **stamp})
+        held.append({**of_tenant, "id": id_, "status": "open", "note": TEXT * 1_000, **stamp})
         lines += [
             {
-                **mine,
+                **of_tenant,
                 "reservation_id": id_,
                 "sku": _code(number % shape.ordinary),
                 "warehouse_id": _id((number % shape.ordinary + number // shape.ordinary) % 5),
@@ -127,7 +130,7 @@ async def _reserve(connection: AsyncConnection, service: Service, shape: Shape) 
     for start in range(0, len(lines), 5_000):
         await connection.execute(reservation_line.insert(), lines[start : start + 5_000])
     kept = {"reference": "", "status": "open", "part": 0, "reservations": len(held)}
-    await connection.execute(reservation_count.insert(), [{**mine, **kept}])
+    await connection.execute(reservation_count.insert(), [{**of_tenant, **kept}])
 
 
 class Composer:
@@ -264,13 +267,13 @@ async def search(url: str, queries: int, seed: int, shape: Shape) -> bool:
         for number in range(queries):
             greedy = best and dice.random() < 0.5
             query = composer.mutated(Query(dice.choice(best).text)) if greedy else composer.query()
-            found = await meter.measure(query)
-            if found.seconds > reference * MOST_TIMES / 2:
+            measured = await meter.measure(query)
+            if measured.seconds > reference * MOST_TIMES / 2:
                 gc.collect()
-                found = min(found, await meter.measure(query))
-            answered += found.code is None
-            for heap, key in ((best, found), (by_memory, _by_memory(found))):
-                if not found.text.startswith("mutation"):
+                measured = min(measured, await meter.measure(query))
+            answered += measured.code is None
+            for heap, key in ((best, measured), (by_memory, _by_memory(measured))):
+                if not measured.text.startswith("mutation"):
                     heapq.heappush(heap, key)
                     del heap[: max(0, len(heap) - BEST)]
                     heapq.heapify(heap)
@@ -280,15 +283,15 @@ async def search(url: str, queries: int, seed: int, shape: Shape) -> bool:
     memory = max(it.seconds for it in by_memory)
     print(f"{queries} queries, {answered} answered in full; seed {seed}")
     print(f"reference: {reference * 1_000:.2f} ms")
-    for found in sorted(best, reverse=True)[:5]:
-        print(f"{found.seconds / reference:6.0f} x  {found.code}  {found.text[:150]}")
-    for found in sorted(by_memory, reverse=True)[:5]:
-        print(f"{found.seconds:6.0f} MiB  {found.code}  {found.text[:150]}")
+    for measured in sorted(best, reverse=True)[:5]:
+        print(f"{measured.seconds / reference:6.0f} x  {measured.code}  {measured.text[:150]}")
+    for measured in sorted(by_memory, reverse=True)[:5]:
+        print(f"{measured.seconds:6.0f} MiB  {measured.code}  {measured.text[:150]}")
     return worst <= MOST_TIMES and memory <= MOST_MEBIBYTES
 
 
-def _by_memory(found: Measured) -> Measured:
-    return Measured(found.mebibytes, found.seconds, found.text, found.code)
+def _by_memory(measured: Measured) -> Measured:
+    return Measured(measured.mebibytes, measured.seconds, measured.text, measured.code)
 
 
 def _is_composite(field_: GraphQLField) -> bool:

@@ -42,8 +42,8 @@ async def stocked(service: Service) -> AsyncIterator[Service]:
 async def on_hand(service: Service, code: str = "A") -> int:
     """Quantity of the main warehouse."""
     data = await service.data("query ($s: String!) { sku(sku: $s) { totalOnHand } }", {"s": code})
-    found: int = data["sku"]["totalOnHand"]
-    return found - 3
+    result: int = data["sku"]["totalOnHand"]
+    return result - 3
 
 
 async def put(service: Service, *, token: str = "write", **options: Any) -> httpx.Response:
@@ -120,22 +120,22 @@ async def test_a_key_shared_by_two_tokens_is_two_keys(stocked: Service) -> None:
     assert await on_hand(stocked) == 7
 
 
-@pytest.mark.parametrize("rehearsed_first", [True, False])
+@pytest.mark.parametrize("dry_run_first", [True, False])
 async def test_a_dry_run_is_never_replayed_as_the_write(
-    stocked: Service, *, rehearsed_first: bool
+    stocked: Service, *, dry_run_first: bool
 ) -> None:
     key = {"Idempotency-Key": "k"}
     tries = [{"dry_run": "true"}, {}]
     answers = [
         await put(stocked, headers=key, params=params)
-        for params in (tries if rehearsed_first else tries[::-1])
+        for params in (tries if dry_run_first else tries[::-1])
     ]
     assert answers[0].status_code == 200
     assert answers[1].status_code in (200, 422)
-    if rehearsed_first and answers[1].status_code == 200:
+    if dry_run_first and answers[1].status_code == 200:
         assert "idempotent-replayed" not in answers[1].headers
         assert await on_hand(stocked) == 9
-    if not rehearsed_first:
+    if not dry_run_first:
         assert await on_hand(stocked) == 9
 
 
@@ -507,12 +507,12 @@ async def test_five_hundred_contradicting_items_are_all_applied_or_none(
 async def test_a_sku_of_another_tenant_looks_like_a_missing_sku(stocked: Service) -> None:
     other = replace(stocked, tenant=await new_tenant(stocked.database))
     for path in ("/api/inventory/{}", "/api/inventory/{}/adjustments"):
-        mine, nobodys = [
+        existing, missing = [
             await other.rest("GET", path.format(code), headers={"X-Request-ID": "r"})
             for code in ("A", "Z")
         ]
-        assert mine.text.replace("'A'", "'Z'").replace('"A"', '"Z"') == nobodys.text
-        assert mine.headers == nobodys.headers
+        assert existing.text.replace("'A'", "'Z'").replace('"A"', '"Z"') == missing.text
+        assert existing.headers == missing.headers
 
 
 # The following tests need a real server: its parser is under attack, too.

@@ -154,11 +154,11 @@ async def test_too_many_items_are_refused_before_the_first_write(small: Service)
 
 
 async def test_no_write_follows_a_spent_budget(small: Service) -> None:
-    place = await first_warehouse(small)
+    warehouse_id = await first_warehouse(small)
     aliases = (f"s{n}: stock {{ warehouse {{ name address }} }}" for n in range(20))
     large = f"skus {{ {' '.join(aliases)} }}"
     update = '{sku: "%s", warehouseId: "%s", quantity: 3, reason: "count"}'
-    first, second = update % ("W000", place), update % ("W001", place)
+    first, second = update % ("W000", warehouse_id), update % ("W001", warehouse_id)
 
     answer = await small.graphql(
         f"mutation {{ a: bulkSetStock(input: {{updates: [{first}]}}) {{ {large} }} "
@@ -174,16 +174,18 @@ async def test_no_write_follows_a_spent_budget(small: Service) -> None:
 
 
 async def first_warehouse(service: Service) -> str:
-    found: str = (await service.data("{ warehouses { id } }"))["warehouses"][0]["id"]
-    return found
+    result: str = (await service.data("{ warehouses { id } }"))["warehouses"][0]["id"]
+    return result
 
 
 async def test_the_reference_and_full_pages_are_answered(service: Service) -> None:
-    places = [warehouse(f"W{n}") for n in range(5)]
+    warehouses = [warehouse(f"W{n}") for n in range(5)]
     codes = [f"S{n:03d}" for n in range(500)]
-    await service.load(places, [sku(code, *(level(it, 9) for it in places)) for code in codes])
+    await service.load(
+        warehouses, [sku(code, *(level(record, 9) for record in warehouses)) for code in codes]
+    )
     updates = [
-        {"sku": code, "warehouseId": places[0].id, "quantity": 5, "reason": "count"}
+        {"sku": code, "warehouseId": warehouses[0].id, "quantity": 5, "reason": "count"}
         for code in codes
     ]
 
@@ -232,10 +234,10 @@ async def test_oversized_variables_are_refused_in_linear_time(
     monkeypatch.setattr(validation, "inspect", inspecting)
     monkeypatch.setattr(validation, "suggestion_list", suggesting)
     async with running(database_url, suggestions=suggestions) as (app, client):
-        mine = Service(app, client, service.database, service.tenant)
+        limited = Service(app, client, service.database, service.tenant)
         for query, variables in VARIABLES:
             inspected = suggested = 0
-            response = await mine.rest(
+            response = await limited.rest(
                 "POST", "/graphql", json={"query": query, "variables": variables}
             )
             assert response.json()["errors"][0]["extensions"]["code"] == INVALID

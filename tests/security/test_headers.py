@@ -18,18 +18,18 @@ PROTECTED = {
     "referrer-policy": "no-referrer",
 }
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "a record that is missing": ("GET", "/api/inventory/none", {}),
+    "a missing record": ("GET", "/api/inventory/none", {}),
     "a list": ("GET", "/api/inventory", {}),
     "a wrong method": ("DELETE", "/api/inventory", {}),
-    "no place": ("GET", "/none", {}),
+    "an unknown path": ("GET", "/none", {}),
     "GraphQL": ("POST", "/graphql", {"json": {"query": "{ __typename }"}}),
-    "no GraphQL": ("POST", "/graphql", {"content": b"x"}),
+    "invalid GraphQL": ("POST", "/graphql", {"content": b"x"}),
     "GraphiQL": ("GET", "/graphql", {"headers": {"Accept": "text/html"}}),
     "the reference": ("GET", "/docs", {}),
     "its description": ("GET", "/api/openapi.json", {}),
     "a file": ("GET", "/static/manifest.json", {}),
     "health": ("GET", "/healthz", {}),
-    "a path that is no text": ("GET", "/api/inventory/%FF", {}),
+    "a path that is not UTF-8": ("GET", "/api/inventory/%FF", {}),
 }
 
 

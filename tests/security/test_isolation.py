@@ -86,26 +86,26 @@ def rest_reads() -> Iterator[str]:
 
 async def everything_read(service: Service) -> list[tuple[str, str]]:
     """Execute every read. Returns pairs of request and response."""
-    found: list[tuple[str, str]] = []
+    result: list[tuple[str, str]] = []
     for query, variables in graphql_reads():
         response = await service.rest(
             "POST", "/graphql", json={"query": query, "variables": variables}
         )
-        found.append((f"{query} {variables}", response.text))
+        result.append((f"{query} {variables}", response.text))
     for path in rest_reads():
         response = await service.rest("GET", path)
-        found.append((path, response.text + str(response.headers.get("etag"))))
-    return [(question, REQUEST_ID.sub("req", answer)) for question, answer in found]
+        result.append((path, response.text + str(response.headers.get("etag"))))
+    return [(question, REQUEST_ID.sub("req", answer)) for question, answer in result]
 
 
 async def stock(service: Service, name: str, codes: Sequence[str], quantity: int) -> None:
     """Give a tenant two warehouses and some SKUs with known ids."""
-    places = [
+    warehouses = [
         WarehouseRecord(id_, name, WarehouseType.OWN, None, None, is_active=True)
         for id_ in (PLACE, OTHER)
     ]
-    levels = [level(place, quantity) for place in places]
-    await service.load(places, [sku(code, *levels, title=name) for code in codes])
+    levels = [level(record, quantity) for record in warehouses]
+    await service.load(warehouses, [sku(code, *levels, title=name) for code in codes])
 
 
 @pytest.fixture
@@ -119,29 +119,29 @@ async def test_reads_do_not_depend_on_other_tenants(
 ) -> None:
     async with running(database_of_two) as (app, client):
         database = app.state.database
-        mine, theirs = [Service(app, client, database, await new_tenant(database)) for _ in "ab"]
-        await stock(mine, "Mine", [CODE, "B"], 500)
+        service, other = [Service(app, client, database, await new_tenant(database)) for _ in "ab"]
+        await stock(service, "Mine", [CODE, "B"], 500)
         for number in range(3):
-            await write(mine, number)
-        empty = await everything_read(mine)
+            await write(service, number)
+        empty = await everything_read(service)
 
-        await stock(theirs, "Theirs", [CODE, "A", "B", "CODE-OF-X", "Z"], 7)
+        await stock(other, "Theirs", [CODE, "A", "B", "CODE-OF-X", "Z"], 7)
         for number in range(20):
-            await write(theirs, number)
+            await write(other, number)
         await create_token(
-            database, theirs.tenant, name="x", email=EMAIL, scopes=[Scope.ADMIN], expires_in=None
+            database, other.tenant, name="x", email=EMAIL, scopes=[Scope.ADMIN], expires_in=None
         )
-        full = await everything_read(mine)
-        of_theirs = await everything_read(theirs)
+        full = await everything_read(service)
+        of_other = await everything_read(other)
 
         # The same key of two tenants is two keys: this tenant gets its own response again.
-        again = await write(mine, 0)
+        again = await write(service, 0)
 
     assert full == empty
     assert again.headers["Idempotent-Replayed"] == "true"
     assert sum("Mine" in answer for _, answer in full) > 10
     assert not [question for question, answer in full if "Theirs" in answer]
-    assert not [question for question, answer in of_theirs if "Mine" in answer]
+    assert not [question for question, answer in of_other if "Mine" in answer]
 
 
 async def write(service: Service, number: int) -> httpx.Response:

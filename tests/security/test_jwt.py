@@ -43,11 +43,11 @@ Change = Callable[[dict[str, Any], dict[str, Any]], object]
 
 def jwks(**keys: rsa.RSAPrivateKey) -> dict[str, Any]:
     """JSON Web Key Set of public keys by their ids."""
-    found = []
+    result = []
     for id_, key in keys.items():
         public = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
-        found.append({**public, "kid": id_, "use": "sig", "alg": "RS256"})
-    return {"keys": found}
+        result.append({**public, "kid": id_, "use": "sig", "alg": "RS256"})
+    return {"keys": result}
 
 
 def settings(source: str, **options: Any) -> Settings:
@@ -114,7 +114,7 @@ GOOD: dict[str, Change] = {
     "a type of access tokens": lambda _, header: header.update(typ="at+jwt"),
     "a clock a little ahead": lambda claims, _: claims.update(iat=int(time.time()) + 5),
     "an end a moment ago": lambda claims, _: claims.update(exp=int(time.time()) - 5),
-    "claims that nobody knows": lambda claims, _: claims.update(x={"y": [1]}),
+    "claims with an unknown name": lambda claims, _: claims.update(x={"y": [1]}),
 }
 
 
@@ -160,7 +160,7 @@ BAD_CLAIMS: dict[str, Change] = {
     "an empty subject": lambda claims, _: claims.update(sub=""),
     "an endless subject": lambda claims, _: claims.update(sub="x" * 256),
     "a subject with NUL": lambda claims, _: claims.update(sub="user\x00"),
-    "a tenant that is nobody": lambda claims, _: claims.update(tenant="nobody"),
+    "an unknown tenant": lambda claims, _: claims.update(tenant="nobody"),
     "a tenant that is no text": lambda claims, _: claims.update(tenant=["t"]),
     "a tenant with NUL": lambda claims, _: claims.update(tenant="t\x00"),
     "an email with a line break": lambda claims, _: claims.update(email="a@b\nc"),
@@ -279,7 +279,7 @@ class Provider:
     url: str = ""
     keys: Any = None
     status: int = 200
-    asked: int = 0
+    requests: int = 0
     location: str = ""
     document: bytes | None = None
 
@@ -290,7 +290,7 @@ def provider_on_http() -> Iterator[Provider]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            provider.asked += 1
+            provider.requests += 1
             self.send_response(provider.status)
             if provider.location:
                 self.send_header("Location", provider.location)
@@ -353,7 +353,7 @@ async def test_keys_are_fetched_once_and_again_for_a_new_key_id(
     door, provider = remote
     for _ in range(3):
         await door.authenticator.authenticate(f"Bearer {door.token()}")
-    assert provider.asked == 1
+    assert provider.requests == 1
 
     provider.keys = jwks(two=OTHER_KEY)
     rotated = door.token(lambda _, header: header.update(kid="two"), OTHER_KEY)
@@ -361,7 +361,7 @@ async def test_keys_are_fetched_once_and_again_for_a_new_key_id(
     principal = await door.authenticator.authenticate(f"Bearer {rotated}")
 
     assert principal.tenant == door.tenant
-    assert provider.asked == 2
+    assert provider.requests == 2
     with pytest.raises(Unauthenticated):
         await door.authenticator.authenticate(f"Bearer {door.token()}")
 
@@ -374,7 +374,7 @@ async def test_unknown_key_ids_do_not_flood_the_provider(remote: tuple[Door, Pro
         with pytest.raises(Unauthenticated):
             await door.authenticator.authenticate(f"Bearer {token}")
 
-    assert provider.asked == 1
+    assert provider.requests == 1
 
 
 @pytest.mark.parametrize("answer", [{"keys": []}, {"keys": "x"}, [], "x", None, {"keys": [{}]}])
@@ -389,7 +389,7 @@ async def test_the_last_valid_keys_stay_while_the_provider_fails(
     for _ in range(3):
         assert await door.authenticator.authenticate(f"Bearer {door.token()}")
         await refreshed(keys_of(door))
-    assert provider.asked == 2
+    assert provider.requests == 2
 
 
 GOOD_KEY: Final = jwks(one=KEY)["keys"][0]
@@ -409,7 +409,7 @@ ODD_KEYS: Final[dict[str, object]] = {
     "a modulus that is not Base64": {**GOOD_KEY, "n": "\u00e4"},
     "an empty modulus": {**GOOD_KEY, "n": ""},
     "an exponent of 1": {**GOOD_KEY, "e": "AQ"},
-    "a curve that nobody knows": {"kty": "EC", "crv": "P-1", "x": "AA", "y": "AA", "kid": "one"},
+    "a curve with an unknown name": {"kty": "EC", "crv": "P-1", "x": "AA", "y": "AA", "kid": "one"},
     "a point beside its curve": {"kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ", "kid": "one"},
     "a secret": {"kty": "oct", "k": "AAAA", "kid": "one"},
 }
@@ -465,7 +465,7 @@ async def test_an_invalid_key_document_is_unavailable(
             with pytest.raises(Unavailable):
                 await keys.key("one")
 
-    assert provider.asked == 1
+    assert provider.requests == 1
 
 
 @pytest.mark.parametrize("source", ["/dev/zero", "/", "/nowhere", "ftp://127.0.0.1/", "http://[/"])
@@ -481,7 +481,7 @@ async def test_no_redirect_is_followed(key_set: tuple[KeySet, Provider], scheme:
 
     with pytest.raises(Unavailable):
         await keys.key("one")
-    assert provider.asked == 1
+    assert provider.requests == 1
 
 
 async def test_forged_key_ids_query_a_failing_provider_once(remote: tuple[Door, Provider]) -> None:
@@ -495,7 +495,7 @@ async def test_forged_key_ids_query_a_failing_provider_once(remote: tuple[Door, 
             await door.authenticator.authenticate(f"Bearer {token}")
     assert await door.authenticator.authenticate(f"Bearer {door.token()}")
 
-    assert provider.asked == 2
+    assert provider.requests == 2
 
 
 DRIPS: Final = {
@@ -573,7 +573,7 @@ async def test_a_known_key_does_not_wait_for_a_refresh(key_set: tuple[KeySet, Pr
         assert not refresh.done()
         refresh.cancel()
         await asyncio.gather(refresh, return_exceptions=True)
-    assert provider.asked == 1
+    assert provider.requests == 1
 
 
 async def test_a_provider_without_keys_is_503_not_401(service: Service) -> None:

@@ -44,7 +44,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.terminate()
 
 
-async def asked(shop: Service, times: int, *, token: str = "read") -> list[int]:
+async def statuses(shop: Service, times: int, *, token: str = "read") -> list[int]:
     return [
         (await shop.rest("GET", "/api/inventory", token=token)).status_code for _ in range(times)
     ]
@@ -55,12 +55,12 @@ async def test_a_token_over_its_rate_gets_429_with_retry_after(
 ) -> None:
     async with running(database_url, rate_limit="3/hour") as (app, client):
         shop = Service(app, client, app.state.database, service.tenant)
-        assert await asked(shop, 4) == [200, 200, 200, 429]
+        assert await statuses(shop, 4) == [200, 200, 200, 429]
         refused = await shop.rest("GET", "/api/inventory", token="read")
         in_graphql = await shop.graphql("{ __typename }", token="read")
         # Other tokens are not limited, and unknown tokens are not counted.
-        assert await asked(shop, 3, token="write") == [200, 200, 200]
-        assert await asked(shop, 5, token="inv_x-y") == [401] * 5
+        assert await statuses(shop, 3, token="write") == [200, 200, 200]
+        assert await statuses(shop, 5, token="inv_x-y") == [401] * 5
 
     assert refused.json()["error"]["code"] == "RATE_LIMITED"
     assert 1 <= int(refused.headers["Retry-After"]) <= 3_600
@@ -81,9 +81,9 @@ async def test_workers_with_a_shared_redis_count_together(
             await redis.enter_async_context(app.router.lifespan_context(app))
         first = Service(one, its_client, one.state.database, service.tenant)
         second = Service(other, other_client, other.state.database, service.tenant)
-        found = await asked(first, 2) + await asked(second, 2) + await asked(first, 1)
+        result = await statuses(first, 2) + await statuses(second, 2) + await statuses(first, 1)
 
-    assert found == [200, 200, 200, 200, 429]
+    assert result == [200, 200, 200, 200, 429]
 
 
 async def test_requests_pass_while_redis_is_unavailable(
@@ -95,7 +95,7 @@ async def test_requests_pass_while_redis_is_unavailable(
         app.router.lifespan_context(app),
     ):
         shop = Service(app, client, app.state.database, service.tenant)
-        assert await asked(shop, 2) == [200, 200]
+        assert await statuses(shop, 2) == [200, 200]
 
 
 @pytest.mark.parametrize("rate", ["", "often", "1", "-1/second", "0/second", "1/second; 2/minute"])
@@ -203,7 +203,7 @@ async def test_an_unfinished_pipelined_head_times_out() -> None:
     async with serving(app, head_timeout_seconds=0.2) as port:
         half = b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /half"
         answering = asyncio.create_task(answer_to(port, half))
-        await app.asked.wait()
+        await app.is_called.wait()
         app.may_answer.set()
         first, _, second = (await answering).partition(b"0\r\n\r\n")
 
@@ -287,12 +287,12 @@ class Slow:
     """An application that waits before each response."""
 
     def __init__(self) -> None:
-        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
+        self.is_called, self.may_answer = asyncio.Event(), asyncio.Event()
         self.requests = 0
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         self.requests += 1
-        self.asked.set()
+        self.is_called.set()
         await self.may_answer.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"done"})
@@ -309,7 +309,7 @@ async def test_a_malformed_pipelined_request_gets_no_response(next_one: bytes) -
         answering = asyncio.create_task(
             answer_to(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + next_one)
         )
-        await app.asked.wait()
+        await app.is_called.wait()
         app.may_answer.set()
         answer = await answering
 
@@ -323,7 +323,7 @@ async def test_an_endless_header_is_not_buffered_during_another_request() -> Non
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.transport.set_write_buffer_limits(0)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        await app.asked.wait()
+        await app.is_called.wait()
         writer.write(HEAD + b"X: " + b"x" * 16_000_000)
         flood = asyncio.create_task(writer.drain())
         read, _ = await asyncio.wait({flood}, timeout=1)
@@ -514,7 +514,7 @@ async def test_the_queue_of_pipelined_requests_is_bounded() -> None:
     app = Slow()
     async with serving(app) as port:
         answering = asyncio.create_task(answer_to(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 500))
-        await app.asked.wait()
+        await app.is_called.wait()
         app.may_answer.set()
         answer = await answering
 
@@ -522,10 +522,10 @@ async def test_the_queue_of_pipelined_requests_is_bounded() -> None:
 
 
 async def test_an_application_is_notified_of_a_disconnect_behind_a_queue() -> None:
-    asked, left = asyncio.Event(), asyncio.Event()
+    is_called, left = asyncio.Event(), asyncio.Event()
 
     async def endless(_scope: Scope, receive: Receive, _send: Send) -> None:
-        asked.set()
+        is_called.set()
         while (await receive())["type"] != "http.disconnect":
             pass
         left.set()
@@ -533,7 +533,7 @@ async def test_an_application_is_notified_of_a_disconnect_behind_a_queue() -> No
     async with serving(endless) as port:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
-        await asked.wait()
+        await is_called.wait()
         writer.transport.abort()
         async with asyncio.timeout(30):
             await left.wait()

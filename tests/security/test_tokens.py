@@ -68,9 +68,9 @@ async def test_a_new_token_is_long_and_stored_as_a_hash(service: Service) -> Non
     made = await create_token(
         service.database, service.tenant, name="x", email=EMAIL, scopes=[Scope.READ]
     )
-    mine = api_token.c.id == made.id
+    by_id = api_token.c.id == made.id
     async with service.database.reader.connect() as connection:
-        [row] = (await connection.execute(select(api_token).where(mine))).all()
+        [row] = (await connection.execute(select(api_token).where(by_id))).all()
 
     assert made.token.startswith(f"inv_{service.tenant}-")
     assert len(made.token.partition("-")[2]) >= 43
@@ -211,11 +211,11 @@ async def test_without_an_overlap_the_old_token_ends_at_once(service: Service) -
 
 
 async def test_a_token_of_another_tenant_cannot_be_rotated(service: Service) -> None:
-    stranger = await new_tenant(service.database)
-    [mine, *_] = [row.id for row in await _tokens(service)]
+    other = await new_tenant(service.database)
+    [token_id, *_] = [row.id for row in await _tokens(service)]
 
     with pytest.raises(NotFound):
-        await rotate_token(service.database, stranger, mine, overlap=timedelta())
+        await rotate_token(service.database, other, token_id, overlap=timedelta())
 
 
 async def test_revoked_token_stops_a_running_stream(service: Service) -> None:
@@ -252,6 +252,6 @@ async def test_revoked_token_stops_a_running_stream(service: Service) -> None:
 
 
 async def _tokens(service: Service) -> Sequence[Row[Any]]:
-    mine = api_token.c.tenant_id == service.tenant
+    of_tenant = api_token.c.tenant_id == service.tenant
     async with service.database.reader.connect() as connection:
-        return (await connection.execute(select(api_token).where(mine))).all()
+        return (await connection.execute(select(api_token).where(of_tenant))).all()

@@ -34,9 +34,6 @@ async def audit(database_url: str, tenant: str, acknowledged: Entries) -> int:
 
     Raises:
         LedgerBroken: the ledger is inconsistent.
-
-
-    Raises:
         Broken: an entry was lost, doubled, changed or made up.
 
     """
@@ -60,21 +57,21 @@ def compare(acknowledged: Entries, ledger: Iterable[tuple[str, Entry]]) -> None:
         Broken: names the entry.
 
     """
-    found: dict[str, Entry] = {}
+    stored_entries: dict[str, Entry] = {}
     for note, entry in ledger:
-        if note in found:
-            message = f"doubled: {note} is there as {found[note]} and as {entry}"
+        if note in stored_entries:
+            message = f"doubled: {note} is stored as {stored_entries[note]} and as {entry}"
             raise Broken(message)
-        found[note] = entry
-    for note, told in acknowledged.items():
-        there = found.pop(note, None)
-        if there is None:
-            message = f"lost: {note} was acknowledged as {told}"
+        stored_entries[note] = entry
+    for note, sent in acknowledged.items():
+        stored = stored_entries.pop(note, None)
+        if stored is None:
+            message = f"lost: {note} was acknowledged as {sent}"
             raise Broken(message)
         for figure in ("sku", "warehouse_id", "after", "before", "id"):
-            if getattr(told, figure) not in (None, getattr(there, figure)):
-                message = f"changed: {note} was acknowledged as {told}, and is {there}"
+            if getattr(sent, figure) not in (None, getattr(stored, figure)):
+                message = f"changed: {note} was acknowledged as {sent}, and is {stored}"
                 raise Broken(message)
-    for note, entry in found.items():
-        message = f"made up: nobody was told of {note}, {entry}"
+    for note, entry in stored_entries.items():
+        message = f"made up: no client was told of {note}, {entry}"
         raise Broken(message)

@@ -127,7 +127,7 @@ class Client:
             if answer != answers[0]:
                 message = f"unequal: {operation.key} was answered {answers[0]} and {answer}"
                 raise Broken(message)
-        code, entries = _told(operation, answers[0])
+        code, entries = _acknowledged(operation, answers[0])
         for entry in entries.values():
             self._seen[entry.sku, entry.warehouse_id] = entry.after
         if operation.is_reserving and code is None:
@@ -256,8 +256,8 @@ def _in_rest_names(update: Json) -> Json:
 def _reservation(answer: Json) -> Json:
     """Reservation of a REST or GraphQL response."""
     data: Json = answer["data"]
-    found: Json = data["reserveStock"]["reservation"] if "reserveStock" in data else data
-    return found
+    result: Json = data["reserveStock"]["reservation"] if "reserveStock" in data else data
+    return result
 
 
 def _facts(answer: Json) -> Json | None:
@@ -271,7 +271,7 @@ def _facts(answer: Json) -> Json | None:
     return None
 
 
-def _told(operation: Operation, answer: Json) -> tuple[str | None, dict[str, Entry]]:
+def _acknowledged(operation: Operation, answer: Json) -> tuple[str | None, dict[str, Entry]]:
     """Code of a refusal, and the ledger entries of a response, by note."""
     if facts := _facts(answer):
         return facts["code"], {}

@@ -231,10 +231,10 @@ async def torture(plan: Plan, *, progress: Callable[[Report], None]) -> Report:
         postgresql = None
         if plan.engine == "postgresql":
             postgresql = stack.enter_context(own_postgresql())
-        found = await asyncio.to_thread(Torture, plan, directory, postgresql)
-        stack.callback(found.close)
-        await found.run(progress)
-        return found.report
+        result = await asyncio.to_thread(Torture, plan, directory, postgresql)
+        stack.callback(result.close)
+        await result.run(progress)
+        return result.report
 
 
 def _new_database(directory: Path, postgresql: PostgreSQL | None) -> str:
@@ -247,10 +247,10 @@ async def _new_stock(database_url: str) -> tuple[Stock, str]:
     """Create a tenant with SKUs without stock."""
     database = Database(Settings(database_url=database_url))
     service = Service(None, None, database, await new_tenant(database))  # type: ignore[arg-type]
-    places = [warehouse(f"W{number}") for number in range(WAREHOUSES)]
+    warehouses = [warehouse(f"W{number}") for number in range(WAREHOUSES)]
     readonly = warehouse("Marketplace", WarehouseType.FBA, marketplace="amazon_eu")
     codes = [f"SKU-{number:03}" for number in range(SKUS)]
-    await service.load([*places, readonly], [sku(code) for code in codes])
+    await service.load([*warehouses, readonly], [sku(code) for code in codes])
     await database.dispose()
-    ids = [place.id for place in places]
+    ids = [record.id for record in warehouses]
     return Stock(service.token("write"), codes, ids, readonly.id), service.tenant

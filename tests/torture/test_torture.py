@@ -32,7 +32,10 @@ def test_the_audit_accepts_the_acknowledged_ledger() -> None:
         (THERE[1:], "lost: a/0"),
         ([*THERE, THERE[1]], "doubled: a/1"),
         ([*THERE, ("b/0", Entry("A", "wh_1", 9, 9, "adj_4"))], "doubled: b/0"),
-        ([*THERE, ("c/0", Entry("A", "wh_1", 9, 9, "adj_4"))], "made up: nobody was told of c/0"),
+        (
+            [*THERE, ("c/0", Entry("A", "wh_1", 9, 9, "adj_4"))],
+            "made up: no client was told of c/0",
+        ),
         ([*THERE[:2], ("b/0", Entry("A", "wh_1", 8, 5, "adj_3"))], "changed: b/0"),
         ([*THERE[:2], ("b/0", Entry("A", "wh_2", 9, 5, "adj_3"))], "changed: b/0"),
         ([("a/0", Entry("A", "wh_1", 5, 1, "adj_1")), *THERE[1:]], "changed: a/0"),
