@@ -14,7 +14,7 @@ import pytest
 
 def run(*words: str, database_url: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    return subprocess.run(  # noqa: S603 - our own command
+    return subprocess.run(  # noqa: S603 - fixed arguments
         [sys.executable, "-m", "app", *words],
         env={**os.environ, "DATABASE_URL": database_url},
         capture_output=True,
@@ -33,7 +33,7 @@ def started(
     address = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "DATABASE_URL": database_url, **settings}
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(  # noqa: S603 - our own command
+        process = subprocess.Popen(  # noqa: S603 - fixed arguments
             [sys.executable, "-m", "app", *words, "--port", str(port)],
             env=environment,
             stderr=log,

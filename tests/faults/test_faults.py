@@ -153,7 +153,7 @@ async def test_a_database_restart_under_load_loses_no_write(fragile: PostgreSQL)
         for key in clients.acknowledged:
             client_number, number = map(int, key.split("-"))
             assert written[client_number * 1_000_000 + number] == 1
-        await verify_tenant(database, service.tenant)
+        await verify_tenant(database, service.tenant_id)
 
 
 async def test_a_service_started_before_its_database_serves_once_it_is_up(
@@ -224,7 +224,7 @@ async def test_clients_that_hang_up_leave_no_open_connections(stocked: Service) 
             async with httpx.AsyncClient(base_url=address) as client:
                 await assert_serves_soon(replace(stocked, client=client))
         await until_nothing_is_checked_out(database)
-        await verify_tenant(database, stocked.tenant)
+        await verify_tenant(database, stocked.tenant_id)
 
 
 async def _hang_up(address: str, data: bytes) -> None:
@@ -285,7 +285,7 @@ async def test_a_full_disk_is_503_and_recovers(sqlite_url: str) -> None:
         assert (await put(service, done, f"k{done}")).status_code == 200
         history = answered(await service.rest("GET", "/api/inventory/A/adjustments"))["data"]
         assert [entry["after_quantity"] for entry in history] == [*range(done, -1, -1), 5]
-        await verify_tenant(database, service.tenant)
+        await verify_tenant(database, service.tenant_id)
 
 
 async def _limit_pages(database: Database, *, more: int | None) -> None:

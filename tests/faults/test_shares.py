@@ -41,10 +41,10 @@ class Waiting:
         self.served: list[str] = []
         self._pool = pool
 
-    def enter(self, tenant: str) -> asyncio.Task[None]:
+    def enter(self, tenant_id: str) -> asyncio.Task[None]:
         async def enter() -> None:
-            await self._pool.enter(tenant)
-            self.served.append(tenant)
+            await self._pool.enter(tenant_id)
+            self.served.append(tenant_id)
 
         return asyncio.create_task(enter())
 
@@ -66,7 +66,7 @@ async def test_a_lone_tenant_leaves_one_slot_free(slots: int, most: int) -> None
 async def test_an_idle_tenant_gets_a_slot_beside_busy_ones() -> None:
     pool = shares(10)
     waiting = Waiting(pool)
-    tasks = [waiting.enter(tenant) for _ in range(64) for tenant in ("greedy", "greedier")]
+    tasks = [waiting.enter(tenant_id) for _ in range(64) for tenant_id in ("greedy", "greedier")]
     await settled()
     await asyncio.wait_for(pool.enter("quiet"), PATIENCE)
 
@@ -79,8 +79,8 @@ async def test_waiting_tenants_are_served_in_turn() -> None:
     pool = shares(1)
     await pool.enter("first")
     waiting = Waiting(pool)
-    for tenant in ["a", "a", "a", "b", "b", "c"]:
-        waiting.enter(tenant)
+    for tenant_id in ["a", "a", "a", "b", "b", "c"]:
+        waiting.enter(tenant_id)
     await settled()
     pool.leave("first")
     await settled()
@@ -191,10 +191,10 @@ async def test_a_set_goes_before_the_waiting_bulks_of_another_tenant(database_ur
                 for _ in range(8)
             ]
             waiting = database._writing._waiting
-            await until(lambda: len(waiting.get(greedy.tenant, ())) == 7)
+            await until(lambda: len(waiting.get(greedy.tenant_id, ())) == 7)
             path = "/api/inventory/A"
             writes.append(asyncio.create_task(noted("set", quiet, "PUT", path, body=counted)))
-            await until(lambda: quiet.tenant in waiting)
+            await until(lambda: quiet.tenant_id in waiting)
             other.execute("ROLLBACK")
         responses = await asyncio.gather(*writes)
 
@@ -233,10 +233,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_the_tenant_that_has_used_least_goes_first(clock: Clock) -> None:
     steps: list[str] = []
 
-    async def spend(tenant: str, *, seconds: float, times: int) -> None:
-        await charge(tenant)
+    async def spend(tenant_id: str, *, seconds: float, times: int) -> None:
+        await charge(tenant_id)
         for _ in range(times):
-            steps.append(tenant)
+            steps.append(tenant_id)
             clock.now += seconds
             await asyncio.sleep(0)
 
@@ -258,10 +258,10 @@ def test_the_tenant_that_has_used_least_goes_first(clock: Clock) -> None:
 def test_a_returning_tenant_has_no_credit_for_idle_time(clock: Clock) -> None:
     steps: list[str] = []
 
-    async def spend(tenant: str, *, times: int) -> None:
-        await charge(tenant)
+    async def spend(tenant_id: str, *, times: int) -> None:
+        await charge(tenant_id)
         for _ in range(times):
-            steps.append(tenant)
+            steps.append(tenant_id)
             clock.now += 0.01
             await asyncio.sleep(0)
 

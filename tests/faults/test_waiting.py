@@ -21,7 +21,7 @@ PATIENCE_MS = 60_000
 
 
 @asynccontextmanager
-async def locked(database: Database, tenant: str) -> AsyncIterator[None]:
+async def locked(database: Database, tenant_id: str) -> AsyncIterator[None]:
     """Hold a lock on the tenant's stock."""
     if database.dialect == "sqlite":
         file = str(database.writer.url.database)
@@ -31,7 +31,7 @@ async def locked(database: Database, tenant: str) -> AsyncIterator[None]:
         return
     async with database.writer.connect() as connection:
         lock = text("SELECT 1 FROM sku WHERE tenant_id = :tenant FOR UPDATE")
-        await connection.execute(lock, {"tenant": tenant})
+        await connection.execute(lock, {"tenant": tenant_id})
         yield
 
 
@@ -49,7 +49,7 @@ async def test_a_write_that_waits_for_a_lock_does_not_block_other_requests(
         main = warehouse()
         await service.load([main], [sku("A", level(main, 5))])
 
-        async with locked(database, service.tenant):
+        async with locked(database, service.tenant_id):
             write = asyncio.ensure_future(WRITES[kind](service, Update("A", main.id, 7)))
             for _ in range(10):
                 assert (await client.get("/healthz")).is_success

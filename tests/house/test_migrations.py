@@ -129,7 +129,7 @@ async def test_a_migration_counts_reservations_as_their_writes_would_have(
         for number in range(2):
             shop = Service(app, client, database, await new_tenant(database))
             await shop.load([main], [sku("A", level(main, 50)), sku("B", level(main, 50))])
-            writing = Writing(database=database, caller=Caller(shop.tenant, "client", EMAIL))
+            writing = Writing(database=database, caller=Caller(shop.tenant_id, "client", EMAIL))
             held = [
                 await reserve_stock(
                     writing,

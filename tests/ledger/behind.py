@@ -35,7 +35,7 @@ async def change_behind_its_back(shop: Service, *statements: str) -> None:
 
 async def hash_anew(shop: Service) -> None:
     """Recompute the hashes of adjustments and levels from the present rows."""
-    of_tenant = adjustment.c.tenant_id == shop.tenant
+    of_tenant = adjustment.c.tenant_id == shop.tenant_id
     order = adjustment.c.sku, adjustment.c.warehouse_id, adjustment.c.sequence
     async with shop.database.snapshot() as snapshot:
         rows = await snapshot.rows(select(adjustment).where(of_tenant).order_by(*order), {})
@@ -45,7 +45,7 @@ async def hash_anew(shop: Service) -> None:
         level = row.sku, row.warehouse_id
         entry = {name: getattr(row, name) for name in HASHED_COLUMNS}
         entry["created_at"] = as_text(row.created_at)
-        last[level] = link(last.get(level), shop.tenant, entry)
+        last[level] = link(last.get(level), shop.tenant_id, entry)
         hashing.append(f"UPDATE adjustment SET hash = '{last[level]}' WHERE id = '{row.id}'")
     hashing += [
         f"UPDATE stock_level SET last_hash = '{hash_}' WHERE sku = '{code}'"

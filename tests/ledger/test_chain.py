@@ -63,13 +63,13 @@ async def shop(empty_database_url: str) -> AsyncIterator[Service]:
 
 async def head_of(shop: Service) -> Head:
     """Head of the tenant, formatted and parsed."""
-    proof = await verify_tenant(shop.database, shop.tenant)
+    proof = await verify_tenant(shop.database, shop.tenant_id)
     return parse_head(proof.head)
 
 
 def caller_of(shop: Service) -> Caller:
     """Caller of the test's writes."""
-    return Caller(shop.tenant, "tok_1", EMAIL)
+    return Caller(shop.tenant_id, "tok_1", EMAIL)
 
 
 def counting(quantity: int, code: str = "A") -> StockUpdate:
@@ -113,11 +113,11 @@ async def test_a_change_of_any_column_of_any_entry_is_found(shop: Service, colum
 
         for verify in (verify_tenant, verify_ledger):
             with pytest.raises(LedgerBroken):
-                await verify(shop.database, shop.tenant)
+                await verify(shop.database, shop.tenant_id)
 
         back = "INSERT INTO adjustment SELECT * FROM kept"
         await change_behind_its_back(shop, "DELETE FROM adjustment", back, "DROP TABLE kept")
-    await verify_tenant(shop.database, shop.tenant)
+    await verify_tenant(shop.database, shop.tenant_id)
 
 
 async def test_the_changed_entry_is_named(shop: Service) -> None:
@@ -126,7 +126,7 @@ async def test_the_changed_entry_is_named(shop: Service) -> None:
     )
 
     with pytest.raises(LedgerBroken, match=r"of \(A, wh_.*\) is not as it was written") as error:
-        await verify_tenant(shop.database, shop.tenant)
+        await verify_tenant(shop.database, shop.tenant_id)
     async with shop.database.snapshot() as snapshot:
         second = select(adjustment.c.id).where(adjustment.c.sequence == 2)
         rows = await snapshot.rows(second.order_by(adjustment.c.warehouse_id), {})
@@ -184,18 +184,18 @@ FORGED = {
 @pytest.mark.parametrize("what", FORGED)
 async def test_a_rehashed_history_is_detected_only_by_a_head(shop: Service, what: str) -> None:
     head = await head_of(shop)
-    await verify_tenant(shop.database, shop.tenant, head=head)
+    await verify_tenant(shop.database, shop.tenant_id, head=head)
     await change_behind_its_back(shop, *FORGED[what])
     with pytest.raises(LedgerBroken):
-        await verify_tenant(shop.database, shop.tenant)
+        await verify_tenant(shop.database, shop.tenant_id)
 
     await hash_anew(shop)
-    await repair_tenant(shop.database, shop.tenant)
+    await repair_tenant(shop.database, shop.tenant_id)
 
-    await verify_tenant(shop.database, shop.tenant)
+    await verify_tenant(shop.database, shop.tenant_id)
     for verify in (verify_tenant, verify_ledger):
         with pytest.raises(LedgerBroken, match="has been changed since its head was taken"):
-            await verify(shop.database, shop.tenant, head=head)
+            await verify(shop.database, shop.tenant_id, head=head)
 
 
 async def test_later_entries_do_not_hide_a_changed_entry(shop: Service) -> None:
@@ -207,7 +207,7 @@ async def test_later_entries_do_not_hide_a_changed_entry(shop: Service) -> None:
     await change_stock(shop.database, caller_of(shop), counting(7, "B"))
 
     with pytest.raises(LedgerBroken, match=r"of \(B, .* is not as it was written"):
-        await verify_tenant(shop.database, shop.tenant)
+        await verify_tenant(shop.database, shop.tenant_id)
 
 
 async def test_a_head_covers_only_settled_entries(shop: Service) -> None:
@@ -218,7 +218,7 @@ async def test_a_head_covers_only_settled_entries(shop: Service) -> None:
     assert (before.adjustments, before.digest) != (0, after.digest)
     assert after.adjustments == before.adjustments == 7
     assert timedelta(minutes=4) < now() - after.until < timedelta(minutes=60)
-    await verify_tenant(shop.database, shop.tenant, head=before)
+    await verify_tenant(shop.database, shop.tenant_id, head=before)
 
 
 async def test_a_head_covers_one_tenant(shop: Service) -> None:
@@ -247,7 +247,7 @@ async def test_heads_taken_during_writes_stay_valid(shop: Service) -> None:
     heads.append(await head_of(shop))
     await set_clock(shop.database, None)
     for head in heads:
-        await verify_tenant(shop.database, shop.tenant, head=head)
+        await verify_tenant(shop.database, shop.tenant_id, head=head)
     assert 7 < heads[-1].adjustments < 407
 
 
@@ -269,7 +269,7 @@ async def test_a_write_that_always_decides_too_late_fails(
 
     with pytest.raises(Unavailable):
         await change_stock(shop.database, caller_of(shop), counting(7), key="k")
-    assert (await verify_tenant(shop.database, shop.tenant)).adjustments == 7
+    assert (await verify_tenant(shop.database, shop.tenant_id)).adjustments == 7
 
 
 HEAD = Head("acme", datetime(2026, 1, 1, tzinfo=UTC), 7, "ab" * 32)
@@ -321,7 +321,7 @@ async def test_the_command_prints_a_head_and_checks_the_ledger_against_it(shop: 
 
     await change_behind_its_back(shop, *FORGED["a note is changed"])
     await hash_anew(shop)
-    await repair_tenant(shop.database, shop.tenant)
+    await repair_tenant(shop.database, shop.tenant_id)
     forged = await verify("--head", head, "--repair")
     assert (forged.returncode, forged.stdout) == (1, "")
     assert "has been changed since its head was taken: the 7 adjustments" in forged.stderr

@@ -65,12 +65,12 @@ async def worker(service: Service, ahead: timedelta) -> AsyncIterator[Database]:
 
 
 def writing(service: Service, database: Database, key: str | None = None) -> Writing:
-    return Writing(database=database, caller=Caller(service.tenant, "tok_1", EMAIL), key=key)
+    return Writing(database=database, caller=Caller(service.tenant_id, "tok_1", EMAIL), key=key)
 
 
 async def adjust(service: Service, database: Database, key: str | None = None) -> Any:
     change = StockUpdate(sku="A", warehouse_id=MAIN.id, delta=-1, reason="loss")
-    return await change_stock(database, Caller(service.tenant, "tok_1", EMAIL), change, key=key)
+    return await change_stock(database, Caller(service.tenant_id, "tok_1", EMAIL), change, key=key)
 
 
 async def reserve(service: Service, database: Database) -> str:
@@ -81,7 +81,7 @@ async def reserve(service: Service, database: Database) -> str:
 
 async def status(service: Service, id_: str) -> ReservationStatus:
     async with service.database.snapshot() as snapshot:
-        return (await get_reservations(snapshot, service.tenant, ids=[id_]))[id_].status
+        return (await get_reservations(snapshot, service.tenant_id, ids=[id_]))[id_].status
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ async def stocked(service: Service) -> Service:
 async def test_a_fast_worker_expires_no_reservation_early(stocked: Service) -> None:
     held = await reserve(stocked, stocked.database)
     async with worker(stocked, 10 * MINUTES) as ahead:
-        assert await expire_reservations(ahead, stocked.tenant) == 0
+        assert await expire_reservations(ahead, stocked.tenant_id) == 0
         await reserve(stocked, ahead)
     assert await status(stocked, held) is ReservationStatus.OPEN
 
@@ -103,9 +103,9 @@ async def test_a_reservation_of_a_slow_worker_lasts_its_full_time(stocked: Servi
     async with worker(stocked, -10 * MINUTES) as behind:
         held = await reserve(stocked, behind)
         await extend_reservation(writing(stocked, behind), held, 301)
-    assert await expire_reservations(stocked.database, stocked.tenant) == 0
+    assert await expire_reservations(stocked.database, stocked.tenant_id) == 0
     async with stocked.database.snapshot() as snapshot:
-        kept = (await get_reservations(snapshot, stocked.tenant, ids=[held]))[held]
+        kept = (await get_reservations(snapshot, stocked.tenant_id, ids=[held]))[held]
     assert kept.expires_at is not None
     assert 4 * MINUTES < kept.expires_at - now() < 6 * MINUTES
 
@@ -150,11 +150,11 @@ async def test_a_head_of_a_fast_worker_stays_valid_after_a_slow_worker_writes(
     stocked: Service,
 ) -> None:
     async with worker(stocked, 30 * MINUTES) as ahead:
-        head = parse_head((await verify_tenant(ahead, stocked.tenant)).head)
+        head = parse_head((await verify_tenant(ahead, stocked.tenant_id)).head)
     async with worker(stocked, -10 * MINUTES) as behind:
         change = StockUpdate(sku="B", warehouse_id=MAIN.id, quantity=1, reason="count")
-        await change_stock(behind, Caller(stocked.tenant, "tok_1", EMAIL), change)
-    await verify_tenant(stocked.database, stocked.tenant, head=head)
+        await change_stock(behind, Caller(stocked.tenant_id, "tok_1", EMAIL), change)
+    await verify_tenant(stocked.database, stocked.tenant_id, head=head)
 
 
 @pytest.mark.parametrize("days", [400, -400])
@@ -162,7 +162,7 @@ async def test_a_token_expires_by_the_database_clock(stocked: Service, days: int
     async with worker(stocked, days * DAYS) as other:
         good = await create_token(
             other,
-            stocked.tenant,
+            stocked.tenant_id,
             name="t",
             email=EMAIL,
             scopes=[Scope.READ],
@@ -170,7 +170,7 @@ async def test_a_token_expires_by_the_database_clock(stocked: Service, days: int
         )
         over = await create_token(
             other,
-            stocked.tenant,
+            stocked.tenant_id,
             name="t",
             email=EMAIL,
             scopes=[Scope.READ],
@@ -183,7 +183,9 @@ async def test_a_token_expires_by_the_database_clock(stocked: Service, days: int
             await authenticator.authenticate(f"Bearer {over.token}")
         await note_uses(other, authenticator.take_used())
     async with stocked.database.snapshot() as snapshot:
-        [token] = [it for it in await list_tokens(snapshot, stocked.tenant) if it["id"] == good.id]
+        [token] = [
+            it for it in await list_tokens(snapshot, stocked.tenant_id) if it["id"] == good.id
+        ]
     used = datetime.fromisoformat(str(token["last_used_at"]))
     assert abs(used - now()) < MINUTES
 

@@ -45,7 +45,7 @@ def codes(number: int) -> list[str]:
 
 
 def caller(service: Service, number: int = 0) -> Caller:
-    return Caller(service.tenant, f"client {number}", "a@b.example")
+    return Caller(service.tenant_id, f"client {number}", "a@b.example")
 
 
 def shuffled(dice: random.Random, skus: Sequence[str], quantity: int) -> list[StockUpdate]:
@@ -105,7 +105,7 @@ async def test_a_bulk_that_waited_reads_the_committed_rows_without_a_retry(
     ]
     with recorded(service.database) as recorder:
         async with service.database.writer.connect() as other:
-            await other.execute(MOVED, {"tenant": service.tenant, "sku": skus[-1]})
+            await other.execute(MOVED, {"tenant": service.tenant_id, "sku": skus[-1]})
             bulk = asyncio.create_task(
                 bulk_change_stock(
                     service.database, caller(service), updates, on_error=OnError.ABORT
@@ -132,7 +132,7 @@ async def test_a_bulk_that_waited_is_refused_by_a_warehouse_deactivated_in_betwe
     updates = shuffled(random.Random(1), skus, 5)
     async with service.database.writer.connect() as other:
         # The locked SKU does not change.
-        await other.execute(LOCKED, {"tenant": service.tenant, "sku": skus[-1]})
+        await other.execute(LOCKED, {"tenant": service.tenant_id, "sku": skus[-1]})
         bulk = asyncio.create_task(
             bulk_change_stock(service.database, caller(service), updates, on_error=OnError.CONTINUE)
         )
@@ -156,7 +156,7 @@ async def test_a_write_to_many_skus_reads_the_rows_it_waited_for(service: Servic
     await service.load([MAIN], [sku(code) for code in skus])
     levels = [SafetyStock(code, MAIN.id, 5) for code in skus]
     async with service.database.writer.connect() as other:
-        await other.execute(MOVED, {"tenant": service.tenant, "sku": skus[-1]})
+        await other.execute(MOVED, {"tenant": service.tenant_id, "sku": skus[-1]})
         writing = Writing(database=service.database, caller=caller(service))
         write = asyncio.create_task(set_safety_stock(writing, levels))
         while not await other.scalar(HAS_ME_BLOCKING):
@@ -175,7 +175,7 @@ async def test_a_single_statement_write_that_waited_retries_on_the_committed_row
     change = StockUpdate(sku="A", warehouse_id=MAIN.id, delta=2, reason="correction")
     with recorded(service.database) as recorder:
         async with service.database.writer.connect() as other:
-            await other.execute(MOVED, {"tenant": service.tenant, "sku": "A"})
+            await other.execute(MOVED, {"tenant": service.tenant_id, "sku": "A"})
             write = asyncio.create_task(change_stock(service.database, caller(service), change))
             while not await other.scalar(HAS_ME_BLOCKING):
                 assert not write.done()
@@ -198,7 +198,7 @@ async def test_shared_counts_are_locked_last(service: Service, number: int) -> N
     updates = [
         StockUpdate(sku=code, warehouse_id=MAIN.id, quantity=0, reason="loss") for code in skus
     ]
-    of_tenant = {"tenant": service.tenant}
+    of_tenant = {"tenant": service.tenant_id}
     connect = service.database.writer.connect
     async with connect() as other, connect() as another:
         await other.execute(COUNTS_LOCKED, of_tenant)

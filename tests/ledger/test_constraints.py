@@ -63,7 +63,7 @@ async def test_the_database_refuses_an_invalid_change(service: Service, what: st
 
     with pytest.raises(DBAPIError, match=r"constraint|append-only"):
         async with service.database.writer.connect() as connection:
-            await connection.execute(text(REFUSED[what]), {"tenant": service.tenant})
+            await connection.execute(text(REFUSED[what]), {"tenant": service.tenant_id})
 
 
 async def test_readers_cannot_write(service: Service) -> None:

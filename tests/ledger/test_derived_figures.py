@@ -329,7 +329,7 @@ async def test_stored_figures_match_the_model_after_any_write(
     stock: dict[tuple[str, str], Level],
     writes: list[tuple[str, list[Update]]],
 ) -> None:
-    shop = replace(service, tenant=await new_tenant(service.database))
+    shop = replace(service, tenant_id=await new_tenant(service.database))
     model = Model(dict(stock))
     await load(shop, model)
     await assert_all_figures(shop, model)
@@ -501,7 +501,7 @@ async def assert_kept(shop: Service, model: Model) -> None:
 async def rows(shop: Service, statement: Select[Any]) -> set[tuple[Any, ...]]:
     """Return the tenant's rows."""
     [table] = statement.get_final_froms()
-    of_tenant = statement.where(table.c.tenant_id == shop.tenant)
+    of_tenant = statement.where(table.c.tenant_id == shop.tenant_id)
     async with shop.database.snapshot() as snapshot:
         return {tuple(row) for row in await snapshot.rows(of_tenant, {})}
 

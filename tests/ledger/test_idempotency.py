@@ -139,7 +139,7 @@ async def test_a_long_outcome_is_stored_compressed_and_replayed_whole(service: S
 
     async def work(connection: AsyncConnection) -> None:
         change = "UPDATE idempotency_key SET outcome = :plain WHERE tenant_id = :tenant"
-        await connection.execute(text(change), {"plain": plain, "tenant": service.tenant})
+        await connection.execute(text(change), {"plain": plain, "tenant": service.tenant_id})
 
     await service.database.transaction(work)
     answers.append(await send())
@@ -210,7 +210,7 @@ async def test_each_token_has_its_own_keys(stocked: Service) -> None:
 
 
 async def test_each_tenant_has_its_own_keys(stocked: Service) -> None:
-    stranger = replace(stocked, tenant=await new_tenant(stocked.database))
+    stranger = replace(stocked, tenant_id=await new_tenant(stocked.database))
     await stranger.load([MAIN], [sku("A", level(MAIN, 5))])
     await graphql_set(stocked, FIRST, "k")
     other = await graphql_set(stranger, replace(FIRST, quantity=8), "k")
@@ -311,12 +311,12 @@ async def test_a_key_is_kept_for_a_day(
 
 
 async def test_reaping_deletes_expired_keys(stocked: Service) -> None:
-    stranger = replace(stocked, tenant=await new_tenant(stocked.database))
+    stranger = replace(stocked, tenant_id=await new_tenant(stocked.database))
     await _keys(stocked, 2_500, hours=25)
     await _keys(stranger, 3, hours=25)
     await _keys(stocked, 4, hours=23)
 
-    assert await reap_idempotency_keys(stocked.database, stocked.tenant) == 2_500
+    assert await reap_idempotency_keys(stocked.database, stocked.tenant_id) == 2_500
     assert (await _count(stocked), await _count(stranger)) == (4, 3)
     await reap(stocked.database)
     assert (await _count(stocked), await _count(stranger)) == (4, 0)
@@ -358,7 +358,7 @@ async def test_a_key_whose_first_request_has_not_ended_is_in_flight(stocked: Ser
             assert (response.status_code, error["code"]) == (409, "IDEMPOTENCY_IN_FLIGHT")
         assert int(response.headers["Retry-After"]) >= 1
         done = await change_stock(
-            stocked.database, Caller(stocked.tenant, "someone", "a@b.example"), update, key="k"
+            stocked.database, Caller(stocked.tenant_id, "someone", "a@b.example"), update, key="k"
         )
         assert not done.replayed
 
@@ -388,12 +388,12 @@ async def test_concurrent_copies_have_one_effect_and_equal_responses(
 
 
 async def _second_token(service: Service) -> str:
-    token = f"inv_{service.tenant}-second"
+    token = f"inv_{service.tenant_id}-second"
 
     async def work(connection: AsyncConnection) -> None:
         await insert_token(
             connection,
-            service.tenant,
+            service.tenant_id,
             token=token,
             name="second",
             email="second@example.com",
@@ -409,7 +409,7 @@ async def _begin(connection: AsyncConnection, service: Service, key: str) -> Non
     authenticator = Authenticator(service.database, cache_seconds=0)
     principal = await authenticator.authenticate(f"Bearer {service.token('write')}")
     if service.database.dialect == "postgresql":
-        caller = Caller(service.tenant, principal.subject, principal.email)
+        caller = Caller(service.tenant_id, principal.subject, principal.email)
         await _lock_key(EngineSession(connection), caller, key)
     else:
         await connection.execute(text("SELECT 1"))
@@ -421,7 +421,7 @@ async def _age(service: Service, hours: float) -> None:
     async def work(connection: AsyncConnection) -> None:
         await connection.execute(
             text("UPDATE idempotency_key SET created_at = :then WHERE tenant_id = :tenant"),
-            {"then": _ago(service, hours), "tenant": service.tenant},
+            {"then": _ago(service, hours), "tenant": service.tenant_id},
         )
 
     await service.database.transaction(work)
@@ -436,7 +436,7 @@ async def _keys(service: Service, number: int, *, hours: float) -> None:
             ),
             [
                 {
-                    "tenant": service.tenant,
+                    "tenant": service.tenant_id,
                     "subject": f"tok_{index % 3}",
                     "key": f"{hours}-{index}",
                     "fingerprint": b"",
@@ -452,7 +452,7 @@ async def _keys(service: Service, number: int, *, hours: float) -> None:
 async def _outcome(service: Service) -> str:
     async with service.database.snapshot() as snapshot:
         statement = text("SELECT outcome FROM idempotency_key WHERE tenant_id = :tenant")
-        [row] = await snapshot.rows(statement, {"tenant": service.tenant})
+        [row] = await snapshot.rows(statement, {"tenant": service.tenant_id})
     return str(row[0])
 
 
@@ -460,7 +460,7 @@ async def _count(service: Service) -> int:
     async with service.database.snapshot() as snapshot:
         rows = await snapshot.rows(
             text("SELECT count(*) FROM idempotency_key WHERE tenant_id = :tenant"),
-            {"tenant": service.tenant},
+            {"tenant": service.tenant_id},
         )
     return int(rows[0][0])
 

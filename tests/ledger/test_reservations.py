@@ -214,14 +214,14 @@ async def test_an_archived_sku_is_not_reserved(service: Service) -> None:
 
 async def test_a_tenant_with_permission_may_oversell(service: Service) -> None:
     await stocked(service)
-    await permit_oversell(service.database, service.tenant, permitted=True)
+    await permit_oversell(service.database, service.tenant_id, permitted=True)
     assert (await refusal(service, RESERVE, lines=[line("A", 9)]))["code"] == "INSUFFICIENT_STOCK"
     held = await reserve(service, line("A", 20), line("B", 1, OTHER.id), allowOversell=True)
     data = await service.data('{ sku(sku: "A") { totalAvailable } }')
     assert data == {"sku": {"totalAvailable": 0}}
     await assert_proven(service)
     assert (await refusal(service, COMMIT, id=held["id"]))["code"] == "NEGATIVE_QUANTITY"
-    await permit_oversell(service.database, service.tenant, permitted=False)
+    await permit_oversell(service.database, service.tenant_id, permitted=False)
     refused = await refusal(service, RESERVE, lines=[line("A", 9)], allowOversell=True)
     assert refused["code"] == "OVERSELL_NOT_PERMITTED"
     await service.data(RELEASE, {"input": {"id": held["id"]}})
@@ -283,8 +283,8 @@ async def test_an_expired_reservation_holds_nothing(service: Service) -> None:
         third["id"]: "OPEN",
     }
     await set_clock(service.database, start + timedelta(seconds=120))
-    assert await expire_reservations(service.database, service.tenant) == 1
-    assert await expire_reservations(service.database, service.tenant) == 0
+    assert await expire_reservations(service.database, service.tenant_id) == 1
+    assert await expire_reservations(service.database, service.tenant_id) == 0
     await set_clock(service.database, None)
     await assert_proven(service)
 
@@ -310,7 +310,7 @@ async def test_more_expired_reservations_than_a_batch_are_ended(
     await asyncio.gather(*(reserve(service, line("A", 1), expiresIn=1) for _ in range(20)))
     async with clocks_at(service.database, now() + timedelta(seconds=2)):
         ended = await asyncio.gather(
-            *(expire_reservations(service.database, service.tenant) for _ in range(3))
+            *(expire_reservations(service.database, service.tenant_id) for _ in range(3))
         )
     assert sum(ended) == 20
     await assert_proven(service)
@@ -396,7 +396,7 @@ async def test_a_repeated_reservation_request_reserves_once(service: Service) ->
 async def test_concurrent_reservations_never_exceed_the_stock(service: Service) -> None:
     codes = [f"A{number}" for number in range(ROUNDS)]
     await service.load([MAIN], [sku(code, level(MAIN, 100)) for code in codes])
-    caller = Caller(service.tenant, "client", EMAIL)
+    caller = Caller(service.tenant_id, "client", EMAIL)
 
     async def attempt(code: str) -> str:
         wanted = Reserving(lines=(Line(code, MAIN.id, 2),), seconds=600)
@@ -457,14 +457,14 @@ async def test_verify_finds_wrong_reservation_figures(
     await stocked(service)
     await reserve(service, line("A", 2), reference="order-1")
     statement = (
-        f"{change}{' AND' if 'WHERE' in change else ' WHERE'} tenant_id = '{service.tenant}'"
+        f"{change}{' AND' if 'WHERE' in change else ' WHERE'} tenant_id = '{service.tenant_id}'"
     )
 
     async with service.database.writer.connect() as connection:
         await connection.exec_driver_sql(statement)
         await connection.commit()
     with pytest.raises(LedgerBroken, match=message):
-        await verify_tenant(service.database, service.tenant)
+        await verify_tenant(service.database, service.tenant_id)
 
 
 async def test_a_repair_recounts_reservations(service: Service) -> None:
@@ -475,11 +475,11 @@ async def test_a_repair_recounts_reservations(service: Service) -> None:
             await service.data(RELEASE, {"input": {"id": held["id"]}})
     async with service.database.writer.connect() as connection:
         for change in ("reservation_count SET status = 'expired'", "stock_level SET holds = 7"):
-            statement = f"UPDATE {change} WHERE tenant_id = '{service.tenant}'"
+            statement = f"UPDATE {change} WHERE tenant_id = '{service.tenant_id}'"
             open_ = " AND status = 'open'" if "expired" in change else ""
             await connection.exec_driver_sql(statement + open_)
         await connection.commit()
-    repaired = await repair_tenant(service.database, service.tenant)
+    repaired = await repair_tenant(service.database, service.tenant_id)
     assert {it for it in repaired if "count" in it} == {
         "count of expired reservations was 1, and is 0",
         "count of open reservations was 0, and is 1",
@@ -495,14 +495,14 @@ async def test_a_repair_during_reservations_leaves_correct_counts(service: Servi
     held = [await reserve(service, line("A", 1)) for _ in range(20)]
     async with service.database.writer.connect() as connection:
         change = "UPDATE reservation_count SET reservations = 100 WHERE tenant_id = "
-        await connection.exec_driver_sql(f"{change}'{service.tenant}'")
+        await connection.exec_driver_sql(f"{change}'{service.tenant_id}'")
         await connection.commit()
     writes: list[Coroutine[Any, Any, Any]] = [
         *(reserve(service, line("A", 1)) for _ in range(20)),
         *(service.data(RELEASE, {"input": {"id": it["id"]}}) for it in held),
     ]
     await asyncio.gather(
-        *writes[::2], repair_tenant(service.database, service.tenant), *writes[1::2]
+        *writes[::2], repair_tenant(service.database, service.tenant_id), *writes[1::2]
     )
     data = await service.data(
         "{ reservations { totalCount } open: reservations(filter: {status: OPEN}) { totalCount } }"
@@ -546,8 +546,10 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tenant = self.run(new_tenant(self.database))
-        self.writing = Writing(database=self.database, caller=Caller(self.tenant, "machine", EMAIL))
+        self.tenant_id = self.run(new_tenant(self.database))
+        self.writing = Writing(
+            database=self.database, caller=Caller(self.tenant_id, "machine", EMAIL)
+        )
         self.start = now()
         self.second = 0
         self.on_hand = dict.fromkeys(LEVELS, 6)
@@ -555,9 +557,9 @@ class Machine(RuleBasedStateMachine):
         self.tick(0)
 
         async def load(connection: Any) -> None:
-            await load_warehouses(connection, self.tenant, WAREHOUSES)
+            await load_warehouses(connection, self.tenant_id, WAREHOUSES)
             skus = [sku(code, *(level(record, 6) for record in WAREHOUSES)) for code in CODES]
-            await load_skus(connection, self.tenant, skus)
+            await load_skus(connection, self.tenant_id, skus)
 
         self.run(self.database.transaction(load))
 
@@ -681,21 +683,23 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def expire(self) -> None:
-        assert self.run(expire_reservations(self.database, self.tenant)) == self.expire_in_model()
+        assert (
+            self.run(expire_reservations(self.database, self.tenant_id)) == self.expire_in_model()
+        )
 
     @invariant()
     def all_is_as_the_model_says(self) -> None:
         self.run(self._compare())
 
     async def _compare(self) -> None:
-        await verify_tenant(self.database, self.tenant)
+        await verify_tenant(self.database, self.tenant_id)
         async with self.database.snapshot() as snapshot:
-            skus = await get_skus(snapshot, self.tenant, codes=CODES)
-            kept = await get_reservations(snapshot, self.tenant, ids=[*self.held])
-            holds = await count_holds_of(snapshot, self.tenant, levels=LEVELS)
+            skus = await get_skus(snapshot, self.tenant_id, codes=CODES)
+            kept = await get_reservations(snapshot, self.tenant_id, ids=[*self.held])
+            holds = await count_holds_of(snapshot, self.tenant_id, levels=LEVELS)
             numbers = {
                 status: await count_reservations(
-                    snapshot, self.tenant, where=ReservationFilter(status=status)
+                    snapshot, self.tenant_id, where=ReservationFilter(status=status)
                 )
                 for status in (None, *ReservationStatus)
             }

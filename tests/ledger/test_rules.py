@@ -79,7 +79,7 @@ class World:
 
     @property
     def writing(self) -> Writing:
-        caller = Caller(self.service.tenant, "writer", "a@b.example")
+        caller = Caller(self.service.tenant_id, "writer", "a@b.example")
         return Writing(database=self.service.database, caller=caller)
 
     @property
@@ -147,7 +147,7 @@ async def extend(world: World) -> Any:
 
 
 async def expire(world: World) -> Any:
-    return await expire_reservations(world.service.database, world.service.tenant)
+    return await expire_reservations(world.service.database, world.service.tenant_id)
 
 
 async def reverse(world: World) -> Any:
@@ -175,7 +175,7 @@ async def rename(world: World) -> Any:
 
 async def import_counts(world: World) -> Any:
     content = "sku,warehouse_id,quantity\n" + "".join(f"{it},{MAIN.id},50\n" for it in CODES)
-    return await imported(world.service.database, world.service.tenant, content, FileKind.COUNTS)
+    return await imported(world.service.database, world.service.tenant_id, content, FileKind.COUNTS)
 
 
 async def deactivate(world: World) -> Any:
@@ -186,7 +186,7 @@ async def deactivate(world: World) -> Any:
 async def import_inactive(world: World) -> Any:
     rows = [f"{it.id},{it.name},{it.type},false\n" for it in (MARKET, MAIN)]
     content = "id,name,type,is_active\n" + "".join(rows)
-    return await imported(world.other, world.service.tenant, content, FileKind.WAREHOUSES)
+    return await imported(world.other, world.service.tenant_id, content, FileKind.WAREHOUSES)
 
 
 async def archive(world: World) -> Any:
@@ -194,7 +194,7 @@ async def archive(world: World) -> Any:
 
 
 async def withdraw(world: World) -> Any:
-    return await permit_oversell(world.other, world.service.tenant, permitted=False)
+    return await permit_oversell(world.other, world.service.tenant_id, permitted=False)
 
 
 async def raise_safety(world: World) -> Any:
@@ -234,7 +234,7 @@ async def made(service: Service, other: Database, write: str) -> World:
     own = Service(service.app, service.client, service.database, await new_tenant(service.database))
     skus = [sku(it, level(MAIN, 10), level(SOURCE, 10), level(MARKET, 10)) for it in CODES]
     await own.load([MAIN, SOURCE, MARKET], skus)
-    await permit_oversell(own.database, own.tenant, permitted=True)
+    await permit_oversell(own.database, own.tenant_id, permitted=True)
     writing = World(own, other, "", "").writing
     loss = StockUpdate(sku="SKU-00", warehouse_id=MAIN.id, delta=-1, reason="loss")
     done = await change_stock(own.database, writing.caller, loss)
@@ -326,7 +326,7 @@ async def test_a_write_that_waited_for_a_sku_obeys_a_deactivation_in_between(
 ) -> None:
     world = await made(service, other, name)
     async with other.writer.connect() as connection:
-        await connection.execute(LOCKED, {"tenant": world.service.tenant})
+        await connection.execute(LOCKED, {"tenant": world.service.tenant_id})
         write = asyncio.create_task(outcome(WRITES[name](world)))
         while not await connection.scalar(IS_WAITING):
             assert not write.done()
@@ -356,7 +356,7 @@ async def test_a_warehouse_under_constant_writes_can_be_deactivated(
         return done
 
     writes = [asyncio.create_task(fill(code)) for code in CODES[:6]]
-    while not await service.database.rows(WRITTEN, {"tenant": world.service.tenant}, share=None):
+    while not await service.database.rows(WRITTEN, {"tenant": world.service.tenant_id}, share=None):
         await asyncio.sleep(0)
     await deactivate(world)
     assert sum(await asyncio.gather(*writes)) > 0

@@ -72,7 +72,7 @@ class Entry:
 async def everything(shop: Service) -> list[Entry]:
     """Return the whole ledger."""
     statement = select(*(adjustment.c[it.name] for it in fields(Entry)))
-    of_tenant = adjustment.c.tenant_id == shop.tenant
+    of_tenant = adjustment.c.tenant_id == shop.tenant_id
     in_turn = statement.where(of_tenant).order_by(adjustment.c.created_at)
     async with shop.database.snapshot() as snapshot:
         return [Entry(*row) for row in await snapshot.rows(in_turn, {})]
@@ -142,11 +142,11 @@ async def assert_exact(shop: Service, dice: random.Random, number: int = 20) -> 
     for where in filters(dice, entries, number):
         parents = dice.choice((skus, warehouses, levels))
         async with shop.database.snapshot() as snapshot:
-            count = await count_adjustments(snapshot, shop.tenant, where=where)
-            sums = await sum_adjustments(snapshot, shop.tenant, where=where)
+            count = await count_adjustments(snapshot, shop.tenant_id, where=where)
+            sums = await sum_adjustments(snapshot, shop.tenant_id, where=where)
             options: Any = {"parents": parents, "where": where}
-            counts = await count_adjustments_of(snapshot, shop.tenant, **options)
-            sums_of = await sum_adjustments_of(snapshot, shop.tenant, **options)
+            counts = await count_adjustments_of(snapshot, shop.tenant_id, **options)
+            sums_of = await sum_adjustments_of(snapshot, shop.tenant_id, **options)
         expected = totals(entries, where, (None, None))
         each = {parent: totals(entries, where, parent) for parent in parents}
         assert (count, sums) == (expected.entries, expected), where
@@ -199,12 +199,12 @@ def change(
 
 
 def caller(shop: Service) -> Caller:
-    return Caller(shop.tenant, "somebody", EMAILS[0])
+    return Caller(shop.tenant_id, "somebody", EMAILS[0])
 
 
 async def until(shop: Service) -> datetime | None:
     """End of the rolled-up part of the ledger."""
-    statement = select(tenant.c.summed_until).where(tenant.c.tenant_id == shop.tenant)
+    statement = select(tenant.c.summed_until).where(tenant.c.tenant_id == shop.tenant_id)
     async with shop.database.snapshot() as snapshot:
         [row] = await snapshot.rows(statement, {})
     known: datetime | None = row[0]
@@ -214,7 +214,7 @@ async def until(shop: Service) -> datetime | None:
 async def sum_up_all(shop: Service) -> int:
     """Roll up all closed periods. Returns the number of steps."""
     steps = 0
-    while await sum_up(shop.database, shop.tenant):
+    while await sum_up(shop.database, shop.tenant_id):
         steps += 1
     return steps
 
@@ -224,7 +224,7 @@ async def kept(shop: Service) -> dict[str, list[tuple[Any, ...]]]:
     group = ledger_sum.c.reference, ledger_sum.c.sku, ledger_sum.c.until
     statement = (
         select(ledger_sum.c.kind, *group, func.sum(ledger_sum.c.entries))
-        .where(ledger_sum.c.tenant_id == shop.tenant)
+        .where(ledger_sum.c.tenant_id == shop.tenant_id)
         .group_by(ledger_sum.c.kind, *group)
         .order_by(ledger_sum.c.until, *group)
     )
@@ -242,7 +242,7 @@ async def test_totals_are_exact_at_every_state_of_the_rollup(service: Service, s
     await assert_exact(service, dice)
     await change_stock(service.database, caller(service), change())
     for _ in range(2):
-        assert await sum_up(service.database, service.tenant)
+        assert await sum_up(service.database, service.tenant_id)
         await assert_exact(service, dice)
     await sum_up_all(service)
     assert {*await kept(service)} == {*Group}
@@ -286,7 +286,7 @@ async def test_a_sum_is_stored_only_after_enough_adjustments(
     group = ledger_sum.c.kind, ledger_sum.c.reference, ledger_sum.c.sku
     statement = (
         select(*group, func.count(), func.sum(ledger_sum.c.entries))
-        .where(ledger_sum.c.tenant_id == shop.tenant)
+        .where(ledger_sum.c.tenant_id == shop.tenant_id)
         .group_by(*group, ledger_sum.c.until)
         .order_by(ledger_sum.c.until)
     )
@@ -326,7 +326,7 @@ def test_a_period_closes_after_two_hours() -> None:
 async def test_a_late_adjustment_after_the_rollup_does_not_reset_it(
     shop: Service,
 ) -> None:
-    assert await sum_up(shop.database, shop.tenant)
+    assert await sum_up(shop.database, shop.tenant_id)
     known = await until(shop)
     async with clocks_at(shop.database, FIRST + DAY * 4):
         await change_stock(shop.database, caller(shop), change())
@@ -338,7 +338,7 @@ async def test_a_late_adjustment_after_the_rollup_does_not_reset_it(
 async def test_an_adjustment_between_reading_and_storing_discards_the_sums(
     shop: Service, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    assert await sum_up(shop.database, shop.tenant)
+    assert await sum_up(shop.database, shop.tenant_id)
     known = await until(shop)
     assert known is not None
     original = shop.database.transaction
@@ -351,7 +351,7 @@ async def test_an_adjustment_between_reading_and_storing_discards_the_sums(
         return await original(work, **options)
 
     monkeypatch.setattr(shop.database, "transaction", transaction)
-    assert not await sum_up(shop.database, shop.tenant)
+    assert not await sum_up(shop.database, shop.tenant_id)
     await assert_exact(shop, random.Random(3))
     assert await sum_up_all(shop) > 1
     await assert_exact(shop, random.Random(3))
@@ -362,7 +362,7 @@ async def test_sums_read_before_a_concurrent_rollup_are_discarded(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(summing, "ENOUGH", 1)
-    assert await sum_up(shop.database, shop.tenant)
+    assert await sum_up(shop.database, shop.tenant_id)
     known = await until(shop)
     assert known is not None
     original = shop.database.transaction
@@ -372,12 +372,12 @@ async def test_sums_read_before_a_concurrent_rollup_are_discarded(
         async with clocks_at(shop.database, known - MILLISECOND):
             await change_stock(shop.database, caller(shop), change())
         # Another process is faster and reaches the same end again.
-        assert await sum_up(shop.database, shop.tenant)
+        assert await sum_up(shop.database, shop.tenant_id)
         assert await until(shop) == known
         return await original(work, **options)
 
     monkeypatch.setattr(shop.database, "transaction", transaction)
-    assert not await sum_up(shop.database, shop.tenant)
+    assert not await sum_up(shop.database, shop.tenant_id)
     await sum_up_all(shop)
     await assert_exact(shop, random.Random(13))
     await assert_proven(shop)
@@ -404,10 +404,10 @@ async def test_concurrent_rollups_writers_and_readers_agree(
 
     async def read(database: Database) -> None:
         plainly = select(func.count(), func.sum(adjustment.c.delta))
-        of_tenant = adjustment.c.tenant_id == shop.tenant
+        of_tenant = adjustment.c.tenant_id == shop.tenant_id
         for _ in range(20):
             async with database.snapshot() as snapshot:
-                result = await sum_adjustments(snapshot, shop.tenant, where=AdjustmentFilter())
+                result = await sum_adjustments(snapshot, shop.tenant_id, where=AdjustmentFilter())
                 [expected] = await snapshot.rows(plainly.where(of_tenant), {})
             assert (result.entries, result.net_change) == tuple(expected)
 
@@ -427,7 +427,7 @@ async def test_a_running_service_rolls_up_the_ledger(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def this_tenant(_snapshot: Snapshot) -> list[str]:
-        return [shop.tenant]
+        return [shop.tenant_id]
 
     # The tenants of other tests are not needed.
     monkeypatch.setattr(upkeep, "list_tenants", this_tenant)
@@ -446,13 +446,13 @@ async def test_a_running_service_rolls_up_the_ledger(
 async def test_a_rollup_interrupted_at_any_statement_stores_all_or_nothing(
     shop: Service,
 ) -> None:
-    await sum_up(shop.database, shop.tenant)
+    await sum_up(shop.database, shop.tenant_id)
     broken = 0
     while True:
         known = await until(shop)
         try:
             with broken_off(shop.database, after=broken):
-                await sum_up(shop.database, shop.tenant)
+                await sum_up(shop.database, shop.tenant_id)
             break
         except BrokenOff:
             broken += 1
@@ -486,14 +486,14 @@ LATE: Final = (
 async def insert_late(shop: Service, connection: AsyncConnection) -> None:
     """Insert an adjustment of the first day."""
     for statement in LATE:
-        await connection.execute(text(statement), {"tenant": shop.tenant})
+        await connection.execute(text(statement), {"tenant": shop.tenant_id})
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
 async def test_a_rollup_waits_for_a_late_adjustment(shop: Service) -> None:
     async with shop.database.writer.connect() as other:
         await insert_late(shop, other)
-        summing_up = asyncio.create_task(sum_up(shop.database, shop.tenant))
+        summing_up = asyncio.create_task(sum_up(shop.database, shop.tenant_id))
         while not await other.scalar(HAS_ME_BLOCKING):
             assert not summing_up.done()
         await other.commit()
@@ -507,7 +507,7 @@ async def test_a_rollup_waits_for_a_late_adjustment(shop: Service) -> None:
 async def test_a_late_adjustment_waits_for_the_rollup_and_resets_it(
     shop: Service,
 ) -> None:
-    of_tenant = tenant.c.tenant_id == shop.tenant
+    of_tenant = tenant.c.tenant_id == shop.tenant_id
 
     late = partial(insert_late, shop)
 
@@ -527,7 +527,10 @@ async def test_sums_of_the_future_are_ignored(shop: Service) -> None:
     ahead = closed(now()) + DAY * 3
     await sum_up_all(shop)
     async with shop.database.writer.connect() as connection:
-        of_tenant, sums = tenant.c.tenant_id == shop.tenant, ledger_sum.c.tenant_id == shop.tenant
+        of_tenant, sums = (
+            tenant.c.tenant_id == shop.tenant_id,
+            ledger_sum.c.tenant_id == shop.tenant_id,
+        )
         await connection.execute(update(tenant).where(of_tenant).values(summed_until=ahead))
         last = select(func.max(ledger_sum.c.until)).where(sums).scalar_subquery()
         moved = update(ledger_sum).where(sums, ledger_sum.c.until == last)
@@ -545,7 +548,7 @@ async def test_sums_of_the_future_are_ignored(shop: Service) -> None:
 
 
 async def test_a_rollup_covers_one_tenant(shop: Service) -> None:
-    other = replace(shop, tenant=await new_tenant(shop.database))
+    other = replace(shop, tenant_id=await new_tenant(shop.database))
     await load(other, random.Random(8))
     await sum_up_all(shop)
 
@@ -589,7 +592,7 @@ async def test_a_wrong_sum_is_found_and_repaired(shop: Service, what: str, kind:
     await assert_proven(shop)
     before = await kept(shop)
     reference, code, instant, _ = before[kind][len(before[kind]) // 2]
-    of_tenant = f"tenant_id = '{shop.tenant}'"
+    of_tenant = f"tenant_id = '{shop.tenant_id}'"
     moment = instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     of_sum = (
         f"{of_tenant} AND kind = '{kind}' AND reference = '{reference}' AND sku = '{code}'"
@@ -613,12 +616,12 @@ async def test_a_wrong_sum_is_found_and_repaired(shop: Service, what: str, kind:
         await connection.commit()
 
     with pytest.raises(LedgerBroken, match=r"the adjustments of the .* before 2026-03-.*summed up"):
-        await verify_tenant(shop.database, shop.tenant)
-    [repair] = await repair_tenant(shop.database, shop.tenant)
+        await verify_tenant(shop.database, shop.tenant_id)
+    [repair] = await repair_tenant(shop.database, shop.tenant_id)
     assert "what the ledger was summed up to from 2026-03-" in repair
     await assert_proven(shop)
     await assert_exact(shop, random.Random(9), 5)
-    assert await repair_tenant(shop.database, shop.tenant) == []
+    assert await repair_tenant(shop.database, shop.tenant_id) == []
     if "sums are taken for good" not in what:
         assert await kept(shop) == before
 
@@ -627,10 +630,10 @@ async def test_a_wrong_sum_is_found_and_repaired(shop: Service, what: str, kind:
 async def test_a_repair_during_a_rollup_leaves_no_wrong_sums(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert await sum_up(shop.database, shop.tenant)
+    assert await sum_up(shop.database, shop.tenant_id)
     known = await until(shop)
     assert known is not None
-    wrong = ledger_sum.c.tenant_id == shop.tenant, ledger_sum.c.until == known
+    wrong = ledger_sum.c.tenant_id == shop.tenant_id, ledger_sum.c.until == known
     async with shop.database.writer.connect() as connection:
         more = update(ledger_sum).where(*wrong).values(entries=ledger_sum.c.entries + 1)
         await connection.execute(more)
@@ -643,12 +646,12 @@ async def test_a_repair_during_a_rollup_leaves_no_wrong_sums(
 
     with monkeypatch.context() as patch:
         patch.setattr(shop.database, "transaction", transaction)
-        await sum_up(shop.database, shop.tenant)
+        await sum_up(shop.database, shop.tenant_id)
     [keep] = works
     async with shop.database.writer.connect() as other:
         assert await keep(other)
         await other.execute(select(ledger_sum).where(*wrong).with_for_update())
-        repairing = asyncio.create_task(repair_tenant(shop.database, shop.tenant))
+        repairing = asyncio.create_task(repair_tenant(shop.database, shop.tenant_id))
         while not await other.scalar(HAS_ME_BLOCKING):
             assert not repairing.done()
         await other.commit()
@@ -673,7 +676,7 @@ async def test_leftover_sums_after_a_reset_are_valid(
     async with clocks_at(shop.database, FIRST + timedelta(hours=1)):
         await change_stock(shop.database, caller(shop), change())
     await assert_proven(shop)
-    assert await repair_tenant(shop.database, shop.tenant) == []
+    assert await repair_tenant(shop.database, shop.tenant_id) == []
     await sum_up_all(shop)
     await assert_proven(shop)
     [*_, (_, _, instant, number)] = (await kept(shop))[Group.LEDGER]

@@ -131,7 +131,7 @@ async def shop(empty_database_url: str) -> AsyncIterator[Service]:
 
 
 async def test_an_intact_ledger_is_verified_and_counted(shop: Service) -> None:
-    proof = await verify_tenant(shop.database, shop.tenant)
+    proof = await verify_tenant(shop.database, shop.tenant_id)
 
     assert (proof.skus, proof.stock_levels, proof.adjustments, proof.counts) == (3, 3, 4, 4)
 
@@ -145,7 +145,7 @@ async def test_a_break_is_found_and_named(shop: Service, what: str) -> None:
         await hash_anew(shop)
 
     with pytest.raises(LedgerBroken) as error:
-        await verify_tenant(shop.database, shop.tenant)
+        await verify_tenant(shop.database, shop.tenant_id)
     assert named in str(error.value)
 
 
@@ -173,11 +173,11 @@ async def test_a_derived_figure_is_repaired_and_named(shop: Service, what: str) 
     statement, named = BREAKS[what]
     await change_behind_its_back(shop, statement)
 
-    await verify_ledger(shop.database, shop.tenant)
-    repaired = await repair_tenant(shop.database, shop.tenant)
+    await verify_ledger(shop.database, shop.tenant_id)
+    repaired = await repair_tenant(shop.database, shop.tenant_id)
     assert any(named in repair for repair in repaired), repaired
-    assert (await verify_tenant(shop.database, shop.tenant)).adjustments == 4
-    assert await repair_tenant(shop.database, shop.tenant) == []
+    assert (await verify_tenant(shop.database, shop.tenant_id)).adjustments == 4
+    assert await repair_tenant(shop.database, shop.tenant_id) == []
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ async def test_a_broken_ledger_is_not_accepted(shop: Service, what: str) -> None
     await hash_anew(shop)
 
     with pytest.raises(LedgerBroken):
-        await verify_ledger(shop.database, shop.tenant)
+        await verify_ledger(shop.database, shop.tenant_id)
 
 
 async def test_a_repair_counts_archived_skus_separately(shop: Service) -> None:
@@ -197,11 +197,11 @@ async def test_a_repair_counts_archived_skus_separately(shop: Service) -> None:
     await change_behind_its_back(shop, "UPDATE sku_count SET skus = skus + 1")
     await change_behind_its_back(shop, "UPDATE stock_level SET archived_at = NULL")
 
-    repaired = await repair_tenant(shop.database, shop.tenant)
+    repaired = await repair_tenant(shop.database, shop.tenant_id)
 
     assert any("archived_at of stock level (A, " in repair for repair in repaired)
     assert any("archived_" in repair and "count of" in repair for repair in repaired)
-    await verify_tenant(shop.database, shop.tenant)
+    await verify_tenant(shop.database, shop.tenant_id)
 
 
 async def test_a_repair_during_writes_leaves_correct_figures(shop: Service) -> None:
@@ -216,8 +216,8 @@ async def test_a_repair_during_writes_leaves_correct_figures(shop: Service) -> N
 
     await adjust(1)
     changes = [adjust(1) for _ in range(10)]
-    await asyncio.gather(*changes[:5], repair_tenant(shop.database, shop.tenant), *changes[5:])
-    assert (await verify_tenant(shop.database, shop.tenant)).adjustments == 4 + 11
+    await asyncio.gather(*changes[:5], repair_tenant(shop.database, shop.tenant_id), *changes[5:])
+    assert (await verify_tenant(shop.database, shop.tenant_id)).adjustments == 4 + 11
 
 
 async def test_the_command_lists_its_repairs(shop: Service) -> None:
@@ -229,4 +229,4 @@ async def test_the_command_lists_its_repairs(shop: Service) -> None:
     assert ": repaired: on_hand of stock level (A, " in done.stderr
     summary, head = done.stdout.splitlines()
     assert summary.endswith("All add up.")
-    assert head.startswith(f"head_1.{shop.tenant}.")
+    assert head.startswith(f"head_1.{shop.tenant_id}.")

@@ -232,7 +232,7 @@ async def test_the_final_quantity_equals_the_accepted_increments(
     processes = [stocked.database, other_process]
 
     async def client(number: int) -> tuple[int, int]:
-        caller = Caller(stocked.tenant, f"client {number}", "a@b.example")
+        caller = Caller(stocked.tenant_id, f"client {number}", "a@b.example")
         version, quantity, done, refused = 0, 0, 0, 0
         dice = random.Random(number)
         for _ in range(INCREMENTS):

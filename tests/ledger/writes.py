@@ -232,7 +232,7 @@ async def ledger(service: Service, sku: str) -> list[tuple[int, int, int]]:
 
 async def assert_proven(service: Service) -> None:
     """Assert that every derived figure of the tenant matches its ledger."""
-    await verify_tenant(service.database, service.tenant)
+    await verify_tenant(service.database, service.tenant_id)
 
 
 def entries(*quantities: int) -> Sequence[tuple[int, int, int]]:

@@ -108,7 +108,7 @@ async def fill(service: Service, shape: Shape) -> None:
 
 
 async def _reserve(connection: AsyncConnection, service: Service, shape: Shape) -> None:
-    of_tenant = {"tenant_id": service.tenant}
+    of_tenant = {"tenant_id": service.tenant_id}
     held, lines = [], []
     for _ in range(shape.reservations):
         id_ = f"rsv_{ULID()}"

@@ -36,7 +36,7 @@ async def stocked(service: Service) -> AsyncIterator[Service]:
         [MAIN, AMAZON], [sku(code, level(MAIN, 5), level(AMAZON, 3)) for code in codes]
     )
     yield service
-    await verify_tenant(service.database, service.tenant)
+    await verify_tenant(service.database, service.tenant_id)
 
 
 async def on_hand(service: Service, code: str = "A") -> int:
@@ -89,7 +89,7 @@ async def test_a_repeated_security_header_is_refused(
 
 async def test_a_key_of_another_tenant_or_token_replays_nothing(stocked: Service) -> None:
     key = {"Idempotency-Key": "shared"}
-    other = replace(stocked, tenant=await new_tenant(stocked.database))
+    other = replace(stocked, tenant_id=await new_tenant(stocked.database))
     assert (await put(stocked, headers=key)).status_code == 200
 
     of_other = await put(other, headers=key)
@@ -178,7 +178,7 @@ def end_cursor(data: Any) -> str:
 
 
 async def test_a_cursor_is_valid_only_for_its_own_list(stocked: Service) -> None:
-    other = replace(stocked, tenant=await new_tenant(stocked.database))
+    other = replace(stocked, tenant_id=await new_tenant(stocked.database))
     for name, query in LISTS.items():
         data = await stocked.data(f"query ($c: String) {{ {query} }}")
         cursor = end_cursor(data)
@@ -426,7 +426,7 @@ async def test_a_body_on_a_get_is_not_read(stocked: Service) -> None:
 
 
 async def test_an_id_of_another_kind_or_tenant_is_null(stocked: Service) -> None:
-    other = replace(stocked, tenant=await new_tenant(stocked.database))
+    other = replace(stocked, tenant_id=await new_tenant(stocked.database))
     data = await stocked.data(
         '{ sku(sku: "A") { id stock { id warehouse { id } adjustments { nodes { id } } } } }'
     )
@@ -477,11 +477,11 @@ async def test_an_unsafe_request_id_is_replaced(stocked: Service) -> None:
 def test_clients_cannot_forge_log_lines() -> None:
     forged = '/api/inventory/\r\n{"event": "forged"}\n\u2028'
     code = (
-        "from app.logs import configure_logs\nimport logging, structlog\nconfigure_logs('info')\n"
+        "from app.http.logs import configure_logs\nimport logging, structlog\nconfigure_logs('info')\n"
         f"structlog.get_logger().info('request', path={forged!r})\n"
         f"logging.getLogger('other').error('path %s', {forged!r})\n"
     )
-    done = subprocess.run(  # noqa: S603 - our own code
+    done = subprocess.run(  # noqa: S603 - fixed arguments
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
 
@@ -505,7 +505,7 @@ async def test_five_hundred_contradicting_items_are_all_applied_or_none(
 
 
 async def test_a_sku_of_another_tenant_looks_like_a_missing_sku(stocked: Service) -> None:
-    other = replace(stocked, tenant=await new_tenant(stocked.database))
+    other = replace(stocked, tenant_id=await new_tenant(stocked.database))
     for path in ("/api/inventory/{}", "/api/inventory/{}/adjustments"):
         existing, missing = [
             await other.rest("GET", path.format(code), headers={"X-Request-ID": "r"})

@@ -83,7 +83,7 @@ async def test_each_limit_is_a_setting_and_accepts_its_maximum(
 ) -> None:
     fits, exceeds = WITHIN[limit]
     async with running(database_url, **{f"max_query_{limit}": TIGHT[limit]}) as (app, client):
-        tight = Service(app, client, service.database, service.tenant)
+        tight = Service(app, client, service.database, service.tenant_id)
         assert (await tight.graphql(fits)).get("data"), limit
         answer = await tight.graphql(exceeds)
 
@@ -94,7 +94,7 @@ async def test_each_limit_is_a_setting_and_accepts_its_maximum(
 
 async def test_the_cost_uses_page_sizes_from_variables(database_url: str, service: Service) -> None:
     async with running(database_url, max_query_cost=10) as (app, client):
-        tight = Service(app, client, service.database, service.tenant)
+        tight = Service(app, client, service.database, service.tenant_id)
         costs = [
             await cost_of(tight, PAGES, variables)
             for variables in ({}, {"n": 2}, {"n": 8}, {"n": 1}, {"n": 8})
@@ -190,7 +190,7 @@ def test_route_operations_have_no_limit() -> None:
 
 async def test_introspection_can_be_switched_off(database_url: str, service: Service) -> None:
     async with running(database_url, introspection=False) as (app, client):
-        closed = Service(app, client, service.database, service.tenant)
+        closed = Service(app, client, service.database, service.tenant_id)
         for query in ("{ __schema { types { name } } }", '{ __type(name: "Sku") { name } }'):
             answer = await closed.graphql(f"query {{ __typename ... on Query {query} }}")
             assert refusal(answer) == (422, "VALIDATION_ERROR")
@@ -208,7 +208,7 @@ async def test_suggestions_can_be_switched_off(database_url: str, service: Servi
         ("query ($s: SkuStatuss) { skus(filter: {status: $s}) { totalCount } }", {}),
     ]
     async with running(database_url, suggestions=False) as (app, client):
-        silent = Service(app, client, service.database, service.tenant)
+        silent = Service(app, client, service.database, service.tenant_id)
         for query, variables in cases:
             answer = json.dumps(await silent.graphql(query, variables))
             assert "VALIDATION_ERROR" in answer
@@ -267,7 +267,7 @@ async def test_only_registered_documents_are_served(
         {},
     ]
     async with running(database_url, trusted_documents=manifest) as (app, client):
-        closed = Service(app, client, service.database, service.tenant)
+        closed = Service(app, client, service.database, service.tenant_id)
         for body in good:
             answer = await send(closed, body)
             assert answer.json() == {"data": {"__typename": "Query"}}, body

@@ -85,6 +85,6 @@ async def test_no_hostile_value_causes_an_internal_error(service: Service, what:
                 sent += 1
 
     assert sent > 60
-    await verify_tenant(service.database, service.tenant)
+    await verify_tenant(service.database, service.tenant_id)
     assert (await service.rest("GET", "/api/inventory")).status_code == 200
     assert (await service.rest("GET", "/api/inventory/warehouses")).status_code == 200

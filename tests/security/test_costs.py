@@ -234,7 +234,7 @@ async def test_oversized_variables_are_refused_in_linear_time(
     monkeypatch.setattr(validation, "inspect", inspecting)
     monkeypatch.setattr(validation, "suggestion_list", suggesting)
     async with running(database_url, suggestions=suggestions) as (app, client):
-        limited = Service(app, client, service.database, service.tenant)
+        limited = Service(app, client, service.database, service.tenant_id)
         for query, variables in VARIABLES:
             inspected = suggested = 0
             response = await limited.rest(

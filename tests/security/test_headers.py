@@ -69,7 +69,7 @@ async def test_a_configured_origin_may_call_both_apis(
 ) -> None:
     origins = "https://shop.example, https://admin.example"
     async with running(database_url, cors_origins=origins) as (app, client):
-        shop = Service(app, client, app.state.database, service.tenant)
+        shop = Service(app, client, app.state.database, service.tenant_id)
         preflight = await shop.rest("OPTIONS", path, token=None, headers=PREFLIGHT)
         other = {**PREFLIGHT, "Origin": "https://shop.example.evil"}
         refused = await shop.rest("OPTIONS", path, token=None, headers=other)
@@ -106,7 +106,7 @@ async def test_an_unconfigured_host_is_refused(
     service: Service, database_url: str, host: str, status: int
 ) -> None:
     async with running(database_url, trusted_hosts="api.example, localhost") as (app, client):
-        shop = Service(app, client, app.state.database, service.tenant)
+        shop = Service(app, client, app.state.database, service.tenant_id)
         response = await shop.rest("GET", "/api/inventory", headers={"Host": host})
 
     assert response.status_code == status
@@ -122,10 +122,10 @@ async def test_logs_are_lines_of_json_without_secrets(
     async with running(database_url, log_level="info") as (app, client):
         # The logger of earlier tests still writes to their stream.
         monkeypatch.setattr("app.http.edge.log", structlog.get_logger())
-        shop = Service(app, client, app.state.database, service.tenant)
+        shop = Service(app, client, app.state.database, service.tenant_id)
         await shop.rest("GET", "/api/inventory")
         await shop.rest("GET", f"/api/inventory?sku={secret}")
-        await shop.rest("GET", f"/api/inventory/inv_{service.tenant}-{'s3' * 20}")
+        await shop.rest("GET", f"/api/inventory/inv_{service.tenant_id}-{'s3' * 20}")
         await shop.rest("GET", "/api/inventory/eyJhbGciOiJub25lIn0.e30.s3s3")
         await shop.rest("GET", "/api/inventory/%0A%7B%22event%22%3A%22forged%22%7D")
         await shop.rest("GET", "/x", headers={"X-Request-ID": '"}\x0b{"event": "forged"'})
@@ -145,7 +145,7 @@ async def test_logs_are_lines_of_json_without_secrets(
 
 async def test_a_database_error_hides_its_parameters(service: Service) -> None:
     statement = text("INSERT INTO sku (tenant_id, title) VALUES (:tenant, :title)")
-    given = {"tenant": service.tenant, "title": "a note of theirs"}
+    given = {"tenant": service.tenant_id, "title": "a note of theirs"}
 
     with pytest.raises(DBAPIError) as error:
         await service.database.transaction(lambda connection: connection.execute(statement, given))

@@ -129,7 +129,7 @@ async def test_reads_do_not_depend_on_other_tenants(
         for number in range(20):
             await write(other, number)
         await create_token(
-            database, other.tenant, name="x", email=EMAIL, scopes=[Scope.ADMIN], expires_in=None
+            database, other.tenant_id, name="x", email=EMAIL, scopes=[Scope.ADMIN], expires_in=None
         )
         full = await everything_read(service)
         of_other = await everything_read(other)

@@ -59,7 +59,7 @@ class Door:
     """The authenticator of a provider's tokens, and the tenant in their claims."""
 
     authenticator: Authenticator
-    tenant: str
+    tenant_id: str
 
     def token(self, change: Change = lambda _claims, _header: None, key: Any = KEY) -> str:
         """Return valid token, or one with one change."""
@@ -70,7 +70,7 @@ class Door:
             "sub": "user-7",
             "exp": now + 300,
             "iat": now,
-            "tenant": self.tenant,
+            "tenant": self.tenant_id,
             "scope": "openid inventory:write",
             "email": "seven@example.com",
         }
@@ -95,13 +95,15 @@ def hold(path: Path, content: str | bytes) -> None:
 @pytest.fixture
 def door(service: Service, keys_file: Path) -> Door:
     provider = IdentityProvider(settings(str(keys_file)))
-    return Door(Authenticator(service.database, cache_seconds=0, provider=provider), service.tenant)
+    return Door(
+        Authenticator(service.database, cache_seconds=0, provider=provider), service.tenant_id
+    )
 
 
 async def test_a_valid_jwt_identifies_the_caller(door: Door) -> None:
     principal = await door.authenticator.authenticate(f"Bearer {door.token()}")
 
-    assert principal.tenant == door.tenant
+    assert principal.tenant == door.tenant_id
     assert principal.subject == f"jwt_{ISSUER} user-7"
     assert principal.email == "seven@example.com"
     assert principal.scopes == {Scope.WRITE}
@@ -256,7 +258,7 @@ async def test_a_provider_may_sign_with_elliptic_curves(
     path.write_text(json.dumps({"keys": [*jwks(rsa=KEY)["keys"], {**public, "kid": "one"}]}))
     provider = IdentityProvider(settings(str(path), jwt_family=family))
     authenticator = Authenticator(service.database, cache_seconds=0, provider=provider)
-    door = Door(authenticator, service.tenant)
+    door = Door(authenticator, service.tenant_id)
 
     token = door.token(lambda _, header: header.update(alg=algorithm), key)
     assert (await authenticator.authenticate(f"Bearer {token}")).scopes == {Scope.WRITE}
@@ -269,7 +271,7 @@ async def test_a_jwt_is_refused_without_a_configured_provider(service: Service) 
     authenticator = Authenticator(service.database, cache_seconds=0)
 
     with pytest.raises(Unauthenticated):
-        await authenticator.authenticate(f"Bearer {Door(authenticator, service.tenant).token()}")
+        await authenticator.authenticate(f"Bearer {Door(authenticator, service.tenant_id).token()}")
 
 
 @dataclass
@@ -319,7 +321,7 @@ async def remote(service: Service) -> AsyncIterator[tuple[Door, Provider]]:
         provider.keys = jwks(one=KEY)
         identity = IdentityProvider(settings(provider.url))
         authenticator = Authenticator(service.database, cache_seconds=0, provider=identity)
-        yield Door(authenticator, service.tenant), provider
+        yield Door(authenticator, service.tenant_id), provider
 
 
 @pytest.fixture
@@ -360,7 +362,7 @@ async def test_keys_are_fetched_once_and_again_for_a_new_key_id(
     grow_old(door, 11)
     principal = await door.authenticator.authenticate(f"Bearer {rotated}")
 
-    assert principal.tenant == door.tenant
+    assert principal.tenant == door.tenant_id
     assert provider.requests == 2
     with pytest.raises(Unauthenticated):
         await door.authenticator.authenticate(f"Bearer {door.token()}")
@@ -581,7 +583,7 @@ async def test_a_provider_without_keys_is_503_not_401(service: Service) -> None:
     authenticator = Authenticator(service.database, cache_seconds=0, provider=identity)
 
     with pytest.raises(Unavailable):
-        await authenticator.authenticate(f"Bearer {Door(authenticator, service.tenant).token()}")
+        await authenticator.authenticate(f"Bearer {Door(authenticator, service.tenant_id).token()}")
 
 
 @pytest.mark.parametrize(
@@ -608,10 +610,10 @@ async def test_both_apis_accept_a_jwt_with_its_scopes(
 ) -> None:
     main = warehouse()
     await service.load([main], [sku("A", level(main, 5))])
-    door = Door(Authenticator(service.database, cache_seconds=0), service.tenant)
+    door = Door(Authenticator(service.database, cache_seconds=0), service.tenant_id)
     options = {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks": str(keys_file)}
     async with running(database_url, **options) as (app, client):
-        shop = Service(app, client, app.state.database, service.tenant)
+        shop = Service(app, client, app.state.database, service.tenant_id)
         body = {"warehouse_id": main.id, "quantity": 7, "reason": "cycle_count"}
         written = await shop.rest("PUT", "/api/inventory/A", token=door.token(), json=body)
         reading = door.token(lambda claims, _: claims.update(scope="inventory:read"))

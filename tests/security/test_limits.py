@@ -54,7 +54,7 @@ async def test_a_token_over_its_rate_gets_429_with_retry_after(
     service: Service, database_url: str
 ) -> None:
     async with running(database_url, rate_limit="3/hour") as (app, client):
-        shop = Service(app, client, app.state.database, service.tenant)
+        shop = Service(app, client, app.state.database, service.tenant_id)
         assert await statuses(shop, 4) == [200, 200, 200, 429]
         refused = await shop.rest("GET", "/api/inventory", token="read")
         in_graphql = await shop.graphql("{ __typename }", token="read")
@@ -79,8 +79,8 @@ async def test_workers_with_a_shared_redis_count_together(
         # The end of the lifespan closes the connections to Redis.
         for app in (one, other):
             await redis.enter_async_context(app.router.lifespan_context(app))
-        first = Service(one, its_client, one.state.database, service.tenant)
-        second = Service(other, other_client, other.state.database, service.tenant)
+        first = Service(one, its_client, one.state.database, service.tenant_id)
+        second = Service(other, other_client, other.state.database, service.tenant_id)
         result = await statuses(first, 2) + await statuses(second, 2) + await statuses(first, 1)
 
     assert result == [200, 200, 200, 200, 429]
@@ -94,7 +94,7 @@ async def test_requests_pass_while_redis_is_unavailable(
         running(database_url, **options) as (app, client),
         app.router.lifespan_context(app),
     ):
-        shop = Service(app, client, app.state.database, service.tenant)
+        shop = Service(app, client, app.state.database, service.tenant_id)
         assert await statuses(shop, 2) == [200, 200]
 
 
@@ -336,7 +336,7 @@ async def test_an_endless_header_is_not_buffered_during_another_request() -> Non
 
 async def test_a_missing_body_times_out(service: Service, database_url: str) -> None:
     async with running(database_url, body_timeout_seconds=0.1) as (app, client):
-        shop = Service(app, client, app.state.database, service.tenant)
+        shop = Service(app, client, app.state.database, service.tenant_id)
 
         async def slowly() -> AsyncIterator[bytes]:
             yield b'{"query": '

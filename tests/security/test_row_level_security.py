@@ -100,10 +100,10 @@ async def test_writes_and_maintenance_work_with_row_level_security(walled: Walle
     assert (first.status_code, again.headers["Idempotent-Replayed"]) == (200, "true")
     assert created["data"]["createSku"]["sku"] == {"sku": "NEW"}
     assert (bulk.status_code, refused.status_code) == (200, 404)
-    assert await reap_idempotency_keys(walled.service.database, walled.service.tenant) == 0
-    for tenant in (walled.service.tenant, walled.other.tenant):
+    assert await reap_idempotency_keys(walled.service.database, walled.service.tenant_id) == 0
+    for tenant in (walled.service.tenant_id, walled.other.tenant_id):
         await verify_tenant(walled.owner.database, tenant)
-    of_tenant = api_token.c.tenant_id == walled.service.tenant
+    of_tenant = api_token.c.tenant_id == walled.service.tenant_id
     used = select(func.count()).where(of_tenant, api_token.c.last_used_at.is_not(None))
     async with walled.owner.database.reader.connect() as connection:
         assert await connection.scalar(used) == 1
@@ -116,15 +116,17 @@ async def test_the_rollup_covers_every_tenant_with_row_level_security(
     summed = select(tenant_table.c.summed_until)
     kept = select(ledger_sum.c.tenant_id).distinct()
     totals = "{ adjustments { totals { entries increase } } }"
-    tenants = sorted([walled.service.tenant, walled.other.tenant])
+    tenants = sorted([walled.service.tenant_id, walled.other.tenant_id])
     before = await walled.service.data(totals)
     await sum_up(walled.service.database)
 
     async with walled.owner.database.reader.connect() as connection:
         assert None not in set(await connection.scalars(summed))
         assert sorted(await connection.scalars(kept)) == tenants
-    async with walled.service.database.snapshot(tenant=walled.service.tenant) as snapshot:
-        assert [row.tenant_id for row in await snapshot.rows(kept, {})] == [walled.service.tenant]
+    async with walled.service.database.snapshot(tenant=walled.service.tenant_id) as snapshot:
+        assert [row.tenant_id for row in await snapshot.rows(kept, {})] == [
+            walled.service.tenant_id
+        ]
     assert await walled.service.data(totals) == before
     # A late adjustment resets the rollup of its day.
     async with clocks_at(walled.owner.database, datetime(2025, 1, 1, tzinfo=UTC)):
@@ -168,35 +170,35 @@ def _go(_connection: Connection, step: Callable[..., None], *where: object) -> N
 async def test_a_statement_without_a_tenant_condition_sees_one_tenant(walled: Walled) -> None:
     forgetful = select(sku_table.c.tenant_id).distinct()
     database = walled.service.database
-    async with database.snapshot(tenant=walled.service.tenant) as snapshot:
+    async with database.snapshot(tenant=walled.service.tenant_id) as snapshot:
         mine = await snapshot.rows(forgetful, {})
-    async with database.snapshot(tenant=walled.other.tenant, single=True) as snapshot:
+    async with database.snapshot(tenant=walled.other.tenant_id, single=True) as snapshot:
         theirs = await snapshot.rows(forgetful, {})
     # The tenant ends with its transaction, also on a reused connection.
     async with database.snapshot() as snapshot:
         without_tenant = await snapshot.rows(forgetful, {})
 
-    assert [row.tenant_id for row in mine] == [walled.service.tenant]
-    assert [row.tenant_id for row in theirs] == [walled.other.tenant]
+    assert [row.tenant_id for row in mine] == [walled.service.tenant_id]
+    assert [row.tenant_id for row in theirs] == [walled.other.tenant_id]
     assert list(without_tenant) == []
 
 
 async def test_a_write_to_another_tenant_is_refused_or_changes_nothing(
     walled: Walled,
 ) -> None:
-    theirs = walled.other.tenant
+    theirs = walled.other.tenant_id
     foreign = {"tenant_id": theirs, "warehouse_id": "", "status": "low", "skus": 1}
 
     with pytest.raises(DBAPIError, match="row-level security"):
         await walled.service.database.transaction(
             lambda connection: connection.execute(insert(sku_count), foreign),
-            tenant=walled.service.tenant,
+            tenant=walled.service.tenant_id,
         )
     changed = await walled.service.database.transaction(
         lambda connection: connection.execute(
             update(sku_table).where(sku_table.c.tenant_id == theirs).values(title="x")
         ),
-        tenant=walled.service.tenant,
+        tenant=walled.service.tenant_id,
     )
     assert changed.rowcount == 0
 
@@ -217,17 +219,17 @@ async def test_the_serving_role_cannot_disable_row_level_security(
 ) -> None:
     with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
         await walled.service.database.transaction(
-            lambda connection: connection.execute(statement), tenant=walled.service.tenant
+            lambda connection: connection.execute(statement), tenant=walled.service.tenant_id
         )
 
 
 async def test_every_tenant_table_has_a_policy(walled: Walled) -> None:
-    result = text(
+    walled_tables = text(
         "SELECT relname FROM pg_class JOIN pg_policy ON polrelid = pg_class.oid"
         " WHERE relrowsecurity"
     )
     async with walled.owner.database.reader.connect() as connection:
-        assert set(await connection.scalars(result)) == set(WALLED)
+        assert set(await connection.scalars(walled_tables)) == set(WALLED)
 
 
 async def test_readiness_fails_if_the_role_contradicts_the_setting(

@@ -59,20 +59,20 @@ async def test_an_invalid_credential_is_refused(service: Service, what: str) -> 
 async def test_a_token_identifies_the_caller(service: Service, scheme: str) -> None:
     principal = await authenticator(service).authenticate(f"{scheme} {service.token('write')}")
 
-    assert principal.tenant == service.tenant
+    assert principal.tenant == service.tenant_id
     assert principal.email == EMAIL
     assert principal.scopes == {Scope.WRITE}
 
 
 async def test_a_new_token_is_long_and_stored_as_a_hash(service: Service) -> None:
     made = await create_token(
-        service.database, service.tenant, name="x", email=EMAIL, scopes=[Scope.READ]
+        service.database, service.tenant_id, name="x", email=EMAIL, scopes=[Scope.READ]
     )
     by_id = api_token.c.id == made.id
     async with service.database.reader.connect() as connection:
         [row] = (await connection.execute(select(api_token).where(by_id))).all()
 
-    assert made.token.startswith(f"inv_{service.tenant}-")
+    assert made.token.startswith(f"inv_{service.tenant_id}-")
     assert len(made.token.partition("-")[2]) >= 43
     assert row.token_hash == token_hash(made.token)
     assert all(made.token not in str(value) for value in row)
@@ -81,7 +81,7 @@ async def test_a_new_token_is_long_and_stored_as_a_hash(service: Service) -> Non
 async def test_an_expired_token_is_refused(service: Service) -> None:
     made = await create_token(
         service.database,
-        service.tenant,
+        service.tenant_id,
         name="x",
         email=EMAIL,
         scopes=[Scope.READ],
@@ -95,10 +95,10 @@ async def test_an_expired_token_is_refused(service: Service) -> None:
 
 async def test_a_revoked_token_is_refused(service: Service) -> None:
     made = await create_token(
-        service.database, service.tenant, name="x", email=EMAIL, scopes=[Scope.READ]
+        service.database, service.tenant_id, name="x", email=EMAIL, scopes=[Scope.READ]
     )
     assert (await service.rest("GET", "/api/inventory", token=made.token)).status_code == 200
-    await revoke_token(service.database, service.tenant, made.id)
+    await revoke_token(service.database, service.tenant_id, made.id)
 
     assert (await service.rest("GET", "/api/inventory", token=made.token)).status_code == 401
 
@@ -107,7 +107,7 @@ async def test_a_cached_token_expires(service: Service) -> None:
     trusting = authenticator(service, seconds=30)
     made = await create_token(
         service.database,
-        service.tenant,
+        service.tenant_id,
         name="x",
         email=EMAIL,
         scopes=[Scope.READ],
@@ -143,7 +143,7 @@ async def test_a_tenant_cannot_revoke_anothers_token(service: Service) -> None:
     made = await create_token(service.database, other, name="x", email=EMAIL, scopes=[Scope.READ])
 
     with pytest.raises(Exception, match="has no token"):
-        await revoke_token(service.database, service.tenant, made.id)
+        await revoke_token(service.database, service.tenant_id, made.id)
     assert (await service.rest("GET", "/api/inventory", token=made.token)).status_code == 200
 
 
@@ -161,7 +161,7 @@ async def test_the_last_use_of_a_token_is_stored(service: Service) -> None:
 
 async def test_a_stopping_service_stores_the_last_uses(service: Service, database_url: str) -> None:
     async with running(database_url) as (app, client), app.router.lifespan_context(app):
-        shop = Service(app, client, app.state.database, service.tenant)
+        shop = Service(app, client, app.state.database, service.tenant_id)
         assert (await shop.rest("GET", "/api/inventory", token="write")).status_code == 200
 
     used = {row.name for row in await _tokens(service) if row.last_used_at is not None}
@@ -174,14 +174,14 @@ async def test_a_rotated_token_copies_the_old_token_which_ends_after_the_overlap
 ) -> None:
     old = await create_token(
         service.database,
-        service.tenant,
+        service.tenant_id,
         name="shop",
         email=EMAIL,
         scopes=[Scope.WRITE],
         expires_in=expires_in,
     )
     overlap = timedelta(hours=1)
-    new = await rotate_token(service.database, service.tenant, old.id, overlap=overlap)
+    new = await rotate_token(service.database, service.tenant_id, old.id, overlap=overlap)
     kept = {row.id: row for row in await _tokens(service)}
     checks = authenticator(service)
 
@@ -200,14 +200,14 @@ async def test_a_rotated_token_copies_the_old_token_which_ends_after_the_overlap
 
 async def test_without_an_overlap_the_old_token_ends_at_once(service: Service) -> None:
     old = await create_token(
-        service.database, service.tenant, name="x", email=EMAIL, scopes=[Scope.READ]
+        service.database, service.tenant_id, name="x", email=EMAIL, scopes=[Scope.READ]
     )
-    await rotate_token(service.database, service.tenant, old.id, overlap=timedelta())
+    await rotate_token(service.database, service.tenant_id, old.id, overlap=timedelta())
 
     with pytest.raises(Unauthenticated):
         await authenticator(service).authenticate(f"Bearer {old.token}")
     with pytest.raises(NotFound):
-        await rotate_token(service.database, service.tenant, old.id, overlap=timedelta())
+        await rotate_token(service.database, service.tenant_id, old.id, overlap=timedelta())
 
 
 async def test_a_token_of_another_tenant_cannot_be_rotated(service: Service) -> None:
@@ -224,7 +224,7 @@ async def test_revoked_token_stops_a_running_stream(service: Service) -> None:
     history = [counted(number) for number in range(2 * STREAM_PAGE + 1)]
     await service.load([main], [sku("A", LoadedLevel(warehouse_id=main.id, history=history))])
     token = await create_token(
-        service.database, service.tenant, name="x", email=EMAIL, scopes=[Scope.READ]
+        service.database, service.tenant_id, name="x", email=EMAIL, scopes=[Scope.READ]
     )
     headers = {"Authorization": f"Bearer {token.token}"}
     seen: list[bytes] = []
@@ -235,7 +235,7 @@ async def test_revoked_token_stops_a_running_stream(service: Service) -> None:
     async def send(message: MutableMapping[str, Any]) -> None:
         seen.append(message.get("body", b""))
         if len(seen) == 2:
-            await revoke_token(service.database, service.tenant, token.id)
+            await revoke_token(service.database, service.tenant_id, token.id)
 
     scope = {
         "type": "http",
@@ -252,6 +252,6 @@ async def test_revoked_token_stops_a_running_stream(service: Service) -> None:
 
 
 async def _tokens(service: Service) -> Sequence[Row[Any]]:
-    of_tenant = api_token.c.tenant_id == service.tenant
+    of_tenant = api_token.c.tenant_id == service.tenant_id
     async with service.database.reader.connect() as connection:
         return (await connection.execute(select(api_token).where(of_tenant))).all()

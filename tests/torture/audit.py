@@ -29,7 +29,7 @@ class Entry:
 Entries = Mapping[str, Entry]
 
 
-async def audit(database_url: str, tenant: str, acknowledged: Entries) -> int:
+async def audit(database_url: str, tenant_id: str, acknowledged: Entries) -> int:
     """Verify a tenant's ledger and compare it with the acknowledgements. Returns its length.
 
     Raises:
@@ -38,13 +38,13 @@ async def audit(database_url: str, tenant: str, acknowledged: Entries) -> int:
 
     """
     database = Database(Settings(database_url=database_url))
-    await verify_tenant(database, tenant)
+    await verify_tenant(database, tenant_id)
     statement = text(
         "SELECT note, sku, warehouse_id, after_quantity, before_quantity, id FROM adjustment"
         " WHERE tenant_id = :tenant AND note IS NOT NULL"
     )
     async with database.snapshot() as snapshot:
-        rows = await snapshot.rows(statement, {"tenant": tenant})
+        rows = await snapshot.rows(statement, {"tenant": tenant_id})
     await database.dispose()
     compare(acknowledged, ((note, Entry(*entry)) for note, *entry in rows))
     return len(rows)

@@ -231,10 +231,10 @@ async def torture(plan: Plan, *, progress: Callable[[Report], None]) -> Report:
         postgresql = None
         if plan.engine == "postgresql":
             postgresql = stack.enter_context(own_postgresql())
-        result = await asyncio.to_thread(Torture, plan, directory, postgresql)
-        stack.callback(result.close)
-        await result.run(progress)
-        return result.report
+        started = await asyncio.to_thread(Torture, plan, directory, postgresql)
+        stack.callback(started.close)
+        await started.run(progress)
+        return started.report
 
 
 def _new_database(directory: Path, postgresql: PostgreSQL | None) -> str:
@@ -253,4 +253,4 @@ async def _new_stock(database_url: str) -> tuple[Stock, str]:
     await service.load([*warehouses, readonly], [sku(code) for code in codes])
     await database.dispose()
     ids = [record.id for record in warehouses]
-    return Stock(service.token("write"), codes, ids, readonly.id), service.tenant
+    return Stock(service.token("write"), codes, ids, readonly.id), service.tenant_id
