@@ -37,7 +37,8 @@ CONCURRENCY: Final = "tests/ledger/test_concurrency.py"
 RULES: Final = "tests/ledger/test_rules.py::test_a_write_is_decided_by_the_rules_at_its_posting"
 SUMS: Final = "tests/ledger/test_sums.py"
 TOTALS: Final = f"{SUMS}::test_totals_are_exact_at_every_state_of_the_rollup"
-BETWEEN: Final = f"{SUMS}::test_an_adjustment_between_reading_and_storing_discards_the_sums"
+ROLLUPS: Final = "tests/ledger/test_rollup_concurrency.py"
+BETWEEN: Final = f"{ROLLUPS}::test_an_adjustment_between_reading_and_storing_discards_the_sums"
 DERIVED: Final = "tests/ledger/test_derived_figures.py"
 RESERVATIONS: Final = "tests/ledger/test_reservations.py"
 VERSIONS: Final = "tests/ledger/test_versions.py"
@@ -224,7 +225,7 @@ MUTANTS: Final = (
         "sums stored despite a concurrent rollup",
         "func.coalesce(func.sum(ledger_sum.c.entries), ZERO))\n    more",
         "ZERO)\n    more",
-        (f"{SUMS}::test_sums_read_before_a_concurrent_rollup_are_discarded",),
+        (f"{ROLLUPS}::test_sums_read_before_a_concurrent_rollup_are_discarded",),
     ),
     Mutant(
         "no rollup reset by a late adjustment",

@@ -122,7 +122,7 @@ async def test_a_change_of_any_column_of_any_entry_is_found(shop: Service, colum
 
 async def test_the_changed_entry_is_named(shop: Service) -> None:
     await change_behind_its_back(
-        shop, "UPDATE adjustment SET note = 'mine' WHERE sku = 'A' AND sequence = 2"
+        shop, "UPDATE adjustment SET note = 'forged' WHERE sku = 'A' AND sequence = 2"
     )
 
     with pytest.raises(LedgerBroken, match=r"of \(A, wh_.*\) is not as it was written") as error:
@@ -137,15 +137,17 @@ IN_MAIN = f"sku = 'A' AND warehouse_id = '{MAIN.id}'"
 IN_OTHER = f"sku = 'A' AND warehouse_id = '{OTHER.id}'"
 # Forgeries by an attacker who knows all derived figures.
 FORGED = {
-    "a note is changed": [f"UPDATE adjustment SET note = 'mine' WHERE {IN_MAIN} AND sequence = 2"],
-    "somebody else has done it": [
+    "a note is changed": [
+        f"UPDATE adjustment SET note = 'forged' WHERE {IN_MAIN} AND sequence = 2"
+    ],
+    "another author": [
         f"UPDATE adjustment SET created_by = 'x@example.com' WHERE {IN_OTHER} AND sequence = 1"
     ],
-    "a count was another one": [
+    "another count": [
         f"UPDATE adjustment SET after_quantity = 25, delta = 15 WHERE {IN_MAIN} AND sequence = 2",
         f"UPDATE adjustment SET before_quantity = 25, delta = 5 WHERE {IN_MAIN} AND sequence = 3",
     ],
-    "it was at another time": [
+    "another time": [
         "UPDATE adjustment SET created_at = '2026-01-02T00:00:00.001Z'"
         f" WHERE {IN_MAIN} AND sequence = 2"
     ],
@@ -165,7 +167,7 @@ FORGED = {
         " SELECT tenant_id, 'adj_x', sku, warehouse_id, 4, 30, 31, 1, reason, created_by,"
         f" created_at, hash FROM adjustment WHERE {IN_MAIN} AND sequence = 3"
     ],
-    "two entries change places": [
+    "two entries are swapped": [
         f"UPDATE adjustment SET sequence = 9 WHERE {IN_OTHER} AND sequence = 1",
         "UPDATE adjustment SET sequence = 1, before_quantity = 0, delta = 50"
         f" WHERE {IN_OTHER} AND sequence = 2",
@@ -173,7 +175,7 @@ FORGED = {
         f" WHERE {IN_OTHER} AND sequence = 9",
         f"UPDATE adjustment SET before_quantity = 40, delta = 20 WHERE {IN_OTHER} AND sequence = 3",
     ],
-    "two levels change places": [
+    "two levels are swapped": [
         f"UPDATE adjustment SET warehouse_id = 'wh_x' WHERE {IN_MAIN}",
         f"UPDATE adjustment SET warehouse_id = '{MAIN.id}' WHERE {IN_OTHER}",
         f"UPDATE adjustment SET warehouse_id = '{OTHER.id}' WHERE warehouse_id = 'wh_x'",
@@ -201,7 +203,7 @@ async def test_a_rehashed_history_is_detected_only_by_a_head(shop: Service, what
 async def test_later_entries_do_not_hide_a_changed_entry(shop: Service) -> None:
     await change_behind_its_back(
         shop,
-        "UPDATE adjustment SET note = 'mine' WHERE sku = 'B'",
+        "UPDATE adjustment SET note = 'forged' WHERE sku = 'B'",
         "UPDATE stock_level SET last_hash = NULL WHERE sku = 'B'",
     )
     await change_stock(shop.database, caller_of(shop), counting(7, "B"))

@@ -26,20 +26,20 @@ REFUSED = {
         " hash FROM", " NULL FROM"
     ),
     "an adjustment is deleted": "DELETE FROM adjustment WHERE tenant_id = :tenant",
-    "a delta does not lead from before to after": _entry("sku, warehouse_id, 9, 1, 3, 1"),
-    "a sequence is there twice": _entry("sku, warehouse_id, sequence, 1, 2, 1"),
+    "a delta does not match its quantities": _entry("sku, warehouse_id, 9, 1, 3, 1"),
+    "a sequence occurs twice": _entry("sku, warehouse_id, sequence, 1, 2, 1"),
     "a sequence starts before 1": _entry("sku, warehouse_id, 0, 1, 2, 1"),
     "an adjustment has no level": _entry("sku, 'wh_x', 1, 1, 2, 1"),
-    "less than nothing is on hand": (
+    "a negative quantity on hand": (
         "UPDATE stock_level SET on_hand = -1 WHERE tenant_id = :tenant"
     ),
-    "more than can be is on hand": (
+    "a quantity on hand above the maximum": (
         f"UPDATE stock_level SET on_hand = {MAX_QUANTITY + 1} WHERE tenant_id = :tenant"
     ),
-    "less than nothing is reserved": (
+    "a negative reserved quantity": (
         "UPDATE stock_level SET reserved = -1 WHERE tenant_id = :tenant"
     ),
-    "less than nothing is safety stock": (
+    "a negative safety stock": (
         "UPDATE stock_level SET safety_stock = -1 WHERE tenant_id = :tenant"
     ),
     "a status is unknown": "UPDATE sku SET status = 'fine' WHERE tenant_id = :tenant",

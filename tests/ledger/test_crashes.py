@@ -10,7 +10,7 @@ import pytest
 from app.domain.warehouses import WarehouseType
 from app.writes.idempotency_keys import FEW
 from tests.ledger.dying import SURVIVED, die_at
-from tests.ledger.test_reservations import COMMIT, RESERVE
+from tests.ledger.reservations import COMMIT, RESERVE
 from tests.ledger.test_reversals import REVERSE
 from tests.ledger.writes import (
     ADJUST,

@@ -1,122 +1,45 @@
-"""`reserved` is the sum of open reservations. Each ends once, and none exceeds the stock."""
+"""Reservations hold stock, end once, and never exceed the stock."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from app import maintenance as upkeep
-from app.database.engine import Database
 from app.domain.caller import Caller
-from app.domain.filters import ReservationFilter
-from app.domain.records import ReservationStatus
 from app.domain.reservations import MAX_HOLD
-from app.domain.stock import StockUpdate
-from app.domain.warehouses import WarehouseType
 from app.errors import InventoryError
-from app.files.seeding import load_skus, load_warehouses
-from app.ledger.repair import repair_tenant
-from app.ledger.verification import LedgerBroken, verify_tenant
-from app.reads.reservations import count_holds_of, count_reservations, get_reservations
-from app.reads.skus import get_skus
-from app.settings import Settings
 from app.writes import reservations
 from app.writes.pipeline import Writing
 from app.writes.reservations import (
-    Committing,
     Line,
     Reserving,
-    commit_reservation,
     expire_reservations,
-    extend_reservation,
-    release_reservation,
     reserve_stock,
 )
-from app.writes.stock import change_stock
 from app.writes.tenants import permit_oversell
 from tests.clocks import clocks_at, set_clock
+from tests.ledger.reservations import (
+    CLOSED,
+    COMMIT,
+    EXTEND,
+    MAIN,
+    MARKET,
+    OTHER,
+    RELEASE,
+    RESERVE,
+    line,
+    refusal,
+    reserve,
+    stocked,
+)
 from tests.ledger.writes import assert_proven, ledger
-from tests.service import EMAIL, Service, level, new_tenant, now, sku, warehouse
+from tests.service import EMAIL, Service, level, now, sku, warehouse
 
-Result = TypeVar("Result")
-MAIN: Final = warehouse()
-OTHER: Final = warehouse("Other")
-MARKET: Final = warehouse("Market", WarehouseType.FBA)
-CLOSED: Final = warehouse("Closed", is_active=False)
 ROUNDS: Final = 20
 RESERVERS: Final = 64
-
-RESERVE: Final = """
-mutation ($input: ReserveStockInput!) {
-  reserveStock(input: $input) {
-    reservation {
-      id status reference note createdBy expiresAt endedAt version
-      lines { sku { sku } warehouse { id } quantity held committed }
-    }
-    skus { sku totalOnHand totalReserved totalAvailable }
-    replayed
-  }
-}
-"""
-COMMIT: Final = """
-mutation ($input: CommitReservationInput!) {
-  commitReservation(input: $input) {
-    reservation { id status endedAt lines { quantity held committed } }
-    adjustments { delta reason note reference reservationId }
-    skus { sku totalOnHand totalReserved }
-    replayed
-  }
-}
-"""
-RELEASE: Final = """
-mutation ($input: ReleaseReservationInput!) {
-  releaseReservation(input: $input) {
-    reservation { status lines { held committed } } skus { totalReserved } replayed
-  }
-}
-"""
-EXTEND: Final = """
-mutation ($input: ExtendReservationInput!) {
-  extendReservation(input: $input) { reservation { expiresAt status version } replayed }
-}
-"""
-
-
-def line(code: str, quantity: int, warehouse_id: str = MAIN.id) -> dict[str, object]:
-    return {"sku": code, "warehouseId": warehouse_id, "quantity": quantity}
-
-
-async def reserve(service: Service, *lines: dict[str, object], **more: object) -> dict[str, Any]:
-    """Reserve stock. Returns the reservation."""
-    data = await service.data(RESERVE, {"input": {"lines": [*lines], **more}})
-    result: dict[str, Any] = data["reserveStock"]["reservation"]
-    return result
-
-
-async def refusal(service: Service, query: str, **content: object) -> dict[str, Any]:
-    """Error extensions of a refused write."""
-    answer = await service.graphql(query, {"input": content})
-    assert answer.get("data") is None, answer
-    [error] = answer["errors"]
-    result: dict[str, Any] = error["extensions"]
-    return result
-
-
-async def stocked(service: Service) -> None:
-    await service.load(
-        [MAIN, OTHER, MARKET, CLOSED],
-        [
-            sku("A", level(MAIN, 10, safety_stock=2), level(OTHER, 5), level(MARKET, 7)),
-            sku("B", level(MAIN, 3), level(CLOSED, 4)),
-        ],
-    )
 
 
 async def test_reserving_holds_stock_and_committing_removes_it(service: Service) -> None:
@@ -428,89 +351,6 @@ async def test_concurrent_endings_of_a_reservation_succeed_once(service: Service
     await assert_proven(service)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("UPDATE stock_level SET reserved = reserved + 1 WHERE reserved > 0", "reserved of stock"),
-        ("UPDATE reservation_line SET held = 0", "reserved of stock"),
-        (
-            "UPDATE reservation SET status = 'released', ended_at = created_at",
-            "is released and holds",
-        ),
-        ("UPDATE stock_level SET holds = holds + 1 WHERE sku = 'B'", "holds of stock level .B"),
-        ("UPDATE reservation_count SET reservations = 0 WHERE true", "count of open reservations"),
-        ("UPDATE reservation_count SET status = 'expired'", "count of expired reservations"),
-        ("DELETE FROM reservation_count", "count of open reservations"),
-        (
-            "UPDATE reservation_count SET reservations = 2 WHERE reference <> ''",
-            "count of open reservations of order-1 is 2, and should be 1",
-        ),
-        (
-            "DELETE FROM reservation_count WHERE reference <> ''",
-            "count of open reservations of order-1 is 0, and should be 1",
-        ),
-    ],
-)
-async def test_verify_finds_wrong_reservation_figures(
-    service: Service, change: str, message: str
-) -> None:
-    await stocked(service)
-    await reserve(service, line("A", 2), reference="order-1")
-    statement = (
-        f"{change}{' AND' if 'WHERE' in change else ' WHERE'} tenant_id = '{service.tenant_id}'"
-    )
-
-    async with service.database.writer.connect() as connection:
-        await connection.exec_driver_sql(statement)
-        await connection.commit()
-    with pytest.raises(LedgerBroken, match=message):
-        await verify_tenant(service.database, service.tenant_id)
-
-
-async def test_a_repair_recounts_reservations(service: Service) -> None:
-    await stocked(service)
-    for number in range(3):
-        held = await reserve(service, line("A", 1), line("B", 1), reference="order-1")
-        if number:
-            await service.data(RELEASE, {"input": {"id": held["id"]}})
-    async with service.database.writer.connect() as connection:
-        for change in ("reservation_count SET status = 'expired'", "stock_level SET holds = 7"):
-            statement = f"UPDATE {change} WHERE tenant_id = '{service.tenant_id}'"
-            open_ = " AND status = 'open'" if "expired" in change else ""
-            await connection.exec_driver_sql(statement + open_)
-        await connection.commit()
-    repaired = await repair_tenant(service.database, service.tenant_id)
-    assert {it for it in repaired if "count" in it} == {
-        "count of expired reservations was 1, and is 0",
-        "count of open reservations was 0, and is 1",
-        "count of expired reservations of order-1 was 1, and is 0",
-        "count of open reservations of order-1 was 0, and is 1",
-    }
-    assert f"holds of stock level (A, {MAIN.id}) was 7, and is 1" in repaired
-    await assert_proven(service)
-
-
-async def test_a_repair_during_reservations_leaves_correct_counts(service: Service) -> None:
-    await service.load([MAIN], [sku("A", level(MAIN, 500))])
-    held = [await reserve(service, line("A", 1)) for _ in range(20)]
-    async with service.database.writer.connect() as connection:
-        change = "UPDATE reservation_count SET reservations = 100 WHERE tenant_id = "
-        await connection.exec_driver_sql(f"{change}'{service.tenant_id}'")
-        await connection.commit()
-    writes: list[Coroutine[Any, Any, Any]] = [
-        *(reserve(service, line("A", 1)) for _ in range(20)),
-        *(service.data(RELEASE, {"input": {"id": it["id"]}}) for it in held),
-    ]
-    await asyncio.gather(
-        *writes[::2], repair_tenant(service.database, service.tenant_id), *writes[1::2]
-    )
-    data = await service.data(
-        "{ reservations { totalCount } open: reservations(filter: {status: OPEN}) { totalCount } }"
-    )
-    assert data == {"reservations": {"totalCount": 40}, "open": {"totalCount": 20}}
-    await assert_proven(service)
-
-
 async def test_a_dry_run_level_has_no_reservations(service: Service) -> None:
     await service.load([MAIN], [sku("A")])
     query = """
@@ -522,216 +362,3 @@ async def test_a_dry_run_level_has_no_reservations(service: Service) -> None:
     data = await service.data(query, {"input": count})
     empty = {"totalCount": 0, "nodes": []}
     assert data["setStock"]["stockLevel"] == {"onHand": 5, "reservations": empty}
-
-
-CODES: Final = ("A", "B")
-WAREHOUSES: Final = (MAIN, OTHER)
-LEVELS: Final = [(code, record.id) for code in CODES for record in WAREHOUSES]
-
-
-@dataclass
-class Held:
-    """A reservation in the model."""
-
-    lines: dict[tuple[str, str], int]
-    expires_after: int
-    status: ReservationStatus = ReservationStatus.OPEN
-
-
-class Machine(RuleBasedStateMachine):
-    """Writes in any order, compared with a model that stores only its inputs."""
-
-    database: Database
-    runner: asyncio.Runner
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tenant_id = self.run(new_tenant(self.database))
-        self.writing = Writing(
-            database=self.database, caller=Caller(self.tenant_id, "machine", EMAIL)
-        )
-        self.start = now()
-        self.second = 0
-        self.on_hand = dict.fromkeys(LEVELS, 6)
-        self.held: dict[str, Held] = {}
-        self.tick(0)
-
-        async def load(connection: Any) -> None:
-            await load_warehouses(connection, self.tenant_id, WAREHOUSES)
-            skus = [sku(code, *(level(record, 6) for record in WAREHOUSES)) for code in CODES]
-            await load_skus(connection, self.tenant_id, skus)
-
-        self.run(self.database.transaction(load))
-
-    def tick(self, seconds: int) -> None:
-        self.second += seconds
-        self.run(set_clock(self.database, self.start + timedelta(seconds=self.second)))
-
-    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        return self.runner.run(work)
-
-    def refused(self, work: Coroutine[Any, Any, Any]) -> str | None:
-        try:
-            self.run(work)
-        except InventoryError as error:
-            return error.code
-        return None
-
-    def reserved(self, key: tuple[str, str]) -> int:
-        return sum(held.lines[key] for held in self.holding(key))
-
-    def holding(self, key: tuple[str, str]) -> list[Held]:
-        return [
-            held
-            for held in self.held.values()
-            if held.status is ReservationStatus.OPEN and key in held.lines
-        ]
-
-    def expire_in_model(self) -> int:
-        due = [
-            held
-            for held in self.held.values()
-            if held.status is ReservationStatus.OPEN and held.expires_after <= self.second
-        ]
-        for held in due:
-            held.status = ReservationStatus.EXPIRED
-        return len(due)
-
-    def chosen(self, number: int) -> tuple[str, Held] | None:
-        """Reservation number `number` with its id; None if none exists."""
-        if not self.held:
-            return None
-        id_ = [*self.held][number % len(self.held)]
-        return id_, self.held[id_]
-
-    def is_open(self, held: Held) -> bool:
-        return held.status is ReservationStatus.OPEN and held.expires_after > self.second
-
-    @rule(
-        lines=st.dictionaries(st.sampled_from(LEVELS), st.integers(1, 5), min_size=1),
-        seconds=st.integers(1, 20),
-    )
-    def reserve(self, lines: dict[tuple[str, str], int], seconds: int) -> None:
-        self.expire_in_model()
-        fits = all(
-            quantity <= self.on_hand[key] - self.reserved(key) for key, quantity in lines.items()
-        )
-        wanted = Reserving(
-            lines=tuple(Line(*key, quantity) for key, quantity in lines.items()), seconds=seconds
-        )
-        if not fits:
-            assert self.refused(reserve_stock(self.writing, wanted)) == "INSUFFICIENT_STOCK"
-            return
-        done = self.run(reserve_stock(self.writing, wanted))
-        self.held[done.result.reservation.id] = Held(lines, self.second + seconds)
-
-    @rule(number=st.integers(0, 99), share=st.sampled_from([None, 1, 2]))
-    def commit(self, number: int, share: int | None) -> None:
-        if not (chosen := self.chosen(number)):
-            return
-        id_, held = chosen
-        taken = {key: max(1, q // share) if share else q for key, q in held.lines.items()}
-        lines = None if share is None else tuple(Line(*key, q) for key, q in taken.items())
-        wanted = Committing(id=id_, lines=lines, reason="sale")
-        refused = self.refused(commit_reservation(self.writing, wanted))
-        if not self.is_open(held):
-            assert refused == "RESERVATION_ENDED"
-        elif any(q > self.on_hand[key] for key, q in taken.items()):
-            assert refused == "NEGATIVE_QUANTITY"
-        else:
-            assert refused is None
-            held.status = ReservationStatus.COMMITTED
-            for key, quantity in taken.items():
-                self.on_hand[key] -= quantity
-
-    @rule(number=st.integers(0, 99))
-    def release(self, number: int) -> None:
-        if not (chosen := self.chosen(number)):
-            return
-        id_, held = chosen
-        refused = self.refused(release_reservation(self.writing, id_))
-        if self.is_open(held):
-            assert refused is None
-            held.status = ReservationStatus.RELEASED
-        else:
-            assert refused == "RESERVATION_ENDED"
-
-    @rule(number=st.integers(0, 99), seconds=st.integers(1, 20))
-    def extend(self, number: int, seconds: int) -> None:
-        if not (chosen := self.chosen(number)):
-            return
-        id_, held = chosen
-        refused = self.refused(extend_reservation(self.writing, id_, seconds))
-        if self.is_open(held):
-            assert refused is None
-            held.expires_after = max(held.expires_after, self.second + seconds)
-        else:
-            assert refused == "RESERVATION_ENDED"
-
-    @rule(key=st.sampled_from(LEVELS), quantity=st.integers(0, 12))
-    def count(self, key: tuple[str, str], quantity: int) -> None:
-        """Count a level; the quantity may be less than the reserved quantity."""
-        update = StockUpdate(
-            sku=key[0], warehouse_id=key[1], quantity=quantity, reason="cycle_count"
-        )
-        self.run(change_stock(self.database, self.writing.caller, update))
-        self.on_hand[key] = quantity
-
-    @rule(seconds=st.integers(1, 15))
-    def wait(self, seconds: int) -> None:
-        self.tick(seconds)
-
-    @rule()
-    def expire(self) -> None:
-        assert (
-            self.run(expire_reservations(self.database, self.tenant_id)) == self.expire_in_model()
-        )
-
-    @invariant()
-    def all_is_as_the_model_says(self) -> None:
-        self.run(self._compare())
-
-    async def _compare(self) -> None:
-        await verify_tenant(self.database, self.tenant_id)
-        async with self.database.snapshot() as snapshot:
-            skus = await get_skus(snapshot, self.tenant_id, codes=CODES)
-            kept = await get_reservations(snapshot, self.tenant_id, ids=[*self.held])
-            holds = await count_holds_of(snapshot, self.tenant_id, levels=LEVELS)
-            numbers = {
-                status: await count_reservations(
-                    snapshot, self.tenant_id, where=ReservationFilter(status=status)
-                )
-                for status in (None, *ReservationStatus)
-            }
-        levels = [it for record in skus.values() for it in record.levels]
-        assert {(it.sku, it.warehouse.id): (it.on_hand, it.reserved) for it in levels} == {
-            key: (self.on_hand[key], self.reserved(key)) for key in LEVELS
-        }
-        statuses = Counter(it.status for it in self.held.values())
-        assert numbers.pop(None) == statuses.total()
-        assert numbers == {it: statuses[it] for it in ReservationStatus}
-        assert holds == {key: len(self.holding(key)) for key in LEVELS}
-        assert {id_: it.status for id_, it in kept.items()} == {
-            id_: it.status for id_, it in self.held.items()
-        }
-
-
-def test_reserved_equals_the_sum_of_open_reservations_after_any_writes(
-    database_url: str,
-) -> None:
-    database = Database(Settings(database_url=database_url))
-    with asyncio.Runner() as runner:
-        Machine.database, Machine.runner = database, runner
-        run_state_machine_as_test(
-            Machine,
-            settings=settings(
-                derandomize=True,
-                deadline=None,
-                max_examples=20,
-                stateful_step_count=30,
-                phases=[Phase.generate],
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-        runner.run(set_clock(database, None))
-        runner.run(database.dispose())

@@ -29,21 +29,21 @@ BREAKS = {
         "DELETE FROM adjustment WHERE sku = 'A'",
         "on_hand of stock level (A, ",
     ),
-    "an entry starts where the one before did not end": (
+    "a gap between two entries": (
         "UPDATE adjustment SET before_quantity = 11, delta = delta - 1"
         " WHERE sku = 'A' AND sequence = 2",
         "before_quantity of adjustment",
     ),
-    "an entry ends where its delta does not lead": (
+    "a delta that does not match": (
         "UPDATE adjustment SET delta = delta + 1 WHERE sku = 'A' AND sequence = 2",
         "after_quantity of adjustment",
     ),
-    "the first entry starts from something": (
+    "a first entry that does not start at zero": (
         "UPDATE adjustment SET before_quantity = 1, delta = delta - 1"
         " WHERE sku = 'A' AND sequence = 1",
         "before_quantity of adjustment",
     ),
-    "an entry is older than the one that it follows": (
+    "an entry older than its predecessor": (
         "UPDATE adjustment SET created_at = '2020-01-01T00:00:00.000Z'"
         " WHERE sku = 'A' AND sequence = 2",
         "created_at of adjustment",
@@ -52,7 +52,7 @@ BREAKS = {
         "UPDATE adjustment SET warehouse_id = 'wh_gone' WHERE sku = 'B'",
         "on_hand of stock level (B, ",
     ),
-    "an entry of another level is there too": (
+    "an additional entry of a missing level": (
         "INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,"
         " after_quantity, delta, reason, created_by, created_at, hash)"
         " SELECT tenant_id, 'adj_x', sku, 'wh_gone', sequence, before_quantity, after_quantity,"
@@ -63,7 +63,7 @@ BREAKS = {
         "UPDATE adjustment SET transfer_id = 'trf_1' WHERE sku = 'B'",
         "transfer trf_1 of SKU B has 1 adjustments",
     ),
-    "what is on hand is another number": (
+    "another quantity on hand": (
         "UPDATE stock_level SET on_hand = 31 WHERE sku = 'A'",
         "on_hand of stock level (A, ",
     ),
@@ -99,7 +99,7 @@ BREAKS = {
         "UPDATE stock_level SET sku = 'Z' WHERE sku = 'C'",
         "the number of stock levels that have a SKU",
     ),
-    "a SKU is counted that does not exist": (
+    "a count of a missing SKU": (
         "UPDATE sku_count SET skus = skus + 1 WHERE warehouse_id = '' AND status = 'normal'",
         "count of normal SKUs in all warehouses",
     ),
@@ -158,12 +158,12 @@ async def test_a_break_of_another_tenant_is_ignored(shop: Service) -> None:
 
 # Figures that are derived from the ledger and can be derived again.
 REPAIRED = (
-    "what is on hand is another number",
+    "another quantity on hand",
     "a level was adjusted at another time",
     "a level has the hash of another entry",
     "a level has another status",
     "a SKU has another status",
-    "a SKU is counted that does not exist",
+    "a count of a missing SKU",
     "a count of a warehouse is gone",
 )
 
@@ -222,7 +222,7 @@ async def test_a_repair_during_writes_leaves_correct_figures(shop: Service) -> N
 
 async def test_the_command_lists_its_repairs(shop: Service) -> None:
     url = shop.database.writer.url.render_as_string(hide_password=False)
-    await change_behind_its_back(shop, BREAKS["what is on hand is another number"][0])
+    await change_behind_its_back(shop, BREAKS["another quantity on hand"][0])
 
     done = await asyncio.to_thread(run, "verify", "--repair", database_url=url)
     assert done.returncode == 0, done.stderr

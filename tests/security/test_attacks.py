@@ -1,63 +1,18 @@
-"""Attacks on scopes, keys, cursors, paths, bodies and the wire, one promise each."""
+"""Attacks on headers, keys, cursors, paths, bodies and the log."""
 
 import asyncio
-import base64
 import gzip
 import json
-import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
 import httpx
 import pytest
 
-from app.domain.warehouses import WarehouseType
-from app.ledger.verification import verify_tenant
-from tests.databases import migrated
-from tests.fuzz.raw import LAST, exchange
-from tests.fuzz.target import CODES, SECRETS, Target, target
-from tests.service import Service, level, new_tenant, sku, warehouse
-
-MAIN: Final = warehouse()
-AMAZON: Final = warehouse("Amazon", WarehouseType.FBA)
-UPDATE: Final = {"warehouse_id": MAIN.id, "quantity": 9, "reason": "cycle_count"}
-SET: Final = f'setStock(input: {{sku: "A", warehouseId: "{MAIN.id}", quantity: 9, reason: "x"}}) {{ replayed }}'  # fmt: skip
-PRECISE: Final = {"Accept": "application/graphql-response+json"}
-
-
-@pytest.fixture
-async def stocked(service: Service) -> AsyncIterator[Service]:
-    """Service with stock, which is verified after the attack."""
-    codes = ("A", "B", "Ä", "C/1")
-    await service.load(
-        [MAIN, AMAZON], [sku(code, level(MAIN, 5), level(AMAZON, 3)) for code in codes]
-    )
-    yield service
-    await verify_tenant(service.database, service.tenant_id)
-
-
-async def on_hand(service: Service, code: str = "A") -> int:
-    """Quantity of the main warehouse."""
-    data = await service.data("query ($s: String!) { sku(sku: $s) { totalOnHand } }", {"s": code})
-    result: int = data["sku"]["totalOnHand"]
-    return result - 3
-
-
-async def put(service: Service, *, token: str = "write", **options: Any) -> httpx.Response:
-    """Set A to 9."""
-    return await service.rest("PUT", "/api/inventory/A", token=token, **{"json": UPDATE, **options})
-
-
-def code_of(response: httpx.Response) -> tuple[int, str]:
-    """Status and code of a refusal; asserts that it shows no secrets."""
-    body = response.json()
-    facts = body["error"] if "error" in body else body["errors"][0]["extensions"]
-    assert not SECRETS.search(response.text), response.text
-    assert facts["request_id"] == response.headers["x-request-id"]
-    return response.status_code, facts["code"]
+from tests.security.stock_requests import MAIN, PRECISE, SET, UPDATE, code_of, on_hand, put
+from tests.service import Service, new_tenant
 
 
 # Two readers may each see another of two equal headers.
@@ -338,83 +293,6 @@ async def test_an_unknown_field_is_refused(stocked: Service, name: str) -> None:
     assert await on_hand(stocked) == 5
 
 
-NAMES: Final = ["__class__", "__init__", "self", "info", "context", "operation", "None", "__typename", "v0"]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", NAMES)
-async def test_client_names_have_no_special_meaning(stocked: Service, name: str) -> None:
-    query = f"query {name}(${name}: String!) {{ {name}: sku(sku: ${name}) {{ {name}: sku }} }}"
-
-    assert await stocked.data(query, {name: "A"}) == {name: {name: "A"}}
-
-
-BYPASSES: Final = {
-    "plainly": f"mutation {{ {SET} }}",
-    "in a fragment": f"mutation {{ ...F }} fragment F on Mutation {{ {SET} }}",
-    "in a fragment of a fragment": f"mutation {{ ...F }} fragment F on Mutation {{ ...G }} fragment G on Mutation {{ a: {SET} }}",
-    "in an inline fragment": f"mutation {{ ... on Mutation {{ ... @include(if: true) {{ {SET} }} }} }}",
-    "as an alias of a read": f"mutation {{ __typename warehouses: {SET} }}",
-    "named as a query": f"mutation query {{ {SET} }}",
-    "after a query": f"query A {{ __typename }} mutation B {{ {SET} }}",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("how", BYPASSES)
-async def test_a_read_token_cannot_write(stocked: Service, how: str) -> None:
-    query = BYPASSES[how]
-    for name in ("B",) if "mutation B" in query else (None,):
-        response = await stocked.rest(
-            "POST",
-            "/graphql",
-            token="read",
-            json={"query": query, "operationName": name},
-            headers=PRECISE,
-        )
-        assert code_of(response) == (403, "INSUFFICIENT_SCOPE")
-        by_get = await stocked.rest(
-            "GET",
-            "/graphql",
-            params={"query": query, **({"operationName": name} if name else {})},
-            headers=PRECISE,
-        )
-        assert code_of(by_get) == (405, "METHOD_NOT_ALLOWED")
-    assert await on_hand(stocked) == 5
-
-
-async def test_a_skipped_field_still_needs_its_scope(stocked: Service) -> None:
-    query = f"mutation ($no: Boolean!) {{ __typename ... @skip(if: $no) {{ {SET} }} }}"
-    body = {"query": query, "variables": {"no": True}}
-    response = await stocked.rest("POST", "/graphql", token="read", json=body, headers=PRECISE)
-
-    assert code_of(response) == (403, "INSUFFICIENT_SCOPE")
-
-
-@pytest.mark.parametrize("name", ["", "a", "A ", "B", "__typename", "A\x00"])
-async def test_an_operation_is_chosen_by_its_exact_name(stocked: Service, name: str) -> None:
-    body = {"query": f"query A {{ __typename }} mutation M {{ {SET} }}", "operationName": name}
-    response = await stocked.rest("POST", "/graphql", json=body, headers=PRECISE)
-
-    assert code_of(response) == (422, "VALIDATION_ERROR")
-    assert await on_hand(stocked) == 5
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        [{"query": "{ __typename }"}] * 2, [], "query", 5, {"query": ["{ __typename }"]},
-        {"query": {"a": 1}}, {"query": "{ __typename }", "variables": [["a", 1]]},
-        {"query": "{ __typename }", "variables": "{}"}, {"query": "{ __typename }", "extensions": []},
-        {"query": "{ __typename }", "operationName": 5}, {"queries": []}, {"0": {"query": "{a}"}},
-    ],
-)  # fmt: skip
-async def test_a_body_without_a_single_operation_is_malformed(
-    stocked: Service, body: object
-) -> None:
-    response = await stocked.rest("POST", "/graphql", json=body, headers=PRECISE)
-
-    assert code_of(response) == (400, "MALFORMED_REQUEST")
-
-
 async def test_a_body_on_a_get_is_not_read(stocked: Service) -> None:
     body = {"query": f"mutation {{ {SET} }}"}
     response = await stocked.rest("GET", "/graphql", json=body, headers=PRECISE)
@@ -423,42 +301,6 @@ async def test_a_body_on_a_get_is_not_read(stocked: Service) -> None:
     assert code_of(response) == (400, "MALFORMED_REQUEST")
     assert listed.status_code == 200
     assert await on_hand(stocked) == 5
-
-
-async def test_an_id_of_another_kind_or_tenant_is_null(stocked: Service) -> None:
-    other = replace(stocked, tenant_id=await new_tenant(stocked.database))
-    data = await stocked.data(
-        '{ sku(sku: "A") { id stock { id warehouse { id } adjustments { nodes { id } } } } }'
-    )
-    stock = data["sku"]["stock"][0]
-    real = [
-        data["sku"]["id"],
-        stock["id"],
-        stock["warehouse"]["id"],
-        stock["adjustments"]["nodes"][0]["id"],
-    ]
-    query = "query ($id: ID!) { node(id: $id) { id __typename } }"
-    made = [
-        "", "_", "sku_", "wh_", "adj_", "level_", "level_wh_", "level_wh__A", f"level_{MAIN.id}",
-        f"level_{MAIN.id}_", f"sku_{MAIN.id}", f"level_{MAIN.id}_NOPE", "level_wh_x_A", "sku_\x00", "wh_%",
-        "adj_" + "0" * 5_000, base64.b64encode(b"Sku:1").decode(), "sku_a", f"{MAIN.id} ", "user_1", "__class__",
-    ]  # fmt: skip
-
-    for id_ in real:
-        assert (await stocked.data(query, {"id": id_}))["node"]["id"] == id_
-        assert await other.data(query, {"id": id_}) == {"node": None}
-        again = await stocked.data("query ($id: ID!) { node(id: $id) { ... on Node { id } } }", {"id": id_})  # fmt: skip
-        assert again == {"node": {"id": id_}}
-    for id_ in made:
-        assert await stocked.data(query, {"id": id_}) == {"node": None}, id_
-
-
-async def test_a_node_has_only_the_fields_of_its_type(stocked: Service) -> None:
-    query = (
-        "query ($id: ID!) { node(id: $id) { ... on Sku { a: title } ... on Adjustment { b: note } "
-        "... on Node { ... on StockLevel { c: onHand } } ... on Warehouse { d: name } } }"
-    )
-    assert await stocked.data(query, {"id": MAIN.id}) == {"node": {"d": MAIN.name}}
 
 
 REQUEST_IDS: Final = ["a b", "<script>", "x" * 65, "", "a\u00e9", "a,b", '"', "{}", "${jndi:ldap://x}", "a/b"]  # fmt: skip
@@ -513,87 +355,3 @@ async def test_a_sku_of_another_tenant_looks_like_a_missing_sku(stocked: Service
         ]
         assert existing.text.replace("'A'", "'Z'").replace('"A"', '"Z"') == missing.text
         assert existing.headers == missing.headers
-
-
-# The following tests need a real server: its parser is under attack, too.
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """Real server process."""
-    directory = tmp_path_factory.mktemp("attacked")
-    with target(migrated(f"sqlite+aiosqlite:///{directory}/inventory.db")) as started:
-        yield started
-
-
-SMUGGLED: Final = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
-WIRE: Final = {
-    "two lengths": (b"Content-Length: 2\r\nContent-Length: 40", b"{}" + SMUGGLED, {400}),
-    "two equal lengths": (b"Content-Length: 2\r\nContent-Length: 2", b"{}", {400}),
-    "a length and chunks": (b"Content-Length: 2\r\nTransfer-Encoding: chunked", b"0\r\n\r\n" + SMUGGLED, {400}),
-    "chunks and a length": (b"Transfer-Encoding: chunked\r\nContent-Length: 2", b"0\r\n\r\n" + SMUGGLED, {400}),
-    "chunks that are not the last": (b"Transfer-Encoding: chunked, identity", b"0\r\n\r\n" + SMUGGLED, {400}),
-    "another coding": (b"Transfer-Encoding: xchunked", b"0\r\n\r\n", {400}),
-    "a coding after a line break": (b"Transfer-Encoding:\n chunked", b"0\r\n\r\n", {400}),
-    "a negative length": (b"Content-Length: -2", b"{}", {400}),
-    "a length in words": (b"Content-Length: two", b"{}", {400}),
-    "a plus in a length": (b"Content-Length: +2", b"{}", {400}),
-    "a huge length": (b"Content-Length: 99999999999999999999999", b"{}", {400}),
-    "a chunk of no size": (b"Transfer-Encoding: chunked", b"zz\r\n{}\r\n0\r\n\r\n", {400}),
-    "a chunk of negative size": (b"Transfer-Encoding: chunked", b"-2\r\n{}\r\n0\r\n\r\n", {400}),
-    "a chunk of endless size": (b"Transfer-Encoding: chunked", b"F" * 20 + b"\r\n{}\r\n0\r\n\r\n", {400}),
-    "a chunk longer than it says": (b"Transfer-Encoding: chunked", b"1\r\n{}\r\n0\r\n\r\n", {400}),
-    "a space before the colon": (b"Content-Length : 2", b"{}", {400}),
-    "a header without a name": (b": x\r\nContent-Length: 2", b"{}", {400}),
-    "a NUL in a header": (b"X-A: a\x00b\r\nContent-Length: 2", b"{}", {400}),
-    "a bare carriage return": (b"X-A: a\rX-B: b\r\nContent-Length: 2", b"{}", {400}),
-    "good chunks": (b"Transfer-Encoding: chunked", b"2\r\n{}\r\n0\r\n\r\n", {422}),
-    "an expectation": (b"Expect: 100-continue\r\nContent-Length: 2", b"{}", {422}),
-    "an upgrade to HTTP/2": (b"Upgrade: h2c\r\nConnection: Upgrade\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nContent-Length: 2", b"{}", {422}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("what", WIRE)
-def test_an_ambiguous_request_is_refused_and_nothing_is_smuggled(server: Target, what: str) -> None:
-    headers, body, statuses = WIRE[what]
-    request = (
-        b"PUT /api/inventory/A HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-        b"Authorization: %b\r\n%b\r\n\r\n%b" % (server.authorization.encode(), headers, body)
-    )
-
-    assert exchange(server, request) in statuses
-
-
-@pytest.mark.parametrize("path", ["/graphql", "/api/inventory", "/"])
-def test_no_websocket_is_opened(server: Target, path: str) -> None:
-    key = base64.b64encode(b"0123456789abcdef").decode()
-    request = (
-        f"GET {path} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-        connection.sendall(request.encode())
-        answer = connection.recv(65_536)
-
-    assert answer.startswith(b"HTTP/1.1 400"), answer
-    assert b"WebSocket" in answer
-    assert b"x-request-id" in answer.lower()
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"GET /healthz", b"GET  /healthz HTTP/1.1", b"GET /healthz HTTP/9.9", b"GET /health\x00z HTTP/1.1",
-        b"GET /a b HTTP/1.1", b"G\x00T /healthz HTTP/1.1", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", b"PRI * HTTP/2.0",
-        b"GET http://evil.example/api/inventory HTTP/1.1", b"CONNECT evil.example:443 HTTP/1.1", b"GET * HTTP/1.1",
-        b"GET /api/inventory/A/../B HTTP/1.1", b"GET //evil.example HTTP/1.1", b"GET /%0d%0aX:y HTTP/1.1", b"GET /#a HTTP/1.1", b"GET ?a HTTP/1.1",
-    ],
-)  # fmt: skip
-def test_any_request_line_gets_a_documented_status(server: Target, line: bytes) -> None:
-    status = exchange(server, line + b"\r\nHost: a\r\n\r\n")
-
-    assert status in (200, 307, 400, 401, 404, 405), status
-
-
-def test_the_server_survives_all_attacks(server: Target) -> None:
-    assert LAST
-    assert server.survives().skus == len(CODES)
