@@ -43,7 +43,7 @@ def keys_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def door(service: Service, keys_file: Path) -> Door:
-    """Authenticator with keys from a file."""
+    """Return an authenticator with keys from a file."""
     provider = IdentityProvider(settings(str(keys_file)))
     return Door(
         Authenticator(service.database, cache_seconds=0, provider=provider), service.tenant_id
@@ -52,7 +52,7 @@ def door(service: Service, keys_file: Path) -> Door:
 
 @pytest.fixture
 async def remote(service: Service) -> AsyncIterator[tuple[Door, Provider]]:
-    """Authenticator with keys from a key server, and the server."""
+    """Yield an authenticator with keys from a key server, and the server."""
     with provider_on_http() as provider:
         provider.keys = jwks(one=KEY)
         identity = IdentityProvider(settings(provider.url))
