@@ -40,7 +40,11 @@ TOTALS: Final = f"{SUMS}::test_totals_are_exact_at_every_state_of_the_rollup"
 ROLLUPS: Final = "tests/ledger/test_rollup_concurrency.py"
 BETWEEN: Final = f"{ROLLUPS}::test_an_adjustment_between_reading_and_storing_discards_the_sums"
 DERIVED: Final = "tests/ledger/test_derived_figures.py"
-RESERVATIONS: Final = "tests/ledger/test_reservations.py"
+RESERVATIONS: Final = (
+    "tests/ledger/test_reservations.py",
+    "tests/ledger/test_reservation_figures.py",
+    "tests/ledger/test_reservation_model.py",
+)
 VERSIONS: Final = "tests/ledger/test_versions.py"
 SINGLE_STATEMENT: Final = (
     f"{CONCURRENCY}::test_a_single_statement_write_that_waited_retries_on_the_committed_row"
@@ -261,31 +265,31 @@ MUTANTS: Final = (
         "all reservations counted without a reference",
         " & (columns.reference != EMPTY)",
         "",
-        (RESERVATIONS,),
+        RESERVATIONS,
     ),
     Mutant(
         "more reserved than is available",
         "if quantity > level.available and not may_oversell:",
         "if False:",
-        (RESERVATIONS,),
+        RESERVATIONS,
     ),
     Mutant(
         "an extended reservation counted twice",
         "return 1 if written.version == 1 else 0",
         "return 1",
-        (RESERVATIONS,),
+        RESERVATIONS,
     ),
     Mutant(
         "a count of reservations that restarts",
         "set_={number: counts.c[number] + insert.excluded[number]},",
         "set_={number: insert.excluded[number]},",
-        (RESERVATIONS,),
+        RESERVATIONS,
     ),
     Mutant(
         "a reservation that ends twice",
         "    if ended_at is None:\n",
         "    if True:\n",
-        (RESERVATIONS,),
+        RESERVATIONS,
     ),
     Mutant(
         "no retry",
