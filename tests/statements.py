@@ -1,4 +1,4 @@
-"""Watches the SQL statements of a database, whoever executes them: its engines or its drivers."""
+"""Watches the SQL statements of a database, whether SQLAlchemy or a driver executes them."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +20,12 @@ from app.database.compilation import (
 )
 from app.database.engine import Database
 
-# Told of a statement and its parameters.
+# Called with a statement and its parameters.
 Watcher = Callable[[str, Any], None]
 
 
 class BrokenOff(Exception):
-    """The connection is gone."""
+    """The connection was interrupted."""
 
 
 def _ignore(_statement: str, _parameters: Any) -> None:
@@ -36,8 +36,8 @@ def _ignore(_statement: str, _parameters: Any) -> None:
 def watched(
     database: Database, *, before: Watcher = _ignore, after: Watcher = _ignore
 ) -> Iterator[None]:
-    """Tell of every statement before and after it is executed; also of how transactions begin."""
-    # PostgreSQL's reader is its writer with options, and passes its events on.
+    """Call watchers before and after every statement, and at the start of transactions."""
+    # PostgreSQL's reader is its writer with options and shares its events.
     engines = [database.writer.sync_engine]
     if database.dialect == "sqlite":
         engines.append(database.reader.sync_engine)
@@ -47,10 +47,10 @@ def watched(
     }
     own_thread = threading.get_ident()
 
-    async def told(
+    async def fetched_and_watched(
         connection: DriverConnection, dialect: str, statement: Statement, parameters: Parameters
     ) -> Sequence[AnyRow]:
-        # A service that is tested in a browser has a thread of its own, and chores.
+        # The server of a browser test runs in another thread, with background jobs.
         if threading.get_ident() != own_thread:
             return await fetched(connection, dialect, statement, parameters)
         words, binds, _ = _compiled(statement, dialect)
@@ -64,7 +64,10 @@ def watched(
         for name, listener in listeners.items():
             event.listen(engine, name, listener)
     try:
-        with patch.object(sessions, "fetched", told), patch.object(databases, "fetched", told):
+        with (
+            patch.object(sessions, "fetched", fetched_and_watched),
+            patch.object(databases, "fetched", fetched_and_watched),
+        ):
             yield
     finally:
         for engine in engines:
@@ -74,10 +77,10 @@ def watched(
 
 @contextmanager
 def broken_off(database: Database, *, after: int) -> Iterator[None]:
-    """Break off what is done, after so many statements.
+    """Interrupt the work after `after` statements.
 
     Raises:
-        BrokenOff: there was another one.
+        BrokenOff: a further statement was executed.
 
     """
     left = after

@@ -1,1 +1,1 @@
-"""The ledger: what it guarantees, and the proof of it."""
+"""Faults of databases, drivers and clients, and the behaviour of the service under them."""

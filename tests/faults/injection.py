@@ -30,13 +30,13 @@ MakeError = Callable[[], BaseException]
 
 
 def postgresql_error(state: str) -> MakeError:
-    """Build an error that the server sends."""
+    """Error as the PostgreSQL server sends it."""
     fields = {"S": "FATAL", "C": state, "M": "made up"}
     return lambda: asyncpg.PostgresError.new(fields)
 
 
 def sqlite_error(name: str) -> MakeError:
-    """Build an error of SQLite."""
+    """Error as SQLite raises it."""
 
     def make() -> BaseException:
         error = sqlite3.OperationalError("made up")
@@ -92,19 +92,19 @@ ERRORS: Final[dict[str, dict[str, MakeError]]] = {
 
 @dataclass
 class Injection:
-    """One error, at one call of a driver."""
+    """One error at one call of a driver."""
 
     make: MakeError
-    # How many calls are let through before it.
+    # Number of calls before it.
     after: int
-    # Whether the call is carried out, and its answer lost.
+    # If true, the call is executed and its result is lost.
     is_answer_lost: bool = False
     called: str = ""
 
 
 @contextmanager
 def injected(dialect: str, injection: Injection) -> Iterator[None]:
-    """Raise an error at one call of the driver; `called` is the call, if there was one."""
+    """Raise an error at one call of the driver; `called` names the call, if it was reached."""
     left = injection.after
     depth = 0
 
@@ -112,7 +112,7 @@ def injected(dialect: str, injection: Injection) -> Iterator[None]:
         @functools.wraps(call)
         async def wrapper(*arguments: Any, **options: Any) -> Any:
             nonlocal left, depth
-            # A call that the driver makes for another is a part of that.
+            # Calls that the driver makes within a call are part of it.
             if depth or injection.called:
                 return await call(*arguments, **options)
             left -= 1
@@ -123,7 +123,7 @@ def injected(dialect: str, injection: Injection) -> Iterator[None]:
                 finally:
                     depth -= 1
             injection.called = name
-            # A connection whose answer is lost is one that was not made.
+            # A connection whose result is lost was not opened.
             if injection.is_answer_lost and name != "_connect":
                 await call(*arguments, **options)
             raise injection.make()

@@ -26,7 +26,7 @@ from tests.processes import started
 from tests.service import Service, level, new_tenant, sku, warehouse
 
 BOUND_BYTES: Final = 64 * 1024 * 1024
-# After so many requests every cache is full.
+# Number of requests after which every cache is full.
 SETTLED_AFTER: Final = 20_000
 CLIENTS: Final = 8
 FILTERS: Final = {
@@ -43,7 +43,7 @@ FILTERS: Final = {
 
 
 def varied(number: int, choice: random.Random) -> dict[str, Any]:
-    """Build the options of a request that differs from the others."""
+    """Options of a request that differs from the others."""
     kind = number % 5
     if kind == 0:
         names = [name for name in FILTERS if choice.random() < 0.5]
@@ -76,7 +76,7 @@ def new_database(engine: str) -> Iterator[str]:
 
 
 async def measure(url: str, requests: int) -> int:
-    """Return by how many bytes the resident memory grew after it had settled."""
+    """Growth of the resident memory in bytes after it settled."""
     database = Database(Settings(database_url=url))
     main = warehouse()
     with started("serve", database_url=url) as (process, address):
@@ -89,19 +89,19 @@ async def measure(url: str, requests: int) -> int:
             statuses: dict[int, int] = {}
 
             async def one(number: int) -> None:
-                asked = varied(number, random.Random(number))
-                options: dict[str, Any] = {"token": asked.get("token", "write")}
-                method = "POST" if "json" in asked else "GET"
-                if "quantity" in asked:
+                request = varied(number, random.Random(number))
+                options: dict[str, Any] = {"token": request.get("token", "write")}
+                method = "POST" if "json" in request else "GET"
+                if "quantity" in request:
                     method = "PUT"
-                    options["headers"] = {"Idempotency-Key": asked["key"]}
+                    options["headers"] = {"Idempotency-Key": request["key"]}
                     options["json"] = {
                         "warehouse_id": main.id,
-                        "quantity": asked["quantity"],
+                        "quantity": request["quantity"],
                         "reason": "loss",
                     }
-                options |= {name: asked[name] for name in ("json", "params") if name in asked}
-                response = await service.rest(method, asked["path"], **options)
+                options |= {name: request[name] for name in ("json", "params") if name in request}
+                response = await service.rest(method, request["path"], **options)
                 statuses[response.status_code] = statuses.get(response.status_code, 0) + 1
                 if response.status_code >= 500:
                     raise AssertionError(response.text)

@@ -1,4 +1,4 @@
-"""Bounds on what a worker keeps: statements by filters, and answers that clients do not read."""
+"""Bounds on memory: statements by filters, and responses that clients do not read."""
 
 import asyncio
 import itertools
@@ -18,23 +18,24 @@ FILTERS: Final = [name for name in ADJUSTMENT_CONDITIONS if name != "tenant_id"]
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
-def test_no_more_than_a_bound_of_statements_is_kept_by_filters(dialect: str) -> None:
+def test_the_cache_of_filter_statements_is_bounded(dialect: str) -> None:
     sets = itertools.chain.from_iterable(
         itertools.combinations(FILTERS, length) for length in range(4)
     )
-    asked = [frozenset({"tenant_id", *names}) for names in sets][: MAX_SHAPES + 50]
-    statements = [_page_of_adjustments(dialect, shape) for shape in asked]
+    shapes = [frozenset({"tenant_id", *names}) for names in sets][: MAX_SHAPES + 50]
+    statements = [_adjustments_page(dialect, shape) for shape in shapes]
 
-    assert len(asked) > MAX_SHAPES
+    assert len(shapes) > MAX_SHAPES
     assert shaped.cache_info().currsize == MAX_SHAPES
-    # Without the trees of SQLAlchemy, and without an entry among the statements of the service.
+    # Without the expression trees of SQLAlchemy, and without an entry in the service's statement
+    # cache.
     assert all(isinstance(statement, Prepared) for statement in statements)
     assert prepared_statement.cache_info().maxsize == MAX_STATEMENTS
-    assert _page_of_adjustments(dialect, asked[-1]) is statements[-1]
+    assert _adjustments_page(dialect, shapes[-1]) is statements[-1]
 
 
 class Transport:
-    """A transport whose client takes what a test says."""
+    """A transport whose client reads as the test decides."""
 
     def __init__(self, unread: int) -> None:
         self.unread = unread
@@ -51,7 +52,7 @@ class Transport:
 
 
 def behind(unread: int, *, pipeline: bool = False) -> tuple[Any, Transport]:
-    """Build a connection whose client has not taken so many bytes."""
+    """Return connection whose client has not read `unread` bytes."""
     protocol = UnreadProtocol.__new__(UnreadProtocol)
     transport = Transport(unread)
     protocol.transport = transport  # type: ignore[assignment]
@@ -65,11 +66,11 @@ def behind(unread: int, *, pipeline: bool = False) -> tuple[Any, Transport]:
 
 @pytest.fixture(autouse=True)
 def nothing_behind() -> None:
-    """Begin without connections that are behind."""
+    """Start without connections that are behind."""
     UnreadProtocol.behind.clear()
 
 
-def test_a_client_that_takes_nothing_is_disconnected_and_a_slow_one_is_not() -> None:
+def test_a_stalled_client_is_disconnected_and_a_slow_one_is_not() -> None:
     slow, its_transport = behind(1_000)
     slow.pause_writing()
     its_transport.unread = 900
@@ -80,7 +81,7 @@ def test_a_client_that_takes_nothing_is_disconnected_and_a_slow_one_is_not() -> 
     assert not UnreadProtocol.behind
 
 
-def test_the_connection_that_keeps_most_is_closed_when_all_keep_too_much(
+def test_the_connection_with_most_unread_bytes_is_closed_at_the_total_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(unread, "MAX_UNREAD_BYTES", 1_000)
@@ -91,7 +92,7 @@ def test_the_connection_that_keeps_most_is_closed_when_all_keep_too_much(
     assert (small.is_aborted, large.is_aborted) == (False, True)
 
 
-def test_a_pipelined_request_waits_until_the_answer_before_it_is_taken(
+def test_a_pipelined_request_waits_until_the_previous_response_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     completed = Mock()
@@ -107,7 +108,7 @@ def test_a_pipelined_request_waits_until_the_answer_before_it_is_taken(
 async def test_a_client_that_reads_nothing_is_disconnected_by_a_server() -> None:
     ended = asyncio.Event()
 
-    class Told(UnreadProtocol):
+    class Notified(UnreadProtocol):
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
             ended.set()
@@ -124,7 +125,7 @@ async def test_a_client_that_reads_nothing_is_disconnected_by_a_server() -> None
     loop = asyncio.get_running_loop()
 
     def connected() -> asyncio.Protocol:
-        return Told(config=config, server_state=state, app_state={}, write_seconds=0.1)
+        return Notified(config=config, server_state=state, app_state={})
 
     server = await loop.create_server(connected, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

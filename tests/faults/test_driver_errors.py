@@ -17,7 +17,7 @@ from tests.rest.answers import answered
 from tests.service import Service, level, running, sku, warehouse
 
 MAIN: Final = warehouse()
-# One error of each kind; the table as a whole is tested without a database.
+# One error of each kind; the whole table is tested without a database.
 AT_EACH_CALL: Final = {
     "postgresql": ("57P01", "25006", "55P03", "40001", "internal"),
     "sqlite": ("SQLITE_BUSY", "SQLITE_IOERR", "SQLITE_FULL", "closed"),
@@ -68,7 +68,7 @@ async def write_in_transaction(service: Service, key: str) -> tuple[int, dict[st
     return response.status_code, response.json()
 
 
-ASKED: Final[dict[str, Ask]] = {
+REQUESTS: Final[dict[str, Ask]] = {
     "read": read,
     "read in a transaction": read_in_transaction,
     "write": write,
@@ -78,7 +78,7 @@ ASKED: Final[dict[str, Ask]] = {
 
 @pytest.fixture
 async def stocked(service: Service) -> Service:
-    """Return a service with 12 SKUs in the main warehouse."""
+    """Service with 12 SKUs in the main warehouse."""
     codes = ["A", *(f"B{number}" for number in range(11))]
     await service.load([MAIN], [sku(code, level(MAIN, 5)) for code in codes])
     return service
@@ -86,7 +86,7 @@ async def stocked(service: Service) -> Service:
 
 @asynccontextmanager
 async def cached(stocked: Service) -> AsyncIterator[Service]:
-    """Run the service so that tokens are looked up once."""
+    """Service that caches tokens."""
     settings = {"token_cache_seconds": 30, "log_level": "error"}
     async with running(url_of(stocked.database), **settings) as (app, client):
         yield replace(stocked, app=app, client=client, database=app.state.database)
@@ -99,11 +99,11 @@ async def assert_written_once(service: Service, keys: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "is_answer_lost"),
-    [*((asked, False) for asked in ASKED), ("write", True), ("write in a transaction", True)],
+    ("kind", "is_answer_lost"),
+    [*((kind, False) for kind in REQUESTS), ("write", True), ("write in a transaction", True)],
 )
-async def test_an_error_at_any_call_is_503_and_heals(
-    stocked: Service, asked: str, *, is_answer_lost: bool
+async def test_an_error_at_any_call_is_503_and_the_next_request_succeeds(
+    stocked: Service, kind: str, *, is_answer_lost: bool
 ) -> None:
     dialect = stocked.database.dialect
     statuses: Counter[int] = Counter()
@@ -111,7 +111,7 @@ async def test_an_error_at_any_call_is_503_and_heals(
     keys: list[str] = []
     async with cached(stocked) as service:
         database = service.database
-        assert (await ASKED[asked](service, "first"))[0] == 200
+        assert (await REQUESTS[kind](service, "first"))[0] == 200
         names = AT_EACH_CALL[dialect][:1] if is_answer_lost else AT_EACH_CALL[dialect]
         for name in names:
             for after in range(MOST_CALLS):
@@ -119,14 +119,14 @@ async def test_an_error_at_any_call_is_503_and_heals(
                 database.drop_connections()
                 injection = Injection(ERRORS[dialect][name], after, is_answer_lost)
                 with injected(dialect, injection):
-                    status, answer = await ASKED[asked](service, key)
-                # A key whose lock is not free is in use by another request.
+                    status, answer = await REQUESTS[kind](service, key)
+                # A key whose lock is taken is in use by another request.
                 allowed = {200, 503, 409} if name == "55P03" else {200, 503}
                 assert status in allowed, (name, injection.called, after, answer)
                 statuses[status] += 1
-                # The answer may come before a cancelled task has given its connection back.
+                # The response may come before a cancelled task has returned its connection.
                 await until_nothing_is_checked_out(database)
-                status, answer = await ASKED[asked](service, key)
+                status, answer = await REQUESTS[kind](service, key)
                 assert status == 200, (name, injection.called, after, answer)
                 assert checked_out(database) == 0
                 calls.add(injection.called)
@@ -135,7 +135,7 @@ async def test_an_error_at_any_call_is_503_and_heals(
                     break
             else:
                 pytest.fail("The error was injected at so many calls, and there are more.")
-        if asked.startswith("write"):
+        if kind.startswith("write"):
             await assert_written_once(service, keys)
     assert len(calls) > 2
     assert statuses[503] or is_answer_lost
@@ -144,7 +144,7 @@ async def test_an_error_at_any_call_is_503_and_heals(
 @pytest.mark.parametrize(
     ("dialect", "name"), [(dialect, name) for dialect in ERRORS for name in ERRORS[dialect]]
 )
-def test_the_table_knows_the_error(dialect: str, name: str) -> None:
+def test_the_error_table_maps_the_error(dialect: str, name: str) -> None:
     fault = fault_of(ERRORS[dialect][name]())
 
     assert fault is not None
@@ -154,7 +154,7 @@ def test_the_table_knows_the_error(dialect: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), RuntimeError("x"), KeyError("x")])
-def test_an_error_of_the_service_is_not_taken_for_a_fault(error: Exception) -> None:
+def test_an_error_of_the_service_is_not_mapped_to_a_fault(error: Exception) -> None:
     assert fault_of(error) is None
 
 

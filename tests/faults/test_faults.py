@@ -1,4 +1,4 @@
-"""Faults end in documented answers, nothing is lost, and service is full again soon after."""
+"""Faults end in documented responses, no write is lost, and full service returns soon."""
 
 import asyncio
 import signal
@@ -26,14 +26,14 @@ from tests.service import Service, level, new_tenant, running, sku, warehouse
 MAIN: Final = warehouse()
 CLIENTS: Final = 8
 HANG_UPS: Final = 2_000
-# How soon after a fault a valid write must succeed.
+# Seconds after a fault within which a valid write must succeed.
 SOON_SECONDS: Final = 10
 UNAVAILABLE: Final = (503, "UNAVAILABLE")
 
 
 @pytest.fixture(scope="module")
 def fragile() -> Iterator[PostgreSQL]:
-    """Return a server that may be killed."""
+    """PostgreSQL server that tests may kill."""
     with own_postgresql() as server:
         migrated(server.url.render_as_string(hide_password=False))
         yield server
@@ -42,7 +42,7 @@ def fragile() -> Iterator[PostgreSQL]:
 
 @pytest.fixture
 async def stocked(service: Service) -> Service:
-    """Return a service whose SKU A has 5 in the main warehouse."""
+    """Service whose SKU A has 5 in the main warehouse."""
     await service.load([MAIN], [sku("A", level(MAIN, 5))])
     return service
 
@@ -58,7 +58,7 @@ async def put(service: Service, quantity: int, key: str | None = None) -> httpx.
 
 
 async def assert_serves_soon(service: Service) -> None:
-    """Assert that a valid write succeeds before long."""
+    """Assert that a valid write succeeds within `SOON_SECONDS`."""
     async with asyncio.timeout(SOON_SECONDS):
         while (await put(service, 1)).status_code != 200:
             await asyncio.sleep(0.05)
@@ -69,7 +69,7 @@ def url_of(database: Database) -> str:
 
 
 def checked_out(database: Database) -> int:
-    """Return how many connections are in use."""
+    """Return number of connections in use."""
     pools = {database.writer.pool, database.reader.pool}
     in_engines = sum(pool.checkedout() for pool in pools if isinstance(pool, QueuePool))
     return in_engines + database._pool.in_use
@@ -83,7 +83,7 @@ async def until_nothing_is_checked_out(database: Database) -> None:
 
 @dataclass
 class Load:
-    """Clients that set A again and again, each write under a key until it is answered for good."""
+    """Clients that set A repeatedly, each write under a key until its final response."""
 
     service: Service
     acknowledged: dict[str, Any] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Load:
     stopping: bool = False
 
     async def run(self, client: int) -> None:
-        """Be one client."""
+        """Run one client."""
         number = 0
         while not self.stopping:
             number += 1
@@ -106,7 +106,7 @@ class Load:
                     await asyncio.sleep(0.01)
 
     async def until(self, acknowledged: int) -> None:
-        """Wait for so many more acknowledgements."""
+        """Wait for `acknowledged` more acknowledgements."""
         goal = len(self.acknowledged) + acknowledged
         async with asyncio.timeout(60):
             while len(self.acknowledged) < goal:
@@ -126,7 +126,7 @@ async def load(service: Service) -> AsyncIterator[Load]:
             clients.stopping = True
 
 
-async def test_a_database_that_goes_away_under_load_loses_nothing(fragile: PostgreSQL) -> None:
+async def test_a_database_restart_under_load_loses_no_write(fragile: PostgreSQL) -> None:
     url = fragile.url.render_as_string(hide_password=False)
     async with running(url) as (app, client):
         database = app.state.database
@@ -153,10 +153,10 @@ async def test_a_database_that_goes_away_under_load_loses_nothing(fragile: Postg
         for key in clients.acknowledged:
             client_number, number = map(int, key.split("-"))
             assert written[client_number * 1_000_000 + number] == 1
-        await verify_tenant(database, service.tenant)
+        await verify_tenant(database, service.tenant_id)
 
 
-async def test_a_service_that_starts_before_its_database_serves_once_it_is_there(
+async def test_a_service_started_before_its_database_serves_once_it_is_up(
     fragile: PostgreSQL,
 ) -> None:
     url = fragile.url.render_as_string(hide_password=False)
@@ -177,7 +177,7 @@ async def test_a_service_that_starts_before_its_database_serves_once_it_is_there
             assert (await client.get("/readyz")).status_code == 200
 
 
-async def test_an_exhausted_pool_is_said_and_passes(stocked: Service) -> None:
+async def test_an_exhausted_pool_is_503_and_recovers(stocked: Service) -> None:
     settings = {
         "database_pool_size": 2,
         "database_pool_timeout_seconds": 1,
@@ -202,7 +202,7 @@ async def test_an_exhausted_pool_is_said_and_passes(stocked: Service) -> None:
         assert checked_out(database) == 0
 
 
-async def test_clients_that_hang_up_leave_nothing_behind(stocked: Service) -> None:
+async def test_clients_that_hang_up_leave_no_open_connections(stocked: Service) -> None:
     async with running(url_of(stocked.database)) as (app, _client):
         database = app.state.database
         async with served(app) as address:
@@ -224,13 +224,13 @@ async def test_clients_that_hang_up_leave_nothing_behind(stocked: Service) -> No
             async with httpx.AsyncClient(base_url=address) as client:
                 await assert_serves_soon(replace(stocked, client=client))
         await until_nothing_is_checked_out(database)
-        await verify_tenant(database, stocked.tenant)
+        await verify_tenant(database, stocked.tenant_id)
 
 
 async def _hang_up(address: str, data: bytes) -> None:
-    """Send something and go without waiting for the answer."""
-    _, _, place = address.rpartition("/")
-    host, _, port = place.partition(":")
+    """Send data and close the connection without reading the response."""
+    _, _, authority = address.rpartition("/")
+    host, _, port = authority.partition(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(data)
     await writer.drain()
@@ -259,17 +259,17 @@ async def served(app: Any) -> AsyncIterator[str]:
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
-    """Return a SQLite file of the test's own."""
+    """SQLite file of one test."""
     return migrated(f"sqlite+aiosqlite:///{tmp_path}/inventory.db")
 
 
 @pytest.fixture
 def own_url(empty_database_url: str) -> str:
-    """Return a database of the test's own."""
+    """Database of one test."""
     return migrated(empty_database_url)
 
 
-async def test_a_full_disk_is_said_and_passes(sqlite_url: str) -> None:
+async def test_a_full_disk_is_503_and_recovers(sqlite_url: str) -> None:
     async with running(sqlite_url) as (app, client):
         database = app.state.database
         service = Service(app, client, database, await new_tenant(database))
@@ -285,11 +285,11 @@ async def test_a_full_disk_is_said_and_passes(sqlite_url: str) -> None:
         assert (await put(service, done, f"k{done}")).status_code == 200
         history = answered(await service.rest("GET", "/api/inventory/A/adjustments"))["data"]
         assert [entry["after_quantity"] for entry in history] == [*range(done, -1, -1), 5]
-        await verify_tenant(database, service.tenant)
+        await verify_tenant(database, service.tenant_id)
 
 
 async def _limit_pages(database: Database, *, more: int | None) -> None:
-    """Let the file grow by so many pages only."""
+    """Limit the growth of the file to `more` pages."""
     async with database.writer.connect() as connection:
         pages = (await connection.exec_driver_sql("PRAGMA page_count")).scalar_one()
         limit = pages + more if more is not None else 1_000_000
@@ -297,7 +297,7 @@ async def _limit_pages(database: Database, *, more: int | None) -> None:
         await connection.commit()
 
 
-async def test_a_service_that_is_told_to_stop_finishes_what_it_began(own_url: str) -> None:
+async def test_a_stopping_service_finishes_running_requests(own_url: str) -> None:
     database = Database(Settings(database_url=own_url))
     tenant = await new_tenant(database)
     with started("serve", database_url=own_url) as (process, address):
@@ -328,7 +328,7 @@ async def test_a_service_that_is_told_to_stop_finishes_what_it_began(own_url: st
         history = answered(await again.rest("GET", "/api/inventory/A/adjustments"))["data"]
         written = [entry["after_quantity"] for entry in history]
         assert set(acknowledged) <= set(written)
-        # What was answered to nobody is what each client had under way at the end.
+        # Each client may have had one unanswered write at the end.
         assert len(written) - 1 - len(acknowledged) <= CLIENTS
         await verify_tenant(app.state.database, tenant)
     await database.dispose()

@@ -1,4 +1,4 @@
-"""One tenant cannot starve another: shares of connections, and turns on the event loop."""
+"""A tenant cannot starve another: shares of connections, and turns on the event loop."""
 
 import asyncio
 import sqlite3
@@ -24,36 +24,36 @@ MAIN = warehouse()
 GREEDY_READS = 12
 
 
-def shares(places: int, *, seconds: float = PATIENCE) -> Shares:
-    return Shares(places, seconds=seconds, refusal="Full.")
+def shares(slots: int, *, seconds: float = PATIENCE) -> Shares:
+    return Shares(slots, seconds=seconds, refusal="Full.")
 
 
 async def settled() -> None:
-    """Let every task go on as far as it can."""
+    """Run every task as far as it can go."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
 class Waiting:
-    """Tasks that wait for places, and the order in which they got them."""
+    """Tasks that wait for slots, and the order in which they got them."""
 
     def __init__(self, pool: Shares) -> None:
         self.served: list[str] = []
         self._pool = pool
 
-    def enter(self, tenant: str) -> asyncio.Task[None]:
+    def enter(self, tenant_id: str) -> asyncio.Task[None]:
         async def enter() -> None:
-            await self._pool.enter(tenant)
-            self.served.append(tenant)
+            await self._pool.enter(tenant_id)
+            self.served.append(tenant_id)
 
         return asyncio.create_task(enter())
 
 
-@pytest.mark.parametrize(("places", "most"), [(1, 1), (2, 1), (3, 2), (5, 3), (10, 6)])
-async def test_a_tenant_alone_leaves_a_place_free(places: int, most: int) -> None:
-    pool = shares(places)
+@pytest.mark.parametrize(("slots", "most"), [(1, 1), (2, 1), (3, 2), (5, 3), (10, 6)])
+async def test_a_lone_tenant_leaves_one_slot_free(slots: int, most: int) -> None:
+    pool = shares(slots)
     waiting = Waiting(pool)
-    tasks = [waiting.enter("greedy") for _ in range(2 * places)]
+    tasks = [waiting.enter("greedy") for _ in range(2 * slots)]
     await settled()
 
     assert pool.held == most
@@ -63,10 +63,10 @@ async def test_a_tenant_alone_leaves_a_place_free(places: int, most: int) -> Non
     assert pool.held == most
 
 
-async def test_a_tenant_that_holds_none_finds_a_place_beside_greedy_ones() -> None:
+async def test_an_idle_tenant_gets_a_slot_beside_busy_ones() -> None:
     pool = shares(10)
     waiting = Waiting(pool)
-    tasks = [waiting.enter(tenant) for _ in range(64) for tenant in ("greedy", "greedier")]
+    tasks = [waiting.enter(tenant_id) for _ in range(64) for tenant_id in ("greedy", "greedier")]
     await settled()
     await asyncio.wait_for(pool.enter("quiet"), PATIENCE)
 
@@ -79,8 +79,8 @@ async def test_waiting_tenants_are_served_in_turn() -> None:
     pool = shares(1)
     await pool.enter("first")
     waiting = Waiting(pool)
-    for tenant in ["a", "a", "a", "b", "b", "c"]:
-        waiting.enter(tenant)
+    for tenant_id in ["a", "a", "a", "b", "b", "c"]:
+        waiting.enter(tenant_id)
     await settled()
     pool.leave("first")
     await settled()
@@ -93,7 +93,7 @@ async def test_waiting_tenants_are_served_in_turn() -> None:
     assert pool.held == 0
 
 
-async def test_waiters_that_are_cancelled_leave_nothing_behind() -> None:
+async def test_cancelled_waiters_leave_no_state() -> None:
     pool = shares(1)
     await pool.enter("first")
     waiting = Waiting(pool)
@@ -102,7 +102,7 @@ async def test_waiters_that_are_cancelled_leave_nothing_behind() -> None:
     gone.cancel()
     await settled()
     pool.leave("first")
-    # The place was granted, but the task has not gone on yet.
+    # The slot was granted, but the task has not run yet.
     granted.cancel()
     await settled()
 
@@ -114,7 +114,7 @@ async def test_waiters_that_are_cancelled_leave_nothing_behind() -> None:
     assert not pool._waiting
 
 
-async def test_a_waiter_that_was_refused_leaves_nothing_behind() -> None:
+async def test_a_refused_waiter_leaves_no_state() -> None:
     pool = shares(1, seconds=0.01)
     await pool.enter("first")
     with pytest.raises(Unavailable, match="Full"):
@@ -127,7 +127,7 @@ async def test_a_waiter_that_was_refused_leaves_nothing_behind() -> None:
 
 @asynccontextmanager
 async def two_tenants(url: str) -> AsyncIterator[tuple[Starlette, Service, Service]]:
-    """Serve a greedy and a quiet tenant, each with one SKU."""
+    """Serve a busy and a quiet tenant, each with one SKU."""
     patience = {"database_lock_timeout_ms": 60_000, "database_statement_timeout_ms": 60_000}
     async with running(url, token_cache_seconds=30, **patience) as (app, client):
         database = app.state.database
@@ -146,13 +146,13 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_stuck_reads_of_one_tenant_leave_connections_to_another(database_url: str) -> None:
+async def test_stuck_reads_of_one_tenant_leave_connections_for_another(database_url: str) -> None:
     if database_url.startswith("sqlite"):
         pytest.skip("Reads of SQLite wait for no lock.")
     async with two_tenants(database_url) as (app, greedy, quiet):
         database = app.state.database
         async with database.writer.connect() as connection:
-            # Statements about adjustments wait for this lock, and no others.
+            # Only statements on adjustments wait for this lock.
             await connection.execute(text("LOCK TABLE adjustment IN ACCESS EXCLUSIVE MODE"))
             stuck = [
                 asyncio.create_task(greedy.rest("GET", "/api/inventory/A/adjustments?limit=1"))
@@ -191,10 +191,10 @@ async def test_a_set_goes_before_the_waiting_bulks_of_another_tenant(database_ur
                 for _ in range(8)
             ]
             waiting = database._writing._waiting
-            await until(lambda: len(waiting.get(greedy.tenant, ())) == 7)
+            await until(lambda: len(waiting.get(greedy.tenant_id, ())) == 7)
             path = "/api/inventory/A"
             writes.append(asyncio.create_task(noted("set", quiet, "PUT", path, body=counted)))
-            await until(lambda: quiet.tenant in waiting)
+            await until(lambda: quiet.tenant_id in waiting)
             other.execute("ROLLBACK")
         responses = await asyncio.gather(*writes)
 
@@ -203,7 +203,7 @@ async def test_a_set_goes_before_the_waiting_bulks_of_another_tenant(database_ur
 
 
 class Clock:
-    """A clock that moves when it is told to."""
+    """A clock that tests advance."""
 
     now = 0.0
 
@@ -212,7 +212,7 @@ class Clock:
 
 
 def on_fair_loop(work: Callable[[FairLoop], Awaitable[None]]) -> None:
-    """Run a coroutine on a loop of its own."""
+    """Run a coroutine on a new loop."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -233,10 +233,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_the_tenant_that_has_used_least_goes_first(clock: Clock) -> None:
     steps: list[str] = []
 
-    async def spend(tenant: str, *, seconds: float, times: int) -> None:
-        await charge(tenant)
+    async def spend(tenant_id: str, *, seconds: float, times: int) -> None:
+        await charge(tenant_id)
         for _ in range(times):
-            steps.append(tenant)
+            steps.append(tenant_id)
             clock.now += seconds
             await asyncio.sleep(0)
 
@@ -250,18 +250,18 @@ def test_the_tenant_that_has_used_least_goes_first(clock: Clock) -> None:
 
     first = steps.index("quiet")
     assert first <= 1
-    # Ten steps of the one take as long as one step of the other.
+    # Ten steps of the cheap tenant take as long as one step of the expensive one.
     assert steps[first : first + 11].count("greedy") <= 1
     assert steps.count("greedy") == 3 * 16
 
 
-def test_a_tenant_that_comes_back_has_no_credit_of_the_past(clock: Clock) -> None:
+def test_a_returning_tenant_has_no_credit_for_idle_time(clock: Clock) -> None:
     steps: list[str] = []
 
-    async def spend(tenant: str, *, times: int) -> None:
-        await charge(tenant)
+    async def spend(tenant_id: str, *, times: int) -> None:
+        await charge(tenant_id)
         for _ in range(times):
-            steps.append(tenant)
+            steps.append(tenant_id)
             clock.now += 0.01
             await asyncio.sleep(0)
 
@@ -277,7 +277,7 @@ def test_a_tenant_that_comes_back_has_no_credit_of_the_past(clock: Clock) -> Non
 
     first = steps.index("b")
     assert first >= 50
-    # They alternate from then on; b does not make up for the time in which it was away.
+    # They alternate from then on; b has no credit for its idle time.
     assert 9 <= steps[first : first + 20].count("b") <= 11
 
 
@@ -313,7 +313,7 @@ def test_a_callback_that_is_cancelled_in_its_queue_does_not_run() -> None:
     assert ran == ["kept"]
 
 
-async def test_long_lists_are_converted_in_pieces_between_which_others_go_on() -> None:
+async def test_long_lists_are_converted_in_chunks_with_other_tasks_between() -> None:
     pieces: list[int] = []
     seen: list[int] = []
 

@@ -1,4 +1,4 @@
-"""A server that freezes or takes no writes: 503 in time, and full service afterwards."""
+"""A server that freezes or accepts no writes: 503 in time, and full service afterwards."""
 
 import asyncio
 import time
@@ -26,14 +26,14 @@ from tests.rest.answers import answered, refusal
 from tests.service import Service, level, new_tenant, running, sku
 
 BUDGET_SECONDS: Final = 2
-# Longer than any machine takes beside the budget.
+# Longer than the budget on any machine.
 PATIENCE_SECONDS: Final = 30
 TWO_STATEMENTS: Final = "{ skus { totalCount nodes { sku } } warehouses { id name } }"
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgreSQL]:
-    """Return a server of the module's own."""
+    """PostgreSQL server of this module."""
     with own_postgresql("fsync = off") as server:
         migrated(server.url.render_as_string(hide_password=False))
         yield server
@@ -41,7 +41,7 @@ def server() -> Iterator[PostgreSQL]:
 
 @asynccontextmanager
 async def stocked(server: PostgreSQL, **settings: Any) -> AsyncIterator[Service]:
-    """Run a service whose SKU A has 5 in the main warehouse."""
+    """Service whose SKU A has 5 in the main warehouse."""
     url = server.url.render_as_string(hide_password=False)
     async with running(url, token_cache_seconds=30, **settings) as (app, client):
         service = Service(app, client, app.state.database, await new_tenant(app.state.database))
@@ -53,7 +53,7 @@ async def stocked(server: PostgreSQL, **settings: Any) -> AsyncIterator[Service]
 
 @contextmanager
 def frozen(server: PostgreSQL) -> Iterator[None]:
-    """Stop every process of a server, whose connections stay open."""
+    """Suspend every process of a server; its connections stay open."""
     family = [server.process, *server.process.children(recursive=True)]
     for process in family:
         process.suspend()
@@ -92,7 +92,7 @@ async def test_every_request_to_a_frozen_server_is_answered_and_service_resumes(
         assert (await service.client.get("/readyz")).status_code == 200
 
 
-async def test_a_commit_without_an_answer_is_uncertain_and_its_key_tells(
+async def test_an_unanswered_commit_is_uncertain_and_its_key_resolves_it(
     server: PostgreSQL,
 ) -> None:
     async with stocked(server, request_timeout_seconds=BUDGET_SECONDS) as service:
@@ -117,12 +117,12 @@ async def test_a_commit_without_an_answer_is_uncertain_and_its_key_tells(
         await until_nothing_is_checked_out(service.database)
 
 
-async def test_a_server_that_takes_no_writes_is_not_ready_until_another_one_does(
+async def test_readiness_fails_on_a_read_only_server_until_failover(
     server: PostgreSQL,
 ) -> None:
     async with stocked(server) as service:
         administer = "ALTER DATABASE postgres SET default_transaction_read_only = {}"
-        # As after a switch-over: connections that are open lead to a server that takes no writes.
+        # As after a switch-over: open connections lead to a read-only server.
         await execute(server, administer.format("on"))
         service.database.drop_connections()
         try:
@@ -145,7 +145,7 @@ async def execute(server: PostgreSQL, statement: str) -> None:
     )
 
 
-async def test_a_read_that_met_a_timeout_is_not_executed_again(server: PostgreSQL) -> None:
+async def test_a_timed_out_read_is_not_retried(server: PostgreSQL) -> None:
     async with stocked(server, database_lock_timeout_ms=50) as service:
         async with service.database.writer.connect() as other:
             await other.execute(text("LOCK TABLE warehouse IN ACCESS EXCLUSIVE MODE"))
@@ -181,7 +181,7 @@ async def test_a_limit_cancels_work_once_and_leaves_the_task_usable() -> None:
     assert not task.cancelling()
 
 
-async def test_a_cancellation_from_outside_is_not_taken_for_the_limit() -> None:
+async def test_an_outside_cancellation_is_not_reported_as_the_limit() -> None:
     async def work() -> None:
         with Limit(Watch(), 60, ends_at=time.monotonic() + 60):
             await asyncio.Event().wait()

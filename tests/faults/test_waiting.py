@@ -1,4 +1,4 @@
-"""Who waits for the database keeps nobody else waiting."""
+"""Requests that wait for the database do not block others."""
 
 import asyncio
 import sqlite3
@@ -16,13 +16,13 @@ from app.settings import Settings
 from tests.ledger.writes import WRITES, Update, assert_proven
 from tests.service import Service, level, new_tenant, running, sku, warehouse
 
-# Longer than any machine takes for what happens meanwhile.
+# Longer than the steps of a test take on any machine.
 PATIENCE_MS = 60_000
 
 
 @asynccontextmanager
-async def locked(database: Database, tenant: str) -> AsyncIterator[None]:
-    """Keep the tenant's stock from being written."""
+async def locked(database: Database, tenant_id: str) -> AsyncIterator[None]:
+    """Hold a lock on the tenant's stock."""
     if database.dialect == "sqlite":
         file = str(database.writer.url.database)
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
@@ -31,12 +31,12 @@ async def locked(database: Database, tenant: str) -> AsyncIterator[None]:
         return
     async with database.writer.connect() as connection:
         lock = text("SELECT 1 FROM sku WHERE tenant_id = :tenant FOR UPDATE")
-        await connection.execute(lock, {"tenant": tenant})
+        await connection.execute(lock, {"tenant": tenant_id})
         yield
 
 
 @pytest.mark.parametrize("kind", WRITES)
-async def test_a_write_that_waits_for_a_lock_lets_others_be_answered(
+async def test_a_write_that_waits_for_a_lock_does_not_block_other_requests(
     database_url: str, kind: str
 ) -> None:
     patience = {
@@ -49,7 +49,7 @@ async def test_a_write_that_waits_for_a_lock_lets_others_be_answered(
         main = warehouse()
         await service.load([main], [sku("A", level(main, 5))])
 
-        async with locked(database, service.tenant):
+        async with locked(database, service.tenant_id):
             write = asyncio.ensure_future(WRITES[kind](service, Update("A", main.id, 7)))
             for _ in range(10):
                 assert (await client.get("/healthz")).is_success
@@ -95,7 +95,7 @@ async def test_no_connection_outlives_a_database_whose_reader_hung_up(database_u
     assert all(connection.is_closed() for connection in opened)
 
 
-async def test_a_lone_read_that_is_cancelled_gives_its_connection_back(database_url: str) -> None:
+async def test_a_cancelled_read_returns_its_connection(database_url: str) -> None:
     settings = Settings(database_url=database_url, database_pool_size=1)
     database = Database(settings)
     long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000)"
@@ -120,7 +120,7 @@ async def test_a_lone_read_that_is_cancelled_gives_its_connection_back(database_
 
 
 class Connection:
-    """A connection that does nothing."""
+    """A connection without a database."""
 
     async def fetch(self, text: str, /, *values: object) -> Sequence[object]:
         raise NotImplementedError(text, values)
@@ -142,14 +142,14 @@ async def connect() -> Connection:
     return Connection()
 
 
-async def test_a_turn_that_comes_to_who_is_cancelled_is_the_next_ones() -> None:
+async def test_a_cancelled_waiter_passes_its_turn_on() -> None:
     pool = DriverPool(connect, size=1, within=PATIENCE_MS)
     connection = await pool.acquire()
     gone, cancelled, last = (asyncio.create_task(pool.acquire()) for _ in range(3))
     await asyncio.sleep(0)
     gone.cancel()
     pool.release(connection)
-    # Its turn has come, but it has not gone on yet.
+    # Its turn was granted, but the task has not run yet.
     cancelled.cancel()
 
     assert await asyncio.wait_for(last, timeout=10) is connection
@@ -159,7 +159,7 @@ async def test_a_turn_that_comes_to_who_is_cancelled_is_the_next_ones() -> None:
     assert pool.in_use == 0
 
 
-async def test_who_waits_too_long_for_a_connection_is_refused_and_keeps_nobodys_place() -> None:
+async def test_a_timed_out_waiter_is_refused_and_frees_its_place() -> None:
     pool = DriverPool(connect, size=1, within=0.01)
     connection = await pool.acquire()
     with pytest.raises(Unavailable):
@@ -170,13 +170,13 @@ async def test_who_waits_too_long_for_a_connection_is_refused_and_keeps_nobodys_
     assert await pool.acquire() is connection
 
 
-async def test_what_sqlite_ended_by_itself_is_not_ended_again(database_url: str) -> None:
+async def test_a_transaction_ended_by_sqlite_is_not_ended_twice(database_url: str) -> None:
     if not database_url.startswith("sqlite"):
         pytest.skip("It is about SQLite.")
     database = Database(Settings(database_url=database_url))
     async with database.snapshot() as snapshot:
         await snapshot.rows(text("SELECT 1"), {})
-        # As it does when a page cannot be read.
+        # As SQLite does when a page cannot be read.
         await snapshot.rows(text("ROLLBACK"), {})
 
     assert database._pool.in_use == 0

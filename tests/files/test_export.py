@@ -35,7 +35,7 @@ async def exported(
     target = io.BytesIO()
     await export(
         service.database,
-        service.tenant,
+        service.tenant_id,
         subject,
         asked,
         form=form,
@@ -58,7 +58,7 @@ async def test_a_text_that_looks_like_a_formula_is_defused_and_comes_back_as_it_
     writer = csv.DictWriter(titles, ["sku", "title"], extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
-    again = await imported(service.database, service.tenant, titles.getvalue(), FileKind.SKUS)
+    again = await imported(service.database, service.tenant_id, titles.getvalue(), FileKind.SKUS)
     assert again == ImportTally(unchanged=len(DANGEROUS))
 
 
@@ -75,9 +75,9 @@ async def test_exported_stock_is_imported_as_it_was(service: Service, form: File
     await other.load([MAIN, OTHER], [sku("A", title="=A"), sku("B")])
 
     content = await exported(service, ExportSubject.STOCK, form)
-    same = await imported(service.database, service.tenant, content, FileKind.LEVELS, form)
+    same = await imported(service.database, service.tenant_id, content, FileKind.LEVELS, form)
     assert same == ImportTally(unchanged=3)
-    made = await imported(service.database, other.tenant, content, FileKind.LEVELS, form)
+    made = await imported(service.database, other.tenant_id, content, FileKind.LEVELS, form)
     assert made == ImportTally(created=3)
     figures = [
         [
@@ -126,7 +126,9 @@ async def test_an_export_is_one_snapshot_of_one_tenant(
     monkeypatch.setattr(exporting, "EXPORT_BATCH_ROWS", 2)
     last = {"sku": codes[-1], "warehouseId": MAIN.id, "quantity": 99, "reason": "correction"}
 
-    batches = exporting._batches(service.database, exporting._stock(ExportFilter()), service.tenant)
+    batches = exporting._batches(
+        service.database, exporting._stock(ExportFilter()), service.tenant_id
+    )
     rows = [*await anext(batches)]
     await service.data(SET, {"input": last})
     async for batch in batches:

@@ -46,7 +46,7 @@ def reasons(
 
 async def refused(service: Service, content: str, kind: FileKind) -> list[tuple[int, str]]:
     staging = staged(content, kind)
-    mine = importing.run_of(staging, service.tenant, name="", created_by="importer")
+    mine = importing.run_of(staging, service.tenant_id, name="", created_by="importer")
     with pytest.raises(FileRefused):
         await importing.validate(service.database, staging, mine, lambda _what, _number: None)
     found = list(staging.problems())
@@ -56,7 +56,7 @@ async def refused(service: Service, content: str, kind: FileKind) -> list[tuple[
 
 async def rows(service: Service, statement: Any) -> list[tuple[Any, ...]]:
     async with service.database.snapshot() as snapshot:
-        found = await snapshot.rows(statement.where(TENANT_OF[statement] == service.tenant), {})
+        found = await snapshot.rows(statement.where(TENANT_OF[statement] == service.tenant_id), {})
     return sorted(tuple(row) for row in found)
 
 
@@ -80,7 +80,7 @@ TENANT_OF = {
 
 
 async def test_a_catalogue_is_imported_and_adds_up(service: Service) -> None:
-    database, tenant = service.database, service.tenant
+    database, tenant = service.database, service.tenant_id
     places = (
         'name,type,id,is_active\n"Main, first",own,wh_1,\nAmazon,FBA,wh_2,true\nBy name,3PL,,\n'
     )
@@ -126,7 +126,7 @@ async def test_an_import_leaves_what_a_bulk_by_graphql_leaves(service: Service) 
         stocked = [sku(code, level(MAIN, 3, safety_stock=4)) for code in "ABC"]
         await each.load([MAIN], [*stocked, sku("D"), sku("E")])
     content = COUNTS + "".join(f"{code},{MAIN.id},{number}\n" for code, number in updates)
-    await imported(service.database, service.tenant, content, FileKind.COUNTS)
+    await imported(service.database, service.tenant_id, content, FileKind.COUNTS)
     asked = [
         {"sku": code, "warehouseId": MAIN.id, "quantity": number, "reason": "cycle_count"}
         for code, number in updates
@@ -237,12 +237,14 @@ async def test_the_same_counts_again_are_left_alone_whatever_happened_since(
     content = COUNTS + f"A,{MAIN.id},10\n"
     change = {"sku": "A", "warehouseId": MAIN.id, "delta": -4, "reason": "correction"}
 
-    await imported(service.database, service.tenant, content, FileKind.COUNTS)
+    await imported(service.database, service.tenant_id, content, FileKind.COUNTS)
     await service.data(ADJUST, {"input": change})
-    again = await imported(service.database, service.tenant, content, FileKind.COUNTS)
+    again = await imported(service.database, service.tenant_id, content, FileKind.COUNTS)
     assert again == ImportTally(already_imported=1)
     assert (await rows(service, LEVELS))[0][2] == 6
-    named = await imported(service.database, service.tenant, content, FileKind.COUNTS, name="May")
+    named = await imported(
+        service.database, service.tenant_id, content, FileKind.COUNTS, name="May"
+    )
     assert named == ImportTally(updated=1)
     assert (await rows(service, LEVELS))[0][2] == 10
 
@@ -264,19 +266,19 @@ async def test_an_import_that_was_killed_anywhere_goes_on_without_doubling(
         if kind is FileKind.SKUS:
             content = "sku,title\n" + "".join(f"{code},Thing\n" for code in codes)
         process = context.Process(
-            target=die_importing, args=(moment, url, each.tenant, content, kind), daemon=True
+            target=die_importing, args=(moment, url, each.tenant_id, content, kind), daemon=True
         )
         process.start()
         process.join()
         assert process.exitcode in (-9, 0)
         killed = process.exitcode == -9
-        tally = await imported(each.database, each.tenant, content, kind)
+        tally = await imported(each.database, each.tenant_id, content, kind)
 
         assert sum(vars(tally).values()) == len(codes)
         assert killed or tally.created == 0
         entries = 0 if kind is FileKind.SKUS else len(codes)
         assert len(await rows(each, ENTRIES)) == entries
-        assert (await verify_tenant(each.database, each.tenant)).skus == len(codes)
+        assert (await verify_tenant(each.database, each.tenant_id)).skus == len(codes)
         moment += 5
     assert moment > 10
 
@@ -292,7 +294,7 @@ async def test_writes_at_the_same_time_lose_nothing(service: Service) -> None:
         await service.data(ADJUST, {"input": change})
 
     await asyncio.gather(
-        imported(service.database, service.tenant, content, FileKind.COUNTS),
+        imported(service.database, service.tenant_id, content, FileKind.COUNTS),
         *(sell(code) for code in codes for _ in range(3)),
     )
 

@@ -94,7 +94,7 @@ def target(database_url: str) -> Iterator[Target]:
                     for i, code in enumerate(CODES)
                 ],
             )
-            return service.tenant
+            return service.tenant_id
 
     tenant = asyncio.run(stock())
     settings = {"INVENTORY_LOG_LEVEL": "error", "INVENTORY_DATABASE_POOL_TIMEOUT_SECONDS": "60"}

@@ -211,7 +211,7 @@ async def stocked(service: Service) -> Service:
 
 async def hold(service: Service, connection: AsyncConnection) -> None:
     """Reserve some of the stock, under an id that is known."""
-    mine = {"tenant_id": service.tenant}
+    mine = {"tenant_id": service.tenant_id}
     now = datetime.now(UTC)
     held = {"id": HELD, "status": "open", "created_by": EMAIL, "created_at": now, "version": 1}
     line = {"reservation_id": HELD, "sku": CODE, "warehouse_id": PLACE}
@@ -220,7 +220,7 @@ async def hold(service: Service, connection: AsyncConnection) -> None:
         reservation_line.insert(), {**mine, **line, "quantity": 5, "held": 5, "committed": 0}
     )
     await connection.execute(
-        update(stock_level).where(stock_level.c.tenant_id == service.tenant).values(reserved=5)
+        update(stock_level).where(stock_level.c.tenant_id == service.tenant_id).values(reserved=5)
     )
 
 
@@ -231,7 +231,7 @@ async def credentials(stocked: Service) -> dict[str, str | None]:
     async def token(expires_in: timedelta | None) -> tuple[str, str]:
         made = await create_token(
             stocked.database,
-            stocked.tenant,
+            stocked.tenant_id,
             name="T",
             email=EMAIL,
             scopes=[Scope.ADMIN],
@@ -241,8 +241,8 @@ async def credentials(stocked: Service) -> dict[str, str | None]:
 
     expired, _ = await token(timedelta(seconds=-1))
     revoked, revoked_id = await token(None)
-    await revoke_token(stocked.database, stocked.tenant, revoked_id)
-    made = {"none": None, "bad": f"inv_{stocked.tenant}-bad"}
+    await revoke_token(stocked.database, stocked.tenant_id, revoked_id)
+    made = {"none": None, "bad": f"inv_{stocked.tenant_id}-bad"}
     return {**made, "expired": expired, "revoked": revoked} | {
         scope: stocked.token(scope) for scope in ("read", "write", "admin")
     }

@@ -456,7 +456,7 @@ async def test_a_setting_leaves_lists_to_graphql_core(
     monkeypatch.setattr(SelectionPlan, "complete", noted)
     query = "{ skus { nodes { sku stock { onHand warehouse { name } } } } }"
     async with running(database_url, bulk_completion=is_on) as (app, client):
-        mine = Service(app, client, service.database, service.tenant)
+        mine = Service(app, client, service.database, service.tenant_id)
         data = await mine.data(query)
 
     assert [node["sku"] for node in data["skus"]["nodes"]] == CODES

@@ -208,7 +208,7 @@ async def test_what_no_ledger_of_a_warehouse_holds_is_refused(
 
 async def test_nobody_sums_up_the_ledger_of_another_tenant(service: Service) -> None:
     model = await stocked(service)
-    other = replace(service, tenant=await new_tenant(service.database))
+    other = replace(service, tenant_id=await new_tenant(service.database))
 
     page = await other.data(LEDGER, {"first": 1})
     assert page["adjustments"]["totals"] == totals_of([])

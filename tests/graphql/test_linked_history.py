@@ -38,7 +38,7 @@ async def linked(service: Service) -> list[dict[str, Any]]:
     dice = random.Random(1)
     rows: list[dict[str, Any]] = [
         {
-            "tenant_id": service.tenant,
+            "tenant_id": service.tenant_id,
             "id": f"adj_{sequence:03}",
             "sku": "A",
             "warehouse_id": main.id,
@@ -57,7 +57,7 @@ async def linked(service: Service) -> list[dict[str, Any]]:
 
     async def work(connection: AsyncConnection) -> None:
         await connection.execute(adjustment.insert(), rows)
-        mine = stock_level.c.tenant_id == service.tenant
+        mine = stock_level.c.tenant_id == service.tenant_id
         await connection.execute(update(stock_level).where(mine).values(version=41))
 
     await service.database.transaction(work)
@@ -88,7 +88,7 @@ async def test_a_link_finds_nothing_of_another_tenant_or_of_nobody(
     service: Service, name: str
 ) -> None:
     await linked(service)
-    other = replace(service, tenant=await new_tenant(service.database))
+    other = replace(service, tenant_id=await new_tenant(service.database))
 
     for who, value in ((other, "one"), (service, ""), (service, "ONE"), (service, "o\x00ne")):
         filter_ = {name: value}

@@ -364,7 +364,7 @@ async def test_the_longest_document_is_a_setting(database_url: str, service: Ser
         max_query_aliases=400,
         max_query_root_fields=400,
     ) as (app, client):
-        roomy = Service(app, client, service.database, service.tenant)
+        roomy = Service(app, client, service.database, service.tenant_id)
         assert await roomy.data(query) == {"a": "Query"}
 
 

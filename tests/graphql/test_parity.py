@@ -514,7 +514,7 @@ async def test_both_faces_name_the_same_fields(stocked: Service, case: Case) -> 
 async def test_both_faces_ask_for_the_credential_and_the_scope_first(
     stocked: Service, case: Case
 ) -> None:
-    for token in (None, "bad", f"inv_{stocked.tenant}-bad"):
+    for token in (None, "bad", f"inv_{stocked.tenant_id}-bad"):
         await assert_same(
             stocked, replace(case, credential=token, expected=UNAUTHENTICATED, fields=[])
         )

@@ -569,7 +569,7 @@ async def test_what_a_read_costs_does_not_grow_with_what_there_is(
     shop: Service, engine: str
 ) -> None:
     small, large = (numbered(*each) for each in zip(("small", "large"), SIZES[engine], strict=True))
-    short, long = (Data(shop.tenant, [name], steps) for name, steps in HISTORIES.items())
+    short, long = (Data(shop.tenant_id, [name], steps) for name, steps in HISTORIES.items())
     pairs = [
         *zip(about_skus(small), about_skus(large), strict=True),
         *zip(about_past(small), about_past(large), strict=True),
@@ -618,7 +618,7 @@ async def test_postgresql_plans_a_read_once_and_not_for_its_parameters(service: 
     kept = text("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements")
     async with service.database.snapshot() as snapshot:
         for number in range(3):
-            await get_skus(snapshot, service.tenant, codes=[code(number)])
+            await get_skus(snapshot, service.tenant_id, codes=[code(number)])
         plans = {row[0]: tuple(row[1:]) for row in await snapshot.rows(kept, {})}
 
     [statement] = [words for words in plans if "FROM sku \nWHERE" in words and "LATERAL" in words]

@@ -396,7 +396,7 @@ async def test_no_object_of_another_tenant_has_an_id(stocked: Stocked) -> None:
         "{ skus(first: 200) { nodes { id stock { id warehouse { id } } "
         "adjustments(first: 1) { nodes { id } } } } }"
     )
-    other = replace(stocked.service, tenant=await new_tenant(stocked.service.database))
+    other = replace(stocked.service, tenant_id=await new_tenant(stocked.service.database))
     query = "query ($id: ID!) { node(id: $id) { id } }"
 
     [node] = [node for node in ids["skus"]["nodes"] if node["id"] == f"sku_{CODES[3]}"]
@@ -622,7 +622,7 @@ async def test_a_cursor_opens_the_list_that_it_came_from_and_no_other(stocked: S
 async def test_a_cursor_of_another_tenant_or_of_nobody_opens_nothing(
     stocked: Stocked, name: str
 ) -> None:
-    other = replace(stocked.service, tenant=await new_tenant(stocked.service.database))
+    other = replace(stocked.service, tenant_id=await new_tenant(stocked.service.database))
     await other.load(stocked.model.warehouses, stocked.model.skus)
     [main, amazon, *_] = [place.id for place in stocked.model.warehouses]
     query, path = CURSORS[name]

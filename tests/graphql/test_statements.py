@@ -151,7 +151,7 @@ def tenants(database_url: str) -> Mapping[int, str]:
 
 async def load(database: Database, tenant: str, size: int) -> list[str]:
     places = [warehouse(f"W{number}") for number in range(3)]
-    tenant_service = Service(app=None, client=None, database=database, tenant=tenant)  # type: ignore[arg-type]
+    tenant_service = Service(app=None, client=None, database=database, tenant_id=tenant)  # type: ignore[arg-type]
     skus = []
     for number in range(size):
         levels = [
@@ -179,7 +179,7 @@ async def test_a_query_takes_its_number_of_statements_for_any_number_of_rows(
     document, expected = DOCUMENTS[name]
 
     taken = {
-        size: len(await statements(replace(service, tenant=tenant), document))
+        size: len(await statements(replace(service, tenant_id=tenant), document))
         for size, tenant in tenants.items()
     }
     assert taken == dict.fromkeys(SIZES, CREDENTIAL + expected)
@@ -211,7 +211,7 @@ async def test_so_does_a_query_about_one_warehouse(
 ) -> None:
     taken = {}
     for size, tenant in tenants.items():
-        mine = replace(service, tenant=tenant)
+        mine = replace(service, tenant_id=tenant)
         id_ = (await mine.data("{ warehouses { id } }"))["warehouses"][0]["id"]
         taken[size] = len(await statements(mine, document, id=id_))
 
@@ -221,7 +221,7 @@ async def test_so_does_a_query_about_one_warehouse(
 async def test_a_total_of_skus_comes_with_the_list_and_one_of_a_ledger_only_when_asked_for(
     service: Service, tenants: Mapping[int, str]
 ) -> None:
-    mine = replace(service, tenant=tenants[50])
+    mine = replace(service, tenant_id=tenants[50])
     document = (
         "query ($total: Boolean!) { skus(first: 5) { totalCount @include(if: $total) nodes { "
         "adjustments(first: 1) { totalCount @include(if: $total) nodes { id } } } } }"
@@ -248,7 +248,7 @@ async def test_a_bulk_takes_the_same_number_of_statements_for_any_number_of_upda
         [main, *_] = await load(service.database, tenant, size)
         update = {"warehouseId": main, "quantity": 0, "reason": "loss"}
         updates = [{**update, "sku": f"SKU-{number}"} for number in range(size)]
-        mine = replace(service, tenant=tenant)
+        mine = replace(service, tenant_id=tenant)
         taken[size] = len(await statements(mine, document, input={"updates": updates}))
     if service.database.dialect == "postgresql":
         # What is read and what is written; if there is much of it, then it is locked between the
@@ -265,8 +265,8 @@ async def test_the_recorder_counts_what_there_is(service: Service) -> None:
         from app.reads.warehouses import list_warehouses  # noqa: PLC0415
 
         with recorded(service.database) as recorder:
-            await list_warehouses(snapshot, service.tenant)
-            await list_warehouses(snapshot, service.tenant)
-        await list_warehouses(snapshot, service.tenant)
+            await list_warehouses(snapshot, service.tenant_id)
+            await list_warehouses(snapshot, service.tenant_id)
+        await list_warehouses(snapshot, service.tenant_id)
     assert len(recorder) == 2
     assert all("FROM warehouse" in text for text in recorder.statements)

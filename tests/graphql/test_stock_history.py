@@ -248,7 +248,7 @@ async def test_the_history_of_a_list_of_one_warehouse_is_of_that_one(service: Se
 
 async def test_nobody_sees_the_history_of_another_tenant(service: Service) -> None:
     ledger = await recorded(service, 3)
-    other = replace(service, tenant=await new_tenant(service.database))
+    other = replace(service, tenant_id=await new_tenant(service.database))
     theirs = warehouse("Theirs")
     await other.load(
         [theirs], [sku("A", LoadedLevel(warehouse_id=theirs.id, history=[counted(5)]))]

@@ -123,7 +123,7 @@ async def test_the_past_of_a_list_of_one_warehouse_is_of_that_one(service: Servi
 async def test_nobody_sees_the_past_of_another_tenant(service: Service) -> None:
     place = warehouse("Main")
     await service.load([place], [sku("A", LoadedLevel(warehouse_id=place.id, history=counts()))])
-    other = replace(service, tenant=await new_tenant(service.database))
+    other = replace(service, tenant_id=await new_tenant(service.database))
     await other.load([warehouse("Theirs")], [sku("A")])
 
     assert await stock_at(other, "2030-01-01") == {}

@@ -13,16 +13,10 @@ EXCEPTIONS: Final = (
     "docs/settings.md",  # descriptions from app/settings.py
     "schema.graphql",
     "tests/benchmarks/",
-    "tests/faults/",
     "tests/fuzz/",
     "tests/graphql/",
     "tests/house/test_migrations.py",
-    "tests/ledger/",
-    "tests/mutants.py",
     "tests/rest/",
-    "tests/security/",
-    "tests/statements.py",
-    "tests/torture/",
     "tests/web/",
 )
 MOST_WHATS: Final = 3.0

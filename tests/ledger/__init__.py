@@ -1,1 +1,1 @@
-"""The ledger: what it guarantees, and the proof of it."""
+"""The guarantees of the ledger, and its verification."""

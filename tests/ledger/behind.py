@@ -1,4 +1,4 @@
-"""What somebody does to the database who may do everything there."""
+"""Changes to the database that bypass the service and the constraints."""
 
 import sqlite3
 from contextlib import closing
@@ -12,7 +12,7 @@ from tests.service import Service
 
 
 async def change_behind_its_back(shop: Service, *statements: str) -> None:
-    """Run statements with every constraint and trigger out of the way."""
+    """Run statements without constraints and triggers."""
     if shop.database.dialect == "sqlite":
         with closing(sqlite3.connect(str(shop.database.writer.url.database))) as connection:
             connection.execute("PRAGMA ignore_check_constraints = ON")
@@ -34,22 +34,22 @@ async def change_behind_its_back(shop: Service, *statements: str) -> None:
 
 
 async def hash_anew(shop: Service) -> None:
-    """Give adjustments, and levels, the hashes that follow from what the ledger says now."""
-    mine = adjustment.c.tenant_id == shop.tenant
+    """Recompute the hashes of adjustments and levels from the present rows."""
+    of_tenant = adjustment.c.tenant_id == shop.tenant_id
     order = adjustment.c.sku, adjustment.c.warehouse_id, adjustment.c.sequence
     async with shop.database.snapshot() as snapshot:
-        rows = await snapshot.rows(select(adjustment).where(mine).order_by(*order), {})
+        rows = await snapshot.rows(select(adjustment).where(of_tenant).order_by(*order), {})
     last: dict[tuple[str, str], str] = {}
     hashing = []
     for row in rows:
         level = row.sku, row.warehouse_id
         entry = {name: getattr(row, name) for name in HASHED_COLUMNS}
         entry["created_at"] = as_text(row.created_at)
-        last[level] = link(last.get(level), shop.tenant, entry)
+        last[level] = link(last.get(level), shop.tenant_id, entry)
         hashing.append(f"UPDATE adjustment SET hash = '{last[level]}' WHERE id = '{row.id}'")
     hashing += [
         f"UPDATE stock_level SET last_hash = '{hash_}' WHERE sku = '{code}'"
-        f" AND warehouse_id = '{place}'"
-        for (code, place), hash_ in last.items()
+        f" AND warehouse_id = '{warehouse_id}'"
+        for (code, warehouse_id), hash_ in last.items()
     ]
     await change_behind_its_back(shop, *hashing)

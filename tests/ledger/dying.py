@@ -1,4 +1,4 @@
-"""A process that dies at a chosen moment of a request."""
+"""A process that is killed at a chosen moment of a request."""
 
 import asyncio
 import gc
@@ -16,11 +16,11 @@ from rest_shim.openapi import openapi
 from tests.service import running
 from tests.statements import watched
 
-# What the process exits with if it lived to send the answer.
+# Exit code of a process that lived to send the response.
 SURVIVED: Final = 77
 
-# A process is forked from one that has imported this: so what takes longest is made already, and
-# what is there needs no looking at.
+# Processes are forked from one that imported this module. The slow initialization is done once, and
+# the frozen objects are not collected again.
 openapi()
 gc.collect()
 gc.freeze()
@@ -29,11 +29,10 @@ gc.freeze()
 def die_at(
     moment: int, database_url: str, token: str, body: dict[str, Any], *, locking: bool
 ) -> None:
-    """Answer a GraphQL request, and be killed at the moment of that number.
+    """Answer a GraphQL request in a process that is killed at moment number `moment`.
 
-    `locking`: on PostgreSQL, as if others had been in the way of writing without a transaction.
-
-    Moments are: before and after each statement, before and after each commit, in their order.
+    `locking`: on PostgreSQL, skip the attempt to write without a transaction. Moments are: before
+    and after each statement, before and after each commit, in order.
     """
 
     async def live() -> None:
@@ -51,7 +50,7 @@ def die_at(
 
 
 class Clock:
-    """Counts the moments of a process down to its death."""
+    """Counts down the moments until the process is killed."""
 
     def __init__(self, moments: int) -> None:
         self.moments = moments
@@ -65,7 +64,7 @@ class Clock:
             yield
 
     def tick(self, *_what: object) -> None:
-        """Let a moment pass, or die without a word."""
+        """Pass a moment, or kill the process."""
         if self.moments == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         self.moments -= 1

@@ -1,4 +1,4 @@
-"""A write that is held before a chosen statement, while others go on."""
+"""Holds a write before a chosen statement, while others continue."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from app.database.session import DriverSession, EngineSession
 
 
 class Hold:
-    """Stops a write before its statement of a number, until it may go on."""
+    """Stops a write before its statement number `before`, until it is released."""
 
     def __init__(self, before: int) -> None:
         self.is_reached = asyncio.Event()
@@ -27,21 +27,21 @@ class Hold:
             await self.may_go_on.wait()
 
 
-# The hold of the write that a task belongs to; a task inherits it from the one that starts it.
+# The hold of the current task's write. Child tasks inherit it.
 HOLD: Final[ContextVar[Hold | None]] = ContextVar("hold", default=None)
 
 
 @contextmanager
 def holding() -> Iterator[None]:
-    """Have every statement of a session pass by the hold of its write."""
+    """Make every statement of a session pass the hold of its write."""
 
     def stopping(original: Any) -> Any:
         async def rows(self: Any, statement: Any, parameters: Any) -> Sequence[AnyRow]:
             hold = HOLD.get()
             if hold is not None:
                 await hold.pass_by()
-            found: Sequence[AnyRow] = await original(self, statement, parameters)
-            return found
+            result: Sequence[AnyRow] = await original(self, statement, parameters)
+            return result
 
         return rows
 

@@ -1,4 +1,4 @@
-"""The catalogue is kept by its administrators: SKUs, warehouses and safety stock."""
+"""Catalogue writes of administrators: SKUs, warehouses and safety stock."""
 
 import asyncio
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from app.errors import InventoryError
 from app.writes.stock import change_stock
 from tests.ledger.writes import (
     ARCHIVE,
-    PLACE,
+    CREATE_WAREHOUSE,
     RESTORE,
     SAFETY,
     SET,
     SKU,
     TITLE,
     TRANSFER,
-    WAREHOUSE,
+    UPDATE_WAREHOUSE,
     assert_proven,
 )
 from tests.service import Service, level, new_tenant, sku, warehouse
@@ -48,32 +48,32 @@ LISTS: Final = """
 
 @pytest.fixture
 async def stocked(service: Service) -> Service:
-    """Return a service whose SKU A has 5 in the main warehouse, and B nothing anywhere."""
+    """Service whose SKU A has 5 in the main warehouse, and B no stock."""
     await service.load([MAIN, OTHER, FBA], [sku("A", level(MAIN, 5)), sku("B")])
     return service
 
 
 async def done(service: Service, query: str, **content: object) -> dict[str, Any]:
-    """Write as an administrator, and return the payload."""
+    """Payload of a successful write by an administrator."""
     [payload] = (await service.data(query, {"input": content}, token="admin")).values()
-    found: dict[str, Any] = payload
-    return found
+    result: dict[str, Any] = payload
+    return result
 
 
 async def refused(service: Service, query: str, **content: object) -> str:
-    """Write as an administrator, in vain, and return the code."""
+    """Error code of a refused write by an administrator."""
     answer = await service.graphql(query, {"input": content}, token="admin")
     code: str = answer["errors"][0]["extensions"]["code"]
     return code
 
 
-def found(lists: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the codes of each list, as many as its total says."""
+def codes_of(lists: Mapping[str, Any]) -> dict[str, list[str]]:
+    """SKU codes of each list; asserts that `totalCount` matches."""
     codes = {}
-    for name, it in lists.items():
-        nodes = [node["sku"] for node in it["nodes"]]
+    for name, connection in lists.items():
+        nodes = [node["sku"] for node in connection["nodes"]]
         codes[name] = [code if isinstance(code, str) else code["sku"] for code in nodes]
-        assert it["totalCount"] == len(nodes)
+        assert connection["totalCount"] == len(nodes)
     return codes
 
 
@@ -97,12 +97,12 @@ async def test_a_code_that_no_route_could_serve_is_refused(stocked: Service, cod
 
 
 @pytest.mark.parametrize("title", ["", " ", "x" * 501, "\x00"])
-async def test_a_title_says_something(stocked: Service, title: str) -> None:
+async def test_a_blank_or_overlong_title_is_refused(stocked: Service, title: str) -> None:
     assert await refused(stocked, SKU, sku="C", title=title) == "VALIDATION_ERROR"
     assert await refused(stocked, TITLE, sku="A", title=title) == "VALIDATION_ERROR"
 
 
-async def test_of_many_who_create_a_code_at_once_one_does(stocked: Service) -> None:
+async def test_concurrent_creations_of_a_sku_succeed_once(stocked: Service) -> None:
     content = {"input": {"sku": "C", "title": "New"}}
     answers = await asyncio.gather(
         *(stocked.graphql(SKU, content, token="admin") for _ in range(8))
@@ -114,7 +114,7 @@ async def test_of_many_who_create_a_code_at_once_one_does(stocked: Service) -> N
     await assert_proven(stocked)
 
 
-async def test_a_title_changes_unless_the_sku_is_another_than_expected(stocked: Service) -> None:
+async def test_a_title_change_checks_the_expected_version(stocked: Service) -> None:
     changed = await done(stocked, TITLE, sku="A", title="Better", expectedVersion=2)
 
     assert (changed["sku"]["title"], changed["sku"]["version"]) == ("Better", 3)
@@ -130,7 +130,7 @@ async def test_an_archived_sku_is_left_out_of_lists_and_their_totals(stocked: Se
     data = await stocked.data(LISTS)
     main = data.pop("warehouses")[0]
 
-    assert found(data) == {
+    assert codes_of(data) == {
         "listed": ["B"],
         "normal": [],
         "archived": ["A"],
@@ -138,7 +138,7 @@ async def test_an_archived_sku_is_left_out_of_lists_and_their_totals(stocked: Se
         "all": ["A", "B"],
         "one": [],
     }
-    assert found(main) == {"listed": [], "archived": ["A"], "all": ["A"]}
+    assert codes_of(main) == {"listed": [], "archived": ["A"], "all": ["A"]}
     listing = (await stocked.rest("GET", "/api/inventory")).json()
     assert ([it["sku"] for it in listing["data"]], listing["meta"]["total"]) == (["B"], 1)
     listing = (await stocked.rest("GET", f"/api/inventory?warehouse_id={MAIN.id}")).json()
@@ -146,7 +146,7 @@ async def test_an_archived_sku_is_left_out_of_lists_and_their_totals(stocked: Se
     await assert_proven(stocked)
 
 
-async def test_an_archived_sku_still_answers_and_keeps_its_history(stocked: Service) -> None:
+async def test_an_archived_sku_is_readable_with_its_history(stocked: Service) -> None:
     before = (await stocked.rest("GET", "/api/inventory/A")).json()
     await done(stocked, ARCHIVE, sku="A")
     data = await stocked.data(
@@ -159,7 +159,7 @@ async def test_an_archived_sku_still_answers_and_keeps_its_history(stocked: Serv
     assert data["sku"]["adjustments"] == {"totalCount": 1}
 
 
-async def test_an_archived_sku_can_only_be_emptied_until_it_is_restored(
+async def test_an_archived_sku_takes_only_decreases_until_restored(
     stocked: Service,
 ) -> None:
     await done(stocked, ARCHIVE, sku="A")
@@ -180,27 +180,27 @@ async def test_an_archived_sku_can_only_be_emptied_until_it_is_restored(
     restored = await done(stocked, RESTORE, sku="A")
     assert not restored["sku"]["isArchived"]
     assert (await done(stocked, SET, **line, quantity=6))["sku"]["totalOnHand"] == 6
-    assert found({"skus": (await stocked.data(LISTS))["normal"]}) == {"skus": ["A"]}
+    assert codes_of({"skus": (await stocked.data(LISTS))["normal"]}) == {"skus": ["A"]}
     await assert_proven(stocked)
 
 
-async def test_to_archive_twice_changes_nothing_more(stocked: Service) -> None:
+async def test_archiving_twice_changes_the_version_once(stocked: Service) -> None:
     versions = [(await done(stocked, ARCHIVE, sku="A"))["sku"]["version"] for _ in range(2)]
 
     assert versions == [3, 3]
     assert await refused(stocked, ARCHIVE, sku="A", expectedVersion=2) == "STALE_VERSION"
 
 
-async def test_who_archives_and_who_adds_see_each_other(stocked: Service) -> None:
-    """No increase follows the archiving in the order of versions."""
-    caller = Caller(stocked.tenant, "c", "a@b.example")
+async def test_no_increase_is_versioned_after_a_concurrent_archiving(stocked: Service) -> None:
+    """No increase has a version after the archiving."""
+    caller = Caller(stocked.tenant_id, "c", "a@b.example")
 
     async def add(number: int) -> int:
         update = StockUpdate(sku="A", warehouse_id=MAIN.id, quantity=10 + number, reason="loss")
         try:
             return (await change_stock(stocked.database, caller, update)).result.sku.version
         except InventoryError as refusal:
-            assert refusal.code == "SKU_ARCHIVED"  # noqa: PT017 - or it was done
+            assert refusal.code == "SKU_ARCHIVED"  # noqa: PT017 - success is valid, too
             return 0
 
     async def archive() -> int:
@@ -210,20 +210,22 @@ async def test_who_archives_and_who_adds_see_each_other(stocked: Service) -> Non
 
     archived, *added = await asyncio.gather(archive(), *(add(number) for number in range(8)))
     data = await stocked.data('{ sku(sku: "A") { version totalOnHand } }')
-    # After the archiving, only what takes away or leaves as it is was let through.
+    # After the archiving, only decreases and unchanged quantities are accepted.
     later = [10 + number for number, version in enumerate(added) if version > archived]
     assert later == sorted(later, reverse=True)
     assert data["sku"]["version"] == 2 + 1 + sum(1 for version in added if version)
     await assert_proven(stocked)
 
 
-async def test_a_warehouse_is_made_and_changed(stocked: Service) -> None:
+async def test_a_warehouse_is_created_and_updated(stocked: Service) -> None:
     content = {"name": "North", "type": "FBS", "marketplace": "amazon_de", "idempotencyKey": "k"}
-    made = await done(stocked, WAREHOUSE, **content)
-    again = await done(stocked, WAREHOUSE, **content)
+    made = await done(stocked, CREATE_WAREHOUSE, **content)
+    again = await done(stocked, CREATE_WAREHOUSE, **content)
     id_ = made["warehouse"]["id"]
-    changed = await done(stocked, PLACE, id=id_, name="South", address="Road 1", isActive=False)
-    cleared = await done(stocked, PLACE, id=id_, address=None, marketplace=None)
+    changed = await done(
+        stocked, UPDATE_WAREHOUSE, id=id_, name="South", address="Road 1", isActive=False
+    )
+    cleared = await done(stocked, UPDATE_WAREHOUSE, id=id_, address=None, marketplace=None)
 
     assert id_.startswith("wh_")
     assert again == {**made, "replayed": True}
@@ -251,22 +253,24 @@ async def test_a_malformed_warehouse_is_refused(stocked: Service) -> None:
         {"name": "x", "address": "\x00"},
         {"name": "x", "marketplace": "amazon_eu"},
     ):
-        assert await refused(stocked, WAREHOUSE, type="OWN", **content) == "VALIDATION_ERROR"
-    assert await refused(stocked, PLACE, id=MAIN.id, marketplace="a") == "VALIDATION_ERROR"
-    assert await refused(stocked, PLACE, id="wh_NOPE", name="x") == "WAREHOUSE_NOT_FOUND"
+        assert await refused(stocked, CREATE_WAREHOUSE, type="OWN", **content) == "VALIDATION_ERROR"
+    assert (
+        await refused(stocked, UPDATE_WAREHOUSE, id=MAIN.id, marketplace="a") == "VALIDATION_ERROR"
+    )
+    assert await refused(stocked, UPDATE_WAREHOUSE, id="wh_NOPE", name="x") == "WAREHOUSE_NOT_FOUND"
 
 
-async def test_an_inactive_warehouse_shows_its_stock_and_can_only_be_emptied(
+async def test_an_inactive_warehouse_shows_its_stock_and_takes_only_decreases(
     stocked: Service,
 ) -> None:
-    await done(stocked, PLACE, id=MAIN.id, isActive=False)
+    await done(stocked, UPDATE_WAREHOUSE, id=MAIN.id, isActive=False)
     line = {"sku": "A", "warehouseId": MAIN.id, "reason": "loss"}
 
     record = (await stocked.rest("GET", "/api/inventory/A")).json()["data"]
     assert record["total_on_hand"] == 5
     assert await refused(stocked, SET, **line, quantity=6) == "WAREHOUSE_INACTIVE"
     assert (await done(stocked, SET, **line, quantity=0))["sku"]["totalOnHand"] == 0
-    await done(stocked, PLACE, id=MAIN.id, isActive=True)
+    await done(stocked, UPDATE_WAREHOUSE, id=MAIN.id, isActive=True)
     assert (await done(stocked, SET, **line, quantity=6))["sku"]["totalOnHand"] == 6
 
 
@@ -306,7 +310,7 @@ async def test_safety_stock_is_set_at_all_levels_or_none(stocked: Service) -> No
     assert data["sku"] == {"version": 2, "safetyStock": 0}
 
 
-async def test_a_rehearsal_answers_and_writes_nothing(stocked: Service) -> None:
+async def test_a_dry_run_returns_a_payload_and_writes_nothing(stocked: Service) -> None:
     everything = (
         "{ skus(filter: {archived: null}) { totalCount nodes { sku title version isArchived "
         "safetyStock } } warehouses { id name isActive } }"
@@ -316,8 +320,8 @@ async def test_a_rehearsal_answers_and_writes_nothing(stocked: Service) -> None:
         (SKU, {"sku": "C", "title": "x"}),
         (TITLE, {"sku": "A", "title": "x"}),
         (ARCHIVE, {"sku": "A"}),
-        (WAREHOUSE, {"name": "x", "type": "OWN"}),
-        (PLACE, {"id": MAIN.id, "name": "x"}),
+        (CREATE_WAREHOUSE, {"name": "x", "type": "OWN"}),
+        (UPDATE_WAREHOUSE, {"id": MAIN.id, "name": "x"}),
         (SAFETY, {"levels": [{"sku": "A", "warehouseId": MAIN.id, "safetyStock": 5}]}),
     ]
     for query, content in writes:
@@ -327,7 +331,7 @@ async def test_a_rehearsal_answers_and_writes_nothing(stocked: Service) -> None:
     assert await stocked.data(everything) == before
 
 
-async def test_a_code_is_taken_within_its_tenant_alone(stocked: Service) -> None:
+async def test_a_sku_code_is_unique_per_tenant(stocked: Service) -> None:
     other = Service(
         stocked.app, stocked.client, stocked.database, await new_tenant(stocked.database)
     )
@@ -335,6 +339,6 @@ async def test_a_code_is_taken_within_its_tenant_alone(stocked: Service) -> None
     await done(other, ARCHIVE, sku="A")
 
     assert made["sku"]["version"] == 1
-    assert await refused(other, PLACE, id=MAIN.id, name="x") == "WAREHOUSE_NOT_FOUND"
+    assert await refused(other, UPDATE_WAREHOUSE, id=MAIN.id, name="x") == "WAREHOUSE_NOT_FOUND"
     data = await stocked.data('{ sku(sku: "A") { title isArchived } }')
     assert data["sku"] == {"title": "Thing", "isArchived": False}

@@ -1,4 +1,4 @@
-"""No change of history goes unnoticed: by its hashes, or by a head that was kept elsewhere."""
+"""Every change of history is detected: by its hashes, or by a head that was kept elsewhere."""
 
 import asyncio
 import hashlib
@@ -35,7 +35,7 @@ FIRST = datetime(2026, 2, 1, tzinfo=UTC)
 
 @pytest.fixture
 async def shop(empty_database_url: str) -> AsyncIterator[Service]:
-    """Run a database of its own with two SKUs in two warehouses, with histories of last year."""
+    """Service on its own database: two SKUs in two warehouses, with histories of last year."""
     async with running(empty_database_url) as (app, client):
         database = app.state.database
         await migrate(database)
@@ -63,22 +63,22 @@ async def shop(empty_database_url: str) -> AsyncIterator[Service]:
 
 
 async def head_of(shop: Service) -> Head:
-    """Return the head of the tenant, as text and back."""
-    proof = await verify_tenant(shop.database, shop.tenant)
+    """Head of the tenant, formatted and parsed."""
+    proof = await verify_tenant(shop.database, shop.tenant_id)
     return parse_head(proof.head)
 
 
 def caller_of(shop: Service) -> Caller:
-    """Return who writes."""
-    return Caller(shop.tenant, "tok_1", EMAIL)
+    """Caller of the test's writes."""
+    return Caller(shop.tenant_id, "tok_1", EMAIL)
 
 
 def counting(quantity: int, code: str = "A") -> StockUpdate:
-    """Return a count."""
+    """Count of a SKU in the main warehouse."""
     return StockUpdate(sku=code, warehouse_id=MAIN.id, quantity=quantity, reason="cycle_count")
 
 
-def test_the_hash_covers_every_column_and_is_what_it_says() -> None:
+def test_the_hash_covers_every_column_and_is_stable() -> None:
     entry = dict.fromkeys(HASHED_COLUMNS) | {
         "id": "adj_1",
         "sequence": 1,
@@ -92,7 +92,7 @@ def test_the_hash_covers_every_column_and_is_what_it_says() -> None:
     assert set(HASHED_COLUMNS) == set(adjustment.c.keys()) - {"tenant_id", "hash"}
     assert list(ADJUSTMENT_TYPES) == [*HASHED_COLUMNS, "hash"]
     assert link(None, "acme", entry) == hashlib.sha256(canonical.encode()).hexdigest()
-    # As it was when the first ledger was hashed: what is kept elsewhere must hold for ever.
+    # The hash of the first release. Heads that are kept elsewhere must stay valid.
     vector = "8eb4c767b35493caa4e23abd6140136087fda8cfed7eb79c4149f2dca7d0eb58"
     assert link("ab", "acme", entry) == vector
 
@@ -114,39 +114,41 @@ async def test_a_change_of_any_column_of_any_entry_is_found(shop: Service, colum
 
         for verify in (verify_tenant, verify_ledger):
             with pytest.raises(LedgerBroken):
-                await verify(shop.database, shop.tenant)
+                await verify(shop.database, shop.tenant_id)
 
         back = "INSERT INTO adjustment SELECT * FROM kept"
         await change_behind_its_back(shop, "DELETE FROM adjustment", back, "DROP TABLE kept")
-    await verify_tenant(shop.database, shop.tenant)
+    await verify_tenant(shop.database, shop.tenant_id)
 
 
-async def test_the_entry_that_was_changed_is_named(shop: Service) -> None:
+async def test_the_changed_entry_is_named(shop: Service) -> None:
     await change_behind_its_back(
-        shop, "UPDATE adjustment SET note = 'mine' WHERE sku = 'A' AND sequence = 2"
+        shop, "UPDATE adjustment SET note = 'forged' WHERE sku = 'A' AND sequence = 2"
     )
 
-    with pytest.raises(LedgerBroken, match=r"of \(A, wh_.*\) is not as it was written") as found:
-        await verify_tenant(shop.database, shop.tenant)
+    with pytest.raises(LedgerBroken, match=r"of \(A, wh_.*\) is not as it was written") as error:
+        await verify_tenant(shop.database, shop.tenant_id)
     async with shop.database.snapshot() as snapshot:
         second = select(adjustment.c.id).where(adjustment.c.sequence == 2)
         rows = await snapshot.rows(second.order_by(adjustment.c.warehouse_id), {})
-    assert rows[0].id in str(found.value)
+    assert rows[0].id in str(error.value)
 
 
 IN_MAIN = f"sku = 'A' AND warehouse_id = '{MAIN.id}'"
 IN_OTHER = f"sku = 'A' AND warehouse_id = '{OTHER.id}'"
-# What somebody does who knows how everything fits together.
+# Forgeries by an attacker who knows all derived figures.
 FORGED = {
-    "a note is changed": [f"UPDATE adjustment SET note = 'mine' WHERE {IN_MAIN} AND sequence = 2"],
-    "somebody else has done it": [
+    "a note is changed": [
+        f"UPDATE adjustment SET note = 'forged' WHERE {IN_MAIN} AND sequence = 2"
+    ],
+    "another author": [
         f"UPDATE adjustment SET created_by = 'x@example.com' WHERE {IN_OTHER} AND sequence = 1"
     ],
-    "a count was another one": [
+    "another count": [
         f"UPDATE adjustment SET after_quantity = 25, delta = 15 WHERE {IN_MAIN} AND sequence = 2",
         f"UPDATE adjustment SET before_quantity = 25, delta = 5 WHERE {IN_MAIN} AND sequence = 3",
     ],
-    "it was at another time": [
+    "another time": [
         "UPDATE adjustment SET created_at = '2026-01-02T00:00:00.001Z'"
         f" WHERE {IN_MAIN} AND sequence = 2"
     ],
@@ -166,7 +168,7 @@ FORGED = {
         " SELECT tenant_id, 'adj_x', sku, warehouse_id, 4, 30, 31, 1, reason, created_by,"
         f" created_at, hash FROM adjustment WHERE {IN_MAIN} AND sequence = 3"
     ],
-    "two entries change places": [
+    "two entries are swapped": [
         f"UPDATE adjustment SET sequence = 9 WHERE {IN_OTHER} AND sequence = 1",
         "UPDATE adjustment SET sequence = 1, before_quantity = 0, delta = 50"
         f" WHERE {IN_OTHER} AND sequence = 2",
@@ -174,7 +176,7 @@ FORGED = {
         f" WHERE {IN_OTHER} AND sequence = 9",
         f"UPDATE adjustment SET before_quantity = 40, delta = 20 WHERE {IN_OTHER} AND sequence = 3",
     ],
-    "two levels change places": [
+    "two levels are swapped": [
         f"UPDATE adjustment SET warehouse_id = 'wh_x' WHERE {IN_MAIN}",
         f"UPDATE adjustment SET warehouse_id = '{MAIN.id}' WHERE {IN_OTHER}",
         f"UPDATE adjustment SET warehouse_id = '{OTHER.id}' WHERE warehouse_id = 'wh_x'",
@@ -183,37 +185,35 @@ FORGED = {
 
 
 @pytest.mark.parametrize("what", FORGED)
-async def test_a_history_that_was_hashed_anew_is_found_by_a_head_alone(
-    shop: Service, what: str
-) -> None:
+async def test_a_rehashed_history_is_detected_only_by_a_head(shop: Service, what: str) -> None:
     head = await head_of(shop)
-    await verify_tenant(shop.database, shop.tenant, head=head)
+    await verify_tenant(shop.database, shop.tenant_id, head=head)
     await change_behind_its_back(shop, *FORGED[what])
     with pytest.raises(LedgerBroken):
-        await verify_tenant(shop.database, shop.tenant)
+        await verify_tenant(shop.database, shop.tenant_id)
 
     await hash_anew(shop)
-    await repair_tenant(shop.database, shop.tenant)
+    await repair_tenant(shop.database, shop.tenant_id)
 
-    await verify_tenant(shop.database, shop.tenant)
+    await verify_tenant(shop.database, shop.tenant_id)
     for verify in (verify_tenant, verify_ledger):
         with pytest.raises(LedgerBroken, match="has been changed since its head was taken"):
-            await verify(shop.database, shop.tenant, head=head)
+            await verify(shop.database, shop.tenant_id, head=head)
 
 
-async def test_what_is_chained_to_a_changed_entry_does_not_heal_it(shop: Service) -> None:
+async def test_later_entries_do_not_hide_a_changed_entry(shop: Service) -> None:
     await change_behind_its_back(
         shop,
-        "UPDATE adjustment SET note = 'mine' WHERE sku = 'B'",
+        "UPDATE adjustment SET note = 'forged' WHERE sku = 'B'",
         "UPDATE stock_level SET last_hash = NULL WHERE sku = 'B'",
     )
     await change_stock(shop.database, caller_of(shop), counting(7, "B"))
 
     with pytest.raises(LedgerBroken, match=r"of \(B, .* is not as it was written"):
-        await verify_tenant(shop.database, shop.tenant)
+        await verify_tenant(shop.database, shop.tenant_id)
 
 
-async def test_a_head_covers_what_is_settled_and_no_more(shop: Service) -> None:
+async def test_a_head_covers_only_settled_entries(shop: Service) -> None:
     before = await head_of(shop)
     await change_stock(shop.database, caller_of(shop), counting(7))
     after = await head_of(shop)
@@ -221,10 +221,10 @@ async def test_a_head_covers_what_is_settled_and_no_more(shop: Service) -> None:
     assert (before.adjustments, before.digest) != (0, after.digest)
     assert after.adjustments == before.adjustments == 7
     assert timedelta(minutes=4) < now() - after.until < timedelta(minutes=60)
-    await verify_tenant(shop.database, shop.tenant, head=before)
+    await verify_tenant(shop.database, shop.tenant_id, head=before)
 
 
-async def test_a_head_is_of_one_tenant(shop: Service) -> None:
+async def test_a_head_covers_one_tenant(shop: Service) -> None:
     other = await new_tenant(shop.database)
     head = parse_head((await verify_tenant(shop.database, other)).head)
 
@@ -232,7 +232,7 @@ async def test_a_head_is_of_one_tenant(shop: Service) -> None:
     await verify_tenant(shop.database, other, head=head)
 
 
-async def test_heads_that_are_taken_among_writers_hold(shop: Service) -> None:
+async def test_heads_taken_during_writes_stay_valid(shop: Service) -> None:
     heads: list[Head] = []
     moments = itertools.count(1)
 
@@ -250,13 +250,11 @@ async def test_heads_that_are_taken_among_writers_hold(shop: Service) -> None:
     heads.append(await head_of(shop))
     await set_clock(shop.database, None)
     for head in heads:
-        await verify_tenant(shop.database, shop.tenant, head=head)
+        await verify_tenant(shop.database, shop.tenant_id, head=head)
     assert 7 < heads[-1].adjustments < 407
 
 
-async def test_what_was_decided_long_ago_is_decided_anew(
-    shop: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stale_decision_is_repeated(shop: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([0.0, 120.0])
     monkeypatch.setattr("app.writes.posting.uptime", lambda: next(looks, 120.0))
 
@@ -266,7 +264,7 @@ async def test_what_was_decided_long_ago_is_decided_anew(
     assert now() - done.result.adjustment.created_at < timedelta(minutes=1)
 
 
-async def test_what_is_decided_too_late_for_ever_is_not_written(
+async def test_a_write_that_always_decides_too_late_fails(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = itertools.count(step=120)
@@ -274,13 +272,13 @@ async def test_what_is_decided_too_late_for_ever_is_not_written(
 
     with pytest.raises(Unavailable):
         await change_stock(shop.database, caller_of(shop), counting(7), key="k")
-    assert (await verify_tenant(shop.database, shop.tenant)).adjustments == 7
+    assert (await verify_tenant(shop.database, shop.tenant_id)).adjustments == 7
 
 
 HEAD = Head("acme", datetime(2026, 1, 1, tzinfo=UTC), 7, "ab" * 32)
 
 
-def test_a_head_is_a_text_and_back() -> None:
+def test_a_head_is_formatted_and_parsed() -> None:
     assert str(HEAD) == f"head_1.acme.2026-01-01T00:00:00Z.7.{'ab' * 32}"
     assert parse_head(f" {HEAD}\n") == HEAD
 
@@ -298,19 +296,19 @@ def test_a_head_is_a_text_and_back() -> None:
         f"{HEAD}{HEAD}",
     ],
 )
-def test_what_is_no_head_is_refused(text: str) -> None:
+def test_a_malformed_head_is_refused(text: str) -> None:
     with pytest.raises(ValidationFailed, match=r"head must be what `inventory verify` printed"):
         parse_head(text)
 
 
-async def test_the_command_prints_a_head_and_holds_the_ledger_against_it(shop: Service) -> None:
+async def test_the_command_prints_a_head_and_checks_the_ledger_against_it(shop: Service) -> None:
     url = shop.database.writer.url.render_as_string(hide_password=False)
 
     async def verify(*options: str) -> Any:
         return await asyncio.to_thread(run, "verify", *options, database_url=url)
 
-    told, head = (await verify()).stdout.splitlines()
-    assert told.endswith("7 adjustments, 3 counts. All add up.")
+    summary, head = (await verify()).stdout.splitlines()
+    assert summary.endswith("7 adjustments, 3 counts. All add up.")
     held = await verify("--head", head)
     assert held.returncode == 0, held.stderr
     assert "Its 7 adjustments until 2" in held.stdout
@@ -326,7 +324,7 @@ async def test_the_command_prints_a_head_and_holds_the_ledger_against_it(shop: S
 
     await change_behind_its_back(shop, *FORGED["a note is changed"])
     await hash_anew(shop)
-    await repair_tenant(shop.database, shop.tenant)
+    await repair_tenant(shop.database, shop.tenant_id)
     forged = await verify("--head", head, "--repair")
     assert (forged.returncode, forged.stdout) == (1, "")
     assert "has been changed since its head was taken: the 7 adjustments" in forged.stderr

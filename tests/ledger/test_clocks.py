@@ -1,4 +1,4 @@
-"""Workers whose clocks differ: the database's clock decides, so theirs change nothing."""
+"""Workers whose clocks differ: the database clock decides."""
 
 import re
 from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ DAYS: Final = timedelta(days=1)
 
 @asynccontextmanager
 async def worker(service: Service, ahead: timedelta) -> AsyncIterator[Database]:
-    """Open the database as a process whose clock is ahead of, or behind, that of the first."""
+    """Open the database as a process whose clock differs from the first by `ahead`."""
 
     class Ahead(datetime):
         @classmethod
@@ -64,13 +64,13 @@ async def worker(service: Service, ahead: timedelta) -> AsyncIterator[Database]:
     await database.dispose()
 
 
-def writing(service: Service, database: Database, key: str | None = None) -> WriteContext:
-    return WriteContext(database=database, caller=Caller(service.tenant, "tok_1", EMAIL), key=key)
+def writing(service: Service, database: Database, key: str | None = None) -> Writing:
+    return Writing(database=database, caller=Caller(service.tenant_id, "tok_1", EMAIL), key=key)
 
 
 async def adjust(service: Service, database: Database, key: str | None = None) -> Any:
     change = StockUpdate(sku="A", warehouse_id=MAIN.id, delta=-1, reason="loss")
-    return await change_stock(database, Caller(service.tenant, "tok_1", EMAIL), change, key=key)
+    return await change_stock(database, Caller(service.tenant_id, "tok_1", EMAIL), change, key=key)
 
 
 async def reserve(service: Service, database: Database) -> str:
@@ -81,39 +81,37 @@ async def reserve(service: Service, database: Database) -> str:
 
 async def status(service: Service, id_: str) -> ReservationStatus:
     async with service.database.snapshot() as snapshot:
-        return (await get_reservations(snapshot, service.tenant, ids=[id_]))[id_].status
+        return (await get_reservations(snapshot, service.tenant_id, ids=[id_]))[id_].status
 
 
 @pytest.fixture
 async def stocked(service: Service) -> Service:
-    """Stock a SKU in a warehouse."""
+    """Service whose SKU A has 10 in the main warehouse, and B no stock."""
     await service.load([MAIN, MARKET], [sku("A", level(MAIN, 10)), sku("B")])
     return service
 
 
-async def test_a_worker_ahead_ends_no_reservation(stocked: Service) -> None:
+async def test_a_fast_worker_expires_no_reservation_early(stocked: Service) -> None:
     held = await reserve(stocked, stocked.database)
     async with worker(stocked, 10 * MINUTES) as ahead:
-        assert await expire_reservations(ahead, stocked.tenant) == 0
+        assert await expire_reservations(ahead, stocked.tenant_id) == 0
         await reserve(stocked, ahead)
     assert await status(stocked, held) is ReservationStatus.OPEN
 
 
-async def test_a_reservation_of_a_worker_behind_holds_for_its_time(stocked: Service) -> None:
+async def test_a_reservation_of_a_slow_worker_lasts_its_full_time(stocked: Service) -> None:
     async with worker(stocked, -10 * MINUTES) as behind:
         held = await reserve(stocked, behind)
         await extend_reservation(writing(stocked, behind), held, 301)
-    assert await expire_reservations(stocked.database, stocked.tenant) == 0
+    assert await expire_reservations(stocked.database, stocked.tenant_id) == 0
     async with stocked.database.snapshot() as snapshot:
-        kept = (await get_reservations(snapshot, stocked.tenant, ids=[held]))[held]
+        kept = (await get_reservations(snapshot, stocked.tenant_id, ids=[held]))[held]
     assert kept.expires_at is not None
     assert 4 * MINUTES < kept.expires_at - now() < 6 * MINUTES
 
 
 @pytest.mark.parametrize("hours", [25, -25])
-async def test_a_key_is_done_once_whatever_the_clock_of_a_worker_says(
-    stocked: Service, hours: int
-) -> None:
+async def test_a_key_is_replayed_by_workers_with_other_clocks(stocked: Service, hours: int) -> None:
     first = await adjust(stocked, stocked.database, "k")
     async with worker(stocked, timedelta(hours=hours)) as other:
         again = await adjust(stocked, other, "k")
@@ -124,9 +122,7 @@ async def test_a_key_is_done_once_whatever_the_clock_of_a_worker_says(
 
 
 @pytest.mark.parametrize("days", [400, -400])
-async def test_a_write_of_a_worker_far_away_is_dated_by_the_database(
-    stocked: Service, days: int
-) -> None:
+async def test_a_write_is_dated_by_the_database_clock(stocked: Service, days: int) -> None:
     async with worker(stocked, days * DAYS) as other:
         far = (await adjust(stocked, other)).result.adjustment
     near = (await adjust(stocked, stocked.database)).result.adjustment
@@ -136,7 +132,7 @@ async def test_a_write_of_a_worker_far_away_is_dated_by_the_database(
 
 
 @pytest.mark.parametrize("days", [400, -400])
-async def test_a_report_is_from_the_future_by_the_clock_of_the_database(
+async def test_a_future_report_is_refused_by_the_database_clock(
     stocked: Service, days: int
 ) -> None:
     async def report(at: datetime, database: Database) -> Any:
@@ -152,21 +148,23 @@ async def test_a_report_is_from_the_future_by_the_clock_of_the_database(
         await report(now(), other)
 
 
-async def test_a_head_of_a_worker_holds_when_another_writes_behind_it(stocked: Service) -> None:
+async def test_a_head_of_a_fast_worker_stays_valid_after_a_slow_worker_writes(
+    stocked: Service,
+) -> None:
     async with worker(stocked, 30 * MINUTES) as ahead:
-        head = parse_head((await verify_tenant(ahead, stocked.tenant)).head)
+        head = parse_head((await verify_tenant(ahead, stocked.tenant_id)).head)
     async with worker(stocked, -10 * MINUTES) as behind:
         change = StockUpdate(sku="B", warehouse_id=MAIN.id, quantity=1, reason="count")
-        await change_stock(behind, Caller(stocked.tenant, "tok_1", EMAIL), change)
-    await verify_tenant(stocked.database, stocked.tenant, head=head)
+        await change_stock(behind, Caller(stocked.tenant_id, "tok_1", EMAIL), change)
+    await verify_tenant(stocked.database, stocked.tenant_id, head=head)
 
 
 @pytest.mark.parametrize("days", [400, -400])
-async def test_a_token_ends_by_the_clock_of_the_database(stocked: Service, days: int) -> None:
+async def test_a_token_expires_by_the_database_clock(stocked: Service, days: int) -> None:
     async with worker(stocked, days * DAYS) as other:
         good = await create_token(
             other,
-            stocked.tenant,
+            stocked.tenant_id,
             name="t",
             email=EMAIL,
             scopes=[Scope.READ],
@@ -174,7 +172,7 @@ async def test_a_token_ends_by_the_clock_of_the_database(stocked: Service, days:
         )
         over = await create_token(
             other,
-            stocked.tenant,
+            stocked.tenant_id,
             name="t",
             email=EMAIL,
             scopes=[Scope.READ],
@@ -187,24 +185,28 @@ async def test_a_token_ends_by_the_clock_of_the_database(stocked: Service, days:
             await authenticator.authenticate(f"Bearer {over.token}")
         await store_token_uses(other, authenticator.take_used())
     async with stocked.database.snapshot() as snapshot:
-        [token] = [it for it in await list_tokens(snapshot, stocked.tenant) if it["id"] == good.id]
+        [token] = [
+            it for it in await list_tokens(snapshot, stocked.tenant_id) if it["id"] == good.id
+        ]
     used = datetime.fromisoformat(str(token["last_used_at"]))
     assert abs(used - now()) < MINUTES
 
 
-def test_no_write_reads_the_clock_of_its_process() -> None:
-    app = Path(clocks.__file__).parent
-    files = [app / "verify.py", app / "queries.py", *(app / "commands").glob("*.py")]
-    read = {
+def test_no_write_reads_the_process_clock() -> None:
+    app = Path(clocks.__file__).parents[1]
+    files = [app / "ledger" / name for name in ("verification.py", "repair.py", "rollup.py")]
+    files += [file for room in ("reads", "writes", "files") for file in (app / room).glob("*.py")]
+    readers = {
         file.name
         for file in files
         if re.search(r"datetime\.(now|utcnow)|time\.time|func\.now", file.read_text())
     }
-    assert read == {"loading.py"}
+
+    assert readers == {"seeding.py"}
 
 
 def clock(file: Path, *, ahead: float = 0) -> Clock:
-    """Make the clock of a process that finds a file in use, unless it is the first."""
+    """Clock of a process that finds a file in use, unless it is the first."""
     made = Clock(str(file))
     made.wall = lambda: 1_000_000_000.0 + ahead
     Path(f"{file}-shm").touch()
@@ -212,12 +214,12 @@ def clock(file: Path, *, ahead: float = 0) -> Clock:
 
 
 def joined(process: Clock, note: tuple[int, int] = (0, 0)) -> tuple[int, int]:
-    """Return the note of a file after a process has joined it."""
+    """Note of a file after a process has joined it."""
     process.take_over(*note)
     return process.note() or note
 
 
-def test_the_first_process_on_a_file_says_what_time_it_is(tmp_path: Path) -> None:
+def test_the_first_process_on_a_sqlite_file_sets_its_clock(tmp_path: Path) -> None:
     first, second, near = (clock(tmp_path / "a", ahead=it) for it in (0, 86_400, 30))
     note = joined(first)
     with patch.object(clocks, "log") as log:
@@ -225,12 +227,12 @@ def test_the_first_process_on_a_file_says_what_time_it_is(tmp_path: Path) -> Non
         assert abs(second.now() - first.now()) <= timedelta(seconds=1)
         second.now()
     assert near.now() - first.now() == timedelta(seconds=30)
-    [told] = log.warning.call_args_list
-    assert told.args == ("clock_ignored",)
-    assert 86_399 <= told.kwargs["seconds_ahead"] <= 86_401
+    [warning] = log.warning.call_args_list
+    assert warning.args == ("clock_ignored",)
+    assert 86_399 <= warning.kwargs["seconds_ahead"] <= 86_401
 
 
-def test_a_process_that_is_alone_or_after_a_restart_notes_its_own_time(
+def test_a_lone_process_and_the_first_after_a_restart_set_the_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = joined(clock(tmp_path / "a", ahead=86_400))

@@ -1,4 +1,4 @@
-"""Many writers at once: nothing is lost, nothing half seen, and nobody is told of a deadlock."""
+"""Concurrent writers: no lost update, no partial read, no deadlock error."""
 
 import asyncio
 import random
@@ -45,11 +45,11 @@ def codes(number: int) -> list[str]:
 
 
 def caller(service: Service, number: int = 0) -> Caller:
-    return Caller(service.tenant, f"client {number}", "a@b.example")
+    return Caller(service.tenant_id, f"client {number}", "a@b.example")
 
 
 def shuffled(dice: random.Random, skus: Sequence[str], quantity: int) -> list[StockUpdate]:
-    """Return a bulk over some SKUs in no order."""
+    """Bulk over some SKUs in random order."""
     return [
         StockUpdate(
             sku=code,
@@ -64,7 +64,7 @@ def shuffled(dice: random.Random, skus: Sequence[str], quantity: int) -> list[St
 async def test_overlapping_bulks_in_any_order_all_succeed(service: Service) -> None:
     skus = codes(600)
     await service.load([MAIN, OTHER], [sku(code) for code in skus])
-    # Whoever waits for longer than the timeouts is told to come back; here nobody is to.
+    # Long timeouts: no writer may be refused for waiting.
     patience = {
         "database_pool_timeout_seconds": 60,
         "database_lock_timeout_ms": 60_000,
@@ -94,16 +94,18 @@ async def test_overlapping_bulks_in_any_order_all_succeed(service: Service) -> N
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
-async def test_a_bulk_reads_what_it_waited_for_and_need_not_start_over(service: Service) -> None:
+async def test_a_bulk_that_waited_reads_the_committed_rows_without_a_retry(
+    service: Service,
+) -> None:
     skus = codes(20)
     await service.load([MAIN, OTHER], [sku(code) for code in skus])
     updates = [
-        StockUpdate(sku=code, warehouse_id=place.id, quantity=5, reason="loss")
-        for place, code in [(OTHER, skus[-1]), *((MAIN, code) for code in skus)]
+        StockUpdate(sku=code, warehouse_id=record.id, quantity=5, reason="loss")
+        for record, code in [(OTHER, skus[-1]), *((MAIN, code) for code in skus)]
     ]
     with recorded(service.database) as recorder:
         async with service.database.writer.connect() as other:
-            await other.execute(MOVED, {"tenant": service.tenant, "sku": skus[-1]})
+            await other.execute(MOVED, {"tenant": service.tenant_id, "sku": skus[-1]})
             bulk = asyncio.create_task(
                 bulk_change_stock(
                     service.database, caller(service), updates, on_error=OnError.ABORT
@@ -122,15 +124,15 @@ async def test_a_bulk_reads_what_it_waited_for_and_need_not_start_over(service: 
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
-async def test_a_bulk_that_waited_is_refused_by_a_warehouse_that_was_closed_meanwhile(
+async def test_a_bulk_that_waited_is_refused_by_a_warehouse_deactivated_in_between(
     service: Service,
 ) -> None:
     skus = codes(20)
     await service.load([MAIN, OTHER], [sku(code) for code in skus])
     updates = shuffled(random.Random(1), skus, 5)
     async with service.database.writer.connect() as other:
-        # Nobody changes the SKU that is waited for.
-        await other.execute(LOCKED, {"tenant": service.tenant, "sku": skus[-1]})
+        # The locked SKU does not change.
+        await other.execute(LOCKED, {"tenant": service.tenant_id, "sku": skus[-1]})
         bulk = asyncio.create_task(
             bulk_change_stock(service.database, caller(service), updates, on_error=OnError.CONTINUE)
         )
@@ -149,13 +151,13 @@ async def test_a_bulk_that_waited_is_refused_by_a_warehouse_that_was_closed_mean
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
-async def test_what_is_about_many_skus_reads_what_it_waited_for(service: Service) -> None:
+async def test_a_write_to_many_skus_reads_the_rows_it_waited_for(service: Service) -> None:
     skus = codes(20)
     await service.load([MAIN], [sku(code) for code in skus])
     levels = [SafetyStock(code, MAIN.id, 5) for code in skus]
     async with service.database.writer.connect() as other:
-        await other.execute(MOVED, {"tenant": service.tenant, "sku": skus[-1]})
-        writing = WriteContext(database=service.database, caller=caller(service))
+        await other.execute(MOVED, {"tenant": service.tenant_id, "sku": skus[-1]})
+        writing = Writing(database=service.database, caller=caller(service))
         write = asyncio.create_task(set_safety_stock(writing, levels))
         while not await other.scalar(HAS_ME_BLOCKING):
             assert not write.done()
@@ -166,14 +168,14 @@ async def test_what_is_about_many_skus_reads_what_it_waited_for(service: Service
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
-async def test_a_write_at_once_waits_for_another_and_starts_over_from_what_it_left(
+async def test_a_single_statement_write_that_waited_retries_on_the_committed_row(
     service: Service,
 ) -> None:
     await service.load([MAIN], [sku("A", level(MAIN, 5))])
     change = StockUpdate(sku="A", warehouse_id=MAIN.id, delta=2, reason="correction")
     with recorded(service.database) as recorder:
         async with service.database.writer.connect() as other:
-            await other.execute(MOVED, {"tenant": service.tenant, "sku": "A"})
+            await other.execute(MOVED, {"tenant": service.tenant_id, "sku": "A"})
             write = asyncio.create_task(change_stock(service.database, caller(service), change))
             while not await other.scalar(HAS_ME_BLOCKING):
                 assert not write.done()
@@ -190,22 +192,22 @@ async def test_a_write_at_once_waits_for_another_and_starts_over_from_what_it_le
 
 @pytest.mark.parametrize("number", [1, 20])
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
-async def test_counts_that_all_writers_share_are_locked_last(service: Service, number: int) -> None:
+async def test_shared_counts_are_locked_last(service: Service, number: int) -> None:
     skus = codes(number)
     await service.load([MAIN], [sku(code, level(MAIN, 5)) for code in skus])
     updates = [
         StockUpdate(sku=code, warehouse_id=MAIN.id, quantity=0, reason="loss") for code in skus
     ]
-    mine = {"tenant": service.tenant}
+    of_tenant = {"tenant": service.tenant_id}
     connect = service.database.writer.connect
     async with connect() as other, connect() as another:
-        await other.execute(COUNTS_LOCKED, mine)
+        await other.execute(COUNTS_LOCKED, of_tenant)
         write = asyncio.create_task(
             bulk_change_stock(service.database, caller(service), updates, on_error=OnError.ABORT)
         )
         while not await other.scalar(HAS_ME_BLOCKING):
             assert not write.done()
-        free = (await another.execute(FREE_LEVELS, mine)).all()
+        free = (await another.execute(FREE_LEVELS, of_tenant)).all()
         await another.rollback()
         await other.rollback()
     await write
@@ -240,7 +242,7 @@ async def test_a_bulk_of_500_with_one_bad_item_is_all_or_nothing(
     await assert_proven(service)
 
 
-async def test_a_bulk_that_the_database_breaks_off_anywhere_leaves_nothing(
+async def test_a_bulk_interrupted_at_any_statement_writes_nothing(
     service: Service,
 ) -> None:
     skus = codes(50)
@@ -327,7 +329,7 @@ PAGE: Final = """
 
 @asynccontextmanager
 async def writers(service: Service, skus: Sequence[str]) -> AsyncIterator[Counter[str]]:
-    """Write all the while: sets and bulks between nothing and plenty."""
+    """Write sets and bulks, from zero to large quantities, until the block ends."""
     stop = asyncio.Event()
     done: Counter[str] = Counter()
 
@@ -348,7 +350,7 @@ async def writers(service: Service, skus: Sequence[str]) -> AsyncIterator[Counte
         await asyncio.gather(*tasks)
 
 
-async def test_every_answer_shows_one_state_of_the_stock(service: Service) -> None:
+async def test_every_response_shows_one_state_of_the_stock(service: Service) -> None:
     skus = codes(10)
     await service.load([MAIN, OTHER], [sku(code, level(MAIN, 5), level(OTHER, 0)) for code in skus])
     seen = set()
@@ -379,13 +381,13 @@ def _assert_one_state(data: dict[str, Any]) -> None:
     assert data["NORMAL"]["nodes"] == normal
 
 
-async def test_a_walk_meets_every_sku_exactly_once_while_others_write(service: Service) -> None:
+async def test_paging_returns_every_sku_once_during_writes(service: Service) -> None:
     skus = codes(25)
-    # Warehouse Other always holds some, so that every SKU stays in its list.
+    # Warehouse Other always has stock, so that every SKU stays in its list.
     await service.load([MAIN, OTHER], [sku(code, level(OTHER, 5)) for code in skus])
     async with writers(service, skus) as done:
         for walk in range(WALKS):
-            found: list[str] = []
+            read: list[str] = []
             filters = {"warehouse_id": OTHER.id} if walk % 2 else {}
             cursor: dict[str, str] = {}
             while True:
@@ -393,15 +395,15 @@ async def test_a_walk_meets_every_sku_exactly_once_while_others_write(service: S
                     "GET", "/api/inventory", params={"limit": 10, **filters, **cursor}
                 )
                 page = response.json()
-                found += [record["sku"] for record in page["data"]]
+                read += [record["sku"] for record in page["data"]]
                 if page["meta"]["nextCursor"] is None:
                     break
                 cursor = {"cursor": page["meta"]["nextCursor"]}
-            assert found == skus
+            assert read == skus
     assert done["writes"] > 100
 
 
-async def test_a_walk_through_a_growing_ledger_meets_every_older_entry_once(
+async def test_paging_a_growing_ledger_returns_every_older_entry_once(
     service: Service,
 ) -> None:
     skus = codes(5)
@@ -411,16 +413,16 @@ async def test_a_walk_through_a_growing_ledger_meets_every_older_entry_once(
     before = await _walk_ledger(service)
     async with writers(service, skus) as done:
         for _ in range(20):
-            found = await _walk_ledger(service)
-            assert len(set(found)) == len(found)
-            assert [entry for entry in found if entry in set(before)] == before
+            read = await _walk_ledger(service)
+            assert len(set(read)) == len(read)
+            assert [entry for entry in read if entry in set(before)] == before
     assert done["writes"]
 
 
 async def _walk_ledger(service: Service) -> list[str]:
-    found: list[str] = []
+    read: list[str] = []
     after = None
-    # Newest first: what is added meanwhile stands before where the walk is.
+    # Newest first: entries added during the walk stand before its position.
     while True:
         data = await service.data(
             "query ($after: String) { adjustments(first: 30, after: $after) "
@@ -428,7 +430,7 @@ async def _walk_ledger(service: Service) -> list[str]:
             {"after": after},
         )
         page = data["adjustments"]
-        found += [node["id"] for node in page["nodes"]]
+        read += [node["id"] for node in page["nodes"]]
         if not page["pageInfo"]["hasNextPage"]:
-            return found
+            return read
         after = page["pageInfo"]["endCursor"]

@@ -1,4 +1,4 @@
-"""What the database itself refuses, whoever asks."""
+"""Invalid changes that the database refuses from any client."""
 
 import pytest
 from sqlalchemy import text
@@ -10,12 +10,12 @@ from app.files.seeding import LoadedLevel
 from tests.service import Service, counted, level, sku, warehouse
 
 
-def _entry(place_and_figures: str) -> str:
-    """Return what inserts an entry like one that is there, but for its place and its figures."""
+def _entry(level_and_figures: str) -> str:
+    """Statement that copies the adjustment with another level and other figures."""
     return (
         "INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,"
         " after_quantity, delta, reason, note, created_by, created_at, hash)"
-        f" SELECT tenant_id, 'adj_x', {place_and_figures}, reason, note, created_by, created_at,"
+        f" SELECT tenant_id, 'adj_x', {level_and_figures}, reason, note, created_by, created_at,"
         " hash FROM adjustment WHERE tenant_id = :tenant"
     )
 
@@ -26,20 +26,20 @@ REFUSED = {
         " hash FROM", " NULL FROM"
     ),
     "an adjustment is deleted": "DELETE FROM adjustment WHERE tenant_id = :tenant",
-    "a delta does not lead from before to after": _entry("sku, warehouse_id, 9, 1, 3, 1"),
-    "a sequence is there twice": _entry("sku, warehouse_id, sequence, 1, 2, 1"),
+    "a delta does not match its quantities": _entry("sku, warehouse_id, 9, 1, 3, 1"),
+    "a sequence occurs twice": _entry("sku, warehouse_id, sequence, 1, 2, 1"),
     "a sequence starts before 1": _entry("sku, warehouse_id, 0, 1, 2, 1"),
     "an adjustment has no level": _entry("sku, 'wh_x', 1, 1, 2, 1"),
-    "less than nothing is on hand": (
+    "a negative quantity on hand": (
         "UPDATE stock_level SET on_hand = -1 WHERE tenant_id = :tenant"
     ),
-    "more than can be is on hand": (
+    "a quantity on hand above the maximum": (
         f"UPDATE stock_level SET on_hand = {MAX_QUANTITY + 1} WHERE tenant_id = :tenant"
     ),
-    "less than nothing is reserved": (
+    "a negative reserved quantity": (
         "UPDATE stock_level SET reserved = -1 WHERE tenant_id = :tenant"
     ),
-    "less than nothing is safety stock": (
+    "a negative safety stock": (
         "UPDATE stock_level SET safety_stock = -1 WHERE tenant_id = :tenant"
     ),
     "a status is unknown": "UPDATE sku SET status = 'fine' WHERE tenant_id = :tenant",
@@ -57,13 +57,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-async def test_the_database_refuses_it(service: Service, what: str) -> None:
+async def test_the_database_refuses_an_invalid_change(service: Service, what: str) -> None:
     main = warehouse()
     await service.load([main], [sku("A", level(main, 5))])
 
     with pytest.raises(DBAPIError, match=r"constraint|append-only"):
         async with service.database.writer.connect() as connection:
-            await connection.execute(text(REFUSED[what]), {"tenant": service.tenant})
+            await connection.execute(text(REFUSED[what]), {"tenant": service.tenant_id})
 
 
 async def test_readers_cannot_write(service: Service) -> None:
@@ -72,13 +72,13 @@ async def test_readers_cannot_write(service: Service) -> None:
             await connection.execute(text("DELETE FROM sku_count"))
 
 
-async def test_a_loaded_code_must_be_one(service: Service) -> None:
+async def test_a_loaded_sku_code_is_validated(service: Service) -> None:
     for code in ("", " A", "-A", "A" * 65, "A\x00", "A!", "cafe\u0301", "warehouses", "bulk"):
         with pytest.raises(InventoryError):
             await service.load(skus=[sku(code)])
 
 
-async def test_a_level_may_hold_the_most_that_is_allowed(service: Service) -> None:
+async def test_a_level_can_hold_the_maximum_quantity(service: Service) -> None:
     main = warehouse()
     most = LoadedLevel(warehouse_id=main.id, history=[counted(MAX_QUANTITY)])
     await service.load([main], [sku("A", most)])

@@ -1,4 +1,4 @@
-"""A process may die at any moment of a write: a retry with the same key finishes it, once."""
+"""A process may die at any moment of a write: a retry with the same key completes it, once."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 from app.domain.warehouses import WarehouseType
 from app.writes.pipeline import MAX_OPTIMISTIC_SKUS
 from tests.ledger.dying import SURVIVED, die_at
-from tests.ledger.test_reservations import COMMIT, RESERVE
+from tests.ledger.reservations import COMMIT, RESERVE
 from tests.ledger.test_reversals import REVERSE
 from tests.ledger.writes import (
     ADJUST,
@@ -30,23 +30,23 @@ MAIN: Final = warehouse()
 OTHER: Final = warehouse("Other")
 MARKET: Final = warehouse("Market", WarehouseType.FBA)
 KILLED: Final = -9
-# What a write has at least: the credential, what it reads, what it writes; and with a lock on the
-# SKUs, that, the key's, and what is kept under the key.
+# Statements of the shortest write, two moments each. Without a lock: token, read, write. With a
+# lock on the SKUs also: the SKU lock, the key lock and the stored outcome.
 FEWEST_MOMENTS: Final = {False: 2 * 3, True: 2 * 6}
 
 
-def update(code: str, place: str, quantity: int, **more: object) -> Json:
+def update(code: str, warehouse_id: str, quantity: int, **more: object) -> Json:
     return {
         "sku": code,
-        "warehouseId": place,
+        "warehouseId": warehouse_id,
         "quantity": quantity,
         "reason": "cycle_count",
         **more,
     }
 
 
-# So many more SKUs that PostgreSQL writes them in turn.
-MANY: Final = [f"MORE-{number}" for number in range(MAX_OPTIMISTIC_SKUS)]
+# Enough SKUs that PostgreSQL writes them one after the other.
+MANY: Final = [f"MORE-{number}" for number in range(FEW)]
 
 
 def bulk(quantity: int, on_error: str) -> Json:
@@ -61,8 +61,8 @@ def bulk(quantity: int, on_error: str) -> Json:
     return {"updates": updates, "onError": on_error}
 
 
-# Each sets A in the main warehouse to the quantity, or adjusts it by that, among other things,
-# unless it is refused.
+# Each sets A in the main warehouse to the quantity, or adjusts it by the quantity, among other
+# changes, unless it is refused.
 MUTATIONS: Final[dict[str, tuple[str, Callable[[int], Json]]]] = {
     "setStock": (SET, lambda quantity: update("A", MAIN.id, quantity)),
     "setStock, refused": (
@@ -111,13 +111,13 @@ MUTATIONS: Final[dict[str, tuple[str, Callable[[int], Json]]]] = {
     "bulkSetStock of many, refused in part": (BULK, lambda quantity: bulk(quantity, "CONTINUE")),
 }
 
-# How many ledger entries of A and B there are more.
+# Number of new ledger entries of A and B.
 MORE: Final = {BULK: (2, 1), TRANSFER: (2, 2), SKU: (0, 0), SAFETY: (0, 0), RESERVE: (0, 0)}
 
 
 @pytest.fixture(scope="session")
 def forked() -> ForkServerContext:
-    """Return how to start a process that has imported everything, and has no threads yet."""
+    """Context whose processes have imported everything and have no threads yet."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.ledger.dying"])
     return context
@@ -125,7 +125,7 @@ def forked() -> ForkServerContext:
 
 @pytest.mark.parametrize("locking", [False, True])
 @pytest.mark.parametrize("name", MUTATIONS)
-async def test_a_mutation_that_died_anywhere_is_done_once_by_its_retry(
+async def test_a_mutation_killed_at_any_moment_is_done_once_by_its_retry(
     service: Service, forked: ForkServerContext, name: str, *, locking: bool
 ) -> None:
     if locking and service.database.dialect == "sqlite":
@@ -178,7 +178,7 @@ async def test_a_mutation_that_died_anywhere_is_done_once_by_its_retry(
 
 
 async def made_for(service: Service, query: str) -> Json:
-    """Make what the mutation is about, if each time it needs another one."""
+    """Create the object that the mutation ends, if it needs a new one each time."""
     if query == COMMIT:
         line = {"sku": "A", "warehouseId": MAIN.id, "quantity": 1}
         made = await service.data(RESERVE, {"input": {"lines": [line]}})

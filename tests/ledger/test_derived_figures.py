@@ -1,26 +1,34 @@
-"""After any write, every figure that writes keep is what its plain definition says.
+"""After any write, every stored figure equals its plain definition.
 
-Hypothesis draws a stock and writes of all kinds. A model that keeps nothing but the entries of each
-level says what every write answers, and what every list and total is after it.
+Hypothesis draws a stock and writes of all kinds. A model that stores only the entries of each level
+predicts every response, every list and every total.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from json import dumps
 from typing import Any, Final
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from msgspec import structs
 from sqlalchemy import Select, select
 
 from app.database.tables import adjustment, sku_count, stock_level
 from app.database.tables import sku as sku_table
-from app.domain.warehouses import WarehouseType
 from app.files.seeding import LoadedLevel
-from tests.graphql.model import status_of
+from tests.ledger.stock_model import (
+    BY_ID,
+    CODES,
+    REASONS,
+    STATUSES,
+    UNKNOWN,
+    WAREHOUSES,
+    Level,
+    Model,
+    Update,
+)
 from tests.ledger.writes import (
     ADJUST,
     ARCHIVE,
@@ -32,188 +40,15 @@ from tests.ledger.writes import (
     TRANSFER,
     assert_proven,
 )
-from tests.service import Service, counted, new_tenant, sku, warehouse
-
-PLACES: Final = tuple(
-    structs.replace(place, id=f"wh_01J000000000000000000000{number:02}")
-    for number, place in enumerate(
-        (
-            warehouse("Main"),
-            warehouse("Partner", WarehouseType.THIRD_PARTY),
-            warehouse("Closed", is_active=False),
-            warehouse("Amazon", WarehouseType.FBA),
-        )
-    )
-)
-BY_ID: Final = {place.id: place for place in PLACES}
-CODES: Final = ("A", "B", "C")
-STATUSES: Final = ("NORMAL", "LOW", "CRITICAL", "OUT_OF_STOCK")
-REASONS: Final = ("initial_stock", "loss", "cycle_count")
-UNKNOWN: Final = warehouse("Unknown").id
-
-
-@dataclass(frozen=True)
-class Level:
-    """A stock level: what was counted, in turn, and what does not change."""
-
-    counts: tuple[tuple[int, str], ...] = ()
-    reserved: int = 0
-    safety_stock: int = 0
-
-    @property
-    def on_hand(self) -> int:
-        return self.counts[-1][0] if self.counts else 0
-
-    @property
-    def status(self) -> str:
-        return status_of(self.on_hand, self.reserved, self.safety_stock)
-
-
-@dataclass(frozen=True)
-class Update:
-    """A stock level to set or (`by_delta`) to adjust, and what it is expected to be."""
-
-    code: str
-    place: str
-    quantity: int
-    reason: str
-    expected_quantity: int | None = None
-    expected_version: int | None = None
-    expected_sku_versions: tuple[int, ...] | None = None
-    by_delta: bool = False
-
-    def left(self, level: "Level") -> int:
-        """Return what is there after it."""
-        return level.on_hand + self.quantity if self.by_delta else self.quantity
-
-    def as_input(self, *, bulk: bool) -> dict[str, object]:
-        """Return it as GraphQL takes it."""
-        found: dict[str, object] = {
-            "sku": self.code,
-            "warehouseId": self.place,
-            "delta" if self.by_delta else "quantity": self.quantity,
-            "reason": self.reason,
-            "expectedQuantity": self.expected_quantity,
-            "expectedVersion": self.expected_version,
-        }
-        return found if bulk else {**found, "expectedSkuVersions": self.expected_sku_versions}
-
-
-@dataclass
-class Model:
-    """The levels by SKU and warehouse; every other figure is derived when it is asked for."""
-
-    levels: dict[tuple[str, str], Level] = field(default_factory=dict)
-    # How often a SKU was changed otherwise than by an adjustment.
-    other_changes: Counter[str] = field(default_factory=Counter)
-    archived: set[str] = field(default_factory=set)
-
-    def of(self, code: str) -> dict[str, Level]:
-        """Return the levels of a SKU by warehouse id, in order."""
-        found = {place: level for (each, place), level in self.levels.items() if each == code}
-        return dict(sorted(found.items()))
-
-    def version(self, code: str) -> int:
-        """Return how often a SKU was changed, from 1."""
-        counts = sum(len(level.counts) for level in self.of(code).values())
-        return 1 + counts + self.other_changes[code]
-
-    def status(self, code: str, place: str | None = None) -> str:
-        """Return the status of a SKU, over all warehouses or in one."""
-        levels = [level for each, level in self.of(code).items() if place in (None, each)]
-        return status_of(
-            sum(level.on_hand for level in levels),
-            sum(level.reserved for level in levels),
-            sum(level.safety_stock for level in levels),
-        )
-
-    def refusal(self, update: Update) -> str | None:  # noqa: PLR0911 - one per reason
-        """Return why an update is refused."""
-        if update.code not in CODES:
-            return "INVENTORY_NOT_FOUND"
-        place = BY_ID.get(update.place)
-        if place is None:
-            return "WAREHOUSE_NOT_FOUND"
-        if place.type is WarehouseType.FBA:
-            return "READONLY_WAREHOUSE"
-        level = self.levels.get((update.code, update.place), Level())
-        if update.left(level) < 0:
-            return "NEGATIVE_QUANTITY"
-        if not place.is_active and update.left(level) > level.on_hand:
-            return "WAREHOUSE_INACTIVE"
-        if update.code in self.archived and update.left(level) > level.on_hand:
-            return "SKU_ARCHIVED"
-        versions = update.expected_sku_versions
-        if (
-            update.expected_quantity not in (None, level.on_hand)
-            or update.expected_version not in (None, len(level.counts))
-            or (versions is not None and self.version(update.code) not in versions)
-        ):
-            return "STALE_VERSION"
-        return None
-
-    def write(self, updates: Sequence[Update], *, abort: bool) -> list[str | None]:
-        """Do the updates, or those that are not refused, and return the refusal of each."""
-        before = dict(self.levels)
-        refusals = []
-        for update in updates:
-            refusals.append(self.refusal(update))
-            if refusals[-1] is None:
-                key = update.code, update.place
-                level = self.levels.get(key, Level())
-                counts = (*level.counts, (update.left(level), update.reason))
-                self.levels[key] = replace(level, counts=counts)
-        if abort and any(refusals):
-            self.levels = before
-        return refusals
-
-    def archive(self, code: str, *, is_archived: bool) -> None:
-        """Archive a SKU, or restore it."""
-        if (code in self.archived) is not is_archived:
-            self.other_changes[code] += 1
-            (self.archived.add if is_archived else self.archived.discard)(code)
-
-    def keep_safe(self, code: str, place: str, quantity: int) -> None:
-        """Set the safety stock of a level."""
-        old = self.levels.get((code, place))
-        if old is None or old.safety_stock != quantity:
-            self.levels[code, place] = replace(old or Level(), safety_stock=quantity)
-            self.other_changes[code] += 1
-
-    def sync(self, code: str, quantity: int) -> str:
-        """Take over what the marketplace reports, and return what becomes of it."""
-        key = code, PLACES[-1].id
-        old = self.levels.get(key)
-        level = old or Level()
-        if code in self.archived and quantity > level.on_hand:
-            return "FAILED"
-        if quantity == level.on_hand:
-            self.levels[key] = level
-            self.other_changes[code] += old is None
-            return "UNCHANGED"
-        counts = (*level.counts, (quantity, "marketplace_sync"))
-        self.levels[key] = replace(level, counts=counts)
-        return "UPDATED"
-
-    def listed(self, archived: bool | None = False) -> list[str]:  # noqa: FBT001, FBT002
-        """Return the SKUs that a list holds, archived or not or (None) both."""
-        return [code for code in CODES if archived in (None, code in self.archived)]
-
-    def entries(self) -> Iterator[tuple[str, str, int, int, int, str]]:
-        """Yield every adjustment: SKU, warehouse, sequence, before, after, reason."""
-        for (code, place), level in self.levels.items():
-            before = 0
-            for sequence, (after, reason) in enumerate(level.counts, start=1):
-                yield code, place, sequence, before, after, reason
-                before = after
-
+from tests.service import Service, counted, new_tenant, sku
 
 FILTERS: Final = {
-    f"list{number}": asked
-    for number, asked in enumerate(product((None, *STATUSES), (None, *BY_ID)))
+    f"list{number}": pair for number, pair in enumerate(product((None, *STATUSES), (None, *BY_ID)))
 }
 ARCHIVED: Final = {"archived": True, "with_archived": None}
-OF_PLACES: Final = {f"of_place{number}": place for number, place in enumerate(BY_ID)}
+OF_WAREHOUSES: Final = {
+    f"of_warehouse{number}": warehouse_id for number, warehouse_id in enumerate(BY_ID)
+}
 COUNTED: Final = "{ totalCount nodes { sku } }"
 LEVELS: Final = "{ totalCount nodes { sku { sku } } }"
 LISTS: Final = " ".join(
@@ -221,8 +56,8 @@ LISTS: Final = " ".join(
         "{",
         *(
             f"{name}: skus(filter: {{status: {status or 'null'}, "
-            f"warehouseId: {dumps(place)}}}) {COUNTED}"
-            for name, (status, place) in FILTERS.items()
+            f"warehouseId: {dumps(warehouse_id)}}}) {COUNTED}"
+            for name, (status, warehouse_id) in FILTERS.items()
         ),
         *(
             f"{name}: skus(filter: {{archived: {dumps(archived)}}}) {COUNTED}"
@@ -241,8 +76,8 @@ LEDGER: Final = " ".join(
         'lost: adjustments(first: 200, filter: {sku: $sku, reason: "loss"}) { ...Entries }',
         *(
             f"{name}{suffix}: adjustments(first: 200, "
-            f'filter: {{sku: $sku, warehouseId: "{place}", reason: {reason}}}) {{ ...Entries }}'
-            for name, place in OF_PLACES.items()
+            f'filter: {{sku: $sku, warehouseId: "{id_}", reason: {reason}}}) {{ ...Entries }}'
+            for name, id_ in OF_WAREHOUSES.items()
             for suffix, reason in (("", "null"), ("_lost", '"loss"'))
         ),
         "}",
@@ -250,12 +85,11 @@ LEDGER: Final = " ".join(
         "warehouse { id } sequence beforeQuantity afterQuantity reason createdAt } }",
     ]
 )
-
 quantities = st.integers(-1, 9)
 updates = st.builds(
     Update,
     code=st.sampled_from((*CODES * 8, "GONE")),
-    place=st.sampled_from((*[*BY_ID][:2] * 6, *BY_ID, UNKNOWN)),
+    warehouse_id=st.sampled_from((*[*BY_ID][:2] * 6, *BY_ID, UNKNOWN)),
     quantity=quantities,
     reason=st.sampled_from(REASONS[1:]),
     expected_quantity=st.sampled_from([None] * 20 + [0, 1, 2]),
@@ -270,17 +104,19 @@ bulks = st.tuples(
         updates.map(lambda update: replace(update, expected_sku_versions=None)),
         min_size=1,
         max_size=8,
-        unique_by=lambda update: (update.code, update.place),
+        unique_by=lambda update: (update.code, update.warehouse_id),
     ),
 )
-# Out of one level of a SKU and into another, line by line.
+
+
+# Transfers: each line is a decrease of one level and an increase of another.
 transfers = st.tuples(
     st.just("transfer"),
     st.builds(
-        lambda places, lines: [
-            Update(code, place, sign * quantity, "transfer", by_delta=True)
+        lambda pair, lines: [
+            Update(code, warehouse_id, sign * quantity, "transfer", by_delta=True)
             for code, quantity in lines.items()
-            for place, sign in zip(places, (-1, 1), strict=True)
+            for warehouse_id, sign in zip(pair, (-1, 1), strict=True)
         ],
         st.permutations([*[*BY_ID][:2], *BY_ID, UNKNOWN])
         .map(lambda drawn: drawn[:2])
@@ -291,7 +127,7 @@ transfers = st.tuples(
 catalogue = st.tuples(
     st.sampled_from(("archive", "restore", "safety", "safety", "sync", "sync")),
     st.lists(
-        updates.filter(lambda update: update.code in CODES and update.place in BY_ID).map(
+        updates.filter(lambda update: update.code in CODES and update.warehouse_id in BY_ID).map(
             lambda update: replace(update, quantity=abs(update.quantity))
         ),
         min_size=1,
@@ -314,17 +150,17 @@ stocks = st.dictionaries(st.tuples(st.sampled_from(CODES), st.sampled_from([*BY_
     derandomize=True,
     deadline=None,
     max_examples=15,
-    # To find a smaller example takes minutes, and these are small.
+    # Shrinking takes minutes, and the examples are small.
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(stock=stocks, writes=st.lists(sets | bulks | transfers | catalogue, min_size=3, max_size=8))
-async def test_after_any_write_every_figure_is_what_it_is_derived_to_be(
+async def test_stored_figures_match_the_model_after_any_write(
     service: Service,
     stock: dict[tuple[str, str], Level],
     writes: list[tuple[str, list[Update]]],
 ) -> None:
-    shop = replace(service, tenant=await new_tenant(service.database))
+    shop = replace(service, tenant_id=await new_tenant(service.database))
     model = Model(dict(stock))
     await load(shop, model)
     await assert_all_figures(shop, model)
@@ -347,21 +183,21 @@ async def load(shop: Service, model: Model) -> None:
             code,
             *(
                 LoadedLevel(
-                    warehouse_id=place,
+                    warehouse_id=warehouse_id,
                     reserved=level.reserved,
                     safety_stock=level.safety_stock,
                     history=[counted(quantity) for quantity, _ in level.counts],
                 )
-                for place, level in model.of(code).items()
+                for warehouse_id, level in model.of(code).items()
             ),
         )
         for code in CODES
     ]
-    await shop.load(PLACES, skus)
+    await shop.load(WAREHOUSES, skus)
 
 
 async def assert_set(shop: Service, model: Model, update: Update) -> None:
-    """Set or adjust one level, and assert that the answer is the model's."""
+    """Set or adjust one level, and compare the response with the model."""
     [refusal] = model.write([update], abort=True)
     query = ADJUST if update.by_delta else SET
     answer = await shop.graphql(query, {"input": update.as_input(bulk=False)})
@@ -369,7 +205,7 @@ async def assert_set(shop: Service, model: Model, update: Update) -> None:
         assert answer["errors"][0]["extensions"]["code"] == refusal
         return
     [payload] = answer["data"].values()
-    level = model.levels[update.code, update.place]
+    level = model.levels[update.code, update.warehouse_id]
     assert payload["sku"] == changed(model, update.code)
     assert payload["stockLevel"] == {"onHand": level.on_hand, "version": len(level.counts)}
 
@@ -377,21 +213,22 @@ async def assert_set(shop: Service, model: Model, update: Update) -> None:
 async def assert_catalogue(
     shop: Service, model: Model, kind: str, changes: Sequence[Update]
 ) -> None:
-    """Archive, restore, set safety stock or take over a report."""
+    """Archive, restore, set safety stock or apply a report."""
     if kind in ("archive", "restore"):
         model.archive(changes[0].code, is_archived=kind == "archive")
         query = ARCHIVE if kind == "archive" else RESTORE
         await shop.data(query, {"input": {"sku": changes[0].code}}, token="admin")
     elif kind == "safety":
         levels = [
-            {"sku": it.code, "warehouseId": it.place, "safetyStock": it.quantity} for it in changes
+            {"sku": it.code, "warehouseId": it.warehouse_id, "safetyStock": it.quantity}
+            for it in changes
         ]
         for it in changes:
-            model.keep_safe(it.code, it.place, it.quantity)
+            model.keep_safe(it.code, it.warehouse_id, it.quantity)
         await shop.data(SAFETY, {"input": {"levels": levels}}, token="admin")
     else:
         content = {
-            "warehouseId": PLACES[-1].id,
+            "warehouseId": WAREHOUSES[-1].id,
             "reportedAt": "2026-01-01T00:00:00Z",
             "onError": "CONTINUE",
             "levels": [{"sku": it.code, "onHand": it.quantity} for it in changes],
@@ -402,18 +239,18 @@ async def assert_catalogue(
 
 
 async def assert_transfer(shop: Service, model: Model, halves: Sequence[Update]) -> None:
-    """Move stock, and assert that the answer is the model's."""
+    """Transfer stock, and compare the response with the model."""
     refusals = model.write(halves, abort=True)
     content = {
-        "fromWarehouseId": halves[0].place,
-        "toWarehouseId": halves[1].place,
+        "fromWarehouseId": halves[0].warehouse_id,
+        "toWarehouseId": halves[1].warehouse_id,
         "lines": [{"sku": it.code, "quantity": it.quantity} for it in halves[1::2]],
     }
     answer = await shop.graphql(TRANSFER, {"input": content})
     if any(refusals):
         details = answer["errors"][0]["extensions"]["details"]
-        found = [(it["index"], it["error"]["code"]) for it in details]
-        assert found == [(index // 2, code) for index, code in enumerate(refusals) if code]
+        result = [(it["index"], it["error"]["code"]) for it in details]
+        assert result == [(index // 2, code) for index, code in enumerate(refusals) if code]
         return
     lines = answer["data"]["transferStock"]["lines"]
     assert [line["sku"] for line in lines] == [changed(model, it.code) for it in halves[1::2]]
@@ -422,7 +259,7 @@ async def assert_transfer(shop: Service, model: Model, halves: Sequence[Update])
 async def assert_bulk(
     shop: Service, model: Model, changes: Sequence[Update], *, abort: bool
 ) -> None:
-    """Set and adjust many levels, and assert that the answer is the model's."""
+    """Set and adjust many levels, and compare the response with the model."""
     refusals = model.write(changes, abort=abort)
     content = {
         "updates": [update.as_input(bulk=True) for update in changes],
@@ -431,8 +268,8 @@ async def assert_bulk(
     answer = await shop.graphql(BULK, {"input": content})
     if abort and any(refusals):
         extensions = answer["errors"][0]["extensions"]
-        found = {it["index"]: it["error"]["code"] for it in extensions["details"]}
-        assert found == {index: code for index, code in enumerate(refusals) if code}
+        result = {it["index"]: it["error"]["code"] for it in extensions["details"]}
+        assert result == {index: code for index, code in enumerate(refusals) if code}
         return
     payload = answer["data"]["bulkSetStock"]
     assert [it["error"] and it["error"]["code"] for it in payload["results"]] == refusals
@@ -441,13 +278,13 @@ async def assert_bulk(
 
 
 def changed(model: Model, code: str) -> dict[str, object]:
-    """Return a SKU as the answers of writes show it."""
+    """SKU as write payloads show it."""
     on_hand = sum(level.on_hand for level in model.of(code).values())
     return {"sku": code, "version": model.version(code), "totalOnHand": on_hand}
 
 
 async def assert_all_figures(shop: Service, model: Model) -> None:
-    """Assert that everything kept and everything answered is what the model derives."""
+    """Compare every stored figure and every response with the model."""
     await assert_proven(shop)
     await assert_kept(shop, model)
     await assert_records(shop, model)
@@ -456,7 +293,7 @@ async def assert_all_figures(shop: Service, model: Model) -> None:
 
 
 async def assert_kept(shop: Service, model: Model) -> None:
-    """Assert what is in the tables."""
+    """Compare the tables with the model."""
     skus = await rows(shop, select(sku_table.c.sku, sku_table.c.status, sku_table.c.version))
     assert skus == {(code, model.status(code).lower(), model.version(code)) for code in CODES}
     columns = stock_level.c
@@ -471,8 +308,8 @@ async def assert_kept(shop: Service, model: Model) -> None:
     prefix = {code: "archived_" if code in model.archived else "" for code in CODES}
     derived = Counter(("", prefix[code] + model.status(code).lower()) for code in CODES)
     derived.update(
-        (place, prefix[code] + level.status.lower())
-        for (code, place), level in model.levels.items()
+        (warehouse_id, prefix[code] + level.status.lower())
+        for (code, warehouse_id), level in model.levels.items()
     )
     of = sku_count.c
     counts = await rows(shop, select(of.warehouse_id, of.status, of.skus).where(of.skus != 0))
@@ -495,13 +332,13 @@ async def assert_kept(shop: Service, model: Model) -> None:
 async def rows(shop: Service, statement: Select[Any]) -> set[tuple[Any, ...]]:
     """Return the tenant's rows."""
     [table] = statement.get_final_froms()
-    mine = statement.where(table.c.tenant_id == shop.tenant)
+    of_tenant = statement.where(table.c.tenant_id == shop.tenant_id)
     async with shop.database.snapshot() as snapshot:
-        return {tuple(row) for row in await snapshot.rows(mine, {})}
+        return {tuple(row) for row in await snapshot.rows(of_tenant, {})}
 
 
 async def assert_records(shop: Service, model: Model) -> None:
-    """Assert the figures of every SKU and level."""
+    """Compare the figures of every SKU and level with the model."""
     document = (
         "{ skus(filter: {archived: null}) { nodes { sku status version totalOnHand "
         "totalReserved safetyStock totalAvailable adjustments { totalCount } stock { "
@@ -513,11 +350,11 @@ async def assert_records(shop: Service, model: Model) -> None:
 
 
 def record(model: Model, code: str) -> dict[str, object]:
-    """Return a SKU as the lists show it."""
-    mine = model.of(code)
-    on_hand = sum(level.on_hand for level in mine.values())
-    reserved = sum(level.reserved for level in mine.values())
-    safety_stock = sum(level.safety_stock for level in mine.values())
+    """SKU as lists show it."""
+    levels = model.of(code)
+    on_hand = sum(level.on_hand for level in levels.values())
+    reserved = sum(level.reserved for level in levels.values())
+    safety_stock = sum(level.safety_stock for level in levels.values())
     return {
         "sku": code,
         "status": model.status(code),
@@ -526,10 +363,10 @@ def record(model: Model, code: str) -> dict[str, object]:
         "totalReserved": reserved,
         "safetyStock": safety_stock,
         "totalAvailable": on_hand - reserved - safety_stock,
-        "adjustments": {"totalCount": sum(len(level.counts) for level in mine.values())},
+        "adjustments": {"totalCount": sum(len(level.counts) for level in levels.values())},
         "stock": [
             {
-                "warehouse": {"id": place},
+                "warehouse": {"id": warehouse_id},
                 "onHand": level.on_hand,
                 "reserved": level.reserved,
                 "available": level.on_hand - level.reserved - level.safety_stock,
@@ -537,26 +374,27 @@ def record(model: Model, code: str) -> dict[str, object]:
                 "version": len(level.counts),
                 "adjustments": {"totalCount": len(level.counts)},
             }
-            for place, level in mine.items()
+            for warehouse_id, level in levels.items()
         ],
     }
 
 
 async def assert_lists(shop: Service, model: Model) -> None:
-    """Assert what every filter of SKUs and levels finds, and its total."""
+    """Compare every filtered list of SKUs and levels, and its total, with the model."""
     data = await shop.data(LISTS)
-    for name, (status, place) in FILTERS.items():
+    for name, (status, warehouse_id) in FILTERS.items():
         expected = [
             code
             for code in model.listed()
-            if (place is None or (code, place) in model.levels)
-            and status in (None, model.status(code, place))
+            if (warehouse_id is None or (code, warehouse_id) in model.levels)
+            and status in (None, model.status(code, warehouse_id))
         ]
         assert codes(data[name]) == expected
     for name, archived in ARCHIVED.items():
         assert codes(data[name]) == model.listed(archived)
     assert {it["id"]: codes(it["all"]) for it in data["warehouses"]} == {
-        place: [code for code in model.listed() if (code, place) in model.levels] for place in BY_ID
+        warehouse_id: [code for code in model.listed() if (code, warehouse_id) in model.levels]
+        for warehouse_id in BY_ID
     }
     for it, status in product(data["warehouses"], STATUSES):
         assert codes(it[status]) == [
@@ -567,14 +405,14 @@ async def assert_lists(shop: Service, model: Model) -> None:
 
 
 def codes(connection: Mapping[str, Any]) -> list[str]:
-    """Return the SKU codes of a list of SKUs or levels, as many as its total says."""
+    """SKU codes of a list of SKUs or levels; asserts that `totalCount` matches."""
     nodes = [it["sku"] for it in connection["nodes"]]
     assert connection["totalCount"] == len(nodes)
     return [it if isinstance(it, str) else it["sku"] for it in nodes]
 
 
 async def assert_ledger(shop: Service, model: Model) -> None:
-    """Assert what every filter of adjustments finds, and its total."""
+    """Compare every filtered list of adjustments, and its total, with the model."""
     expected = set(model.entries())
     whole = (await shop.data(LEDGER, {"sku": None, "start": None}))["of_all"]
     instants = sorted(it["createdAt"] for it in whole["nodes"])
@@ -583,25 +421,27 @@ async def assert_ledger(shop: Service, model: Model) -> None:
     assert {entry(it) for it in whole["nodes"]} == expected
     for code in (None, CODES[0]):
         data = await shop.data(LEDGER, {"sku": code, "start": middle})
-        mine = {it for it in expected if code in (None, it[0])}
-        assert entries_in(data["of_all"]) == mine
-        assert entries_in(data["of_period"]) == (mine & since if middle else mine)
-        for name, place in OF_PLACES.items():
-            there = {it for it in mine if it[1] == place}
-            assert entries_in(data[name]) == there
-            assert entries_in(data[f"{name}_lost"]) == {it for it in there if it[5] == "loss"}
-        assert entries_in(data["lost"]) == {it for it in mine if it[5] == "loss"}
+        matching = {it for it in expected if code in (None, it[0])}
+        assert entries_in(data["of_all"]) == matching
+        assert entries_in(data["of_period"]) == (matching & since if middle else matching)
+        for name, warehouse_id in OF_WAREHOUSES.items():
+            of_warehouse = {it for it in matching if it[1] == warehouse_id}
+            assert entries_in(data[name]) == of_warehouse
+            assert entries_in(data[f"{name}_lost"]) == {
+                it for it in of_warehouse if it[5] == "loss"
+            }
+        assert entries_in(data["lost"]) == {it for it in matching if it[5] == "loss"}
 
 
 def entries_in(connection: Mapping[str, Any]) -> set[tuple[object, ...]]:
-    """Return the adjustments of a list, as many as its total says."""
-    found = {entry(it) for it in connection["nodes"]}
-    assert connection["totalCount"] == len(connection["nodes"]) == len(found)
-    return found
+    """Return adjustments of a list; asserts that `totalCount` matches."""
+    result = {entry(it) for it in connection["nodes"]}
+    assert connection["totalCount"] == len(connection["nodes"]) == len(result)
+    return result
 
 
 def entry(node: Mapping[str, Any]) -> tuple[object, ...]:
-    """Return an adjustment as the model has it."""
+    """Return adjustment as a tuple of the model."""
     return (
         node["sku"]["sku"],
         node["warehouse"]["id"],

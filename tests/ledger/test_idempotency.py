@@ -1,4 +1,4 @@
-"""A write under an idempotency key happens once and is answered alike, however often it is sent."""
+"""A write with an idempotency key takes effect once; repetitions get the same response."""
 
 import asyncio
 import zlib
@@ -43,7 +43,7 @@ FIRST: Final = Update("A", MAIN.id, 7, note="first")
 
 @pytest.fixture
 async def stocked(service: Service) -> Service:
-    """Return a service whose SKU A has 5 in the main warehouse, and B nothing anywhere."""
+    """Service whose SKU A has 5 in the main warehouse, and B no stock."""
     await service.load([MAIN, OTHER], [sku("A", level(MAIN, 5)), sku("B")])
     return service
 
@@ -52,7 +52,7 @@ every_write = pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 
 
 @every_write
-async def test_a_repeated_write_has_one_effect_and_one_answer(
+async def test_a_repeated_write_has_one_effect_and_one_response(
     stocked: Service, write: Send
 ) -> None:
     answers = [await write(stocked, FIRST, "k") for _ in range(3)]
@@ -65,9 +65,7 @@ async def test_a_repeated_write_has_one_effect_and_one_answer(
 
 
 @every_write
-async def test_a_late_duplicate_does_not_revert_what_came_between(
-    stocked: Service, write: Send
-) -> None:
+async def test_a_late_duplicate_does_not_revert_later_writes(stocked: Service, write: Send) -> None:
     first = await write(stocked, FIRST, "k")
     await write(stocked, replace(FIRST, quantity=9))
     late = await write(stocked, FIRST, "k")
@@ -98,7 +96,7 @@ async def test_without_a_key_every_write_counts(stocked: Service, write: Send) -
     ids=["sku", "warehouse", "quantity", "reason", "note", "no note", "expected quantity"],
 )
 @every_write
-async def test_a_key_belongs_to_all_of_its_input(
+async def test_a_key_with_any_changed_input_is_refused(
     stocked: Service, write: Send, other: Update
 ) -> None:
     await write(stocked, FIRST, "k")
@@ -113,14 +111,16 @@ async def test_a_key_belongs_to_all_of_its_input(
     ("one", "another"),
     [(rest_set, rest_bulk), (graphql_set, graphql_bulk), (rest_bulk, graphql_set)],
 )
-async def test_a_key_belongs_to_its_operation(stocked: Service, one: Send, another: Send) -> None:
+async def test_a_key_with_another_operation_is_refused(
+    stocked: Service, one: Send, another: Send
+) -> None:
     await one(stocked, FIRST, "k")
 
     assert (await another(stocked, FIRST, "k")).code == "IDEMPOTENCY_KEY_REUSED"
     assert await ledger(stocked, "A") == entries(5, 7)
 
 
-async def test_a_long_outcome_is_kept_in_short_and_replayed_whole(service: Service) -> None:
+async def test_a_long_outcome_is_stored_compressed_and_replayed_whole(service: Service) -> None:
     codes = [f"SKU-{number}" for number in range(50)]
     await service.load([MAIN], [sku(code) for code in codes])
     updates = [replace(FIRST, sku=code, note="Ä" * 100).rest for code in codes]
@@ -133,13 +133,13 @@ async def test_a_long_outcome_is_kept_in_short_and_replayed_whole(service: Servi
     )
     answers = await asyncio.gather(*(send() for _ in range(COPIES)))
     kept = await _outcome(service)
-    # As it was kept before it was compressed.
+    # The format before outcomes were compressed.
     plain = zlib.decompress(b64decode(kept)).decode()
     assert len(kept) < len(plain) / 5
 
     async def work(connection: AsyncConnection) -> None:
         change = "UPDATE idempotency_key SET outcome = :plain WHERE tenant_id = :tenant"
-        await connection.execute(text(change), {"plain": plain, "tenant": service.tenant})
+        await connection.execute(text(change), {"plain": plain, "tenant": service.tenant_id})
 
     await service.database.transaction(work)
     answers.append(await send())
@@ -168,7 +168,7 @@ async def test_a_bulk_with_another_on_error_is_another_request(stocked: Service)
 
 
 @pytest.mark.parametrize(("one", "another"), [(rest_set, graphql_set), (graphql_bulk, rest_bulk)])
-async def test_the_faces_share_their_keys(stocked: Service, one: Send, another: Send) -> None:
+async def test_rest_and_graphql_share_keys(stocked: Service, one: Send, another: Send) -> None:
     first = await one(stocked, FIRST, "k")
     second = await another(stocked, FIRST, "k")
 
@@ -177,7 +177,7 @@ async def test_the_faces_share_their_keys(stocked: Service, one: Send, another: 
     assert await ledger(stocked, "A") == entries(5, 7)
 
 
-async def test_the_bytes_of_a_request_do_not_matter(stocked: Service) -> None:
+async def test_the_fingerprint_ignores_json_formatting(stocked: Service) -> None:
     bodies = [
         f'{{"warehouse_id": "{MAIN.id}", "quantity": 7, "reason": "loss"}}',
         f'{{ "reason":"loss",\n"quantity":7.0e0, "warehouse_id":"{MAIN.id}" }}',
@@ -199,7 +199,7 @@ async def test_the_bytes_of_a_request_do_not_matter(stocked: Service) -> None:
     assert await ledger(stocked, "A") == entries(5, 7)
 
 
-async def test_the_tokens_of_a_tenant_have_keys_of_their_own(stocked: Service) -> None:
+async def test_each_token_has_its_own_keys(stocked: Service) -> None:
     second = await _second_token(stocked)
     one = await rest_set(stocked, FIRST, "k")
     another = await rest_set(stocked, replace(FIRST, quantity=8), "k", token=second)
@@ -209,8 +209,8 @@ async def test_the_tokens_of_a_tenant_have_keys_of_their_own(stocked: Service) -
     assert await ledger(stocked, "A") == entries(5, 7, 8)
 
 
-async def test_tenants_have_keys_of_their_own(stocked: Service) -> None:
-    stranger = replace(stocked, tenant=await new_tenant(stocked.database))
+async def test_each_tenant_has_its_own_keys(stocked: Service) -> None:
+    stranger = replace(stocked, tenant_id=await new_tenant(stocked.database))
     await stranger.load([MAIN], [sku("A", level(MAIN, 5))])
     await graphql_set(stocked, FIRST, "k")
     other = await graphql_set(stranger, replace(FIRST, quantity=8), "k")
@@ -230,7 +230,7 @@ REFUSED: Final = {
 
 @pytest.mark.parametrize(("update", "code"), REFUSED.values(), ids=REFUSED)
 @every_write
-async def test_a_refusal_by_the_stock_is_kept(
+async def test_a_refusal_is_stored_and_replayed(
     stocked: Service, write: Send, update: Update, code: str
 ) -> None:
     first = await write(stocked, update, "k")
@@ -252,7 +252,7 @@ async def test_a_refusal_by_the_stock_is_kept(
     ids=["quantity", "reason", "note"],
 )
 @every_write
-async def test_a_malformed_request_uses_no_key_up(
+async def test_a_malformed_request_does_not_use_the_key(
     stocked: Service, write: Send, broken: Update
 ) -> None:
     assert (await write(stocked, broken, "k")).code == "VALIDATION_ERROR"
@@ -274,7 +274,7 @@ async def test_a_key_is_1_to_255_visible_ascii_characters(
     assert await ledger(stocked, "A") == entries(5)
 
 
-async def test_graphql_refuses_keys_that_no_header_could_hold(stocked: Service) -> None:
+async def test_graphql_refuses_keys_that_no_header_can_hold(stocked: Service) -> None:
     for key in ("ключ", "a\nb", "a\x00b"):
         assert (await graphql_set(stocked, FIRST, key)).code == "VALIDATION_ERROR"
     assert (await graphql_set(stocked, FIRST, "!" * 254 + "~")).code is None
@@ -310,19 +310,21 @@ async def test_a_key_is_kept_for_a_day(
     assert await ledger(stocked, "A") == (entries(5, 7) if replays else entries(5, 7, 8))
 
 
-async def test_reaping_deletes_the_keys_that_are_past_their_time(stocked: Service) -> None:
-    stranger = replace(stocked, tenant=await new_tenant(stocked.database))
+async def test_reaping_deletes_expired_keys(stocked: Service) -> None:
+    stranger = replace(stocked, tenant_id=await new_tenant(stocked.database))
     await _keys(stocked, 2_500, hours=25)
     await _keys(stranger, 3, hours=25)
     await _keys(stocked, 4, hours=23)
 
-    assert await delete_expired_keys(stocked.database, stocked.tenant) == 2_500
+    assert await reap_idempotency_keys(stocked.database, stocked.tenant_id) == 2_500
     assert (await _count(stocked), await _count(stranger)) == (4, 3)
     await purge_idempotency_keys(stocked.database)
     assert (await _count(stocked), await _count(stranger)) == (4, 0)
 
 
-async def test_a_running_service_reaps(stocked: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_running_service_reaps_expired_keys(
+    stocked: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await _keys(stocked, 3, hours=25)
     monkeypatch.setattr("app.maintenance.PURGE_SECONDS", 0.01)
     url = stocked.database.writer.url.render_as_string(hide_password=False)
@@ -349,20 +351,20 @@ async def test_a_key_whose_first_request_has_not_ended_is_in_flight(stocked: Ser
             await first.rollback()
 
         error = response.json()["error"]
-        # SQLite has one writer at a time: it cannot say for which key it is busy.
+        # SQLite has one writer at a time and cannot tell which key is in use.
         if stocked.database.dialect == "sqlite":
             assert (response.status_code, error["code"]) == (503, "UNAVAILABLE")
         else:
             assert (response.status_code, error["code"]) == (409, "IDEMPOTENCY_IN_FLIGHT")
         assert int(response.headers["Retry-After"]) >= 1
         done = await change_stock(
-            stocked.database, Caller(stocked.tenant, "someone", "a@b.example"), update, key="k"
+            stocked.database, Caller(stocked.tenant_id, "someone", "a@b.example"), update, key="k"
         )
         assert not done.replayed
 
 
 @every_write
-async def test_copies_at_once_have_one_effect_and_equal_answers(
+async def test_concurrent_copies_have_one_effect_and_equal_responses(
     stocked: Service, write: Send
 ) -> None:
     updates = [replace(FIRST, sku=code, quantity=10 + n) for n in range(20) for code in "AB"]
@@ -386,12 +388,12 @@ async def test_copies_at_once_have_one_effect_and_equal_answers(
 
 
 async def _second_token(service: Service) -> str:
-    token = f"inv_{service.tenant}-second"
+    token = f"inv_{service.tenant_id}-second"
 
     async def work(connection: AsyncConnection) -> None:
         await insert_token(
             connection,
-            service.tenant,
+            service.tenant_id,
             token=token,
             name="second",
             email="second@example.com",
@@ -403,23 +405,23 @@ async def _second_token(service: Service) -> str:
 
 
 async def _begin(connection: AsyncConnection, service: Service, key: str) -> None:
-    """Begin what the first request with a key of the write token begins with."""
+    """Hold the lock that the first request with a key of the write token takes."""
     authenticator = Authenticator(service.database, cache_seconds=0)
     principal = await authenticator.authenticate(f"Bearer {service.token('write')}")
     if service.database.dialect == "postgresql":
-        caller = Caller(service.tenant, principal.subject, principal.email)
-        await lock_key(EngineSession(connection), caller, key)
+        caller = Caller(service.tenant_id, principal.subject, principal.email)
+        await _lock_key(EngineSession(connection), caller, key)
     else:
         await connection.execute(text("SELECT 1"))
 
 
 async def _age(service: Service, hours: float) -> None:
-    """Make the keys of a tenant look older."""
+    """Make the keys of a tenant older."""
 
     async def work(connection: AsyncConnection) -> None:
         await connection.execute(
             text("UPDATE idempotency_key SET created_at = :then WHERE tenant_id = :tenant"),
-            {"then": _ago(service, hours), "tenant": service.tenant},
+            {"then": _ago(service, hours), "tenant": service.tenant_id},
         )
 
     await service.database.transaction(work)
@@ -434,7 +436,7 @@ async def _keys(service: Service, number: int, *, hours: float) -> None:
             ),
             [
                 {
-                    "tenant": service.tenant,
+                    "tenant": service.tenant_id,
                     "subject": f"tok_{index % 3}",
                     "key": f"{hours}-{index}",
                     "fingerprint": b"",
@@ -450,7 +452,7 @@ async def _keys(service: Service, number: int, *, hours: float) -> None:
 async def _outcome(service: Service) -> str:
     async with service.database.snapshot() as snapshot:
         statement = text("SELECT outcome FROM idempotency_key WHERE tenant_id = :tenant")
-        [row] = await snapshot.rows(statement, {"tenant": service.tenant})
+        [row] = await snapshot.rows(statement, {"tenant": service.tenant_id})
     return str(row[0])
 
 
@@ -458,7 +460,7 @@ async def _count(service: Service) -> int:
     async with service.database.snapshot() as snapshot:
         rows = await snapshot.rows(
             text("SELECT count(*) FROM idempotency_key WHERE tenant_id = :tenant"),
-            {"tenant": service.tenant},
+            {"tenant": service.tenant_id},
         )
     return int(rows[0][0])
 

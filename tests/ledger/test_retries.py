@@ -1,4 +1,4 @@
-"""A transaction is done over where that may help, and never where it may do harm."""
+"""A transaction is retried where a retry can help, and never where it can do harm."""
 
 import asyncio
 import sqlite3
@@ -25,37 +25,37 @@ WRITE: Final = text("UPDATE tenant SET name = :name WHERE tenant_id = :tenant")
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """Return a database as a process uses it."""
-    found = Database(Settings(database_url=database_url))
-    yield found
-    await found.dispose()
+    """Database of one process."""
+    opened = Database(Settings(database_url=database_url))
+    yield opened
+    await opened.dispose()
 
 
 @pytest.fixture(scope="module")
 def postgresql_url(postgresql: URL) -> str:
-    """Return a migrated database of PostgreSQL, which has row locks and connections that break."""
+    """Migrated PostgreSQL database, which has row locks and connections that can break."""
     return migrated(create_database(postgresql, f"test_{ULID()}".lower()))
 
 
 @pytest.fixture
 async def postgresql_database(postgresql_url: str) -> AsyncIterator[Database]:
-    """Return a database of PostgreSQL as a process uses it."""
-    found = Database(Settings(database_url=postgresql_url))
-    yield found
-    await found.dispose()
+    """PostgreSQL database of one process."""
+    opened = Database(Settings(database_url=postgresql_url))
+    yield opened
+    await opened.dispose()
 
 
-async def name_of(database: Database, tenant: str) -> str:
+async def name_of(database: Database, tenant_id: str) -> str:
     async with database.snapshot() as snapshot:
-        [row] = await snapshot.rows(READ, {"tenant": tenant})
+        [row] = await snapshot.rows(READ, {"tenant": tenant_id})
     return str(row[0])
 
 
-async def rename(connection: AsyncConnection, tenant: str, name: str) -> None:
-    await connection.execute(WRITE, {"tenant": tenant, "name": name})
+async def rename(connection: AsyncConnection, tenant_id: str, name: str) -> None:
+    await connection.execute(WRITE, {"tenant": tenant_id, "name": name})
 
 
-async def test_the_victim_of_a_deadlock_starts_over(postgresql_database: Database) -> None:
+async def test_the_victim_of_a_deadlock_retries(postgresql_database: Database) -> None:
     database = postgresql_database
     one, another = await new_tenant(database), await new_tenant(database)
     both_hold_one = asyncio.Barrier(2)
@@ -79,31 +79,31 @@ async def test_the_victim_of_a_deadlock_starts_over(postgresql_database: Databas
     assert names == {f"{last} first", f"{last} second"}
 
 
-async def test_a_connection_that_broke_before_commit_is_replaced(
+async def test_a_connection_lost_before_commit_is_replaced(
     postgresql_database: Database,
 ) -> None:
     database = postgresql_database
-    tenant = await new_tenant(database)
+    tenant_id = await new_tenant(database)
     attempts = 0
 
     async def work(connection: AsyncConnection) -> None:
         nonlocal attempts
         attempts += 1
-        await rename(connection, tenant, f"attempt {attempts}")
+        await rename(connection, tenant_id, f"attempt {attempts}")
         if attempts == 1:
             await connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
     await database.transaction(work)
 
     assert attempts == 2
-    assert await name_of(database, tenant) == "attempt 2"
+    assert await name_of(database, tenant_id) == "attempt 2"
 
 
-async def test_connections_that_died_in_the_pool_are_not_seen(
+async def test_dead_pooled_connections_are_replaced(
     postgresql_database: Database,
 ) -> None:
     database = postgresql_database
-    tenant = await new_tenant(database)
+    tenant_id = await new_tenant(database)
     connections = [await database.writer.connect() for _ in range(5)]
     pids = [
         (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
@@ -113,26 +113,26 @@ async def test_connections_that_died_in_the_pool_are_not_seen(
         await connection.close()
 
     async def terminate(connection: AsyncConnection) -> None:
-        mine = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
-        for pid in {*pids} - {mine}:
+        own_pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        for pid in {*pids} - {own_pid}:
             await connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
 
     await database.transaction(terminate)
     for _ in range(10):
-        assert await name_of(database, tenant) == "Test"
+        assert await name_of(database, tenant_id) == "Test"
 
 
-async def test_what_may_have_been_committed_is_not_done_again(
+async def test_an_uncertain_commit_is_not_retried(
     postgresql_database: Database,
 ) -> None:
     database = postgresql_database
-    tenant = await new_tenant(database)
+    tenant_id = await new_tenant(database)
     attempts = 0
 
     async def work(connection: AsyncConnection) -> None:
         nonlocal attempts
         attempts += 1
-        await rename(connection, tenant, f"attempt {attempts}")
+        await rename(connection, tenant_id, f"attempt {attempts}")
         pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
         await _end(database, pid)
 
@@ -140,11 +140,11 @@ async def test_what_may_have_been_committed_is_not_done_again(
         await database.transaction(work)
 
     assert attempts == 1
-    assert await name_of(database, tenant) == "Test"
+    assert await name_of(database, tenant_id) == "Test"
 
 
 async def _end(database: Database, pid: int) -> None:
-    """End another connection, and wait until it is gone."""
+    """Terminate another connection, and wait until it is gone."""
     async with database.writer.connect() as connection:
         await connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
         activity = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
@@ -156,7 +156,7 @@ async def test_a_write_waits_for_the_lock_of_another_process(tmp_path: object) -
     path = f"{tmp_path}/inventory.db"
     url = await asyncio.to_thread(migrated, f"sqlite+aiosqlite:///{path}")
     database = Database(Settings(database_url=url, database_lock_timeout_ms=1))
-    tenant = await new_tenant(database)
+    tenant_id = await new_tenant(database)
     refusals = 0
     with closing(sqlite3.connect(path, check_same_thread=False)) as other:
         other.isolation_level = None
@@ -169,22 +169,22 @@ async def test_a_write_waits_for_the_lock_of_another_process(tmp_path: object) -
             if refusals == ATTEMPTS - 1:
                 other.execute("ROLLBACK")
 
-        await database.transaction(lambda connection: rename(connection, tenant, "done"))
+        await database.transaction(lambda connection: rename(connection, tenant_id, "done"))
         assert refusals == ATTEMPTS - 1
-        assert await name_of(database, tenant) == "done"
+        assert await name_of(database, tenant_id) == "done"
 
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(Unavailable, match="busy"):
-            await database.transaction(lambda connection: rename(connection, tenant, "never"))
+            await database.transaction(lambda connection: rename(connection, tenant_id, "never"))
     assert refusals == ATTEMPTS - 1 + ATTEMPTS
-    assert await name_of(database, tenant) == "done"
+    assert await name_of(database, tenant_id) == "done"
     await database.dispose()
 
 
 async def test_processes_that_read_and_then_write_do_not_collide(database_url: str) -> None:
     processes = [Database(Settings(database_url=database_url)) for _ in range(2)]
-    tenant = await new_tenant(processes[0])
-    await processes[0].transaction(lambda connection: rename(connection, tenant, "0"))
+    tenant_id = await new_tenant(processes[0])
+    await processes[0].transaction(lambda connection: rename(connection, tenant_id, "0"))
     attempts = 0
     lock = " FOR UPDATE" if processes[0].dialect == "postgresql" else ""
     read = text(f"{READ.text}{lock}")
@@ -192,8 +192,8 @@ async def test_processes_that_read_and_then_write_do_not_collide(database_url: s
     async def work(connection: AsyncConnection) -> None:
         nonlocal attempts
         attempts += 1
-        found = (await connection.execute(read, {"tenant": tenant})).scalar_one()
-        await rename(connection, tenant, str(int(found) + 1))
+        number = (await connection.execute(read, {"tenant": tenant_id})).scalar_one()
+        await rename(connection, tenant_id, str(int(number) + 1))
 
     async def process(database: Database) -> None:
         for _ in range(INCREMENTS):
@@ -201,18 +201,18 @@ async def test_processes_that_read_and_then_write_do_not_collide(database_url: s
 
     await asyncio.gather(*(process(database) for database in processes))
 
-    assert await name_of(processes[0], tenant) == str(INCREMENTS * 2)
+    assert await name_of(processes[0], tenant_id) == str(INCREMENTS * 2)
     assert attempts == INCREMENTS * 2
     for database in processes:
         await database.dispose()
 
 
-async def test_a_client_that_goes_leaves_its_transaction_to_end(database: Database) -> None:
-    tenant = await new_tenant(database)
+async def test_a_cancelled_request_does_not_interrupt_its_transaction(database: Database) -> None:
+    tenant_id = await new_tenant(database)
     began, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def work(connection: AsyncConnection) -> None:
-        await rename(connection, tenant, "changed")
+        await rename(connection, tenant_id, "changed")
         began.set()
         await may_end.wait()
         ended.set()
@@ -222,10 +222,10 @@ async def test_a_client_that_goes_leaves_its_transaction_to_end(database: Databa
     client.cancel()
     with pytest.raises(asyncio.CancelledError):
         await client
-    assert await name_of(database, tenant) == "Test"
+    assert await name_of(database, tenant_id) == "Test"
     may_end.set()
-    # dispose waits for what is under way.
+    # `dispose` waits for running transactions.
     await database.dispose()
 
     assert ended.is_set()
-    assert await name_of(database, tenant) == "changed"
+    assert await name_of(database, tenant_id) == "changed"

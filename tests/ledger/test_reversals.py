@@ -1,4 +1,4 @@
-"""What was done is undone once, by entries that are linked to it, and the ledger keeps both."""
+"""A reversal undoes adjustments once, by linked entries, and the ledger keeps both."""
 
 import asyncio
 from collections import Counter
@@ -55,8 +55,8 @@ async def adjust(service: Service, delta: int) -> str:
 
 async def reverse(service: Service, **content: object) -> dict[str, Any]:
     data = await service.data(REVERSE, {"input": content})
-    found: dict[str, Any] = data["reverseAdjustments"]
-    return found
+    result: dict[str, Any] = data["reverseAdjustments"]
+    return result
 
 
 async def bulk_of(service: Service, adjustment: str) -> str:
@@ -68,8 +68,8 @@ async def bulk_of(service: Service, adjustment: str) -> str:
 async def refusal(service: Service, **content: object) -> dict[str, Any]:
     answer = await service.graphql(REVERSE, {"input": content})
     assert answer.get("data") is None, answer
-    found: dict[str, Any] = answer["errors"][0]["extensions"]
-    return found
+    result: dict[str, Any] = answer["errors"][0]["extensions"]
+    return result
 
 
 async def test_an_adjustment_is_reversed_once(service: Service) -> None:
@@ -86,7 +86,7 @@ async def test_an_adjustment_is_reversed_once(service: Service) -> None:
     refused = await refusal(service, adjustmentId=id_)
     assert refused["code"] == "ALREADY_REVERSED"
     assert refused["details"] == [{"id": id_, "reversed_by": entry["id"]}]
-    # What undoes can be undone, too.
+    # A reversal can be reversed, too.
     again = await reverse(service, adjustmentId=entry["id"], reason="correction")
     assert again["adjustments"][0]["delta"] == -4
     await assert_proven(service)
@@ -132,7 +132,7 @@ async def test_a_transfer_is_reversed_by_a_transfer(service: Service) -> None:
     assert (await refusal(service, transferId=moved["transferId"]))["code"] == "ALREADY_REVERSED"
 
 
-async def test_what_cannot_be_undone_is_refused_as_a_whole(service: Service) -> None:
+async def test_an_impossible_reversal_is_refused_as_a_whole(service: Service) -> None:
     await stocked(service)
     updates = [Update("A", MAIN.id, 20).graphql, Update("B", MAIN.id, 9).graphql]
     done = await service.data(BULK, {"input": {"updates": updates}})
@@ -147,11 +147,11 @@ async def test_what_cannot_be_undone_is_refused_as_a_whole(service: Service) -> 
     await assert_proven(service)
 
 
-async def test_what_a_marketplace_reported_is_not_undone(service: Service) -> None:
+async def test_a_marketplace_adjustment_cannot_be_reversed(service: Service) -> None:
     await stocked(service)
     data = await service.data(
-        "query ($place: ID) { adjustments(filter: {warehouseId: $place}) { nodes { id } } }",
-        {"place": MARKET.id},
+        "query ($id: ID) { adjustments(filter: {warehouseId: $id}) { nodes { id } } }",
+        {"id": MARKET.id},
     )
     [entry] = data["adjustments"]["nodes"]
     assert (await refusal(service, adjustmentId=entry["id"]))["code"] == "READONLY_WAREHOUSE"
@@ -170,14 +170,14 @@ async def test_what_a_marketplace_reported_is_not_undone(service: Service) -> No
         ({"transferId": ""}, "ADJUSTMENT_NOT_FOUND"),
     ],
 )
-async def test_a_reversal_of_nothing_is_refused(
+async def test_an_invalid_reversal_is_refused(
     service: Service, content: dict[str, object], code: str
 ) -> None:
     await stocked(service)
     assert (await refusal(service, **content))["code"] == code
 
 
-async def test_many_at_once_undo_it_once(service: Service) -> None:
+async def test_concurrent_reversals_reverse_once(service: Service) -> None:
     await stocked(service)
     id_ = await adjust(service, -4)
     answers = await asyncio.gather(
@@ -190,7 +190,7 @@ async def test_many_at_once_undo_it_once(service: Service) -> None:
     await assert_proven(service)
 
 
-async def test_a_rehearsed_reversal_undoes_nothing_and_a_repeated_one_once(
+async def test_a_dry_run_reverses_nothing_and_a_replay_reverses_once(
     service: Service,
 ) -> None:
     await stocked(service)

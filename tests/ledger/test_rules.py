@@ -1,7 +1,7 @@
-"""A write decides by the rules that hold when it is posted, not by those that held before.
+"""A write is decided by the rules at its posting, not by earlier ones.
 
-Every kind of write is held before each of its statements while every kind of rule is changed.
-A change that was acknowledged meanwhile decides the write; one that waits for the write does not.
+Every kind of write is held before each of its statements while every kind of rule changes. A change
+that is acknowledged before the posting decides the write; one that waits for the write does not.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ from tests.service import Service, level, new_tenant, now, sku, warehouse
 MAIN: Final = warehouse()
 SOURCE: Final = warehouse("Source")
 MARKET: Final = warehouse("Market", WarehouseType.FBA)
-# More than are written by one statement.
+# More SKUs than one statement writes.
 CODES: Final = [f"SKU-{number:02}" for number in range(12)]
 IS_WAITING: Final = text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
@@ -69,7 +69,7 @@ WRITTEN: Final = text(
 class World:
     """A tenant with stock, a loss that can be reversed, and an open reservation.
 
-    Rules are changed by a process of its own: within one, writes of a SKU take turns.
+    Another process changes the rules: within one process, writes of a SKU wait for each other.
     """
 
     service: Service
@@ -78,9 +78,9 @@ class World:
     held: str
 
     @property
-    def writing(self) -> WriteContext:
-        caller = Caller(self.service.tenant, "writer", "a@b.example")
-        return WriteContext(database=self.service.database, caller=caller)
+    def writing(self) -> Writing:
+        caller = Caller(self.service.tenant_id, "writer", "a@b.example")
+        return Writing(database=self.service.database, caller=caller)
 
     @property
     def changing(self) -> WriteContext:
@@ -147,7 +147,7 @@ async def extend(world: World) -> Any:
 
 
 async def expire(world: World) -> Any:
-    return await expire_reservations(world.service.database, world.service.tenant)
+    return await expire_reservations(world.service.database, world.service.tenant_id)
 
 
 async def reverse(world: World) -> Any:
@@ -175,7 +175,7 @@ async def rename(world: World) -> Any:
 
 async def import_counts(world: World) -> Any:
     content = "sku,warehouse_id,quantity\n" + "".join(f"{it},{MAIN.id},50\n" for it in CODES)
-    return await imported(world.service.database, world.service.tenant, content, FileKind.COUNTS)
+    return await imported(world.service.database, world.service.tenant_id, content, FileKind.COUNTS)
 
 
 async def deactivate(world: World) -> Any:
@@ -186,7 +186,7 @@ async def deactivate(world: World) -> Any:
 async def import_inactive(world: World) -> Any:
     rows = [f"{it.id},{it.name},{it.type},false\n" for it in (MARKET, MAIN)]
     content = "id,name,type,is_active\n" + "".join(rows)
-    return await imported(world.other, world.service.tenant, content, FileKind.WAREHOUSES)
+    return await imported(world.other, world.service.tenant_id, content, FileKind.WAREHOUSES)
 
 
 async def archive(world: World) -> Any:
@@ -194,7 +194,7 @@ async def archive(world: World) -> Any:
 
 
 async def withdraw(world: World) -> Any:
-    return await permit_oversell(world.other, world.service.tenant, permitted=False)
+    return await permit_oversell(world.other, world.service.tenant_id, permitted=False)
 
 
 async def raise_safety(world: World) -> Any:
@@ -212,7 +212,7 @@ FILLING: Final = ("set_", "set_with_key", "adjust", "bulk", "transfer", "reverse
 RESERVING: Final = ("reserve", "oversell")
 FILE: Final = {"import_counts": "VALIDATION_ERROR"}
 INACTIVE: Final = dict.fromkeys((*FILLING, *RESERVING), "WAREHOUSE_INACTIVE") | FILE
-# What changes each rule, and what refuses each write after that.
+# The change of each rule, and the error code of each write after it.
 RULES: Final[Mapping[str, tuple[Step, Mapping[str, str | None]]]] = {
     "a deactivated warehouse": (deactivate, dict.fromkeys(WRITES) | INACTIVE),
     "a warehouse that a file deactivates": (
@@ -230,11 +230,11 @@ CASES: Final = [(rule, write) for rule, (_, codes) in RULES.items() for write in
 
 
 async def made(service: Service, other: Database, write: str) -> World:
-    """Make a world in a tenant of its own."""
+    """Create a world in a new tenant."""
     own = Service(service.app, service.client, service.database, await new_tenant(service.database))
     skus = [sku(it, level(MAIN, 10), level(SOURCE, 10), level(MARKET, 10)) for it in CODES]
     await own.load([MAIN, SOURCE, MARKET], skus)
-    await permit_oversell(own.database, own.tenant, permitted=True)
+    await permit_oversell(own.database, own.tenant_id, permitted=True)
     writing = World(own, other, "", "").writing
     loss = StockUpdate(sku="SKU-00", warehouse_id=MAIN.id, delta=-1, reason="loss")
     done = await change_stock(own.database, writing.caller, loss)
@@ -253,7 +253,7 @@ async def made(service: Service, other: Database, write: str) -> World:
 
 
 async def outcome(work: Coroutine[Any, Any, Any]) -> str | None:
-    """Return the code of a refusal."""
+    """Error code of a refusal, or None."""
     try:
         await work
     except FileRefused:
@@ -269,9 +269,9 @@ async def held_write(hold: Hold, work: Coroutine[Any, Any, Any]) -> str | None:
 
 
 async def ended_or_waiting(service: Service, change: asyncio.Task[Any]) -> None:
-    """Wait until a change has ended, or waits for the write that is held."""
+    """Wait until a change has ended or waits for the held write."""
     if service.database.dialect == "sqlite":
-        # Whatever is held within the transaction of the one writer keeps others out.
+        # On SQLite the transaction of the only writer keeps all others out.
         writer: Any = service.database.writer.pool
         if not writer.checkedout():
             await asyncio.wait([change])
@@ -283,14 +283,14 @@ async def ended_or_waiting(service: Service, change: asyncio.Task[Any]) -> None:
 
 @pytest.fixture
 async def other(database_url: str) -> AsyncIterator[Database]:
-    """Open the database as another process does."""
+    """Return the database as another process opens it."""
     database = Database(Settings(database_url=database_url, database_pool_timeout_seconds=60))
     yield database
     await database.dispose()
 
 
 @pytest.mark.parametrize(("rule", "name"), CASES)
-async def test_a_write_decides_by_the_rules_of_the_time_at_which_it_is_posted(
+async def test_a_write_is_decided_by_the_rules_at_its_posting(
     service: Service, other: Database, rule: str, name: str
 ) -> None:
     change, codes = RULES[rule]
@@ -308,10 +308,10 @@ async def test_a_write_decides_by_the_rules_of_the_time_at_which_it_is_posted(
             await ended_or_waiting(service, changing)
             is_changed = changing.done()
             hold.may_go_on.set()
-            found = await write
+            result = await write
             await changing
-        assert found == (codes[name] if is_changed else None), before
-        # SQLite has one writer: whatever comes after the first statement is the same.
+        assert result == (codes[name] if is_changed else None), before
+        # SQLite has one writer: all moments after the first statement are the same.
         before += 1 if service.database.dialect == "postgresql" else 100
     assert await write is None
     assert before > 0
@@ -321,12 +321,12 @@ async def test_a_write_decides_by_the_rules_of_the_time_at_which_it_is_posted(
 @pytest.mark.parametrize("change", [deactivate, import_inactive])
 @pytest.mark.parametrize("name", ["set_", "set_with_key", "bulk", "reserve", "sync"])
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
-async def test_a_write_that_waits_for_a_sku_is_refused_by_what_was_acknowledged_meanwhile(
+async def test_a_write_that_waited_for_a_sku_obeys_a_deactivation_in_between(
     service: Service, other: Database, name: str, change: Step
 ) -> None:
     world = await made(service, other, name)
     async with other.writer.connect() as connection:
-        await connection.execute(LOCKED, {"tenant": world.service.tenant})
+        await connection.execute(LOCKED, {"tenant": world.service.tenant_id})
         write = asyncio.create_task(outcome(WRITES[name](world)))
         while not await connection.scalar(IS_WAITING):
             assert not write.done()
@@ -338,7 +338,7 @@ async def test_a_write_that_waits_for_a_sku_is_refused_by_what_was_acknowledged_
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
-async def test_a_warehouse_that_is_written_to_all_the_time_is_deactivated(
+async def test_a_warehouse_under_constant_writes_can_be_deactivated(
     service: Service, other: Database
 ) -> None:
     world = await made(service, other, "set_")
@@ -356,7 +356,7 @@ async def test_a_warehouse_that_is_written_to_all_the_time_is_deactivated(
         return done
 
     writes = [asyncio.create_task(fill(code)) for code in CODES[:6]]
-    while not await service.database.rows(WRITTEN, {"tenant": world.service.tenant}, share=None):
+    while not await service.database.rows(WRITTEN, {"tenant": world.service.tenant_id}, share=None):
         await asyncio.sleep(0)
     await deactivate(world)
     assert sum(await asyncio.gather(*writes)) > 0

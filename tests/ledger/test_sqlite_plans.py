@@ -1,4 +1,4 @@
-"""SQLite looks the rows that a write names up by their keys, however many others there are."""
+"""SQLite finds the rows of a write by primary key, independent of the size of the table."""
 
 import pytest
 from sqlalchemy import true
@@ -13,15 +13,15 @@ from tests.service import Service
 @pytest.mark.parametrize(
     "statement", [_write_skus("sqlite", true()), _update_titles("sqlite")], ids=["stock", "titles"]
 )
-async def test_rows_that_a_write_names_are_looked_up(service: Service, statement: Update) -> None:
+async def test_written_rows_are_found_by_primary_key(service: Service, statement: Update) -> None:
     compiled = statement.compile(service.database.writer.sync_engine)
     parameters = {name: value or "[]" for name, value in compiled.params.items()}
     async with service.database.reader.connect() as connection:
-        found = await connection.exec_driver_sql(
+        result = await connection.exec_driver_sql(
             f"EXPLAIN QUERY PLAN {compiled}",
             tuple(parameters[name] for name in compiled.positiontup or ()),
         )
-        steps = [row.detail for row in found]
+        steps = [row.detail for row in result]
     assert any(
         step.startswith("SEARCH sku USING") and "(tenant_id=? AND sku=?)" in step for step in steps
     ), steps

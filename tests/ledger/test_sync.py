@@ -1,4 +1,4 @@
-"""What a marketplace reports becomes the stock of its warehouses."""
+"""Marketplace reports become the stock of marketplace warehouses."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -8,8 +8,17 @@ import pytest
 
 from app.domain.warehouses import WarehouseType
 from app.writes import catalogue
-from app.writes.locked_reads import read_stock
-from tests.ledger.writes import ARCHIVE, BULK, PLACE, SAFETY, SYNC, assert_proven, entries, ledger
+from app.writes.stock_reading import read_stock
+from tests.ledger.writes import (
+    ARCHIVE,
+    BULK,
+    SAFETY,
+    SYNC,
+    UPDATE_WAREHOUSE,
+    assert_proven,
+    entries,
+    ledger,
+)
 from tests.service import Service, level, new_tenant, sku, warehouse
 
 MAIN: Final = warehouse()
@@ -22,29 +31,29 @@ LATE: Final = "2026-01-02T00:00:00.000Z"
 
 @pytest.fixture
 async def stocked(service: Service) -> Service:
-    """Return a service whose SKU A has 5 in the marketplace's warehouse, and B nothing."""
+    """Service whose SKU A has 5 in the marketplace warehouse, and B no stock."""
     await service.load([MAIN, PARTNER, FBA], [sku("A", level(FBA, 5)), sku("B")])
     return service
 
 
-def report(at: str = NOON, place: str = FBA.id, **levels: int) -> dict[str, object]:
-    """Return a report of some SKUs."""
+def report(at: str = NOON, warehouse_id: str = FBA.id, **levels: int) -> dict[str, object]:
+    """Report of some SKUs."""
     return {
-        "warehouseId": place,
+        "warehouseId": warehouse_id,
         "reportedAt": at,
         "levels": [{"sku": code, "onHand": number} for code, number in levels.items()],
     }
 
 
 async def sync(service: Service, content: dict[str, object], **more: object) -> dict[str, Any]:
-    """Send a report, and return the payload."""
+    """Payload of an accepted report."""
     variables = {"input": {**content, **more}}
     payload: dict[str, Any] = (await service.data(SYNC, variables, token="admin"))["syncStock"]
     return payload
 
 
 async def refused(service: Service, content: dict[str, object]) -> str:
-    """Send a report in vain, and return the code."""
+    """Error code of a refused report."""
     answer = await service.graphql(SYNC, {"input": content}, token="admin")
     code: str = answer["errors"][0]["extensions"]["code"]
     return code
@@ -54,7 +63,7 @@ def statuses(payload: dict[str, Any]) -> list[str]:
     return [it["status"] for it in payload["results"]]
 
 
-async def test_a_report_is_taken_over_in_its_order(stocked: Service) -> None:
+async def test_a_report_is_applied_in_its_order(stocked: Service) -> None:
     payload = await sync(stocked, report(B=7, A=5), idempotencyKey="k")
     again = await sync(stocked, report(B=7, A=5), idempotencyKey="k")
 
@@ -88,7 +97,7 @@ async def test_a_report_is_taken_over_in_its_order(stocked: Service) -> None:
     await assert_proven(stocked)
 
 
-async def test_what_is_reported_again_moves_only_the_time(stocked: Service) -> None:
+async def test_an_unchanged_report_moves_only_the_sync_time(stocked: Service) -> None:
     for at in (EARLY, NOON, LATE):
         assert statuses(await sync(stocked, report(at, A=5, B=0))) == ["UNCHANGED"] * 2
     data = await stocked.data(
@@ -96,7 +105,7 @@ async def test_what_is_reported_again_moves_only_the_time(stocked: Service) -> N
     )
 
     assert data["adjustments"]["totalCount"] == 1
-    # B has a level now, which is a change of its record.
+    # B has a new level, which is a change of its record.
     assert data["skus"]["nodes"] == [
         {"version": 2, "stock": [{"syncedAt": LATE, "version": 1}]},
         {"version": 2, "stock": [{"syncedAt": LATE, "version": 0}]},
@@ -104,20 +113,20 @@ async def test_what_is_reported_again_moves_only_the_time(stocked: Service) -> N
     await assert_proven(stocked)
 
 
-# SQLite's writers keep all others out from the beginning.
+# SQLite's write transactions exclude all other writers from the start.
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
 @pytest.mark.parametrize("codes", ["A", "AB"], ids=["a known level", "and a new one"])
-async def test_a_write_that_read_before_a_report_does_not_set_back_its_time(
+async def test_a_concurrent_write_does_not_reset_the_sync_time(
     stocked: Service, monkeypatch: pytest.MonkeyPatch, codes: str
 ) -> None:
     await sync(stocked, report(EARLY, A=5))
     reports = [report(LATE, A=5)]
 
     async def read_before_it(*about: Any, **how: Any) -> Any:
-        found = await read_stock(*about, **how)
+        result = await read_stock(*about, **how)
         while reports:
             await sync(stocked, reports.pop())
-        return found
+        return result
 
     monkeypatch.setattr(catalogue, "read_stock", read_before_it)
     levels = [{"sku": code, "warehouseId": FBA.id, "safetyStock": 2} for code in codes]
@@ -136,13 +145,15 @@ async def test_a_report_older_than_the_last_is_ignored_level_by_level(stocked: S
     assert statuses(payload) == ["IGNORED", "UPDATED"]
     assert payload["results"][0]["stockLevel"] == {"onHand": 6, "version": 2, "syncedAt": NOON}
     assert await ledger(stocked, "A") == entries(5, 6)
-    # One of the same moment corrects it.
+    # A report of the same time corrects the level.
     assert statuses(await sync(stocked, report(NOON, A=8))) == ["UPDATED"]
 
 
-@pytest.mark.parametrize("place", [MAIN, PARTNER], ids=["own", "3PL"])
-async def test_only_a_marketplace_reports(stocked: Service, place: Any) -> None:
-    assert await refused(stocked, report(place=place.id, A=1)) == "WAREHOUSE_NOT_MARKETPLACE"
+@pytest.mark.parametrize("record", [MAIN, PARTNER], ids=["own", "3PL"])
+async def test_only_marketplace_warehouses_accept_reports(stocked: Service, record: Any) -> None:
+    assert (
+        await refused(stocked, report(warehouse_id=record.id, A=1)) == "WAREHOUSE_NOT_MARKETPLACE"
+    )
 
 
 async def test_a_malformed_report_is_refused(stocked: Service) -> None:
@@ -159,7 +170,7 @@ async def test_a_malformed_report_is_refused(stocked: Service) -> None:
             too_many,
             report(A=10**12 + 1),
             report(A=-1),
-            report(place="wh_NOPE", A=1),
+            report(warehouse_id="wh_NOPE", A=1),
             report(A=1, NOPE=1),
         )
     ]
@@ -173,7 +184,7 @@ async def test_a_malformed_report_is_refused(stocked: Service) -> None:
     assert await ledger(stocked, "A") == entries(5)
 
 
-async def test_a_report_may_go_on_past_what_is_refused(stocked: Service) -> None:
+async def test_a_report_can_continue_after_a_refused_level(stocked: Service) -> None:
     payload = await sync(stocked, report(NOPE=1, A=6), onError="CONTINUE")
 
     assert statuses(payload) == ["FAILED", "UPDATED"]
@@ -181,17 +192,21 @@ async def test_a_report_may_go_on_past_what_is_refused(stocked: Service) -> None
     assert await ledger(stocked, "A") == entries(5, 6)
 
 
-async def test_what_can_only_be_emptied_takes_no_increase_from_a_report(stocked: Service) -> None:
+async def test_archived_skus_and_inactive_warehouses_take_no_reported_increase(
+    stocked: Service,
+) -> None:
     content = {"input": {"sku": "A"}}
     await stocked.data(ARCHIVE, content, token="admin")
     assert await refused(stocked, report(A=6)) == "SKU_ARCHIVED"
     assert statuses(await sync(stocked, report(A=4))) == ["UPDATED"]
-    await stocked.data(PLACE, {"input": {"id": FBA.id, "isActive": False}}, token="admin")
+    await stocked.data(
+        UPDATE_WAREHOUSE, {"input": {"id": FBA.id, "isActive": False}}, token="admin"
+    )
     assert await refused(stocked, report(B=1)) == "WAREHOUSE_INACTIVE"
     await assert_proven(stocked)
 
 
-async def test_a_rehearsed_report_writes_nothing(stocked: Service) -> None:
+async def test_a_dry_run_report_writes_nothing(stocked: Service) -> None:
     payload = await sync(stocked, report(A=6, B=0), dryRun=True)
     data = await stocked.data("{ skus { nodes { sku stock { onHand syncedAt } } } }")
 
@@ -202,7 +217,7 @@ async def test_a_rehearsed_report_writes_nothing(stocked: Service) -> None:
     ]
 
 
-async def test_reports_in_any_order_at_once_leave_the_last(stocked: Service) -> None:
+async def test_concurrent_reports_leave_the_latest(stocked: Service) -> None:
     instants = [f"2026-01-01T00:00:{second:02}.000Z" for second in (5, 1, 7, 3, 6, 2, 4, 0)]
     contents = [report(at, A=5 if int(at[17:19]) % 2 else 8, B=int(at[17:19])) for at in instants]
     others = [{"sku": code, "warehouseId": MAIN.id, "delta": 1, "reason": "loss"} for code in "BA"]
@@ -214,12 +229,12 @@ async def test_reports_in_any_order_at_once_leave_the_last(stocked: Service) -> 
     )
     data = await stocked.data("{ skus { nodes { sku stock { onHand syncedAt } } } }")
 
-    found = {it["sku"]: it["stock"] for it in data["skus"]["nodes"]}
+    result = {it["sku"]: it["stock"] for it in data["skus"]["nodes"]}
     last = "2026-01-01T00:00:07.000Z"
     at_market = {"A": {"onHand": 5, "syncedAt": last}, "B": {"onHand": 7, "syncedAt": last}}
     for code, kept in at_market.items():
-        assert kept in found[code]
-        assert {"onHand": 4, "syncedAt": None} in found[code]
+        assert kept in result[code]
+        assert {"onHand": 4, "syncedAt": None} in result[code]
     await assert_proven(stocked)
 
 

@@ -1,4 +1,4 @@
-"""`verify` finds whatever is broken behind the service's back."""
+"""`verify` finds every inconsistency that was made directly in the database."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ from tests.ledger.writes import ADJUST
 from tests.processes import run
 from tests.service import Service, counted, level, new_tenant, running, sku, warehouse
 
-# What is changed behind the service's back, and what the proof then says.
+# Change of the database, and a part of the message of the verification.
 BREAKS = {
     "an entry is gone from the middle": (
         "DELETE FROM adjustment WHERE sku = 'A' AND sequence = 2",
@@ -30,21 +30,21 @@ BREAKS = {
         "DELETE FROM adjustment WHERE sku = 'A'",
         "on_hand of stock level (A, ",
     ),
-    "an entry starts where the one before did not end": (
+    "a gap between two entries": (
         "UPDATE adjustment SET before_quantity = 11, delta = delta - 1"
         " WHERE sku = 'A' AND sequence = 2",
         "before_quantity of adjustment",
     ),
-    "an entry ends where its delta does not lead": (
+    "a delta that does not match": (
         "UPDATE adjustment SET delta = delta + 1 WHERE sku = 'A' AND sequence = 2",
         "after_quantity of adjustment",
     ),
-    "the first entry starts from something": (
+    "a first entry that does not start at zero": (
         "UPDATE adjustment SET before_quantity = 1, delta = delta - 1"
         " WHERE sku = 'A' AND sequence = 1",
         "before_quantity of adjustment",
     ),
-    "an entry is older than the one that it follows": (
+    "an entry older than its predecessor": (
         "UPDATE adjustment SET created_at = '2020-01-01T00:00:00.000Z'"
         " WHERE sku = 'A' AND sequence = 2",
         "created_at of adjustment",
@@ -53,7 +53,7 @@ BREAKS = {
         "UPDATE adjustment SET warehouse_id = 'wh_gone' WHERE sku = 'B'",
         "on_hand of stock level (B, ",
     ),
-    "an entry of another level is there too": (
+    "an additional entry of a missing level": (
         "INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,"
         " after_quantity, delta, reason, created_by, created_at, hash)"
         " SELECT tenant_id, 'adj_x', sku, 'wh_gone', sequence, before_quantity, after_quantity,"
@@ -64,7 +64,7 @@ BREAKS = {
         "UPDATE adjustment SET transfer_id = 'trf_1' WHERE sku = 'B'",
         "transfer trf_1 of SKU B has 1 adjustments",
     ),
-    "what is on hand is another number": (
+    "another quantity on hand": (
         "UPDATE stock_level SET on_hand = 31 WHERE sku = 'A'",
         "on_hand of stock level (A, ",
     ),
@@ -100,7 +100,7 @@ BREAKS = {
         "UPDATE stock_level SET sku = 'Z' WHERE sku = 'C'",
         "the number of stock levels that have a SKU",
     ),
-    "a SKU is counted that does not exist": (
+    "a count of a missing SKU": (
         "UPDATE sku_count SET skus = skus + 1 WHERE warehouse_id = '' AND status = 'normal'",
         "count of normal SKUs in all warehouses",
     ),
@@ -113,7 +113,7 @@ BREAKS = {
 
 @pytest.fixture
 async def shop(empty_database_url: str) -> AsyncIterator[Service]:
-    """Run a database of its own with three SKUs, one of them counted three times."""
+    """Service on its own database: three SKUs, one of them counted three times."""
     async with running(empty_database_url) as (app, client):
         database = app.state.database
         await migrate(database)
@@ -131,8 +131,8 @@ async def shop(empty_database_url: str) -> AsyncIterator[Service]:
         yield shop
 
 
-async def test_a_whole_ledger_is_proved_and_counted(shop: Service) -> None:
-    proof = await verify_tenant(shop.database, shop.tenant)
+async def test_an_intact_ledger_is_verified_and_counted(shop: Service) -> None:
+    proof = await verify_tenant(shop.database, shop.tenant_id)
 
     assert (proof.skus, proof.stock_levels, proof.adjustments, proof.counts) == (3, 3, 4, 4)
 
@@ -142,29 +142,29 @@ async def test_a_break_is_found_and_named(shop: Service, what: str) -> None:
     statement, named = BREAKS[what]
     await change_behind_its_back(shop, statement)
     if "adjustment" in statement:
-        # That an entry says something else than it did is another test's.
+        # Changed entries with a wrong hash are tested in `test_chain`.
         await hash_anew(shop)
 
-    with pytest.raises(LedgerBroken) as found:
-        await verify_tenant(shop.database, shop.tenant)
-    assert named in str(found.value)
+    with pytest.raises(LedgerBroken) as error:
+        await verify_tenant(shop.database, shop.tenant_id)
+    assert named in str(error.value)
 
 
-async def test_another_tenants_break_is_not_mine(shop: Service) -> None:
+async def test_a_break_of_another_tenant_is_ignored(shop: Service) -> None:
     other = await new_tenant(shop.database)
     await change_behind_its_back(shop, "UPDATE stock_level SET version = 4 WHERE sku = 'A'")
 
     assert (await verify_tenant(shop.database, other)).stock_levels == 0
 
 
-# What is derived from the ledger, and can be derived again.
+# Figures that are derived from the ledger and can be derived again.
 REPAIRED = (
-    "what is on hand is another number",
+    "another quantity on hand",
     "a level was adjusted at another time",
     "a level has the hash of another entry",
     "a level has another status",
     "a SKU has another status",
-    "a SKU is counted that does not exist",
+    "a count of a missing SKU",
     "a count of a warehouse is gone",
 )
 
@@ -174,60 +174,60 @@ async def test_a_derived_figure_is_repaired_and_named(shop: Service, what: str) 
     statement, named = BREAKS[what]
     await change_behind_its_back(shop, statement)
 
-    await verify_ledger(shop.database, shop.tenant)
-    repaired = await repair_tenant(shop.database, shop.tenant)
-    assert any(named in told for told in repaired), repaired
-    assert (await verify_tenant(shop.database, shop.tenant)).adjustments == 4
-    assert await repair_tenant(shop.database, shop.tenant) == []
+    await verify_ledger(shop.database, shop.tenant_id)
+    repaired = await repair_tenant(shop.database, shop.tenant_id)
+    assert any(named in repair for repair in repaired), repaired
+    assert (await verify_tenant(shop.database, shop.tenant_id)).adjustments == 4
+    assert await repair_tenant(shop.database, shop.tenant_id) == []
 
 
 @pytest.mark.parametrize(
     "what",
     ["an entry is gone from the middle", "the last entry is gone", "a transfer has one half"],
 )
-async def test_a_break_of_the_ledger_itself_is_refused(shop: Service, what: str) -> None:
+async def test_a_broken_ledger_is_not_accepted(shop: Service, what: str) -> None:
     await change_behind_its_back(shop, BREAKS[what][0])
     await hash_anew(shop)
 
     with pytest.raises(LedgerBroken):
-        await verify_ledger(shop.database, shop.tenant)
+        await verify_ledger(shop.database, shop.tenant_id)
 
 
-async def test_archived_skus_are_counted_apart_by_a_repair(shop: Service) -> None:
+async def test_a_repair_counts_archived_skus_separately(shop: Service) -> None:
     await shop.data('mutation { archiveSku(input: {sku: "A"}) { replayed } }', token="admin")
     await change_behind_its_back(shop, "UPDATE sku_count SET skus = skus + 1")
     await change_behind_its_back(shop, "UPDATE stock_level SET archived_at = NULL")
 
-    repaired = await repair_tenant(shop.database, shop.tenant)
+    repaired = await repair_tenant(shop.database, shop.tenant_id)
 
-    assert any("archived_at of stock level (A, " in told for told in repaired)
-    assert any("archived_" in told and "count of" in told for told in repaired)
-    await verify_tenant(shop.database, shop.tenant)
+    assert any("archived_at of stock level (A, " in repair for repair in repaired)
+    assert any("archived_" in repair and "count of" in repair for repair in repaired)
+    await verify_tenant(shop.database, shop.tenant_id)
 
 
-async def test_a_repair_beside_writes_leaves_all_figures_right(shop: Service) -> None:
+async def test_a_repair_during_writes_leaves_correct_figures(shop: Service) -> None:
     async with shop.database.snapshot() as snapshot:
         statement = text("SELECT warehouse_id FROM stock_level WHERE sku = 'A'")
-        [[place]] = await snapshot.rows(statement, {})
+        [[warehouse_id]] = await snapshot.rows(statement, {})
     await change_behind_its_back(shop, BREAKS["a count of a warehouse is gone"][0])
 
     async def adjust(delta: int) -> None:
-        change = {"sku": "C", "warehouseId": place, "delta": delta, "reason": "correction"}
+        change = {"sku": "C", "warehouseId": warehouse_id, "delta": delta, "reason": "correction"}
         await shop.data(ADJUST, {"input": change})
 
     await adjust(1)
     changes = [adjust(1) for _ in range(10)]
-    await asyncio.gather(*changes[:5], repair_tenant(shop.database, shop.tenant), *changes[5:])
-    assert (await verify_tenant(shop.database, shop.tenant)).adjustments == 4 + 11
+    await asyncio.gather(*changes[:5], repair_tenant(shop.database, shop.tenant_id), *changes[5:])
+    assert (await verify_tenant(shop.database, shop.tenant_id)).adjustments == 4 + 11
 
 
-async def test_the_command_repairs_and_says_what(shop: Service) -> None:
+async def test_the_command_lists_its_repairs(shop: Service) -> None:
     url = shop.database.writer.url.render_as_string(hide_password=False)
-    await change_behind_its_back(shop, BREAKS["what is on hand is another number"][0])
+    await change_behind_its_back(shop, BREAKS["another quantity on hand"][0])
 
     done = await asyncio.to_thread(run, "verify", "--repair", database_url=url)
     assert done.returncode == 0, done.stderr
     assert ": repaired: on_hand of stock level (A, " in done.stderr
-    told, head = done.stdout.splitlines()
-    assert told.endswith("All add up.")
-    assert head.startswith(f"head_1.{shop.tenant}.")
+    summary, head = done.stdout.splitlines()
+    assert summary.endswith("All add up.")
+    assert head.startswith(f"head_1.{shop.tenant_id}.")

@@ -1,4 +1,4 @@
-"""A write that expects other stock than there is is refused, and only that one."""
+"""A write whose expectations do not match the stock is refused, and no other."""
 
 import asyncio
 import random
@@ -29,16 +29,18 @@ Result = TypeVar("Result")
 
 @pytest.fixture
 async def stocked(service: Service) -> Service:
-    """Return a service whose SKU A has 5 in the main warehouse, and B nothing anywhere."""
+    """Service whose SKU A has 5 in the main warehouse, and B no stock."""
     await service.load([MAIN, OTHER], [sku("A", level(MAIN, 5)), sku("B")])
     return service
 
 
-def update(quantity: int, *, sku: str = "A", place: str = MAIN.id, **expected: object) -> Json:
-    """Return an update as GraphQL takes it."""
+def update(
+    quantity: int, *, sku: str = "A", warehouse_id: str = MAIN.id, **expected: object
+) -> Json:
+    """GraphQL input of an update."""
     return {
         "sku": sku,
-        "warehouseId": place,
+        "warehouseId": warehouse_id,
         "quantity": quantity,
         "reason": "cycle_count",
         **expected,
@@ -70,7 +72,7 @@ expectations = pytest.mark.parametrize(
 
 
 @expectations
-async def test_a_set_happens_only_if_the_level_is_as_expected(
+async def test_a_set_checks_the_expected_level(
     stocked: Service, expected: Json, *, holds: bool
 ) -> None:
     answer = await stocked.graphql(SET, {"input": update(7, **expected)})
@@ -85,10 +87,10 @@ async def test_a_set_happens_only_if_the_level_is_as_expected(
 
 
 @expectations
-async def test_a_bulk_item_is_made_only_if_its_level_is_as_expected(
+async def test_a_bulk_item_checks_its_expected_level(
     stocked: Service, expected: Json, *, holds: bool
 ) -> None:
-    updates = [update(9, place=OTHER.id), update(7, **expected), update(8, sku="B")]
+    updates = [update(9, warehouse_id=OTHER.id), update(7, **expected), update(8, sku="B")]
     aborted = await stocked.graphql(BULK, {"input": {"updates": updates}})
     assert ("errors" in aborted) is not holds
     if holds:
@@ -106,7 +108,7 @@ async def test_a_bulk_item_is_made_only_if_its_level_is_as_expected(
     assert "holds 5 at version 1" in results[1]["error"]["message"]
 
 
-async def test_a_level_that_is_not_there_yet_has_version_0_and_holds_0(stocked: Service) -> None:
+async def test_a_missing_level_has_version_0_and_quantity_0(stocked: Service) -> None:
     for name in ("expectedVersion", "expectedQuantity"):
         content = {**update(7, sku="B"), name: 1}
         answer = await stocked.graphql(SET, {"input": content})
@@ -131,14 +133,14 @@ async def test_rest_takes_the_expected_quantity_in_its_bodies(stocked: Service) 
 
 
 async def etag(service: Service) -> str:
-    """Return the entity tag of A."""
+    """Entity tag of A."""
     tag: str = (await service.rest("GET", "/api/inventory/A")).headers["ETag"]
     assert tag.startswith('"')
     assert tag.endswith('"')
     return tag
 
 
-async def test_if_match_lets_one_of_two_writers_through(stocked: Service) -> None:
+async def test_if_match_accepts_one_of_two_writers(stocked: Service) -> None:
     tag = await etag(stocked)
     first = await put(stocked, 7, {"If-Match": tag})
     second = await put(stocked, 8, {"If-Match": tag})
@@ -175,7 +177,7 @@ async def test_if_match_compares_strong_tags(stocked: Service, condition: str, s
     assert await ledger(stocked, "A") == (entries(5, 7) if status == 200 else entries(5))
 
 
-async def test_if_match_of_a_sku_that_is_not_there_is_not_found(stocked: Service) -> None:
+async def test_if_match_of_a_missing_sku_is_not_found(stocked: Service) -> None:
     body = {"warehouse_id": MAIN.id, "quantity": 1, "reason": "loss"}
     response = await stocked.rest(
         "PUT", "/api/inventory/NOPE", json=body, headers={"If-Match": "*"}
@@ -185,7 +187,7 @@ async def test_if_match_of_a_sku_that_is_not_there_is_not_found(stocked: Service
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("known", ["{tag}", "W/{tag}", '"999", {tag}', "*"])
-async def test_if_none_match_spares_what_the_client_has(
+async def test_if_none_match_returns_304_for_a_known_tag(
     stocked: Service, method: str, known: str
 ) -> None:
     tag = await etag(stocked)
@@ -202,12 +204,12 @@ async def test_if_none_match_spares_what_the_client_has(
         assert response.headers["Vary"] == "Authorization"
 
 
-async def test_the_tag_changes_with_any_level_of_the_sku_and_with_no_other(
+async def test_the_tag_changes_only_with_levels_of_the_sku(
     stocked: Service,
 ) -> None:
     tags = [await etag(stocked)]
-    for place in (OTHER.id, MAIN.id, MAIN.id):
-        await stocked.data(SET, {"input": update(3, place=place)})
+    for warehouse_id in (OTHER.id, MAIN.id, MAIN.id):
+        await stocked.data(SET, {"input": update(3, warehouse_id=warehouse_id)})
         tags.append(await etag(stocked))
     await stocked.data(SET, {"input": update(3, sku="B")})
     tags.append(await etag(stocked))
@@ -222,7 +224,7 @@ async def until_available(write: Callable[[], Awaitable[Result]]) -> Result:
             return await write()
 
 
-async def test_the_final_value_is_the_number_of_increments_that_were_let_through(
+async def test_the_final_quantity_equals_the_accepted_increments(
     stocked: Service, database_url: str
 ) -> None:
     # Within a process, writers of one SKU wait for each other.
@@ -230,7 +232,7 @@ async def test_the_final_value_is_the_number_of_increments_that_were_let_through
     processes = [stocked.database, other_process]
 
     async def client(number: int) -> tuple[int, int]:
-        caller = Caller(stocked.tenant, f"client {number}", "a@b.example")
+        caller = Caller(stocked.tenant_id, f"client {number}", "a@b.example")
         version, quantity, done, refused = 0, 0, 0, 0
         dice = random.Random(number)
         for _ in range(INCREMENTS):
@@ -244,7 +246,7 @@ async def test_the_final_value_is_the_number_of_increments_that_were_let_through
                 expected_quantity=None if by_version else quantity,
             )
             try:
-                # Processes poll for SQLite's lock: one of them may be kept waiting for too long.
+                # Processes poll for SQLite's lock: one of them may wait too long.
                 done_once = await until_available(
                     partial(change_stock, processes[number % 2], caller, change)
                 )

@@ -1,4 +1,4 @@
-"""The same writes through both faces, and what they have left in the ledger."""
+"""The same writes through REST and GraphQL, and their ledger entries."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ mutation ($input: CreateSkuInput!) {
 TITLE: Final = SKU.replace("CreateSkuInput", "UpdateSkuInput").replace("createSku", "updateSku")
 ARCHIVE: Final = SKU.replace("CreateSkuInput", "SkuInput").replace("createSku", "archiveSku")
 RESTORE: Final = ARCHIVE.replace("archiveSku", "restoreSku")
-WAREHOUSE: Final = """
+CREATE_WAREHOUSE: Final = """
 mutation ($input: CreateWarehouseInput!) {
   createWarehouse(input: $input) {
     warehouse { id name type address marketplace isActive isReadonly }
@@ -66,7 +66,9 @@ mutation ($input: CreateWarehouseInput!) {
   }
 }
 """
-PLACE: Final = WAREHOUSE.replace("CreateWare", "UpdateWare").replace("createWare", "updateWare")
+UPDATE_WAREHOUSE: Final = CREATE_WAREHOUSE.replace("CreateWare", "UpdateWare").replace(
+    "createWare", "updateWare"
+)
 SAFETY: Final = """
 mutation ($input: SetSafetyStockInput!) {
   setSafetyStock(input: $input) {
@@ -94,7 +96,7 @@ mutation ($input: SyncStockInput!) {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a write was answered, the same for both faces: a code unless it was done."""
+    """Response to a write, the same for REST and GraphQL; `code` is None on success."""
 
     code: str | None
     body: Json
@@ -103,7 +105,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Update:
-    """A stock level to set, by the names of GraphQL."""
+    """A stock level to set, with the names of GraphQL."""
 
     sku: str
     warehouse_id: str
@@ -114,7 +116,7 @@ class Update:
 
     @property
     def rest(self) -> Json:
-        """The update as an item of a REST bulk."""
+        """Item of a REST bulk."""
         known = {"note": self.note, "expected_quantity": self.expected}
         return {
             "sku": self.sku,
@@ -126,7 +128,7 @@ class Update:
 
     @property
     def graphql(self) -> Json:
-        """The update as GraphQL takes it."""
+        """GraphQL input."""
         return {
             "sku": self.sku,
             "warehouseId": self.warehouse_id,
@@ -152,7 +154,7 @@ async def rest_set(
 async def rest_bulk(
     service: Service, update: Update, key: str | None = None, *, token: str = "write"
 ) -> Answer:
-    """Set through a REST bulk of one."""
+    """Set through a REST bulk of one item."""
     body = {"updates": [update.rest]}
     headers = _header(key)
     return _of_rest(
@@ -171,7 +173,7 @@ async def graphql_set(
 async def graphql_bulk(
     service: Service, update: Update, key: str | None = None, *, token: str = "write"
 ) -> Answer:
-    """Set through a GraphQL bulk of one."""
+    """Set through a GraphQL bulk of one item."""
     content = {"updates": [update.graphql], "idempotencyKey": key}
     answer = await service.graphql(BULK, {"input": content}, token=token)
     return _of_graphql(answer, "bulkSetStock")
@@ -211,7 +213,7 @@ def _of_graphql(answer: Json, name: str) -> Answer:
 
 
 async def ledger(service: Service, sku: str) -> list[tuple[int, int, int]]:
-    """Return (sequence, before, after) of every entry of a SKU, oldest first, per warehouse."""
+    """(sequence, before, after) of every entry of a SKU, oldest first, per warehouse."""
     response = await service.rest("GET", f"/api/inventory/{sku}/adjustments")
     assert response.status_code == 200, response.text
     data = await service.data(
@@ -221,19 +223,19 @@ async def ledger(service: Service, sku: str) -> list[tuple[int, int, int]]:
     )
     nodes = data["sku"]["adjustments"]["nodes"]
     assert len(nodes) == len(response.json()["data"])
-    found = [
+    result = [
         (it["warehouse"]["id"], it["sequence"], it["beforeQuantity"], it["afterQuantity"])
         for it in nodes
     ]
-    return [entry[1:] for entry in sorted(found)]
+    return [entry[1:] for entry in sorted(result)]
 
 
 async def assert_proven(service: Service) -> None:
-    """Assert that the ledger of the service's tenant proves everything derived from it."""
-    await verify_tenant(service.database, service.tenant)
+    """Assert that every derived figure of the tenant matches its ledger."""
+    await verify_tenant(service.database, service.tenant_id)
 
 
 def entries(*quantities: int) -> Sequence[tuple[int, int, int]]:
-    """Return the ledger of a level that was set to these quantities in turn, from nothing."""
+    """Ledger of a level that was set to these quantities in order, starting at 0."""
     steps = zip([0, *quantities], quantities, strict=False)
     return [(number, before, after) for number, (before, after) in enumerate(steps, start=1)]

@@ -26,7 +26,7 @@ UNAUTHENTICATED: Final = (401, "UNAUTHENTICATED")
 async def test_every_route_needs_a_credential(
     service: Service, method: str, path: str, options: dict[str, Any]
 ) -> None:
-    for token in (None, "unknown", f"inv_{service.tenant}-secret"):
+    for token in (None, "unknown", f"inv_{service.tenant_id}-secret"):
         response = await service.rest(method, path, token=token, **options)
         assert refusal(response) == UNAUTHENTICATED
         assert response.headers["www-authenticate"] == "Bearer"

@@ -1,1 +1,1 @@
-"""Who gets in, and what stays out."""
+"""Attacks, credentials, limits and tenant isolation."""

@@ -1,4 +1,4 @@
-"""Requests that ask for far more than they are long, and how long each takes to be refused.
+"""Small requests with large results, and the time of their refusal.
 
 python -m tests.security.bombs
 """
@@ -29,36 +29,36 @@ ITEM: Final = {"sku": "A", "warehouseId": "wh_1", "quantity": 1, "reason": "x"}
 
 @dataclass(frozen=True, slots=True)
 class Bomb:
-    """A request, and the code that it is refused with; None if it is answered, cheaply."""
+    """A request, and the code of its refusal; None if it is cheap and answered."""
 
     name: str
     query: str
     code: str | None
-    # Which limit it names, if it is one on queries.
+    # Name of the query limit that refuses it.
     limit: str | None = None
     variables: dict[str, Any] = field(default_factory=dict)
     body: bytes | None = None
 
     def content(self) -> bytes:
-        """Return what is sent."""
+        """Body of the request."""
         if self.body is not None:
             return self.body
         return orjson.dumps({"query": self.query, "variables": self.variables})
 
 
 def many(times: int, part: Callable[[int], str]) -> str:
-    """Repeat a part with a number in it."""
+    """Repeat a part with its number."""
     return " ".join(map(part, range(times)))
 
 
 def doubling(times: int, on: str, end: str, join: str = "...F{i} ...F{i}") -> str:
-    """Return fragments of which each spreads the next twice."""
+    """Fragments of which each spreads the next twice."""
     parts = [f"fragment F{i} on {on} {{ {join.format(i=i + 1)} }}" for i in range(times)]
     return " ".join([*parts, f"fragment F{times} on {on} {{ {end} }}"])
 
 
 def nested(times: int, opened: str, middle: str, closed: str) -> str:
-    """Repeat what opens, then what closes."""
+    """Nest a part: opening texts, the middle, closing texts."""
     return opened * times + middle + closed * times
 
 
@@ -69,7 +69,7 @@ PAGES: Final = "warehouses { stock(first: 200) { nodes { sku { "
 BOMBS: Final = (
     Bomb("fragments doubled", f"{{ sku(sku: \"A\") {{ ...F0 }} }} {doubling(60, 'Sku', 'id')}", TOO_COMPLEX, "fields"),
     Bomb("fragments doubled under fields", f"{{ sku(sku: \"A\") {{ ...F0 }} }} {doubling(12, 'Sku', 'id', NEST)}", TOO_COMPLEX, "fields"),
-    Bomb("doubled fragments that nobody spreads", f"{{ __typename }} {doubling(60, 'Sku', 'id')}", TOO_COMPLEX, "fields"),
+    Bomb("doubled fragments that are not spread", f"{{ __typename }} {doubling(60, 'Sku', 'id')}", TOO_COMPLEX, "fields"),
     Bomb("a fragment in itself", "{ ...F } fragment F on Query { ...F }", INVALID),
     Bomb("a ring of fragments", f"{{ ...F0 }} {many(50, lambda i: f'fragment F{i} on Query {{ ...F{(i + 1) % 50} }}')}", INVALID),
     Bomb("a ring under fields", '{ sku(sku: "A") { ...A } } fragment A on Sku { stock { ...B } } fragment B on StockLevel { sku { ...A } }', INVALID),
@@ -129,7 +129,7 @@ BOMBS: Final = (
 
 
 async def code_of(service: Service, bomb: Bomb) -> tuple[str | None, dict[str, Any] | None]:
-    """Return how a bomb is refused: the code, and the first of its details."""
+    """Code of the refusal, and the first of its details."""
     return await _sent(service, bomb.content())
 
 
@@ -144,14 +144,14 @@ async def _sent(service: Service, content: bytes) -> tuple[str | None, dict[str,
 
 
 async def measure(database_url: str, rounds: int) -> dict[str, float]:
-    """Return how many milliseconds each bomb takes, each time as if it were the first."""
+    """Median milliseconds of each bomb, without caches."""
     times: dict[str, float] = {}
     async with running(database_url) as (app, client):
         service = Service(app, client, app.state.database, await new_tenant(app.state.database))
         for bomb in BOMBS:
             taken = []
             for number in range(rounds):
-                # Another text each time, so that nothing is remembered.
+                # A new text each time, so that no cached document is used.
                 content = replace(bomb, query=f"{bomb.query} #{number}").content()
                 started = time.perf_counter()
                 await _sent(service, content)

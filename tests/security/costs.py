@@ -1,10 +1,10 @@
-"""Looks for a query that is let through and costs far more than a list of 50 SKUs.
+"""Searches for an accepted query that costs far more than a list of 50 SKUs.
 
 python -m tests.security.costs --queries 20000
 
-The search composes documents from the schema, at random and greedily from the most expensive ones
-so far, on a tenant whose data is made to be expensive. It prints the worst by processor time and by
-memory, and fails if one is above the bounds. docs/query-cost.md has the result.
+The search composes documents from the schema, at random and from the most expensive ones so far, on
+a tenant with expensive data. It prints the worst by processor time and by memory, and fails if one
+is above the bounds. docs/query-cost.md has the result.
 """
 
 import asyncio
@@ -46,13 +46,13 @@ MOST_TIMES: Final = 200
 MOST_MEBIBYTES: Final = 64
 ITEMS: Final = 500
 TEXT: Final = "\N{PACKAGE}"
-# How many of the most expensive documents the greedy half starts from.
+# Number of most expensive documents that the search mutates.
 BEST: Final = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How large the tenant is."""
+    """Size of the tenant."""
 
     warehouses: int = 300
     ordinary: int = 300
@@ -71,7 +71,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Measured:
-    """What one query took: seconds of processor time, mebibytes, and how it was refused."""
+    """Cost of one query: seconds of processor time, mebibytes, and its error code."""
 
     seconds: float
     mebibytes: float
@@ -82,38 +82,41 @@ class Measured:
 async def fill(service: Service, shape: Shape) -> None:
     """Load many warehouses, SKUs with a level in each, long texts, histories and reservations."""
     address = TEXT * 400
-    places = [
+    warehouses = [
         WarehouseRecord(_id(number), TEXT * 180, WarehouseType.OWN, address, None, is_active=True)
         for number in range(shape.warehouses)
     ]
     skus = [
-        sku(_code(number), *(level(places[(number + k) % 5], 1_000) for k in range(2 + number % 4)))
+        sku(
+            _code(number),
+            *(level(warehouses[(number + k) % 5], 1_000) for k in range(2 + number % 4)),
+        )
         for number in range(shape.ordinary)
     ]
     skus += [
-        sku(f"W{number:03d}", *(level(place, 1_000) for place in places), title=TEXT * 400)
+        sku(f"W{number:03d}", *(level(record, 1_000) for record in warehouses), title=TEXT * 400)
         for number in range(shape.wide)
     ]
-    long = level(places[0], 0)
+    long = level(warehouses[0], 0)
     entries = [
         counted(number, f"2026-0{1 + number % 8}-01T00:00:00Z", note=TEXT * 1_000)
         for number in range(shape.history)
     ]
     object.__setattr__(long, "history", sorted(entries, key=lambda entry: entry.created_at))
-    await service.load(places, [*skus, sku("LONG", long)])
+    await service.load(warehouses, [*skus, sku("LONG", long)])
     await service.database.transaction(lambda connection: _reserve(connection, service, shape))
 
 
 async def _reserve(connection: AsyncConnection, service: Service, shape: Shape) -> None:
-    mine = {"tenant_id": service.tenant}
+    of_tenant = {"tenant_id": service.tenant_id}
     held, lines = [], []
     for _ in range(shape.reservations):
         id_ = f"rsv_{ULID()}"
         stamp = {"created_by": "tester", "created_at": datetime.now(UTC), "version": 1}
-        held.append({**mine, "id": id_, "status": "open", "note": TEXT * 1_000, **stamp})
+        held.append({**of_tenant, "id": id_, "status": "open", "note": TEXT * 1_000, **stamp})
         lines += [
             {
-                **mine,
+                **of_tenant,
                 "reservation_id": id_,
                 "sku": _code(number % shape.ordinary),
                 "warehouse_id": _id((number % shape.ordinary + number // shape.ordinary) % 5),
@@ -127,7 +130,7 @@ async def _reserve(connection: AsyncConnection, service: Service, shape: Shape) 
     for start in range(0, len(lines), 5_000):
         await connection.execute(reservation_line.insert(), lines[start : start + 5_000])
     kept = {"reference": "", "status": "open", "part": 0, "reservations": len(held)}
-    await connection.execute(reservation_count.insert(), [{**mine, **kept}])
+    await connection.execute(reservation_count.insert(), [{**of_tenant, **kept}])
 
 
 class Composer:
@@ -138,7 +141,7 @@ class Composer:
         self._shape = shape
 
     def query(self) -> Query:
-        """Return a query, seldom a mutation."""
+        """Return a random query, seldom a mutation."""
         if self._dice.random() < 0.03:
             return self._bulk()
         depth = self._dice.choice((2, 3, 4, 6, 8, 12))
@@ -155,7 +158,7 @@ class Composer:
         return Query(f"{{ {' '.join(parts)} }}")
 
     def mutated(self, query: Query) -> Query:
-        """Return a query with one of its page sizes, or its aliases, larger."""
+        """Return a query with a larger page size, or with more aliases."""
         text = query.text
         for old, new in (("first: 1)", "first: 50)"), ("first: 20", "first: 100")):
             if old in text and self._dice.random() < 0.5:
@@ -250,7 +253,7 @@ class Meter:
 
 
 async def search(url: str, queries: int, seed: int, shape: Shape) -> bool:
-    """Measure so many queries; print the worst and return whether all are within the bounds."""
+    """Measure `queries` queries and print the worst. Returns whether all are within the bounds."""
     dice = random.Random(seed)
     composer = Composer(dice, shape)
     async with running(url) as (app, client):
@@ -264,13 +267,13 @@ async def search(url: str, queries: int, seed: int, shape: Shape) -> bool:
         for number in range(queries):
             greedy = best and dice.random() < 0.5
             query = composer.mutated(Query(dice.choice(best).text)) if greedy else composer.query()
-            found = await meter.measure(query)
-            if found.seconds > reference * MOST_TIMES / 2:
+            measured = await meter.measure(query)
+            if measured.seconds > reference * MOST_TIMES / 2:
                 gc.collect()
-                found = min(found, await meter.measure(query))
-            answered += found.code is None
-            for heap, key in ((best, found), (by_memory, _by_memory(found))):
-                if not found.text.startswith("mutation"):
+                measured = min(measured, await meter.measure(query))
+            answered += measured.code is None
+            for heap, key in ((best, measured), (by_memory, _by_memory(measured))):
+                if not measured.text.startswith("mutation"):
                     heapq.heappush(heap, key)
                     del heap[: max(0, len(heap) - BEST)]
                     heapq.heapify(heap)
@@ -280,15 +283,15 @@ async def search(url: str, queries: int, seed: int, shape: Shape) -> bool:
     memory = max(it.seconds for it in by_memory)
     print(f"{queries} queries, {answered} answered in full; seed {seed}")
     print(f"reference: {reference * 1_000:.2f} ms")
-    for found in sorted(best, reverse=True)[:5]:
-        print(f"{found.seconds / reference:6.0f} x  {found.code}  {found.text[:150]}")
-    for found in sorted(by_memory, reverse=True)[:5]:
-        print(f"{found.seconds:6.0f} MiB  {found.code}  {found.text[:150]}")
+    for measured in sorted(best, reverse=True)[:5]:
+        print(f"{measured.seconds / reference:6.0f} x  {measured.code}  {measured.text[:150]}")
+    for measured in sorted(by_memory, reverse=True)[:5]:
+        print(f"{measured.seconds:6.0f} MiB  {measured.code}  {measured.text[:150]}")
     return worst <= MOST_TIMES and memory <= MOST_MEBIBYTES
 
 
-def _by_memory(found: Measured) -> Measured:
-    return Measured(found.mebibytes, found.seconds, found.text, found.code)
+def _by_memory(measured: Measured) -> Measured:
+    return Measured(measured.mebibytes, measured.seconds, measured.text, measured.code)
 
 
 def _is_composite(field_: GraphQLField) -> bool:
@@ -321,7 +324,7 @@ def _memory(name: str) -> float:
 
 
 def _reset_peak() -> None:
-    # Linux: the peak of memory starts again from what is in use now.
+    # Linux: restarts the peak of memory at the present use.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 

@@ -1,4 +1,4 @@
-"""One request cannot take the service down: it is refused by what it would unfold to."""
+"""Expensive documents are refused by their measured size."""
 
 import json
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ async def test_a_bomb_is_refused_with_a_clear_code(service: Service, bomb: Bomb)
         assert detail["found"] > detail["most"]
 
 
-def test_the_count_grows_with_the_document_and_not_with_what_it_unfolds_to(
+def test_measuring_is_linear_in_the_document_length(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     visits = 0
@@ -73,17 +73,17 @@ def test_the_count_grows_with_the_document_and_not_with_what_it_unfolds_to(
             check_document(schema._schema, document, LIMITS)
         taken.append(visits)
 
-    # The field, its spread, two spreads of each fragment, and the last one's field.
+    # The field, its spread, two spreads of each fragment, and the field of the last one.
     assert taken == [103, 203]
 
 
 @pytest.mark.parametrize("limit", WITHIN)
-async def test_a_limit_is_a_setting_and_lets_through_what_just_fits(
+async def test_each_limit_is_a_setting_and_accepts_its_maximum(
     database_url: str, service: Service, limit: str
 ) -> None:
     fits, exceeds = WITHIN[limit]
     async with running(database_url, **{f"max_query_{limit}": TIGHT[limit]}) as (app, client):
-        tight = Service(app, client, service.database, service.tenant)
+        tight = Service(app, client, service.database, service.tenant_id)
         assert (await tight.graphql(fits)).get("data"), limit
         answer = await tight.graphql(exceeds)
 
@@ -92,11 +92,9 @@ async def test_a_limit_is_a_setting_and_lets_through_what_just_fits(
     assert (detail["limit"], detail["most"]) == (limit, TIGHT[limit])
 
 
-async def test_the_cost_is_that_of_the_pages_that_variables_ask_for(
-    database_url: str, service: Service
-) -> None:
+async def test_the_cost_uses_page_sizes_from_variables(database_url: str, service: Service) -> None:
     async with running(database_url, max_query_cost=10) as (app, client):
-        tight = Service(app, client, service.database, service.tenant)
+        tight = Service(app, client, service.database, service.tenant_id)
         costs = [
             await cost_of(tight, PAGES, variables)
             for variables in ({}, {"n": 2}, {"n": 8}, {"n": 1}, {"n": 8})
@@ -108,7 +106,7 @@ async def test_the_cost_is_that_of_the_pages_that_variables_ask_for(
 
 
 @pytest.mark.parametrize("size", [0, -1, 201, 10**30, "5", None, True, 1.5, [], {}])
-async def test_a_page_size_that_is_none_is_refused_as_that(service: Service, size: object) -> None:
+async def test_an_invalid_page_size_is_refused_as_invalid(service: Service, size: object) -> None:
     answer = await service.graphql(PAGES, {"n": size})
 
     assert refusal(answer) == (422, "VALIDATION_ERROR")
@@ -131,11 +129,11 @@ async def test_a_page_size_that_is_none_is_refused_as_that(service: Service, siz
         (f"{{ skus(first: 1) {{ nodes {{ {HISTORY % ('01', '31', 'HOUR')} }} }} }}", 803),
     ],
 )
-async def test_the_cost_is_told_to_who_asks(service: Service, query: str, cost: int) -> None:
+async def test_the_cost_is_returned_on_request(service: Service, query: str, cost: int) -> None:
     assert await cost_of(service, query) == cost
 
 
-def test_the_cost_of_a_history_is_that_of_the_periods_that_variables_ask_for() -> None:
+def test_the_cost_of_a_history_uses_periods_from_variables() -> None:
     [operation] = prepared_operations(
         'query ($from: DateOrDateTime! = "2026-03-01", $to: DateOrDateTime! = "2026-03-30", '
         '$interval: StockInterval! = DAY) { sku(sku: "A") { '
@@ -150,7 +148,7 @@ def test_the_cost_of_a_history_is_that_of_the_periods_that_variables_ask_for() -
         ({"interval": "WEEK"}, MAX_PERIODS),
         ({}, 30),
     ]
-    # What is no time, or too long to be looked at, counts most.
+    # Invalid times, and those too long to parse, count as MAX_PERIODS.
     wrong: list[object] = ["", "now", None, 5, {}, [], f"2026-03-01{'0' * 99}"]
     asked_for += [({"to": it}, MAX_PERIODS) for it in wrong]
 
@@ -159,14 +157,14 @@ def test_the_cost_of_a_history_is_that_of_the_periods_that_variables_ask_for() -
     assert costs == [2 + periods for _, periods in asked_for]
 
 
-async def test_the_cost_is_not_told_to_others(service: Service) -> None:
+async def test_the_cost_is_absent_without_a_request_for_it(service: Service) -> None:
     assert (await asked(service, "{ __typename }")).json() == {"data": {"__typename": "Query"}}
 
 
 async def cost_of(
     service: Service, query: str, variables: Mapping[str, object] | None = None
 ) -> int:
-    """Return the cost that an answer tells."""
+    """Cost in the extensions of a response."""
     body = {"query": query, "variables": variables or {}, "extensions": {"cost": True}}
     answer = (await service.rest("POST", "/graphql", json=body)).json()
     assert answer["extensions"]["cost"]["limit"] >= answer["extensions"]["cost"]["most"], answer
@@ -174,7 +172,7 @@ async def cost_of(
     return cost
 
 
-async def test_what_graphiql_sends_is_within_the_limits(service: Service) -> None:
+async def test_graphiql_queries_are_within_the_limits(service: Service) -> None:
     introspection = get_introspection_query(
         specified_by_url=True, input_value_deprecation=True, directive_is_repeatable=True
     )
@@ -186,13 +184,13 @@ async def test_what_graphiql_sends_is_within_the_limits(service: Service) -> Non
     assert max(costs) < LIMITS.cost / 10
 
 
-def test_the_operations_of_the_routes_are_held_to_no_limit() -> None:
+def test_route_operations_have_no_limit() -> None:
     assert prepared_operations(OPERATIONS)
 
 
 async def test_introspection_can_be_switched_off(database_url: str, service: Service) -> None:
     async with running(database_url, introspection=False) as (app, client):
-        closed = Service(app, client, service.database, service.tenant)
+        closed = Service(app, client, service.database, service.tenant_id)
         for query in ("{ __schema { types { name } } }", '{ __type(name: "Sku") { name } }'):
             answer = await closed.graphql(f"query {{ __typename ... on Query {query} }}")
             assert refusal(answer) == (422, "VALIDATION_ERROR")
@@ -210,7 +208,7 @@ async def test_suggestions_can_be_switched_off(database_url: str, service: Servi
         ("query ($s: SkuStatuss) { skus(filter: {status: $s}) { totalCount } }", {}),
     ]
     async with running(database_url, suggestions=False) as (app, client):
-        silent = Service(app, client, service.database, service.tenant)
+        silent = Service(app, client, service.database, service.tenant_id)
         for query, variables in cases:
             answer = json.dumps(await silent.graphql(query, variables))
             assert "VALIDATION_ERROR" in answer
@@ -237,7 +235,7 @@ TRUSTED: Final = {
 
 @pytest.fixture
 async def manifest(tmp_path: Path) -> Path:
-    """Return a file of registered documents."""
+    """File of registered documents."""
     path = tmp_path / "documents.json"
     path.write_text(json.dumps(TRUSTED))
     return path
@@ -269,7 +267,7 @@ async def test_only_registered_documents_are_served(
         {},
     ]
     async with running(database_url, trusted_documents=manifest) as (app, client):
-        closed = Service(app, client, service.database, service.tenant)
+        closed = Service(app, client, service.database, service.tenant_id)
         for body in good:
             answer = await send(closed, body)
             assert answer.json() == {"data": {"__typename": "Query"}}, body
@@ -282,14 +280,12 @@ async def test_only_registered_documents_are_served(
     assert writing.status_code == 405
 
 
-async def test_without_registered_documents_an_id_is_no_document(service: Service) -> None:
+async def test_a_document_id_is_refused_without_registered_documents(service: Service) -> None:
     assert (await send(service, {"documentId": "type"})).status_code == 400
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '{"a": 1}', "5", '{"a": null}'])
-def test_a_manifest_that_is_none_keeps_the_service_from_starting(
-    tmp_path: Path, text: str | None
-) -> None:
+def test_an_invalid_manifest_stops_the_start(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "documents.json"
     if text is not None:
         path.write_text(text)
@@ -302,7 +298,7 @@ async def send(service: Service, body: dict[str, object]) -> httpx.Response:
     return await service.rest("POST", "/graphql", json=body)
 
 
-def test_rules_are_those_of_the_settings() -> None:
+def test_document_rules_follow_the_settings() -> None:
     rules = DocumentRules.of(Settings(max_query_cost=7, introspection=False))
 
     assert (rules.limits.cost, rules.introspection, rules.suggestions) == (7, False, True)

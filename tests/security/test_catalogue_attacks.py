@@ -1,4 +1,4 @@
-"""The writes of the catalogue and of marketplaces, given what nobody should give them."""
+"""Catalogue and marketplace writes with hostile values."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -57,7 +57,7 @@ HOSTILE: Final = {
 
 
 def broken(value: Any, hostile: object) -> Iterator[Any]:
-    """Yield a value with each of its leaves, in turn, replaced."""
+    """Yield copies of a value, each with one leaf replaced."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from ({**value, key: other} for other in broken(inner, hostile))
@@ -70,7 +70,7 @@ def broken(value: Any, hostile: object) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-async def test_no_value_of_a_write_is_a_fault_of_the_service(service: Service, what: str) -> None:
+async def test_no_hostile_value_causes_an_internal_error(service: Service, what: str) -> None:
     await service.load([MAIN, FBA], [sku("A", level(MAIN, 5), level(FBA, 2))])
     sent = 0
     for name, type_ in INPUTS.items():
@@ -85,6 +85,6 @@ async def test_no_value_of_a_write_is_a_fault_of_the_service(service: Service, w
                 sent += 1
 
     assert sent > 60
-    await verify_tenant(service.database, service.tenant)
+    await verify_tenant(service.database, service.tenant_id)
     assert (await service.rest("GET", "/api/inventory")).status_code == 200
     assert (await service.rest("GET", "/api/inventory/warehouses")).status_code == 200

@@ -1,4 +1,4 @@
-"""No answer costs far more than its request: an execution stops when its budget is spent."""
+"""The cost of a response is bounded: an execution stops when its budget is spent."""
 
 import importlib
 import random
@@ -19,7 +19,7 @@ from tests.security.bombs import INVALID, TOO_COMPLEX
 from tests.security.costs import REFERENCE, Composer, Shape, fill
 from tests.service import Service, level, new_tenant, running, sku, warehouse
 
-# A coroutine that a stopped execution leaves behind is never awaited; graphql-core does the same.
+# A stopped execution leaves a coroutine that is never awaited, as in graphql-core.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:coroutine", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
@@ -63,14 +63,14 @@ TOO_LARGE: Final = {
 
 @pytest.fixture
 async def small(database_url: str) -> AsyncIterator[Service]:
-    """Run the service with a small limit, on a tenant whose data is made to be expensive."""
+    """Service with a small limit, on a tenant with expensive data."""
     async with running(database_url, max_answer_cost=LIMIT) as (app, client):
         service = Service(app, client, app.state.database, await new_tenant(app.state.database))
         await fill(service, SHAPE)
         yield service
 
 
-async def test_an_answer_that_outgrows_the_limit_is_stopped(small: Service) -> None:
+async def test_an_execution_over_its_budget_is_stopped(small: Service) -> None:
     for name, query in TOO_LARGE.items():
         answer = await small.graphql(query)
         assert refusal(answer) == (422, TOO_COMPLEX), name
@@ -81,7 +81,7 @@ async def test_a_small_answer_is_not_refused(small: Service) -> None:
     await small.data("{ skus(first: 20) { totalCount nodes { sku stock { available } } } }")
     await small.data('{ sku(sku: "W000") { stock { available warehouse { id } } } }')
     await small.data("{ warehouses { id } reservations(first: 1) { totalCount } }")
-    # It could be 4,000 adjustments, and is one.
+    # The limit allows 4,000 adjustments; the response has one.
     await small.data(
         '{ a: sku(sku: "A0000") { adjustments(first: 200) { nodes { id } } } '
         'b: sku(sku: "A0001") { adjustments(first: 200) { nodes { id } } } }'
@@ -138,7 +138,7 @@ async def test_a_page_of_too_many_levels_is_not_read(
     assert refusal(answer) == (422, TOO_COMPLEX)
 
 
-async def test_writes_are_refused_by_their_input_before_the_first_is_made(small: Service) -> None:
+async def test_too_many_items_are_refused_before_the_first_write(small: Service) -> None:
     updates = [
         {"sku": f"A{n:04d}", "warehouseId": (await first_warehouse(small)), "quantity": 3}
         for n in range(667)
@@ -153,12 +153,12 @@ async def test_writes_are_refused_by_their_input_before_the_first_is_made(small:
     assert WRITE < INPUT
 
 
-async def test_a_write_that_follows_a_spent_budget_is_not_made(small: Service) -> None:
-    place = await first_warehouse(small)
+async def test_no_write_follows_a_spent_budget(small: Service) -> None:
+    warehouse_id = await first_warehouse(small)
     aliases = (f"s{n}: stock {{ warehouse {{ name address }} }}" for n in range(20))
     large = f"skus {{ {' '.join(aliases)} }}"
     update = '{sku: "%s", warehouseId: "%s", quantity: 3, reason: "count"}'
-    first, second = update % ("W000", place), update % ("W001", place)
+    first, second = update % ("W000", warehouse_id), update % ("W001", warehouse_id)
 
     answer = await small.graphql(
         f"mutation {{ a: bulkSetStock(input: {{updates: [{first}]}}) {{ {large} }} "
@@ -174,16 +174,18 @@ async def test_a_write_that_follows_a_spent_budget_is_not_made(small: Service) -
 
 
 async def first_warehouse(service: Service) -> str:
-    found: str = (await service.data("{ warehouses { id } }"))["warehouses"][0]["id"]
-    return found
+    result: str = (await service.data("{ warehouses { id } }"))["warehouses"][0]["id"]
+    return result
 
 
 async def test_the_reference_and_full_pages_are_answered(service: Service) -> None:
-    places = [warehouse(f"W{n}") for n in range(5)]
+    warehouses = [warehouse(f"W{n}") for n in range(5)]
     codes = [f"S{n:03d}" for n in range(500)]
-    await service.load(places, [sku(code, *(level(it, 9) for it in places)) for code in codes])
+    await service.load(
+        warehouses, [sku(code, *(level(record, 9) for record in warehouses)) for code in codes]
+    )
     updates = [
-        {"sku": code, "warehouseId": places[0].id, "quantity": 5, "reason": "count"}
+        {"sku": code, "warehouseId": warehouses[0].id, "quantity": 5, "reason": "count"}
         for code in codes
     ]
 
@@ -213,7 +215,7 @@ VARIABLES: Final[list[tuple[str, Mapping[str, object]]]] = [
 
 
 @pytest.mark.parametrize("suggestions", [True, False])
-async def test_variables_that_cannot_fit_are_refused_in_linear_time(
+async def test_oversized_variables_are_refused_in_linear_time(
     database_url: str, service: Service, monkeypatch: pytest.MonkeyPatch, *, suggestions: bool
 ) -> None:
     inspected = suggested = 0
@@ -232,10 +234,10 @@ async def test_variables_that_cannot_fit_are_refused_in_linear_time(
     monkeypatch.setattr(validation, "inspect", inspecting)
     monkeypatch.setattr(validation, "suggestion_list", suggesting)
     async with running(database_url, suggestions=suggestions) as (app, client):
-        mine = Service(app, client, service.database, service.tenant)
+        limited = Service(app, client, service.database, service.tenant_id)
         for query, variables in VARIABLES:
             inspected = suggested = 0
-            response = await mine.rest(
+            response = await limited.rest(
                 "POST", "/graphql", json={"query": query, "variables": variables}
             )
             assert response.json()["errors"][0]["extensions"]["code"] == INVALID
@@ -247,7 +249,7 @@ async def test_variables_that_cannot_fit_are_refused_in_linear_time(
 @pytest.mark.parametrize(
     "query", ["{ __typename }", 'query ($x: ID) { node(id: "a") { id } a: node(id: "b") { id } }']
 )
-async def test_a_long_key_above_many_objects_is_not_repeated_for_each(
+async def test_a_long_key_is_not_copied_for_each_nested_object(
     service: Service, query: str
 ) -> None:
     variables: dict[str, object] = {"x": {"K" * 100_000: {str(n): {} for n in range(5_000)}}}

@@ -1,4 +1,4 @@
-"""What every answer says to browsers, who may call from one, and what no log line says."""
+"""Security headers, cross-origin requests, and secrets in the log."""
 
 import json
 from typing import Any
@@ -18,23 +18,23 @@ PROTECTED = {
     "referrer-policy": "no-referrer",
 }
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "a record that is missing": ("GET", "/api/inventory/none", {}),
+    "a missing record": ("GET", "/api/inventory/none", {}),
     "a list": ("GET", "/api/inventory", {}),
     "a wrong method": ("DELETE", "/api/inventory", {}),
-    "no place": ("GET", "/none", {}),
+    "an unknown path": ("GET", "/none", {}),
     "GraphQL": ("POST", "/graphql", {"json": {"query": "{ __typename }"}}),
-    "no GraphQL": ("POST", "/graphql", {"content": b"x"}),
+    "invalid GraphQL": ("POST", "/graphql", {"content": b"x"}),
     "GraphiQL": ("GET", "/graphql", {"headers": {"Accept": "text/html"}}),
     "the reference": ("GET", "/docs", {}),
     "its description": ("GET", "/api/openapi.json", {}),
     "a file": ("GET", "/static/manifest.json", {}),
     "health": ("GET", "/healthz", {}),
-    "a path that is no text": ("GET", "/api/inventory/%FF", {}),
+    "a path that is not UTF-8": ("GET", "/api/inventory/%FF", {}),
 }
 
 
 @pytest.mark.parametrize("what", KINDS)
-async def test_every_answer_is_protected(service: Service, what: str) -> None:
+async def test_every_response_has_security_headers(service: Service, what: str) -> None:
     method, path, options = KINDS[what]
     response = await service.rest(method, path, **options)
 
@@ -56,7 +56,7 @@ PREFLIGHT = {
 }
 
 
-async def test_no_other_origin_may_call_unless_it_is_named(service: Service) -> None:
+async def test_other_origins_are_refused_by_default(service: Service) -> None:
     for path in ("/graphql", "/api/inventory", "/api/inventory/A"):
         preflight = await service.rest("OPTIONS", path, token=None, headers=PREFLIGHT)
         assert preflight.status_code == 405
@@ -64,12 +64,12 @@ async def test_no_other_origin_may_call_unless_it_is_named(service: Service) -> 
 
 
 @pytest.mark.parametrize("path", ["/graphql", "/api/inventory/A"])
-async def test_a_named_origin_may_call_both_faces(
+async def test_a_configured_origin_may_call_both_apis(
     service: Service, database_url: str, path: str
 ) -> None:
     origins = "https://shop.example, https://admin.example"
     async with running(database_url, cors_origins=origins) as (app, client):
-        shop = Service(app, client, app.state.database, service.tenant)
+        shop = Service(app, client, app.state.database, service.tenant_id)
         preflight = await shop.rest("OPTIONS", path, token=None, headers=PREFLIGHT)
         other = {**PREFLIGHT, "Origin": "https://shop.example.evil"}
         refused = await shop.rest("OPTIONS", path, token=None, headers=other)
@@ -82,7 +82,7 @@ async def test_a_named_origin_may_call_both_faces(
     assert "access-control-allow-credentials" not in preflight.headers
     assert refused.status_code == 400
     assert "access-control-allow-origin" not in refused.headers
-    # Refusals too can be read by the page that caused them.
+    # The page that caused a refusal can read it.
     assert answer.status_code in (404, 415)
     assert answer.headers["access-control-allow-origin"] == "https://shop.example"
     assert "X-Request-ID" in answer.headers["access-control-expose-headers"]
@@ -102,11 +102,11 @@ async def test_a_named_origin_may_call_both_faces(
         ("api.example:80:80", 400),
     ],
 )
-async def test_a_service_that_knows_its_names_answers_to_no_other(
+async def test_an_unconfigured_host_is_refused(
     service: Service, database_url: str, host: str, status: int
 ) -> None:
     async with running(database_url, trusted_hosts="api.example, localhost") as (app, client):
-        shop = Service(app, client, app.state.database, service.tenant)
+        shop = Service(app, client, app.state.database, service.tenant_id)
         response = await shop.rest("GET", "/api/inventory", headers={"Host": host})
 
     assert response.status_code == status
@@ -120,12 +120,12 @@ async def test_logs_are_lines_of_json_without_secrets(
 ) -> None:
     secret = service.token("write")
     async with running(database_url, log_level="info") as (app, client):
-        # The logger that earlier tests used keeps writing where they did.
+        # The logger of earlier tests still writes to their stream.
         monkeypatch.setattr("app.http.edge.log", structlog.get_logger())
-        shop = Service(app, client, app.state.database, service.tenant)
+        shop = Service(app, client, app.state.database, service.tenant_id)
         await shop.rest("GET", "/api/inventory")
         await shop.rest("GET", f"/api/inventory?sku={secret}")
-        await shop.rest("GET", f"/api/inventory/inv_{service.tenant}-{'s3' * 20}")
+        await shop.rest("GET", f"/api/inventory/inv_{service.tenant_id}-{'s3' * 20}")
         await shop.rest("GET", "/api/inventory/eyJhbGciOiJub25lIn0.e30.s3s3")
         await shop.rest("GET", "/api/inventory/%0A%7B%22event%22%3A%22forged%22%7D")
         await shop.rest("GET", "/x", headers={"X-Request-ID": '"}\x0b{"event": "forged"'})
@@ -143,9 +143,9 @@ async def test_logs_are_lines_of_json_without_secrets(
         assert not [line for line in lines if hidden in line]
 
 
-async def test_what_a_failed_statement_was_given_is_not_told(service: Service) -> None:
+async def test_a_database_error_hides_its_parameters(service: Service) -> None:
     statement = text("INSERT INTO sku (tenant_id, title) VALUES (:tenant, :title)")
-    given = {"tenant": service.tenant, "title": "a note of theirs"}
+    given = {"tenant": service.tenant_id, "title": "a note of theirs"}
 
     with pytest.raises(DBAPIError) as error:
         await service.database.transaction(lambda connection: connection.execute(statement, given))
@@ -153,7 +153,7 @@ async def test_what_a_failed_statement_was_given_is_not_told(service: Service) -
 
 
 @pytest.mark.parametrize("name", ["database_url", "rate_limit_redis_url"])
-def test_a_setting_that_is_refused_is_not_repeated(name: str) -> None:
+def test_a_refused_setting_is_not_shown_in_the_error(name: str) -> None:
     with pytest.raises(ValidationError) as error:
         Settings(**{name: "mysql://inventory:hunter2@host/db"})  # type: ignore[arg-type]
     assert "hunter2" not in str(error.value)

@@ -1,7 +1,7 @@
-"""What a tenant reads is the same, byte for byte, whether another one is empty or full.
+"""A tenant's reads are the same, byte for byte, whether another tenant is empty or full.
 
-The reads are walked from the schema and the route table: every root field, with each argument that
-it has, and every route, with each parameter. A new one fails until `VALUES` knows a value for it.
+The reads are derived from the schema and the route table: every root field with each of its
+arguments, and every route with each parameter. A new one fails until `VALUES` has a value for it.
 """
 
 import re
@@ -23,7 +23,7 @@ from tests.graphql.test_schema import OBJECTS
 from tests.service import EMAIL, Service, level, new_tenant, running, sku
 
 REQUEST_ID: Final = re.compile(r"req_[0-9A-Z]{26}")
-# What an argument, a field of a filter or a parameter may be, as GraphQL and as a query string.
+# Value of each argument, filter field and parameter, for GraphQL and for a query string.
 VALUES: Final[dict[str, Any]] = {
     "after": "cursor_AAAA",
     "archived": True,
@@ -51,7 +51,7 @@ VALUES: Final[dict[str, Any]] = {
 
 
 def graphql_reads() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every root field of the reads, plain and with each of its arguments."""
+    """Yield every root query field, plain and with each of its arguments."""
     for name in SCOPES["Query"]:
         yield document("Query", name)
         if name.startswith("__"):
@@ -70,7 +70,7 @@ def graphql_reads() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def rest_reads() -> Iterator[str]:
-    """Yield every path that is read, plain and with each of its parameters."""
+    """Yield every read path, plain and with each of its parameters."""
     for route in ROUTES:
         if route.method != "GET":
             continue
@@ -85,63 +85,63 @@ def rest_reads() -> Iterator[str]:
 
 
 async def everything_read(service: Service) -> list[tuple[str, str]]:
-    """Read whatever there is to read, and return each question with its answer."""
-    found: list[tuple[str, str]] = []
+    """Execute every read. Returns pairs of request and response."""
+    result: list[tuple[str, str]] = []
     for query, variables in graphql_reads():
         response = await service.rest(
             "POST", "/graphql", json={"query": query, "variables": variables}
         )
-        found.append((f"{query} {variables}", response.text))
+        result.append((f"{query} {variables}", response.text))
     for path in rest_reads():
         response = await service.rest("GET", path)
-        found.append((path, response.text + str(response.headers.get("etag"))))
-    return [(question, REQUEST_ID.sub("req", answer)) for question, answer in found]
+        result.append((path, response.text + str(response.headers.get("etag"))))
+    return [(question, REQUEST_ID.sub("req", answer)) for question, answer in result]
 
 
 async def stock(service: Service, name: str, codes: Sequence[str], quantity: int) -> None:
-    """Give a tenant two warehouses and some SKUs of known ids."""
-    places = [
+    """Give a tenant two warehouses and some SKUs with known ids."""
+    warehouses = [
         WarehouseRecord(id_, name, WarehouseType.OWN, None, None, is_active=True)
         for id_ in (PLACE, OTHER)
     ]
-    levels = [level(place, quantity) for place in places]
-    await service.load(places, [sku(code, *levels, title=name) for code in codes])
+    levels = [level(record, quantity) for record in warehouses]
+    await service.load(warehouses, [sku(code, *levels, title=name) for code in codes])
 
 
 @pytest.fixture
 def database_of_two(empty_database_url: str) -> str:
-    """Return a migrated database of its own."""
+    """Migrated database of one test."""
     return migrated(empty_database_url)
 
 
-async def test_a_tenant_reads_the_same_whether_another_is_empty_or_full(
+async def test_reads_do_not_depend_on_other_tenants(
     database_of_two: str,
 ) -> None:
     async with running(database_of_two) as (app, client):
         database = app.state.database
-        mine, theirs = [Service(app, client, database, await new_tenant(database)) for _ in "ab"]
-        await stock(mine, "Mine", [CODE, "B"], 500)
+        service, other = [Service(app, client, database, await new_tenant(database)) for _ in "ab"]
+        await stock(service, "Mine", [CODE, "B"], 500)
         for number in range(3):
-            await write(mine, number)
-        empty = await everything_read(mine)
+            await write(service, number)
+        empty = await everything_read(service)
 
-        await stock(theirs, "Theirs", [CODE, "A", "B", "CODE-OF-X", "Z"], 7)
+        await stock(other, "Theirs", [CODE, "A", "B", "CODE-OF-X", "Z"], 7)
         for number in range(20):
-            await write(theirs, number)
+            await write(other, number)
         await create_token(
-            database, theirs.tenant, name="x", email=EMAIL, scopes=[Scope.ADMIN], expires_in=None
+            database, other.tenant_id, name="x", email=EMAIL, scopes=[Scope.ADMIN], expires_in=None
         )
-        full = await everything_read(mine)
-        of_theirs = await everything_read(theirs)
+        full = await everything_read(service)
+        of_other = await everything_read(other)
 
-        # The same key of both is two keys: mine gets my answer again.
-        again = await write(mine, 0)
+        # The same key of two tenants is two keys: this tenant gets its own response again.
+        again = await write(service, 0)
 
     assert full == empty
     assert again.headers["Idempotent-Replayed"] == "true"
     assert sum("Mine" in answer for _, answer in full) > 10
     assert not [question for question, answer in full if "Theirs" in answer]
-    assert not [question for question, answer in of_theirs if "Mine" in answer]
+    assert not [question for question, answer in of_other if "Mine" in answer]
 
 
 async def write(service: Service, number: int) -> httpx.Response:

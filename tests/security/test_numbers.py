@@ -1,4 +1,4 @@
-"""Numbers that are wider than anything that stores or compares them."""
+"""Numbers that are wider than any storage or comparison of them."""
 
 import pytest
 
@@ -11,7 +11,7 @@ WIDE = (2**63, -(2**63) - 1, 553_981_333_943_322_476_544)
 
 @pytest.mark.parametrize("number", [*WIDE, -1, 10**12 + 1])
 @pytest.mark.parametrize("method", ["PUT", "POST"])
-async def test_an_expected_quantity_is_one_that_could_be(
+async def test_an_impossible_expected_quantity_is_refused(
     service: Service, method: str, number: int
 ) -> None:
     await stock(service, "x", [CODE], 5)
@@ -36,7 +36,7 @@ async def test_an_expected_quantity_is_one_that_could_be(
         ("expectedSkuVersions", [2**64], "STALE_VERSION"),
     ],
 )
-async def test_a_number_wider_than_64_bits_is_refused_by_its_rule_under_a_key_too(
+async def test_a_number_wider_than_64_bits_is_refused_with_and_without_a_key(
     service: Service, name: str, number: object, code: str
 ) -> None:
     await stock(service, "x", [CODE], 5)

@@ -1,4 +1,4 @@
-"""PostgreSQL as a second lock: a service whose role sees one tenant at a time."""
+"""Row-level security on PostgreSQL: the serving role sees one tenant at a time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -34,16 +34,16 @@ from tests.service import Service, new_tenant, running
 
 @dataclass(frozen=True)
 class Walled:
-    """A service of a role that owns nothing, two tenants, and the owner's view of the database."""
+    """A service with the serving role, two tenants, and the owner's service."""
 
-    mine: Service
-    theirs: Service
+    service: Service
+    other: Service
     owner: Service
 
 
 @pytest.fixture
 def urls(postgresql: URL) -> tuple[str, str]:
-    """Return the addresses of a database for its owner and for a role that may only serve."""
+    """Addresses of a database for its owner and for the serving role."""
     owner = with_fake_clock(migrated(create_database(postgresql, f"walled_{ULID()}".lower())))
     role = f"serving_{ULID()}".lower()
 
@@ -78,73 +78,77 @@ async def walled(urls: tuple[str, str]) -> AsyncIterator[Walled]:
         )
 
 
-async def test_a_service_behind_the_wall_reads_what_one_without_it_reads(walled: Walled) -> None:
-    assert await everything_read(walled.mine) == await everything_read(walled.owner)
+async def test_reads_are_the_same_with_row_level_security(walled: Walled) -> None:
+    assert await everything_read(walled.service) == await everything_read(walled.owner)
 
 
-async def test_a_service_behind_the_wall_writes_and_keeps_itself_up(walled: Walled) -> None:
-    first, again = await write(walled.mine, 1), await write(walled.mine, 1)
-    created = await walled.mine.graphql(
+async def test_writes_and_maintenance_work_with_row_level_security(walled: Walled) -> None:
+    first, again = await write(walled.service, 1), await write(walled.service, 1)
+    created = await walled.service.graphql(
         'mutation { createSku(input: {sku: "NEW", title: "New"}) { sku { sku } } }', token="admin"
     )
     update_ = {"warehouse_id": PLACE, "quantity": 9, "reason": "cycle_count"}
-    bulk = await walled.mine.rest(
+    bulk = await walled.service.rest(
         "POST", "/api/inventory/bulk", json={"updates": [{"sku": "NEW", **update_}]}
     )
-    refused = await walled.mine.rest("PUT", "/api/inventory/NONE", json=update_)
-    checks = authenticator(walled.mine)
-    await checks.authenticate(f"Bearer {walled.mine.token('read')}")
-    await record_token_uses(walled.mine.database, checks)
-    await purge_idempotency_keys(walled.mine.database)
+    refused = await walled.service.rest("PUT", "/api/inventory/NONE", json=update_)
+    checks = authenticator(walled.service)
+    await checks.authenticate(f"Bearer {walled.service.token('read')}")
+    await note_used(walled.service.database, checks)
+    await reap(walled.service.database)
 
     assert (first.status_code, again.headers["Idempotent-Replayed"]) == (200, "true")
     assert created["data"]["createSku"]["sku"] == {"sku": "NEW"}
     assert (bulk.status_code, refused.status_code) == (200, 404)
-    assert await delete_expired_keys(walled.mine.database, walled.mine.tenant) == 0
-    for tenant in (walled.mine.tenant, walled.theirs.tenant):
+    assert await reap_idempotency_keys(walled.service.database, walled.service.tenant_id) == 0
+    for tenant in (walled.service.tenant_id, walled.other.tenant_id):
         await verify_tenant(walled.owner.database, tenant)
-    mine = api_token.c.tenant_id == walled.mine.tenant
-    used = select(func.count()).where(mine, api_token.c.last_used_at.is_not(None))
+    of_tenant = api_token.c.tenant_id == walled.service.tenant_id
+    used = select(func.count()).where(of_tenant, api_token.c.last_used_at.is_not(None))
     async with walled.owner.database.reader.connect() as connection:
         assert await connection.scalar(used) == 1
 
 
-async def test_a_service_behind_the_wall_sums_up_the_ledger_of_every_tenant(
+async def test_the_rollup_covers_every_tenant_with_row_level_security(
     walled: Walled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(summing, "MIN_ENTRIES", 1)
     summed = select(tenant_table.c.summed_until)
     kept = select(ledger_sum.c.tenant_id).distinct()
     totals = "{ adjustments { totals { entries increase } } }"
-    tenants = sorted([walled.mine.tenant, walled.theirs.tenant])
-    before = await walled.mine.data(totals)
-    await roll_up_ledgers(walled.mine.database)
+    tenants = sorted([walled.service.tenant_id, walled.other.tenant_id])
+    before = await walled.service.data(totals)
+    await sum_up(walled.service.database)
 
     async with walled.owner.database.reader.connect() as connection:
         assert None not in set(await connection.scalars(summed))
         assert sorted(await connection.scalars(kept)) == tenants
-    async with walled.mine.database.snapshot(tenant=walled.mine.tenant) as snapshot:
-        assert [row.tenant_id for row in await snapshot.rows(kept, {})] == [walled.mine.tenant]
-    assert await walled.mine.data(totals) == before
-    # What comes late has its day summed up anew.
+    async with walled.service.database.snapshot(tenant=walled.service.tenant_id) as snapshot:
+        assert [row.tenant_id for row in await snapshot.rows(kept, {})] == [
+            walled.service.tenant_id
+        ]
+    assert await walled.service.data(totals) == before
+    # A late adjustment resets the rollup of its day.
     async with clocks_at(walled.owner.database, datetime(2025, 1, 1, tzinfo=UTC)):
-        assert (await write(walled.mine, 1)).status_code == 200
-    assert (await walled.mine.data(totals))["adjustments"]["totals"] == {
+        assert (await write(walled.service, 1)).status_code == 200
+    assert (await walled.service.data(totals))["adjustments"]["totals"] == {
         "entries": before["adjustments"]["totals"]["entries"] + 1,
         "increase": before["adjustments"]["totals"]["increase"] + 1,
     }
-    assert await everything_read(walled.mine) == await everything_read(walled.owner)
+    assert await everything_read(walled.service) == await everything_read(walled.owner)
     for each in tenants:
         await verify_tenant(walled.owner.database, each)
 
 
-async def test_a_role_that_may_serve_may_do_so_after_a_migration(urls: tuple[str, str]) -> None:
+async def test_the_serving_role_keeps_its_privileges_after_a_migration(
+    urls: tuple[str, str],
+) -> None:
     owner, role = urls
     database = Database(Settings(database_url=owner))
     may = text("SELECT has_table_privilege(:role, :table, :right)")
     rights = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
     name = make_url(role).username
-    asked = [
+    privileges = [
         {"role": name, "table": table, "right": right}
         for table in ("ledger_sum", "reservation_count")
         for right in rights
@@ -153,7 +157,7 @@ async def test_a_role_that_may_serve_may_do_so_after_a_migration(urls: tuple[str
         for step, revision in ((command.downgrade, "0009"), (command.upgrade, "head")):
             config = await connection.run_sync(alembic_config)
             await connection.run_sync(_go, step, config, revision)
-        granted = [await connection.scalar(may, each) for each in asked]
+        granted = [await connection.scalar(may, each) for each in privileges]
     await database.dispose()
 
     assert granted == [*[True] * 4, False] * 2
@@ -163,38 +167,38 @@ def _go(_connection: Connection, step: Callable[..., None], *where: object) -> N
     step(*where)
 
 
-async def test_a_statement_that_forgets_the_tenant_finds_one_tenant_alone(walled: Walled) -> None:
+async def test_a_statement_without_a_tenant_condition_sees_one_tenant(walled: Walled) -> None:
     forgetful = select(sku_table.c.tenant_id).distinct()
-    database = walled.mine.database
-    async with database.snapshot(tenant=walled.mine.tenant) as snapshot:
+    database = walled.service.database
+    async with database.snapshot(tenant=walled.service.tenant_id) as snapshot:
         mine = await snapshot.rows(forgetful, {})
-    async with database.snapshot(tenant=walled.theirs.tenant, single=True) as snapshot:
+    async with database.snapshot(tenant=walled.other.tenant_id, single=True) as snapshot:
         theirs = await snapshot.rows(forgetful, {})
-    # What was entered before is left with its transaction, whatever connection comes next.
+    # The tenant ends with its transaction, also on a reused connection.
     async with database.snapshot() as snapshot:
-        nobodys = await snapshot.rows(forgetful, {})
+        without_tenant = await snapshot.rows(forgetful, {})
 
-    assert [row.tenant_id for row in mine] == [walled.mine.tenant]
-    assert [row.tenant_id for row in theirs] == [walled.theirs.tenant]
-    assert list(nobodys) == []
+    assert [row.tenant_id for row in mine] == [walled.service.tenant_id]
+    assert [row.tenant_id for row in theirs] == [walled.other.tenant_id]
+    assert list(without_tenant) == []
 
 
-async def test_a_write_that_mistakes_the_tenant_is_refused_or_finds_nothing(
+async def test_a_write_to_another_tenant_is_refused_or_changes_nothing(
     walled: Walled,
 ) -> None:
-    theirs = walled.theirs.tenant
+    theirs = walled.other.tenant_id
     foreign = {"tenant_id": theirs, "warehouse_id": "", "status": "low", "skus": 1}
 
     with pytest.raises(DBAPIError, match="row-level security"):
-        await walled.mine.database.transaction(
+        await walled.service.database.transaction(
             lambda connection: connection.execute(insert(sku_count), foreign),
-            tenant=walled.mine.tenant,
+            tenant=walled.service.tenant_id,
         )
-    changed = await walled.mine.database.transaction(
+    changed = await walled.service.database.transaction(
         lambda connection: connection.execute(
             update(sku_table).where(sku_table.c.tenant_id == theirs).values(title="x")
         ),
-        tenant=walled.mine.tenant,
+        tenant=walled.service.tenant_id,
     )
     assert changed.rowcount == 0
 
@@ -210,41 +214,41 @@ async def test_a_write_that_mistakes_the_tenant_is_refused_or_finds_nothing(
     ],
     ids=str,
 )
-async def test_the_serving_role_cannot_take_the_wall_down(
+async def test_the_serving_role_cannot_disable_row_level_security(
     walled: Walled, statement: Executable
 ) -> None:
     with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
-        await walled.mine.database.transaction(
-            lambda connection: connection.execute(statement), tenant=walled.mine.tenant
+        await walled.service.database.transaction(
+            lambda connection: connection.execute(statement), tenant=walled.service.tenant_id
         )
 
 
-async def test_every_table_of_tenants_is_behind_the_wall(walled: Walled) -> None:
-    found = text(
+async def test_every_tenant_table_has_a_policy(walled: Walled) -> None:
+    walled_tables = text(
         "SELECT relname FROM pg_class JOIN pg_policy ON polrelid = pg_class.oid"
         " WHERE relrowsecurity"
     )
     async with walled.owner.database.reader.connect() as connection:
-        assert set(await connection.scalars(found)) == set(WALLED)
+        assert set(await connection.scalars(walled_tables)) == set(WALLED)
 
 
-async def test_a_wall_is_where_the_settings_say_or_nothing_is_served(
+async def test_readiness_fails_if_the_role_contradicts_the_setting(
     urls: tuple[str, str],
 ) -> None:
     owner, role = urls
-    found = {}
+    result = {}
     for url, is_set in ((owner, False), (owner, True), (role, False), (role, True)):
         async with running(url, row_level_security=is_set) as (_app, client):
             answer = await client.get("/readyz")
-            found[url == role, is_set] = (answer.status_code, answer.text)
+            result[url == role, is_set] = (answer.status_code, answer.text)
 
-    assert found[False, False][0] == found[True, True][0] == 200
-    assert found[False, True][0] == found[True, False][0] == 503
-    assert "passes by it" in found[False, True][1]
-    assert "serve with INVENTORY_ROW_LEVEL_SECURITY=true" in found[True, False][1]
+    assert result[False, False][0] == result[True, True][0] == 200
+    assert result[False, True][0] == result[True, False][0] == 503
+    assert "passes by it" in result[False, True][1]
+    assert "serve with INVENTORY_ROW_LEVEL_SECURITY=true" in result[True, False][1]
 
 
-def test_a_command_that_would_see_no_tenant_says_so(urls: tuple[str, str]) -> None:
+def test_a_command_with_the_serving_role_fails_with_an_explanation(urls: tuple[str, str]) -> None:
     owner, role = urls
     run("tenant", "create", "shop", database_url=owner)
 

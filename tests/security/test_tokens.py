@@ -39,12 +39,12 @@ BAD = {
 
 
 def authenticator(service: Service, seconds: float = 0) -> Authenticator:
-    """Return one that trusts what it has checked for some seconds."""
+    """Return authenticator with a token cache of `seconds`."""
     return Authenticator(service.database, cache_seconds=seconds)
 
 
 @pytest.mark.parametrize("what", BAD)
-async def test_what_is_no_token_opens_nothing(service: Service, what: str) -> None:
+async def test_an_invalid_credential_is_refused(service: Service, what: str) -> None:
     token = service.token("read")
     header = BAD[what]
     if header is not None:
@@ -56,32 +56,32 @@ async def test_what_is_no_token_opens_nothing(service: Service, what: str) -> No
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-async def test_a_token_says_who_asks(service: Service, scheme: str) -> None:
+async def test_a_token_identifies_the_caller(service: Service, scheme: str) -> None:
     principal = await authenticator(service).authenticate(f"{scheme} {service.token('write')}")
 
-    assert principal.tenant == service.tenant
+    assert principal.tenant == service.tenant_id
     assert principal.email == EMAIL
     assert principal.scopes == {Scope.WRITE}
 
 
-async def test_a_new_token_is_long_recognisable_and_not_kept(service: Service) -> None:
+async def test_a_new_token_is_long_and_stored_as_a_hash(service: Service) -> None:
     made = await create_token(
-        service.database, service.tenant, name="x", email=EMAIL, scopes=[Scope.READ]
+        service.database, service.tenant_id, name="x", email=EMAIL, scopes=[Scope.READ]
     )
-    mine = api_token.c.id == made.id
+    by_id = api_token.c.id == made.id
     async with service.database.reader.connect() as connection:
-        [row] = (await connection.execute(select(api_token).where(mine))).all()
+        [row] = (await connection.execute(select(api_token).where(by_id))).all()
 
-    assert made.token.startswith(f"inv_{service.tenant}-")
+    assert made.token.startswith(f"inv_{service.tenant_id}-")
     assert len(made.token.partition("-")[2]) >= 43
     assert row.token_hash == token_hash(made.token)
     assert all(made.token not in str(value) for value in row)
 
 
-async def test_an_expired_token_opens_nothing(service: Service) -> None:
+async def test_an_expired_token_is_refused(service: Service) -> None:
     made = await create_token(
         service.database,
-        service.tenant,
+        service.tenant_id,
         name="x",
         email=EMAIL,
         scopes=[Scope.READ],
@@ -93,21 +93,21 @@ async def test_an_expired_token_opens_nothing(service: Service) -> None:
     assert answer.json()["error"]["message"] == "The token is unknown, expired or revoked."
 
 
-async def test_a_revoked_token_opens_nothing(service: Service) -> None:
+async def test_a_revoked_token_is_refused(service: Service) -> None:
     made = await create_token(
-        service.database, service.tenant, name="x", email=EMAIL, scopes=[Scope.READ]
+        service.database, service.tenant_id, name="x", email=EMAIL, scopes=[Scope.READ]
     )
     assert (await service.rest("GET", "/api/inventory", token=made.token)).status_code == 200
-    await revoke_token(service.database, service.tenant, made.id)
+    await revoke_token(service.database, service.tenant_id, made.id)
 
     assert (await service.rest("GET", "/api/inventory", token=made.token)).status_code == 401
 
 
-async def test_a_trusted_token_expires_all_the_same(service: Service) -> None:
+async def test_a_cached_token_expires(service: Service) -> None:
     trusting = authenticator(service, seconds=30)
     made = await create_token(
         service.database,
-        service.tenant,
+        service.tenant_id,
         name="x",
         email=EMAIL,
         scopes=[Scope.READ],
@@ -131,7 +131,7 @@ async def test_a_trusted_token_expires_all_the_same(service: Service) -> None:
         await trusting.authenticate(header)
 
 
-async def test_a_token_of_another_tenant_is_a_token_of_that_tenant(service: Service) -> None:
+async def test_a_token_belongs_to_the_tenant_in_its_prefix(service: Service) -> None:
     other = await new_tenant(service.database)
     principal = await authenticator(service).authenticate(f"Bearer inv_{other}-read")
 
@@ -143,11 +143,11 @@ async def test_a_tenant_cannot_revoke_anothers_token(service: Service) -> None:
     made = await create_token(service.database, other, name="x", email=EMAIL, scopes=[Scope.READ])
 
     with pytest.raises(Exception, match="has no token"):
-        await revoke_token(service.database, service.tenant, made.id)
+        await revoke_token(service.database, service.tenant_id, made.id)
     assert (await service.rest("GET", "/api/inventory", token=made.token)).status_code == 200
 
 
-async def test_the_last_use_of_a_token_is_kept(service: Service) -> None:
+async def test_the_last_use_of_a_token_is_stored(service: Service) -> None:
     checks = authenticator(service)
     await checks.authenticate(f"Bearer {service.token('read')}")
     before = await _tokens(service)
@@ -159,11 +159,9 @@ async def test_the_last_use_of_a_token_is_kept(service: Service) -> None:
     assert checks.take_last_uses() == {}
 
 
-async def test_a_service_that_stops_keeps_the_last_uses(
-    service: Service, database_url: str
-) -> None:
+async def test_a_stopping_service_stores_the_last_uses(service: Service, database_url: str) -> None:
     async with running(database_url) as (app, client), app.router.lifespan_context(app):
-        shop = Service(app, client, app.state.database, service.tenant)
+        shop = Service(app, client, app.state.database, service.tenant_id)
         assert (await shop.rest("GET", "/api/inventory", token="write")).status_code == 200
 
     used = {row.name for row in await _tokens(service) if row.last_used_at is not None}
@@ -171,19 +169,19 @@ async def test_a_service_that_stops_keeps_the_last_uses(
 
 
 @pytest.mark.parametrize("expires_in", [None, timedelta(days=30), timedelta(minutes=5)])
-async def test_a_rotated_token_is_like_the_old_one_which_ends_after_the_overlap(
+async def test_a_rotated_token_copies_the_old_token_which_ends_after_the_overlap(
     service: Service, expires_in: timedelta | None
 ) -> None:
     old = await create_token(
         service.database,
-        service.tenant,
+        service.tenant_id,
         name="shop",
         email=EMAIL,
         scopes=[Scope.WRITE],
         expires_in=expires_in,
     )
     overlap = timedelta(hours=1)
-    new = await rotate_token(service.database, service.tenant, old.id, overlap=overlap)
+    new = await rotate_token(service.database, service.tenant_id, old.id, overlap=overlap)
     kept = {row.id: row for row in await _tokens(service)}
     checks = authenticator(service)
 
@@ -202,31 +200,31 @@ async def test_a_rotated_token_is_like_the_old_one_which_ends_after_the_overlap(
 
 async def test_without_an_overlap_the_old_token_ends_at_once(service: Service) -> None:
     old = await create_token(
-        service.database, service.tenant, name="x", email=EMAIL, scopes=[Scope.READ]
+        service.database, service.tenant_id, name="x", email=EMAIL, scopes=[Scope.READ]
     )
-    await rotate_token(service.database, service.tenant, old.id, overlap=timedelta())
+    await rotate_token(service.database, service.tenant_id, old.id, overlap=timedelta())
 
     with pytest.raises(Unauthenticated):
         await authenticator(service).authenticate(f"Bearer {old.token}")
     with pytest.raises(NotFound):
-        await rotate_token(service.database, service.tenant, old.id, overlap=timedelta())
+        await rotate_token(service.database, service.tenant_id, old.id, overlap=timedelta())
 
 
 async def test_a_token_of_another_tenant_cannot_be_rotated(service: Service) -> None:
-    stranger = await new_tenant(service.database)
-    [mine, *_] = [row.id for row in await _tokens(service)]
+    other = await new_tenant(service.database)
+    [token_id, *_] = [row.id for row in await _tokens(service)]
 
     with pytest.raises(NotFound):
-        await rotate_token(service.database, stranger, mine, overlap=timedelta())
+        await rotate_token(service.database, other, token_id, overlap=timedelta())
 
 
 async def test_revoked_token_stops_a_running_stream(service: Service) -> None:
     main = warehouse()
-    # One page is sent, and one is asked for meanwhile.
+    # One page is sent, and the next is read at the same time.
     history = [counted(number) for number in range(2 * STREAM_PAGE + 1)]
     await service.load([main], [sku("A", LoadedLevel(warehouse_id=main.id, history=history))])
     token = await create_token(
-        service.database, service.tenant, name="x", email=EMAIL, scopes=[Scope.READ]
+        service.database, service.tenant_id, name="x", email=EMAIL, scopes=[Scope.READ]
     )
     headers = {"Authorization": f"Bearer {token.token}"}
     seen: list[bytes] = []
@@ -237,7 +235,7 @@ async def test_revoked_token_stops_a_running_stream(service: Service) -> None:
     async def send(message: MutableMapping[str, Any]) -> None:
         seen.append(message.get("body", b""))
         if len(seen) == 2:
-            await revoke_token(service.database, service.tenant, token.id)
+            await revoke_token(service.database, service.tenant_id, token.id)
 
     scope = {
         "type": "http",
@@ -254,6 +252,6 @@ async def test_revoked_token_stops_a_running_stream(service: Service) -> None:
 
 
 async def _tokens(service: Service) -> Sequence[Row[Any]]:
-    mine = api_token.c.tenant_id == service.tenant
+    of_tenant = api_token.c.tenant_id == service.tenant_id
     async with service.database.reader.connect() as connection:
-        return (await connection.execute(select(api_token).where(mine))).all()
+        return (await connection.execute(select(api_token).where(of_tenant))).all()

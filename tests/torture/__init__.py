@@ -1,1 +1,1 @@
-"""Real processes under load, killed at random: what was acknowledged must be there, once."""
+"""Real processes under load, killed at random: every acknowledged write must be stored, once."""

@@ -1,4 +1,4 @@
-"""The long form of the torture: python -m tests.torture --engine postgresql."""
+"""Long torture runs: python -m tests.torture --engine postgresql."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from tests.torture.run import Plan, Report, torture
 
 
 def main() -> None:
-    """Do a run, print what it did, and exit non-zero at the first promise that was not kept."""
+    """Run, print the report, and exit non-zero at the first broken promise."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.torture",
         description="Write through real processes, kill them at random, and audit the ledger "

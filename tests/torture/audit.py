@@ -1,4 +1,4 @@
-"""What clients were told, compared with what the ledger holds."""
+"""Compares the acknowledgements of clients with the ledger."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A ledger entry. What a client was not told is None."""
+    """A ledger entry. Facts that a client did not receive are None."""
 
     sku: str
     warehouse_id: str
@@ -25,26 +25,26 @@ class Entry:
     id: str | None = None
 
 
-# By the note that the update carried, which is the client's own name for it.
+# By the note of the update, which is the client's own name for it.
 Entries = Mapping[str, Entry]
 
 
-async def audit(database_url: str, tenant: str, acknowledged: Entries) -> int:
-    """Prove a tenant's ledger, compare it with what was acknowledged, and return its length.
+async def audit(database_url: str, tenant_id: str, acknowledged: Entries) -> int:
+    """Verify a tenant's ledger and compare it with the acknowledgements. Returns its length.
 
     Raises:
-        LedgerBroken: the ledger does not add up.
+        LedgerBroken: the ledger is inconsistent.
         Broken: an entry was lost, doubled, changed or made up.
 
     """
     database = Database(Settings(database_url=database_url))
-    await verify_tenant(database, tenant)
+    await verify_tenant(database, tenant_id)
     statement = text(
         "SELECT note, sku, warehouse_id, after_quantity, before_quantity, id FROM adjustment"
         " WHERE tenant_id = :tenant AND note IS NOT NULL"
     )
     async with database.snapshot() as snapshot:
-        rows = await snapshot.rows(statement, {"tenant": tenant})
+        rows = await snapshot.rows(statement, {"tenant": tenant_id})
     await database.dispose()
     compare(acknowledged, ((note, Entry(*entry)) for note, *entry in rows))
     return len(rows)
@@ -54,24 +54,24 @@ def compare(acknowledged: Entries, ledger: Iterable[tuple[str, Entry]]) -> None:
     """Find the first entry that was lost, doubled, changed or made up.
 
     Raises:
-        Broken: names it.
+        Broken: names the entry.
 
     """
-    found: dict[str, Entry] = {}
+    stored_entries: dict[str, Entry] = {}
     for note, entry in ledger:
-        if note in found:
-            message = f"doubled: {note} is there as {found[note]} and as {entry}"
+        if note in stored_entries:
+            message = f"doubled: {note} is stored as {stored_entries[note]} and as {entry}"
             raise Broken(message)
-        found[note] = entry
-    for note, told in acknowledged.items():
-        there = found.pop(note, None)
-        if there is None:
-            message = f"lost: {note} was acknowledged as {told}"
+        stored_entries[note] = entry
+    for note, sent in acknowledged.items():
+        stored = stored_entries.pop(note, None)
+        if stored is None:
+            message = f"lost: {note} was acknowledged as {sent}"
             raise Broken(message)
         for figure in ("sku", "warehouse_id", "after", "before", "id"):
-            if getattr(told, figure) not in (None, getattr(there, figure)):
-                message = f"changed: {note} was acknowledged as {told}, and is {there}"
+            if getattr(sent, figure) not in (None, getattr(stored, figure)):
+                message = f"changed: {note} was acknowledged as {sent}, and is {stored}"
                 raise Broken(message)
-    for note, entry in found.items():
-        message = f"made up: nobody was told of {note}, {entry}"
+    for note, entry in stored_entries.items():
+        message = f"made up: no client was told of {note}, {entry}"
         raise Broken(message)

@@ -1,4 +1,4 @@
-"""Clients that write under idempotency keys, and never give up before they have an answer."""
+"""Clients that write under idempotency keys and repeat each request until it is answered."""
 
 import asyncio
 import json
@@ -54,13 +54,13 @@ mutation ($input: ReleaseReservationInput!) {
 IN_FLIGHT: Final = "IDEMPOTENCY_IN_FLIGHT"
 REPEATED: Final = 0.3
 MAX_BULK: Final = 12
-# What a request that got no answer says about whether it was done: nothing.
+# Failures that leave it open whether the request was executed.
 NO_ANSWER: Final = (httpx.TransportError, json.JSONDecodeError)
 
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """What the clients write to."""
+    """The warehouses and SKUs that the clients write to."""
 
     token: str
     skus: Sequence[str]
@@ -70,7 +70,7 @@ class Stock:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A write, as it is sent each time."""
+    """A write, as each attempt sends it."""
 
     key: str
     method: str
@@ -78,14 +78,14 @@ class Operation:
     body: Json
     headers: dict[str, str]
     updates: Sequence[Json]
-    # Of a reservation: whether it makes one.
+    # Whether it creates, commits, releases or extends a reservation.
     is_about_reservation: bool = False
     is_reserving: bool = False
 
 
 @dataclass
 class Log:
-    """What clients were told: kept in memory, and in a file outside the service."""
+    """Acknowledgements: in memory, and in a file outside the service."""
 
     file: TextIO
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class Log:
     counts: Counter[str] = field(default_factory=Counter)
 
     def note(self, key: str, code: str | None, entries: dict[str, Entry]) -> None:
-        """Keep an acknowledgement."""
+        """Store an acknowledgement."""
         self.operations += 1
         self.counts[f"answered {code or 'done'}"] += 1
         self.entries |= entries
@@ -101,7 +101,7 @@ class Log:
 
 
 class Client:
-    """One of many: sends an operation, perhaps several times, until each has its answer."""
+    """Sends operations, perhaps several times, until each has its response."""
 
     def __init__(self, name: str, seed: str, http: httpx.AsyncClient, log: Log) -> None:
         self.name = name
@@ -109,12 +109,12 @@ class Client:
         self.http = http
         self.log = log
         self._seen: dict[tuple[str, str], int] = {}
-        # The reservations that it made and did not end.
+        # Open reservations of this client.
         self._held: list[str] = []
         self._number = 0
 
     async def write(self, stock: Stock) -> None:
-        """Do one operation, and hold all answers to it against each other."""
+        """Send one operation, and compare all responses to it."""
         self._number += 1
         operation = self._operation(stock, f"{self.name}.{self._number}")
         copies = self.dice.choice((2, 3)) if self.dice.random() < REPEATED else 1
@@ -127,7 +127,7 @@ class Client:
             if answer != answers[0]:
                 message = f"unequal: {operation.key} was answered {answers[0]} and {answer}"
                 raise Broken(message)
-        code, entries = _told(operation, answers[0])
+        code, entries = _acknowledged(operation, answers[0])
         for entry in entries.values():
             self._seen[entry.sku, entry.warehouse_id] = entry.after
         if operation.is_reserving and code is None:
@@ -135,7 +135,7 @@ class Client:
         self.log.note(operation.key, code, entries)
 
     async def _answer(self, operation: Operation) -> Json:
-        """Send an operation until it is known whether it was done."""
+        """Send an operation until its outcome is known."""
         while True:
             try:
                 response = await self.http.request(
@@ -205,7 +205,7 @@ class Client:
         return Operation(key, "POST", "/graphql", body, headers, updates)
 
     def _about_reservation(self, stock: Stock, key: str) -> Operation:
-        """Reserve, or end one of the reservations that this client made, which may have expired."""
+        """Reserve, or end a reservation of this client, which may have expired."""
         content: Json
         if not self._held or self.dice.random() < 0.5:
             [(sku, warehouse)] = self._levels(stock, 1)
@@ -231,7 +231,7 @@ class Client:
         return Operation(key, "POST", path, body, headers, [], **kind)
 
     def _change(self) -> Json:
-        """Draw a quantity or a delta; some of them leave less than nothing."""
+        """Draw a quantity or a delta; some of them lead below zero."""
         if self.dice.random() < 0.3:
             return {"delta": self.dice.randint(-30, 30)}
         return {"quantity": self.dice.choice((-1, 0, *range(1, 60)))}
@@ -254,14 +254,14 @@ def _in_rest_names(update: Json) -> Json:
 
 
 def _reservation(answer: Json) -> Json:
-    """Return the reservation that an answer of either face tells of."""
+    """Reservation of a REST or GraphQL response."""
     data: Json = answer["data"]
-    found: Json = data["reserveStock"]["reservation"] if "reserveStock" in data else data
-    return found
+    result: Json = data["reserveStock"]["reservation"] if "reserveStock" in data else data
+    return result
 
 
 def _facts(answer: Json) -> Json | None:
-    """Return what is said of an error."""
+    """Facts of an error; None on success."""
     if "error" in answer:
         refused: Json = answer["error"]
         return refused
@@ -271,8 +271,8 @@ def _facts(answer: Json) -> Json | None:
     return None
 
 
-def _told(operation: Operation, answer: Json) -> tuple[str | None, dict[str, Entry]]:
-    """Return the code of a refusal, and the ledger entries that an answer tells of, by note."""
+def _acknowledged(operation: Operation, answer: Json) -> tuple[str | None, dict[str, Entry]]:
+    """Code of a refusal, and the ledger entries of a response, by note."""
     if facts := _facts(answer):
         return facts["code"], {}
     if operation.path == "/graphql":

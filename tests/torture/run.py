@@ -1,4 +1,4 @@
-"""A torture run: clients write, the dice kill, and after every kill the ledger is audited."""
+"""A torture run: clients write, random kills happen, and the ledger is audited after every kill."""
 
 import asyncio
 import os
@@ -28,16 +28,16 @@ from tests.torture.clients import Client, Log, Stock
 
 SKUS: Final = 40
 WAREHOUSES: Final = 3
-# A tenant's ledger is audited whole after each kill, so tenants take turns.
+# A tenant's ledger is audited whole after each kill, so tenants change.
 KILLS_PER_TENANT: Final = 25
-# How soon after a kill the next write must be acknowledged.
+# Seconds after a kill within which the next write must be acknowledged.
 RECOVERY_SECONDS: Final = 10
 START_SECONDS: Final = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run does; the seed decides all that is drawn."""
+    """Size of a run; the seed decides all random choices."""
 
     engine: str
     seed: str
@@ -49,7 +49,7 @@ class Plan:
 
 @dataclass
 class Report:
-    """What a run did and found."""
+    """Figures of a run."""
 
     plan: Plan
     operations: int = 0
@@ -81,7 +81,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Start, and wait until it responds."""
         words = ["serve", "--workers", str(self._workers), "--port", str(self._port)]
         with self.log.open("ab") as log:
             self._process = psutil.Popen(
@@ -98,7 +98,7 @@ class Server:
             time.sleep(0.05)
 
     def kill_worker(self, dice: random.Random) -> None:
-        """Kill one worker; the others go on, and the server replaces it."""
+        """Kill one worker; the others continue, and the server replaces it."""
         dice.choice([process for process in self._process.children() if _is_worker(process)]).kill()
 
     def kill(self) -> None:
@@ -111,7 +111,7 @@ class Server:
 
 
 class Torture:
-    """A run: its servers, its clients, and the dice."""
+    """A run: its servers, its clients, and the random generator."""
 
     def __init__(self, plan: Plan, directory: Path, postgresql: PostgreSQL | None) -> None:
         self.report = Report(plan)
@@ -123,10 +123,10 @@ class Torture:
         self._file = (directory / "acknowledged.jsonl").open("a", buffering=1, encoding="utf-8")
 
     async def run(self, progress: Callable[[Report], None]) -> None:
-        """Do the run.
+        """Execute the run.
 
         Raises:
-            Broken, LedgerBroken: the first promise that was not kept.
+            Broken, LedgerBroken: the first broken promise.
 
         """
         started = time.monotonic()
@@ -148,14 +148,14 @@ class Torture:
                     self.report.audits += 1
                     self.report.seconds = round(time.monotonic() - started, 1)
                     progress(self.report)
-        # And as an operator would: every tenant, by the command.
+        # The operator's command verifies every tenant.
         done = await asyncio.to_thread(run, "verify", database_url=self._url)
         if done.returncode:
             message = f"`inventory verify` says: {done.stderr}"
             raise Broken(message)
 
     def close(self) -> None:
-        """End what was started."""
+        """Stop all servers."""
         self._server.kill()
         self._file.close()
 
@@ -167,7 +167,7 @@ class Torture:
         )
 
     async def _stretch(self, clients: Sequence[Client], stock: Stock, log: Log, goal: int) -> None:
-        """Write until so many operations are acknowledged; at a random one of them, kill."""
+        """Write until `goal` operations are acknowledged; at a random one of them, kill."""
         fatal = self._dice.randint(log.operations + 1, max(goal - 1, log.operations + 1))
 
         async def write(client: Client) -> None:
@@ -195,7 +195,7 @@ class Torture:
             group.create_task(kill())
 
     def _kill(self) -> None:
-        """Kill something, and start it again."""
+        """Kill a process, and start it again."""
         kinds = ["worker"] * 3 + ["server"]
         if self._postgresql:
             kinds += ["postgresql"] * 3
@@ -215,15 +215,15 @@ def _is_worker(process: psutil.Process) -> bool:
     try:
         return "spawn_main" in process.cmdline()[-2]
     except psutil.Error:
-        # Killed before, and its parent has not noticed yet.
+        # It was killed, and its parent has not noticed yet.
         return False
 
 
 async def torture(plan: Plan, *, progress: Callable[[Report], None]) -> Report:
-    """Do a run, and return what it did.
+    """Execute a run. Returns its report.
 
     Raises:
-        Broken, LedgerBroken: the first promise that was not kept.
+        Broken, LedgerBroken: the first broken promise.
 
     """
     with ExitStack() as stack:
@@ -231,10 +231,10 @@ async def torture(plan: Plan, *, progress: Callable[[Report], None]) -> Report:
         postgresql = None
         if plan.engine == "postgresql":
             postgresql = stack.enter_context(own_postgresql())
-        found = await asyncio.to_thread(Torture, plan, directory, postgresql)
-        stack.callback(found.close)
-        await found.run(progress)
-        return found.report
+        started = await asyncio.to_thread(Torture, plan, directory, postgresql)
+        stack.callback(started.close)
+        await started.run(progress)
+        return started.report
 
 
 def _new_database(directory: Path, postgresql: PostgreSQL | None) -> str:
@@ -244,13 +244,13 @@ def _new_database(directory: Path, postgresql: PostgreSQL | None) -> str:
 
 
 async def _new_stock(database_url: str) -> tuple[Stock, str]:
-    """Create a tenant with SKUs that have no stock yet."""
+    """Create a tenant with SKUs without stock."""
     database = Database(Settings(database_url=database_url))
     service = Service(None, None, database, await new_tenant(database))  # type: ignore[arg-type]
-    places = [warehouse(f"W{number}") for number in range(WAREHOUSES)]
+    warehouses = [warehouse(f"W{number}") for number in range(WAREHOUSES)]
     readonly = warehouse("Marketplace", WarehouseType.FBA, marketplace="amazon_eu")
     codes = [f"SKU-{number:03}" for number in range(SKUS)]
-    await service.load([*places, readonly], [sku(code) for code in codes])
+    await service.load([*warehouses, readonly], [sku(code) for code in codes])
     await database.dispose()
-    ids = [place.id for place in places]
-    return Stock(service.token("write"), codes, ids, readonly.id), service.tenant
+    ids = [record.id for record in warehouses]
+    return Stock(service.token("write"), codes, ids, readonly.id), service.tenant_id

@@ -1,4 +1,4 @@
-"""Nothing acknowledged is lost and nothing is done twice, whatever is killed."""
+"""Acknowledged writes survive kills, and no write is executed twice."""
 
 import os
 import secrets
@@ -21,7 +21,7 @@ THERE: Final = [
 ]
 
 
-def test_a_ledger_of_what_was_acknowledged_passes() -> None:
+def test_the_audit_accepts_the_acknowledged_ledger() -> None:
     compare(TOLD, THERE)
 
 
@@ -32,14 +32,17 @@ def test_a_ledger_of_what_was_acknowledged_passes() -> None:
         (THERE[1:], "lost: a/0"),
         ([*THERE, THERE[1]], "doubled: a/1"),
         ([*THERE, ("b/0", Entry("A", "wh_1", 9, 9, "adj_4"))], "doubled: b/0"),
-        ([*THERE, ("c/0", Entry("A", "wh_1", 9, 9, "adj_4"))], "made up: nobody was told of c/0"),
+        (
+            [*THERE, ("c/0", Entry("A", "wh_1", 9, 9, "adj_4"))],
+            "made up: no client was told of c/0",
+        ),
         ([*THERE[:2], ("b/0", Entry("A", "wh_1", 8, 5, "adj_3"))], "changed: b/0"),
         ([*THERE[:2], ("b/0", Entry("A", "wh_2", 9, 5, "adj_3"))], "changed: b/0"),
         ([("a/0", Entry("A", "wh_1", 5, 1, "adj_1")), *THERE[1:]], "changed: a/0"),
         ([("a/0", Entry("A", "wh_1", 5, 0, "adj_9")), *THERE[1:]], "changed: a/0"),
     ],
 )
-def test_an_audit_finds_what_is_wrong(ledger: list[tuple[str, Entry]], says: str) -> None:
+def test_the_audit_finds_wrong_entries(ledger: list[tuple[str, Entry]], says: str) -> None:
     with pytest.raises(Broken, match=says):
         compare(TOLD, ledger)
 
