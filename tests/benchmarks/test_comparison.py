@@ -49,7 +49,7 @@ def ledger(directory: Path) -> Ledger:
     return Ledger(f"sqlite+aiosqlite:///{directory / 'copy'}")
 
 
-def test_a_wrong_answer_about_any_sku_is_noticed(
+def test_wrong_response_for_any_sku_is_detected(
     directory: Path, change: Change, ledger: Ledger
 ) -> None:
     with ExitStack() as stack:
@@ -67,7 +67,7 @@ def test_a_wrong_answer_about_any_sku_is_noticed(
 
 
 @pytest.mark.usefixtures("change")
-def test_a_ledger_that_fits_passes_the_audit(ledger: Ledger) -> None:
+def test_consistent_ledger_passes_the_audit(ledger: Ledger) -> None:
     ledger.audit()
 
     assert ledger.length() == SIZE.adjustments
@@ -99,7 +99,7 @@ def test_a_ledger_that_fits_passes_the_audit(ledger: Ledger) -> None:
         ("UPDATE sku SET status = 'low' WHERE status = 'normal'", "SKUs of a wrong status"),
     ],
 )
-def test_a_write_that_left_something_out_is_noticed(
+def test_incomplete_write_is_detected(
     change: Change, ledger: Ledger, statement: str, named: str
 ) -> None:
     change(statement)

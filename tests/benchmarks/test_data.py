@@ -17,7 +17,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize("name", SIZES)
-async def test_the_ledger_adds_up_and_is_as_long_as_said(
+async def test_ledger_verifies_and_has_the_declared_size(
     empty_database_url: str, name: str
 ) -> None:
     size = SIZES[name]

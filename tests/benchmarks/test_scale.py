@@ -9,7 +9,7 @@ from benchmarks.questions import questions, size_of
 from benchmarks.servers import serving
 
 
-def test_every_question_is_answered_with_what_the_database_holds(tmp_path: Path) -> None:
+def test_every_query_of_the_scale_curve_matches_the_database(tmp_path: Path) -> None:
     size = size_of(1_000)
     url = filled(empty_sqlite(tmp_path, "scale"), size, lambda _: None)
     with serving(REST, url, workers=1) as (port, _):

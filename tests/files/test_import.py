@@ -77,7 +77,7 @@ TENANT_OF = {
 }
 
 
-async def test_a_catalogue_is_imported_and_adds_up(service: Service) -> None:
+async def test_imported_catalogue_passes_verification(service: Service) -> None:
     database, tenant = service.database, service.tenant
     places = (
         'name,type,id,is_active\n"Main, first",own,wh_1,\nAmazon,FBA,wh_2,true\nBy name,3PL,,\n'
@@ -117,7 +117,7 @@ async def test_a_catalogue_is_imported_and_adds_up(service: Service) -> None:
     assert (await verify_tenant(database, tenant)).skus == 10
 
 
-async def test_an_import_leaves_what_a_bulk_by_graphql_leaves(service: Service) -> None:
+async def test_import_writes_the_same_rows_as_a_graphql_bulk(service: Service) -> None:
     twin = Service(service.app, service.client, service.database, await new_tenant(service))
     updates = [("A", 4), ("B", 0), ("C", 9), ("D", 12), ("E", 1)]
     for each in (service, twin):
@@ -172,7 +172,7 @@ async def new_tenant(service: Service) -> str:
         (FileKind.WAREHOUSES, "name,type,is_active\nA,own,yes\n", 2, "is_active must be true or"),
     ],
 )
-def test_a_bad_row_is_named_by_line_and_reason(
+def test_invalid_row_is_reported_with_line_and_reason(
     kind: FileKind, content: str | bytes, line: int, named: str
 ) -> None:
     found = reasons(content, kind)
@@ -198,13 +198,13 @@ def test_a_bad_row_is_named_by_line_and_reason(
         ("1" * 10_000, "is no JSON"),
     ],
 )
-def test_a_bad_json_line_is_named(content: str, named: str) -> None:
+def test_invalid_json_line_is_reported(content: str, named: str) -> None:
     [(line, reason)] = reasons("\n" + content + "\n", FileKind.COUNTS, FileFormat.JSONL)
 
     assert (line, named in reason) == (2, True), reason
 
 
-async def test_what_the_stock_forbids_is_named_and_nothing_is_changed(service: Service) -> None:
+async def test_rows_against_stock_rules_are_reported_and_nothing_is_written(service: Service) -> None:
     await service.load([MAIN, FBA, CLOSED], [sku("A", level(CLOSED, 5)), sku("B", level(MAIN, 5))])
     other = await new_tenant(service)
     counts = COUNTS + (
@@ -228,7 +228,7 @@ async def test_what_the_stock_forbids_is_named_and_nothing_is_changed(service: S
     await assert_proven(service)
 
 
-async def test_the_same_counts_again_are_left_alone_whatever_happened_since(
+async def test_repeated_counts_are_skipped_despite_later_changes(
     service: Service,
 ) -> None:
     await service.load([MAIN], [sku("A", level(MAIN, 1))])
@@ -246,7 +246,7 @@ async def test_the_same_counts_again_are_left_alone_whatever_happened_since(
 
 
 @pytest.mark.parametrize("kind", [FileKind.COUNTS, FileKind.LEVELS, FileKind.SKUS])
-async def test_an_import_that_was_killed_anywhere_goes_on_without_doubling(
+async def test_killed_import_resumes_without_duplicates(
     service: Service, kind: FileKind
 ) -> None:
     context = multiprocessing.get_context("forkserver")
@@ -279,7 +279,7 @@ async def test_an_import_that_was_killed_anywhere_goes_on_without_doubling(
     assert moment > 10
 
 
-async def test_writes_at_the_same_time_lose_nothing(service: Service) -> None:
+async def test_concurrent_writes_during_an_import_are_kept(service: Service) -> None:
     other = warehouse("Other")
     codes = [f"S{number}" for number in range(4 * BATCH)]
     await service.load([MAIN, other], [sku(code, level(MAIN, 100)) for code in codes])
@@ -300,7 +300,7 @@ async def test_writes_at_the_same_time_lose_nothing(service: Service) -> None:
     await assert_proven(service)
 
 
-def test_the_command_reports_checks_and_goes_on(empty_database_url: str, tmp_path: Path) -> None:
+def test_import_command_validates_and_resumes(empty_database_url: str, tmp_path: Path) -> None:
     url = empty_database_url
     run("migrate", database_url=url)
     run("tenant", "create", "acme", database_url=url)

@@ -25,14 +25,14 @@ def under_fire(database_url: str) -> Iterator[Target]:
 
 
 @pytest.mark.long
-def test_drawn_cases_find_no_fault_on_either_face(under_fire: Target) -> None:
+def test_generated_requests_cause_no_fault(under_fire: Target) -> None:
     fuzz(under_fire, cases=CASES, requests=0, start=SEED)
 
     assert under_fire.survives().adjustments
 
 
 @pytest.mark.long
-def test_mutated_bytes_find_no_fault(under_fire: Target) -> None:
+def test_mutated_requests_cause_no_fault(under_fire: Target) -> None:
     statuses = fuzz_bytes(under_fire, requests=REQUESTS, start=SEED)
 
     assert sum(statuses.values()) == REQUESTS

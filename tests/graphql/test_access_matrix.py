@@ -262,7 +262,7 @@ def test_every_root_field_and_nothing_else_has_a_scope(root: str) -> None:
     assert set(SCOPES) == {"Query", "Mutation"}
 
 
-def test_reading_needs_read_and_writing_more() -> None:
+def test_queries_require_read_and_mutations_a_higher_scope() -> None:
     assert set(SCOPES["Query"].values()) == {Scope.READ}
     writes = {scope for name, scope in SCOPES["Mutation"].items() if name != "__typename"}
     assert Scope.READ not in writes
@@ -270,7 +270,7 @@ def test_reading_needs_read_and_writing_more() -> None:
 
 
 @pytest.mark.parametrize(("root", "name"), ROOT_FIELDS)
-async def test_a_root_field_answers_those_who_may_ask(
+async def test_root_field_requires_its_scope(
     stocked: Service, credentials: Mapping[str, str | None], root: str, name: str
 ) -> None:
     query, variables = document(root, name)
@@ -292,7 +292,7 @@ async def test_a_root_field_answers_those_who_may_ask(
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-async def test_a_route_answers_those_who_may_ask(
+async def test_route_requires_its_scope(
     stocked: Service, credentials: Mapping[str, str | None], route: RestRoute
 ) -> None:
     method, path, options = request(route)
@@ -307,7 +307,7 @@ async def test_a_route_answers_those_who_may_ask(
 
 
 @pytest.mark.parametrize(("root", "name"), [it for it in ROOT_FIELDS if not it[1].startswith("__")])
-async def test_what_another_tenant_has_is_nothing_to_a_root_field(
+async def test_root_field_treats_objects_of_another_tenant_as_missing(
     stocked: Service, root: str, name: str
 ) -> None:
     other = Service(
@@ -334,7 +334,7 @@ async def test_what_another_tenant_has_is_nothing_to_a_root_field(
 
 
 @pytest.mark.parametrize("kind", ["sku_", "wh_", "adj_", "level_", "rsv_"])
-async def test_what_another_tenant_has_is_no_node(stocked: Service, kind: str) -> None:
+async def test_node_of_another_tenant_is_null(stocked: Service, kind: str) -> None:
     other = Service(
         stocked.app, stocked.client, stocked.database, await new_tenant(stocked.database)
     )
@@ -352,7 +352,7 @@ async def test_what_another_tenant_has_is_no_node(stocked: Service, kind: str) -
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-async def test_what_another_tenant_has_is_nothing_to_a_route(
+async def test_route_treats_objects_of_another_tenant_as_missing(
     stocked: Service, route: RestRoute
 ) -> None:
     other = Service(
@@ -384,7 +384,7 @@ async def test_writes_of_another_tenant_change_nothing(stocked: Service) -> None
 
 
 @pytest.mark.parametrize(("root", "name"), [it for it in ROOT_FIELDS if not it[1].startswith("__")])
-async def test_a_root_field_without_a_scope_is_refused_to_everyone(
+async def test_root_field_without_a_declared_scope_is_always_rejected(
     stocked: Service, monkeypatch: pytest.MonkeyPatch, root: str, name: str
 ) -> None:
     fewer = {
@@ -422,7 +422,7 @@ SET: Final = (
         f"mutation {{ __typename ... @skip(if: true) {{ {SET} }} }}",
     ],
 )
-async def test_a_write_cannot_hide_from_its_scope(stocked: Service, query: str) -> None:
+async def test_mutation_requires_its_scope_in_every_spelling(stocked: Service, query: str) -> None:
     answer = await stocked.graphql(query, token=READ)
 
     assert refusals(answer) == [(403, "INSUFFICIENT_SCOPE")]
@@ -431,7 +431,7 @@ async def test_a_write_cannot_hide_from_its_scope(stocked: Service, query: str) 
     assert data == {"skus": {"nodes": [{"totalOnHand": 500}]}}
 
 
-async def test_only_the_operation_that_runs_needs_its_scope(stocked: Service) -> None:
+async def test_only_the_executed_operation_requires_its_scope(stocked: Service) -> None:
     body = {"query": f"query Q {{ __typename }} mutation M {{ {SET} }}"}
 
     async def code(name: str) -> object:

@@ -92,7 +92,7 @@ def ids_of(entries: list[Entry]) -> list[tuple[str, str, int]]:
     return sorted((it.sku, it.warehouse_id, it.sequence) for it in entries)
 
 
-async def test_a_sign_combines_with_other_conditions_and_totals_are_of_all_that_match(
+async def test_sign_filter_combines_with_others_and_totals_cover_all_matches(
     service: Service,
 ) -> None:
     model = await stocked(service)
@@ -107,7 +107,7 @@ async def test_a_sign_combines_with_other_conditions_and_totals_are_of_all_that_
         assert page["adjustments"]["totals"] == totals_of([*map(delta_of, expected)]), filter_
 
 
-async def test_a_warehouse_tells_its_own_ledger(service: Service) -> None:
+async def test_ledger_of_a_warehouse_has_only_its_entries(service: Service) -> None:
     model = await stocked(service)
     others = ({"reason": REASONS[0]}, {"sku": "Same"}, DAY, {"sku": CODES[7], "reason": REASONS[1]})
     for place, filter_ in product(model.warehouses, filters(*others)):
@@ -122,7 +122,7 @@ async def test_a_warehouse_tells_its_own_ledger(service: Service) -> None:
         assert totals == totals_of([*map(delta_of, expected)]), filter_
 
 
-async def test_totals_are_those_of_each_sku_each_level_and_each_warehouse(
+async def test_totals_are_computed_per_sku_level_and_warehouse(
     service: Service,
 ) -> None:
     model = await stocked(service)
@@ -147,7 +147,7 @@ async def test_totals_are_those_of_each_sku_each_level_and_each_warehouse(
         assert place["adjustments"]["totals"] == expected(warehouse_id=place["id"])
 
 
-async def test_totals_of_nothing_are_zero(service: Service) -> None:
+async def test_totals_of_an_empty_ledger_are_zero(service: Service) -> None:
     nothing = totals_of([])
     for filter_ in ({}, {"reason": "loss"}, {"sign": "INCREASE"}):
         page = await service.data(LEDGER, {"first": 1, "filter": filter_})
@@ -158,7 +158,7 @@ async def test_totals_of_nothing_are_zero(service: Service) -> None:
     assert page["warehouse"]["adjustments"]["totals"] == nothing
 
 
-async def test_a_cursor_of_one_sign_is_refused_for_another(service: Service) -> None:
+async def test_cursor_is_rejected_with_another_sign(service: Service) -> None:
     model = await stocked(service)
     place = model.warehouses[0].id
     for query, more in ((LEDGER, {}), (OF_WAREHOUSE, {"id": place})):
@@ -173,7 +173,7 @@ async def test_a_cursor_of_one_sign_is_refused_for_another(service: Service) -> 
             assert error["extensions"]["code"] == "INVALID_CURSOR"
 
 
-async def test_a_cursor_of_one_warehouse_is_refused_for_another(service: Service) -> None:
+async def test_cursor_is_rejected_for_another_warehouse(service: Service) -> None:
     model = await stocked(service)
     one, two, *_ = (place.id for place in model.warehouses)
     page: Any = await service.data(OF_WAREHOUSE, {"first": 1, "id": one})
@@ -196,7 +196,7 @@ async def test_a_cursor_of_one_warehouse_is_refused_for_another(service: Service
         ({"warehouseId": "wh_1"}, (422, "VALIDATION_ERROR")),
     ],
 )
-async def test_what_no_ledger_of_a_warehouse_holds_is_refused(
+async def test_invalid_filter_of_a_warehouse_ledger_is_rejected(
     service: Service, filter_: Json, refusal: tuple[int, str]
 ) -> None:
     place = warehouse()
@@ -206,7 +206,7 @@ async def test_what_no_ledger_of_a_warehouse_holds_is_refused(
     assert await refused(service, OF_WAREHOUSE, variables) == refusal
 
 
-async def test_nobody_sums_up_the_ledger_of_another_tenant(service: Service) -> None:
+async def test_totals_exclude_the_ledger_of_another_tenant(service: Service) -> None:
     model = await stocked(service)
     other = replace(service, tenant=await new_tenant(service.database))
 
@@ -230,5 +230,5 @@ async def test_sums_beyond_64_bits_are_exact(service: Service) -> None:
     assert ledger_totals([orjson.loads(row[0])]) == LedgerTotals(8, increase, decrease)
 
 
-def test_an_answer_may_hold_numbers_beyond_64_bits() -> None:
+def test_response_can_contain_integers_beyond_64_bits() -> None:
     assert JSONResponse({"é": [2**70, 1]}).body == f'{{"é":[{2**70},1]}}'.encode()

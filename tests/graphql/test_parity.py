@@ -511,7 +511,7 @@ async def test_both_faces_name_the_same_fields(stocked: Service, case: Case) -> 
 
 
 @pytest.mark.parametrize("case", [*READS, *WRITES], ids=lambda case: case.name)
-async def test_both_faces_ask_for_the_credential_and_the_scope_first(
+async def test_both_faces_check_credential_and_scope_first(
     stocked: Service, case: Case
 ) -> None:
     for token in (None, "bad", f"inv_{stocked.tenant}-bad"):
@@ -547,7 +547,7 @@ async def test_both_faces_let_write_and_admin_write(
         (RuntimeError("secret dsn"), (500, "INTERNAL")),
     ],
 )
-async def test_both_faces_report_faults_alike(
+async def test_both_faces_return_the_same_error_for_a_fault(
     stocked: Service, monkeypatch: pytest.MonkeyPatch, fault: Exception, expected: tuple[int, str]
 ) -> None:
     async def fail(*_: object, **__: object) -> None:
@@ -558,7 +558,7 @@ async def test_both_faces_report_faults_alike(
     await assert_same(stocked, replace(case, expected=expected))
 
 
-def test_the_table_reaches_every_code() -> None:
+def test_cases_cover_every_error_code() -> None:
     reached = {case.expected[1] for case in CASES if case.expected}
     elsewhere = {"UNAUTHENTICATED", "INSUFFICIENT_SCOPE", "UNAVAILABLE", "INTERNAL"}
 

@@ -563,7 +563,7 @@ async def costs(engine: Engine, database: Database, question: Question) -> Seque
 
 
 @pytest.mark.long
-async def test_what_a_read_costs_does_not_grow_with_what_there_is(
+async def test_cost_of_a_read_does_not_grow_with_the_data(
     shop: Service, engine: str
 ) -> None:
     small, large = (numbered(*each) for each in zip(("small", "large"), SIZES[engine], strict=True))
@@ -610,7 +610,7 @@ async def test_what_a_read_costs_does_not_grow_with_what_there_is(
     assert {lot.ask.func for _, lot in pairs} - {read} | OPERATORS == set(all_queries())
 
 
-async def test_postgresql_plans_a_read_once_and_not_for_its_parameters(service: Service) -> None:
+async def test_postgresql_uses_generic_plans_for_reads(service: Service) -> None:
     if service.database.dialect == "sqlite":
         pytest.skip("It keeps its plans.")
     kept = text("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements")

@@ -95,7 +95,7 @@ def entry_of(node: Json) -> Entry:
 
 @pytest.mark.parametrize("first", [1, 5, 200])
 @pytest.mark.parametrize("order", ["SKU_ASC", "SKU_DESC"])
-async def test_skus_page_in_both_orders_to_the_end(
+async def test_skus_are_paged_completely_in_both_orders(
     stocked: Stocked, order: str, first: int
 ) -> None:
     nodes = await walk(stocked.service, SKUS, ["skus"], {"order": order}, first=first)
@@ -129,7 +129,7 @@ def test_the_model_has_skus_of_every_status() -> None:
 
 
 @pytest.mark.parametrize("code", [*CODES, "B", "", "%", "a%", "A_", "\x00", "x" * 5000])
-async def test_skus_filter_by_a_code_that_means_only_itself(stocked: Stocked, code: str) -> None:
+async def test_sku_filter_matches_the_exact_code(stocked: Stocked, code: str) -> None:
     main = stocked.model.warehouses[0].id
     for status in (None, "LOW"):
         for id_ in (None, main):
@@ -138,13 +138,13 @@ async def test_skus_filter_by_a_code_that_means_only_itself(stocked: Stocked, co
             assert nodes == stocked.model.list_skus(code=code, status=status, warehouse_id=id_)
 
 
-async def test_a_filter_of_nulls_is_no_filter(stocked: Stocked) -> None:
+async def test_null_filters_match_everything(stocked: Stocked) -> None:
     for filter_ in (None, {}, {"status": None, "warehouseId": None, "sku": None}):
         nodes = await walk(stocked.service, SKUS, ["skus"], {"filter": filter_}, first=200)
         assert nodes == stocked.model.list_skus()
 
 
-async def test_a_list_narrowed_to_a_warehouse_shows_no_other_on_the_way_back(
+async def test_list_filtered_by_warehouse_excludes_others_in_nested_fields(
     stocked: Stocked,
 ) -> None:
     query = (
@@ -165,7 +165,7 @@ async def test_a_list_narrowed_to_a_warehouse_shows_no_other_on_the_way_back(
 
 @pytest.mark.parametrize("first", [1, 4, 200])
 @pytest.mark.parametrize("status", [None, "NORMAL", "LOW", "CRITICAL", "OUT_OF_STOCK"])
-async def test_levels_of_a_warehouse_page_by_status(
+async def test_levels_of_a_warehouse_are_filtered_by_status_and_paged(
     stocked: Stocked, status: str | None, first: int
 ) -> None:
     for place in stocked.model.warehouses:
@@ -177,7 +177,7 @@ async def test_levels_of_a_warehouse_page_by_status(
 
 @pytest.mark.parametrize("first", [1, 3, 200])
 @pytest.mark.parametrize("period", PERIODS, ids=[str(list(each)) for each, _ in PERIODS])
-async def test_the_ledger_pages_with_every_filter(
+async def test_ledger_is_filtered_and_paged(
     stocked: Stocked,
     period: tuple[Mapping[str, str], tuple[datetime | None, datetime | None]],
     first: int,
@@ -205,7 +205,7 @@ async def test_the_ledger_pages_with_every_filter(
 
 @pytest.mark.parametrize("first", [1, 3, 200])
 @pytest.mark.parametrize("period", PERIODS, ids=[str(list(each)) for each, _ in PERIODS])
-async def test_ledgers_of_skus_and_levels_page_with_every_filter(
+async def test_ledgers_of_skus_and_levels_are_filtered_and_paged(
     stocked: Stocked,
     period: tuple[Mapping[str, str], tuple[datetime | None, datetime | None]],
     first: int,
@@ -232,7 +232,7 @@ async def test_ledgers_of_skus_and_levels_page_with_every_filter(
                 assert [entry_of(node) for node in nodes] == expected
 
 
-async def test_a_level_filtered_by_another_warehouse_has_no_ledger(stocked: Stocked) -> None:
+async def test_level_ledger_filtered_by_another_warehouse_is_empty(stocked: Stocked) -> None:
     [main, amazon, *_] = [place.id for place in stocked.model.warehouses]
     variables = {"id": f"level_{main}_{CODES[7]}", "filter": {"warehouseId": amazon}}
 
@@ -257,7 +257,7 @@ async def test_adjustments_of_one_instant_appear_exactly_once(service: Service) 
         assert len(keys) == 36
 
 
-async def test_each_parent_has_a_page_of_its_own(stocked: Stocked) -> None:
+async def test_nested_lists_are_paged_per_parent(stocked: Stocked) -> None:
     query = (
         "{ skus { nodes { sku adjustments(first: 2) { totalCount pageInfo { hasNextPage } "
         "nodes { sku { sku } sequence } } } } "
@@ -285,7 +285,7 @@ async def test_each_parent_has_a_page_of_its_own(stocked: Stocked) -> None:
         ]
 
 
-async def test_warehouses_are_all_there_by_id(stocked: Stocked) -> None:
+async def test_warehouses_are_listed_in_order_of_id(stocked: Stocked) -> None:
     fields = "id name type address marketplace isActive isReadonly"
     expected = [
         {
@@ -377,13 +377,13 @@ GARBAGE: Final = [
 
 
 @pytest.mark.parametrize("id_", GARBAGE)
-async def test_no_object_has_an_id_that_is_garbage(stocked: Stocked, id_: object) -> None:
+async def test_node_of_an_invalid_id_is_null(stocked: Stocked, id_: object) -> None:
     query = "query ($id: ID!) { node(id: $id) { id } }"
 
     assert await stocked.service.data(query, {"id": id_}) == {"node": None}
 
 
-async def test_no_object_has_an_id_of_a_level_that_never_was(stocked: Stocked) -> None:
+async def test_node_of_a_missing_level_is_null(stocked: Stocked) -> None:
     query = "query ($id: ID!) { node(id: $id) { id } }"
     [main, *_, empty] = [place.id for place in stocked.model.warehouses]
 
@@ -391,7 +391,7 @@ async def test_no_object_has_an_id_of_a_level_that_never_was(stocked: Stocked) -
         assert await stocked.service.data(query, {"id": id_}) == {"node": None}
 
 
-async def test_no_object_of_another_tenant_has_an_id(stocked: Stocked) -> None:
+async def test_node_is_null_for_every_id_of_another_tenant(stocked: Stocked) -> None:
     ids = await stocked.service.data(
         "{ skus(first: 200) { nodes { id stock { id warehouse { id } } "
         "adjustments(first: 1) { nodes { id } } } } }"
@@ -422,7 +422,7 @@ async def test_no_object_of_another_tenant_has_an_id(stocked: Stocked) -> None:
         ("{ it: warehouse(id: 5) { id } warehouses { id } }", "WAREHOUSE_NOT_FOUND"),
     ],
 )
-async def test_what_is_unknown_is_null_with_an_error_and_nothing_else_is(
+async def test_unknown_object_is_null_with_an_error_and_siblings_succeed(
     stocked: Stocked, query: str, code: str
 ) -> None:
     answer = await stocked.service.graphql(query)
@@ -435,7 +435,7 @@ async def test_what_is_unknown_is_null_with_an_error_and_nothing_else_is(
     assert len(answer["data"]["warehouses"]) == 4
 
 
-async def test_an_error_below_makes_its_nearest_nullable_parent_null(stocked: Stocked) -> None:
+async def test_nested_error_sets_the_nearest_nullable_parent_to_null(stocked: Stocked) -> None:
     answer = await stocked.service.graphql(
         '{ good: sku(sku: "A") { sku } bad: sku(sku: "A") { sku adjustments(first: 0) '
         "{ totalCount } } warehouses { id } }"
@@ -486,7 +486,7 @@ async def test_a_page_has_1_to_200_items(stocked: Stocked, name: str, first: int
 
 @pytest.mark.parametrize("first", [None, "5", 5.5, True, 2**31, [5], {}])
 @pytest.mark.parametrize("name", PAGED)
-async def test_the_size_of_a_page_is_an_integer(stocked: Stocked, name: str, first: object) -> None:
+async def test_page_size_must_be_an_integer(stocked: Stocked, name: str, first: object) -> None:
     variables = {"id": stocked.model.warehouses[0].id, "first": first}
     answer = await stocked.service.graphql(PAGED[name], variables)
 
@@ -594,7 +594,7 @@ def end_cursor(data: Json, path: list[str]) -> str:
     return cursor
 
 
-async def test_a_cursor_opens_the_list_that_it_came_from_and_no_other(stocked: Stocked) -> None:
+async def test_cursor_is_valid_only_for_its_own_list(stocked: Stocked) -> None:
     [main, amazon, *_] = [place.id for place in stocked.model.warehouses]
     questions = {
         name: query.replace("MAIN", main).replace("AMAZON", amazon)
@@ -619,7 +619,7 @@ async def test_a_cursor_opens_the_list_that_it_came_from_and_no_other(stocked: S
 
 
 @pytest.mark.parametrize("name", CURSORS)
-async def test_a_cursor_of_another_tenant_or_of_nobody_opens_nothing(
+async def test_forged_cursor_and_cursor_of_another_tenant_are_rejected(
     stocked: Stocked, name: str
 ) -> None:
     other = replace(stocked.service, tenant=await new_tenant(stocked.service.database))
@@ -672,7 +672,7 @@ async def test_a_cursor_of_another_tenant_or_of_nobody_opens_nothing(
         ({"unknown": 1}, (422, "VALIDATION_ERROR")),
     ],
 )
-async def test_a_ledger_refuses_filters_that_mean_nothing(
+async def test_ledger_rejects_invalid_filters(
     stocked: Stocked, filter_: Json, expected: tuple[int, str]
 ) -> None:
     query = "query ($filter: LedgerFilterInput) { adjustments(filter: $filter) { totalCount } }"
@@ -683,14 +683,14 @@ async def test_a_ledger_refuses_filters_that_mean_nothing(
 @pytest.mark.parametrize(
     "period", [("0001-01-01", "9999-12-31"), ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z")]
 )
-async def test_the_longest_period_holds_all(stocked: Stocked, period: tuple[str, str]) -> None:
+async def test_longest_period_includes_every_entry(stocked: Stocked, period: tuple[str, str]) -> None:
     filter_ = {"startDate": period[0], "endDate": period[1]}
     nodes = await walk(stocked.service, LEDGER, ["adjustments"], {"filter": filter_}, first=200)
 
     assert [entry_of(node) for node in nodes] == stocked.model.list_entries()
 
 
-async def test_a_tenant_with_nothing_has_empty_lists(service: Service) -> None:
+async def test_empty_tenant_has_empty_lists(service: Service) -> None:
     assert await walk(service, SKUS, ["skus"], first=5) == []
     assert await walk(service, LEDGER, ["adjustments"], first=5) == []
     assert await service.data("{ warehouses { id } }") == {"warehouses": []}

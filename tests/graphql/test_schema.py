@@ -236,7 +236,7 @@ def fields_of(name: str) -> dict[str, GraphQLField]:
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_everything_of_a_type_has_a_description(name: str) -> None:
+def test_every_element_of_a_type_has_a_description(name: str) -> None:
     bare = [place for place, text in descriptions(TYPES[name]) if not (text or "").strip()]
 
     assert bare == []
@@ -292,14 +292,14 @@ def test_the_only_roots_are_query_and_mutation() -> None:
     assert SCHEMA.subscription_type is None
 
 
-def test_what_has_an_id_is_a_node() -> None:
+def test_types_with_an_id_implement_node() -> None:
     nodes = {type_.name for type_ in SCHEMA.get_possible_types(OBJECTS["Node"])}  # type: ignore[arg-type]
 
     assert nodes == {"Adjustment", "Reservation", "Sku", "StockLevel", "Warehouse"}
     assert {name for name in OBJECTS if "id" in fields_of(name)} == {*nodes, "Node"}
 
 
-def test_there_is_a_connection_of_each_list_that_pages() -> None:
+def test_every_paged_list_has_a_connection_type() -> None:
     assert sorted(CONNECTIONS) == [
         "AdjustmentConnection",
         "ReservationConnection",
@@ -310,7 +310,7 @@ def test_there_is_a_connection_of_each_list_that_pages() -> None:
 
 
 @pytest.mark.parametrize("name", CONNECTIONS)
-def test_a_connection_is_shaped_as_relay_has_it(name: str) -> None:
+def test_connections_have_the_shape_of_relay(name: str) -> None:
     node = name.removesuffix("Connection")
     edge = f"{node}Edge"
 
@@ -349,7 +349,7 @@ def test_every_field_that_is_a_connection_takes_a_page() -> None:
         assert {name: signature(field.args[name]) for name in PAGE} == PAGE
 
 
-def test_the_exported_schema_is_fresh() -> None:
+def test_exported_schema_is_current() -> None:
     exported = Path(__file__).parents[2] / "schema.graphql"
 
     assert exported.read_text(encoding="utf-8") == f"{SDL}\n"

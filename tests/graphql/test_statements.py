@@ -173,7 +173,7 @@ async def statements(service: Service, document: str, **variables: object) -> Qu
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-async def test_a_query_takes_its_number_of_statements_for_any_number_of_rows(
+async def test_statements_of_a_query_do_not_depend_on_the_number_of_rows(
     service: Service, tenants: Mapping[int, str], name: str
 ) -> None:
     document, expected = DOCUMENTS[name]
@@ -206,7 +206,7 @@ async def test_a_query_takes_its_number_of_statements_for_any_number_of_rows(
         ),
     ],
 )
-async def test_so_does_a_query_about_one_warehouse(
+async def test_statements_of_a_warehouse_query_do_not_depend_on_the_number_of_rows(
     service: Service, tenants: Mapping[int, str], document: str, expected: int
 ) -> None:
     taken = {}
@@ -218,7 +218,7 @@ async def test_so_does_a_query_about_one_warehouse(
     assert taken == dict.fromkeys(SIZES, CREDENTIAL + expected)
 
 
-async def test_a_total_of_skus_comes_with_the_list_and_one_of_a_ledger_only_when_asked_for(
+async def test_sku_total_needs_no_statement_and_ledger_total_needs_one(
     service: Service, tenants: Mapping[int, str]
 ) -> None:
     mine = replace(service, tenant=tenants[50])
@@ -233,7 +233,7 @@ async def test_a_total_of_skus_comes_with_the_list_and_one_of_a_ledger_only_when
     assert "sum(stock_level.version)" in counted_.statements[-1]
 
 
-async def test_a_bulk_takes_the_same_number_of_statements_for_any_number_of_updates(
+async def test_statements_of_a_bulk_do_not_depend_on_the_number_of_updates(
     service: Service,
 ) -> None:
     document = (
@@ -260,7 +260,7 @@ async def test_a_bulk_takes_the_same_number_of_statements_for_any_number_of_upda
     assert taken == {size: CREDENTIAL + number + 2 for size, number in expected.items()}
 
 
-async def test_the_recorder_counts_what_there_is(service: Service) -> None:
+async def test_recorder_counts_every_statement(service: Service) -> None:
     async with service.database.snapshot() as snapshot:
         from app.reads.warehouses import list_warehouses  # noqa: PLC0415
 

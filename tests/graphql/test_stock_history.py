@@ -104,7 +104,7 @@ async def histories_of(service: Service, **variables: object) -> dict[str, list[
 
 @pytest.mark.parametrize("interval", SPANS)
 @pytest.mark.parametrize("seed", range(4))
-async def test_a_history_is_what_a_replay_of_the_ledger_finds(
+async def test_stock_history_matches_a_replay_of_the_ledger(
     service: Service, seed: int, interval: str
 ) -> None:
     ledger = await recorded(service, seed)
@@ -130,7 +130,7 @@ async def test_a_history_is_what_a_replay_of_the_ledger_finds(
         assert found == {code: expected[code] for code in sorted(CODES)}
 
 
-async def test_a_history_ends_with_the_present_and_begins_with_nothing(service: Service) -> None:
+async def test_stock_history_starts_at_zero_and_ends_at_the_current_stock(service: Service) -> None:
     ledger = await recorded(service, 9)
     year = {"from": "2026-01-01", "to": "2026-12-31", "interval": "DAY"}
     found = await histories_of(service, **year)
@@ -162,7 +162,7 @@ async def test_a_history_ends_with_the_present_and_begins_with_nothing(service: 
         ("2026-03-01", "2027-04-04", "DAY", ["2026-03-01T00", "2027-04-04T00"]),
     ],
 )
-async def test_a_history_has_whole_periods_from_the_first_to_the_last(
+async def test_stock_history_has_whole_periods(
     service: Service, first: str, last: str, interval: str, starts: list[str]
 ) -> None:
     place = warehouse()
@@ -196,7 +196,7 @@ async def test_a_history_has_whole_periods_from_the_first_to_the_last(
         ),
     ],
 )
-async def test_a_history_that_is_none_or_too_long_is_refused(
+async def test_empty_or_too_long_stock_history_is_rejected(
     service: Service, first: str, last: str, interval: str, problem: str
 ) -> None:
     await service.load([warehouse()], [sku("A")])
@@ -211,7 +211,7 @@ async def test_a_history_that_is_none_or_too_long_is_refused(
     "wrong",
     [{"from": "yesterday"}, {"to": None}, {"interval": "WEEK"}, {"interval": None}, {"from": 5}],
 )
-async def test_what_is_no_time_or_interval_is_refused(
+async def test_invalid_time_or_interval_is_rejected(
     service: Service, wrong: dict[str, object]
 ) -> None:
     await service.load([warehouse()], [sku("A")])
@@ -220,7 +220,7 @@ async def test_what_is_no_time_or_interval_is_refused(
     assert await refused(service, HISTORIES, {**good, **wrong}) == (422, "VALIDATION_ERROR")
 
 
-async def test_the_history_of_a_list_of_one_warehouse_is_of_that_one(service: Service) -> None:
+async def test_stock_history_in_a_list_of_one_warehouse_covers_only_it(service: Service) -> None:
     places = [warehouse("Main"), warehouse("Other")]
     levels = [
         LoadedLevel(warehouse_id=place.id, history=[counted(number, "2026-03-10T12:00:00Z")])
@@ -246,7 +246,7 @@ async def test_the_history_of_a_list_of_one_warehouse_is_of_that_one(service: Se
     assert closings(data["narrowed"]["nodes"]) == {"A": [2, 1, 2]}
 
 
-async def test_nobody_sees_the_history_of_another_tenant(service: Service) -> None:
+async def test_stock_history_excludes_another_tenant(service: Service) -> None:
     ledger = await recorded(service, 3)
     other = replace(service, tenant=await new_tenant(service.database))
     theirs = warehouse("Theirs")

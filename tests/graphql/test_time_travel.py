@@ -23,7 +23,7 @@ Stock = dict[tuple[str, str], tuple[int, int]]
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_the_past_is_what_was_recorded_at_every_instant(service: Service, seed: int) -> None:
+async def test_stock_as_of_an_instant_matches_the_recorded_stock(service: Service, seed: int) -> None:
     dice = random.Random(seed)
     places = [warehouse(f"W{number}") for number in range(3)]
     keys = [
@@ -76,7 +76,7 @@ async def stock_at(service: Service, at: str) -> Stock:
     return found
 
 
-async def test_a_date_is_its_end_and_an_instant_to_come_is_the_present(service: Service) -> None:
+async def test_date_means_end_of_day_and_future_instant_means_now(service: Service) -> None:
     place = warehouse("Main")
     await service.load([place], [sku("A", LoadedLevel(warehouse_id=place.id, history=counts()))])
 
@@ -102,7 +102,7 @@ def counts() -> list[LoadedCount]:
     ]
 
 
-async def test_the_past_of_a_list_of_one_warehouse_is_of_that_one(service: Service) -> None:
+async def test_stock_as_of_in_a_list_of_one_warehouse_covers_only_it(service: Service) -> None:
     places = [warehouse("Main"), warehouse("Other")]
     levels = [LoadedLevel(warehouse_id=place.id, history=counts()) for place in places]
     await service.load(places, [sku("A", *levels)])
@@ -120,7 +120,7 @@ async def test_the_past_of_a_list_of_one_warehouse_is_of_that_one(service: Servi
     assert one["stockAsOf"] == {"totalOnHand": 1, "levels": [{"warehouse": {"id": places[1].id}}]}
 
 
-async def test_nobody_sees_the_past_of_another_tenant(service: Service) -> None:
+async def test_stock_as_of_excludes_another_tenant(service: Service) -> None:
     place = warehouse("Main")
     await service.load([place], [sku("A", LoadedLevel(warehouse_id=place.id, history=counts()))])
     other = replace(service, tenant=await new_tenant(service.database))
@@ -131,5 +131,5 @@ async def test_nobody_sees_the_past_of_another_tenant(service: Service) -> None:
 
 
 @pytest.mark.parametrize("at", ["", "yesterday", "2026-02-30", "2026-03-10T12:00:00", 5])
-async def test_what_is_no_instant_is_refused(service: Service, at: object) -> None:
+async def test_invalid_instant_is_rejected(service: Service, at: object) -> None:
     assert await refused(service, AS_OF, {"at": at}) == (422, "VALIDATION_ERROR")

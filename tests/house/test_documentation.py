@@ -49,7 +49,7 @@ async def demo(empty_database_url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=name_of)
-async def test_examples_get_the_answers_below_them(page: Path, demo: httpx.AsyncClient) -> None:
+async def test_examples_return_the_documented_responses(page: Path, demo: httpx.AsyncClient) -> None:
     for example in examples_of(page):
         response = await send(demo, example)
         real = response.json()
@@ -117,7 +117,7 @@ def test_every_command_line_of_a_page_exists_with_its_options() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_targets(page: Path) -> None:
     for link in LINK.findall(prose_of(text_of(page))):
         if link.startswith(("http://", "https://", "mailto:")):
             continue
@@ -154,7 +154,7 @@ def test_a_decision_has_its_parts(page: Path) -> None:
     assert 30 <= len(text.splitlines()) <= 60
 
 
-def test_speed_figures_are_those_of_the_results() -> None:
+def test_speed_figures_match_the_results() -> None:
     measured = set(table_rows(text_of(ROOT / "benchmarks" / "RESULTS.md")))
     claimed = [row for row in table_rows(text_of(DOCS / "performance.md")) if len(row) == 5]
     assert len(claimed) >= 8

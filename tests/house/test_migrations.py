@@ -94,7 +94,7 @@ async def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
     await database.dispose()
 
 
-async def test_a_migration_hashes_the_ledger_as_its_writes_would_have(
+async def test_migration_computes_the_same_hashes_as_writes(
     empty_database_url: str,
 ) -> None:
     database = Database(Settings(database_url=empty_database_url))
@@ -119,7 +119,7 @@ async def test_a_migration_hashes_the_ledger_as_its_writes_would_have(
     await database.dispose()
 
 
-async def test_a_migration_counts_reservations_as_their_writes_would_have(
+async def test_migration_computes_the_same_reservation_counts_as_writes(
     empty_database_url: str,
 ) -> None:
     async with running(empty_database_url) as (app, client):
@@ -179,7 +179,7 @@ async def hashes_of(database: Database) -> list[tuple[Any, ...]]:
         return [tuple(row) for each in statements for row in await snapshot.rows(text(each), {})]
 
 
-async def test_a_database_that_is_behind_is_refused_with_the_command_to_run(
+async def test_outdated_database_is_refused_with_the_migrate_command(
     empty_database_url: str,
 ) -> None:
     database = Database(Settings(database_url=empty_database_url))
@@ -188,13 +188,13 @@ async def test_a_database_that_is_behind_is_refused_with_the_command_to_run(
     await database.dispose()
 
 
-def test_the_revisions_are_those_of_alembic() -> None:
+def test_revisions_match_alembic() -> None:
     steps = ScriptDirectory.from_config(alembic_config()).walk_revisions()
 
     assert [step.revision for step in steps] == revisions()[::-1]
 
 
-async def test_a_database_of_a_newer_version_is_refused_with_the_version_to_install(
+async def test_newer_database_is_refused_with_its_revision(
     empty_database_url: str,
 ) -> None:
     async with running(empty_database_url) as (app, client):

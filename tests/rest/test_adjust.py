@@ -132,7 +132,7 @@ async def test_adjustment_respects_if_match_and_idempotency_key(
     assert await ledger(service, "A") == [(1, 0, 10), (2, 10, 9)]
 
 
-async def test_a_set_and_an_adjustment_do_not_share_a_key(
+async def test_idempotency_key_of_a_set_is_rejected_for_an_adjustment(
     service: Service, main: WarehouseRecord
 ) -> None:
     headers = {"Idempotency-Key": "one"}

@@ -105,7 +105,7 @@ async def test_levels_of_several_skus_are_set_at_once(service: Service) -> None:
 
 @pytest.mark.parametrize("on_error", [None, "abort", "continue"])
 @pytest.mark.parametrize("count", [1, 500])
-async def test_up_to_500_updates_are_taken(
+async def test_up_to_500_updates_are_accepted(
     service: Service, count: int, on_error: str | None
 ) -> None:
     main = warehouse()
@@ -130,7 +130,7 @@ async def test_up_to_500_updates_are_taken(
 
 @pytest.mark.parametrize("count", [0, 501, 1000])
 @pytest.mark.parametrize("on_error", ["abort", "continue"])
-async def test_any_other_number_of_updates_is_refused(
+async def test_other_numbers_of_updates_are_rejected(
     service: Service, count: int, on_error: str
 ) -> None:
     main = warehouse()

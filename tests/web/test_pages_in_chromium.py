@@ -36,7 +36,7 @@ async def until_stored(page: Page, name: str, part: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_graphiql_runs_the_first_tab_as_it_was_given(visit: Visit) -> None:
+async def test_graphiql_runs_the_unchanged_first_tab(visit: Visit) -> None:
     await visit.page.goto("/graphql")
     await run_query(visit.page)
 
@@ -49,7 +49,7 @@ async def test_graphiql_runs_the_first_tab_as_it_was_given(visit: Visit) -> None
 
 
 @pytest.mark.parametrize("tab", ["History", "Chart", "Warehouses", "Count", "Reserve", "Holds"])
-async def test_every_tab_runs_as_it_was_given(visit: Visit, tab: str) -> None:
+async def test_graphiql_runs_every_unchanged_tab(visit: Visit, tab: str) -> None:
     await visit.page.goto("/graphql")
     await visit.page.get_by_role("tab", name=tab).click()
     # GraphiQL reads the name of the operation a moment after it shows the tab.
@@ -62,7 +62,7 @@ async def test_every_tab_runs_as_it_was_given(visit: Visit, tab: str) -> None:
     assert visit.complaints == []
 
 
-async def test_graphiql_shows_the_given_tabs_their_variables_and_the_token(visit: Visit) -> None:
+async def test_graphiql_shows_tabs_variables_and_token(visit: Visit) -> None:
     await visit.page.goto("/graphql")
 
     tabs = ["Stock", "History", "Chart", "Warehouses", "Count", "Reserve", "Holds", "Sync"]
@@ -73,7 +73,7 @@ async def test_graphiql_shows_the_given_tabs_their_variables_and_the_token(visit
     await expect(editor_tools).to_contain_text("demo-write")
 
 
-async def test_graphiql_knows_the_schema_and_its_workers_check_queries(visit: Visit) -> None:
+async def test_graphiql_loads_the_schema_and_validates_in_workers(visit: Visit) -> None:
     async with visit.page.expect_request(
         lambda request: "IntrospectionQuery" in (request.post_data or ""),
     ):
@@ -117,7 +117,7 @@ async def test_graphiql_keeps_an_edit_over_a_reload(visit: Visit) -> None:
     assert visit.complaints == []
 
 
-async def test_graphiql_without_a_token_shows_where_it_goes(
+async def test_graphiql_without_a_token_shows_the_empty_header(
     visit: Visit, url_without_token: str
 ) -> None:
     await visit.page.goto(f"{url_without_token}/graphql")
@@ -148,7 +148,7 @@ async def test_the_reference_lists_an_operation_and_tries_it_out(visit: Visit) -
 
 
 @pytest.mark.parametrize("path", ["/graphql", "/docs"])
-async def test_a_page_may_not_ask_another_host(visit: Visit, path: str) -> None:
+async def test_page_cannot_send_requests_to_another_host(visit: Visit, path: str) -> None:
     await visit.page.goto(path)
     blocked = await visit.page.evaluate(
         "fetch('http://other.invalid/').then(() => 'sent', error => String(error))",
