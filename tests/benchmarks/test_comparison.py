@@ -1,4 +1,4 @@
-"""Nothing is timed that answers, or writes, something else than it should."""
+"""The benchmark rejects wrong responses and incomplete writes."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ Change = Callable[[str], None]
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with the data that each test copies."""
+    """Directory with the database that each test copies."""
     directory = tmp_path_factory.mktemp("benchmarks")
     filled(empty_sqlite(directory, "master"), SIZE, lambda _: None)
     return directory
@@ -29,7 +29,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def change(directory: Path) -> Iterator[Change]:
-    """Copy the data, and return what changes the copy behind the back of all."""
+    """Copy the database; a function that changes the copy without the service."""
     copy_sqlite(directory, source="master", name="copy")
 
     def execute(statement: str) -> None:
@@ -45,7 +45,7 @@ def change(directory: Path) -> Iterator[Change]:
 
 @pytest.fixture
 def ledger(directory: Path) -> Ledger:
-    """Return the ledger of the copy."""
+    """Ledger of the copy."""
     return Ledger(f"sqlite+aiosqlite:///{directory / 'copy'}")
 
 

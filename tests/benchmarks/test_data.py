@@ -1,4 +1,4 @@
-"""The benchmark's data is data that the service could have written."""
+"""The data of the benchmarks is valid data of the service."""
 
 import pytest
 
@@ -23,11 +23,11 @@ async def test_ledger_verifies_and_has_the_declared_size(
     size = SIZES[name]
     database = Database(Settings(database_url=empty_database_url))
     await migrate(database)
-    told = [skus async for skus in fill(database, size)]
+    progress = [skus async for skus in fill(database, size)]
     proof = await verify_tenant(database, TENANT)
     await database.dispose()
 
-    assert told == [size.skus]
+    assert progress == [size.skus]
     assert (proof.skus, proof.stock_levels, proof.adjustments) == (
         size.skus,
         size.levels,

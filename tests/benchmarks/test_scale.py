@@ -1,4 +1,4 @@
-"""The scale curve asks for what there is."""
+"""The queries of the scale curve return the data of the database."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def test_every_query_of_the_scale_curve_matches_the_database(tmp_path: Path) -> 
     size = size_of(1_000)
     url = filled(empty_sqlite(tmp_path, "scale"), size, lambda _: None)
     with serving(REST, url, workers=1) as (port, _):
-        # Each compares pages and totals with the database, and raises where they differ.
+        # Each query compares pages and totals with the database, and raises if they differ.
         loads = {name: question(Place(port, url), size) for name, question in questions().items()}
 
     assert [name for name, load in loads.items() if not load.expected] == []

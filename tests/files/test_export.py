@@ -1,4 +1,4 @@
-"""Exports: one snapshot, safe in a spreadsheet, whole or not there, and fit to be imported."""
+"""Exports: one snapshot, safe for spreadsheets, atomic, and importable."""
 
 import csv
 import io
@@ -29,14 +29,14 @@ DANGEROUS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "'=1", "''-x", "'fine
 
 
 async def exported(
-    service: Service, subject: ExportSubject, form: FileFormat, asked: ExportFilter = EVERYTHING
+    service: Service, subject: ExportSubject, form: FileFormat, where: ExportFilter = EVERYTHING
 ) -> str:
     target = io.BytesIO()
     await export(
         service.database,
         service.tenant,
         subject,
-        asked,
+        where,
         form=form,
         target=target,
         progress=silent,

@@ -1,4 +1,4 @@
-"""Imports: everything is checked first, written in batches, and never written twice."""
+"""Imports: validated first, written in batches, and never written twice."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ COUNTS: Final = "sku,warehouse_id,quantity\n"
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have small files in several batches."""
+    """Split small files into several batches."""
     monkeypatch.setattr(importing, "BATCH", BATCH)
 
 
@@ -44,9 +44,9 @@ def reasons(
 
 async def refused(service: Service, content: str, kind: FileKind) -> list[tuple[int, str]]:
     staging = staged(content, kind)
-    mine = importing.run_of(staging, service.tenant, name="", created_by="importer")
+    import_run = importing.run_of(staging, service.tenant, name="", created_by="importer")
     with pytest.raises(FileRefused):
-        await importing.validate(service.database, staging, mine, lambda _what, _number: None)
+        await importing.validate(service.database, staging, import_run, lambda _what, _number: None)
     found = list(staging.problems())
     staging.close()
     return found
@@ -125,11 +125,11 @@ async def test_import_writes_the_same_rows_as_a_graphql_bulk(service: Service) -
         await each.load([MAIN], [*stocked, sku("D"), sku("E")])
     content = COUNTS + "".join(f"{code},{MAIN.id},{number}\n" for code, number in updates)
     await imported(service.database, service.tenant, content, FileKind.COUNTS)
-    asked = [
+    bulk_updates = [
         {"sku": code, "warehouseId": MAIN.id, "quantity": number, "reason": "cycle_count"}
         for code, number in updates
     ]
-    await twin.data(BULK, {"input": {"updates": asked, "onError": "ABORT"}})
+    await twin.data(BULK, {"input": {"updates": bulk_updates, "onError": "ABORT"}})
 
     for statement in (LEVELS, ENTRIES, STATUSES, NUMBERS):
         assert await rows(service, statement) == await rows(twin, statement)

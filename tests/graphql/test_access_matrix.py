@@ -1,4 +1,4 @@
-"""Who may do what: every root field and every route, with every kind of credential."""
+"""Access control of every root field and every route, with every kind of credential."""
 
 import json
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ from tests.graphql.asking import Json, asked, refusals
 from tests.graphql.test_schema import OBJECTS
 from tests.service import EMAIL, Service, counted, level, new_tenant, sku
 
-# A token is named by its scope.
+# Tokens are named by their scope.
 READ: Final = "read"
 ADMIN: Final = "admin"
 
@@ -46,7 +46,7 @@ MARKET: Final = "wh_01HX0000000000000000000003"
 HELD: Final = "rsv_01HX0000000000000000000001"
 ENTRY: Final = "adj_01HX0000000000000000000001"
 CODE: Final = "CODE-OF-A"
-# Ids of the same form that nobody has.
+# Ids of the same form without an object.
 UNKNOWN: Final = {
     PLACE: "wh_01HX0000000000000000000009",
     OTHER: "wh_01HX0000000000000000000008",
@@ -72,7 +72,7 @@ BODIES: Final[Mapping[str, Json]] = {
     "CommitReservation": {},
     "ReleaseReservation": {},
 }
-# Values of arguments and input fields, by name; the type gives all others.
+# Values of arguments and input fields by name; other values follow from the type.
 SAMPLES: Final[Mapping[str, object]] = {
     "sku": CODE,
     "id": PLACE,
@@ -94,19 +94,19 @@ SAMPLES: Final[Mapping[str, object]] = {
     "onHand": 5,
     "reportedAt": "2026-01-01T00:00:00Z",
 }
-# Inputs that need other values.
+# Values for inputs where the name alone is ambiguous.
 OTHERS: Final = {
     ("SyncStockInput", "warehouseId"): MARKET,
     ("CreateSkuInput", "sku"): "CODE-TO-BE-OF-A",
     **{(f"{name}ReservationInput", "id"): HELD for name in ("Commit", "Release", "Extend")},
     ("reservation", "id"): HELD,
 }
-# What makes something new shows nothing that was there.
+# Mutations that create an object show no existing data.
 MAKERS: Final = ("createSku", "createWarehouse")
-# Fields that are optional because another one may stand in their place.
+# Optional fields that these requests set.
 CHOSEN: Final = {
     "StockUpdateInput": ("quantity",),
-    # What can be done once is rehearsed, so that it can be asked for again.
+    # Operations that succeed once are dry runs, so that every credential can send them.
     "CommitReservationInput": ("dryRun",),
     "ReleaseReservationInput": ("dryRun",),
     "ReverseAdjustmentsInput": ("adjustmentId", "dryRun"),
@@ -127,7 +127,7 @@ SUFFICIENT: Final[Mapping[Scope, set[str]]] = {
 
 
 def sample(name: str, type_: Any) -> object:
-    """Return a value for an argument or an input field."""
+    """A value for an argument or an input field."""
     if isinstance(type_, GraphQLNonNull):
         return sample(name, type_.of_type)
     if isinstance(type_, GraphQLList):
@@ -144,7 +144,7 @@ def sample(name: str, type_: Any) -> object:
 
 
 def selection(type_: Any, depth: int = 3) -> str:
-    """Return a selection of everything, some levels deep, with the arguments that it needs."""
+    """A selection of all fields down to a depth, with their required arguments."""
     named = get_named_type(type_)
     if is_leaf_type(named):
         return ""
@@ -158,7 +158,7 @@ def selection(type_: Any, depth: int = 3) -> str:
 
 
 def needed_by(field: Any) -> str:
-    """Return the arguments that a field needs, as they stand in a document."""
+    """The required arguments of a field, as GraphQL text."""
     values = {
         key: literal(sample(key, it.type), it.type)
         for key, it in field.args.items()
@@ -168,12 +168,12 @@ def needed_by(field: Any) -> str:
 
 
 def literal(value: object, type_: Any) -> str:
-    """Return a value as it stands in a document; an enum's has no quotes."""
+    """A value as GraphQL text; enum values have no quotes."""
     return str(value) if isinstance(get_named_type(type_), GraphQLEnumType) else json.dumps(value)
 
 
 def document(root: str, name: str) -> tuple[str, Json]:
-    """Return an operation of one root field with the arguments that it needs."""
+    """An operation with one root field, and its variables."""
     if name in INTROSPECTION:
         return (INTROSPECTION[name] if root == "Query" else "mutation { __typename }"), {}
     field = OBJECTS[root].fields[name]
@@ -188,7 +188,7 @@ def document(root: str, name: str) -> tuple[str, Json]:
 
 
 def request(route: RestRoute) -> tuple[str, str, dict[str, Any]]:
-    """Return method, path and body of a route."""
+    """Method, path and body of a request to a route."""
     path = route.path.replace("{sku:segment}", CODE).replace("{reservation_id:segment}", HELD)
     assert "{" not in path
     if route.operation in ONCE:
@@ -210,14 +210,14 @@ async def stocked(service: Service) -> Service:
 
 
 async def hold(service: Service, connection: AsyncConnection) -> None:
-    """Reserve some of the stock, under an id that is known."""
-    mine = {"tenant_id": service.tenant}
+    """Insert a reservation with the id HELD."""
+    tenant = {"tenant_id": service.tenant}
     now = datetime.now(UTC)
     held = {"id": HELD, "status": "open", "created_by": EMAIL, "created_at": now, "version": 1}
     line = {"reservation_id": HELD, "sku": CODE, "warehouse_id": PLACE}
-    await connection.execute(reservation.insert(), {**mine, **held})
+    await connection.execute(reservation.insert(), {**tenant, **held})
     await connection.execute(
-        reservation_line.insert(), {**mine, **line, "quantity": 5, "held": 5, "committed": 0}
+        reservation_line.insert(), {**tenant, **line, "quantity": 5, "held": 5, "committed": 0}
     )
     await connection.execute(
         update(stock_level).where(stock_level.c.tenant_id == service.tenant).values(reserved=5)
@@ -226,7 +226,7 @@ async def hold(service: Service, connection: AsyncConnection) -> None:
 
 @pytest.fixture
 async def credentials(stocked: Service) -> dict[str, str | None]:
-    """Return a token of every kind."""
+    """A token of every kind."""
 
     async def token(expires_in: timedelta | None) -> tuple[str, str]:
         made = await create_token(
@@ -316,21 +316,21 @@ async def test_root_field_treats_objects_of_another_tenant_as_missing(
     query, variables = document(root, name)
 
     theirs = json.dumps(variables)
-    nobodys = theirs
+    missing_ids = theirs
     for known, unknown in UNKNOWN.items():
-        nobodys = nobodys.replace(known, unknown)
+        missing_ids = missing_ids.replace(known, unknown)
     foreign = await other.graphql(query, json.loads(theirs), token=ADMIN)
-    missing = await other.graphql(query, json.loads(nobodys), token=ADMIN)
+    missing = await other.graphql(query, json.loads(missing_ids), token=ADMIN)
     if name == "createWarehouse":
         assert foreign["data"][name]["warehouse"].pop("id")
         assert missing["data"][name]["warehouse"].pop("id")
     assert anonymous(foreign) == anonymous(missing)
-    # What was asked for may be said again.
-    said = json.dumps(foreign).replace(ENTRY, "")
-    assert not any(secret in said for secret in SECRETS)
-    # The same document shows its owner something, so the silence is not the document's.
-    mine = json.dumps(await stocked.graphql(query, variables, token=ADMIN))
-    assert any(secret in mine for secret in SECRETS) or name in ("node", *MAKERS)
+    # The response may repeat an id of the request.
+    text = json.dumps(foreign).replace(ENTRY, "")
+    assert not any(secret in text for secret in SECRETS)
+    # The same document returns data to the owner, so it is the tenant that hides the data.
+    own = json.dumps(await stocked.graphql(query, variables, token=ADMIN))
+    assert any(secret in own for secret in SECRETS) or name in ("node", *MAKERS)
 
 
 @pytest.mark.parametrize("kind", ["sku_", "wh_", "adj_", "level_", "rsv_"])
@@ -342,10 +342,10 @@ async def test_node_of_another_tenant_is_null(stocked: Service, kind: str) -> No
         "{ warehouses { id } skus { nodes { id stock { id } adjustments { nodes { id } } } } "
         "reservations { nodes { id } } }"
     )
-    found = [it["id"] for it in _objects(lists) if it["id"].startswith(kind)]
-    assert found
+    ids = [it["id"] for it in _objects(lists) if it["id"].startswith(kind)]
+    assert ids
 
-    for id_ in found:
+    for id_ in ids:
         node = "query ($id: ID!) { node(id: $id) { id } }"
         assert (await stocked.data(node, {"id": id_}))["node"] == {"id": id_}
         assert await other.data(node, {"id": id_}) == {"node": None}
@@ -446,7 +446,7 @@ async def test_only_the_executed_operation_requires_its_scope(stocked: Service) 
 
 
 def anonymous(answer: Json) -> object:
-    """Return an answer without the ids that were asked for, and without the request's own."""
+    """A response without the ids of the request and without the request id."""
 
     def stripped(value: object) -> object:
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What the service keeps of documents: bounded, and nothing that one request leaves to the next."""
+"""The cache of parsed documents: limits, and isolation of requests."""
 
 import asyncio
 import contextlib
@@ -93,7 +93,7 @@ def test_only_documents_with_one_statement_are_marked_single(
     query, expected = DOCUMENTS[name]
     [operation] = prepared_operations(query).values()
 
-    # Three root fields need a transaction, whatever their loaders share.
+    # The opposite need not hold: three root fields always run in a transaction.
     assert operation.single is None or expected == 1
 
 

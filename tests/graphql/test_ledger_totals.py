@@ -1,4 +1,4 @@
-"""What adjustments come to, which way they go, and the ledger of a warehouse."""
+"""Totals of adjustments, the filter by sign, and the ledger of a warehouse."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -56,7 +56,7 @@ def delta_of(entry: Entry) -> int:
 
 
 def matching(model: Catalogue, filter_: dict[str, str], place: str | None = None) -> list[Entry]:
-    """Return the entries that a filter lets through, newest first."""
+    """Entries that match a filter, newest first."""
     entries = model.list_entries(
         code=filter_.get("sku"),
         warehouse_id=place or filter_.get("warehouseId"),
@@ -72,13 +72,13 @@ def matching(model: Catalogue, filter_: dict[str, str], place: str | None = None
 
 
 def filters(*others: dict[str, str]) -> list[dict[str, str]]:
-    """Return conditions on the sign, combined with others."""
+    """Filters by sign, alone and combined with others."""
     signs = [{}, *({"sign": name} for name in SIGNS)]
     return [{**sign, **other} for sign, other in product(signs, ({}, *others))]
 
 
 async def stocked(service: Service) -> Catalogue:
-    """Load the catalogue, and a SKU that was counted without finding anything new."""
+    """Load the catalogue, and a SKU whose counts changed nothing."""
     model = catalogue()
     [main, *_] = model.warehouses
     histories = [counted(5, f"2026-03-1{day}T08:00:00Z", reason=REASONS[0]) for day in (1, 1, 2, 3)]
@@ -133,8 +133,8 @@ async def test_totals_are_computed_per_sku_level_and_warehouse(
         f"warehouses {{ id adjustments(first: 1) {{ {TOTALS} }} }} }}"
     )
 
-    def expected(**asked: Any) -> Json:
-        return totals_of([delta_of(it) for it in model.list_entries(**asked)])
+    def expected(**filters: Any) -> Json:
+        return totals_of([delta_of(it) for it in model.list_entries(**filters)])
 
     for node in data["skus"]["nodes"]:
         whole = node["adjustments"]["totals"]

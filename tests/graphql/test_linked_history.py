@@ -1,4 +1,4 @@
-"""The ledger answers who did something, and what an adjustment is part of."""
+"""Filters of the ledger by author, bulk, transfer, reservation and reference."""
 
 import random
 from dataclasses import replace
@@ -32,7 +32,7 @@ SKU_LEDGER: Final = (
 
 
 async def linked(service: Service) -> list[dict[str, Any]]:
-    """Write entries with all kinds of links, and return them, newest first."""
+    """Write entries with links of all kinds; the rows, newest first."""
     main = warehouse()
     await service.load([main], [sku("A", replace(level(main, 5), history=[counted(5)]))])
     dice = random.Random(1)
@@ -57,8 +57,8 @@ async def linked(service: Service) -> list[dict[str, Any]]:
 
     async def work(connection: AsyncConnection) -> None:
         await connection.execute(adjustment.insert(), rows)
-        mine = stock_level.c.tenant_id == service.tenant
-        await connection.execute(update(stock_level).where(mine).values(version=41))
+        is_own = stock_level.c.tenant_id == service.tenant
+        await connection.execute(update(stock_level).where(is_own).values(version=41))
 
     await service.database.transaction(work)
     return sorted(rows, key=lambda row: (row["created_at"], row["sequence"]), reverse=True)

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: methods, content types, bodies, statuses, and what a failure shows."""
+"""GraphQL over HTTP: methods, content types, bodies, statuses and errors."""
 
 import json
 from collections.abc import Mapping
@@ -129,9 +129,9 @@ async def test_request_error_has_its_status_in_the_graphql_response_type(
 async def test_request_error_has_its_location(service: Service) -> None:
     for query, line, column in [("{\n  nope }", 2, 3), ("{\n\n sku(", 3, 6)]:
         [error] = (await asked(service, query)).json()["errors"]
-        [place] = error["extensions"]["details"]
-        assert (place["line"], place["column"]) == (line, column)
-        assert place["message"]
+        [location] = error["extensions"]["details"]
+        assert (location["line"], location["column"]) == (line, column)
+        assert location["message"]
 
 
 NOT_WELL_FORMED: Final = {

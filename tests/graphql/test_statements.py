@@ -1,4 +1,4 @@
-"""The number of SQL statements depends on the document, and never on the number of rows."""
+"""The number of SQL statements depends on the document, never on the number of rows."""
 
 import asyncio
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from tests.graphql.recorder import QueryRecorder, recorded
 from tests.service import Service, counted, level, new_tenant, sku, warehouse
 
 SIZES: Final = (1, 50, 200)
-# Every request looks up its credential.
+# Every request reads its token.
 CREDENTIAL: Final = 1
 
 DOCUMENTS: Final = {
@@ -136,15 +136,15 @@ DOCUMENTS: Final = {
 
 @pytest.fixture(scope="session")
 def tenants(database_url: str) -> Mapping[int, str]:
-    """Return tenants with so many SKUs: for reading only."""
+    """Tenants by number of SKUs; tests must not write to them."""
 
     async def create() -> dict[int, str]:
         database = Database(Settings(database_url=database_url))
-        made = {size: await new_tenant(database) for size in SIZES}
-        for size, tenant in made.items():
+        created = {size: await new_tenant(database) for size in SIZES}
+        for size, tenant in created.items():
             await load(database, tenant, size)
         await database.dispose()
-        return made
+        return created
 
     return asyncio.run(create())
 
@@ -211,9 +211,9 @@ async def test_statements_of_a_warehouse_query_do_not_depend_on_the_number_of_ro
 ) -> None:
     taken = {}
     for size, tenant in tenants.items():
-        mine = replace(service, tenant=tenant)
-        id_ = (await mine.data("{ warehouses { id } }"))["warehouses"][0]["id"]
-        taken[size] = len(await statements(mine, document, id=id_))
+        own = replace(service, tenant=tenant)
+        id_ = (await own.data("{ warehouses { id } }"))["warehouses"][0]["id"]
+        taken[size] = len(await statements(own, document, id=id_))
 
     assert taken == dict.fromkeys(SIZES, CREDENTIAL + expected)
 
@@ -221,14 +221,14 @@ async def test_statements_of_a_warehouse_query_do_not_depend_on_the_number_of_ro
 async def test_sku_total_needs_no_statement_and_ledger_total_needs_one(
     service: Service, tenants: Mapping[int, str]
 ) -> None:
-    mine = replace(service, tenant=tenants[50])
+    own = replace(service, tenant=tenants[50])
     document = (
         "query ($total: Boolean!) { skus(first: 5) { totalCount @include(if: $total) nodes { "
         "adjustments(first: 1) { totalCount @include(if: $total) nodes { id } } } } }"
     )
 
-    counted_ = await statements(mine, document, total=True)
-    uncounted = await statements(mine, document, total=False)
+    counted_ = await statements(own, document, total=True)
+    uncounted = await statements(own, document, total=False)
     assert len(counted_) - len(uncounted) == 1
     assert "sum(stock_level.version)" in counted_.statements[-1]
 
@@ -248,15 +248,15 @@ async def test_statements_of_a_bulk_do_not_depend_on_the_number_of_updates(
         [main, *_] = await load(service.database, tenant, size)
         update = {"warehouseId": main, "quantity": 0, "reason": "loss"}
         updates = [{**update, "sku": f"SKU-{number}"} for number in range(size)]
-        mine = replace(service, tenant=tenant)
-        taken[size] = len(await statements(mine, document, input={"updates": updates}))
+        own = replace(service, tenant=tenant)
+        taken[size] = len(await statements(own, document, input={"updates": updates}))
     if service.database.dialect == "postgresql":
-        # What is read and what is written; if there is much of it, then it is locked between the
-        # two, which asks for the warehouses again, and written in two parts.
+        # A small bulk reads and writes. A large bulk reads, locks the SKUs, reads the warehouses
+        # again, and writes in two parts.
         expected = {size: (2 if size <= FEW else 1 + 2 + 2) for size in SIZES}
     else:
         expected = dict.fromkeys(SIZES, 1 + 4)
-    # Then SKUs and warehouses of the answer.
+    # The response needs SKUs and warehouses.
     assert taken == {size: CREDENTIAL + number + 2 for size, number in expected.items()}
 
 

@@ -1,4 +1,4 @@
-"""A stock history is what a replay of the ledger finds, hour by hour and day by day."""
+"""Stock histories by hour and day, compared with a replay of the ledger."""
 
 import random
 from collections import Counter
@@ -32,7 +32,7 @@ CODES: Final = ("A", "B", "C/d", "Never counted")
 
 @dataclass(frozen=True)
 class Change:
-    """A change of one stock level, as the test remembers it."""
+    """A change of one stock level."""
 
     sku: str
     warehouse_id: str
@@ -42,7 +42,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Ledger:
-    """What was recorded."""
+    """The recorded changes of some warehouses."""
 
     places: Sequence[str]
     changes: Sequence[Change]
@@ -50,11 +50,11 @@ class Ledger:
     def replayed(
         self, code: str, place: str | None, start: datetime, end: datetime, span: timedelta
     ) -> Iterator[Json]:
-        """Yield each period, from adding up all that was recorded in it and before it."""
-        mine = [it for it in self.changes if it.sku == code and place in (None, it.warehouse_id)]
+        """Yield each period, computed from the changes in it and before it."""
+        changes = [it for it in self.changes if it.sku == code and place in (None, it.warehouse_id)]
         while start < end:
-            before = sum(it.delta for it in mine if it.at < start)
-            within = [it.delta for it in mine if start <= it.at < start + span]
+            before = sum(it.delta for it in changes if it.at < start)
+            within = [it.delta for it in changes if start <= it.at < start + span]
             yield {
                 "start": as_text(start),
                 "opening": before,
@@ -66,7 +66,7 @@ class Ledger:
 
 
 async def recorded(service: Service, seed: int) -> Ledger:
-    """Record changes of several levels, often several in one millisecond or at a bucket's edge."""
+    """Record changes of several levels, many in one millisecond or at the edge of a period."""
     dice = random.Random(seed)
     places = [warehouse(f"W{number}") for number in range(3)]
     keys = [(code, place.id) for code in CODES[:-1] for place in places[: dice.choice((2, 3))]]
@@ -111,7 +111,7 @@ async def test_stock_history_matches_a_replay_of_the_ledger(
     dice = random.Random(seed)
     span = SPANS[interval]
     for place in (None, None, *ledger.places):
-        # Before, in the middle of and after what was recorded, also where a period starts.
+        # Before, within and after the recorded changes, also at the start of a period.
         start = START.replace(minute=0, second=0, microsecond=0)
         start += dice.choice((-1, 0, 1, 5)) * timedelta(hours=13)
         if interval == "DAY":

@@ -1,4 +1,4 @@
-"""What was on hand at any instant is what had been recorded then."""
+"""Stock as of any instant equals the stock recorded by then."""
 
 import random
 from dataclasses import replace
@@ -18,7 +18,7 @@ AS_OF: Final = (
 )
 START: Final = datetime(2026, 3, 10, 23, 59, 59, 998_000, tzinfo=UTC)
 MILLISECOND: Final = timedelta(milliseconds=1)
-# A level's stock and the sequence of the adjustment that made it, by SKU and warehouse.
+# Quantity and sequence of the latest adjustment, by SKU and warehouse.
 Stock = dict[tuple[str, str], tuple[int, int]]
 
 
@@ -34,7 +34,7 @@ async def test_stock_as_of_an_instant_matches_the_recorded_stock(service: Servic
     recorded: list[tuple[datetime, Stock]] = [(START - MILLISECOND, {})]
     clock = START
     for _ in range(40):
-        # Often several in one millisecond, of one level too.
+        # Several adjustments, also of one level, in one millisecond.
         clock += MILLISECOND * dice.choice((0, 0, 0, 1, 2, 50_000_000))
         key, quantity = dice.choice(keys[:-1]), dice.randrange(9)
         histories[key].append(

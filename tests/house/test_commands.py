@@ -1,4 +1,4 @@
-"""The command line, as an operator uses it: real processes on real databases."""
+"""The command line in real processes on real databases."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The prose of the project is plain: named things instead of pronoun phrases."""
+"""The prose of the project is plain."""
 
 from functools import cache
 from typing import Final

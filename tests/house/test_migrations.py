@@ -1,4 +1,4 @@
-"""Migrations lead to exactly the schema of the models, on both engines."""
+"""Migrations create exactly the schema of the models, on both engines."""
 
 import re
 from typing import Any
@@ -34,7 +34,7 @@ from benchmarks.data import TENANT, Size, fill
 from tests.processes import run
 from tests.service import EMAIL, Service, level, new_tenant, running, sku, warehouse
 
-# What each engine itself says of its schema.
+# Queries of the schema as each engine stores it.
 CATALOGUE = {
     "sqlite": [
         "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE tbl_name <> 'alembic_version'"
@@ -54,12 +54,12 @@ CATALOGUE = {
 
 
 def clauses(definition: str) -> list[str]:
-    """Return the clauses of a definition, sorted, without spaces, brackets and quotes."""
+    """Sorted clauses of a definition, without spaces, brackets and quotes."""
     return sorted(re.sub(r'[\s()"]', "", definition).split(","))
 
 
 def catalogue(connection: Connection) -> list[tuple[Any, ...]]:
-    """Return all that the engine says, whatever its spacing and the order of its clauses."""
+    """All definitions of the engine, independent of spacing and order of clauses."""
     rows = [
         tuple(clauses(cell) if isinstance(cell, str) else cell for cell in row)
         for query in CATALOGUE[connection.dialect.name]
@@ -99,7 +99,7 @@ async def test_migration_computes_the_same_hashes_as_writes(
 ) -> None:
     database = Database(Settings(database_url=empty_database_url))
     await migrate(database)
-    # More than a page, whose end is amid a level.
+    # More than a page, and the page ends within the history of a level.
     async for _ in fill(database, Size(301, adjustments_per_level=3, spread=True, busy=1_500)):
         pass
     hashes = await hashes_of(database)
@@ -159,7 +159,7 @@ async def test_migration_computes_the_same_reservation_counts_as_writes(
 
 
 async def counts_of(database: Database) -> list[tuple[Any, ...]]:
-    """Return what levels and statuses are counted to have of reservations."""
+    """Counts of reservations by level and by status."""
     async with database.snapshot() as snapshot:
         statements = [
             "SELECT tenant_id, sku, warehouse_id, holds FROM stock_level ORDER BY 1, 2, 3",
@@ -170,7 +170,7 @@ async def counts_of(database: Database) -> list[tuple[Any, ...]]:
 
 
 async def hashes_of(database: Database) -> list[tuple[Any, ...]]:
-    """Return all hashes that are kept."""
+    """All stored hashes."""
     async with database.snapshot() as snapshot:
         statements = [
             "SELECT id, hash FROM adjustment ORDER BY id",

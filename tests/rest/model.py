@@ -1,4 +1,4 @@
-"""A plain model of what the service must answer about loaded data."""
+"""A plain model of the REST responses for loaded data."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ def status(on_hand: int, reserved: int, safety_stock: int) -> str:
 def record(
     item: LoadedSku, places: Iterable[WarehouseRecord], *, warehouse_id: str | None = None
 ) -> Json:
-    """Return the inventory record of a SKU, as if it had one warehouse only if that is given."""
+    """Inventory record of a SKU, optionally limited to one warehouse."""
     by_id = {place.id: place for place in places}
     levels = sorted(
         (level for level in item.levels if warehouse_id in (None, level.warehouse_id)),
@@ -51,7 +51,7 @@ def records(
     warehouse_id: str | None = None,
     sku: str | None = None,
 ) -> list[Json]:
-    """Return the records that a list with these filters holds, in its order."""
+    """Records of a list with these filters, in order of the SKU code."""
     found = [
         record(item, places, warehouse_id=warehouse_id)
         for item in sorted(items, key=lambda item: item.sku)
@@ -69,15 +69,15 @@ def history(
     start: datetime | None = None,
     end: datetime | None = None,
 ) -> list[Json]:
-    """Return the adjustments of a SKU between two instants, newest first, without their ids."""
+    """Adjustments of a SKU between two instants, newest first, without ids."""
     entries: list[tuple[datetime, int, Json]] = []
-    for place in item.levels:
+    for level in item.levels:
         before = 0
-        for sequence, entry in enumerate(place.history, start=1):
+        for sequence, entry in enumerate(level.history, start=1):
             at = entry.created_at
             body = {
                 "sku": item.sku,
-                "warehouse_id": place.warehouse_id,
+                "warehouse_id": level.warehouse_id,
                 "before_quantity": before,
                 "after_quantity": entry.quantity,
                 "delta": entry.quantity - before,
@@ -88,7 +88,7 @@ def history(
             }
             before = entry.quantity
             if (
-                warehouse_id in (None, place.warehouse_id)
+                warehouse_id in (None, level.warehouse_id)
                 and reason in (None, entry.reason)
                 and (start is None or at >= start)
                 and (end is None or at <= end)
@@ -99,7 +99,7 @@ def history(
 
 
 def places() -> list[WarehouseRecord]:
-    """Return a warehouse of every kind, by id."""
+    """One warehouse of every kind, in order of id."""
     kinds = [
         warehouse("Main"),
         warehouse("FBA EU", WarehouseType.FBA, marketplace="amazon_eu"),
@@ -111,7 +111,7 @@ def places() -> list[WarehouseRecord]:
 
 
 def catalogue(places: Sequence[WarehouseRecord]) -> list[LoadedSku]:
-    """Return SKUs of every status, in all their combinations of the first three warehouses."""
+    """SKUs of every status in all combinations of the first three warehouses."""
     quantities = [0, 5, 10, 11, 20, 21, 40]
     items = []
     for number in range(56):
@@ -130,17 +130,17 @@ def catalogue(places: Sequence[WarehouseRecord]) -> list[LoadedSku]:
     return [*items, sku("never counted", never_counted)]
 
 
-def _on_hand(place: LoadedLevel) -> int:
-    return place.history[-1].quantity if place.history else 0
+def _on_hand(level: LoadedLevel) -> int:
+    return level.history[-1].quantity if level.history else 0
 
 
-def _level(place: LoadedLevel, at: WarehouseRecord) -> Json:
-    on_hand = _on_hand(place)
+def _level(level: LoadedLevel, warehouse: WarehouseRecord) -> Json:
+    on_hand = _on_hand(level)
     body = {
-        "warehouse_id": at.id,
-        "name": at.name,
+        "warehouse_id": warehouse.id,
+        "name": warehouse.name,
         "on_hand": on_hand,
-        "reserved": place.reserved,
-        "available": on_hand - place.reserved - place.safety_stock,
+        "reserved": level.reserved,
+        "available": on_hand - level.reserved - level.safety_stock,
     }
-    return body if at.type == "own" else {**body, "type": at.type.value}
+    return body if warehouse.type == "own" else {**body, "type": warehouse.type.value}

@@ -1,4 +1,4 @@
-"""Adjusting by a delta, and rehearsing writes: what both faces take, write and refuse."""
+"""Adjustments by a delta, and dry runs of writes, through REST and GraphQL."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -178,7 +178,7 @@ async def test_an_update_of_a_bulk_either_sets_or_adjusts(
     assert refused_fields(response) == ["updates.0.quantity"]
 
 
-# Each a write of A in a warehouse, from the quantity that is to be left of 10.
+# Writes that leave a given quantity of the 10 pieces of SKU A in a warehouse.
 REST_WRITES: Final[Mapping[str, Callable[[WarehouseRecord, int], tuple[str, str, Json]]]] = {
     "a set": lambda place, left: (
         "PUT",
@@ -223,10 +223,10 @@ async def test_dry_run_returns_the_response_of_the_write_and_writes_nothing(
         if left < 0:
             assert refusal(response) == (422, "NEGATIVE_QUANTITY")
         elif dry:
-            rehearsed = response
+            preview = response
     assert "Idempotent-Replayed" not in response.headers
-    assert without_identity(answered(rehearsed)) == without_identity(answered(response))
-    assert rehearsed.headers.get("ETag") == response.headers.get("ETag")
+    assert without_identity(answered(preview)) == without_identity(answered(response))
+    assert preview.headers.get("ETag") == response.headers.get("ETag")
     await assert_proven(service)
 
 
@@ -262,20 +262,20 @@ async def test_a_dry_run_by_graphql_writes_nothing(
     else:
         content = {"updates": [{**update, "delta": -6}]}
     before = await state(service)
-    rehearsed = await service.data(query, {"input": {**content, "dryRun": True}})
+    preview = await service.data(query, {"input": {**content, "dryRun": True}})
     assert await state(service) == before
     done = await service.data(query, {"input": content})
-    assert without_identity(rehearsed) == without_identity(done)
+    assert without_identity(preview) == without_identity(done)
 
 
-def without_identity(found: Any) -> Any:
-    """Return an answer without what is another's each time: ids and instants."""
-    if isinstance(found, dict):
+def without_identity(value: Any) -> Any:
+    """A response without the ids and instants, which differ per write."""
+    if isinstance(value, dict):
         return {
-            key: without_identity(value)
-            for key, value in found.items()
+            key: without_identity(item)
+            for key, item in value.items()
             if key not in ("id", "adjustment_id", "created_at")
         }
-    if isinstance(found, list):
-        return [without_identity(item) for item in found]
-    return found
+    if isinstance(value, list):
+        return [without_identity(item) for item in value]
+    return value

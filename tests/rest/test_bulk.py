@@ -1,4 +1,4 @@
-"""POST /api/inventory/bulk: all or nothing, or the good ones; results in request order."""
+"""POST /api/inventory/bulk: abort or continue on errors; results in request order."""
 
 import json
 from itertools import zip_longest
@@ -23,7 +23,7 @@ def update(code: str, place: WarehouseRecord | str, quantity: Any = 1, **more: A
 
 
 async def everything(service: Service) -> list[Json]:
-    """Return all records and their adjustments."""
+    """All records and their adjustments."""
     found, _ = await walk(service, "/api/inventory", limit=200)
     for record in found[:20]:
         path = f"/api/inventory/{record['sku']}/adjustments"
@@ -143,7 +143,7 @@ async def test_other_numbers_of_updates_are_rejected(
 
 
 async def refused_and_good(service: Service) -> tuple[list[Json], dict[str, Json]]:
-    """Load data, and return updates of every refusal with good ones between, in mixed order."""
+    """Load data; updates with every error code and valid updates, in mixed order."""
     places = {
         "own": warehouse(),
         "FBA": warehouse("FBA", WarehouseType.FBA),

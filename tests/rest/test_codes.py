@@ -1,4 +1,4 @@
-"""SKU codes in paths: percent-decoded exactly once, and nothing else is a SKU."""
+"""SKU codes in paths: percent-decoded exactly once, without other normalization."""
 
 import unicodedata
 from typing import Final

@@ -1,4 +1,4 @@
-"""Cursors: whole lists in pages, and every cursor that is not one of the list refused."""
+"""Cursors: complete lists in pages, and rejection of every foreign cursor."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -183,7 +183,7 @@ async def test_a_cursor_is_the_same_for_every_token_of_a_tenant(service: Service
 
 
 async def load_two_of_everything(service: Service) -> str:
-    """Load two SKUs with two entries each, all of which every filter of the tests lets through."""
+    """Load two SKUs with two entries each, which match every filter of the tests."""
     main = warehouse()
     history = [
         counted(5, "2026-03-01T00:00:00Z", reason="cycle_count"),

@@ -1,4 +1,4 @@
-"""The published document's examples, to the letter, keys in its order."""
+"""The examples of the published API document, exactly, with keys in its order."""
 
 import json
 

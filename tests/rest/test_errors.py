@@ -1,4 +1,4 @@
-"""Credentials, scopes, methods, and what every answer carries."""
+"""Credentials, scopes, methods, the error shape and the headers of every response."""
 
 import re
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Texts come back as they were, whatever is in them."""
+"""Texts with special characters are stored and returned unchanged."""
 
 from tests.service import Service, level, sku, warehouse
 

@@ -1,4 +1,4 @@
-"""GET /api/inventory/{sku}/adjustments: newest first, filtered, whole or in pages."""
+"""GET /api/inventory/{sku}/adjustments: newest first, filtered, complete or in pages."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ def without_ids(entries: Iterable[Json]) -> list[Json]:
 
 
 def busy_sku(places: list[WarehouseRecord], *, code: str = "A") -> LoadedSku:
-    """Return a SKU with 25 entries in each warehouse, interleaved over a fortnight of March."""
+    """A SKU with 25 entries in each warehouse, interleaved over two weeks of March."""
     start = datetime(2026, 3, 5, tzinfo=UTC)
     levels = []
     for position, place in enumerate(places):
@@ -81,7 +81,7 @@ async def test_combined_filters_match_the_model(service: Service) -> None:
         assert (filters, without_ids(found)) == (filters, expected)
 
 
-# An entry at 14:00:00.000 and one at 14:00:00.001 UTC of 2026-03-12, and their neighbour days'.
+# Entries at 14:00:00.000 and 14:00:00.001 UTC of 2026-03-12 and on the neighbouring days.
 ENTRIES: Final = {
     "a": "2026-03-11T23:59:59.999Z",
     "b": "2026-03-12T00:00:00.000Z",

@@ -25,7 +25,7 @@ MAIN: Final = warehouse("Main", address="Street 1")
 AMAZON: Final = warehouse("Amazon", WarehouseType.FBA, marketplace="amazon_eu")
 CLOSED: Final = warehouse("Closed", is_active=False)
 NORTH: Final = warehouse("North", WarehouseType.THIRD_PARTY)
-# Codes that only GraphQL responses or requests outside of the routes have.
+# Codes of GraphQL responses and of requests outside the routes.
 OTHER_CODES: Final = {
     "ADJUSTMENT_NOT_FOUND",
     "ALREADY_REVERSED",

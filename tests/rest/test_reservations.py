@@ -1,4 +1,4 @@
-"""Reservations through REST: additions to the published routes."""
+"""Reservations through REST, which extend the published routes."""
 
 from typing import Any, Final
 
@@ -63,8 +63,8 @@ async def test_released_stock_is_available_again(stocked: Service) -> None:
     refused = await stocked.rest("POST", PATH, json=body())
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "INSUFFICIENT_STOCK")
     path = f"{PATH}/{made['id']}/release"
-    rehearsed = await stocked.rest("POST", f"{path}?dry_run=true", json={})
-    assert rehearsed.json()["data"]["status"] == "released"
+    preview = await stocked.rest("POST", f"{path}?dry_run=true", json={})
+    assert preview.json()["data"]["status"] == "released"
     headers = {"Idempotency-Key": "release-1"}
     answers = [await stocked.rest("POST", path, json={}, headers=headers) for _ in range(2)]
     assert answers[0].json() == answers[1].json()

@@ -1,4 +1,4 @@
-"""PUT /api/inventory/{sku}: what it takes, what it writes, and in which order it refuses."""
+"""PUT /api/inventory/{sku}: validation, written rows, and the order of the checks."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ async def put(service: Service, place: WarehouseRecord, quantity: int, **more: s
 
 
 async def put_text(service: Service, fields: Mapping[str, str]) -> httpx.Response:
-    """Put an object whose values are given as JSON text."""
+    """Send a PUT with a body whose values are JSON text."""
     text = ",".join(f"{json.dumps(name)}:{value}" for name, value in fields.items())
     return await service.rest("PUT", PATH, content=f"{{{text}}}", headers=JSON)
 
@@ -265,7 +265,7 @@ async def test_totals_are_exact_beyond_doubles(service: Service) -> None:
 
 @dataclass
 class Attempt:
-    """A request that is good until a fault is put into it."""
+    """A valid request into which a test puts faults."""
 
     body: dict[str, Any]
     scope: str | None = "write"

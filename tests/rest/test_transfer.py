@@ -1,4 +1,4 @@
-"""Moving stock between warehouses: both halves or none, and nothing made or lost on the way."""
+"""Transfers between warehouses: both halves or none, and unchanged totals."""
 
 import asyncio
 import random
@@ -172,7 +172,7 @@ async def test_a_dry_run_of_a_transfer_moves_nothing(stocked: Service) -> None:
 
 
 async def test_transfer_keeps_totals(stocked: Service) -> None:
-    """Jepsen's bank test: movers in all directions, and readers who sum."""
+    """Jepsen's bank test: concurrent transfers in all directions, and readers of the total."""
     places = [MAIN, OTHER]
     is_over = asyncio.Event()
 

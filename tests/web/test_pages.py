@@ -1,4 +1,4 @@
-"""What the pages and their files say to a browser before it runs anything."""
+"""Headers and content of the pages and their files, without a browser."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from app.web.pages import Tab, docs_page, graphiql_page, graphiql_tabs, static_r
 
 
 async def get(path: str) -> httpx.Response:
-    """Ask the route of the files."""
+    """Request a static file."""
     transport = httpx.ASGITransport(Starlette(routes=static_routes()))
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         return await client.get(path)

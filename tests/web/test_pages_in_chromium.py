@@ -1,4 +1,4 @@
-"""The pages in a real browser: they work, and they ask nothing of another host."""
+"""The pages in a real browser: they work, and send no request to another host."""
 
 import asyncio
 
@@ -14,13 +14,13 @@ READ_ONE = "[data-path='/api/inventory/{sku}']"
 
 
 async def run_query(page: Page) -> None:
-    """Press GraphiQL's run button once its editors are there."""
+    """Press the run button of GraphiQL once its editors are visible."""
     await expect(page.locator(".graphiql-query-editor .view-line").first).to_be_visible()
     await page.get_by_role("button", name="Execute query").click()
 
 
 async def write_query(page: Page, text: str) -> None:
-    """Type a query in place of the one in GraphiQL's editor, once a click there is one on text."""
+    """Replace the query in the editor of GraphiQL, once the editor has the focus."""
     editor = page.locator(".graphiql-query-editor .monaco-editor").first
     await editor.locator(".view-line").first.click()
     await expect(editor).to_contain_class("focused")
@@ -127,12 +127,12 @@ async def test_graphiql_without_a_token_shows_the_empty_header(
 
     async with visit.page.expect_request(
         lambda request: "IntrospectionQuery" in (request.post_data or ""),
-    ) as asked:
+    ) as request:
         await editor.locator(".view-line", has_text="Bearer").click()
         await visit.page.keyboard.press("End")
         await visit.page.keyboard.press("ArrowLeft")
         await visit.page.keyboard.type("demo-write")
-    assert (await (await asked.value).all_headers())["authorization"] == "Bearer demo-write"
+    assert (await (await request.value).all_headers())["authorization"] == "Bearer demo-write"
 
 
 async def test_the_reference_lists_an_operation_and_tries_it_out(visit: Visit) -> None:
