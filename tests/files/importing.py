@@ -22,7 +22,7 @@ def silent(_what: str, _number: int | None) -> None:
 
 
 def staged(content: str | bytes, kind: FileKind, form: FileFormat = FileFormat.CSV) -> Staging:
-    """A parsed file."""
+    """Return a parsed file."""
     staging = Staging(kind)
     raw = content if isinstance(content, bytes) else content.encode()
     staging.read(BytesIO(raw), form, silent)

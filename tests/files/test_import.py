@@ -37,9 +37,9 @@ def reasons(
     content: str | bytes, kind: FileKind, form: FileFormat = FileFormat.CSV
 ) -> list[tuple[int, str]]:
     staging = staged(content, kind, form)
-    found = list(staging.problems())
+    result = list(staging.problems())
     staging.close()
-    return found
+    return result
 
 
 async def refused(service: Service, content: str, kind: FileKind) -> list[tuple[int, str]]:
@@ -47,15 +47,15 @@ async def refused(service: Service, content: str, kind: FileKind) -> list[tuple[
     import_run = importing.run_of(staging, service.tenant, name="", created_by="importer")
     with pytest.raises(FileRefused):
         await importing.validate(service.database, staging, import_run, lambda _what, _number: None)
-    found = list(staging.problems())
+    result = list(staging.problems())
     staging.close()
-    return found
+    return result
 
 
 async def rows(service: Service, statement: Any) -> list[tuple[Any, ...]]:
     async with service.database.snapshot() as snapshot:
-        found = await snapshot.rows(statement.where(TENANT_OF[statement] == service.tenant), {})
-    return sorted(tuple(row) for row in found)
+        result = await snapshot.rows(statement.where(TENANT_OF[statement] == service.tenant), {})
+    return sorted(tuple(row) for row in result)
 
 
 LEVELS = select(
@@ -79,7 +79,7 @@ TENANT_OF = {
 
 async def test_imported_catalogue_passes_verification(service: Service) -> None:
     database, tenant = service.database, service.tenant
-    places = (
+    warehouses = (
         'name,type,id,is_active\n"Main, first",own,wh_1,\nAmazon,FBA,wh_2,true\nBy name,3PL,,\n'
     )
     codes = "".join(f"S{number},Thing {number}\n" for number in range(10))
@@ -87,8 +87,12 @@ async def test_imported_catalogue_passes_verification(service: Service) -> None:
     levels += '{"sku":"S2","warehouse_id":"wh_2","on_hand":9}\r\n'
     counts = f'{COUNTS[:-1]},note\r\nS1,wh_1,5,"of ""two""\nlines"\r\nS3,wh_1,0,\r\n'
 
-    assert await imported(database, tenant, places, FileKind.WAREHOUSES) == ImportTally(created=3)
-    assert await imported(database, tenant, places, FileKind.WAREHOUSES) == ImportTally(unchanged=3)
+    assert await imported(database, tenant, warehouses, FileKind.WAREHOUSES) == ImportTally(
+        created=3
+    )
+    assert await imported(database, tenant, warehouses, FileKind.WAREHOUSES) == ImportTally(
+        unchanged=3
+    )
     assert await imported(database, tenant, "sku,title\n" + codes, FileKind.SKUS) == ImportTally(
         created=10
     )
@@ -175,9 +179,9 @@ async def new_tenant(service: Service) -> str:
 def test_invalid_row_is_reported_with_line_and_reason(
     kind: FileKind, content: str | bytes, line: int, named: str
 ) -> None:
-    found = reasons(content, kind)
+    result = reasons(content, kind)
 
-    assert any(where == line and named in reason for where, reason in found), found
+    assert any(where == line and named in reason for where, reason in result), result
 
 
 @pytest.mark.parametrize(
@@ -204,22 +208,26 @@ def test_invalid_json_line_is_reported(content: str, named: str) -> None:
     assert (line, named in reason) == (2, True), reason
 
 
-async def test_rows_against_stock_rules_are_reported_and_nothing_is_written(service: Service) -> None:
+async def test_rows_against_stock_rules_are_reported_and_nothing_is_written(
+    service: Service,
+) -> None:
     await service.load([MAIN, FBA, CLOSED], [sku("A", level(CLOSED, 5)), sku("B", level(MAIN, 5))])
     other = await new_tenant(service)
     counts = COUNTS + (
         f"B,{MAIN.id},1\nB,{FBA.id},1\nA,{CLOSED.id},6\nX,{MAIN.id},1\nB,wh_none,1\nA,{MAIN.id},1\n"
     )
 
-    found = await refused(service, counts, FileKind.COUNTS)
-    assert [line for line, _ in found] == [3, 4, 5, 6]
-    for (_, reason), word in zip(found, ["read-only", "inactive", "'X'", "'wh_none'"], strict=True):
+    result = await refused(service, counts, FileKind.COUNTS)
+    assert [line for line, _ in result] == [3, 4, 5, 6]
+    for (_, reason), word in zip(
+        result, ["read-only", "inactive", "'X'", "'wh_none'"], strict=True
+    ):
         assert word in reason
     levels = f"sku,warehouse_id,on_hand\nB,{MAIN.id},6\n"
     [(line, reason)] = await refused(service, levels, FileKind.LEVELS)
     assert (line, "has a history" in reason) == (2, True)
-    places = f"id,name,type\n{MAIN.id},Main,FBA\n"
-    [(line, reason)] = await refused(service, places, FileKind.WAREHOUSES)
+    warehouses = f"id,name,type\n{MAIN.id},Main,FBA\n"
+    [(line, reason)] = await refused(service, warehouses, FileKind.WAREHOUSES)
     assert (line, "cannot change" in reason) == (2, True)
     content = COUNTS + f"B,{MAIN.id},1\n"
     with pytest.raises(FileRefused):
@@ -246,9 +254,7 @@ async def test_repeated_counts_are_skipped_despite_later_changes(
 
 
 @pytest.mark.parametrize("kind", [FileKind.COUNTS, FileKind.LEVELS, FileKind.SKUS])
-async def test_killed_import_resumes_without_duplicates(
-    service: Service, kind: FileKind
-) -> None:
+async def test_killed_import_resumes_without_duplicates(service: Service, kind: FileKind) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.files.importing"])
     url = service.database.writer.url.render_as_string(hide_password=False)
@@ -294,7 +300,7 @@ async def test_concurrent_writes_during_an_import_are_kept(service: Service) -> 
         *(sell(code) for code in codes for _ in range(3)),
     )
 
-    held = {(code, place): on_hand for code, place, on_hand, *_ in await rows(service, LEVELS)}
+    held = {(code, each): on_hand for code, each, on_hand, *_ in await rows(service, LEVELS)}
     assert {held[code, MAIN.id] for code in codes} == {97}
     assert {held[code, other.id] for code in codes} == {7}
     await assert_proven(service)

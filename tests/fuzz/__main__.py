@@ -17,7 +17,7 @@ def main() -> None:
     """Run the cases, print a summary, and fail at the first fault."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.fuzz",
-        description="Send generated REST and GraphQL requests, and mutated bytes, to a real server.",
+        description="Send generated requests and mutated bytes to a real server.",
     )
     parser.add_argument("--engine", choices=("sqlite", "postgresql"), required=True)
     parser.add_argument("--cases", type=int, default=100_000, help="Number of Schemathesis cases.")
@@ -34,7 +34,9 @@ def main() -> None:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="inventory-fuzz-"))
             url = f"sqlite+aiosqlite:///{Path(directory) / 'inventory.db'}"
         server_target = stack.enter_context(target(migrated(url)))
-        statuses = fuzz(server_target, cases=chosen.cases, requests=chosen.requests, start=chosen.seed)
+        statuses = fuzz(
+            server_target, cases=chosen.cases, requests=chosen.requests, start=chosen.seed
+        )
         print(f"{chosen.cases:,} cases and {chosen.requests:,} mutated requests on {chosen.engine}")
         print(f"seed {chosen.seed}, {time.monotonic() - started:.0f} s")
         print(f"responses to mutated requests: {dict(sorted(statuses.items()))}")

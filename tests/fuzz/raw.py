@@ -27,7 +27,7 @@ NASTY: Final = (
 
 
 def fuzz_bytes(target: Target, *, requests: int, start: int) -> Counter[int]:
-    """Number of responses by status to mutated requests; 0 is a closed connection."""
+    """Return the number of responses by status to mutated requests; 0 is a closed connection."""
     dice = random.Random(start)
     seeds = templates(target)
     statuses: Counter[int] = Counter()
@@ -37,7 +37,7 @@ def fuzz_bytes(target: Target, *, requests: int, start: int) -> Counter[int]:
 
 
 def templates(target: Target) -> list[list[bytes]]:
-    """Valid requests, each as request line, headers and body."""
+    """Return the valid requests, each as request line, headers and body."""
     key = b"Idempotency-Key: k"
     update = {"warehouse_id": MAIN.id, "quantity": 5, "reason": "cycle_count", "note": "n"}
     item = {"sku": "A", **update}
@@ -81,7 +81,7 @@ def templates(target: Target) -> list[list[bytes]]:
 
 
 def mutated(parts: Sequence[bytes], dice: random.Random) -> bytes:
-    """A request with changed bytes in one part; its length is correct in most cases."""
+    """Return a request with changed bytes in one part; its length is correct in most cases."""
     line, headers, body = parts
     changed = dice.choices(("line", "headers", "body"), (4, 2, 6 if body else 0))[0]
     change: Callable[[bytes], bytes] = lambda part: _mutated(part, dice)  # noqa: E731

@@ -18,7 +18,7 @@ from tests.processes import started
 from tests.service import Service, level, new_tenant, running, sku, warehouse
 
 MAIN: Final = warehouse("Main")
-PLACES: Final = (
+WAREHOUSES: Final = (
     MAIN,
     warehouse("Second"),
     warehouse("Amazon", WarehouseType.FBA),
@@ -88,9 +88,9 @@ def target(database_url: str) -> Iterator[Target]:
             database = app.state.database
             service = Service(app, client, database, await new_tenant(database))
             await service.load(
-                PLACES,
+                WAREHOUSES,
                 [
-                    sku(code, *[level(place, 5 * i) for place in PLACES])
+                    sku(code, *[level(warehouse, 5 * i) for warehouse in WAREHOUSES])
                     for i, code in enumerate(CODES)
                 ],
             )

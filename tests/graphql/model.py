@@ -77,7 +77,7 @@ class Catalogue:
         start: datetime | None = None,
         end: datetime | None = None,
     ) -> list[Entry]:
-        """Adjustments, newest first; `start` is inclusive, `end` exclusive."""
+        """Return the adjustments, newest first; `start` is inclusive, `end` exclusive."""
         entries = [
             entry
             for item in self.skus
@@ -99,7 +99,7 @@ class Catalogue:
 
 def catalogue() -> Catalogue:
     """Build SKUs with none to four levels of every status, and a history of six days."""
-    places = [
+    warehouses = [
         warehouse("Main", address="Street 1"),
         warehouse("Amazon", WarehouseType.FBA, marketplace="amazon_eu"),
         warehouse("Partner", WarehouseType.THIRD_PARTY, is_active=False),
@@ -109,7 +109,7 @@ def catalogue() -> Catalogue:
     clock = START
     for number, code in enumerate(CODES):
         levels: list[LoadedLevel] = []
-        for place in places[: number % 4]:
+        for each in warehouses[: number % 4]:
             history = []
             for step in range(1 + (number + len(levels)) % 4):
                 # Within a level, every third entry has the instant of its predecessor.
@@ -125,14 +125,14 @@ def catalogue() -> Catalogue:
                 )
             levels.append(
                 LoadedLevel(
-                    warehouse_id=place.id,
+                    warehouse_id=each.id,
                     reserved=number % 5,
                     safety_stock=(number * 3) % 8,
                     history=history,
                 )
             )
         skus.append(sku(code, *levels, title=f"Thing {code}"))
-    return Catalogue(places, skus)
+    return Catalogue(warehouses, skus)
 
 
 def on_hand(level: LoadedLevel) -> int:
@@ -151,7 +151,7 @@ def status_of(on_hand: int, reserved: int, safety_stock: int) -> str:
 
 
 def record_of(item: LoadedSku, warehouse_id: str | None = None) -> dict[str, object]:
-    """A SKU as GraphQL shows it, of one warehouse or (None) of all."""
+    """Return a SKU as GraphQL shows it, of one warehouse or (None) of all."""
     levels = [
         each
         for each in sorted(item.levels, key=lambda each: each.warehouse_id)

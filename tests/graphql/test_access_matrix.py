@@ -32,7 +32,7 @@ from app.graphql.schema import scopes as access
 from app.graphql.schema.scopes import SCOPES
 from app.writes.tenants import create_token, revoke_token
 from rest_shim.routes import ROUTES, RestRoute
-from tests.graphql.asking import Json, asked, refusals
+from tests.graphql.operations import Json, refusals, send_operation
 from tests.graphql.test_schema import OBJECTS
 from tests.service import EMAIL, Service, counted, level, new_tenant, sku
 
@@ -40,7 +40,7 @@ from tests.service import EMAIL, Service, counted, level, new_tenant, sku
 READ: Final = "read"
 ADMIN: Final = "admin"
 
-PLACE: Final = "wh_01HX0000000000000000000001"
+WAREHOUSE: Final = "wh_01HX0000000000000000000001"
 OTHER: Final = "wh_01HX0000000000000000000002"
 MARKET: Final = "wh_01HX0000000000000000000003"
 HELD: Final = "rsv_01HX0000000000000000000001"
@@ -48,7 +48,7 @@ ENTRY: Final = "adj_01HX0000000000000000000001"
 CODE: Final = "CODE-OF-A"
 # Ids of the same form without an object.
 UNKNOWN: Final = {
-    PLACE: "wh_01HX0000000000000000000009",
+    WAREHOUSE: "wh_01HX0000000000000000000009",
     OTHER: "wh_01HX0000000000000000000008",
     MARKET: "wh_01HX0000000000000000000007",
     HELD: "rsv_01HX0000000000000000000009",
@@ -58,26 +58,26 @@ UNKNOWN: Final = {
 }
 SECRETS: Final = ("Title of A", "Hall of A", EMAIL, "adj_", "level_")
 
-UPDATE: Final[Json] = {"warehouse_id": PLACE, "quantity": 5, "reason": "cycle_count"}
+UPDATE: Final[Json] = {"warehouse_id": WAREHOUSE, "quantity": 5, "reason": "cycle_count"}
 BODIES: Final[Mapping[str, Json]] = {
     "SetStock": UPDATE,
-    "AdjustStock": {"warehouse_id": PLACE, "delta": 1, "reason": "cycle_count"},
+    "AdjustStock": {"warehouse_id": WAREHOUSE, "delta": 1, "reason": "cycle_count"},
     "TransferStock": {
-        "from_warehouse_id": PLACE,
+        "from_warehouse_id": WAREHOUSE,
         "to_warehouse_id": OTHER,
         "lines": [{"sku": CODE, "quantity": 5}],
     },
     "BulkSetStock": {"updates": [{"sku": CODE, **UPDATE}]},
-    "ReserveStock": {"lines": [{"sku": CODE, "warehouse_id": PLACE, "quantity": 5}]},
+    "ReserveStock": {"lines": [{"sku": CODE, "warehouse_id": WAREHOUSE, "quantity": 5}]},
     "CommitReservation": {},
     "ReleaseReservation": {},
 }
 # Values of arguments and input fields by name; other values follow from the type.
 SAMPLES: Final[Mapping[str, object]] = {
     "sku": CODE,
-    "id": PLACE,
-    "warehouseId": PLACE,
-    "fromWarehouseId": PLACE,
+    "id": WAREHOUSE,
+    "warehouseId": WAREHOUSE,
+    "fromWarehouseId": WAREHOUSE,
     "toWarehouseId": OTHER,
     "adjustmentId": ENTRY,
     "at": "2026-11-25",
@@ -127,7 +127,7 @@ SUFFICIENT: Final[Mapping[Scope, set[str]]] = {
 
 
 def sample(name: str, type_: Any) -> object:
-    """A value for an argument or an input field."""
+    """Return a value for an argument or an input field."""
     if isinstance(type_, GraphQLNonNull):
         return sample(name, type_.of_type)
     if isinstance(type_, GraphQLList):
@@ -144,7 +144,7 @@ def sample(name: str, type_: Any) -> object:
 
 
 def selection(type_: Any, depth: int = 3) -> str:
-    """A selection of all fields down to a depth, with their required arguments."""
+    """Return a selection of all fields down to a depth, with their required arguments."""
     named = get_named_type(type_)
     if is_leaf_type(named):
         return ""
@@ -158,7 +158,7 @@ def selection(type_: Any, depth: int = 3) -> str:
 
 
 def needed_by(field: Any) -> str:
-    """The required arguments of a field, as GraphQL text."""
+    """Return the required arguments of a field, as GraphQL text."""
     values = {
         key: literal(sample(key, it.type), it.type)
         for key, it in field.args.items()
@@ -168,12 +168,12 @@ def needed_by(field: Any) -> str:
 
 
 def literal(value: object, type_: Any) -> str:
-    """A value as GraphQL text; enum values have no quotes."""
+    """Return a value as GraphQL text; enum values have no quotes."""
     return str(value) if isinstance(get_named_type(type_), GraphQLEnumType) else json.dumps(value)
 
 
 def document(root: str, name: str) -> tuple[str, Json]:
-    """An operation with one root field, and its variables."""
+    """Return an operation with one root field, and its variables."""
     if name in INTROSPECTION:
         return (INTROSPECTION[name] if root == "Query" else "mutation { __typename }"), {}
     field = OBJECTS[root].fields[name]
@@ -188,7 +188,7 @@ def document(root: str, name: str) -> tuple[str, Json]:
 
 
 def request(route: RestRoute) -> tuple[str, str, dict[str, Any]]:
-    """Method, path and body of a request to a route."""
+    """Return the method, path and body of a request to a route."""
     path = route.path.replace("{sku:segment}", CODE).replace("{reservation_id:segment}", HELD)
     assert "{" not in path
     if route.operation in ONCE:
@@ -198,13 +198,13 @@ def request(route: RestRoute) -> tuple[str, str, dict[str, Any]]:
 
 @pytest.fixture
 async def stocked(service: Service) -> Service:
-    place, other = (
+    warehouse, other = (
         WarehouseRecord(id_, "Hall of A", WarehouseType.OWN, None, None, is_active=True)
-        for id_ in (PLACE, OTHER)
+        for id_ in (WAREHOUSE, OTHER)
     )
-    market = structs.replace(place, id=MARKET, type=WarehouseType.FBA)
-    counts = replace(level(place, 500), history=[replace(counted(500), id=ENTRY)])
-    await service.load([place, other, market], [sku(CODE, counts, title="Title of A")])
+    market = structs.replace(warehouse, id=MARKET, type=WarehouseType.FBA)
+    counts = replace(level(warehouse, 500), history=[replace(counted(500), id=ENTRY)])
+    await service.load([warehouse, other, market], [sku(CODE, counts, title="Title of A")])
     await service.database.transaction(partial(hold, service))
     return service
 
@@ -214,7 +214,7 @@ async def hold(service: Service, connection: AsyncConnection) -> None:
     tenant = {"tenant_id": service.tenant}
     now = datetime.now(UTC)
     held = {"id": HELD, "status": "open", "created_by": EMAIL, "created_at": now, "version": 1}
-    line = {"reservation_id": HELD, "sku": CODE, "warehouse_id": PLACE}
+    line = {"reservation_id": HELD, "sku": CODE, "warehouse_id": WAREHOUSE}
     await connection.execute(reservation.insert(), {**tenant, **held})
     await connection.execute(
         reservation_line.insert(), {**tenant, **line, "quantity": 5, "held": 5, "committed": 0}
@@ -226,7 +226,7 @@ async def hold(service: Service, connection: AsyncConnection) -> None:
 
 @pytest.fixture
 async def credentials(stocked: Service) -> dict[str, str | None]:
-    """A token of every kind."""
+    """Return a token of every kind."""
 
     async def token(expires_in: timedelta | None) -> tuple[str, str]:
         made = await create_token(
@@ -276,7 +276,7 @@ async def test_root_field_requires_its_scope(
     query, variables = document(root, name)
     outcomes: dict[str, tuple[int, str] | None] = {}
     for kind in CREDENTIALS:
-        response = await asked(stocked, query, variables, token=credentials[kind])
+        response = await send_operation(stocked, query, variables, token=credentials[kind])
         answer = response.json()
         if "errors" in answer:
             assert "data" not in answer, answer
@@ -401,7 +401,7 @@ async def test_root_field_without_a_declared_scope_is_always_rejected(
 
 
 SET: Final = (
-    f'setStock(input: {{sku: "{CODE}", warehouseId: "{PLACE}", quantity: 1, reason: "loss"}}) '
+    f'setStock(input: {{sku: "{CODE}", warehouseId: "{WAREHOUSE}", quantity: 1, reason: "loss"}}) '
     "{ sku { sku } }"
 )
 
@@ -446,7 +446,7 @@ async def test_only_the_executed_operation_requires_its_scope(stocked: Service) 
 
 
 def anonymous(answer: Json) -> object:
-    """A response without the ids of the request and without the request id."""
+    """Return a response without the ids of the request and without the request id."""
 
     def stripped(value: object) -> object:
         if isinstance(value, dict):

@@ -116,8 +116,8 @@ async def test_reads_of_one_sku_and_of_a_list_are_single_statements() -> None:
 async def test_unknown_sku_does_not_affect_concurrent_reads_of_the_same_document(
     service: Service,
 ) -> None:
-    place = warehouse()
-    await service.load([place], [sku("A", level(place, 5))])
+    main = warehouse()
+    await service.load([main], [sku("A", level(main, 5))])
     path = "/api/inventory/{}/adjustments?limit=5"
 
     for _ in range(3):

@@ -10,9 +10,9 @@ import pytest
 
 from app.errors import InventoryError
 from app.graphql.documents import DocumentRules, Documents
-from app.reads import skus as queries
+from app.graphql.schema import dataloaders
 from app.settings import Settings
-from tests.graphql.asking import asked, failed_request, refusal, refusals
+from tests.graphql.operations import failed_request, refusal, refusals, send_operation
 from tests.service import Service, level, running, sku, warehouse
 
 PLAIN: Final = "application/json"
@@ -67,7 +67,7 @@ async def get(
 async def test_response_has_the_accepted_content_type(
     service: Service, accept: str, expected: str
 ) -> None:
-    response = await asked(service, QUERY, accept=accept)
+    response = await send_operation(service, QUERY, accept=accept)
 
     assert response.status_code == 200
     assert response.headers["content-type"] == expected
@@ -128,7 +128,7 @@ async def test_request_error_has_its_status_in_the_graphql_response_type(
 
 async def test_request_error_has_its_location(service: Service) -> None:
     for query, line, column in [("{\n  nope }", 2, 3), ("{\n\n sku(", 3, 6)]:
-        [error] = (await asked(service, query)).json()["errors"]
+        [error] = (await send_operation(service, query)).json()["errors"]
         [location] = error["extensions"]["details"]
         assert (location["line"], location["column"]) == (line, column)
         assert location["message"]
@@ -311,9 +311,7 @@ async def test_other_methods_are_not_allowed(service: Service, method: str) -> N
 
 
 @pytest.mark.parametrize("token", [None, "bad", "inv_nobody-bad"])
-async def test_credential_is_checked_before_the_body(
-    service: Service, token: str | None
-) -> None:
+async def test_credential_is_checked_before_the_body(service: Service, token: str | None) -> None:
     requests: list[tuple[str, dict[str, Any]]] = [
         ("POST", {"json": {"query": QUERY}}),
         ("POST", {"json": {"query": "{"}}),
@@ -404,8 +402,8 @@ async def test_unexpected_error_is_masked_and_sibling_fields_succeed(
     async def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret dsn")
 
-    monkeypatch.setattr(queries, "get_warehouses", fail)
-    response = await asked(
+    monkeypatch.setattr(dataloaders, "get_warehouses", fail)
+    response = await send_operation(
         service, '{ a: __typename b: warehouse(id: "wh_1") { id } c: warehouses { id } }'
     )
     assert response.status_code == 200
@@ -426,21 +424,23 @@ async def test_an_unexpected_error_outside_of_fields_is_masked(
 
     monkeypatch.setattr(Documents, "operation", fail)
     for accept in (PLAIN, PRECISE):
-        response = await asked(service, QUERY, accept=accept)
+        response = await send_operation(service, QUERY, accept=accept)
         assert "secret" not in response.text
         assert failed_request(response) == (500, "INTERNAL")
 
 
 async def test_request_id_of_the_client_is_returned(service: Service) -> None:
-    response = await post(service, b'{"query": "{"}', **{"X-Request-ID": "mine-1"})
+    response = await post(service, b'{"query": "{"}', **{"X-Request-ID": "client-1"})
 
-    assert response.headers["x-request-id"] == "mine-1"
-    assert response.json()["errors"][0]["extensions"]["request_id"] == "mine-1"
+    assert response.headers["x-request-id"] == "client-1"
+    assert response.json()["errors"][0]["extensions"]["request_id"] == "client-1"
 
 
 async def test_field_errors_leave_the_status_200(service: Service) -> None:
     for accept in (PLAIN, PRECISE):
-        response = await asked(service, '{ a: sku(sku: "NOPE") { id } __typename }', accept=accept)
+        response = await send_operation(
+            service, '{ a: sku(sku: "NOPE") { id } __typename }', accept=accept
+        )
         assert response.status_code == 200
         assert response.headers["content-type"] == accept
         assert response.json()["data"] == {"a": None, "__typename": "Query"}

@@ -150,20 +150,20 @@ def tenants(database_url: str) -> Mapping[int, str]:
 
 
 async def load(database: Database, tenant: str, size: int) -> list[str]:
-    places = [warehouse(f"W{number}") for number in range(3)]
+    warehouses = [warehouse(f"W{number}") for number in range(3)]
     tenant_service = Service(app=None, client=None, database=database, tenant=tenant)  # type: ignore[arg-type]
     skus = []
     for number in range(size):
         levels = [
             replace(
-                level(place, 10 + number),
+                level(each, 10 + number),
                 history=[counted(4), counted(20), counted(10 + number, reason="loss")],
             )
-            for place in places
+            for each in warehouses
         ]
         skus.append(sku(f"SKU-{number}", *levels))
-    await tenant_service.load(places, skus)
-    return [place.id for place in places]
+    await tenant_service.load(warehouses, skus)
+    return [each.id for each in warehouses]
 
 
 async def statements(service: Service, document: str, **variables: object) -> QueryRecorder:

@@ -16,10 +16,10 @@ from app.files.seeding import LoadedCount, LoadedLevel
 from tests.graphql.answers import Json, details_of, refused
 from tests.service import EMAIL, Service, counted, new_tenant, sku, warehouse
 
-ARGUMENTS: Final = "from: $from, to: $to, interval: $interval, warehouseId: $place"
+ARGUMENTS: Final = "from: $from, to: $to, interval: $interval, warehouseId: $warehouse"
 PERIOD: Final = "start opening increase decrease closing"
 VARIABLES: Final = (
-    "$from: DateOrDateTime!, $to: DateOrDateTime!, $interval: StockInterval!, $place: ID"
+    "$from: DateOrDateTime!, $to: DateOrDateTime!, $interval: StockInterval!, $warehouse: ID"
 )
 HISTORIES: Final = (
     f"query ({VARIABLES}) {{ skus {{ nodes {{ sku stockHistory({ARGUMENTS}) {{ {PERIOD} }} }} }} }}"
@@ -44,14 +44,16 @@ class Change:
 class Ledger:
     """The recorded changes of some warehouses."""
 
-    places: Sequence[str]
+    warehouse_ids: Sequence[str]
     changes: Sequence[Change]
 
     def replayed(
-        self, code: str, place: str | None, start: datetime, end: datetime, span: timedelta
+        self, code: str, warehouse: str | None, start: datetime, end: datetime, span: timedelta
     ) -> Iterator[Json]:
         """Yield each period, computed from the changes in it and before it."""
-        changes = [it for it in self.changes if it.sku == code and place in (None, it.warehouse_id)]
+        changes = [
+            it for it in self.changes if it.sku == code and warehouse in (None, it.warehouse_id)
+        ]
         while start < end:
             before = sum(it.delta for it in changes if it.at < start)
             within = [it.delta for it in changes if start <= it.at < start + span]
@@ -68,8 +70,8 @@ class Ledger:
 async def recorded(service: Service, seed: int) -> Ledger:
     """Record changes of several levels, many in one millisecond or at the edge of a period."""
     dice = random.Random(seed)
-    places = [warehouse(f"W{number}") for number in range(3)]
-    keys = [(code, place.id) for code in CODES[:-1] for place in places[: dice.choice((2, 3))]]
+    warehouses = [warehouse(f"W{number}") for number in range(3)]
+    keys = [(code, each.id) for code in CODES[:-1] for each in warehouses[: dice.choice((2, 3))]]
     histories: dict[tuple[str, str], list[LoadedCount]] = {key: [] for key in keys}
     now: Counter[tuple[str, str]] = Counter()
     changes = []
@@ -93,12 +95,12 @@ async def recorded(service: Service, seed: int) -> Ledger:
         )
         for code in CODES
     ]
-    await service.load(places, skus)
-    return Ledger([place.id for place in places], changes)
+    await service.load(warehouses, skus)
+    return Ledger([each.id for each in warehouses], changes)
 
 
 async def histories_of(service: Service, **variables: object) -> dict[str, list[Json]]:
-    data = await service.data(HISTORIES, {"place": None, **variables})
+    data = await service.data(HISTORIES, {"warehouse": None, **variables})
     return {node["sku"]: node["stockHistory"] for node in data["skus"]["nodes"]}
 
 
@@ -110,7 +112,7 @@ async def test_stock_history_matches_a_replay_of_the_ledger(
     ledger = await recorded(service, seed)
     dice = random.Random(seed)
     span = SPANS[interval]
-    for place in (None, None, *ledger.places):
+    for each in (None, None, *ledger.warehouse_ids):
         # Before, within and after the recorded changes, also at the start of a period.
         start = START.replace(minute=0, second=0, microsecond=0)
         start += dice.choice((-1, 0, 1, 5)) * timedelta(hours=13)
@@ -118,27 +120,27 @@ async def test_stock_history_matches_a_replay_of_the_ledger(
             start = start.replace(hour=0)
         length = span * dice.choice((1, 24, 200))
         into, short = (dice.choice((0, 1, 1_800_000)) * MILLISECOND for _ in range(2))
-        found = await histories_of(
+        result = await histories_of(
             service,
             **{"from": as_text(start + into), "to": as_text(start + length - short)},
             interval=interval,
-            place=place,
+            warehouse=each,
         )
         expected = {
-            code: list(ledger.replayed(code, place, start, start + length, span)) for code in CODES
+            code: list(ledger.replayed(code, each, start, start + length, span)) for code in CODES
         }
-        assert found == {code: expected[code] for code in sorted(CODES)}
+        assert result == {code: expected[code] for code in sorted(CODES)}
 
 
 async def test_stock_history_starts_at_zero_and_ends_at_the_current_stock(service: Service) -> None:
     ledger = await recorded(service, 9)
     year = {"from": "2026-01-01", "to": "2026-12-31", "interval": "DAY"}
-    found = await histories_of(service, **year)
+    result = await histories_of(service, **year)
     present = await service.data("{ skus { nodes { sku totalOnHand } } }")
 
     assert len(ledger.changes) == 60
     for node in present["skus"]["nodes"]:
-        days = found[node["sku"]]
+        days = result[node["sku"]]
         assert len(days) == 365
         assert (days[0]["opening"], days[-1]["closing"]) == (0, node["totalOnHand"])
         assert [day["opening"] for day in days[1:]] == [day["closing"] for day in days[:-1]]
@@ -165,13 +167,13 @@ async def test_stock_history_starts_at_zero_and_ends_at_the_current_stock(servic
 async def test_stock_history_has_whole_periods(
     service: Service, first: str, last: str, interval: str, starts: list[str]
 ) -> None:
-    place = warehouse()
-    await service.load([place], [sku("A", LoadedLevel(warehouse_id=place.id, history=[]))])
+    main = warehouse()
+    await service.load([main], [sku("A", LoadedLevel(warehouse_id=main.id, history=[]))])
 
-    found = await histories_of(service, **{"from": first, "to": last}, interval=interval)
+    result = await histories_of(service, **{"from": first, "to": last}, interval=interval)
 
-    times = [datetime.fromisoformat(period["start"]) for period in found["A"]]
-    assert [found["A"][end]["start"] for end in (0, -1)] == [f"{it}:00:00.000Z" for it in starts]
+    times = [datetime.fromisoformat(period["start"]) for period in result["A"]]
+    assert [result["A"][end]["start"] for end in (0, -1)] == [f"{it}:00:00.000Z" for it in starts]
     assert {later - time for time, later in pairwise(times)} <= {SPANS[interval]}
 
 
@@ -221,12 +223,12 @@ async def test_invalid_time_or_interval_is_rejected(
 
 
 async def test_stock_history_in_a_list_of_one_warehouse_covers_only_it(service: Service) -> None:
-    places = [warehouse("Main"), warehouse("Other")]
+    warehouses = [warehouse("Main"), warehouse("Other")]
     levels = [
-        LoadedLevel(warehouse_id=place.id, history=[counted(number, "2026-03-10T12:00:00Z")])
-        for number, place in enumerate(places, start=1)
+        LoadedLevel(warehouse_id=each.id, history=[counted(number, "2026-03-10T12:00:00Z")])
+        for number, each in enumerate(warehouses, start=1)
     ]
-    await service.load(places, [sku("A", *levels), sku("B", levels[0])])
+    await service.load(warehouses, [sku("A", *levels), sku("B", levels[0])])
     day = 'from: "2026-03-10", to: "2026-03-10", interval: DAY'
     query = (
         "query ($one: ID!, $two: ID!) { all: skus { nodes { ...Then } } "
@@ -236,7 +238,7 @@ async def test_stock_history_in_a_list_of_one_warehouse_covers_only_it(service: 
         f"two: stockHistory({day}, warehouseId: $two) {{ closing }} }}"
     )
 
-    data = await service.data(query, {"one": places[0].id, "two": places[1].id})
+    data = await service.data(query, {"one": warehouses[0].id, "two": warehouses[1].id})
 
     def closings(nodes: list[Any]) -> dict[str, list[int]]:
         names = ("seen", "one", "two")
@@ -255,8 +257,10 @@ async def test_stock_history_excludes_another_tenant(service: Service) -> None:
     )
     days = {"from": "2026-03-10", "to": "2026-03-20", "interval": "DAY"}
 
-    found = await histories_of(other, **days)
+    result = await histories_of(other, **days)
 
-    assert {(day["increase"], day["decrease"], day["closing"]) for day in found["A"]} == {(0, 0, 5)}
-    variables = {**days, "place": ledger.places[0]}
+    assert {(day["increase"], day["decrease"], day["closing"]) for day in result["A"]} == {
+        (0, 0, 5)
+    }
+    variables = {**days, "warehouse": ledger.warehouse_ids[0]}
     assert await refused(other, HISTORIES, variables) == (404, "WAREHOUSE_NOT_FOUND")

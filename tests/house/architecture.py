@@ -71,7 +71,9 @@ def rooms() -> Rooms:
         targets = imports.setdefault(room, set())
         targets.update(target for name in imported(path) if (target := room_of(name)) != room)
     # `app` itself has no code.
-    return {room: frozenset(targets - {"app"}) for room, targets in imports.items() if room != "app"}
+    return {
+        room: frozenset(targets - {"app"}) for room, targets in imports.items() if room != "app"
+    }
 
 
 def reachable(graph: Rooms) -> Rooms:
@@ -130,8 +132,8 @@ def rows(graph: Rooms) -> list[list[str]]:
 
 def middle_of(room: str, lines: Sequence[Sequence[str]], links: Iterable[tuple[str, str]]) -> float:
     """Average the places of a room's neighbours in their rows, from 0 to 1."""
-    places = {name: (at + 0.5) / len(line) for line in lines for at, name in enumerate(line)}
-    near = [places[b if a == room else a] for a, b in links if room in (a, b)]
+    positions = {name: (at + 0.5) / len(line) for line in lines for at, name in enumerate(line)}
+    near = [positions[b if a == room else a] for a, b in links if room in (a, b)]
     return round(sum(near) / len(near), 6) if near else 0.5
 
 

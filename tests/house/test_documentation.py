@@ -49,7 +49,9 @@ async def demo(empty_database_url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=name_of)
-async def test_examples_return_the_documented_responses(page: Path, demo: httpx.AsyncClient) -> None:
+async def test_examples_return_the_documented_responses(
+    page: Path, demo: httpx.AsyncClient
+) -> None:
     for example in examples_of(page):
         response = await send(demo, example)
         real = response.json()
@@ -107,11 +109,11 @@ def test_every_command_line_of_a_page_exists_with_its_options() -> None:
     lines = [words for page in PAGES for words in commands_of(page)]
     assert len(lines) >= 10
     for words in lines:
-        found: Any = typer.main.get_command(command)
+        result: Any = typer.main.get_command(command)
         rest = list(words)
-        while rest and hasattr(found, "commands"):
-            found = found.commands[rest.pop(0)]
-        options = {option for parameter in found.params for option in parameter.opts}
+        while rest and hasattr(result, "commands"):
+            result = result.commands[rest.pop(0)]
+        options = {option for parameter in result.params for option in parameter.opts}
         used = {word for word in rest if re.match(r"--?[a-z]", word)}
         assert used <= {*options, "--help"}, words
 

@@ -159,7 +159,7 @@ async def test_migration_computes_the_same_reservation_counts_as_writes(
 
 
 async def counts_of(database: Database) -> list[tuple[Any, ...]]:
-    """Counts of reservations by level and by status."""
+    """Return the counts of reservations by level and by status."""
     async with database.snapshot() as snapshot:
         statements = [
             "SELECT tenant_id, sku, warehouse_id, holds FROM stock_level ORDER BY 1, 2, 3",

@@ -33,7 +33,7 @@ def test_no_file_names_the_host_of_a_registry() -> None:
         check=True,
     )
     files = [ROOT / name for name in done.stdout.decode().split("\0") if name]
-    found = [
+    result = [
         (file.name, host)
         for file in files
         if file.is_file()
@@ -41,7 +41,7 @@ def test_no_file_names_the_host_of_a_registry() -> None:
         if host in file.read_bytes()
     ]
     assert len(files) > 100
-    assert found == []
+    assert result == []
 
 
 def test_continuous_integration_runs_the_commands_of_the_justfile() -> None:

@@ -40,7 +40,7 @@ def answered(response: httpx.Response) -> Any:
 
 
 def ordered(text: str) -> Any:
-    """Parsed JSON that equals another value only if the keys have the same order."""
+    """Return the parsed JSON that equals another value only if the keys have the same order."""
     return json.loads(text, object_pairs_hook=lambda pairs: ("object", pairs))
 
 

@@ -20,10 +20,10 @@ def status(on_hand: int, reserved: int, safety_stock: int) -> str:
 
 
 def record(
-    item: LoadedSku, places: Iterable[WarehouseRecord], *, warehouse_id: str | None = None
+    item: LoadedSku, warehouses: Iterable[WarehouseRecord], *, warehouse_id: str | None = None
 ) -> Json:
     """Inventory record of a SKU, optionally limited to one warehouse."""
-    by_id = {place.id: place for place in places}
+    by_id = {each.id: each for each in warehouses}
     levels = sorted(
         (level for level in item.levels if warehouse_id in (None, level.warehouse_id)),
         key=lambda level: level.warehouse_id,
@@ -45,20 +45,20 @@ def record(
 
 def records(
     items: Iterable[LoadedSku],
-    places: Sequence[WarehouseRecord],
+    warehouses: Sequence[WarehouseRecord],
     *,
     status: str | None = None,
     warehouse_id: str | None = None,
     sku: str | None = None,
 ) -> list[Json]:
-    """Records of a list with these filters, in order of the SKU code."""
-    found = [
-        record(item, places, warehouse_id=warehouse_id)
+    """Return the records of a list with these filters, in order of the SKU code."""
+    result = [
+        record(item, warehouses, warehouse_id=warehouse_id)
         for item in sorted(items, key=lambda item: item.sku)
         if sku in (None, item.sku)
         and (warehouse_id is None or any(it.warehouse_id == warehouse_id for it in item.levels))
     ]
-    return [item for item in found if status in (None, item["status"])]
+    return [item for item in result if status in (None, item["status"])]
 
 
 def history(
@@ -69,15 +69,15 @@ def history(
     start: datetime | None = None,
     end: datetime | None = None,
 ) -> list[Json]:
-    """Adjustments of a SKU between two instants, newest first, without ids."""
+    """Return the adjustments of a SKU between two instants, newest first, without ids."""
     entries: list[tuple[datetime, int, Json]] = []
-    for level in item.levels:
+    for each in item.levels:
         before = 0
-        for sequence, entry in enumerate(level.history, start=1):
+        for sequence, entry in enumerate(each.history, start=1):
             at = entry.created_at
             body = {
                 "sku": item.sku,
-                "warehouse_id": level.warehouse_id,
+                "warehouse_id": each.warehouse_id,
                 "before_quantity": before,
                 "after_quantity": entry.quantity,
                 "delta": entry.quantity - before,
@@ -88,7 +88,7 @@ def history(
             }
             before = entry.quantity
             if (
-                warehouse_id in (None, level.warehouse_id)
+                warehouse_id in (None, each.warehouse_id)
                 and reason in (None, entry.reason)
                 and (start is None or at >= start)
                 and (end is None or at <= end)
@@ -98,7 +98,7 @@ def history(
     return [body for _, _, body in entries]
 
 
-def places() -> list[WarehouseRecord]:
+def warehouses() -> list[WarehouseRecord]:
     """One warehouse of every kind, in order of id."""
     kinds = [
         warehouse("Main"),
@@ -107,26 +107,26 @@ def places() -> list[WarehouseRecord]:
         warehouse("North", WarehouseType.THIRD_PARTY, address="Havenstraat 12"),
         warehouse("Old Hall", is_active=False),
     ]
-    return sorted(kinds, key=lambda place: place.id)
+    return sorted(kinds, key=lambda each: each.id)
 
 
-def catalogue(places: Sequence[WarehouseRecord]) -> list[LoadedSku]:
+def catalogue(warehouses: Sequence[WarehouseRecord]) -> list[LoadedSku]:
     """SKUs of every status in all combinations of the first three warehouses."""
     quantities = [0, 5, 10, 11, 20, 21, 40]
     items = []
     for number in range(56):
         levels = [
             level(
-                place,
+                each,
                 quantities[(9 * number + 3 * position) % 7],
                 reserved=(0, 1, 5, 12)[(number // 8 + position) % 4],
                 safety_stock=(10, 0, 5)[(number // 3 + position) % 3],
             )
-            for position, place in enumerate(places[:3])
+            for position, each in enumerate(warehouses[:3])
             if number >> position & 1
         ]
         items.append(sku(f"{'Zaéz'[number % 4]}-{number}", *levels, title=f"Thing {number}"))
-    never_counted = LoadedLevel(warehouse_id=places[0].id, reserved=2, safety_stock=3)
+    never_counted = LoadedLevel(warehouse_id=warehouses[0].id, reserved=2, safety_stock=3)
     return [*items, sku("never counted", never_counted)]
 
 

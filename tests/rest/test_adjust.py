@@ -18,13 +18,13 @@ MAX: Final = 10**12
 
 @pytest.fixture
 async def main(service: Service) -> WarehouseRecord:
-    place = warehouse()
-    await service.load([place], [sku("A", level(place, 10, reserved=2)), sku("B")])
-    return place
+    own = warehouse()
+    await service.load([own], [sku("A", level(own, 10, reserved=2)), sku("B")])
+    return own
 
 
-def adjustment(place: WarehouseRecord, delta: object, **more: object) -> Json:
-    return {"warehouse_id": place.id, "delta": delta, "reason": "damage", **more}
+def adjustment(warehouse: WarehouseRecord, delta: object, **more: object) -> Json:
+    return {"warehouse_id": warehouse.id, "delta": delta, "reason": "damage", **more}
 
 
 async def post(service: Service, body: Json, **more: Any) -> Any:
@@ -180,23 +180,23 @@ async def test_an_update_of_a_bulk_either_sets_or_adjusts(
 
 # Writes that leave a given quantity of the 10 pieces of SKU A in a warehouse.
 REST_WRITES: Final[Mapping[str, Callable[[WarehouseRecord, int], tuple[str, str, Json]]]] = {
-    "a set": lambda place, left: (
+    "a set": lambda warehouse, left: (
         "PUT",
         PATH,
-        {"warehouse_id": place.id, "quantity": left, "reason": "loss"},
+        {"warehouse_id": warehouse.id, "quantity": left, "reason": "loss"},
     ),
-    "an adjustment": lambda place, left: (
+    "an adjustment": lambda warehouse, left: (
         "POST",
         f"{PATH}/adjustments",
-        adjustment(place, left - 10),
+        adjustment(warehouse, left - 10),
     ),
-    "a bulk": lambda place, left: (
+    "a bulk": lambda warehouse, left: (
         "POST",
         "/api/inventory/bulk",
         {
             "updates": [
-                {"sku": "A", "warehouse_id": place.id, "quantity": left, "reason": "loss"},
-                {"sku": "B", "warehouse_id": place.id, "delta": 1, "reason": "loss"},
+                {"sku": "A", "warehouse_id": warehouse.id, "quantity": left, "reason": "loss"},
+                {"sku": "B", "warehouse_id": warehouse.id, "delta": 1, "reason": "loss"},
             ]
         },
     ),
@@ -269,7 +269,7 @@ async def test_a_dry_run_by_graphql_writes_nothing(
 
 
 def without_identity(value: Any) -> Any:
-    """A response without the ids and instants, which differ per write."""
+    """Return a response without the ids and instants, which differ per write."""
     if isinstance(value, dict):
         return {
             key: without_identity(item)

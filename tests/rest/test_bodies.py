@@ -110,7 +110,7 @@ PIECES: Final = (
 
 
 def meaning(body: bytes) -> str:
-    """Parsed value of a body as text, or "refused"."""
+    """Return the parsed value of a body as text, or "refused"."""
     try:
         return repr(parse_json(body))
     except MalformedRequest:
@@ -118,7 +118,7 @@ def meaning(body: bytes) -> str:
 
 
 def strict_meaning(body: bytes) -> str:
-    """Parsed value of a body by the strict parser, or "refused"."""
+    """Return the parsed value of a body by the strict parser, or "refused"."""
     with patch("app.http.json._written_as_read", return_value=UNCERTAIN):
         return meaning(body)
 

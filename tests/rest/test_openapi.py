@@ -55,10 +55,10 @@ COMPONENTS: Final = closed(DOCUMENT["components"])
 def resolved(node: Json) -> Json:
     """Follow the references of a node."""
     while "$ref" in node:
-        found: Any = DOCUMENT
+        result: Any = DOCUMENT
         for step in node["$ref"].removeprefix("#/").split("/"):
-            found = found[step]
-        node = found
+            result = result[step]
+        node = result
     return node
 
 
@@ -84,8 +84,8 @@ def content_of(node: Json) -> Json:
     """Get the JSON content of a request body or a response."""
     [(type_, content)] = node["content"].items()
     assert type_ == "application/json"
-    found: Json = content
-    return found
+    result: Json = content
+    return result
 
 
 def body_schema(route: RestRoute) -> Json:
@@ -386,13 +386,13 @@ async def test_responses_of_a_reservation_match_the_document(service: Service) -
 
 def request_problems(operation: Json, options: Json) -> list[str]:
     """Validate the headers and the body of a request against the document."""
-    found: list[str] = []
+    result: list[str] = []
     if "json" in options:
-        found += problems(content_of(operation["requestBody"])["schema"], options["json"])
+        result += problems(content_of(operation["requestBody"])["schema"], options["json"])
     for parameter in operation["parameters"]:
         if parameter["in"] == "header" and parameter["name"] in options.get("headers", {}):
-            found += problems(parameter["schema"], options["headers"][parameter["name"]])
-    return found
+            result += problems(parameter["schema"], options["headers"][parameter["name"]])
+    return result
 
 
 def assert_described(operation: Json, response: httpx.Response) -> None:

@@ -16,15 +16,17 @@ from rest_shim.streaming import STREAM_PAGE
 from tests.service import Service, counted, sku, warehouse
 from tests.statements import watched
 
-PLACE = warehouse()
+WAREHOUSE = warehouse()
 Message = MutableMapping[str, Any]
 
 
 @pytest.fixture
 async def long(service: Service) -> Service:
-    """A service whose SKU A has a history of three pages, the last with one entry."""
+    """Return a service whose SKU A has a history of three pages, the last with one entry."""
     history = [counted(number) for number in range(2 * STREAM_PAGE + 1)]
-    await service.load([PLACE], [sku("A", LoadedLevel(warehouse_id=PLACE.id, history=history))])
+    await service.load(
+        [WAREHOUSE], [sku("A", LoadedLevel(warehouse_id=WAREHOUSE.id, history=history))]
+    )
     return service
 
 

@@ -17,7 +17,7 @@ from app.graphql.trusted_documents import BadManifest, TrustedDocuments, documen
 from app.settings import Settings
 from app.web.pages import graphiql_tabs
 from rest_shim.endpoint import OPERATIONS
-from tests.graphql.asking import asked, refusal
+from tests.graphql.operations import refusal, send_operation
 from tests.security.bombs import BOMBS, TOO_COMPLEX, Bomb, code_of, doubling
 from tests.service import Service, running
 
@@ -160,7 +160,9 @@ def test_the_cost_of_a_history_is_that_of_the_periods_that_variables_ask_for() -
 
 
 async def test_the_cost_is_not_told_to_others(service: Service) -> None:
-    assert (await asked(service, "{ __typename }")).json() == {"data": {"__typename": "Query"}}
+    assert (await send_operation(service, "{ __typename }")).json() == {
+        "data": {"__typename": "Query"}
+    }
 
 
 async def cost_of(

@@ -25,7 +25,7 @@ from app.settings import Settings
 from app.writes.idempotency_keys import reap_idempotency_keys
 from tests.clocks import clocks_at
 from tests.databases import create_database, migrated, with_fake_clock
-from tests.graphql.test_access_matrix import CODE, PLACE
+from tests.graphql.test_access_matrix import CODE, WAREHOUSE
 from tests.processes import run
 from tests.security.test_isolation import everything_read, stock, write
 from tests.security.test_tokens import authenticator
@@ -87,7 +87,7 @@ async def test_a_service_behind_the_wall_writes_and_keeps_itself_up(walled: Wall
     created = await walled.mine.graphql(
         'mutation { createSku(input: {sku: "NEW", title: "New"}) { sku { sku } } }', token="admin"
     )
-    update_ = {"warehouse_id": PLACE, "quantity": 9, "reason": "cycle_count"}
+    update_ = {"warehouse_id": WAREHOUSE, "quantity": 9, "reason": "cycle_count"}
     bulk = await walled.mine.rest(
         "POST", "/api/inventory/bulk", json={"updates": [{"sku": "NEW", **update_}]}
     )

@@ -12,7 +12,7 @@ ERROR_KEYS: Final = ["message", "locations", "path", "extensions"]
 FACTS: Final = ["code", "status", "details", "request_id", "replayed"]
 
 
-async def asked(
+async def send_operation(
     service: Service,
     query: str,
     variables: Mapping[str, object] | None = None,
