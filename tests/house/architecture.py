@@ -26,7 +26,7 @@ LAYERS: Final = frozenset(
 Rooms = Mapping[str, frozenset[str]]
 Position = tuple[float, float]
 
-CHARACTER, PADDING, HEIGHT, GAP, ROW, MARGIN = 7.4, 14, 30, 22, 84, 24
+CHARACTER, PADDING, HEIGHT, GAP, ROW, MARGIN = 7.4, 14, 30, 34, 88, 24
 
 
 def modules() -> Iterator[tuple[Path, str]]:
@@ -64,15 +64,14 @@ def imported(path: Path) -> Iterator[str]:
 
 @cache
 def rooms() -> Rooms:
-    """Read which rooms each room imports."""
+    """Read which rooms each room imports; a package file with a docstring alone is skipped."""
     imports: dict[str, set[str]] = {}
     for path, module in modules():
-        room = room_of(module)
-        targets = imports.setdefault(room, set())
-        targets.update(target for name in imported(path) if (target := room_of(name)) != room)
-    # `app` itself has no code.
+        if len(ast.parse(path.read_text(encoding="utf-8")).body) > 1:
+            targets = imports.setdefault(room_of(module), set())
+            targets.update(room_of(name) for name in imported(path))
     return {
-        room: frozenset(targets - {"app"}) for room, targets in imports.items() if room != "app"
+        room: frozenset((targets - {room}) & imports.keys()) for room, targets in imports.items()
     }
 
 
@@ -178,7 +177,7 @@ def arrow(corners: Mapping[str, Position], room: str, target: str) -> str:
     bend = ROW / 2
     return (
         f'<path d="M{x:.1f} {y} C{x:.1f} {y + bend} {end_x:.1f} {end_y - bend} {end_x:.1f} {end_y}"'
-        ' fill="none" stroke="#94a3b8" marker-end="url(#tip)"/>'
+        ' fill="none" stroke="#7c8ba1" marker-end="url(#tip)"/>'
     )
 
 

@@ -174,9 +174,6 @@ def table_rows(text: str) -> list[tuple[str, ...]]:
     return [row for row in rows if row[0] and not set("".join(row)) <= {"-", " "}]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="architecture.md shows the layout that the code is moved to; then remove"
-)
 def test_every_room_is_described() -> None:
     page = text_of(DOCS / "architecture.md")
     assert [room for room in rooms() if f"`{room}`" not in page] == []

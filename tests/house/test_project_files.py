@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.house.documents import ROOT
 
-# In two parts, so that this file names none either.
+# In two parts, so that this file contains no host.
 REGISTRIES: Final = [
     b"pypi" + b".org",
     b"pythonhosted" + b".org",
@@ -45,10 +45,10 @@ def test_no_file_names_the_host_of_a_registry() -> None:
 
 
 def test_continuous_integration_runs_the_commands_of_the_justfile() -> None:
-    called = re.findall(r"^\.venv/bin/just (\w+)", text_of(".ci/run"), re.MULTILINE)
+    called = re.findall(r"^\.venv/bin/(just \w+|pytest -n auto)", text_of(".ci/run"), re.MULTILINE)
 
-    assert called == ["check", "coverage", "mutants"]
-    assert set(called) <= recipes()
+    assert called == ["just check", "pytest -n auto", "just coverage", "just mutants"]
+    assert {command.removeprefix("just ") for command in called} - {"pytest -n auto"} <= recipes()
     assert "- run: .ci/run\n" in text_of(".github/workflows/check.yml")
 
 
