@@ -22,9 +22,9 @@ fix:
 test *arguments:
     {{ bin }}/pytest -n auto {{ arguments }}
 
-# All tests with coverage of app and rest_shim, and the slowest tests.
+# Coverage of app and rest_shim by the REST and GraphQL tests on SQLite.
 coverage *arguments:
-    {{ bin }}/pytest -n auto --cov --durations=25 {{ arguments }}
+    {{ bin }}/pytest -n auto --cov -k sqlite -m "not long" tests/rest tests/graphql {{ arguments }}
 
 # Break the code in many places and check that the tests notice.
 mutants:

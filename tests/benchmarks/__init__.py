@@ -1,1 +1,1 @@
-"""The benchmarks tell the truth; none of these tests needs a peer or Node."""
+"""The benchmarks measure correct work. These tests need no peer and no Node."""

@@ -1,4 +1,4 @@
-"""Nothing is timed that answers, or writes, something else than it should."""
+"""The benchmark rejects wrong responses and incomplete writes."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ Change = Callable[[str], None]
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with the data that each test copies."""
+    """Directory with the database that each test copies."""
     directory = tmp_path_factory.mktemp("benchmarks")
     filled(empty_sqlite(directory, "master"), SIZE, lambda _: None)
     return directory
@@ -29,7 +29,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def change(directory: Path) -> Iterator[Change]:
-    """Copy the data, and return what changes the copy behind the back of all."""
+    """Copy the database; a function that changes the copy without the service."""
     copy_sqlite(directory, source="master", name="copy")
 
     def execute(statement: str) -> None:
@@ -45,11 +45,11 @@ def change(directory: Path) -> Iterator[Change]:
 
 @pytest.fixture
 def ledger(directory: Path) -> Ledger:
-    """Return the ledger of the copy."""
+    """Ledger of the copy."""
     return Ledger(f"sqlite+aiosqlite:///{directory / 'copy'}")
 
 
-def test_a_wrong_answer_about_any_sku_is_noticed(
+def test_wrong_response_for_any_sku_is_detected(
     directory: Path, change: Change, ledger: Ledger
 ) -> None:
     with ExitStack() as stack:
@@ -67,7 +67,7 @@ def test_a_wrong_answer_about_any_sku_is_noticed(
 
 
 @pytest.mark.usefixtures("change")
-def test_a_ledger_that_fits_passes_the_audit(ledger: Ledger) -> None:
+def test_consistent_ledger_passes_the_audit(ledger: Ledger) -> None:
     ledger.audit()
 
     assert ledger.length() == SIZE.adjustments
@@ -99,7 +99,7 @@ def test_a_ledger_that_fits_passes_the_audit(ledger: Ledger) -> None:
         ("UPDATE sku SET status = 'low' WHERE status = 'normal'", "SKUs of a wrong status"),
     ],
 )
-def test_a_write_that_left_something_out_is_noticed(
+def test_incomplete_write_is_detected(
     change: Change, ledger: Ledger, statement: str, named: str
 ) -> None:
     change(statement)

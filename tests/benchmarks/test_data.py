@@ -1,4 +1,4 @@
-"""The benchmark's data is data that the service could have written."""
+"""The data of the benchmarks is valid data of the service."""
 
 import pytest
 
@@ -17,17 +17,17 @@ SIZES = {
 
 
 @pytest.mark.parametrize("name", SIZES)
-async def test_the_ledger_adds_up_and_is_as_long_as_said(
+async def test_ledger_verifies_and_has_the_declared_size(
     empty_database_url: str, name: str
 ) -> None:
     size = SIZES[name]
     database = Database(Settings(database_url=empty_database_url))
     await migrate(database)
-    told = [skus async for skus in fill(database, size)]
+    progress = [skus async for skus in fill(database, size)]
     proof = await verify_tenant(database, TENANT)
     await database.dispose()
 
-    assert told == [size.skus]
+    assert progress == [size.skus]
     assert (proof.skus, proof.stock_levels, proof.adjustments) == (
         size.skus,
         size.levels,

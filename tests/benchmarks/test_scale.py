@@ -1,4 +1,4 @@
-"""The scale curve asks for what there is."""
+"""The queries of the scale curve return the data of the database."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from benchmarks.questions import questions, size_of
 from benchmarks.servers import serving
 
 
-def test_every_question_is_answered_with_what_the_database_holds(tmp_path: Path) -> None:
+def test_every_query_of_the_scale_curve_matches_the_database(tmp_path: Path) -> None:
     size = size_of(1_000)
     url = filled(empty_sqlite(tmp_path, "scale"), size, lambda _: None)
     with serving(REST, url, workers=1) as (port, _):
-        # Each compares pages and totals with the database, and raises where they differ.
-        loads = {name: question(Target(port, url), size) for name, question in questions().items()}
+        # Each query compares pages and totals with the database, and raises if they differ.
+        loads = {name: question(Place(port, url), size) for name, question in questions().items()}
 
     assert [name for name, load in loads.items() if not load.expected] == []

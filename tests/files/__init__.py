@@ -1,1 +1,1 @@
-"""Files that come in and go out."""
+"""Imports and exports."""

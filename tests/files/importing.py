@@ -1,4 +1,4 @@
-"""Imports as the command does them, in this process or in one that dies."""
+"""Imports as the command runs them, in this process or in one that is killed."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from app.files.parsing import FileFormat
 from app.files.staging import Staging
 from app.settings import Settings
 
-# So few rows that small files have several batches.
+# Small files have several batches of this size.
 BATCH = 3
 
 
@@ -24,7 +24,7 @@ def silent(_what: str, _number: int | None) -> None:
 
 
 def staged(content: str | bytes, kind: FileKind, form: FileFormat = FileFormat.CSV) -> Staging:
-    """Return a file as it was read."""
+    """Return a parsed file."""
     staging = Staging(kind)
     raw = content if isinstance(content, bytes) else content.encode()
     staging.read(BytesIO(raw), form, silent)
@@ -40,7 +40,7 @@ async def imported(
     *,
     name: str = "",
 ) -> ImportTally:
-    """Import a file."""
+    """Import a file; the tally of its rows."""
     staging = staged(content, kind, form)
     try:
         run = importing.run_of(staging, tenant, name=name, created_by="importer")
@@ -53,9 +53,9 @@ async def imported(
 def die_importing(
     moment: int, database_url: str, tenant: str, content: str, kind: FileKind
 ) -> None:
-    """Import a file, and be killed at a moment: before or after a statement, or at a commit."""
+    """Import a file in a process that kills itself before or after a statement, or at a commit."""
 
-    async def live() -> None:
+    async def import_until_killed() -> None:
         database = Database(Settings(database_url=database_url))
         vars(importing)["IMPORT_BATCH_ROWS"] = BATCH
         moments = moment
@@ -71,4 +71,4 @@ def die_importing(
         await imported(database, tenant, content, kind)
         await database.dispose()
 
-    asyncio.run(live())
+    asyncio.run(import_until_killed())

@@ -1,4 +1,4 @@
-"""Exports: one snapshot, safe in a spreadsheet, whole or not there, and fit to be imported."""
+"""Exports: one snapshot, safe for spreadsheets, atomic, and importable."""
 
 import csv
 import io
@@ -30,14 +30,14 @@ DANGEROUS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "'=1", "''-x", "'fine
 
 
 async def exported(
-    service: Service, subject: ExportSubject, form: FileFormat, asked: ExportFilter = EVERYTHING
+    service: Service, subject: ExportSubject, form: FileFormat, where: ExportFilter = EVERYTHING
 ) -> str:
     target = io.BytesIO()
     await export(
         service.database,
         service.tenant_id,
         subject,
-        asked,
+        where,
         form=form,
         target=target,
         progress=silent,
@@ -45,7 +45,7 @@ async def exported(
     return target.getvalue().decode()
 
 
-async def test_a_text_that_looks_like_a_formula_is_defused_and_comes_back_as_it_was(
+async def test_formula_like_text_is_escaped_and_imported_unchanged(
     service: Service,
 ) -> None:
     titled = [sku(f"S{index}", level(MAIN, 1), title=it) for index, it in enumerate(DANGEROUS)]
@@ -63,7 +63,7 @@ async def test_a_text_that_looks_like_a_formula_is_defused_and_comes_back_as_it_
 
 
 @pytest.mark.parametrize("form", FileFormat)
-async def test_exported_stock_is_imported_as_it_was(service: Service, form: FileFormat) -> None:
+async def test_exported_stock_is_imported_unchanged(service: Service, form: FileFormat) -> None:
     stocked = [
         sku("A", level(MAIN, 5, safety_stock=3), level(OTHER, 0), title="=A"),
         sku("B", level(OTHER, 7)),
@@ -92,7 +92,7 @@ async def test_exported_stock_is_imported_as_it_was(service: Service, form: File
     await assert_proven(other)
 
 
-async def test_the_ledger_is_exported_by_time_and_warehouse(service: Service) -> None:
+async def test_ledger_export_filters_by_time_and_warehouse(service: Service) -> None:
     history = [counted(number, f"2026-01-0{number}T00:00:00Z") for number in (1, 2, 3)]
     main = LoadedLevel(warehouse_id=MAIN.id, history=history)
     await service.load([MAIN, OTHER], [sku("A", main, level(OTHER, 9))])
@@ -137,7 +137,7 @@ async def test_an_export_is_one_snapshot_of_one_tenant(
     assert [(row[0], row[3]) for row in rows] == [(code, 1) for code in codes]
 
 
-def test_a_file_is_whole_or_as_it_was_before(tmp_path: Path) -> None:
+def test_failed_export_leaves_the_previous_file(tmp_path: Path) -> None:
     target = tmp_path / "stock.csv"
     target.write_text("before", encoding="utf-8")
 
@@ -156,7 +156,7 @@ def test_a_file_is_whole_or_as_it_was_before(tmp_path: Path) -> None:
     assert target.read_text(encoding="utf-8") == "whole"
 
 
-def test_the_command_exports_and_ends_quietly_when_nobody_reads_on(
+def test_export_command_exits_silently_on_a_closed_pipe(
     empty_database_url: str, tmp_path: Path
 ) -> None:
     url = empty_database_url

@@ -1,4 +1,4 @@
-"""Imports: everything is checked first, written in batches, and never written twice."""
+"""Imports: validated first, written in batches, and never written twice."""
 
 import asyncio
 import json
@@ -31,33 +31,33 @@ COUNTS: Final = "sku,warehouse_id,quantity\n"
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have small files in several batches."""
-    monkeypatch.setattr(importing, "IMPORT_BATCH_ROWS", BATCH)
+    """Split small files into several batches."""
+    monkeypatch.setattr(importing, "BATCH", BATCH)
 
 
 def reasons(
     content: str | bytes, kind: FileKind, form: FileFormat = FileFormat.CSV
 ) -> list[tuple[int, str]]:
     staging = staged(content, kind, form)
-    found = list(staging.problems())
+    result = list(staging.problems())
     staging.close()
-    return found
+    return result
 
 
 async def refused(service: Service, content: str, kind: FileKind) -> list[tuple[int, str]]:
     staging = staged(content, kind)
-    mine = importing.run_of(staging, service.tenant_id, name="", created_by="importer")
+    import_run = importing.run_of(staging, service.tenant, name="", created_by="importer")
     with pytest.raises(FileRefused):
-        await importing.validate(service.database, staging, mine, lambda _what, _number: None)
-    found = list(staging.problems())
+        await importing.validate(service.database, staging, import_run, lambda _what, _number: None)
+    result = list(staging.problems())
     staging.close()
-    return found
+    return result
 
 
 async def rows(service: Service, statement: Any) -> list[tuple[Any, ...]]:
     async with service.database.snapshot() as snapshot:
-        found = await snapshot.rows(statement.where(TENANT_OF[statement] == service.tenant_id), {})
-    return sorted(tuple(row) for row in found)
+        result = await snapshot.rows(statement.where(TENANT_OF[statement] == service.tenant), {})
+    return sorted(tuple(row) for row in result)
 
 
 LEVELS = select(
@@ -79,9 +79,9 @@ TENANT_OF = {
 }
 
 
-async def test_a_catalogue_is_imported_and_adds_up(service: Service) -> None:
-    database, tenant = service.database, service.tenant_id
-    places = (
+async def test_imported_catalogue_passes_verification(service: Service) -> None:
+    database, tenant = service.database, service.tenant
+    warehouses = (
         'name,type,id,is_active\n"Main, first",own,wh_1,\nAmazon,FBA,wh_2,true\nBy name,3PL,,\n'
     )
     codes = "".join(f"S{number},Thing {number}\n" for number in range(10))
@@ -89,8 +89,12 @@ async def test_a_catalogue_is_imported_and_adds_up(service: Service) -> None:
     levels += '{"sku":"S2","warehouse_id":"wh_2","on_hand":9}\r\n'
     counts = f'{COUNTS[:-1]},note\r\nS1,wh_1,5,"of ""two""\nlines"\r\nS3,wh_1,0,\r\n'
 
-    assert await imported(database, tenant, places, FileKind.WAREHOUSES) == ImportTally(created=3)
-    assert await imported(database, tenant, places, FileKind.WAREHOUSES) == ImportTally(unchanged=3)
+    assert await imported(database, tenant, warehouses, FileKind.WAREHOUSES) == ImportTally(
+        created=3
+    )
+    assert await imported(database, tenant, warehouses, FileKind.WAREHOUSES) == ImportTally(
+        unchanged=3
+    )
     assert await imported(database, tenant, "sku,title\n" + codes, FileKind.SKUS) == ImportTally(
         created=10
     )
@@ -119,19 +123,19 @@ async def test_a_catalogue_is_imported_and_adds_up(service: Service) -> None:
     assert (await verify_tenant(database, tenant)).skus == 10
 
 
-async def test_an_import_leaves_what_a_bulk_by_graphql_leaves(service: Service) -> None:
+async def test_import_writes_the_same_rows_as_a_graphql_bulk(service: Service) -> None:
     twin = Service(service.app, service.client, service.database, await new_tenant(service))
     updates = [("A", 4), ("B", 0), ("C", 9), ("D", 12), ("E", 1)]
     for each in (service, twin):
         stocked = [sku(code, level(MAIN, 3, safety_stock=4)) for code in "ABC"]
         await each.load([MAIN], [*stocked, sku("D"), sku("E")])
     content = COUNTS + "".join(f"{code},{MAIN.id},{number}\n" for code, number in updates)
-    await imported(service.database, service.tenant_id, content, FileKind.COUNTS)
-    asked = [
+    await imported(service.database, service.tenant, content, FileKind.COUNTS)
+    bulk_updates = [
         {"sku": code, "warehouseId": MAIN.id, "quantity": number, "reason": "cycle_count"}
         for code, number in updates
     ]
-    await twin.data(BULK, {"input": {"updates": asked, "onError": "ABORT"}})
+    await twin.data(BULK, {"input": {"updates": bulk_updates, "onError": "ABORT"}})
 
     for statement in (LEVELS, ENTRIES, STATUSES, NUMBERS):
         assert await rows(service, statement) == await rows(twin, statement)
@@ -174,12 +178,12 @@ async def new_tenant(service: Service) -> str:
         (FileKind.WAREHOUSES, "name,type,is_active\nA,own,yes\n", 2, "is_active must be true or"),
     ],
 )
-def test_a_bad_row_is_named_by_line_and_reason(
+def test_invalid_row_is_reported_with_line_and_reason(
     kind: FileKind, content: str | bytes, line: int, named: str
 ) -> None:
-    found = reasons(content, kind)
+    result = reasons(content, kind)
 
-    assert any(where == line and named in reason for where, reason in found), found
+    assert any(where == line and named in reason for where, reason in result), result
 
 
 @pytest.mark.parametrize(
@@ -200,28 +204,32 @@ def test_a_bad_row_is_named_by_line_and_reason(
         ("1" * 10_000, "is not valid JSON"),
     ],
 )
-def test_a_bad_json_line_is_named(content: str, named: str) -> None:
+def test_invalid_json_line_is_reported(content: str, named: str) -> None:
     [(line, reason)] = reasons("\n" + content + "\n", FileKind.COUNTS, FileFormat.JSONL)
 
     assert (line, named in reason) == (2, True), reason
 
 
-async def test_what_the_stock_forbids_is_named_and_nothing_is_changed(service: Service) -> None:
+async def test_rows_against_stock_rules_are_reported_and_nothing_is_written(
+    service: Service,
+) -> None:
     await service.load([MAIN, FBA, CLOSED], [sku("A", level(CLOSED, 5)), sku("B", level(MAIN, 5))])
     other = await new_tenant(service)
     counts = COUNTS + (
         f"B,{MAIN.id},1\nB,{FBA.id},1\nA,{CLOSED.id},6\nX,{MAIN.id},1\nB,wh_none,1\nA,{MAIN.id},1\n"
     )
 
-    found = await refused(service, counts, FileKind.COUNTS)
-    assert [line for line, _ in found] == [3, 4, 5, 6]
-    for (_, reason), word in zip(found, ["read-only", "inactive", "'X'", "'wh_none'"], strict=True):
+    result = await refused(service, counts, FileKind.COUNTS)
+    assert [line for line, _ in result] == [3, 4, 5, 6]
+    for (_, reason), word in zip(
+        result, ["read-only", "inactive", "'X'", "'wh_none'"], strict=True
+    ):
         assert word in reason
     levels = f"sku,warehouse_id,on_hand\nB,{MAIN.id},6\n"
     [(line, reason)] = await refused(service, levels, FileKind.LEVELS)
     assert (line, "has a history" in reason) == (2, True)
-    places = f"id,name,type\n{MAIN.id},Main,FBA\n"
-    [(line, reason)] = await refused(service, places, FileKind.WAREHOUSES)
+    warehouses = f"id,name,type\n{MAIN.id},Main,FBA\n"
+    [(line, reason)] = await refused(service, warehouses, FileKind.WAREHOUSES)
     assert (line, "cannot change" in reason) == (2, True)
     content = COUNTS + f"B,{MAIN.id},1\n"
     with pytest.raises(FileRefused):
@@ -230,7 +238,7 @@ async def test_what_the_stock_forbids_is_named_and_nothing_is_changed(service: S
     await assert_proven(service)
 
 
-async def test_the_same_counts_again_are_left_alone_whatever_happened_since(
+async def test_repeated_counts_are_skipped_despite_later_changes(
     service: Service,
 ) -> None:
     await service.load([MAIN], [sku("A", level(MAIN, 1))])
@@ -250,9 +258,7 @@ async def test_the_same_counts_again_are_left_alone_whatever_happened_since(
 
 
 @pytest.mark.parametrize("kind", [FileKind.COUNTS, FileKind.LEVELS, FileKind.SKUS])
-async def test_an_import_that_was_killed_anywhere_goes_on_without_doubling(
-    service: Service, kind: FileKind
-) -> None:
+async def test_killed_import_resumes_without_duplicates(service: Service, kind: FileKind) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.files.importing"])
     url = service.database.writer.url.render_as_string(hide_password=False)
@@ -283,7 +289,7 @@ async def test_an_import_that_was_killed_anywhere_goes_on_without_doubling(
     assert moment > 10
 
 
-async def test_writes_at_the_same_time_lose_nothing(service: Service) -> None:
+async def test_concurrent_writes_during_an_import_are_kept(service: Service) -> None:
     other = warehouse("Other")
     codes = [f"S{number}" for number in range(4 * BATCH)]
     await service.load([MAIN, other], [sku(code, level(MAIN, 100)) for code in codes])
@@ -298,13 +304,13 @@ async def test_writes_at_the_same_time_lose_nothing(service: Service) -> None:
         *(sell(code) for code in codes for _ in range(3)),
     )
 
-    held = {(code, place): on_hand for code, place, on_hand, *_ in await rows(service, LEVELS)}
+    held = {(code, each): on_hand for code, each, on_hand, *_ in await rows(service, LEVELS)}
     assert {held[code, MAIN.id] for code in codes} == {97}
     assert {held[code, other.id] for code in codes} == {7}
     await assert_proven(service)
 
 
-def test_the_command_reports_checks_and_goes_on(empty_database_url: str, tmp_path: Path) -> None:
+def test_import_command_validates_and_resumes(empty_database_url: str, tmp_path: Path) -> None:
     url = empty_database_url
     run("migrate", database_url=url)
     run("tenant", "create", "acme", database_url=url)

@@ -1,1 +1,1 @@
-"""Cases that a machine draws, against a real server."""
+"""Generated requests against a real server."""

@@ -14,14 +14,14 @@ from tests.fuzz.target import target
 
 
 def main() -> None:
-    """Do a run, print what it did, and fail at the first promise that was not kept."""
+    """Run the cases, print a summary, and fail at the first fault."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.fuzz",
-        description="Send drawn requests to both faces of a real server, and mutated bytes.",
+        description="Send generated requests and mutated bytes to a real server.",
     )
     parser.add_argument("--engine", choices=("sqlite", "postgresql"), required=True)
-    parser.add_argument("--cases", type=int, default=100_000, help="Of Schemathesis.")
-    parser.add_argument("--requests", type=int, default=100_000, help="Of mutated bytes.")
+    parser.add_argument("--cases", type=int, default=100_000, help="Number of Schemathesis cases.")
+    parser.add_argument("--requests", type=int, default=100_000, help="Number of mutated requests.")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
     chosen = parser.parse_args()
     print(f"seed {chosen.seed}", file=sys.stderr)
@@ -33,12 +33,14 @@ def main() -> None:
         else:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="inventory-fuzz-"))
             url = f"sqlite+aiosqlite:///{Path(directory) / 'inventory.db'}"
-        under_fire = stack.enter_context(target(migrated(url)))
-        statuses = fuzz(under_fire, cases=chosen.cases, requests=chosen.requests, start=chosen.seed)
+        server_target = stack.enter_context(target(migrated(url)))
+        statuses = fuzz(
+            server_target, cases=chosen.cases, requests=chosen.requests, start=chosen.seed
+        )
         print(f"{chosen.cases:,} cases and {chosen.requests:,} mutated requests on {chosen.engine}")
         print(f"seed {chosen.seed}, {time.monotonic() - started:.0f} s")
-        print(f"answers to mutated requests: {dict(sorted(statuses.items()))}")
-        print(under_fire.survives())
+        print(f"responses to mutated requests: {dict(sorted(statuses.items()))}")
+        print(server_target.survives())
 
 
 if __name__ == "__main__":

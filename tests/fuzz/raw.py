@@ -1,4 +1,4 @@
-"""Requests as bytes, mutated at random, over a real socket."""
+"""Randomly mutated requests, as bytes over a real socket."""
 
 import random
 import socket
@@ -27,7 +27,7 @@ NASTY: Final = (
 
 
 def fuzz_bytes(target: Target, *, requests: int, start: int) -> Counter[int]:
-    """Send mutated requests, and count their answers by status; 0 is a closed connection."""
+    """Return the number of responses by status to mutated requests; 0 is a closed connection."""
     dice = random.Random(start)
     seeds = templates(target)
     statuses: Counter[int] = Counter()
@@ -37,7 +37,7 @@ def fuzz_bytes(target: Target, *, requests: int, start: int) -> Counter[int]:
 
 
 def templates(target: Target) -> list[list[bytes]]:
-    """Return good requests, each as its request line, its headers and its body."""
+    """Return the valid requests, each as request line, headers and body."""
     key = b"Idempotency-Key: k"
     update = {"warehouse_id": MAIN.id, "quantity": 5, "reason": "cycle_count", "note": "n"}
     item = {"sku": "A", **update}
@@ -81,7 +81,7 @@ def templates(target: Target) -> list[list[bytes]]:
 
 
 def mutated(parts: Sequence[bytes], dice: random.Random) -> bytes:
-    """Return a request with some bytes of one of its parts changed; mostly of a true length."""
+    """Return a request with changed bytes in one part; its length is correct in most cases."""
     line, headers, body = parts
     changed = dice.choices(("line", "headers", "body"), (4, 2, 6 if body else 0))[0]
     change: Callable[[bytes], bytes] = lambda part: _mutated(part, dice)  # noqa: E731
@@ -115,9 +115,10 @@ def _mutated(part: bytes, dice: random.Random) -> bytes:
 
 
 def exchange(target: Target, request: bytes) -> int:
-    """Send one request on a connection of its own, check what is answered, and return the status.
+    """Status of the first response to a request on a new connection; all responses are checked.
 
-    A request that waits for more of its body gets the next one as that, and the connection ends.
+    If the service expects more of the body, the request that closes the connection becomes
+    part of the body.
     """
     received = bytearray()
     address = ("127.0.0.1", target.port)
@@ -139,7 +140,7 @@ def _answer(received: bytes, request: bytes) -> tuple[int, bytes]:
     lines = head.split(b"\r\n")
     words = lines[0].split(b" ")
     if not end or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
-        message = f"no HTTP: {received[:500]!r}\nasked: {request!r}"
+        message = f"not HTTP: {received[:500]!r}\nrequest: {request!r}"
         raise Broken(message)
     status = int(words[1])
     if status < HTTPStatus.OK:
@@ -147,7 +148,7 @@ def _answer(received: bytes, request: bytes) -> tuple[int, bytes]:
     pairs = [line.decode("latin-1").partition(": ") for line in lines[1:]]
     headers = {name.lower(): value for name, _, value in pairs}
     if len(headers) != len(pairs):
-        message = f"a header twice: {head!r}\nasked: {request!r}"
+        message = f"repeated header: {head!r}\nrequest: {request!r}"
         raise Broken(message)
     length = int(headers.get("content-length", len(rest)))
     if request.startswith(b"HEAD") or status in (204, 304):
@@ -156,7 +157,7 @@ def _answer(received: bytes, request: bytes) -> tuple[int, bytes]:
         body, rest = _dechunked(rest)
     else:
         body, rest = rest[:length], rest[length:]
-    check_answer(status, headers, body, asked=request)
+    check_answer(status, headers, body, request=request)
     return status, rest
 
 

@@ -1,4 +1,4 @@
-"""A run: so many cases of each kind, from one seed."""
+"""A run of generated and mutated requests from one seed."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ from tests.fuzz.target import Target
 
 
 def fuzz(target: Target, *, cases: int, requests: int, start: int) -> Counter[int]:
-    """Send cases, three tenths good and three bad ones by REST, the rest by GraphQL; then bytes."""
+    """Send 30 % valid and 30 % invalid REST cases and 40 % GraphQL cases, then mutated bytes."""
     of_rest = cases * 3 // 10
     fuzz_rest(target, GenerationMode.POSITIVE, cases=of_rest, start=start)
     fuzz_rest(target, GenerationMode.NEGATIVE, cases=of_rest, start=start)

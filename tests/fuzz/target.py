@@ -1,4 +1,4 @@
-"""A real server with a stocked tenant, and what must hold of it whatever it is sent."""
+"""A real server with a stocked tenant, and the checks of its responses."""
 
 import asyncio
 import re
@@ -18,7 +18,7 @@ from tests.processes import started
 from tests.service import Service, level, new_tenant, running, sku, warehouse
 
 MAIN: Final = warehouse("Main")
-PLACES: Final = (
+WAREHOUSES: Final = (
     MAIN,
     warehouse("Second"),
     warehouse("Amazon", WarehouseType.FBA),
@@ -26,24 +26,24 @@ PLACES: Final = (
 )
 CODES: Final = ("A", "B-1", "AB/12", "Ä B+1", "C")
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# What a stranger must not see of the machine or the database.
+# Details of the machine and the database, which no response may contain.
 SECRETS: Final = re.compile(
     r"Traceback \(most recent|File \"/|\.py\b|site-packages|/home/|/root/|/tmp/"
     r"|sqlalchemy|asyncpg|aiosqlite|sqlite3|postgresql\+|sqlite\+|://[^/\s\"]*:[^/\s\"]*@"
     r"|SELECT .* FROM|INSERT INTO|UPDATE .* SET|DELETE FROM|stock_level\b|api_token"
 )
 CODES_BY_STATUS: Final = {(error.status, error.code) for error in ERRORS}
-# The database may be too busy for the moment, and says so.
+# A busy database is a documented error.
 BUSY: Final = 503
 
 
 class Broken(AssertionError):
-    """A promise that was not kept."""
+    """A response or a state that the documentation excludes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server under fire."""
+    """A running server and its tenant."""
 
     address: str
     database_url: str
@@ -51,18 +51,18 @@ class Target:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """Port of the server."""
         port = urlsplit(self.address).port
         assert port is not None
         return port
 
     @property
     def authorization(self) -> str:
-        """The header of a token that may read and write."""
+        """Authorization header with the scope `write`."""
         return f"Bearer inv_{self.tenant}-write"
 
     def survives(self) -> Proof:
-        """Assert that a valid write succeeds, and that the ledger adds up after all."""
+        """Check that a valid write succeeds and that the ledger passes verification."""
         answer = httpx.put(
             f"{self.address}/api/inventory/A",
             json={"warehouse_id": MAIN.id, "quantity": 7, "reason": "cycle_count"},
@@ -81,16 +81,16 @@ class Target:
 
 @contextmanager
 def target(database_url: str) -> Iterator[Target]:
-    """Start a server on a migrated database, with a tenant that has stock."""
+    """Start a server on a migrated database with a stocked tenant."""
 
     async def stock() -> str:
         async with running(database_url) as (app, client):
             database = app.state.database
             service = Service(app, client, database, await new_tenant(database))
             await service.load(
-                PLACES,
+                WAREHOUSES,
                 [
-                    sku(code, *[level(place, 5 * i) for place in PLACES])
+                    sku(code, *[level(warehouse, 5 * i) for warehouse in WAREHOUSES])
                     for i, code in enumerate(CODES)
                 ],
             )
@@ -102,28 +102,28 @@ def target(database_url: str) -> Iterator[Target]:
         yield Target(address, database_url, tenant)
 
 
-def check_answer(status: int, headers: Mapping[str, str], body: bytes, *, asked: object) -> None:
-    """Assert that an answer is one that the documentation knows.
+def check_answer(status: int, headers: Mapping[str, str], body: bytes, *, request: object) -> None:
+    """Check that a response is documented.
 
     Raises:
-        Broken: it is a fault, shows what it must not, or has no request id.
+        Broken: The response is a fault, contains a secret, or has no request id.
 
     """
     text = body.decode("utf-8", "replace")
-    problem = _problem(status, headers, text, repr(asked))
+    problem = _problem(status, headers, text, repr(request))
     if problem:
         raise Broken(
-            f"{problem}\nasked: {asked!r}\nanswer: {status} {dict(headers)}\n{text[:2_000]}"
+            f"{problem}\nrequest: {request!r}\nresponse: {status} {dict(headers)}\n{text[:2_000]}"
         )
 
 
-def _problem(status: int, headers: Mapping[str, str], text: str, asked: str) -> str | None:
+def _problem(status: int, headers: Mapping[str, str], text: str, request: str) -> str | None:
     if status >= httpx.codes.INTERNAL_SERVER_ERROR and status != BUSY:
         return "a fault"
-    # Drawn values are taken from our own code, too, and errors say again what was asked for.
-    shown = [found[0] for found in SECRETS.finditer(text) if found[0] not in asked]
-    if shown:
-        return f"it shows {shown[0]!r}"
+    # Generated values may come from the code, and errors repeat values of the request.
+    secrets = [match[0] for match in SECRETS.finditer(text) if match[0] not in request]
+    if secrets:
+        return f"it shows {secrets[0]!r}"
     request_id = headers.get("x-request-id", "")
     if not REQUEST_ID.fullmatch(request_id):
         return "no request id"
@@ -134,12 +134,12 @@ def _problem(status: int, headers: Mapping[str, str], text: str, asked: str) -> 
 
 def _shape_problem(answer: Any, status: int, request_id: str) -> str | None:
     if not isinstance(answer, dict):
-        return "no object"
+        return "not an object"
     errors = [error["extensions"] for error in answer.get("errors", ())]
     if "error" in answer:
         errors.append({"status": status, **answer["error"]})
     if status >= httpx.codes.BAD_REQUEST and not errors:
-        return "an error without its facts"
+        return "an error without its details"
     for facts in errors:
         if (facts.get("status"), facts.get("code")) not in CODES_BY_STATUS:
             return "an unknown code"

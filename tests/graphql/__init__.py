@@ -1,1 +1,1 @@
-"""The GraphQL face."""
+"""The GraphQL API."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from tests.graphql.asking import Json, refusal, refusals
+from tests.graphql.operations import Json, refusal, refusals
 from tests.service import Service
 
 __all__ = ["Json", "details_of", "errors_of", "page_of", "refused", "walk"]

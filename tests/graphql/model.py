@@ -1,4 +1,4 @@
-"""A catalogue of every kind of stock, and what lists of it hold, in plain Python."""
+"""A catalogue with stock of every kind, and the expected lists in plain Python."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from app.domain.warehouses import WarehouseType
 from app.files.seeding import LoadedCount, LoadedLevel, LoadedSku
 from tests.service import EMAIL, sku, warehouse
 
-# In the order of their code points, which no language's alphabet has.
+# In order of code points, which differs from every alphabetical order.
 CODES: Final = ["0", "9 9", "A", "A-1", "A/B", "A_1", "Z", "a", "z", "Ä", "é", "日本", "𠀀9"]
 REASONS: Final = ["cycle_count", "damage", "supplier_receipt"]
 START: Final = datetime(2026, 3, 10, tzinfo=UTC)
@@ -18,7 +18,7 @@ START: Final = datetime(2026, 3, 10, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Entry:
-    """An adjustment, by what tells it from every other."""
+    """The fields of an adjustment that identify it."""
 
     sku: str
     warehouse_id: str
@@ -32,7 +32,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What a tenant has."""
+    """The warehouses and SKUs of a tenant."""
 
     warehouses: Sequence[WarehouseRecord]
     skus: Sequence[LoadedSku]
@@ -44,7 +44,7 @@ class Catalogue:
         status: str | None = None,
         code: str | None = None,
     ) -> list[dict[str, object]]:
-        """Return the SKUs of a list in ascending order."""
+        """SKUs of a list with these filters, in ascending order."""
         records = [
             record_of(item, warehouse_id)
             for item in sorted(self.skus, key=lambda item: item.sku)
@@ -59,7 +59,7 @@ class Catalogue:
     def list_levels(
         self, warehouse_id: str, status: str | None = None
     ) -> list[tuple[str, int, str]]:
-        """Return the levels of a warehouse as (SKU, on hand, status)."""
+        """Levels of a warehouse as (SKU, on hand, status)."""
         levels = [
             (item.sku, on_hand(each), status_of(on_hand(each), each.reserved, each.safety_stock))
             for item in sorted(self.skus, key=lambda item: item.sku)
@@ -77,7 +77,7 @@ class Catalogue:
         start: datetime | None = None,
         end: datetime | None = None,
     ) -> list[Entry]:
-        """Return adjustments, newest first; `start` is inclusive, `end` exclusive."""
+        """Return the adjustments, newest first; `start` is inclusive, `end` exclusive."""
         entries = [
             entry
             for item in self.skus
@@ -99,7 +99,7 @@ class Catalogue:
 
 def catalogue() -> Catalogue:
     """Build SKUs with none to four levels of every status, and a history of six days."""
-    places = [
+    warehouses = [
         warehouse("Main", address="Street 1"),
         warehouse("Amazon", WarehouseType.FBA, marketplace="amazon_eu"),
         warehouse("Partner", WarehouseType.THIRD_PARTY, is_active=False),
@@ -109,10 +109,10 @@ def catalogue() -> Catalogue:
     clock = START
     for number, code in enumerate(CODES):
         levels: list[LoadedLevel] = []
-        for place in places[: number % 4]:
+        for each in warehouses[: number % 4]:
             history = []
             for step in range(1 + (number + len(levels)) % 4):
-                # Every third shares its instant with the one before, within a level.
+                # Within a level, every third entry has the instant of its predecessor.
                 clock += timedelta(minutes=0 if step % 3 == 2 else 97)
                 history.append(
                     LoadedCount(
@@ -125,23 +125,23 @@ def catalogue() -> Catalogue:
                 )
             levels.append(
                 LoadedLevel(
-                    warehouse_id=place.id,
+                    warehouse_id=each.id,
                     reserved=number % 5,
                     safety_stock=(number * 3) % 8,
                     history=history,
                 )
             )
         skus.append(sku(code, *levels, title=f"Thing {code}"))
-    return Catalogue(places, skus)
+    return Catalogue(warehouses, skus)
 
 
 def on_hand(level: LoadedLevel) -> int:
-    """Return what a level's history leads to."""
+    """Quantity after the last entry of a level."""
     return level.history[-1].quantity if level.history else 0
 
 
 def status_of(on_hand: int, reserved: int, safety_stock: int) -> str:
-    """Return the status, as the contract words it."""
+    """Status of the figures, by the rules of the published API."""
     sellable = on_hand - reserved
     if sellable <= 0:
         return "OUT_OF_STOCK"
@@ -151,7 +151,7 @@ def status_of(on_hand: int, reserved: int, safety_stock: int) -> str:
 
 
 def record_of(item: LoadedSku, warehouse_id: str | None = None) -> dict[str, object]:
-    """Return a SKU as GraphQL shows it, as if there were only one warehouse or (None) all."""
+    """Return a SKU as GraphQL shows it, of one warehouse or (None) of all."""
     levels = [
         each
         for each in sorted(item.levels, key=lambda each: each.warehouse_id)

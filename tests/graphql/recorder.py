@@ -1,4 +1,4 @@
-"""Keeps the SQL statements of what is done under it."""
+"""Recording of the executed SQL statements."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from tests.statements import watched
 
 
 class QueryRecorder:
-    """The statements so far, with their parameters; how a transaction begins is none of them."""
+    """The executed statements with their parameters, except BEGIN."""
 
     def __init__(self) -> None:
         self.statements: list[str] = []
@@ -19,7 +19,7 @@ class QueryRecorder:
         return len(self.statements)
 
     def __call__(self, statement: str, parameters: Any) -> None:
-        """Note a statement."""
+        """Record a statement."""
         if not statement.startswith("BEGIN"):
             self.statements.append(statement)
             self.parameters.append(parameters)
@@ -27,7 +27,7 @@ class QueryRecorder:
 
 @contextmanager
 def recorded(database: Database) -> Iterator[QueryRecorder]:
-    """Record what is executed meanwhile."""
+    """Record the statements of a database within a block."""
     recorder = QueryRecorder()
     with watched(database, before=recorder):
         yield recorder

@@ -1,4 +1,4 @@
-"""Who may do what: every root field and every route, with every kind of credential."""
+"""Access control of every root field and every route, with every kind of credential."""
 
 import json
 from collections.abc import Mapping
@@ -32,23 +32,23 @@ from app.graphql.schema import scopes as access
 from app.graphql.schema.scopes import SCOPES
 from app.writes.tenants import create_token, revoke_token
 from rest_shim.routes import ROUTES, RestRoute
-from tests.graphql.asking import Json, asked, refusals
+from tests.graphql.operations import Json, refusals, send_operation
 from tests.graphql.test_schema import OBJECTS
 from tests.service import EMAIL, Service, counted, level, new_tenant, sku
 
-# A token is named by its scope.
+# Tokens are named by their scope.
 READ: Final = "read"
 ADMIN: Final = "admin"
 
-PLACE: Final = "wh_01HX0000000000000000000001"
+WAREHOUSE: Final = "wh_01HX0000000000000000000001"
 OTHER: Final = "wh_01HX0000000000000000000002"
 MARKET: Final = "wh_01HX0000000000000000000003"
 HELD: Final = "rsv_01HX0000000000000000000001"
 ENTRY: Final = "adj_01HX0000000000000000000001"
 CODE: Final = "CODE-OF-A"
-# Ids of the same form that nobody has.
+# Ids of the same form without an object.
 UNKNOWN: Final = {
-    PLACE: "wh_01HX0000000000000000000009",
+    WAREHOUSE: "wh_01HX0000000000000000000009",
     OTHER: "wh_01HX0000000000000000000008",
     MARKET: "wh_01HX0000000000000000000007",
     HELD: "rsv_01HX0000000000000000000009",
@@ -58,26 +58,26 @@ UNKNOWN: Final = {
 }
 SECRETS: Final = ("Title of A", "Hall of A", EMAIL, "adj_", "level_")
 
-UPDATE: Final[Json] = {"warehouse_id": PLACE, "quantity": 5, "reason": "cycle_count"}
+UPDATE: Final[Json] = {"warehouse_id": WAREHOUSE, "quantity": 5, "reason": "cycle_count"}
 BODIES: Final[Mapping[str, Json]] = {
     "SetStock": UPDATE,
-    "AdjustStock": {"warehouse_id": PLACE, "delta": 1, "reason": "cycle_count"},
+    "AdjustStock": {"warehouse_id": WAREHOUSE, "delta": 1, "reason": "cycle_count"},
     "TransferStock": {
-        "from_warehouse_id": PLACE,
+        "from_warehouse_id": WAREHOUSE,
         "to_warehouse_id": OTHER,
         "lines": [{"sku": CODE, "quantity": 5}],
     },
     "BulkSetStock": {"updates": [{"sku": CODE, **UPDATE}]},
-    "ReserveStock": {"lines": [{"sku": CODE, "warehouse_id": PLACE, "quantity": 5}]},
+    "ReserveStock": {"lines": [{"sku": CODE, "warehouse_id": WAREHOUSE, "quantity": 5}]},
     "CommitReservation": {},
     "ReleaseReservation": {},
 }
-# Values of arguments and input fields, by name; the type gives all others.
+# Values of arguments and input fields by name; other values follow from the type.
 SAMPLES: Final[Mapping[str, object]] = {
     "sku": CODE,
-    "id": PLACE,
-    "warehouseId": PLACE,
-    "fromWarehouseId": PLACE,
+    "id": WAREHOUSE,
+    "warehouseId": WAREHOUSE,
+    "fromWarehouseId": WAREHOUSE,
     "toWarehouseId": OTHER,
     "adjustmentId": ENTRY,
     "at": "2026-11-25",
@@ -94,19 +94,19 @@ SAMPLES: Final[Mapping[str, object]] = {
     "onHand": 5,
     "reportedAt": "2026-01-01T00:00:00Z",
 }
-# Inputs that need other values.
+# Values for inputs where the name alone is ambiguous.
 OTHERS: Final = {
     ("SyncStockInput", "warehouseId"): MARKET,
     ("CreateSkuInput", "sku"): "CODE-TO-BE-OF-A",
     **{(f"{name}ReservationInput", "id"): HELD for name in ("Commit", "Release", "Extend")},
     ("reservation", "id"): HELD,
 }
-# What makes something new shows nothing that was there.
+# Mutations that create an object show no existing data.
 MAKERS: Final = ("createSku", "createWarehouse")
-# Fields that are optional because another one may stand in their place.
+# Optional fields that these requests set.
 CHOSEN: Final = {
     "StockUpdateInput": ("quantity",),
-    # What can be done once is rehearsed, so that it can be asked for again.
+    # Operations that succeed once are dry runs, so that every credential can send them.
     "CommitReservationInput": ("dryRun",),
     "ReleaseReservationInput": ("dryRun",),
     "ReverseAdjustmentsInput": ("adjustmentId", "dryRun"),
@@ -144,7 +144,7 @@ def sample(name: str, type_: Any) -> object:
 
 
 def selection(type_: Any, depth: int = 3) -> str:
-    """Return a selection of everything, some levels deep, with the arguments that it needs."""
+    """Return a selection of all fields down to a depth, with their required arguments."""
     named = get_named_type(type_)
     if is_leaf_type(named):
         return ""
@@ -158,7 +158,7 @@ def selection(type_: Any, depth: int = 3) -> str:
 
 
 def needed_by(field: Any) -> str:
-    """Return the arguments that a field needs, as they stand in a document."""
+    """Return the required arguments of a field, as GraphQL text."""
     values = {
         key: literal(sample(key, it.type), it.type)
         for key, it in field.args.items()
@@ -168,12 +168,12 @@ def needed_by(field: Any) -> str:
 
 
 def literal(value: object, type_: Any) -> str:
-    """Return a value as it stands in a document; an enum's has no quotes."""
+    """Return a value as GraphQL text; enum values have no quotes."""
     return str(value) if isinstance(get_named_type(type_), GraphQLEnumType) else json.dumps(value)
 
 
 def document(root: str, name: str) -> tuple[str, Json]:
-    """Return an operation of one root field with the arguments that it needs."""
+    """Return an operation with one root field, and its variables."""
     if name in INTROSPECTION:
         return (INTROSPECTION[name] if root == "Query" else "mutation { __typename }"), {}
     field = OBJECTS[root].fields[name]
@@ -188,7 +188,7 @@ def document(root: str, name: str) -> tuple[str, Json]:
 
 
 def request(route: RestRoute) -> tuple[str, str, dict[str, Any]]:
-    """Return method, path and body of a route."""
+    """Return the method, path and body of a request to a route."""
     path = route.path.replace("{sku:segment}", CODE).replace("{reservation_id:segment}", HELD)
     assert "{" not in path
     if route.operation in ONCE:
@@ -198,26 +198,26 @@ def request(route: RestRoute) -> tuple[str, str, dict[str, Any]]:
 
 @pytest.fixture
 async def stocked(service: Service) -> Service:
-    place, other = (
+    warehouse, other = (
         WarehouseRecord(id_, "Hall of A", WarehouseType.OWN, None, None, is_active=True)
-        for id_ in (PLACE, OTHER)
+        for id_ in (WAREHOUSE, OTHER)
     )
-    market = structs.replace(place, id=MARKET, type=WarehouseType.FBA)
-    counts = replace(level(place, 500), history=[replace(counted(500), id=ENTRY)])
-    await service.load([place, other, market], [sku(CODE, counts, title="Title of A")])
+    market = structs.replace(warehouse, id=MARKET, type=WarehouseType.FBA)
+    counts = replace(level(warehouse, 500), history=[replace(counted(500), id=ENTRY)])
+    await service.load([warehouse, other, market], [sku(CODE, counts, title="Title of A")])
     await service.database.transaction(partial(hold, service))
     return service
 
 
 async def hold(service: Service, connection: AsyncConnection) -> None:
-    """Reserve some of the stock, under an id that is known."""
-    mine = {"tenant_id": service.tenant_id}
+    """Insert a reservation with the id HELD."""
+    tenant = {"tenant_id": service.tenant}
     now = datetime.now(UTC)
     held = {"id": HELD, "status": "open", "created_by": EMAIL, "created_at": now, "version": 1}
-    line = {"reservation_id": HELD, "sku": CODE, "warehouse_id": PLACE}
-    await connection.execute(reservation.insert(), {**mine, **held})
+    line = {"reservation_id": HELD, "sku": CODE, "warehouse_id": WAREHOUSE}
+    await connection.execute(reservation.insert(), {**tenant, **held})
     await connection.execute(
-        reservation_line.insert(), {**mine, **line, "quantity": 5, "held": 5, "committed": 0}
+        reservation_line.insert(), {**tenant, **line, "quantity": 5, "held": 5, "committed": 0}
     )
     await connection.execute(
         update(stock_level).where(stock_level.c.tenant_id == service.tenant_id).values(reserved=5)
@@ -262,7 +262,7 @@ def test_every_root_field_and_nothing_else_has_a_scope(root: str) -> None:
     assert set(SCOPES) == {"Query", "Mutation"}
 
 
-def test_reading_needs_read_and_writing_more() -> None:
+def test_queries_require_read_and_mutations_a_higher_scope() -> None:
     assert set(SCOPES["Query"].values()) == {Scope.READ}
     writes = {scope for name, scope in SCOPES["Mutation"].items() if name != "__typename"}
     assert Scope.READ not in writes
@@ -270,13 +270,13 @@ def test_reading_needs_read_and_writing_more() -> None:
 
 
 @pytest.mark.parametrize(("root", "name"), ROOT_FIELDS)
-async def test_a_root_field_answers_those_who_may_ask(
+async def test_root_field_requires_its_scope(
     stocked: Service, credentials: Mapping[str, str | None], root: str, name: str
 ) -> None:
     query, variables = document(root, name)
     outcomes: dict[str, tuple[int, str] | None] = {}
     for kind in CREDENTIALS:
-        response = await asked(stocked, query, variables, token=credentials[kind])
+        response = await send_operation(stocked, query, variables, token=credentials[kind])
         answer = response.json()
         if "errors" in answer:
             assert "data" not in answer, answer
@@ -292,7 +292,7 @@ async def test_a_root_field_answers_those_who_may_ask(
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-async def test_a_route_answers_those_who_may_ask(
+async def test_route_requires_its_scope(
     stocked: Service, credentials: Mapping[str, str | None], route: RestRoute
 ) -> None:
     method, path, options = request(route)
@@ -307,7 +307,7 @@ async def test_a_route_answers_those_who_may_ask(
 
 
 @pytest.mark.parametrize(("root", "name"), [it for it in ROOT_FIELDS if not it[1].startswith("__")])
-async def test_what_another_tenant_has_is_nothing_to_a_root_field(
+async def test_root_field_treats_objects_of_another_tenant_as_missing(
     stocked: Service, root: str, name: str
 ) -> None:
     other = Service(
@@ -316,25 +316,25 @@ async def test_what_another_tenant_has_is_nothing_to_a_root_field(
     query, variables = document(root, name)
 
     theirs = json.dumps(variables)
-    nobodys = theirs
+    missing_ids = theirs
     for known, unknown in UNKNOWN.items():
-        nobodys = nobodys.replace(known, unknown)
+        missing_ids = missing_ids.replace(known, unknown)
     foreign = await other.graphql(query, json.loads(theirs), token=ADMIN)
-    missing = await other.graphql(query, json.loads(nobodys), token=ADMIN)
+    missing = await other.graphql(query, json.loads(missing_ids), token=ADMIN)
     if name == "createWarehouse":
         assert foreign["data"][name]["warehouse"].pop("id")
         assert missing["data"][name]["warehouse"].pop("id")
     assert anonymous(foreign) == anonymous(missing)
-    # What was asked for may be said again.
-    said = json.dumps(foreign).replace(ENTRY, "")
-    assert not any(secret in said for secret in SECRETS)
-    # The same document shows its owner something, so the silence is not the document's.
-    mine = json.dumps(await stocked.graphql(query, variables, token=ADMIN))
-    assert any(secret in mine for secret in SECRETS) or name in ("node", *MAKERS)
+    # The response may repeat an id of the request.
+    text = json.dumps(foreign).replace(ENTRY, "")
+    assert not any(secret in text for secret in SECRETS)
+    # The same document returns data to the owner, so it is the tenant that hides the data.
+    own = json.dumps(await stocked.graphql(query, variables, token=ADMIN))
+    assert any(secret in own for secret in SECRETS) or name in ("node", *MAKERS)
 
 
 @pytest.mark.parametrize("kind", ["sku_", "wh_", "adj_", "level_", "rsv_"])
-async def test_what_another_tenant_has_is_no_node(stocked: Service, kind: str) -> None:
+async def test_node_of_another_tenant_is_null(stocked: Service, kind: str) -> None:
     other = Service(
         stocked.app, stocked.client, stocked.database, await new_tenant(stocked.database)
     )
@@ -342,17 +342,17 @@ async def test_what_another_tenant_has_is_no_node(stocked: Service, kind: str) -
         "{ warehouses { id } skus { nodes { id stock { id } adjustments { nodes { id } } } } "
         "reservations { nodes { id } } }"
     )
-    found = [it["id"] for it in _objects(lists) if it["id"].startswith(kind)]
-    assert found
+    ids = [it["id"] for it in _objects(lists) if it["id"].startswith(kind)]
+    assert ids
 
-    for id_ in found:
+    for id_ in ids:
         node = "query ($id: ID!) { node(id: $id) { id } }"
         assert (await stocked.data(node, {"id": id_}))["node"] == {"id": id_}
         assert await other.data(node, {"id": id_}) == {"node": None}
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-async def test_what_another_tenant_has_is_nothing_to_a_route(
+async def test_route_treats_objects_of_another_tenant_as_missing(
     stocked: Service, route: RestRoute
 ) -> None:
     other = Service(
@@ -384,7 +384,7 @@ async def test_writes_of_another_tenant_change_nothing(stocked: Service) -> None
 
 
 @pytest.mark.parametrize(("root", "name"), [it for it in ROOT_FIELDS if not it[1].startswith("__")])
-async def test_a_root_field_without_a_scope_is_refused_to_everyone(
+async def test_root_field_without_a_declared_scope_is_always_rejected(
     stocked: Service, monkeypatch: pytest.MonkeyPatch, root: str, name: str
 ) -> None:
     fewer = {
@@ -401,7 +401,7 @@ async def test_a_root_field_without_a_scope_is_refused_to_everyone(
 
 
 SET: Final = (
-    f'setStock(input: {{sku: "{CODE}", warehouseId: "{PLACE}", quantity: 1, reason: "loss"}}) '
+    f'setStock(input: {{sku: "{CODE}", warehouseId: "{WAREHOUSE}", quantity: 1, reason: "loss"}}) '
     "{ sku { sku } }"
 )
 
@@ -422,7 +422,7 @@ SET: Final = (
         f"mutation {{ __typename ... @skip(if: true) {{ {SET} }} }}",
     ],
 )
-async def test_a_write_cannot_hide_from_its_scope(stocked: Service, query: str) -> None:
+async def test_mutation_requires_its_scope_in_every_spelling(stocked: Service, query: str) -> None:
     answer = await stocked.graphql(query, token=READ)
 
     assert refusals(answer) == [(403, "INSUFFICIENT_SCOPE")]
@@ -431,7 +431,7 @@ async def test_a_write_cannot_hide_from_its_scope(stocked: Service, query: str) 
     assert data == {"skus": {"nodes": [{"totalOnHand": 500}]}}
 
 
-async def test_only_the_operation_that_runs_needs_its_scope(stocked: Service) -> None:
+async def test_only_the_executed_operation_requires_its_scope(stocked: Service) -> None:
     body = {"query": f"query Q {{ __typename }} mutation M {{ {SET} }}"}
 
     async def code(name: str) -> object:
@@ -446,7 +446,7 @@ async def test_only_the_operation_that_runs_needs_its_scope(stocked: Service) ->
 
 
 def anonymous(answer: Json) -> object:
-    """Return an answer without the ids that were asked for, and without the request's own."""
+    """Return a response without the ids of the request and without the request id."""
 
     def stripped(value: object) -> object:
         if isinstance(value, dict):

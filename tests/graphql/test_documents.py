@@ -1,4 +1,4 @@
-"""What the service keeps of documents: bounded, and nothing that one request leaves to the next."""
+"""The cache of parsed documents: limits, and isolation of requests."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ HOSTILE: Final = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_document_takes_no_more_memory_than_is_counted_for_it(name: str) -> None:
+def test_memory_of_a_document_is_at_most_its_counted_size(name: str) -> None:
     text = HOSTILE[name]
     _prepare(text, rules=RULES)
     gc.collect()
@@ -51,7 +51,7 @@ def test_a_document_takes_no_more_memory_than_is_counted_for_it(name: str) -> No
     assert taken <= sum(size_of(text, prepared) for text, prepared in kept)
 
 
-def test_documents_are_kept_up_to_a_number_and_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_document_cache_is_limited_in_number_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "MOST_BYTES", 4 * 2**20)
     documents = Documents(kept=50, rules=RULES)
     for number in range(120):
@@ -68,7 +68,7 @@ def test_documents_are_kept_up_to_a_number_and_a_size(monkeypatch: pytest.Monkey
     assert 0 < len(documents) < 50
 
 
-def test_a_document_that_is_used_is_kept() -> None:
+def test_recently_used_document_stays_in_the_cache() -> None:
     documents = Documents(kept=3, rules=RULES)
     first = documents.operation("{ first: __typename }")
     for number in range(9):
@@ -76,7 +76,7 @@ def test_a_document_that_is_used_is_kept() -> None:
         assert documents.operation("{ first: __typename }") is first
 
 
-def test_few_costs_of_an_operation_are_remembered() -> None:
+def test_cost_cache_of_an_operation_is_limited() -> None:
     [operation] = prepared_operations(
         "query ($n: Int!, $a: Int) { skus(first: $n) { nodes { sku } } b: skus(first: $a) "
         "{ totalCount } }"
@@ -87,13 +87,13 @@ def test_few_costs_of_an_operation_are_remembered() -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_the_decision_about_a_single_statement_is_that_of_the_document(
+def test_only_documents_with_one_statement_are_marked_single(
     name: str,
 ) -> None:
     query, expected = DOCUMENTS[name]
     [operation] = prepared_operations(query).values()
 
-    # Three root fields need a transaction, whatever their loaders share.
+    # The opposite need not hold: three root fields always run in a transaction.
     assert operation.single is None or expected == 1
 
 
@@ -113,11 +113,11 @@ async def test_reads_of_one_sku_and_of_a_list_are_single_statements() -> None:
         assert (single is not None and single.holds(variables)) is expected, name
 
 
-async def test_an_unknown_sku_changes_nothing_for_reads_of_the_same_document(
+async def test_unknown_sku_does_not_affect_concurrent_reads_of_the_same_document(
     service: Service,
 ) -> None:
-    place = warehouse()
-    await service.load([place], [sku("A", level(place, 5))])
+    main = warehouse()
+    await service.load([main], [sku("A", level(main, 5))])
     path = "/api/inventory/{}/adjustments?limit=5"
 
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""What adjustments come to, which way they go, and the ledger of a warehouse."""
+"""Totals of adjustments, the filter by sign, and the ledger of a warehouse."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -55,11 +55,13 @@ def delta_of(entry: Entry) -> int:
     return entry.after - entry.before
 
 
-def matching(model: Catalogue, filter_: dict[str, str], place: str | None = None) -> list[Entry]:
-    """Return the entries that a filter lets through, newest first."""
+def matching(
+    model: Catalogue, filter_: dict[str, str], warehouse: str | None = None
+) -> list[Entry]:
+    """Entries that match a filter, newest first."""
     entries = model.list_entries(
         code=filter_.get("sku"),
-        warehouse_id=place or filter_.get("warehouseId"),
+        warehouse_id=warehouse or filter_.get("warehouseId"),
         reason=filter_.get("reason"),
     )
     is_of_sign = SIGNS.get(filter_.get("sign", ""), any_sign)
@@ -72,13 +74,13 @@ def matching(model: Catalogue, filter_: dict[str, str], place: str | None = None
 
 
 def filters(*others: dict[str, str]) -> list[dict[str, str]]:
-    """Return conditions on the sign, combined with others."""
+    """Return the filters by sign, alone and combined with others."""
     signs = [{}, *({"sign": name} for name in SIGNS)]
     return [{**sign, **other} for sign, other in product(signs, ({}, *others))]
 
 
 async def stocked(service: Service) -> Catalogue:
-    """Load the catalogue, and a SKU that was counted without finding anything new."""
+    """Load the catalogue, and a SKU whose counts changed nothing."""
     model = catalogue()
     [main, *_] = model.warehouses
     histories = [counted(5, f"2026-03-1{day}T08:00:00Z", reason=REASONS[0]) for day in (1, 1, 2, 3)]
@@ -92,7 +94,7 @@ def ids_of(entries: list[Entry]) -> list[tuple[str, str, int]]:
     return sorted((it.sku, it.warehouse_id, it.sequence) for it in entries)
 
 
-async def test_a_sign_combines_with_other_conditions_and_totals_are_of_all_that_match(
+async def test_sign_filter_combines_with_others_and_totals_cover_all_matches(
     service: Service,
 ) -> None:
     model = await stocked(service)
@@ -101,28 +103,28 @@ async def test_a_sign_combines_with_other_conditions_and_totals_are_of_all_that_
     for filter_ in filters(*others, {"reason": REASONS[1], "warehouseId": main}, {"sku": CODES[7]}):
         expected = matching(model, filter_)
         nodes = await walk(service, LEDGER, ["adjustments"], {"filter": filter_}, first=4)
-        found = sorted((it["sku"]["sku"], it["warehouse"]["id"], it["sequence"]) for it in nodes)
-        assert found == ids_of(expected), filter_
+        result = sorted((it["sku"]["sku"], it["warehouse"]["id"], it["sequence"]) for it in nodes)
+        assert result == ids_of(expected), filter_
         page = await service.data(LEDGER, {"first": 1, "filter": filter_})
         assert page["adjustments"]["totals"] == totals_of([*map(delta_of, expected)]), filter_
 
 
-async def test_a_warehouse_tells_its_own_ledger(service: Service) -> None:
+async def test_ledger_of_a_warehouse_has_only_its_entries(service: Service) -> None:
     model = await stocked(service)
     others = ({"reason": REASONS[0]}, {"sku": "Same"}, DAY, {"sku": CODES[7], "reason": REASONS[1]})
-    for place, filter_ in product(model.warehouses, filters(*others)):
-        expected = matching(model, filter_, place.id)
-        variables = {"id": place.id, "filter": filter_}
+    for each, filter_ in product(model.warehouses, filters(*others)):
+        expected = matching(model, filter_, each.id)
+        variables = {"id": each.id, "filter": filter_}
         path = ["warehouse", "adjustments"]
         nodes = await walk(service, OF_WAREHOUSE, path, variables, first=5)
-        found = sorted((it["sku"]["sku"], it["warehouse"]["id"], it["sequence"]) for it in nodes)
-        assert found == ids_of(expected), filter_
+        result = sorted((it["sku"]["sku"], it["warehouse"]["id"], it["sequence"]) for it in nodes)
+        assert result == ids_of(expected), filter_
         page = await service.data(OF_WAREHOUSE, {"first": 1, **variables})
         totals = page["warehouse"]["adjustments"]["totals"]
         assert totals == totals_of([*map(delta_of, expected)]), filter_
 
 
-async def test_totals_are_those_of_each_sku_each_level_and_each_warehouse(
+async def test_totals_are_computed_per_sku_level_and_warehouse(
     service: Service,
 ) -> None:
     model = await stocked(service)
@@ -133,49 +135,49 @@ async def test_totals_are_those_of_each_sku_each_level_and_each_warehouse(
         f"warehouses {{ id adjustments(first: 1) {{ {TOTALS} }} }} }}"
     )
 
-    def expected(**asked: Any) -> Json:
-        return totals_of([delta_of(it) for it in model.list_entries(**asked)])
+    def expected(**filters: Any) -> Json:
+        return totals_of([delta_of(it) for it in model.list_entries(**filters)])
 
     for node in data["skus"]["nodes"]:
         whole = node["adjustments"]["totals"]
         assert whole == expected(code=node["sku"])
         assert node["up"]["totals"]["netChange"] == whole["increase"]
         for level in node["stock"]:
-            place = level["warehouse"]["id"]
-            assert level["adjustments"]["totals"] == expected(code=node["sku"], warehouse_id=place)
-    for place in data["warehouses"]:
-        assert place["adjustments"]["totals"] == expected(warehouse_id=place["id"])
+            each = level["warehouse"]["id"]
+            assert level["adjustments"]["totals"] == expected(code=node["sku"], warehouse_id=each)
+    for each in data["warehouses"]:
+        assert each["adjustments"]["totals"] == expected(warehouse_id=each["id"])
 
 
-async def test_totals_of_nothing_are_zero(service: Service) -> None:
+async def test_totals_of_an_empty_ledger_are_zero(service: Service) -> None:
     nothing = totals_of([])
     for filter_ in ({}, {"reason": "loss"}, {"sign": "INCREASE"}):
         page = await service.data(LEDGER, {"first": 1, "filter": filter_})
         assert page["adjustments"]["totals"] == nothing
-    place = warehouse()
-    await service.load([place], [sku("A")])
-    page = await service.data(OF_WAREHOUSE, {"first": 1, "id": place.id})
+    main = warehouse()
+    await service.load([main], [sku("A")])
+    page = await service.data(OF_WAREHOUSE, {"first": 1, "id": main.id})
     assert page["warehouse"]["adjustments"]["totals"] == nothing
 
 
-async def test_a_cursor_of_one_sign_is_refused_for_another(service: Service) -> None:
+async def test_cursor_is_rejected_with_another_sign(service: Service) -> None:
     model = await stocked(service)
-    place = model.warehouses[0].id
-    for query, more in ((LEDGER, {}), (OF_WAREHOUSE, {"id": place})):
-        asked = {"first": 1, **more, "filter": {"sign": "INCREASE"}}
-        data: Any = await service.data(query, asked)
+    warehouse = model.warehouses[0].id
+    for query, more in ((LEDGER, {}), (OF_WAREHOUSE, {"id": warehouse})):
+        variables = {"first": 1, **more, "filter": {"sign": "INCREASE"}}
+        data: Any = await service.data(query, variables)
         page = data.get("adjustments") or data["warehouse"]["adjustments"]
         after = page["pageInfo"]["endCursor"]
-        assert "errors" not in await service.graphql(query, {**asked, "after": after})
+        assert "errors" not in await service.graphql(query, {**variables, "after": after})
         for other in ({}, {"sign": "DECREASE"}, {"sign": "INCREASE", "sku": "Same"}):
-            answer = await service.graphql(query, {**asked, "after": after, "filter": other})
+            answer = await service.graphql(query, {**variables, "after": after, "filter": other})
             [error] = errors_of(answer)
             assert error["extensions"]["code"] == "INVALID_CURSOR"
 
 
-async def test_a_cursor_of_one_warehouse_is_refused_for_another(service: Service) -> None:
+async def test_cursor_is_rejected_for_another_warehouse(service: Service) -> None:
     model = await stocked(service)
-    one, two, *_ = (place.id for place in model.warehouses)
+    one, two, *_ = (each.id for each in model.warehouses)
     page: Any = await service.data(OF_WAREHOUSE, {"first": 1, "id": one})
     after = page["warehouse"]["adjustments"]["pageInfo"]["endCursor"]
 
@@ -183,8 +185,8 @@ async def test_a_cursor_of_one_warehouse_is_refused_for_another(service: Service
         (OF_WAREHOUSE, {"id": two}),
         (LEDGER, {"filter": {"warehouseId": one}}),
     ):
-        asked = {"first": 1, "after": after, **variables}
-        assert await refused(service, query, asked) == (422, "INVALID_CURSOR")
+        paged = {"first": 1, "after": after, **variables}
+        assert await refused(service, query, paged) == (422, "INVALID_CURSOR")
 
 
 @pytest.mark.parametrize(
@@ -196,17 +198,17 @@ async def test_a_cursor_of_one_warehouse_is_refused_for_another(service: Service
         ({"warehouseId": "wh_1"}, (422, "VALIDATION_ERROR")),
     ],
 )
-async def test_what_no_ledger_of_a_warehouse_holds_is_refused(
+async def test_invalid_filter_of_a_warehouse_ledger_is_rejected(
     service: Service, filter_: Json, refusal: tuple[int, str]
 ) -> None:
-    place = warehouse()
-    await service.load([place], [sku("A")])
-    variables = {"first": 1, "id": place.id, "filter": filter_}
+    main = warehouse()
+    await service.load([main], [sku("A")])
+    variables = {"first": 1, "id": main.id, "filter": filter_}
 
     assert await refused(service, OF_WAREHOUSE, variables) == refusal
 
 
-async def test_nobody_sums_up_the_ledger_of_another_tenant(service: Service) -> None:
+async def test_totals_exclude_the_ledger_of_another_tenant(service: Service) -> None:
     model = await stocked(service)
     other = replace(service, tenant_id=await new_tenant(service.database))
 
@@ -230,5 +232,5 @@ async def test_sums_beyond_64_bits_are_exact(service: Service) -> None:
     assert ledger_totals([orjson.loads(row[0])]) == LedgerTotals(8, increase, decrease)
 
 
-def test_an_answer_may_hold_numbers_beyond_64_bits() -> None:
+def test_response_can_contain_integers_beyond_64_bits() -> None:
     assert JSONResponse({"é": [2**70, 1]}).body == f'{{"é":[{2**70},1]}}'.encode()

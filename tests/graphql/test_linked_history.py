@@ -1,4 +1,4 @@
-"""The ledger answers who did something, and what an adjustment is part of."""
+"""Filters of the ledger by author, bulk, transfer, reservation and reference."""
 
 import random
 from dataclasses import replace
@@ -32,7 +32,7 @@ SKU_LEDGER: Final = (
 
 
 async def linked(service: Service) -> list[dict[str, Any]]:
-    """Write entries with all kinds of links, and return them, newest first."""
+    """Write entries with links of all kinds; the rows, newest first."""
     main = warehouse()
     await service.load([main], [sku("A", replace(level(main, 5), history=[counted(5)]))])
     dice = random.Random(1)
@@ -57,15 +57,15 @@ async def linked(service: Service) -> list[dict[str, Any]]:
 
     async def work(connection: AsyncConnection) -> None:
         await connection.execute(adjustment.insert(), rows)
-        mine = stock_level.c.tenant_id == service.tenant_id
-        await connection.execute(update(stock_level).where(mine).values(version=41))
+        is_own = stock_level.c.tenant_id == service.tenant
+        await connection.execute(update(stock_level).where(is_own).values(version=41))
 
     await service.database.transaction(work)
     return sorted(rows, key=lambda row: (row["created_at"], row["sequence"]), reverse=True)
 
 
 @pytest.mark.parametrize(("query", "path"), [(LEDGER, []), (SKU_LEDGER, ["sku"])])
-async def test_conditions_on_links_combine(service: Service, query: str, path: list[str]) -> None:
+async def test_link_filters_combine(service: Service, query: str, path: list[str]) -> None:
     rows = await linked(service)
 
     for names in chain(combinations(NAMES, 1), combinations(NAMES, 2)):
@@ -84,7 +84,7 @@ def shown(row: dict[str, Any]) -> Json:
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_link_finds_nothing_of_another_tenant_or_of_nobody(
+async def test_link_filter_matches_only_exact_values_of_its_tenant(
     service: Service, name: str
 ) -> None:
     await linked(service)
@@ -96,7 +96,7 @@ async def test_a_link_finds_nothing_of_another_tenant_or_of_nobody(
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_cursor_of_one_link_is_refused_for_another(service: Service, name: str) -> None:
+async def test_cursor_is_rejected_with_another_link_filter(service: Service, name: str) -> None:
     await linked(service)
     page = await service.data(LEDGER, {"first": 1, "filter": {name: "one"}})
     cursor = page["adjustments"]["pageInfo"]["endCursor"]

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: methods, content types, bodies, statuses, and what a failure shows."""
+"""GraphQL over HTTP: methods, content types, bodies, statuses and errors."""
 
 import json
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ import pytest
 
 from app.errors import InventoryError
 from app.graphql.documents import DocumentRules, Documents
-from app.reads import skus as queries
+from app.graphql.schema import dataloaders
 from app.settings import Settings
-from tests.graphql.asking import asked, failed_request, refusal, refusals
+from tests.graphql.operations import failed_request, refusal, refusals, send_operation
 from tests.service import Service, level, running, sku, warehouse
 
 PLAIN: Final = "application/json"
@@ -64,10 +64,10 @@ async def get(
         ("text/html", PLAIN),
     ],
 )
-async def test_an_answer_has_the_content_type_that_was_asked_for(
+async def test_response_has_the_accepted_content_type(
     service: Service, accept: str, expected: str
 ) -> None:
-    response = await asked(service, QUERY, accept=accept)
+    response = await send_operation(service, QUERY, accept=accept)
 
     assert response.status_code == 200
     assert response.headers["content-type"] == expected
@@ -111,7 +111,7 @@ REQUEST_ERRORS: Final = {
 
 
 @pytest.mark.parametrize("name", REQUEST_ERRORS)
-async def test_a_request_error_has_its_status_where_the_client_can_tell(
+async def test_request_error_has_its_status_in_the_graphql_response_type(
     service: Service, name: str
 ) -> None:
     body, expected = REQUEST_ERRORS[name]
@@ -126,12 +126,12 @@ async def test_a_request_error_has_its_status_where_the_client_can_tell(
     assert refusal(plain.json()) == expected
 
 
-async def test_a_request_error_says_where(service: Service) -> None:
+async def test_request_error_has_its_location(service: Service) -> None:
     for query, line, column in [("{\n  nope }", 2, 3), ("{\n\n sku(", 3, 6)]:
-        [error] = (await asked(service, query)).json()["errors"]
-        [place] = error["extensions"]["details"]
-        assert (place["line"], place["column"]) == (line, column)
-        assert place["message"]
+        [error] = (await send_operation(service, query)).json()["errors"]
+        [location] = error["extensions"]["details"]
+        assert (location["line"], location["column"]) == (line, column)
+        assert location["message"]
 
 
 NOT_WELL_FORMED: Final = {
@@ -181,7 +181,7 @@ NOT_WELL_FORMED: Final = {
 
 
 @pytest.mark.parametrize("name", NOT_WELL_FORMED)
-async def test_what_is_no_graphql_request_is_malformed_to_everyone(
+async def test_invalid_graphql_request_is_malformed_for_every_accept_header(
     service: Service, name: str
 ) -> None:
     for accept in (PLAIN, PRECISE):
@@ -201,7 +201,7 @@ async def test_what_is_no_graphql_request_is_malformed_to_everyone(
         {"somethingElse": 1},
     ],
 )
-async def test_what_may_be_sent_along_changes_nothing(
+async def test_optional_request_members_change_nothing(
     service: Service, extra: Mapping[str, object]
 ) -> None:
     response = await send(service, {"query": QUERY, **extra})
@@ -219,7 +219,7 @@ async def test_what_may_be_sent_along_changes_nothing(
         'application/json;charset="UTF-8"',
     ],
 )
-async def test_a_body_of_json_is_read(service: Service, content_type: str) -> None:
+async def test_json_body_is_parsed(service: Service, content_type: str) -> None:
     response = await post(service, json.dumps({"query": QUERY}).encode(), content_type=content_type)
 
     assert response.json() == {"data": {"__typename": "Query"}}
@@ -239,7 +239,7 @@ async def test_a_body_of_json_is_read(service: Service, content_type: str) -> No
         PRECISE,
     ],
 )
-async def test_a_body_of_anything_else_is_refused(
+async def test_body_of_another_content_type_is_rejected(
     service: Service, content_type: str | None
 ) -> None:
     response = await post(service, json.dumps({"query": QUERY}).encode(), content_type=content_type)
@@ -247,7 +247,7 @@ async def test_a_body_of_anything_else_is_refused(
     assert failed_request(response) == (415, "UNSUPPORTED_MEDIA_TYPE")
 
 
-async def test_a_name_chooses_the_operation(service: Service) -> None:
+async def test_operation_name_selects_the_operation(service: Service) -> None:
     query = "query A { a: __typename } query B { b: __typename } mutation C { c: __typename }"
 
     for name, data in [("A", {"a": "Query"}), ("B", {"b": "Query"}), ("C", {"c": "Mutation"})]:
@@ -255,7 +255,7 @@ async def test_a_name_chooses_the_operation(service: Service) -> None:
         assert response.json() == {"data": data}
 
 
-async def test_a_get_asks_too(service: Service) -> None:
+async def test_get_executes_queries(service: Service) -> None:
     query = "query A ($s: String!) { sku(sku: $s) { sku } } query B { __typename }"
     await service.load([], [sku("A")])
 
@@ -267,7 +267,7 @@ async def test_a_get_asks_too(service: Service) -> None:
     assert (await get(service, {"query": QUERY}, "*/*")).json() == {"data": {"__typename": "Query"}}
 
 
-async def test_a_get_never_writes(service: Service) -> None:
+async def test_get_rejects_mutations(service: Service) -> None:
     main = warehouse()
     await service.load([main], [sku("A", level(main, 5))])
 
@@ -296,7 +296,7 @@ async def test_a_get_never_writes(service: Service) -> None:
         {"query": "{"},
     ],
 )
-async def test_a_get_that_is_no_graphql_request_is_malformed(
+async def test_invalid_get_request_is_malformed(
     service: Service, parameters: Mapping[str, str]
 ) -> None:
     assert failed_request(await get(service, parameters)) == MALFORMED
@@ -311,9 +311,7 @@ async def test_other_methods_are_not_allowed(service: Service, method: str) -> N
 
 
 @pytest.mark.parametrize("token", [None, "bad", "inv_nobody-bad"])
-async def test_a_credential_is_asked_for_before_anything_is_read(
-    service: Service, token: str | None
-) -> None:
+async def test_credential_is_checked_before_the_body(service: Service, token: str | None) -> None:
     requests: list[tuple[str, dict[str, Any]]] = [
         ("POST", {"json": {"query": QUERY}}),
         ("POST", {"json": {"query": "{"}}),
@@ -331,7 +329,7 @@ async def test_a_credential_is_asked_for_before_anything_is_read(
             assert response.headers["www-authenticate"] == "Bearer"
 
 
-async def test_a_browser_gets_a_page_without_a_credential(service: Service) -> None:
+async def test_browser_gets_the_page_without_a_credential(service: Service) -> None:
     for parameters in ({}, {"query": QUERY}):
         response = await service.rest(
             "GET", "/graphql", token=None, params=parameters, headers={"Accept": HTML}
@@ -355,7 +353,7 @@ async def test_a_document_of_too_many_tokens_is_malformed(service: Service, quer
     assert failed_request(await send(service, {"query": query})) == MALFORMED
 
 
-async def test_the_longest_document_is_a_setting(database_url: str, service: Service) -> None:
+async def test_document_length_limit_is_a_setting(database_url: str, service: Service) -> None:
     query = "{ " + "a: __typename " * 400 + "}"
     async with running(
         database_url,
@@ -381,7 +379,7 @@ async def test_the_longest_document_is_a_setting(database_url: str, service: Ser
         ("query ($a: ", "[", "]", ") { sku(sku: $a) { id } }"),
     ],
 )
-async def test_a_document_of_any_depth_is_answered_or_refused(
+async def test_deep_document_is_executed_or_rejected(
     service: Service, before: str, opened: str, closed: str, after: str, depth: int
 ) -> None:
     main = warehouse()
@@ -398,14 +396,14 @@ async def test_a_document_of_any_depth_is_answered_or_refused(
         assert failed_request(response) in (MALFORMED, INVALID, TOO_COMPLEX)
 
 
-async def test_an_unexpected_error_is_masked_and_its_siblings_answer(
+async def test_unexpected_error_is_masked_and_sibling_fields_succeed(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret dsn")
 
-    monkeypatch.setattr(queries, "get_warehouses", fail)
-    response = await asked(
+    monkeypatch.setattr(dataloaders, "get_warehouses", fail)
+    response = await send_operation(
         service, '{ a: __typename b: warehouse(id: "wh_1") { id } c: warehouses { id } }'
     )
     assert response.status_code == 200
@@ -426,21 +424,23 @@ async def test_an_unexpected_error_outside_of_fields_is_masked(
 
     monkeypatch.setattr(Documents, "operation", fail)
     for accept in (PLAIN, PRECISE):
-        response = await asked(service, QUERY, accept=accept)
+        response = await send_operation(service, QUERY, accept=accept)
         assert "secret" not in response.text
         assert failed_request(response) == (500, "INTERNAL")
 
 
-async def test_a_request_id_is_the_clients_own_if_it_sends_one(service: Service) -> None:
-    response = await post(service, b'{"query": "{"}', **{"X-Request-ID": "mine-1"})
+async def test_request_id_of_the_client_is_returned(service: Service) -> None:
+    response = await post(service, b'{"query": "{"}', **{"X-Request-ID": "client-1"})
 
-    assert response.headers["x-request-id"] == "mine-1"
-    assert response.json()["errors"][0]["extensions"]["request_id"] == "mine-1"
+    assert response.headers["x-request-id"] == "client-1"
+    assert response.json()["errors"][0]["extensions"]["request_id"] == "client-1"
 
 
 async def test_field_errors_leave_the_status_200(service: Service) -> None:
     for accept in (PLAIN, PRECISE):
-        response = await asked(service, '{ a: sku(sku: "NOPE") { id } __typename }', accept=accept)
+        response = await send_operation(
+            service, '{ a: sku(sku: "NOPE") { id } __typename }', accept=accept
+        )
         assert response.status_code == 200
         assert response.headers["content-type"] == accept
         assert response.json()["data"] == {"a": None, "__typename": "Query"}
@@ -448,7 +448,7 @@ async def test_field_errors_leave_the_status_200(service: Service) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "{ nope }"])
-def test_a_document_that_was_refused_is_refused_again_at_no_more_cost(text: str) -> None:
+def test_rejected_document_is_rejected_again_at_the_same_cost(text: str) -> None:
     documents = Documents(kept=10, rules=DocumentRules.of(Settings()))
 
     def frames() -> int:

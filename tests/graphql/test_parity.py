@@ -1,442 +1,28 @@
-"""One table of cases through both faces: the same outcome, code, status and fields."""
+"""REST and GraphQL: the same outcome, code, status and fields for every case."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from dataclasses import replace
 
 import pytest
 
-from app.domain.records import WarehouseRecord
-from app.domain.warehouses import WarehouseType
 from app.errors import Unavailable
 from app.files.seeding import LoadedLevel
-from app.reads import skus as queries
-from tests.graphql.asking import Json, refusal
+from app.graphql.schema import query
+from tests.graphql.operations import Json, refusal
+from tests.graphql.parity_cases import (
+    CASES,
+    ELSEWHERE,
+    INSUFFICIENT,
+    MAIN,
+    NAMES,
+    READS,
+    RECORDS,
+    UNAUTHENTICATED,
+    WRITES,
+    Case,
+)
 from tests.graphql.test_schema import ERROR_CODES
 from tests.service import Service, counted, level, sku
-
-Options = Mapping[str, Any]
-
-PATH: Final = "/api/inventory"
-MAIN: Final = "wh_01HX0000000000000000000001"
-FBA: Final = "wh_01HX0000000000000000000002"
-FBS: Final = "wh_01HX0000000000000000000003"
-OLD: Final = "wh_01HX0000000000000000000004"
-PLACES: Final = [
-    WarehouseRecord(MAIN, "Main", WarehouseType.OWN, None, None, is_active=True),
-    WarehouseRecord(FBA, "FBA", WarehouseType.FBA, None, "amazon_eu", is_active=True),
-    WarehouseRecord(FBS, "FBS", WarehouseType.FBS, None, "amazon_de", is_active=True),
-    WarehouseRecord(OLD, "Old", WarehouseType.THIRD_PARTY, None, None, is_active=False),
-]
-# Codes that one face alone can answer, or that take more than one request.
-ELSEWHERE: Final = {
-    *("NOT_FOUND", "IDEMPOTENCY_IN_FLIGHT", "IDEMPOTENCY_KEY_REUSED"),
-    *("DOCUMENT_NOT_TRUSTED", "QUERY_TOO_COMPLEX", "RATE_LIMITED", "REQUEST_TIMEOUT"),
-    *("SKU_ARCHIVED", "SKU_EXISTS", "WAREHOUSE_NOT_MARKETPLACE"),
-    *("ADJUSTMENT_NOT_FOUND", "ALREADY_REVERSED", "RESERVATION_ENDED"),
-}
-
-SKUS: Final = (
-    "query ($first: Int! = 50, $after: String, $filter: SkuFilterInput) "
-    "{ skus(first: $first, after: $after, filter: $filter) { nodes { sku } } }"
-)
-SKU: Final = "query ($sku: String!) { sku(sku: $sku) { sku } }"
-WAREHOUSES: Final = "{ warehouses { id } }"
-LEDGER: Final = (
-    "query ($first: Int! = 50, $after: String, $filter: LedgerFilterInput) "
-    "{ adjustments(first: $first, after: $after, filter: $filter) { nodes { id } } }"
-)
-SET: Final = "mutation ($input: SetStockInput!) { setStock(input: $input) { sku { sku } } }"
-BULK: Final = (
-    "mutation ($input: BulkSetStockInput!) { bulkSetStock(input: $input) { total failed } }"
-)
-ADJUST: Final = SET.replace("SetStockInput", "AdjustStockInput").replace("setStock", "adjustStock")
-ADJUSTMENT: Final[Json] = {"warehouse_id": MAIN, "delta": 7, "reason": "correction"}
-UPDATE: Final[Json] = {"warehouse_id": MAIN, "quantity": 7, "reason": "cycle_count"}
-INVALID: Final = (422, "VALIDATION_ERROR")
-NAMES: Final = {"first": "limit", "after": "cursor"}
-
-
-@dataclass(frozen=True)
-class Case:
-    """A request to each face, and the refusal that both must answer (None: neither refuses)."""
-
-    name: str
-    method: str
-    path: str
-    rest: Options
-    graphql: Options
-    expected: tuple[int, str] | None = None
-    credential: str | None = "write"
-    graphql_method: str = "POST"
-    fields: list[str] = field(default_factory=list)
-
-
-def ask(document: str, **variables: object) -> Options:
-    return {"json": {"query": document, "variables": variables}}
-
-
-def listed(name: str, expected: tuple[int, str] | None = None, **parameters: str) -> Case:
-    """Return a list of SKUs with REST's parameters."""
-    conditions = {
-        GRAPHQL_NAMES[key]: value.upper() if key == "status" else value
-        for key, value in parameters.items()
-        if key in GRAPHQL_NAMES
-    }
-    page = page_of(parameters)
-    fields = [key for key in parameters if key in ("limit", "status")]
-    return Case(
-        f"a list with {name}",
-        "GET",
-        PATH,
-        {"params": parameters},
-        ask(SKUS, filter=conditions, **page),
-        expected,
-        fields=fields if expected == INVALID else ["cursor"] if is_cursor(expected) else [],
-    )
-
-
-def history(name: str, expected: tuple[int, str] | None = None, **parameters: str) -> Case:
-    """Return the history of a SKU with REST's parameters."""
-    code = parameters.pop("sku", "A")
-    conditions = {
-        GRAPHQL_NAMES[key]: value for key, value in parameters.items() if key in GRAPHQL_NAMES
-    }
-    fields = [key for key in parameters if key != "cursor"] if expected == INVALID else []
-    return Case(
-        f"a history with {name}",
-        "GET",
-        f"{PATH}/{code}/adjustments",
-        {"params": parameters},
-        ask(LEDGER, filter={"sku": code, **conditions}, **page_of(parameters)),
-        expected,
-        fields=["cursor"] if is_cursor(expected) else fields,
-    )
-
-
-def update(
-    name: str,
-    expected: tuple[int, str] | None = None,
-    *,
-    code: str = "A",
-    without: str = "",
-    fields: list[str] | None = None,
-    **changes: object,
-) -> Case:
-    """Return one update of UPDATE with changes."""
-    body = {key: value for key, value in {**UPDATE, **changes}.items() if key != without}
-    own = [*changes] or ([without] if without else [])
-    return Case(
-        f"an update with {name}",
-        "PUT",
-        f"{PATH}/{code}",
-        {"json": body},
-        ask(SET, input={"sku": code, **camel(body)}),
-        expected,
-        fields=fields if fields is not None else own if expected == INVALID else [],
-    )
-
-
-def adjust(
-    name: str,
-    expected: tuple[int, str] | None = None,
-    *,
-    code: str = "A",
-    without: str = "",
-    **changes: object,
-) -> Case:
-    """Return an adjustment of ADJUSTMENT with changes."""
-    body = {key: it for key, it in {**ADJUSTMENT, **changes}.items() if key != without}
-    own = [*changes] or [without]
-    return Case(
-        f"an adjustment with {name}",
-        "POST",
-        f"{PATH}/{code}/adjustments",
-        {"json": body},
-        ask(ADJUST, input={"sku": code, **camel(body)}),
-        expected,
-        fields=own if expected == INVALID else [],
-    )
-
-
-def bulk(
-    name: str, expected: tuple[int, str] | None, updates: list[Json], fields: list[str], **more: str
-) -> Case:
-    """Return a bulk of updates of SKU A, each UPDATE with changes."""
-    whole = [{"sku": "A", **UPDATE, **changes} for changes in updates]
-    on_error = {"onError": more["on_error"].upper()} if more else {}
-    return Case(
-        f"a bulk with {name}",
-        "POST",
-        f"{PATH}/bulk",
-        {"json": {"updates": whole, **more}},
-        ask(BULK, input={"updates": [camel(it) for it in whole], **on_error}),
-        expected,
-        fields=fields,
-    )
-
-
-def page_of(parameters: Mapping[str, Any]) -> Json:
-    return {
-        **({"first": int(parameters["limit"])} if "limit" in parameters else {}),
-        **({"after": parameters["cursor"]} if "cursor" in parameters else {}),
-    }
-
-
-def camel(body: Json) -> Json:
-    return {re.sub(r"_(.)", lambda m: m[1].upper(), key): value for key, value in body.items()}
-
-
-def is_cursor(expected: tuple[int, str] | None) -> bool:
-    return expected is not None and expected[1] == "INVALID_CURSOR"
-
-
-GRAPHQL_NAMES: Final = {
-    "status": "status",
-    "warehouse_id": "warehouseId",
-    "sku": "sku",
-    "reason": "reason",
-    "start_date": "startDate",
-    "end_date": "endDate",
-}
-
-RESERVE: Final = (
-    "mutation ($input: ReserveStockInput!) { reserveStock(input: $input) { replayed } }"
-)
-RESERVATION: Final = "query ($id: ID!) { reservation(id: $id) { id } }"
-RELEASE: Final = (
-    "mutation ($input: ReleaseReservationInput!) { releaseReservation(input: $input) { replayed } }"
-)
-
-
-def reserve(
-    name: str,
-    expected: tuple[int, str] | None = None,
-    *,
-    more: Json | None = None,
-    fields: list[str] | None = None,
-    **line: object,
-) -> Case:
-    """Return a case of reserving one line, and more that both faces call the same."""
-    held = {"sku": "A", "warehouse_id": MAIN, "quantity": 1, **line}
-    named = {{"warehouse_id": "warehouseId"}.get(key, key): value for key, value in held.items()}
-    both = more or {}
-    others = {
-        {"expires_in": "expiresIn", "allow_oversell": "allowOversell"}.get(key, key): value
-        for key, value in both.items()
-    }
-    return Case(
-        f"reserve {name}",
-        "POST",
-        f"{PATH}/reservations",
-        {"json": {"lines": [held], **both}},
-        ask(RESERVE, input={"lines": [named], **others}),
-        expected,
-        fields=fields or [],
-    )
-
-
-CASES: Final = [
-    reserve("what there is"),
-    reserve("for an hour", more={"expires_in": 3600, "reference": "order-1", "note": "Box"}),
-    reserve("too much", (422, "INSUFFICIENT_STOCK"), quantity=6),
-    reserve("an unknown SKU", (404, "INVENTORY_NOT_FOUND"), sku="NOPE"),
-    reserve("an unknown warehouse", (404, "WAREHOUSE_NOT_FOUND"), warehouse_id="wh_1"),
-    reserve("at FBA", (403, "READONLY_WAREHOUSE"), warehouse_id=FBA),
-    reserve("where inactive", (422, "WAREHOUSE_INACTIVE"), warehouse_id=OLD),
-    reserve("nothing", INVALID, quantity=0, fields=["quantity"]),
-    reserve("a decimal quantity", INVALID, quantity=1.0, fields=["quantity"]),
-    reserve("for no time", INVALID, more={"expires_in": 0}, fields=["expires_in"]),
-    reserve("with an empty reference", INVALID, more={"reference": ""}, fields=["reference"]),
-    reserve(
-        "more than is permitted", (403, "OVERSELL_NOT_PERMITTED"), more={"allow_oversell": True}
-    ),
-    Case(
-        "an unknown reservation",
-        "GET",
-        f"{PATH}/reservations/rsv_1",
-        {},
-        ask(RESERVATION, id="rsv_1"),
-        (404, "RESERVATION_NOT_FOUND"),
-    ),
-    Case(
-        "release an unknown reservation",
-        "POST",
-        f"{PATH}/reservations/rsv_1/release",
-        {"json": {}},
-        ask(RELEASE, input={"id": "rsv_1"}),
-        (404, "RESERVATION_NOT_FOUND"),
-    ),
-    listed("no filter"),
-    listed("a limit", limit="1"),
-    listed("the highest limit", limit="200"),
-    listed("every filter", status="normal", warehouse_id=MAIN, sku="A"),
-    listed("an unknown SKU", sku="NOPE"),
-    listed("limit 0", INVALID, limit="0"),
-    listed("limit 201", INVALID, limit="201"),
-    listed("a negative limit", INVALID, limit="-1"),
-    listed("an unknown status", INVALID, status="gone"),
-    listed("an unknown warehouse", (404, "WAREHOUSE_NOT_FOUND"), warehouse_id="wh_1"),
-    listed("an empty warehouse", (404, "WAREHOUSE_NOT_FOUND"), warehouse_id=""),
-    listed("NUL for a warehouse", (404, "WAREHOUSE_NOT_FOUND"), warehouse_id="\x00"),
-    listed("a made-up cursor", (422, "INVALID_CURSOR"), cursor="cursor_abc123"),
-    listed("an empty cursor", (422, "INVALID_CURSOR"), cursor=""),
-    listed("a bad cursor and warehouse", (422, "INVALID_CURSOR"), cursor="x", warehouse_id="w"),
-    Case("a SKU", "GET", f"{PATH}/A", {}, ask(SKU, sku="A")),
-    Case(
-        "an unknown SKU",
-        "GET",
-        f"{PATH}/NOPE",
-        {},
-        ask(SKU, sku="NOPE"),
-        (404, "INVENTORY_NOT_FOUND"),
-    ),
-    Case(
-        "NUL for a SKU",
-        "GET",
-        f"{PATH}/%00",
-        {},
-        ask(SKU, sku="\x00"),
-        (404, "INVENTORY_NOT_FOUND"),
-    ),
-    Case("warehouses", "GET", f"{PATH}/warehouses", {}, ask(WAREHOUSES)),
-    history("nothing"),
-    history("a limit", limit="1"),
-    history("every filter", warehouse_id=MAIN, reason="loss", start_date="2026-01-01"),
-    history("an unknown SKU", (404, "INVENTORY_NOT_FOUND"), sku="NOPE"),
-    history("an unknown warehouse", (404, "WAREHOUSE_NOT_FOUND"), warehouse_id="wh_1"),
-    history("limit 201", INVALID, limit="201"),
-    history("a bad reason", INVALID, reason="Bad reason"),
-    history("an empty reason", INVALID, reason=""),
-    history("a bad start", INVALID, start_date="yesterday"),
-    history("a bad end", INVALID, end_date="2026-02-30"),
-    history("bad dates", INVALID, start_date="2026", end_date="03/01/2026"),
-    history("a made-up cursor", (422, "INVALID_CURSOR"), cursor="cursor_abc123"),
-    history("an unknown SKU and a bad reason", INVALID, sku="NOPE", reason="Bad"),
-    update("what it needs"),
-    update("a note", note="Counted twice"),
-    update("null for a note", note=None),
-    update("the longest note", note="é" * 1000),
-    update("the highest quantity", quantity=10**12),
-    update("no stock left", quantity=0),
-    update("a decrease in an inactive warehouse", warehouse_id=OLD, quantity=1),
-    update("what is expected", expected_quantity=5, quantity=5),
-    update("an unknown SKU", (404, "INVENTORY_NOT_FOUND"), code="NOPE"),
-    update("an unknown warehouse", (404, "WAREHOUSE_NOT_FOUND"), warehouse_id="wh_1"),
-    update("an FBA warehouse", (403, "READONLY_WAREHOUSE"), warehouse_id=FBA),
-    update("an FBS warehouse", (403, "READONLY_WAREHOUSE"), warehouse_id=FBS),
-    update(
-        "a negative quantity for FBA", (403, "READONLY_WAREHOUSE"), warehouse_id=FBA, quantity=-1
-    ),
-    update("a negative quantity", (422, "NEGATIVE_QUANTITY"), quantity=-1, fields=["quantity"]),
-    update("an increase where inactive", (422, "WAREHOUSE_INACTIVE"), warehouse_id=OLD, quantity=9),
-    update("a stale quantity", (409, "STALE_VERSION"), expected_quantity=4, fields=["any"]),
-    update("too high a quantity", INVALID, quantity=10**12 + 1),
-    update("an enormous quantity", INVALID, quantity=10**30),
-    update("a decimal quantity", INVALID, quantity=5.0),
-    update("a quantity in quotes", INVALID, quantity="5"),
-    update("true for a quantity", INVALID, quantity=True),
-    update("null for a quantity", INVALID, quantity=None),
-    update("no quantity", INVALID, without="quantity"),
-    update("no warehouse", INVALID, without="warehouse_id"),
-    update("no reason", INVALID, without="reason"),
-    update("null for a reason", INVALID, reason=None),
-    update("a number for a reason", INVALID, reason=5),
-    update("a bad reason", INVALID, reason="Bad Reason"),
-    update("too long a reason", INVALID, reason="a" * 65),
-    update("too long a note", INVALID, note="x" * 1001),
-    update("NUL in a note", INVALID, note="a\x00b"),
-    update("a number for a note", INVALID, note=5),
-    update("what nobody knows", INVALID, colour="red"),
-    update("many mistakes", INVALID, quantity=10**13, reason="", note="x" * 2000),
-    update("a mistake and an unknown SKU", INVALID, code="NOPE", reason=""),
-    adjust("what it needs"),
-    adjust("a loss", delta=-1),
-    adjust("an unknown SKU", (404, "INVENTORY_NOT_FOUND"), code="NOPE"),
-    adjust("an unknown warehouse", (404, "WAREHOUSE_NOT_FOUND"), warehouse_id="wh_1"),
-    adjust("an FBA warehouse", (403, "READONLY_WAREHOUSE"), warehouse_id=FBA),
-    adjust("an increase where inactive", (422, "WAREHOUSE_INACTIVE"), warehouse_id=OLD),
-    adjust("a decrease where inactive", warehouse_id=OLD, delta=-1),
-    adjust("too high a delta", INVALID, delta=10**12 + 1),
-    adjust("what is too much with what there is", INVALID, delta=10**12),
-    adjust("a decimal delta", INVALID, delta=1.0),
-    adjust("no delta", INVALID, without="delta"),
-    adjust("what nobody knows", INVALID, quantity=1),
-    bulk("one update", None, [{}], []),
-    bulk("an adjustment", None, [{"sku": "B"}, {"quantity": None, "delta": -1}], []),
-    bulk("both a quantity and a delta", INVALID, [{"delta": 1}], ["quantity"]),
-    bulk("neither quantity nor delta", INVALID, [{"quantity": None}], ["quantity"]),
-    bulk("two levels", None, [{}, {"warehouse_id": OLD, "quantity": 0}], []),
-    bulk("failures let through", None, [{}, {"sku": "NOPE"}], [], on_error="continue"),
-    bulk("a failure", (404, "INVENTORY_NOT_FOUND"), [{}, {"sku": "NOPE"}], []),
-    bulk(
-        "several failures",
-        (403, "READONLY_WAREHOUSE"),
-        [{"warehouse_id": FBA}, {"sku": "NOPE"}],
-        [],
-        on_error="abort",
-    ),
-    bulk("nothing", INVALID, [], ["updates"]),
-    bulk("501 updates", INVALID, [{"sku": f"S{n}"} for n in range(501)], ["updates"]),
-    bulk("a level twice", INVALID, [{}, {}], ["1"]),
-    bulk("a bad reason", INVALID, [{}, {"sku": "B", "reason": "Bad"}], ["reason"]),
-    bulk("a bad reason let through", INVALID, [{"reason": "B"}], ["reason"], on_error="continue"),
-    bulk("a decimal quantity", INVALID, [{"quantity": 1.0}], ["quantity"]),
-    bulk("an unknown mode", INVALID, [{}], ["on_error"], on_error="maybe"),
-    Case(
-        "no JSON",
-        "PUT",
-        f"{PATH}/A",
-        {"content": b"{", "headers": {"Content-Type": "application/json"}},
-        {"content": b"{", "headers": {"Content-Type": "application/json"}},
-        (400, "MALFORMED_REQUEST"),
-    ),
-    Case(
-        "a key twice",
-        "POST",
-        f"{PATH}/bulk",
-        {"content": b'{"updates": [], "updates": []}'}
-        | {"headers": {"Content-Type": "application/json"}},
-        {"content": b'{"query": "{x}", "query": "{y}"}'}
-        | {"headers": {"Content-Type": "application/json"}},
-        (400, "MALFORMED_REQUEST"),
-    ),
-    Case(
-        "another content type",
-        "PUT",
-        f"{PATH}/A",
-        {"data": {"quantity": "1"}},
-        {"data": {"query": "{x}"}},
-        (415, "UNSUPPORTED_MEDIA_TYPE"),
-    ),
-    Case(
-        "too long a body",
-        "PUT",
-        f"{PATH}/A",
-        {"json": {**UPDATE, "note": "x" * (4 * 1024 * 1024)}},
-        ask("{ __typename }" + " " * (4 * 1024 * 1024)),
-        (413, "PAYLOAD_TOO_LARGE"),
-    ),
-    Case(
-        "another method",
-        "DELETE",
-        f"{PATH}/A",
-        {},
-        {},
-        (405, "METHOD_NOT_ALLOWED"),
-        graphql_method="DELETE",
-    ),
-]
-READS: Final = [case for case in CASES if case.method == "GET" and case.expected is None]
-# What GraphQL needs a scope for shows only in its body.
-WRITES: Final = [
-    case
-    for case in CASES
-    if case.method in ("PUT", "POST") and "json" in case.graphql and case.name != "too long a body"
-]
-UNAUTHENTICATED: Final = (401, "UNAUTHENTICATED")
-INSUFFICIENT: Final = (403, "INSUFFICIENT_SCOPE")
 
 
 @pytest.fixture
@@ -444,15 +30,15 @@ async def stocked(service: Service) -> Service:
     histories = [counted(9), counted(5, "2026-02-01T00:00:00Z", reason="loss")]
     levels = [
         LoadedLevel(warehouse_id=MAIN, history=histories),
-        level(PLACES[1], 5),
-        level(PLACES[3], 5),
+        level(RECORDS[1], 5),
+        level(RECORDS[3], 5),
     ]
-    await service.load(PLACES, [sku("A", *levels), sku("B")])
+    await service.load(RECORDS, [sku("A", *levels), sku("B")])
     return service
 
 
 async def rest_outcome(service: Service, case: Case) -> tuple[tuple[int, str] | None, list[str]]:
-    """Return the refusal of REST, if any, and the fields that it names."""
+    """Return the error of REST, if any, and the fields that it names."""
     response = await service.rest(case.method, case.path, token=case.credential, **case.rest)
     if response.status_code == 200:
         return None, []
@@ -461,7 +47,7 @@ async def rest_outcome(service: Service, case: Case) -> tuple[tuple[int, str] | 
 
 
 async def graphql_outcome(service: Service, case: Case) -> tuple[tuple[int, str] | None, list[str]]:
-    """Return the refusal of GraphQL, if any, and the fields that it names."""
+    """Return the error of GraphQL, if any, and the fields that it names."""
     headers = {"Accept": "application/graphql-response+json", **case.graphql.get("headers", {})}
     response = await service.rest(
         case.graphql_method,
@@ -479,7 +65,7 @@ async def graphql_outcome(service: Service, case: Case) -> tuple[tuple[int, str]
 
 
 def named_fields(facts: Json) -> list[str]:
-    """Return the last name of each field of the details, as REST spells it."""
+    """Return the last name of each field of the details, in the spelling of REST."""
     names = [
         str(it["field"]).rsplit(".", 1)[-1] for it in facts.get("details", ()) if "field" in it
     ]
@@ -511,10 +97,8 @@ async def test_both_faces_name_the_same_fields(stocked: Service, case: Case) -> 
 
 
 @pytest.mark.parametrize("case", [*READS, *WRITES], ids=lambda case: case.name)
-async def test_both_faces_ask_for_the_credential_and_the_scope_first(
-    stocked: Service, case: Case
-) -> None:
-    for token in (None, "bad", f"inv_{stocked.tenant_id}-bad"):
+async def test_both_faces_check_credential_and_scope_first(stocked: Service, case: Case) -> None:
+    for token in (None, "bad", f"inv_{stocked.tenant}-bad"):
         await assert_same(
             stocked, replace(case, credential=token, expected=UNAUTHENTICATED, fields=[])
         )
@@ -547,18 +131,18 @@ async def test_both_faces_let_write_and_admin_write(
         (RuntimeError("secret dsn"), (500, "INTERNAL")),
     ],
 )
-async def test_both_faces_report_faults_alike(
+async def test_both_faces_return_the_same_error_for_a_fault(
     stocked: Service, monkeypatch: pytest.MonkeyPatch, fault: Exception, expected: tuple[int, str]
 ) -> None:
     async def fail(*_: object, **__: object) -> None:
         raise fault
 
-    monkeypatch.setattr(queries, "list_warehouses", fail)
+    monkeypatch.setattr(query, "list_warehouses", fail)
     case = next(case for case in CASES if case.name == "warehouses")
     await assert_same(stocked, replace(case, expected=expected))
 
 
-def test_the_table_reaches_every_code() -> None:
+def test_cases_cover_every_error_code() -> None:
     reached = {case.expected[1] for case in CASES if case.expected}
     elsewhere = {"UNAUTHENTICATED", "INSUFFICIENT_SCOPE", "UNAVAILABLE", "INTERNAL"}
 

@@ -1,4 +1,4 @@
-"""The schema: documented, shaped as published, and exported."""
+"""The schema: descriptions, published types, and the exported file."""
 
 import re
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ OBJECTS: Final = {
 CONNECTIONS: Final = [name for name in OBJECTS if name.endswith("Connection")]
 PAGE: Final = {"first": "Int! = 50", "after": "String = null"}
 
-# What is published: more may be there, but none of this may change.
+# The published schema. Additions are allowed; changes are not.
 PUBLISHED: Final[dict[str, dict[str, str]]] = {
     "Query": {
         "skus": "SkuConnection!",
@@ -197,14 +197,14 @@ ARGUMENTS: Final[dict[tuple[str, str], dict[str, str]]] = {
 
 
 def codes_below(error: type[InventoryError]) -> Iterator[str]:
-    """Return every code of the error tree."""
+    """Every code of the error tree."""
     for below in error.__subclasses__():
         yield below.code
         yield from codes_below(below)
 
 
 def descriptions(type_: GraphQLNamedType) -> Iterator[tuple[str, str | None]]:
-    """Return everything of a type that a reader meets, with its description."""
+    """Every named element of a type with its description."""
     yield type_.name, type_.description
     if isinstance(type_, (GraphQLObjectType, GraphQLInterfaceType)):
         for name, field in type_.fields.items():
@@ -223,7 +223,7 @@ ERROR_CODES: Final = frozenset(codes_below(InventoryError))
 
 
 def signature(argument: GraphQLArgument) -> str:
-    """Return the type of an argument and its default, as the SDL has them."""
+    """Type and default of an argument, as in the SDL."""
     node = argument.ast_node
     assert node is not None
     default = "" if node.default_value is None else f" = {print_ast(node.default_value)}"
@@ -236,15 +236,15 @@ def fields_of(name: str) -> dict[str, GraphQLField]:
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_everything_of_a_type_has_a_description(name: str) -> None:
-    bare = [place for place, text in descriptions(TYPES[name]) if not (text or "").strip()]
+def test_every_element_of_a_type_has_a_description(name: str) -> None:
+    bare = [element for element, text in descriptions(TYPES[name]) if not (text or "").strip()]
 
     assert bare == []
 
 
 def test_every_error_code_is_described() -> None:
     texts = " ".join(
-        f"{place} {text}" for type_ in TYPES.values() for place, text in descriptions(type_)
+        f"{element} {text}" for type_ in TYPES.values() for element, text in descriptions(type_)
     )
     known = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*\b", texts))
 
@@ -292,14 +292,14 @@ def test_the_only_roots_are_query_and_mutation() -> None:
     assert SCHEMA.subscription_type is None
 
 
-def test_what_has_an_id_is_a_node() -> None:
+def test_types_with_an_id_implement_node() -> None:
     nodes = {type_.name for type_ in SCHEMA.get_possible_types(OBJECTS["Node"])}  # type: ignore[arg-type]
 
     assert nodes == {"Adjustment", "Reservation", "Sku", "StockLevel", "Warehouse"}
     assert {name for name in OBJECTS if "id" in fields_of(name)} == {*nodes, "Node"}
 
 
-def test_there_is_a_connection_of_each_list_that_pages() -> None:
+def test_every_paged_list_has_a_connection_type() -> None:
     assert sorted(CONNECTIONS) == [
         "AdjustmentConnection",
         "ReservationConnection",
@@ -310,7 +310,7 @@ def test_there_is_a_connection_of_each_list_that_pages() -> None:
 
 
 @pytest.mark.parametrize("name", CONNECTIONS)
-def test_a_connection_is_shaped_as_relay_has_it(name: str) -> None:
+def test_connections_have_the_shape_of_relay(name: str) -> None:
     node = name.removesuffix("Connection")
     edge = f"{node}Edge"
 
@@ -349,7 +349,7 @@ def test_every_field_that_is_a_connection_takes_a_page() -> None:
         assert {name: signature(field.args[name]) for name in PAGE} == PAGE
 
 
-def test_the_exported_schema_is_fresh() -> None:
+def test_exported_schema_is_current() -> None:
     exported = Path(__file__).parents[2] / "schema.graphql"
 
     assert exported.read_text(encoding="utf-8") == f"{SDL}\n"

@@ -1,4 +1,4 @@
-"""The number of SQL statements depends on the document, and never on the number of rows."""
+"""The number of SQL statements depends on the document, never on the number of rows."""
 
 import asyncio
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from tests.graphql.recorder import QueryRecorder, recorded
 from tests.service import Service, counted, level, new_tenant, sku, warehouse
 
 SIZES: Final = (1, 50, 200)
-# Every request looks up its credential.
+# Every request reads its token.
 CREDENTIAL: Final = 1
 
 DOCUMENTS: Final = {
@@ -136,34 +136,34 @@ DOCUMENTS: Final = {
 
 @pytest.fixture(scope="session")
 def tenants(database_url: str) -> Mapping[int, str]:
-    """Return tenants with so many SKUs: for reading only."""
+    """Tenants by number of SKUs; tests must not write to them."""
 
     async def create() -> dict[int, str]:
         database = Database(Settings(database_url=database_url))
-        made = {size: await new_tenant(database) for size in SIZES}
-        for size, tenant in made.items():
+        created = {size: await new_tenant(database) for size in SIZES}
+        for size, tenant in created.items():
             await load(database, tenant, size)
         await database.dispose()
-        return made
+        return created
 
     return asyncio.run(create())
 
 
 async def load(database: Database, tenant: str, size: int) -> list[str]:
-    places = [warehouse(f"W{number}") for number in range(3)]
-    tenant_service = Service(app=None, client=None, database=database, tenant_id=tenant)  # type: ignore[arg-type]
+    warehouses = [warehouse(f"W{number}") for number in range(3)]
+    tenant_service = Service(app=None, client=None, database=database, tenant=tenant)  # type: ignore[arg-type]
     skus = []
     for number in range(size):
         levels = [
             replace(
-                level(place, 10 + number),
+                level(each, 10 + number),
                 history=[counted(4), counted(20), counted(10 + number, reason="loss")],
             )
-            for place in places
+            for each in warehouses
         ]
         skus.append(sku(f"SKU-{number}", *levels))
-    await tenant_service.load(places, skus)
-    return [place.id for place in places]
+    await tenant_service.load(warehouses, skus)
+    return [each.id for each in warehouses]
 
 
 async def statements(service: Service, document: str, **variables: object) -> QueryRecorder:
@@ -173,7 +173,7 @@ async def statements(service: Service, document: str, **variables: object) -> Qu
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-async def test_a_query_takes_its_number_of_statements_for_any_number_of_rows(
+async def test_statements_of_a_query_do_not_depend_on_the_number_of_rows(
     service: Service, tenants: Mapping[int, str], name: str
 ) -> None:
     document, expected = DOCUMENTS[name]
@@ -206,34 +206,34 @@ async def test_a_query_takes_its_number_of_statements_for_any_number_of_rows(
         ),
     ],
 )
-async def test_so_does_a_query_about_one_warehouse(
+async def test_statements_of_a_warehouse_query_do_not_depend_on_the_number_of_rows(
     service: Service, tenants: Mapping[int, str], document: str, expected: int
 ) -> None:
     taken = {}
     for size, tenant in tenants.items():
-        mine = replace(service, tenant_id=tenant)
-        id_ = (await mine.data("{ warehouses { id } }"))["warehouses"][0]["id"]
-        taken[size] = len(await statements(mine, document, id=id_))
+        own = replace(service, tenant=tenant)
+        id_ = (await own.data("{ warehouses { id } }"))["warehouses"][0]["id"]
+        taken[size] = len(await statements(own, document, id=id_))
 
     assert taken == dict.fromkeys(SIZES, CREDENTIAL + expected)
 
 
-async def test_a_total_of_skus_comes_with_the_list_and_one_of_a_ledger_only_when_asked_for(
+async def test_sku_total_needs_no_statement_and_ledger_total_needs_one(
     service: Service, tenants: Mapping[int, str]
 ) -> None:
-    mine = replace(service, tenant_id=tenants[50])
+    own = replace(service, tenant=tenants[50])
     document = (
         "query ($total: Boolean!) { skus(first: 5) { totalCount @include(if: $total) nodes { "
         "adjustments(first: 1) { totalCount @include(if: $total) nodes { id } } } } }"
     )
 
-    counted_ = await statements(mine, document, total=True)
-    uncounted = await statements(mine, document, total=False)
+    counted_ = await statements(own, document, total=True)
+    uncounted = await statements(own, document, total=False)
     assert len(counted_) - len(uncounted) == 1
     assert "sum(stock_level.version)" in counted_.statements[-1]
 
 
-async def test_a_bulk_takes_the_same_number_of_statements_for_any_number_of_updates(
+async def test_statements_of_a_bulk_do_not_depend_on_the_number_of_updates(
     service: Service,
 ) -> None:
     document = (
@@ -248,19 +248,19 @@ async def test_a_bulk_takes_the_same_number_of_statements_for_any_number_of_upda
         [main, *_] = await load(service.database, tenant, size)
         update = {"warehouseId": main, "quantity": 0, "reason": "loss"}
         updates = [{**update, "sku": f"SKU-{number}"} for number in range(size)]
-        mine = replace(service, tenant_id=tenant)
-        taken[size] = len(await statements(mine, document, input={"updates": updates}))
+        own = replace(service, tenant=tenant)
+        taken[size] = len(await statements(own, document, input={"updates": updates}))
     if service.database.dialect == "postgresql":
-        # What is read and what is written; if there is much of it, then it is locked between the
-        # two, which asks for the warehouses again, and written in two parts.
-        expected = {size: (2 if size <= MAX_OPTIMISTIC_SKUS else 1 + 2 + 2) for size in SIZES}
+        # A small bulk reads and writes. A large bulk reads, locks the SKUs, reads the warehouses
+        # again, and writes in two parts.
+        expected = {size: (2 if size <= FEW else 1 + 2 + 2) for size in SIZES}
     else:
         expected = dict.fromkeys(SIZES, 1 + 4)
-    # Then SKUs and warehouses of the answer.
+    # The response needs SKUs and warehouses.
     assert taken == {size: CREDENTIAL + number + 2 for size, number in expected.items()}
 
 
-async def test_the_recorder_counts_what_there_is(service: Service) -> None:
+async def test_recorder_counts_every_statement(service: Service) -> None:
     async with service.database.snapshot() as snapshot:
         from app.reads.warehouses import list_warehouses  # noqa: PLC0415
 

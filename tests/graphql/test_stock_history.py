@@ -1,4 +1,4 @@
-"""A stock history is what a replay of the ledger finds, hour by hour and day by day."""
+"""Stock histories by hour and day, compared with a replay of the ledger."""
 
 import random
 from collections import Counter
@@ -16,10 +16,10 @@ from app.files.seeding import LoadedCount, LoadedLevel
 from tests.graphql.answers import Json, details_of, refused
 from tests.service import EMAIL, Service, counted, new_tenant, sku, warehouse
 
-ARGUMENTS: Final = "from: $from, to: $to, interval: $interval, warehouseId: $place"
+ARGUMENTS: Final = "from: $from, to: $to, interval: $interval, warehouseId: $warehouse"
 PERIOD: Final = "start opening increase decrease closing"
 VARIABLES: Final = (
-    "$from: DateOrDateTime!, $to: DateOrDateTime!, $interval: StockInterval!, $place: ID"
+    "$from: DateOrDateTime!, $to: DateOrDateTime!, $interval: StockInterval!, $warehouse: ID"
 )
 HISTORIES: Final = (
     f"query ({VARIABLES}) {{ skus {{ nodes {{ sku stockHistory({ARGUMENTS}) {{ {PERIOD} }} }} }} }}"
@@ -32,7 +32,7 @@ CODES: Final = ("A", "B", "C/d", "Never counted")
 
 @dataclass(frozen=True)
 class Change:
-    """A change of one stock level, as the test remembers it."""
+    """A change of one stock level."""
 
     sku: str
     warehouse_id: str
@@ -42,19 +42,21 @@ class Change:
 
 @dataclass(frozen=True)
 class Ledger:
-    """What was recorded."""
+    """The recorded changes of some warehouses."""
 
-    places: Sequence[str]
+    warehouse_ids: Sequence[str]
     changes: Sequence[Change]
 
     def replayed(
-        self, code: str, place: str | None, start: datetime, end: datetime, span: timedelta
+        self, code: str, warehouse: str | None, start: datetime, end: datetime, span: timedelta
     ) -> Iterator[Json]:
-        """Yield each period, from adding up all that was recorded in it and before it."""
-        mine = [it for it in self.changes if it.sku == code and place in (None, it.warehouse_id)]
+        """Yield each period, computed from the changes in it and before it."""
+        changes = [
+            it for it in self.changes if it.sku == code and warehouse in (None, it.warehouse_id)
+        ]
         while start < end:
-            before = sum(it.delta for it in mine if it.at < start)
-            within = [it.delta for it in mine if start <= it.at < start + span]
+            before = sum(it.delta for it in changes if it.at < start)
+            within = [it.delta for it in changes if start <= it.at < start + span]
             yield {
                 "start": as_text(start),
                 "opening": before,
@@ -66,10 +68,10 @@ class Ledger:
 
 
 async def recorded(service: Service, seed: int) -> Ledger:
-    """Record changes of several levels, often several in one millisecond or at a bucket's edge."""
+    """Record changes of several levels, many in one millisecond or at the edge of a period."""
     dice = random.Random(seed)
-    places = [warehouse(f"W{number}") for number in range(3)]
-    keys = [(code, place.id) for code in CODES[:-1] for place in places[: dice.choice((2, 3))]]
+    warehouses = [warehouse(f"W{number}") for number in range(3)]
+    keys = [(code, each.id) for code in CODES[:-1] for each in warehouses[: dice.choice((2, 3))]]
     histories: dict[tuple[str, str], list[LoadedCount]] = {key: [] for key in keys}
     now: Counter[tuple[str, str]] = Counter()
     changes = []
@@ -93,52 +95,52 @@ async def recorded(service: Service, seed: int) -> Ledger:
         )
         for code in CODES
     ]
-    await service.load(places, skus)
-    return Ledger([place.id for place in places], changes)
+    await service.load(warehouses, skus)
+    return Ledger([each.id for each in warehouses], changes)
 
 
 async def histories_of(service: Service, **variables: object) -> dict[str, list[Json]]:
-    data = await service.data(HISTORIES, {"place": None, **variables})
+    data = await service.data(HISTORIES, {"warehouse": None, **variables})
     return {node["sku"]: node["stockHistory"] for node in data["skus"]["nodes"]}
 
 
 @pytest.mark.parametrize("interval", SPANS)
 @pytest.mark.parametrize("seed", range(4))
-async def test_a_history_is_what_a_replay_of_the_ledger_finds(
+async def test_stock_history_matches_a_replay_of_the_ledger(
     service: Service, seed: int, interval: str
 ) -> None:
     ledger = await recorded(service, seed)
     dice = random.Random(seed)
     span = SPANS[interval]
-    for place in (None, None, *ledger.places):
-        # Before, in the middle of and after what was recorded, also where a period starts.
+    for each in (None, None, *ledger.warehouse_ids):
+        # Before, within and after the recorded changes, also at the start of a period.
         start = START.replace(minute=0, second=0, microsecond=0)
         start += dice.choice((-1, 0, 1, 5)) * timedelta(hours=13)
         if interval == "DAY":
             start = start.replace(hour=0)
         length = span * dice.choice((1, 24, 200))
         into, short = (dice.choice((0, 1, 1_800_000)) * MILLISECOND for _ in range(2))
-        found = await histories_of(
+        result = await histories_of(
             service,
             **{"from": as_text(start + into), "to": as_text(start + length - short)},
             interval=interval,
-            place=place,
+            warehouse=each,
         )
         expected = {
-            code: list(ledger.replayed(code, place, start, start + length, span)) for code in CODES
+            code: list(ledger.replayed(code, each, start, start + length, span)) for code in CODES
         }
-        assert found == {code: expected[code] for code in sorted(CODES)}
+        assert result == {code: expected[code] for code in sorted(CODES)}
 
 
-async def test_a_history_ends_with_the_present_and_begins_with_nothing(service: Service) -> None:
+async def test_stock_history_starts_at_zero_and_ends_at_the_current_stock(service: Service) -> None:
     ledger = await recorded(service, 9)
     year = {"from": "2026-01-01", "to": "2026-12-31", "interval": "DAY"}
-    found = await histories_of(service, **year)
+    result = await histories_of(service, **year)
     present = await service.data("{ skus { nodes { sku totalOnHand } } }")
 
     assert len(ledger.changes) == 60
     for node in present["skus"]["nodes"]:
-        days = found[node["sku"]]
+        days = result[node["sku"]]
         assert len(days) == 365
         assert (days[0]["opening"], days[-1]["closing"]) == (0, node["totalOnHand"])
         assert [day["opening"] for day in days[1:]] == [day["closing"] for day in days[:-1]]
@@ -162,16 +164,16 @@ async def test_a_history_ends_with_the_present_and_begins_with_nothing(service: 
         ("2026-03-01", "2027-04-04", "DAY", ["2026-03-01T00", "2027-04-04T00"]),
     ],
 )
-async def test_a_history_has_whole_periods_from_the_first_to_the_last(
+async def test_stock_history_has_whole_periods(
     service: Service, first: str, last: str, interval: str, starts: list[str]
 ) -> None:
-    place = warehouse()
-    await service.load([place], [sku("A", LoadedLevel(warehouse_id=place.id, history=[]))])
+    main = warehouse()
+    await service.load([main], [sku("A", LoadedLevel(warehouse_id=main.id, history=[]))])
 
-    found = await histories_of(service, **{"from": first, "to": last}, interval=interval)
+    result = await histories_of(service, **{"from": first, "to": last}, interval=interval)
 
-    times = [datetime.fromisoformat(period["start"]) for period in found["A"]]
-    assert [found["A"][end]["start"] for end in (0, -1)] == [f"{it}:00:00.000Z" for it in starts]
+    times = [datetime.fromisoformat(period["start"]) for period in result["A"]]
+    assert [result["A"][end]["start"] for end in (0, -1)] == [f"{it}:00:00.000Z" for it in starts]
     assert {later - time for time, later in pairwise(times)} <= {SPANS[interval]}
 
 
@@ -196,7 +198,7 @@ async def test_a_history_has_whole_periods_from_the_first_to_the_last(
         ),
     ],
 )
-async def test_a_history_that_is_none_or_too_long_is_refused(
+async def test_empty_or_too_long_stock_history_is_rejected(
     service: Service, first: str, last: str, interval: str, problem: str
 ) -> None:
     await service.load([warehouse()], [sku("A")])
@@ -211,7 +213,7 @@ async def test_a_history_that_is_none_or_too_long_is_refused(
     "wrong",
     [{"from": "yesterday"}, {"to": None}, {"interval": "WEEK"}, {"interval": None}, {"from": 5}],
 )
-async def test_what_is_no_time_or_interval_is_refused(
+async def test_invalid_time_or_interval_is_rejected(
     service: Service, wrong: dict[str, object]
 ) -> None:
     await service.load([warehouse()], [sku("A")])
@@ -220,13 +222,13 @@ async def test_what_is_no_time_or_interval_is_refused(
     assert await refused(service, HISTORIES, {**good, **wrong}) == (422, "VALIDATION_ERROR")
 
 
-async def test_the_history_of_a_list_of_one_warehouse_is_of_that_one(service: Service) -> None:
-    places = [warehouse("Main"), warehouse("Other")]
+async def test_stock_history_in_a_list_of_one_warehouse_covers_only_it(service: Service) -> None:
+    warehouses = [warehouse("Main"), warehouse("Other")]
     levels = [
-        LoadedLevel(warehouse_id=place.id, history=[counted(number, "2026-03-10T12:00:00Z")])
-        for number, place in enumerate(places, start=1)
+        LoadedLevel(warehouse_id=each.id, history=[counted(number, "2026-03-10T12:00:00Z")])
+        for number, each in enumerate(warehouses, start=1)
     ]
-    await service.load(places, [sku("A", *levels), sku("B", levels[0])])
+    await service.load(warehouses, [sku("A", *levels), sku("B", levels[0])])
     day = 'from: "2026-03-10", to: "2026-03-10", interval: DAY'
     query = (
         "query ($one: ID!, $two: ID!) { all: skus { nodes { ...Then } } "
@@ -236,7 +238,7 @@ async def test_the_history_of_a_list_of_one_warehouse_is_of_that_one(service: Se
         f"two: stockHistory({day}, warehouseId: $two) {{ closing }} }}"
     )
 
-    data = await service.data(query, {"one": places[0].id, "two": places[1].id})
+    data = await service.data(query, {"one": warehouses[0].id, "two": warehouses[1].id})
 
     def closings(nodes: list[Any]) -> dict[str, list[int]]:
         names = ("seen", "one", "two")
@@ -246,7 +248,7 @@ async def test_the_history_of_a_list_of_one_warehouse_is_of_that_one(service: Se
     assert closings(data["narrowed"]["nodes"]) == {"A": [2, 1, 2]}
 
 
-async def test_nobody_sees_the_history_of_another_tenant(service: Service) -> None:
+async def test_stock_history_excludes_another_tenant(service: Service) -> None:
     ledger = await recorded(service, 3)
     other = replace(service, tenant_id=await new_tenant(service.database))
     theirs = warehouse("Theirs")
@@ -255,8 +257,10 @@ async def test_nobody_sees_the_history_of_another_tenant(service: Service) -> No
     )
     days = {"from": "2026-03-10", "to": "2026-03-20", "interval": "DAY"}
 
-    found = await histories_of(other, **days)
+    result = await histories_of(other, **days)
 
-    assert {(day["increase"], day["decrease"], day["closing"]) for day in found["A"]} == {(0, 0, 5)}
-    variables = {**days, "place": ledger.places[0]}
+    assert {(day["increase"], day["decrease"], day["closing"]) for day in result["A"]} == {
+        (0, 0, 5)
+    }
+    variables = {**days, "warehouse": ledger.warehouse_ids[0]}
     assert await refused(other, HISTORIES, variables) == (404, "WAREHOUSE_NOT_FOUND")

@@ -1,4 +1,4 @@
-"""What was on hand at any instant is what had been recorded then."""
+"""Stock as of any instant equals the stock recorded by then."""
 
 import random
 from dataclasses import replace
@@ -18,23 +18,27 @@ AS_OF: Final = (
 )
 START: Final = datetime(2026, 3, 10, 23, 59, 59, 998_000, tzinfo=UTC)
 MILLISECOND: Final = timedelta(milliseconds=1)
-# A level's stock and the sequence of the adjustment that made it, by SKU and warehouse.
+# Quantity and sequence of the latest adjustment, by SKU and warehouse.
 Stock = dict[tuple[str, str], tuple[int, int]]
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_the_past_is_what_was_recorded_at_every_instant(service: Service, seed: int) -> None:
+async def test_stock_as_of_an_instant_matches_the_recorded_stock(
+    service: Service, seed: int
+) -> None:
     dice = random.Random(seed)
-    places = [warehouse(f"W{number}") for number in range(3)]
+    warehouses = [warehouse(f"W{number}") for number in range(3)]
     keys = [
-        (code, place.id) for code in ("A", "B", "C/d") for place in places[: dice.choice((2, 3))]
+        (code, owner.id)
+        for code in ("A", "B", "C/d")
+        for owner in warehouses[: dice.choice((2, 3))]
     ]
     histories: dict[tuple[str, str], list[LoadedCount]] = {key: [] for key in keys}
     now: Stock = {}
     recorded: list[tuple[datetime, Stock]] = [(START - MILLISECOND, {})]
     clock = START
     for _ in range(40):
-        # Often several in one millisecond, of one level too.
+        # Several adjustments, also of one level, in one millisecond.
         clock += MILLISECOND * dice.choice((0, 0, 0, 1, 2, 50_000_000))
         key, quantity = dice.choice(keys[:-1]), dice.randrange(9)
         histories[key].append(
@@ -43,7 +47,7 @@ async def test_the_past_is_what_was_recorded_at_every_instant(service: Service, 
         now[key] = quantity, len(histories[key])
         recorded.append((clock, dict(now)))
     await service.load(
-        places,
+        warehouses,
         [
             sku(
                 code,
@@ -64,7 +68,7 @@ async def test_the_past_is_what_was_recorded_at_every_instant(service: Service, 
 
 async def stock_at(service: Service, at: str) -> Stock:
     data = await service.data(AS_OF, {"at": at})
-    found: Stock = {}
+    result: Stock = {}
     for node in data["skus"]["nodes"]:
         levels: list[Any] = node["stockAsOf"]["levels"]
         ids = [level["warehouse"]["id"] for level in levels]
@@ -72,22 +76,22 @@ async def stock_at(service: Service, at: str) -> Stock:
         assert node["stockAsOf"]["totalOnHand"] == sum(level["onHand"] for level in levels)
         for level in levels:
             key = node["sku"], level["warehouse"]["id"]
-            found[key] = level["onHand"], level["adjustment"]["sequence"]
-    return found
+            result[key] = level["onHand"], level["adjustment"]["sequence"]
+    return result
 
 
-async def test_a_date_is_its_end_and_an_instant_to_come_is_the_present(service: Service) -> None:
-    place = warehouse("Main")
-    await service.load([place], [sku("A", LoadedLevel(warehouse_id=place.id, history=counts()))])
+async def test_date_means_end_of_day_and_future_instant_means_now(service: Service) -> None:
+    main = warehouse("Main")
+    await service.load([main], [sku("A", LoadedLevel(warehouse_id=main.id, history=counts()))])
 
     for at, expected in (
         ("2026-03-09", {}),
-        ("2026-03-10", {("A", place.id): (1, 1)}),
-        ("2026-03-10T23:59:59.999Z", {("A", place.id): (1, 1)}),
+        ("2026-03-10", {("A", main.id): (1, 1)}),
+        ("2026-03-10T23:59:59.999Z", {("A", main.id): (1, 1)}),
         # Between two milliseconds.
-        ("2026-03-10T23:59:59.9999Z", {("A", place.id): (1, 1)}),
-        ("2026-03-11T01:00:00+01:00", {("A", place.id): (2, 2)}),
-        ("9999-12-31", {("A", place.id): (2, 2)}),
+        ("2026-03-10T23:59:59.9999Z", {("A", main.id): (1, 1)}),
+        ("2026-03-11T01:00:00+01:00", {("A", main.id): (2, 2)}),
+        ("9999-12-31", {("A", main.id): (2, 2)}),
     ):
         assert await stock_at(service, at) == expected, at
 
@@ -102,10 +106,10 @@ def counts() -> list[LoadedCount]:
     ]
 
 
-async def test_the_past_of_a_list_of_one_warehouse_is_of_that_one(service: Service) -> None:
-    places = [warehouse("Main"), warehouse("Other")]
-    levels = [LoadedLevel(warehouse_id=place.id, history=counts()) for place in places]
-    await service.load(places, [sku("A", *levels)])
+async def test_stock_as_of_in_a_list_of_one_warehouse_covers_only_it(service: Service) -> None:
+    warehouses = [warehouse("Main"), warehouse("Other")]
+    levels = [LoadedLevel(warehouse_id=each.id, history=counts()) for each in warehouses]
+    await service.load(warehouses, [sku("A", *levels)])
     query = (
         "query ($id: ID!) { all: skus { nodes { ...Then } } "
         "one: skus(filter: {warehouseId: $id}) { nodes { ...Then } } } "
@@ -113,17 +117,20 @@ async def test_the_past_of_a_list_of_one_warehouse_is_of_that_one(service: Servi
         "warehouse { id } } } }"
     )
 
-    data = await service.data(query, {"id": places[1].id})
+    data = await service.data(query, {"id": warehouses[1].id})
 
     [all_], [one] = data["all"]["nodes"], data["one"]["nodes"]
     assert all_["stockAsOf"]["totalOnHand"] == 2
-    assert one["stockAsOf"] == {"totalOnHand": 1, "levels": [{"warehouse": {"id": places[1].id}}]}
+    assert one["stockAsOf"] == {
+        "totalOnHand": 1,
+        "levels": [{"warehouse": {"id": warehouses[1].id}}],
+    }
 
 
-async def test_nobody_sees_the_past_of_another_tenant(service: Service) -> None:
-    place = warehouse("Main")
-    await service.load([place], [sku("A", LoadedLevel(warehouse_id=place.id, history=counts()))])
-    other = replace(service, tenant_id=await new_tenant(service.database))
+async def test_stock_as_of_excludes_another_tenant(service: Service) -> None:
+    main = warehouse("Main")
+    await service.load([main], [sku("A", LoadedLevel(warehouse_id=main.id, history=counts()))])
+    other = replace(service, tenant=await new_tenant(service.database))
     await other.load([warehouse("Theirs")], [sku("A")])
 
     assert await stock_at(other, "2030-01-01") == {}
@@ -131,5 +138,5 @@ async def test_nobody_sees_the_past_of_another_tenant(service: Service) -> None:
 
 
 @pytest.mark.parametrize("at", ["", "yesterday", "2026-02-30", "2026-03-10T12:00:00", 5])
-async def test_what_is_no_instant_is_refused(service: Service, at: object) -> None:
+async def test_invalid_instant_is_rejected(service: Service, at: object) -> None:
     assert await refused(service, AS_OF, {"at": at}) == (422, "VALIDATION_ERROR")

@@ -1,1 +1,1 @@
-"""The house: its structure, its settings and its commands."""
+"""Structure, language, documentation, migrations and commands of the project."""

@@ -1,10 +1,12 @@
 """Draw the rooms of the code and their imports, read from the code.
 
-A room is a package at most two folders below `app`, or a module directly in it. A room stands
-above all rooms that it imports. An arrow that follows from two others is left out.
+A room is a package at most two folders below `app`, or a module that the layers contract in
+pyproject.toml names. A room stands above all rooms that it imports. An arrow that follows from two
+others is left out.
 """
 
 import ast
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,10 +16,17 @@ from xml.sax.saxutils import escape
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("app", "rest_shim")
 
+CONTRACTS: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+    "importlinter"
+]["contracts"]
+LAYERS: Final = frozenset(
+    name for layer in CONTRACTS[0]["layers"] for name in layer.replace("|", " ").split()
+)
+
 Rooms = Mapping[str, frozenset[str]]
 Position = tuple[float, float]
 
-CHARACTER, PADDING, HEIGHT, GAP, ROW, MARGIN = 7.4, 14, 30, 22, 84, 24
+CHARACTER, PADDING, HEIGHT, GAP, ROW, MARGIN = 7.4, 14, 30, 34, 88, 24
 
 
 def modules() -> Iterator[tuple[Path, str]]:
@@ -30,15 +39,15 @@ def modules() -> Iterator[tuple[Path, str]]:
 
 def room_of(module: str) -> str:
     """Name the room of a module, or of a name that is imported from one."""
-    parts = module.split(".")
-    folder = Path(*parts[:1])
-    for part in parts[1:3]:
-        if not (ROOT / folder / part / "__init__.py").is_file():
+    folder = Path()
+    for part in module.split(".")[:3]:
+        path = folder / part
+        if not (ROOT / path / "__init__.py").is_file():
+            if ".".join(path.parts) in LAYERS:
+                folder = path
             break
-        folder /= part
-    if str(folder) == "app" and len(parts) > 1 and (ROOT / "app" / f"{parts[1]}.py").is_file():
-        return parts[1]
-    return str(folder).removeprefix("app/")
+        folder = path
+    return folder.as_posix().removeprefix("app/")
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -55,14 +64,15 @@ def imported(path: Path) -> Iterator[str]:
 
 @cache
 def rooms() -> Rooms:
-    """Read which rooms each room imports."""
-    found: dict[str, set[str]] = {}
+    """Read which rooms each room imports; a package file with a docstring alone is skipped."""
+    imports: dict[str, set[str]] = {}
     for path, module in modules():
-        room = room_of(module)
-        targets = found.setdefault(room, set())
-        targets.update(target for name in imported(path) if (target := room_of(name)) != room)
-    # `app` itself has no code.
-    return {room: frozenset(targets - {"app"}) for room, targets in found.items() if room != "app"}
+        if len(ast.parse(path.read_text(encoding="utf-8")).body) > 1:
+            targets = imports.setdefault(room_of(module), set())
+            targets.update(room_of(name) for name in imported(path))
+    return {
+        room: frozenset((targets - {room}) & imports.keys()) for room, targets in imports.items()
+    }
 
 
 def reachable(graph: Rooms) -> Rooms:
@@ -78,11 +88,11 @@ def reachable(graph: Rooms) -> Rooms:
 def levels(graph: Rooms) -> dict[str, int]:
     """Count the rooms of the longest way down from each room; a circle shares one level."""
     below = reachable(graph)
-    found: dict[str, int] = {}
-    for room in sorted(graph, key=lambda name: (len(below[name]), name)):
+    level: dict[str, int] = {}
+    for room in sorted(graph, key=lambda name: (len(below[name] | {name}), name)):
         strictly = [target for target in below[room] if room not in below[target]]
-        found[room] = max((found[target] + 1 for target in strictly), default=0)
-    return found
+        level[room] = max((level[target] + 1 for target in strictly), default=0)
+    return level
 
 
 def arrows(graph: Rooms) -> list[tuple[str, str]]:
@@ -121,8 +131,8 @@ def rows(graph: Rooms) -> list[list[str]]:
 
 def middle_of(room: str, lines: Sequence[Sequence[str]], links: Iterable[tuple[str, str]]) -> float:
     """Average the places of a room's neighbours in their rows, from 0 to 1."""
-    places = {name: (at + 0.5) / len(line) for line in lines for at, name in enumerate(line)}
-    near = [places[b if a == room else a] for a, b in links if room in (a, b)]
+    positions = {name: (at + 0.5) / len(line) for line in lines for at, name in enumerate(line)}
+    near = [positions[b if a == room else a] for a, b in links if room in (a, b)]
     return round(sum(near) / len(near), 6) if near else 0.5
 
 
@@ -167,7 +177,7 @@ def arrow(corners: Mapping[str, Position], room: str, target: str) -> str:
     bend = ROW / 2
     return (
         f'<path d="M{x:.1f} {y} C{x:.1f} {y + bend} {end_x:.1f} {end_y - bend} {end_x:.1f} {end_y}"'
-        ' fill="none" stroke="#94a3b8" marker-end="url(#tip)"/>'
+        ' fill="none" stroke="#7c8ba1" marker-end="url(#tip)"/>'
     )
 
 

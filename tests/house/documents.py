@@ -47,13 +47,13 @@ def prose_of(text: str) -> str:
 def examples_of(page: Path) -> list[Example]:
     """List the examples of a page, in its order; each request must have an answer."""
     blocks = [(block[1], block[2]) for block in BLOCK.finditer(text_of(page))]
-    found = []
+    result = []
     for index, (language, content) in enumerate(blocks):
         if language == "graphql" or (language == "sh" and content.startswith("curl ")):
             following = blocks[index + 1] if index + 1 < len(blocks) else ("", "")
             assert following[0] == "json", f"{page.name}: no answer follows\n{content}"
-            found.append(Example(content, following[1]))
-    return found
+            result.append(Example(content, following[1]))
+    return result
 
 
 def commands_of(page: Path) -> Iterator[list[str]]:

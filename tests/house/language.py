@@ -58,10 +58,10 @@ class Text:
     def faults(self) -> list[str]:
         """List the forbidden phrases of the text."""
         plain = re.sub(r"\s+", " ", CODE.sub("CODE", self.content))
-        found = [match[0] for match in PHRASES.finditer(plain)]
+        result = [match[0] for match in PHRASES.finditer(plain)]
         if self.kind is Kind.DOCSTRING and (opening := EMPTY_OPENING.match(plain)):
-            found.append(opening[0])
-        return [f"{self.path}:{self.line}: {self.kind.value}: {phrase!r}" for phrase in found]
+            result.append(opening[0])
+        return [f"{self.path}:{self.line}: {self.kind.value}: {phrase!r}" for phrase in result]
 
 
 def texts() -> Iterator[Text]:
@@ -169,20 +169,20 @@ def described(node: Any) -> Iterator[str]:
             yield from described(value)
 
 
-def help_texts(found: Any, name: str) -> Iterator[Text]:
+def help_texts(command_: Any, name: str) -> Iterator[Text]:
     """Yield the help of a command, its parameters and its subcommands."""
-    yield Text(f"{name} --help", 0, Kind.PAGE, found.help or "")
-    for parameter in found.params:
+    yield Text(f"{name} --help", 0, Kind.PAGE, command_.help or "")
+    for parameter in command_.params:
         yield Text(f"{name} --help", 0, Kind.PAGE, getattr(parameter, "help", None) or "")
-    for subcommand, each in getattr(found, "commands", {}).items():
+    for subcommand, each in getattr(command_, "commands", {}).items():
         yield from help_texts(each, f"{name} {subcommand}")
 
 
-def whats_per_thousand(found: list[Text]) -> float:
+def whats_per_thousand(collected: list[Text]) -> float:
     """Count "what" per 1,000 words of docstrings and comments."""
     words = [
         word.lower()
-        for text in found
+        for text in collected
         if text.kind in {Kind.DOCSTRING, Kind.COMMENT}
         for word in WORD.findall(CODE.sub(" ", text.content))
     ]

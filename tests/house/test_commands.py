@@ -1,4 +1,4 @@
-"""The command line, as an operator uses it: real processes on real databases."""
+"""The command line in real processes on real databases."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.processes import run, started
 SCHEMA: Final = (Path(__file__).parents[2] / "schema.graphql").read_text(encoding="utf-8")
 
 
-def test_an_operator_goes_from_nothing_to_a_token_that_works(empty_database_url: str) -> None:
+def test_commands_create_a_working_token_from_an_empty_database(empty_database_url: str) -> None:
     url = empty_database_url
     assert run("migrate", database_url=url).stdout == "The database is current.\n"
     assert "Created acme" in run("tenant", "create", "acme", database_url=url).stdout
@@ -33,7 +33,7 @@ def test_an_operator_goes_from_nothing_to_a_token_that_works(empty_database_url:
     assert listed["revoked_at"] is not None
 
 
-def test_refusals_are_one_clear_line_and_a_failure(empty_database_url: str) -> None:
+def test_command_errors_are_one_line_and_a_failure(empty_database_url: str) -> None:
     url = migrated(empty_database_url)
     refusals = {
         ("tenant", "create", "Acme!"): "id must be 1 to 32 of a-z, 0-9 and _, a letter first.",
@@ -49,7 +49,7 @@ def test_refusals_are_one_clear_line_and_a_failure(empty_database_url: str) -> N
         assert (done.returncode, done.stderr) == (1, f"inventory: {message}\n")
 
 
-def test_a_postgresql_that_is_behind_is_not_served(empty_database_url: str, engine: str) -> None:
+def test_outdated_postgresql_is_not_served(empty_database_url: str, engine: str) -> None:
     if engine == "sqlite":
         with started("serve", database_url=empty_database_url) as (_, address):
             assert httpx.get(f"{address}/readyz").text == "ready\n"
@@ -69,7 +69,7 @@ def test_an_unknown_database_is_refused(tmp_path: object) -> None:
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
 
 
-def test_the_demo_starts_afresh_and_its_ledger_verifies(empty_database_url: str) -> None:
+def test_demo_resets_its_data_and_passes_verification(empty_database_url: str) -> None:
     url = empty_database_url
     for _ in range(2):
         with started("demo", "--database-url", url, database_url=url) as (_, address):
@@ -81,7 +81,7 @@ def test_the_demo_starts_afresh_and_its_ledger_verifies(empty_database_url: str)
     assert done.stdout.startswith("demo: 1,248 SKUs, ")
 
 
-def test_the_demo_leaves_other_data_alone(empty_database_url: str) -> None:
+def test_demo_keeps_other_data(empty_database_url: str) -> None:
     url = migrated(empty_database_url)
     run("tenant", "create", "acme", database_url=url)
     done = run("demo", "--database-url", url, database_url=url)

@@ -49,7 +49,9 @@ async def demo(empty_database_url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=name_of)
-async def test_examples_get_the_answers_below_them(page: Path, demo: httpx.AsyncClient) -> None:
+async def test_examples_return_the_documented_responses(
+    page: Path, demo: httpx.AsyncClient
+) -> None:
     for example in examples_of(page):
         response = await send(demo, example)
         real = response.json()
@@ -107,17 +109,17 @@ def test_every_command_line_of_a_page_exists_with_its_options() -> None:
     lines = [words for page in PAGES for words in commands_of(page)]
     assert len(lines) >= 10
     for words in lines:
-        found: Any = typer.main.get_command(command)
+        result: Any = typer.main.get_command(command)
         rest = list(words)
-        while rest and hasattr(found, "commands"):
-            found = found.commands[rest.pop(0)]
-        options = {option for parameter in found.params for option in parameter.opts}
+        while rest and hasattr(result, "commands"):
+            result = result.commands[rest.pop(0)]
+        options = {option for parameter in result.params for option in parameter.opts}
         used = {word for word in rest if re.match(r"--?[a-z]", word)}
         assert used <= {*options, "--help"}, words
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_targets(page: Path) -> None:
     for link in LINK.findall(prose_of(text_of(page))):
         if link.startswith(("http://", "https://", "mailto:")):
             continue
@@ -154,7 +156,7 @@ def test_a_decision_has_its_parts(page: Path) -> None:
     assert 30 <= len(text.splitlines()) <= 60
 
 
-def test_speed_figures_are_those_of_the_results() -> None:
+def test_speed_figures_match_the_results() -> None:
     measured = set(table_rows(text_of(ROOT / "benchmarks" / "RESULTS.md")))
     claimed = [row for row in table_rows(text_of(DOCS / "performance.md")) if len(row) == 5]
     assert len(claimed) >= 8
@@ -172,9 +174,6 @@ def table_rows(text: str) -> list[tuple[str, ...]]:
     return [row for row in rows if row[0] and not set("".join(row)) <= {"-", " "}]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="architecture.md shows the layout that the code is moved to; then remove"
-)
 def test_every_room_is_described() -> None:
     page = text_of(DOCS / "architecture.md")
     assert [room for room in rooms() if f"`{room}`" not in page] == []

@@ -7,7 +7,7 @@ from ulid import ULID
 from app.domain.ids import ulid
 
 
-def test_an_id_is_a_ulid_of_the_time_it_was_made() -> None:
+def test_id_is_a_ulid_with_its_creation_time() -> None:
     before = datetime.now(UTC) - timedelta(milliseconds=1)
     ids = [ulid() for _ in range(1_000)]
     after = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""Migrations lead to exactly the schema of the models, on both engines."""
+"""Migrations create exactly the schema of the models, on both engines."""
 
 import re
 from typing import Any
@@ -34,7 +34,7 @@ from benchmarks.data import TENANT, Size, fill
 from tests.processes import run
 from tests.service import EMAIL, Service, level, new_tenant, running, sku, warehouse
 
-# What each engine itself says of its schema.
+# Queries of the schema as each engine stores it.
 CATALOGUE = {
     "sqlite": [
         "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE tbl_name <> 'alembic_version'"
@@ -54,12 +54,12 @@ CATALOGUE = {
 
 
 def clauses(definition: str) -> list[str]:
-    """Return the clauses of a definition, sorted, without spaces, brackets and quotes."""
+    """Sorted clauses of a definition, without spaces, brackets and quotes."""
     return sorted(re.sub(r'[\s()"]', "", definition).split(","))
 
 
 def catalogue(connection: Connection) -> list[tuple[Any, ...]]:
-    """Return all that the engine says, whatever its spacing and the order of its clauses."""
+    """All definitions of the engine, independent of spacing and order of clauses."""
     rows = [
         tuple(clauses(cell) if isinstance(cell, str) else cell for cell in row)
         for query in CATALOGUE[connection.dialect.name]
@@ -94,12 +94,12 @@ async def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
     await database.dispose()
 
 
-async def test_a_migration_hashes_the_ledger_as_its_writes_would_have(
+async def test_migration_computes_the_same_hashes_as_writes(
     empty_database_url: str,
 ) -> None:
     database = Database(Settings(database_url=empty_database_url))
     await migrate(database)
-    # More than a page, whose end is amid a level.
+    # More than a page, and the page ends within the history of a level.
     async for _ in fill(database, Size(301, adjustments_per_level=3, spread=True, busy=1_500)):
         pass
     hashes = await hashes_of(database)
@@ -119,7 +119,7 @@ async def test_a_migration_hashes_the_ledger_as_its_writes_would_have(
     await database.dispose()
 
 
-async def test_a_migration_counts_reservations_as_their_writes_would_have(
+async def test_migration_computes_the_same_reservation_counts_as_writes(
     empty_database_url: str,
 ) -> None:
     async with running(empty_database_url) as (app, client):
@@ -159,7 +159,7 @@ async def test_a_migration_counts_reservations_as_their_writes_would_have(
 
 
 async def counts_of(database: Database) -> list[tuple[Any, ...]]:
-    """Return what levels and statuses are counted to have of reservations."""
+    """Return the counts of reservations by level and by status."""
     async with database.snapshot() as snapshot:
         statements = [
             "SELECT tenant_id, sku, warehouse_id, holds FROM stock_level ORDER BY 1, 2, 3",
@@ -170,7 +170,7 @@ async def counts_of(database: Database) -> list[tuple[Any, ...]]:
 
 
 async def hashes_of(database: Database) -> list[tuple[Any, ...]]:
-    """Return all hashes that are kept."""
+    """All stored hashes."""
     async with database.snapshot() as snapshot:
         statements = [
             "SELECT id, hash FROM adjustment ORDER BY id",
@@ -179,7 +179,7 @@ async def hashes_of(database: Database) -> list[tuple[Any, ...]]:
         return [tuple(row) for each in statements for row in await snapshot.rows(text(each), {})]
 
 
-async def test_a_database_that_is_behind_is_refused_with_the_command_to_run(
+async def test_outdated_database_is_refused_with_the_migrate_command(
     empty_database_url: str,
 ) -> None:
     database = Database(Settings(database_url=empty_database_url))
@@ -188,13 +188,13 @@ async def test_a_database_that_is_behind_is_refused_with_the_command_to_run(
     await database.dispose()
 
 
-def test_the_revisions_are_those_of_alembic() -> None:
+def test_revisions_match_alembic() -> None:
     steps = ScriptDirectory.from_config(alembic_config()).walk_revisions()
 
     assert [step.revision for step in steps] == revisions()[::-1]
 
 
-async def test_a_database_of_a_newer_version_is_refused_with_the_version_to_install(
+async def test_newer_database_is_refused_with_its_revision(
     empty_database_url: str,
 ) -> None:
     async with running(empty_database_url) as (app, client):

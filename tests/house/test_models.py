@@ -1,4 +1,4 @@
-"""A sharded PostgreSQL can hold a tenant as one unit: the models say so."""
+"""Every key starts with the tenant, so that a sharded PostgreSQL can store a tenant together."""
 
 import pytest
 from sqlalchemy import (

@@ -1,4 +1,4 @@
-"""Every mutant finds the text that it replaces."""
+"""The text of every mutant exists in the code."""
 
 import pytest
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.house.documents import ROOT
 
-# In two parts, so that this file names none either.
+# In two parts, so that this file contains no host.
 REGISTRIES: Final = [
     b"pypi" + b".org",
     b"pythonhosted" + b".org",
@@ -33,7 +33,7 @@ def test_no_file_names_the_host_of_a_registry() -> None:
         check=True,
     )
     files = [ROOT / name for name in done.stdout.decode().split("\0") if name]
-    found = [
+    result = [
         (file.name, host)
         for file in files
         if file.is_file()
@@ -41,14 +41,14 @@ def test_no_file_names_the_host_of_a_registry() -> None:
         if host in file.read_bytes()
     ]
     assert len(files) > 100
-    assert found == []
+    assert result == []
 
 
 def test_continuous_integration_runs_the_commands_of_the_justfile() -> None:
-    called = re.findall(r"^\.venv/bin/just (\w+)", text_of(".ci/run"), re.MULTILINE)
+    called = re.findall(r"^\.venv/bin/(just \w+|pytest -n auto)", text_of(".ci/run"), re.MULTILINE)
 
-    assert called == ["check", "coverage", "mutants"]
-    assert set(called) <= recipes()
+    assert called == ["just check", "pytest -n auto", "just coverage", "just mutants"]
+    assert {command.removeprefix("just ") for command in called} - {"pytest -n auto"} <= recipes()
     assert "- run: .ci/run\n" in text_of(".github/workflows/check.yml")
 
 

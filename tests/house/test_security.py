@@ -17,7 +17,7 @@ def test_every_test_that_the_threat_table_names_exists() -> None:
     assert named - written == set()
 
 
-def test_forms_are_read_by_nobody() -> None:
+def test_no_form_parser_is_required() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"].values()
     required = [*project["dependencies"], *(line for extra in extras for line in extra)]

@@ -23,8 +23,8 @@ COMMON_NAMES: Final = {"log", "main", "create_app", "Result"}
 
 def python_files(*folders: str) -> list[Path]:
     """List the Python files below some folders, without Alembic's steps."""
-    found = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
-    return sorted(path for path in found if "versions" not in path.parts)
+    result = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    return sorted(path for path in result if "versions" not in path.parts)
 
 
 def imported_modules(path: Path) -> Iterator[str]:

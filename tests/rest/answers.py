@@ -1,4 +1,4 @@
-"""What answers look like: the shape of every refusal, and lists walked page by page."""
+"""Shapes of REST responses: errors, successes and paged lists."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ ERROR_KEYS = ("code", "message", "details", "request_id")
 
 
 def refusal(response: httpx.Response) -> tuple[int, str]:
-    """Return status and code of a refusal whose body has the documented shape."""
+    """Status and code of an error response; its body must have the documented shape."""
     assert response.headers["content-type"] == "application/json", response.text
     body = response.json()
     assert list(body) == ["error"], response.text
@@ -25,7 +25,7 @@ def refusal(response: httpx.Response) -> tuple[int, str]:
 
 
 def refused_fields(response: httpx.Response) -> list[str]:
-    """Return the fields that a 422 names, in its order."""
+    """Fields named by a 422 response, in the order of its details."""
     assert refusal(response) == (422, "VALIDATION_ERROR"), response.text
     details = response.json()["error"]["details"]
     assert all(list(detail) == ["field", "message"] for detail in details), details
@@ -33,26 +33,26 @@ def refused_fields(response: httpx.Response) -> list[str]:
 
 
 def answered(response: httpx.Response) -> Any:
-    """Return the JSON of an answer that must be a success."""
+    """JSON of a response that must be a success."""
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "application/json"
     return response.json()
 
 
 def ordered(text: str) -> Any:
-    """Return a JSON value that is equal to another only if the keys have the same order."""
+    """Return the parsed JSON that equals another value only if the keys have the same order."""
     return json.loads(text, object_pairs_hook=lambda pairs: ("object", pairs))
 
 
 async def walk(
     service: Service, path: str, *, limit: int, token: str = "write", **parameters: str
 ) -> tuple[list[Json], list[int]]:
-    """Return all items of a list by its cursors, and the totals that its pages told."""
+    """All items of a list, page by page, and the total of each page."""
     items: list[Json] = []
     totals: list[int] = []
-    asked: dict[str, str | int] = {"limit": limit, **parameters}
+    query: dict[str, str | int] = {"limit": limit, **parameters}
     while True:
-        page = answered(await service.rest("GET", path, token=token, params=asked))
+        page = answered(await service.rest("GET", path, token=token, params=query))
         assert list(page) == ["data", "meta"]
         assert list(page["meta"]) == ["total", "limit", "nextCursor"]
         assert page["meta"]["limit"] == limit
@@ -63,4 +63,4 @@ async def walk(
             return items, totals
         assert cursor.startswith("cursor_")
         assert len(page["data"]) == limit
-        asked["cursor"] = cursor
+        query["cursor"] = cursor

@@ -1,4 +1,4 @@
-"""The demo's tenant, which tests of this package read together."""
+"""The tenant of the demo, shared by the read-only tests of this package."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from tests.service import Service, running
 def demo_url(
     engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> str:
-    """Return a database that holds the demo: for reading only."""
+    """Address of a database with the demo data; tests must not write to it."""
     if engine == "sqlite":
         url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('demo')}/inventory.db"
     else:
@@ -28,14 +28,14 @@ def demo_url(
 
 @pytest.fixture
 async def demo(demo_url: str) -> AsyncIterator[Service]:
-    """Run the service on the demo: for reading only."""
+    """Run the service on the shared demo; tests must not write to it."""
     async with running(demo_url) as (app, client):
         yield Service(app, client, app.state.database, "demo")
 
 
 @pytest.fixture
 async def own_demo(empty_database_url: str) -> AsyncIterator[Service]:
-    """Run the service on a demo that the test may write to."""
+    """Run the service on a demo database of the test."""
     await _prepare(empty_database_url)
     async with running(empty_database_url) as (app, client):
         yield Service(app, client, app.state.database, "demo")

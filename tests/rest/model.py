@@ -1,4 +1,4 @@
-"""A plain model of what the service must answer about loaded data."""
+"""A plain model of the REST responses for loaded data."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -20,10 +20,10 @@ def status(on_hand: int, reserved: int, safety_stock: int) -> str:
 
 
 def record(
-    item: LoadedSku, places: Iterable[WarehouseRecord], *, warehouse_id: str | None = None
+    item: LoadedSku, warehouses: Iterable[WarehouseRecord], *, warehouse_id: str | None = None
 ) -> Json:
-    """Return the inventory record of a SKU, as if it had one warehouse only if that is given."""
-    by_id = {place.id: place for place in places}
+    """Inventory record of a SKU, optionally limited to one warehouse."""
+    by_id = {each.id: each for each in warehouses}
     levels = sorted(
         (level for level in item.levels if warehouse_id in (None, level.warehouse_id)),
         key=lambda level: level.warehouse_id,
@@ -45,20 +45,20 @@ def record(
 
 def records(
     items: Iterable[LoadedSku],
-    places: Sequence[WarehouseRecord],
+    warehouses: Sequence[WarehouseRecord],
     *,
     status: str | None = None,
     warehouse_id: str | None = None,
     sku: str | None = None,
 ) -> list[Json]:
-    """Return the records that a list with these filters holds, in its order."""
-    found = [
-        record(item, places, warehouse_id=warehouse_id)
+    """Return the records of a list with these filters, in order of the SKU code."""
+    result = [
+        record(item, warehouses, warehouse_id=warehouse_id)
         for item in sorted(items, key=lambda item: item.sku)
         if sku in (None, item.sku)
         and (warehouse_id is None or any(it.warehouse_id == warehouse_id for it in item.levels))
     ]
-    return [item for item in found if status in (None, item["status"])]
+    return [item for item in result if status in (None, item["status"])]
 
 
 def history(
@@ -69,15 +69,15 @@ def history(
     start: datetime | None = None,
     end: datetime | None = None,
 ) -> list[Json]:
-    """Return the adjustments of a SKU between two instants, newest first, without their ids."""
+    """Return the adjustments of a SKU between two instants, newest first, without ids."""
     entries: list[tuple[datetime, int, Json]] = []
-    for place in item.levels:
+    for each in item.levels:
         before = 0
-        for sequence, entry in enumerate(place.history, start=1):
+        for sequence, entry in enumerate(each.history, start=1):
             at = entry.created_at
             body = {
                 "sku": item.sku,
-                "warehouse_id": place.warehouse_id,
+                "warehouse_id": each.warehouse_id,
                 "before_quantity": before,
                 "after_quantity": entry.quantity,
                 "delta": entry.quantity - before,
@@ -88,7 +88,7 @@ def history(
             }
             before = entry.quantity
             if (
-                warehouse_id in (None, place.warehouse_id)
+                warehouse_id in (None, each.warehouse_id)
                 and reason in (None, entry.reason)
                 and (start is None or at >= start)
                 and (end is None or at <= end)
@@ -98,8 +98,8 @@ def history(
     return [body for _, _, body in entries]
 
 
-def places() -> list[WarehouseRecord]:
-    """Return a warehouse of every kind, by id."""
+def warehouses() -> list[WarehouseRecord]:
+    """One warehouse of every kind, in order of id."""
     kinds = [
         warehouse("Main"),
         warehouse("FBA EU", WarehouseType.FBA, marketplace="amazon_eu"),
@@ -107,40 +107,40 @@ def places() -> list[WarehouseRecord]:
         warehouse("North", WarehouseType.THIRD_PARTY, address="Havenstraat 12"),
         warehouse("Old Hall", is_active=False),
     ]
-    return sorted(kinds, key=lambda place: place.id)
+    return sorted(kinds, key=lambda each: each.id)
 
 
-def catalogue(places: Sequence[WarehouseRecord]) -> list[LoadedSku]:
-    """Return SKUs of every status, in all their combinations of the first three warehouses."""
+def catalogue(warehouses: Sequence[WarehouseRecord]) -> list[LoadedSku]:
+    """SKUs of every status in all combinations of the first three warehouses."""
     quantities = [0, 5, 10, 11, 20, 21, 40]
     items = []
     for number in range(56):
         levels = [
             level(
-                place,
+                each,
                 quantities[(9 * number + 3 * position) % 7],
                 reserved=(0, 1, 5, 12)[(number // 8 + position) % 4],
                 safety_stock=(10, 0, 5)[(number // 3 + position) % 3],
             )
-            for position, place in enumerate(places[:3])
+            for position, each in enumerate(warehouses[:3])
             if number >> position & 1
         ]
         items.append(sku(f"{'Zaéz'[number % 4]}-{number}", *levels, title=f"Thing {number}"))
-    never_counted = LoadedLevel(warehouse_id=places[0].id, reserved=2, safety_stock=3)
+    never_counted = LoadedLevel(warehouse_id=warehouses[0].id, reserved=2, safety_stock=3)
     return [*items, sku("never counted", never_counted)]
 
 
-def _on_hand(place: LoadedLevel) -> int:
-    return place.history[-1].quantity if place.history else 0
+def _on_hand(level: LoadedLevel) -> int:
+    return level.history[-1].quantity if level.history else 0
 
 
-def _level(place: LoadedLevel, at: WarehouseRecord) -> Json:
-    on_hand = _on_hand(place)
+def _level(level: LoadedLevel, warehouse: WarehouseRecord) -> Json:
+    on_hand = _on_hand(level)
     body = {
-        "warehouse_id": at.id,
-        "name": at.name,
+        "warehouse_id": warehouse.id,
+        "name": warehouse.name,
         "on_hand": on_hand,
-        "reserved": place.reserved,
-        "available": on_hand - place.reserved - place.safety_stock,
+        "reserved": level.reserved,
+        "available": on_hand - level.reserved - level.safety_stock,
     }
-    return body if at.type == "own" else {**body, "type": at.type.value}
+    return body if warehouse.type == "own" else {**body, "type": warehouse.type.value}

@@ -1,4 +1,4 @@
-"""Adjusting by a delta, and rehearsing writes: what both faces take, write and refuse."""
+"""Adjustments by a delta, and dry runs of writes, through REST and GraphQL."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -18,13 +18,13 @@ MAX: Final = 10**12
 
 @pytest.fixture
 async def main(service: Service) -> WarehouseRecord:
-    place = warehouse()
-    await service.load([place], [sku("A", level(place, 10, reserved=2)), sku("B")])
-    return place
+    own = warehouse()
+    await service.load([own], [sku("A", level(own, 10, reserved=2)), sku("B")])
+    return own
 
 
-def adjustment(place: WarehouseRecord, delta: object, **more: object) -> Json:
-    return {"warehouse_id": place.id, "delta": delta, "reason": "damage", **more}
+def adjustment(warehouse: WarehouseRecord, delta: object, **more: object) -> Json:
+    return {"warehouse_id": warehouse.id, "delta": delta, "reason": "damage", **more}
 
 
 async def post(service: Service, body: Json, **more: Any) -> Any:
@@ -132,7 +132,7 @@ async def test_adjustment_respects_if_match_and_idempotency_key(
     assert await ledger(service, "A") == [(1, 0, 10), (2, 10, 9)]
 
 
-async def test_a_set_and_an_adjustment_do_not_share_a_key(
+async def test_idempotency_key_of_a_set_is_rejected_for_an_adjustment(
     service: Service, main: WarehouseRecord
 ) -> None:
     headers = {"Idempotency-Key": "one"}
@@ -178,25 +178,25 @@ async def test_an_update_of_a_bulk_either_sets_or_adjusts(
     assert refused_fields(response) == ["updates.0.quantity"]
 
 
-# Each a write of A in a warehouse, from the quantity that is to be left of 10.
+# Writes that leave a given quantity of the 10 pieces of SKU A in a warehouse.
 REST_WRITES: Final[Mapping[str, Callable[[WarehouseRecord, int], tuple[str, str, Json]]]] = {
-    "a set": lambda place, left: (
+    "a set": lambda warehouse, left: (
         "PUT",
         PATH,
-        {"warehouse_id": place.id, "quantity": left, "reason": "loss"},
+        {"warehouse_id": warehouse.id, "quantity": left, "reason": "loss"},
     ),
-    "an adjustment": lambda place, left: (
+    "an adjustment": lambda warehouse, left: (
         "POST",
         f"{PATH}/adjustments",
-        adjustment(place, left - 10),
+        adjustment(warehouse, left - 10),
     ),
-    "a bulk": lambda place, left: (
+    "a bulk": lambda warehouse, left: (
         "POST",
         "/api/inventory/bulk",
         {
             "updates": [
-                {"sku": "A", "warehouse_id": place.id, "quantity": left, "reason": "loss"},
-                {"sku": "B", "warehouse_id": place.id, "delta": 1, "reason": "loss"},
+                {"sku": "A", "warehouse_id": warehouse.id, "quantity": left, "reason": "loss"},
+                {"sku": "B", "warehouse_id": warehouse.id, "delta": 1, "reason": "loss"},
             ]
         },
     ),
@@ -223,10 +223,10 @@ async def test_dry_run_returns_the_response_of_the_write_and_writes_nothing(
         if left < 0:
             assert refusal(response) == (422, "NEGATIVE_QUANTITY")
         elif dry:
-            rehearsed = response
+            preview = response
     assert "Idempotent-Replayed" not in response.headers
-    assert without_identity(answered(rehearsed)) == without_identity(answered(response))
-    assert rehearsed.headers.get("ETag") == response.headers.get("ETag")
+    assert without_identity(answered(preview)) == without_identity(answered(response))
+    assert preview.headers.get("ETag") == response.headers.get("ETag")
     await assert_proven(service)
 
 
@@ -262,20 +262,20 @@ async def test_a_dry_run_by_graphql_writes_nothing(
     else:
         content = {"updates": [{**update, "delta": -6}]}
     before = await state(service)
-    rehearsed = await service.data(query, {"input": {**content, "dryRun": True}})
+    preview = await service.data(query, {"input": {**content, "dryRun": True}})
     assert await state(service) == before
     done = await service.data(query, {"input": content})
-    assert without_identity(rehearsed) == without_identity(done)
+    assert without_identity(preview) == without_identity(done)
 
 
-def without_identity(found: Any) -> Any:
-    """Return an answer without what is another's each time: ids and instants."""
-    if isinstance(found, dict):
+def without_identity(value: Any) -> Any:
+    """Return a response without the ids and instants, which differ per write."""
+    if isinstance(value, dict):
         return {
-            key: without_identity(value)
-            for key, value in found.items()
+            key: without_identity(item)
+            for key, item in value.items()
             if key not in ("id", "adjustment_id", "created_at")
         }
-    if isinstance(found, list):
-        return [without_identity(item) for item in found]
-    return found
+    if isinstance(value, list):
+        return [without_identity(item) for item in value]
+    return value

@@ -1,4 +1,4 @@
-"""Bodies that are no JSON, too long, or declared as something else."""
+"""Request bodies: invalid JSON, length limit and content type."""
 
 import json
 from typing import Final
@@ -85,7 +85,7 @@ async def test_invalid_json_is_malformed(service: Service, body: bytes) -> None:
         assert refusal(response) == MALFORMED
 
 
-# Pieces of JSON as it is written most tersely, and what does not belong there.
+# Tokens of JSON without spaces, valid and invalid.
 PIECES: Final = (
     *(b"{", b"}", b"[", b"]", b",", b":", b'"a":', b'"b":', b'{"a":1}', b'{"a":1,"a":1}', b"[1,2]"),
     *(b"0", b"-0", b"-0.0", b"7", b"1.0", b"1.50", b"1e5", b"1e999", b"5e-324", b"05"),
@@ -110,7 +110,7 @@ PIECES: Final = (
 
 
 def meaning(body: bytes) -> str:
-    """Return what a body means, or that it is refused."""
+    """Return the parsed value of a body as text, or "refused"."""
     try:
         return repr(parse_json(body))
     except MalformedRequest:
@@ -118,8 +118,8 @@ def meaning(body: bytes) -> str:
 
 
 def strict_meaning(body: bytes) -> str:
-    """Return what the strict reader says."""
-    with patch("app.http.json._parse_canonical", return_value=NOT_CANONICAL):
+    """Return the parsed value of a body by the strict parser, or "refused"."""
+    with patch("app.http.json._written_as_read", return_value=UNCERTAIN):
         return meaning(body)
 
 

@@ -1,4 +1,4 @@
-"""POST /api/inventory/bulk: all or nothing, or the good ones; results in request order."""
+"""POST /api/inventory/bulk: abort or continue on errors; results in request order."""
 
 import json
 from itertools import zip_longest
@@ -16,19 +16,19 @@ PATH: Final = "/api/inventory/bulk"
 JSON: Final = {"Content-Type": "application/json"}
 
 
-def update(code: str, place: WarehouseRecord | str, quantity: Any = 1, **more: Any) -> Json:
-    id_ = place if isinstance(place, str) else place.id
+def update(code: str, warehouse: WarehouseRecord | str, quantity: Any = 1, **more: Any) -> Json:
+    id_ = warehouse if isinstance(warehouse, str) else warehouse.id
     fields = {"sku": code, "warehouse_id": id_, "quantity": quantity, "reason": "cycle_count"}
     return {**fields, **more}
 
 
 async def everything(service: Service) -> list[Json]:
-    """Return all records and their adjustments."""
-    found, _ = await walk(service, "/api/inventory", limit=200)
-    for record in found[:20]:
+    """All records and their adjustments."""
+    result, _ = await walk(service, "/api/inventory", limit=200)
+    for record in result[:20]:
         path = f"/api/inventory/{record['sku']}/adjustments"
         record["adjustments"] = answered(await service.rest("GET", path))["data"]
-    return found
+    return result
 
 
 def failure(index: int, item: Json, code: str, message: str) -> Json:
@@ -42,7 +42,7 @@ def failure(index: int, item: Json, code: str, message: str) -> Json:
 
 
 async def test_levels_of_several_skus_are_set_at_once(service: Service) -> None:
-    main, north = sorted([warehouse("One"), warehouse("Two")], key=lambda place: place.id)
+    main, north = sorted([warehouse("One"), warehouse("Two")], key=lambda each: each.id)
     await service.load(
         [main, north], [sku("A", level(main, 5), level(north, 6)), sku("B", level(main, 7))]
     )
@@ -96,16 +96,16 @@ async def test_levels_of_several_skus_are_set_at_once(service: Service) -> None:
         sku("A", level(main, 5), level(north, 16)),
         sku("B", level(main, 0), level(north, 1)),
     ]
-    for place in (None, main.id, north.id):
-        filters = {"warehouse_id": place} if place else {}
-        found, totals = await walk(service, "/api/inventory", limit=50, **filters)
-        assert found == model.records(after, [main, north], **filters)
+    for each in (None, main.id, north.id):
+        filters = {"warehouse_id": each} if each else {}
+        rows, totals = await walk(service, "/api/inventory", limit=50, **filters)
+        assert rows == model.records(after, [main, north], **filters)
         assert totals == [2]
 
 
 @pytest.mark.parametrize("on_error", [None, "abort", "continue"])
 @pytest.mark.parametrize("count", [1, 500])
-async def test_up_to_500_updates_are_taken(
+async def test_up_to_500_updates_are_accepted(
     service: Service, count: int, on_error: str | None
 ) -> None:
     main = warehouse()
@@ -121,8 +121,8 @@ async def test_up_to_500_updates_are_taken(
         (index, item["sku"], 3, item["quantity"] - 3) for index, item in enumerate(updates)
     ]
     assert len({result["adjustment_id"] for result in answer["data"]}) == count
-    found, totals = await walk(service, "/api/inventory", limit=200)
-    assert [record["total_on_hand"] for record in found] == list(range(count))
+    rows, totals = await walk(service, "/api/inventory", limit=200)
+    assert [record["total_on_hand"] for record in rows] == list(range(count))
     assert set(totals) == {count}
     _, sellable = await walk(service, "/api/inventory", limit=200, status="normal")
     assert set(sellable) == {max(count - 1, 0)}
@@ -130,7 +130,7 @@ async def test_up_to_500_updates_are_taken(
 
 @pytest.mark.parametrize("count", [0, 501, 1000])
 @pytest.mark.parametrize("on_error", ["abort", "continue"])
-async def test_any_other_number_of_updates_is_refused(
+async def test_other_numbers_of_updates_are_rejected(
     service: Service, count: int, on_error: str
 ) -> None:
     main = warehouse()
@@ -138,21 +138,21 @@ async def test_any_other_number_of_updates_is_refused(
 
     body = {"updates": [update(f"S{n}", main) for n in range(count)], "on_error": on_error}
     assert refused_fields(await service.rest("POST", PATH, json=body)) == ["updates"]
-    found, _ = await walk(service, "/api/inventory", limit=200)
-    assert {record["total_on_hand"] for record in found} <= {0}
+    result, _ = await walk(service, "/api/inventory", limit=200)
+    assert {record["total_on_hand"] for record in result} <= {0}
 
 
 async def refused_and_good(service: Service) -> tuple[list[Json], dict[str, Json]]:
-    """Load data, and return updates of every refusal with good ones between, in mixed order."""
-    places = {
+    """Load data; updates with every error code and valid updates, in mixed order."""
+    warehouses = {
         "own": warehouse(),
         "FBA": warehouse("FBA", WarehouseType.FBA),
         "FBS": warehouse("FBS", WarehouseType.FBS),
         "closed": warehouse("Closed", is_active=False),
     }
     await service.load(
-        [*places.values()],
-        [sku(code, *(level(place, 5) for place in places.values())) for code in "ABC"],
+        [*warehouses.values()],
+        [sku(code, *(level(each, 5) for each in warehouses.values())) for code in "ABC"],
     )
     other = Service(
         service.app, service.client, service.database, await new_tenant(service.database)
@@ -160,17 +160,17 @@ async def refused_and_good(service: Service) -> tuple[list[Json], dict[str, Json
     theirs = warehouse("Theirs")
     await other.load([theirs], [sku("theirs", level(theirs, 5))])
     good = [
-        update("A", places["own"], 9),
-        update("B", places["closed"], 4),
-        update("B", places["own"], 5),
-        update("C", places["own"], 0),
+        update("A", warehouses["own"], 9),
+        update("B", warehouses["closed"], 4),
+        update("B", warehouses["own"], 5),
+        update("C", warehouses["own"], 0),
     ]
     bad = {
-        "INVENTORY_NOT_FOUND": update("theirs", places["own"]),
+        "INVENTORY_NOT_FOUND": update("theirs", warehouses["own"]),
         "WAREHOUSE_NOT_FOUND": update("A", theirs),
-        "READONLY_WAREHOUSE": update("A", places["FBA"], 5),
-        "NEGATIVE_QUANTITY": update("C", places["closed"], -1),
-        "WAREHOUSE_INACTIVE": update("A", places["closed"], 6),
+        "READONLY_WAREHOUSE": update("A", warehouses["FBA"], 5),
+        "NEGATIVE_QUANTITY": update("C", warehouses["closed"], -1),
+        "WAREHOUSE_INACTIVE": update("A", warehouses["closed"], 6),
     }
     return good, bad
 

@@ -1,4 +1,4 @@
-"""SKU codes in paths: percent-decoded exactly once, and nothing else is a SKU."""
+"""SKU codes in paths: percent-decoded exactly once, without other normalization."""
 
 import unicodedata
 from typing import Final
@@ -34,7 +34,7 @@ CODES: Final = [
 
 
 @pytest.mark.parametrize(("code", "raw"), CODES)
-async def test_every_route_takes_the_code(service: Service, code: str, raw: str) -> None:
+async def test_every_route_accepts_the_encoded_code(service: Service, code: str, raw: str) -> None:
     main = warehouse()
     await service.load([main], [sku(code, level(main, 5)), sku("A", level(main, 1))])
 

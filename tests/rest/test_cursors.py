@@ -1,4 +1,4 @@
-"""Cursors: whole lists in pages, and every cursor that is not one of the list refused."""
+"""Cursors: complete lists in pages, and rejection of every foreign cursor."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -20,10 +20,10 @@ INVALID: Final = (422, "INVALID_CURSOR")
 @pytest.mark.parametrize("limit", [31, 199, 200])
 async def test_pages_return_each_sku_of_the_demo_once_in_order(demo: Service, limit: int) -> None:
     expected = model.records(demo_skus(), WAREHOUSES)
-    found, totals = await walk(demo, PATH, limit=limit, token=READER)
+    result, totals = await walk(demo, PATH, limit=limit, token=READER)
 
-    assert found == expected
-    assert len({record["sku"] for record in found}) == 1248
+    assert result == expected
+    assert len({record["sku"] for record in result}) == 1248
     assert totals == [1248] * -(-1248 // limit)
 
 
@@ -31,7 +31,7 @@ async def test_pages_return_each_sku_of_the_demo_once_in_order(demo: Service, li
     "filters",
     [
         *({"status": status} for status in ("normal", "low", "critical", "out_of_stock")),
-        *({"warehouse_id": place} for place in (WAREHOUSE_A, FBA_EU)),
+        *({"warehouse_id": each} for each in (WAREHOUSE_A, FBA_EU)),
         {"status": "low", "warehouse_id": FBA_EU},
         {"status": "critical", "warehouse_id": FBA_EU},
         {"status": "normal", "warehouse_id": WAREHOUSE_A},
@@ -48,8 +48,8 @@ async def test_filtered_pages_of_the_demo_match_the_model(
     assert expected
 
     for limit in (60, 200):
-        found, totals = await walk(demo, PATH, limit=limit, token=READER, **filters)
-        assert found == expected
+        result, totals = await walk(demo, PATH, limit=limit, token=READER, **filters)
+        assert result == expected
         assert set(totals) == {len(expected)}
 
 
@@ -57,8 +57,8 @@ async def test_filtered_pages_of_the_demo_match_the_model(
 async def test_the_last_page_has_no_next_cursor(service: Service, count: int) -> None:
     await service.load([], [sku(f"S{number:02}") for number in range(count)])
 
-    found, totals = await walk(service, PATH, limit=5)
-    assert [record["sku"] for record in found] == [f"S{number:02}" for number in range(count)]
+    result, totals = await walk(service, PATH, limit=5)
+    assert [record["sku"] for record in result] == [f"S{number:02}" for number in range(count)]
     assert totals == [count] * max(1, -(-count // 5))
 
 
@@ -119,8 +119,8 @@ async def test_a_cursor_that_was_tampered_with_is_refused(service: Service, path
     cursor = await next_cursor(service, path, limit="1")
 
     changed = {
-        f"{cursor[:place]}{'A' if letter != 'A' else 'B'}{cursor[place + 1 :]}"
-        for place, letter in enumerate(cursor)
+        f"{cursor[:position]}{'A' if letter != 'A' else 'B'}{cursor[position + 1 :]}"
+        for position, letter in enumerate(cursor)
     }
     changed |= {cursor[:-1], cursor[1:], cursor.removeprefix("cursor_"), f"cursor_{cursor}"}
     changed |= {f"{cursor}{more}" for more in ("=", "==", "A", " ", "\n", "%")}
@@ -131,19 +131,19 @@ async def test_a_cursor_that_was_tampered_with_is_refused(service: Service, path
 
 
 async def test_a_cursor_of_other_filters_is_refused(service: Service) -> None:
-    place = await load_two_of_everything(service)
+    warehouse = await load_two_of_everything(service)
     questions: list[tuple[str, dict[str, str]]] = [
         (PATH, {}),
         (PATH, {"status": "normal"}),
-        (PATH, {"warehouse_id": place}),
-        (PATH, {"warehouse_id": place, "status": "normal"}),
+        (PATH, {"warehouse_id": warehouse}),
+        (PATH, {"warehouse_id": warehouse, "status": "normal"}),
         (HISTORY, {}),
         (HISTORY, {"reason": "cycle_count"}),
-        (HISTORY, {"warehouse_id": place}),
+        (HISTORY, {"warehouse_id": warehouse}),
         (HISTORY, {"start_date": "2026-01-01"}),
         (HISTORY, {"end_date": "2026-12-31"}),
         (f"{PATH}/B/adjustments", {}),
-        (f"{PATH}/B/adjustments", {"warehouse_id": place}),
+        (f"{PATH}/B/adjustments", {"warehouse_id": warehouse}),
     ]
     for made_by in questions:
         cursor = await next_cursor(service, made_by[0], limit="1", **made_by[1])
@@ -183,7 +183,7 @@ async def test_a_cursor_is_the_same_for_every_token_of_a_tenant(service: Service
 
 
 async def load_two_of_everything(service: Service) -> str:
-    """Load two SKUs with two entries each, all of which every filter of the tests lets through."""
+    """Load two SKUs with two entries each, which match every filter of the tests."""
     main = warehouse()
     history = [
         counted(5, "2026-03-01T00:00:00Z", reason="cycle_count"),

@@ -1,4 +1,4 @@
-"""The published document's examples, to the letter, keys in its order."""
+"""The examples of the published API document, exactly, with keys in its order."""
 
 import json
 
@@ -144,8 +144,8 @@ async def test_history_has_the_documented_adjustment(demo: Service) -> None:
 
     _, [(key, entries)] = ordered(response.text)
     assert (response.status_code, key) == (200, "data")
-    [found] = [entry for entry in entries if ("reason", "supplier_receipt") in entry[1]]
-    assert found == ordered(with_ids(ADJUSTMENT))
+    [result] = [entry for entry in entries if ("reason", "supplier_receipt") in entry[1]]
+    assert result == ordered(with_ids(ADJUSTMENT))
 
 
 async def test_history_of_the_documented_sku_is_an_unbroken_chain(demo: Service) -> None:
@@ -239,21 +239,21 @@ async def test_optional_keys_of_a_warehouse_are_omitted_if_not_set(service: Serv
 
     body = answered(await service.rest("GET", "/api/inventory/warehouses"))
 
-    found = {place["id"]: place for place in body["data"]}
-    assert list(found[marketplace.id].items())[1:] == [
+    result = {each["id"]: each for each in body["data"]}
+    assert list(result[marketplace.id].items())[1:] == [
         ("name", "FBS DE"),
         ("type", "FBS"),
         ("marketplace", "amazon_de"),
         ("is_active", True),
         ("is_readonly", True),
     ]
-    assert list(found[provider.id].items())[1:] == [
+    assert list(result[provider.id].items())[1:] == [
         ("name", "North"),
         ("address", "Havenstraat 12"),
         ("type", "3PL"),
         ("is_active", True),
     ]
-    assert list(found[closed.id].items())[1:] == [
+    assert list(result[closed.id].items())[1:] == [
         ("name", "Old Hall"),
         ("type", "own"),
         ("is_active", False),

@@ -1,4 +1,4 @@
-"""Credentials, scopes, methods, and what every answer carries."""
+"""Credentials, scopes, methods, the error shape and the headers of every response."""
 
 import re
 from typing import Any, Final
@@ -126,14 +126,14 @@ async def test_unsupported_method_is_rejected_with_the_supported_ones(
 
 
 async def test_error_has_exactly_the_documented_shape(service: Service) -> None:
-    headers = {"X-Request-ID": "mine"}
+    headers = {"X-Request-ID": "client-1"}
     response = await service.rest("GET", "/api/inventory/A", headers=headers)
 
     assert response.status_code == 404
     assert response.text == (
         '{"error":{"code":"INVENTORY_NOT_FOUND",'
         '"message":"SKU \'A\' has no inventory record.",'
-        '"details":[{"sku":"A"}],"request_id":"mine"}}'
+        '"details":[{"sku":"A"}],"request_id":"client-1"}}'
     )
 
 

@@ -1,4 +1,4 @@
-"""Texts come back as they were, whatever is in them."""
+"""Texts with special characters are stored and returned unchanged."""
 
 from tests.service import Service, level, sku, warehouse
 
@@ -20,9 +20,9 @@ TEXTS = [
 
 
 async def test_titles_and_names_are_returned_unchanged(service: Service) -> None:
-    places = [warehouse(text) for text in TEXTS]
-    skus = [sku(f"S{i:02}", level(places[i], i)) for i in range(len(TEXTS))]
-    await service.load(places, skus)
+    warehouses = [warehouse(text) for text in TEXTS]
+    skus = [sku(f"S{i:02}", level(warehouses[i], i)) for i in range(len(TEXTS))]
+    await service.load(warehouses, skus)
     for i, text in enumerate(TEXTS):
         await service.data(
             "mutation ($i: UpdateSkuInput!) { updateSku(input: $i) { sku { title } } }",

@@ -1,4 +1,4 @@
-"""GET /api/inventory/{sku}/adjustments: newest first, filtered, whole or in pages."""
+"""GET /api/inventory/{sku}/adjustments: newest first, filtered, complete or in pages."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -21,11 +21,11 @@ def without_ids(entries: Iterable[Json]) -> list[Json]:
     return [{name: value for name, value in it.items() if name != "id"} for it in entries]
 
 
-def busy_sku(places: list[WarehouseRecord], *, code: str = "A") -> LoadedSku:
-    """Return a SKU with 25 entries in each warehouse, interleaved over a fortnight of March."""
+def busy_sku(warehouses: list[WarehouseRecord], *, code: str = "A") -> LoadedSku:
+    """Return a SKU with 25 entries in each warehouse, interleaved over two weeks of March."""
     start = datetime(2026, 3, 5, tzinfo=UTC)
     levels = []
-    for position, place in enumerate(places):
+    for position, each in enumerate(warehouses):
         history = [
             counted(
                 (number * 37 + position) % 50,
@@ -35,25 +35,25 @@ def busy_sku(places: list[WarehouseRecord], *, code: str = "A") -> LoadedSku:
             )
             for number in range(25)
         ]
-        levels.append(LoadedLevel(warehouse_id=place.id, history=history))
+        levels.append(LoadedLevel(warehouse_id=each.id, history=history))
     return sku(code, *levels)
 
 
 async def test_combined_filters_match_the_model(service: Service) -> None:
-    places = [warehouse(str(number)) for number in range(3)]
+    warehouses = [warehouse(str(number)) for number in range(3)]
     empty = warehouse("Empty")
-    item = busy_sku(places)
-    await service.load([*places, empty], [item, busy_sku(places, code="B")])
+    item = busy_sku(warehouses)
+    await service.load([*warehouses, empty], [item, busy_sku(warehouses, code="B")])
 
     starts = {None: None, "2026-03-08": datetime(2026, 3, 8, tzinfo=UTC)}
     ends = {None: None, "2026-03-12": datetime(2026, 3, 12, 23, 59, 59, 999_999, UTC)}
     moment = "2026-03-10T12:00:00.001Z"
     starts[moment] = ends[moment] = datetime.fromisoformat(moment)
     choices = product(
-        [None, *places[:2], empty], [None, *REASONS[:2], "never"], starts, ends, [None, 7]
+        [None, *warehouses[:2], empty], [None, *REASONS[:2], "never"], starts, ends, [None, 7]
     )
-    for place, reason, start, end, limit in choices:
-        warehouse_id = None if place is None else place.id
+    for each, reason, start, end, limit in choices:
+        warehouse_id = None if each is None else each.id
         filters = {
             name: value
             for name, value in {
@@ -74,14 +74,14 @@ async def test_combined_filters_match_the_model(service: Service) -> None:
         if limit is None:
             body = answered(await service.rest("GET", PATH, params=filters))
             assert list(body) == ["data"]
-            found = body["data"]
+            result = body["data"]
         else:
-            found, totals = await walk(service, PATH, limit=limit, **filters)
+            result, totals = await walk(service, PATH, limit=limit, **filters)
             assert set(totals) == {len(expected)}
-        assert (filters, without_ids(found)) == (filters, expected)
+        assert (filters, without_ids(result)) == (filters, expected)
 
 
-# An entry at 14:00:00.000 and one at 14:00:00.001 UTC of 2026-03-12, and their neighbour days'.
+# Entries at 14:00:00.000 and 14:00:00.001 UTC of 2026-03-12 and on the neighbouring days.
 ENTRIES: Final = {
     "a": "2026-03-11T23:59:59.999Z",
     "b": "2026-03-12T00:00:00.000Z",
@@ -277,12 +277,12 @@ async def test_a_history_without_limit_is_whole(service: Service, count: int) ->
     main, north = warehouse(), warehouse("North")
     start = datetime(2026, 1, 1, tzinfo=UTC)
     levels = []
-    for parity, place in enumerate((main, north)):
+    for parity, each in enumerate((main, north)):
         history = [
             counted(number, (start + timedelta(seconds=number // 3)).isoformat())
             for number in range(parity, count, 2)
         ]
-        levels.append(LoadedLevel(warehouse_id=place.id, history=history))
+        levels.append(LoadedLevel(warehouse_id=each.id, history=history))
     await service.load([main, north], [sku("A", *levels)])
 
     response = await service.rest("GET", PATH)
@@ -290,8 +290,8 @@ async def test_a_history_without_limit_is_whole(service: Service, count: int) ->
     assert list(response.json()) == ["data"]
     assert len(whole) == len({entry["id"] for entry in whole}) == count
     assert sorted(entry["after_quantity"] for entry in whole) == list(range(count))
-    found, totals = await walk(service, PATH, limit=150)
-    assert found == whole
+    result, totals = await walk(service, PATH, limit=150)
+    assert result == whole
     assert set(totals) == {count}
     filtered = await service.rest("GET", PATH, params={"warehouse_id": main.id})
     assert answered(filtered)["data"] == [it for it in whole if it["warehouse_id"] == main.id]

@@ -17,31 +17,33 @@ STATUSES: Final = ["normal", "low", "critical", "out_of_stock"]
 
 @pytest.mark.parametrize("status", [None, *STATUSES])
 async def test_combined_filters_match_the_model(service: Service, status: str | None) -> None:
-    places = model.places()
-    items = model.catalogue(places)
-    await service.load(places, items)
+    warehouses = model.warehouses()
+    items = model.catalogue(warehouses)
+    await service.load(warehouses, items)
 
-    for place, code in product(
-        [None, *(place.id for place in places)], [None, "Z-0", "a-1", "Z-12", "z-7", "unknown"]
+    for each, code in product(
+        [None, *(each.id for each in warehouses)], [None, "Z-0", "a-1", "Z-12", "z-7", "unknown"]
     ):
         filters = {
             name: value
-            for name, value in (("status", status), ("warehouse_id", place), ("sku", code))
+            for name, value in (("status", status), ("warehouse_id", each), ("sku", code))
             if value is not None
         }
-        expected = model.records(items, places, **filters)
-        found, totals = await walk(service, PATH, limit=9, **filters)
-        assert (filters, found) == (filters, expected)
+        expected = model.records(items, warehouses, **filters)
+        result, totals = await walk(service, PATH, limit=9, **filters)
+        assert (filters, result) == (filters, expected)
         assert set(totals) == {len(expected)}
 
 
 def test_the_model_has_every_status_in_every_view() -> None:
-    places = model.places()
-    items = model.catalogue(places)
+    warehouses = model.warehouses()
+    items = model.catalogue(warehouses)
 
-    for place in (None, *(place.id for place in places[:3])):
-        found = {record["status"] for record in model.records(items, places, warehouse_id=place)}
-        assert found == set(STATUSES)
+    for each in (None, *(each.id for each in warehouses[:3])):
+        result = {
+            record["status"] for record in model.records(items, warehouses, warehouse_id=each)
+        }
+        assert result == set(STATUSES)
 
 
 async def test_record_without_stock_levels_is_out_of_stock(service: Service) -> None:
@@ -110,13 +112,13 @@ async def test_status_and_totals_follow_a_write_in_every_view(service: Service) 
     await service.load([main, north], [sku("A", *stock)])
 
     async def views() -> list[tuple[str, int]]:
-        found = []
-        for place, status in product((None, main, north), STATUSES):
-            asked = {"status": status} | ({"warehouse_id": place.id} if place else {})
-            body = answered(await service.rest("GET", PATH, params=asked))
+        result = []
+        for each, status in product((None, main, north), STATUSES):
+            query = {"status": status} | ({"warehouse_id": each.id} if each else {})
+            body = answered(await service.rest("GET", PATH, params=query))
             assert body["meta"]["total"] == len(body["data"])
-            found += [(record["status"], record["total_on_hand"]) for record in body["data"]]
-        return found
+            result += [(record["status"], record["total_on_hand"]) for record in body["data"]]
+        return result
 
     assert await views() == [("normal", 100), ("normal", 100), ("out_of_stock", 0)]
     body = {"warehouse_id": main.id, "quantity": 15, "reason": "cycle_count"}
@@ -129,8 +131,8 @@ async def test_codes_sort_by_code_point(service: Service) -> None:
     codes += ["𠀀", "ꀀ", "A.B", "A+B", "A:B", "AB", "ab"]
     await service.load([], [sku(code) for code in codes])
 
-    found, _ = await walk(service, PATH, limit=4)
-    assert [record["sku"] for record in found] == sorted(codes)
+    result, _ = await walk(service, PATH, limit=4)
+    assert [record["sku"] for record in result] == sorted(codes)
 
 
 @pytest.mark.parametrize("limit", ["1", "2", "199", "200"])
@@ -236,8 +238,8 @@ async def test_an_unknown_warehouse_is_not_found(service: Service, id_: str) -> 
 async def test_data_of_another_tenant_is_indistinguishable_from_missing_data(
     service: Service,
 ) -> None:
-    mine = warehouse()
-    await service.load([mine], [sku("A", level(mine, 5))])
+    own = warehouse()
+    await service.load([own], [sku("A", level(own, 5))])
     other = Service(
         service.app, service.client, service.database, await new_tenant(service.database)
     )
@@ -246,12 +248,12 @@ async def test_data_of_another_tenant_is_indistinguishable_from_missing_data(
     assert answered(await other.rest("GET", PATH)) == empty
     assert answered(await other.rest("GET", PATH, params={"sku": "A"})) == empty
     assert answered(await other.rest("GET", f"{PATH}/warehouses")) == {"data": []}
-    there = await other.rest("GET", PATH, params={"warehouse_id": mine.id})
+    there = await other.rest("GET", PATH, params={"warehouse_id": own.id})
     nowhere = await other.rest("GET", PATH, params={"warehouse_id": "wh_nowhere"})
     assert refusal(there) == refusal(nowhere) == (404, "WAREHOUSE_NOT_FOUND")
     for path in (f"{PATH}/A", f"{PATH}/A/adjustments"):
         assert refusal(await other.rest("GET", path)) == (404, "INVENTORY_NOT_FOUND")
-    body = {"warehouse_id": mine.id, "quantity": 1, "reason": "cycle_count"}
+    body = {"warehouse_id": own.id, "quantity": 1, "reason": "cycle_count"}
     assert refusal(await other.rest("PUT", f"{PATH}/A", json=body)) == (404, "INVENTORY_NOT_FOUND")
     await other.load([], [sku("A")])
     assert refusal(await other.rest("PUT", f"{PATH}/A", json=body)) == (404, "WAREHOUSE_NOT_FOUND")
@@ -259,7 +261,7 @@ async def test_data_of_another_tenant_is_indistinguishable_from_missing_data(
 
 
 async def test_all_warehouses_are_listed_by_id_with_the_keys_that_are_set(service: Service) -> None:
-    places = [
+    warehouses = [
         warehouse("Main", address="Here 1"),
         warehouse("Bare"),
         warehouse("FBA", WarehouseType.FBA, marketplace="amazon_eu"),
@@ -267,13 +269,19 @@ async def test_all_warehouses_are_listed_by_id_with_the_keys_that_are_set(servic
         warehouse("Third", WarehouseType.THIRD_PARTY),
         warehouse("Closed", is_active=False),
     ]
-    await service.load(places)
+    await service.load(warehouses)
 
     expected = [
-        {"id": places[0].id, "name": "Main", "address": "Here 1", "type": "own", "is_active": True},
-        {"id": places[1].id, "name": "Bare", "type": "own", "is_active": True},
         {
-            "id": places[2].id,
+            "id": warehouses[0].id,
+            "name": "Main",
+            "address": "Here 1",
+            "type": "own",
+            "is_active": True,
+        },
+        {"id": warehouses[1].id, "name": "Bare", "type": "own", "is_active": True},
+        {
+            "id": warehouses[2].id,
             "name": "FBA",
             "type": "FBA",
             "marketplace": "amazon_eu",
@@ -281,7 +289,7 @@ async def test_all_warehouses_are_listed_by_id_with_the_keys_that_are_set(servic
             "is_readonly": True,
         },
         {
-            "id": places[3].id,
+            "id": warehouses[3].id,
             "name": "FBS",
             "address": "There 2",
             "type": "FBS",
@@ -289,10 +297,10 @@ async def test_all_warehouses_are_listed_by_id_with_the_keys_that_are_set(servic
             "is_active": True,
             "is_readonly": True,
         },
-        {"id": places[4].id, "name": "Third", "type": "3PL", "is_active": True},
-        {"id": places[5].id, "name": "Closed", "type": "own", "is_active": False},
+        {"id": warehouses[4].id, "name": "Third", "type": "3PL", "is_active": True},
+        {"id": warehouses[5].id, "name": "Closed", "type": "own", "is_active": False},
     ]
-    expected.sort(key=lambda place: str(place["id"]))
+    expected.sort(key=lambda each: str(each["id"]))
     response = await service.rest("GET", f"{PATH}/warehouses")
     assert response.status_code == 200
     assert ordered(response.text) == ordered(json.dumps({"data": expected}))

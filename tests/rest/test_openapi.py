@@ -26,7 +26,7 @@ MAIN: Final = warehouse("Main", address="Street 1")
 AMAZON: Final = warehouse("Amazon", WarehouseType.FBA, marketplace="amazon_eu")
 CLOSED: Final = warehouse("Closed", is_active=False)
 NORTH: Final = warehouse("North", WarehouseType.THIRD_PARTY)
-# Codes that only GraphQL responses or requests outside of the routes have.
+# Codes of GraphQL responses and of requests outside the routes.
 OTHER_CODES: Final = {
     "ADJUSTMENT_NOT_FOUND",
     "ALREADY_REVERSED",
@@ -56,10 +56,10 @@ COMPONENTS: Final = closed(DOCUMENT["components"])
 def resolved(node: Json) -> Json:
     """Follow the references of a node."""
     while "$ref" in node:
-        found: Any = DOCUMENT
+        result: Any = DOCUMENT
         for step in node["$ref"].removeprefix("#/").split("/"):
-            found = found[step]
-        node = found
+            result = result[step]
+        node = result
     return node
 
 
@@ -85,8 +85,8 @@ def content_of(node: Json) -> Json:
     """Get the JSON content of a request body or a response."""
     [(type_, content)] = node["content"].items()
     assert type_ == "application/json"
-    found: Json = content
-    return found
+    result: Json = content
+    return result
 
 
 def body_schema(route: RestRoute) -> Json:
@@ -387,13 +387,13 @@ async def test_responses_of_a_reservation_match_the_document(service: Service) -
 
 def request_problems(operation: Json, options: Json) -> list[str]:
     """Validate the headers and the body of a request against the document."""
-    found: list[str] = []
+    result: list[str] = []
     if "json" in options:
-        found += problems(content_of(operation["requestBody"])["schema"], options["json"])
+        result += problems(content_of(operation["requestBody"])["schema"], options["json"])
     for parameter in operation["parameters"]:
         if parameter["in"] == "header" and parameter["name"] in options.get("headers", {}):
-            found += problems(parameter["schema"], options["headers"][parameter["name"]])
-    return found
+            result += problems(parameter["schema"], options["headers"][parameter["name"]])
+    return result
 
 
 def assert_described(operation: Json, response: httpx.Response) -> None:

@@ -1,4 +1,4 @@
-"""Reservations through REST: additions to the published routes."""
+"""Reservations through REST, which extend the published routes."""
 
 from typing import Any, Final
 
@@ -25,8 +25,8 @@ def body(quantity: Any = 4, **more: Any) -> dict[str, Any]:
 async def reserved(service: Service, **more: Any) -> dict[str, Any]:
     response = await service.rest("POST", PATH, json=body(**more))
     assert response.status_code == 200, response.text
-    found: dict[str, Any] = response.json()["data"]
-    return found
+    result: dict[str, Any] = response.json()["data"]
+    return result
 
 
 async def test_committed_reservation_is_readable_and_in_the_ledger(
@@ -63,8 +63,8 @@ async def test_released_stock_is_available_again(stocked: Service) -> None:
     refused = await stocked.rest("POST", PATH, json=body())
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "INSUFFICIENT_STOCK")
     path = f"{PATH}/{made['id']}/release"
-    rehearsed = await stocked.rest("POST", f"{path}?dry_run=true", json={})
-    assert rehearsed.json()["data"]["status"] == "released"
+    preview = await stocked.rest("POST", f"{path}?dry_run=true", json={})
+    assert preview.json()["data"]["status"] == "released"
     headers = {"Idempotency-Key": "release-1"}
     answers = [await stocked.rest("POST", path, json={}, headers=headers) for _ in range(2)]
     assert answers[0].json() == answers[1].json()
@@ -81,8 +81,8 @@ async def test_reservations_are_listed_page_by_page(stocked: Service) -> None:
     cursor = first["meta"]["nextCursor"]
     second = (await stocked.rest("GET", f"{PATH}?limit=2&cursor={cursor}")).json()
     assert second["meta"]["nextCursor"] is None
-    found = [it["id"] for it in first["data"] + second["data"]]
-    assert found == [it["id"] for it in reversed(made)]
+    result = [it["id"] for it in first["data"] + second["data"]]
+    assert result == [it["id"] for it in reversed(made)]
     for query, expected in (
         ("status=open", [2, 1]),
         ("status=released", [0]),
@@ -132,10 +132,10 @@ async def test_unknown_reservation_is_404(stocked: Service, action: str) -> None
 
 
 async def test_writes_carry_a_reference_into_the_ledger(stocked: Service) -> None:
-    place = {"warehouse_id": MAIN.id, "reason": "cycle_count", "reference": "count-7"}
-    await stocked.rest("PUT", "/api/inventory/B", json={"quantity": 6, **place})
-    await stocked.rest("POST", "/api/inventory/B/adjustments", json={"delta": 1, **place})
-    updates = [{"sku": "B", "quantity": 8, **place}]
+    common = {"warehouse_id": MAIN.id, "reason": "cycle_count", "reference": "count-7"}
+    await stocked.rest("PUT", "/api/inventory/B", json={"quantity": 6, **common})
+    await stocked.rest("POST", "/api/inventory/B/adjustments", json={"delta": 1, **common})
+    updates = [{"sku": "B", "quantity": 8, **common}]
     await stocked.rest("POST", "/api/inventory/bulk", json={"updates": updates})
     history = (await stocked.rest("GET", "/api/inventory/B/adjustments")).json()["data"]
     assert [it.get("reference") for it in history] == ["count-7"] * 3 + [None]
@@ -144,6 +144,6 @@ async def test_writes_carry_a_reference_into_the_ledger(stocked: Service) -> Non
     )
     assert data["adjustments"]["totalCount"] == 3
     bad = await stocked.rest(
-        "PUT", "/api/inventory/B", json={"quantity": 6, **place, "reference": ""}
+        "PUT", "/api/inventory/B", json={"quantity": 6, **common, "reference": ""}
     )
     assert bad.json()["error"]["details"][0]["field"] == "reference"

@@ -1,4 +1,4 @@
-"""PUT /api/inventory/{sku}: what it takes, what it writes, and in which order it refuses."""
+"""PUT /api/inventory/{sku}: validation, written rows, and the order of the checks."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -20,13 +20,13 @@ JSON: Final = {"Content-Type": "application/json"}
 MAX: Final = 10**12
 
 
-async def put(service: Service, place: WarehouseRecord, quantity: int, **more: str) -> Any:
-    body = {"warehouse_id": place.id, "quantity": quantity, "reason": "cycle_count", **more}
+async def put(service: Service, warehouse: WarehouseRecord, quantity: int, **more: str) -> Any:
+    body = {"warehouse_id": warehouse.id, "quantity": quantity, "reason": "cycle_count", **more}
     return await service.rest("PUT", PATH, json=body)
 
 
 async def put_text(service: Service, fields: Mapping[str, str]) -> httpx.Response:
-    """Put an object whose values are given as JSON text."""
+    """Send a PUT with a body whose values are JSON text."""
     text = ",".join(f"{json.dumps(name)}:{value}" for name, value in fields.items())
     return await service.rest("PUT", PATH, content=f"{{{text}}}", headers=JSON)
 
@@ -37,15 +37,15 @@ async def state(service: Service) -> tuple[Json, list[Json]]:
 
 
 async def test_put_returns_the_record_and_writes_one_adjustment(service: Service) -> None:
-    places = model.places()
-    main, fba = places[0], next(place for place in places if place.type == "FBA")
+    warehouses = model.warehouses()
+    main, fba = warehouses[0], next(each for each in warehouses if each.type == "FBA")
     stock = [level(main, 30, reserved=4, safety_stock=10), level(fba, 7, reserved=1)]
-    await service.load(places, [sku("A", *stock)])
+    await service.load(warehouses, [sku("A", *stock)])
 
     response = await put(service, main, 12, note="Aisle 4, größer 📦")
 
     after = sku("A", level(main, 12, reserved=4, safety_stock=10), stock[1])
-    expected = {"data": model.record(after, places)}
+    expected = {"data": model.record(after, warehouses)}
     assert answered(response) == expected
     assert ordered(response.text) == ordered(json.dumps(expected))
     record, [newest, *older] = await state(service)
@@ -92,7 +92,7 @@ async def test_put_with_an_unchanged_quantity_writes_an_adjustment(
 
 @pytest.mark.parametrize("quantity", [0, 9])
 async def test_put_creates_a_missing_stock_level(service: Service, quantity: int) -> None:
-    first, second = sorted([warehouse("One"), warehouse("Two")], key=lambda place: place.id)
+    first, second = sorted([warehouse("One"), warehouse("Two")], key=lambda each: each.id)
     await service.load([first, second], [sku("A", level(second, 5)), sku("B", level(second, 5))])
 
     expected = model.record(sku("A", level(first, quantity), level(second, 5)), [first, second])
@@ -150,14 +150,14 @@ async def test_writes_that_each_type_of_warehouse_accepts(
     quantity: int,
     expected: object,
 ) -> None:
-    place = warehouse("Place", type_, is_active=is_active)
-    levels = [] if on_hand is None else [level(place, on_hand)]
-    await service.load([place], [sku("A", *levels)])
+    main = warehouse("Place", type_, is_active=is_active)
+    levels = [] if on_hand is None else [level(main, on_hand)]
+    await service.load([main], [sku("A", *levels)])
     before = await state(service)
 
-    response = await put(service, place, quantity)
+    response = await put(service, main, quantity)
     if expected == 200:
-        after = model.record(sku("A", level(place, quantity)), [place])
+        after = model.record(sku("A", level(main, quantity)), [main])
         assert answered(response) == {"data": after}
         assert (await state(service))[0] == after
     else:
@@ -254,18 +254,18 @@ async def test_body_that_is_not_an_object_is_rejected(service: Service, body: st
 
 
 async def test_totals_are_exact_beyond_doubles(service: Service) -> None:
-    places = [warehouse(str(number)) for number in range(3)]
-    stock = [level(place, MAX - number) for number, place in enumerate(places)]
-    await service.load(places, [sku("A", *stock)])
+    warehouses = [warehouse(str(number)) for number in range(3)]
+    stock = [level(each, MAX - number) for number, each in enumerate(warehouses)]
+    await service.load(warehouses, [sku("A", *stock)])
 
-    record = answered(await put(service, places[2], MAX - 9))["data"]
+    record = answered(await put(service, warehouses[2], MAX - 9))["data"]
     assert record["total_on_hand"] == 3 * MAX - 10
     assert record["total_available"] == 3 * MAX - 10
 
 
 @dataclass
 class Attempt:
-    """A request that is good until a fault is put into it."""
+    """A valid request into which a test puts faults."""
 
     body: dict[str, Any]
     scope: str | None = "write"
@@ -314,13 +314,16 @@ FAULTS: Final[list[tuple[Callable[[Attempt], None], tuple[int, str]]]] = [
 
 
 async def test_first_checked_error_is_returned(service: Service) -> None:
-    places = {"own": warehouse(), "FBA": warehouse("FBA", WarehouseType.FBA)}
-    await service.load([*places.values()], [sku("A", *(level(it, 5) for it in places.values()))])
+    warehouses = {"own": warehouse(), "FBA": warehouse("FBA", WarehouseType.FBA)}
+    await service.load(
+        [*warehouses.values()], [sku("A", *(level(it, 5) for it in warehouses.values()))]
+    )
     before = await state(service)
 
     for (first, expected), (second, _) in combinations(FAULTS, 2):
         attempt = Attempt(
-            {"warehouse_id": places["own"].id, "quantity": 6, "reason": "loss"}, warehouses=places
+            {"warehouse_id": warehouses["own"].id, "quantity": 6, "reason": "loss"},
+            warehouses=warehouses,
         )
         first(attempt)
         second(attempt)
@@ -341,8 +344,8 @@ async def test_credential_and_scope_are_checked_before_the_body_is_read(
 ) -> None:
     raw = content.encode("latin-1")
     for path, method in ((PATH, "PUT"), ("/api/inventory/bulk", "POST")):
-        found = [
+        result = [
             refusal(await service.rest(method, path, token=token, content=raw))
             for token in (None, "read")
         ]
-        assert found == [(401, "UNAUTHENTICATED"), (403, "INSUFFICIENT_SCOPE")]
+        assert result == [(401, "UNAUTHENTICATED"), (403, "INSUFFICIENT_SCOPE")]

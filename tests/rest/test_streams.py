@@ -1,4 +1,4 @@
-"""A whole history is sent while the next page of it is read."""
+"""A complete history is streamed: a page is read while the previous one is sent."""
 
 import asyncio
 import gc
@@ -16,20 +16,22 @@ from rest_shim.streaming import STREAM_PAGE
 from tests.service import Service, counted, sku, warehouse
 from tests.statements import watched
 
-PLACE = warehouse()
+WAREHOUSE = warehouse()
 Message = MutableMapping[str, Any]
 
 
 @pytest.fixture
 async def long(service: Service) -> Service:
-    """Return a service whose SKU A has a history of three pages, the last of one entry."""
+    """Return a service whose SKU A has a history of three pages, the last with one entry."""
     history = [counted(number) for number in range(2 * STREAM_PAGE + 1)]
-    await service.load([PLACE], [sku("A", LoadedLevel(warehouse_id=PLACE.id, history=history))])
+    await service.load(
+        [WAREHOUSE], [sku("A", LoadedLevel(warehouse_id=WAREHOUSE.id, history=history))]
+    )
     return service
 
 
-def asked(service: Service) -> dict[str, Any]:
-    """Return what a server says of a request for the whole history."""
+def scope_of(service: Service) -> dict[str, Any]:
+    """ASGI scope of a request for the complete history."""
     return {
         "type": "http",
         "method": "GET",
@@ -39,8 +41,8 @@ def asked(service: Service) -> dict[str, Any]:
     }
 
 
-async def stays() -> Message:
-    """Wait for a client that does not go."""
+async def stay_connected() -> Message:
+    """Receive nothing, as from a client that stays connected."""
     never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
     return await never
 
@@ -54,24 +56,24 @@ async def test_long_history_is_complete_and_ordered(long: Service) -> None:
 
 
 async def test_next_page_is_read_while_a_page_is_sent(long: Service) -> None:
-    said: list[str] = []
+    steps: list[str] = []
 
     async def send(message: Message) -> None:
         if message["type"] == "http.response.body" and message["body"]:
-            said.append("sent")
-            # A client takes its time.
-            while said.count("read") < min(said.count("sent") + 1, 3):
+            steps.append("sent")
+            # A slow client: the next page must be read before this one is sent.
+            while steps.count("read") < min(steps.count("sent") + 1, 3):
                 await asyncio.sleep(0)
 
     def note(statement: str, _parameters: object) -> None:
         if "FROM adjustment" in statement:
-            said.append("read")
+            steps.append("read")
 
     with watched(long.database, before=note):
         async with asyncio.timeout(60):
-            await long.app(asked(long), stays, send)
+            await long.app(scope_of(long), stay_connected, send)
 
-    assert said == ["read", "sent", "read", "sent", "read", "sent"]
+    assert steps == ["read", "sent", "read", "sent", "read", "sent"]
 
 
 @pytest.mark.parametrize("refused", [False, True])
@@ -89,7 +91,7 @@ async def test_no_page_task_is_left_after_a_disconnect(long: Service, *, refused
         begun.append(message["type"])
         if message["type"] == "http.response.body":
             gone.set()
-            await stays()
+            await stay_connected()
 
     async def identified(authenticator: Authenticator, authorization: str | None) -> Principal:
         if refused and begun:
@@ -100,7 +102,7 @@ async def test_no_page_task_is_left_after_a_disconnect(long: Service, *, refused
     loop.set_exception_handler(lambda _, context: complaints.append(context))
     before = asyncio.all_tasks()
     with patch.object(Authenticator, "identify", identified):
-        await long.app(asked(long), receive, send)
+        await long.app(scope_of(long), receive, send)
         left = asyncio.all_tasks() - before
         gc.collect()
 

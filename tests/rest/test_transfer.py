@@ -1,4 +1,4 @@
-"""Moving stock between warehouses: both halves or none, and nothing made or lost on the way."""
+"""Transfers between warehouses: both halves or none, and unchanged totals."""
 
 import asyncio
 import random
@@ -52,7 +52,7 @@ async def post(service: Service, content: Json, **more: Any) -> Any:
 
 async def held(service: Service, code: str) -> dict[str, int]:
     record = answered(await service.rest("GET", f"/api/inventory/{code}"))["data"]
-    return {place["name"]: place["on_hand"] for place in record["warehouses"]}
+    return {each["name"]: each["on_hand"] for each in record["warehouses"]}
 
 
 async def test_a_transfer_writes_two_adjustments_for_each_line(stocked: Service) -> None:
@@ -64,11 +64,11 @@ async def test_a_transfer_writes_two_adjustments_for_each_line(stocked: Service)
     assert [without(half, "id", "created_at") for half in halves] == [
         {
             "sku": code,
-            "warehouse_id": place.id,
+            "warehouse_id": each.id,
             **dict(zip(FIGURES, figures, strict=True)),
             **common,
         }
-        for code, place, *figures in [
+        for code, each, *figures in [
             ("B", MAIN, 10, 0, -10),
             ("B", OTHER, 0, 10, 10),
             ("A", MAIN, 10, 7, -3),
@@ -90,8 +90,8 @@ def zipped(figures: Sequence[int]) -> dict[str, int]:
     return dict(zip(FIGURES, figures, strict=True))
 
 
-def without(found: Json, *names: str) -> Json:
-    return {name: value for name, value in found.items() if name not in names}
+def without(result: Json, *names: str) -> Json:
+    return {name: value for name, value in result.items() if name not in names}
 
 
 @pytest.mark.parametrize(
@@ -172,15 +172,15 @@ async def test_a_dry_run_of_a_transfer_moves_nothing(stocked: Service) -> None:
 
 
 async def test_transfer_keeps_totals(stocked: Service) -> None:
-    """Jepsen's bank test: movers in all directions, and readers who sum."""
-    places = [MAIN, OTHER]
+    """Jepsen's bank test: concurrent transfers in all directions, and readers of the total."""
+    warehouses = [MAIN, OTHER]
     is_over = asyncio.Event()
 
     async def move(number: int) -> int:
         dice = random.Random(number)
         made = 0
         for _ in range(15):
-            source, destination = dice.sample(places, 2)
+            source, destination = dice.sample(warehouses, 2)
             lines = {code: dice.randint(1, 6) for code in dice.sample(SKUS, 2)}
             response = await post(stocked, body(lines, source=source, destination=destination))
             assert response.status_code == 200 or refusal(response) == (422, "NEGATIVE_QUANTITY")

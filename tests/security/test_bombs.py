@@ -17,7 +17,7 @@ from app.graphql.trusted_documents import BadManifest, TrustedDocuments, documen
 from app.settings import Settings
 from app.web.pages import graphiql_tabs
 from rest_shim.endpoint import OPERATIONS
-from tests.graphql.asking import asked, refusal
+from tests.graphql.operations import refusal, send_operation
 from tests.security.bombs import BOMBS, TOO_COMPLEX, Bomb, code_of, doubling
 from tests.service import Service, running
 

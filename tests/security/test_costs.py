@@ -13,7 +13,7 @@ from app.graphql.columnar.executor import BudgetedExecutor, SelectionPlan
 from app.graphql.schema.budget import INPUT, LEVEL, WRITE, Budget
 from app.reads import skus as queries
 from app.reads.skus import sku_records
-from tests.graphql.asking import refusal
+from tests.graphql.operations import refusal
 from tests.graphql.recorder import recorded
 from tests.security.bombs import INVALID, TOO_COMPLEX
 from tests.security.costs import REFERENCE, Composer, Shape, fill

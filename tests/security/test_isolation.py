@@ -18,7 +18,7 @@ from app.graphql.schema.scopes import SCOPES
 from app.writes.tenants import create_token
 from rest_shim.routes import ROUTES
 from tests.databases import migrated
-from tests.graphql.test_access_matrix import CODE, HELD, OTHER, PLACE, document, selection
+from tests.graphql.test_access_matrix import CODE, HELD, OTHER, WAREHOUSE, document, selection
 from tests.graphql.test_schema import OBJECTS
 from tests.service import EMAIL, Service, level, new_tenant, running, sku
 
@@ -33,7 +33,7 @@ VALUES: Final[dict[str, Any]] = {
     "end_date": "2026-01-01",
     "endDate": "2026-01-01",
     "first": 1,
-    "id": PLACE,
+    "id": WAREHOUSE,
     "limit": "1",
     "orderBy": "SKU_DESC",
     "reason": "initial_stock",
@@ -45,8 +45,8 @@ VALUES: Final[dict[str, Any]] = {
     "startDate": "2026-01-01",
     "status": "NORMAL",
     "transferId": "trf_01HX0000000000000000000001",
-    "warehouse_id": PLACE,
-    "warehouseId": PLACE,
+    "warehouse_id": WAREHOUSE,
+    "warehouseId": WAREHOUSE,
 }
 
 
@@ -102,7 +102,7 @@ async def stock(service: Service, name: str, codes: Sequence[str], quantity: int
     """Give a tenant two warehouses and some SKUs with known ids."""
     warehouses = [
         WarehouseRecord(id_, name, WarehouseType.OWN, None, None, is_active=True)
-        for id_ in (PLACE, OTHER)
+        for id_ in (WAREHOUSE, OTHER)
     ]
     levels = [level(record, quantity) for record in warehouses]
     await service.load(warehouses, [sku(code, *levels, title=name) for code in codes])
@@ -146,6 +146,6 @@ async def test_reads_do_not_depend_on_other_tenants(
 
 async def write(service: Service, number: int) -> httpx.Response:
     """Set a level, under a key that every tenant uses."""
-    body = {"warehouse_id": PLACE, "quantity": 500 + number, "reason": "cycle_count"}
+    body = {"warehouse_id": WAREHOUSE, "quantity": 500 + number, "reason": "cycle_count"}
     headers = {"Idempotency-Key": f"key-{number}"}
     return await service.rest("PUT", f"/api/inventory/{CODE}", json=body, headers=headers)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.graphql.test_access_matrix import CODE, PLACE
+from tests.graphql.test_access_matrix import CODE, WAREHOUSE
 from tests.security.test_isolation import stock
 from tests.service import Service
 
@@ -17,7 +17,7 @@ async def test_an_impossible_expected_quantity_is_refused(
     await stock(service, "x", [CODE], 5)
     path = f"/api/inventory/{CODE}{'/adjustments' if method == 'POST' else ''}"
     change = {"delta": 1} if method == "POST" else {"quantity": 1}
-    body = {"warehouse_id": PLACE, "reason": "loss", "expected_quantity": number, **change}
+    body = {"warehouse_id": WAREHOUSE, "reason": "loss", "expected_quantity": number, **change}
 
     for headers in ({}, {"Idempotency-Key": "k"}):
         response = await service.rest(method, path, json=body, headers=headers)
@@ -40,7 +40,7 @@ async def test_a_number_wider_than_64_bits_is_refused_with_and_without_a_key(
     service: Service, name: str, number: object, code: str
 ) -> None:
     await stock(service, "x", [CODE], 5)
-    given = {"sku": CODE, "warehouseId": PLACE, "reason": "loss", "quantity": 5, name: number}
+    given = {"sku": CODE, "warehouseId": WAREHOUSE, "reason": "loss", "quantity": 5, name: number}
     query = "mutation ($input: SetStockInput!) { setStock(input: $input) { replayed } }"
     for key in (None, "k", "k"):
         answer = await service.graphql(query, {"input": {**given, "idempotencyKey": key}})

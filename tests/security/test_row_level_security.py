@@ -25,7 +25,7 @@ from app.settings import Settings
 from app.writes.idempotency_keys import delete_expired_keys
 from tests.clocks import clocks_at
 from tests.databases import create_database, migrated, with_fake_clock
-from tests.graphql.test_access_matrix import CODE, PLACE
+from tests.graphql.test_access_matrix import CODE, WAREHOUSE
 from tests.processes import run
 from tests.security.test_isolation import everything_read, stock, write
 from tests.security.test_tokens import authenticator

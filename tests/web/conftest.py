@@ -1,4 +1,4 @@
-"""A served application, and a browser that remembers all it asks for and complains about."""
+"""A served application, and a browser that records its requests and its errors."""
 
 import asyncio
 import shutil
@@ -32,7 +32,7 @@ ARGUMENTS = [
 
 @dataclass(frozen=True)
 class Visit:
-    """A browser page, every address that it or its workers asked for, and every complaint."""
+    """A browser page, the addresses that it and its workers requested, and its errors."""
 
     page: Page
     base_url: str
@@ -40,7 +40,7 @@ class Visit:
     complaints: list[str] = field(default_factory=list)
 
     def watch(self, context: BrowserContext) -> None:
-        """Take notes of everything in a browser context."""
+        """Record requests, failures and console messages of a browser context."""
         context.on("request", lambda request: self.requested.append(request.url))
         context.on("requestfailed", lambda request: self.complaints.append(f"failed {request.url}"))
         context.on(
@@ -63,14 +63,14 @@ class Visit:
 
     @property
     def requests_to_other_hosts(self) -> list[str]:
-        """The addresses that are neither the service's nor inside of the page."""
+        """Requested addresses outside the service and the page."""
         own = (f"{self.base_url}/", "data:")
         return [url for url in self.requested if not url.startswith(own)]
 
 
 @contextmanager
 def demo(directory: Path, **settings: str) -> Iterator[str]:
-    """Serve the demo's data on a free port and yield the address."""
+    """Serve the demo data on a free port and yield the address."""
     url = f"sqlite+aiosqlite:///{directory}/demo.db"
     chosen = Settings(database_url=url, log_level="error", **settings)  # type: ignore[arg-type]
     asyncio.run(_prepare(chosen))
@@ -95,21 +95,21 @@ async def _prepare(settings: Settings) -> None:
 
 @pytest.fixture(scope="session")
 def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve the demo, whose pages come with a token."""
+    """Serve the demo; its pages contain a token."""
     with demo(tmp_path_factory.mktemp("demo"), page_token="demo-write") as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def url_without_token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve the same data as a service does in production: the pages come with no token."""
+    """Serve the same data with pages without a token, as in production."""
     with demo(tmp_path_factory.mktemp("demo")) as address:
         yield address
 
 
 @pytest.fixture
 async def visit(base_url: str) -> AsyncIterator[Visit]:
-    """Open a browser of its own for a test."""
+    """Open a browser for one test."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
     async with async_playwright() as playwright:

@@ -27,7 +27,7 @@ async def take(address: str) -> None:
 
 
 def main() -> None:
-    """Serve the demo for as long as it takes."""
+    """Serve the demo and take the picture."""
     with (
         tempfile.TemporaryDirectory() as directory,
         demo(Path(directory), page_token="demo-write") as address,

@@ -1,4 +1,4 @@
-"""What the pages and their files say to a browser before it runs anything."""
+"""Headers and content of the pages and their files, without a browser."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from app.web.pages import Tab, docs_page, graphiql_page, graphiql_tabs, static_r
 
 
 async def get(path: str) -> httpx.Response:
-    """Ask the route of the files."""
+    """Request a static file."""
     transport = httpx.ASGITransport(Starlette(routes=static_routes()))
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         return await client.get(path)
@@ -29,14 +29,14 @@ def test_a_config_cannot_break_out_of_its_element() -> None:
     assert json.loads(config)["tabs"][0]["query"] == query
 
 
-def test_the_pages_forbid_other_hosts_and_are_not_stored() -> None:
+def test_pages_forbid_other_hosts_and_caching() -> None:
     for page in (graphiql_page(tabs=[]), docs_page()):
         assert page.status_code == 200
         assert page.headers["content-security-policy"] == pages.CONTENT_SECURITY_POLICY
         assert page.headers["cache-control"] == "no-store"
 
 
-async def test_hashed_files_are_kept_for_good_and_workers_bring_the_policy() -> None:
+async def test_hashed_files_are_immutable_and_workers_carry_the_policy() -> None:
     [worker] = [path.name for path in pages.STATIC.glob("json.worker-*.js")]
     response = await get(f"/static/{worker}")
 
@@ -45,7 +45,7 @@ async def test_hashed_files_are_kept_for_good_and_workers_bring_the_policy() -> 
     assert (await get("/static/manifest.json")).headers["cache-control"] == "no-cache"
 
 
-async def test_a_missing_build_says_what_to_run(
+async def test_missing_build_is_reported_with_the_build_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "STATIC", tmp_path / "static")

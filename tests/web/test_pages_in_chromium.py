@@ -1,4 +1,4 @@
-"""The pages in a real browser: they work, and they ask nothing of another host."""
+"""The pages in a real browser: they work, and send no request to another host."""
 
 import asyncio
 
@@ -14,13 +14,13 @@ READ_ONE = "[data-path='/api/inventory/{sku}']"
 
 
 async def run_query(page: Page) -> None:
-    """Press GraphiQL's run button once its editors are there."""
+    """Press the run button of GraphiQL once its editors are visible."""
     await expect(page.locator(".graphiql-query-editor .view-line").first).to_be_visible()
     await page.get_by_role("button", name="Execute query").click()
 
 
 async def write_query(page: Page, text: str) -> None:
-    """Type a query in place of the one in GraphiQL's editor, once a click there is one on text."""
+    """Replace the query in the editor of GraphiQL, once the editor has the focus."""
     editor = page.locator(".graphiql-query-editor .monaco-editor").first
     await editor.locator(".view-line").first.click()
     await expect(editor).to_contain_class("focused")
@@ -36,7 +36,7 @@ async def until_stored(page: Page, name: str, part: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_graphiql_runs_the_first_tab_as_it_was_given(visit: Visit) -> None:
+async def test_graphiql_runs_the_unchanged_first_tab(visit: Visit) -> None:
     await visit.page.goto("/graphql")
     await run_query(visit.page)
 
@@ -49,7 +49,7 @@ async def test_graphiql_runs_the_first_tab_as_it_was_given(visit: Visit) -> None
 
 
 @pytest.mark.parametrize("tab", ["History", "Chart", "Warehouses", "Count", "Reserve", "Holds"])
-async def test_every_tab_runs_as_it_was_given(visit: Visit, tab: str) -> None:
+async def test_graphiql_runs_every_unchanged_tab(visit: Visit, tab: str) -> None:
     await visit.page.goto("/graphql")
     await visit.page.get_by_role("tab", name=tab).click()
     # GraphiQL reads the name of the operation a moment after it shows the tab.
@@ -62,7 +62,7 @@ async def test_every_tab_runs_as_it_was_given(visit: Visit, tab: str) -> None:
     assert visit.complaints == []
 
 
-async def test_graphiql_shows_the_given_tabs_their_variables_and_the_token(visit: Visit) -> None:
+async def test_graphiql_shows_tabs_variables_and_token(visit: Visit) -> None:
     await visit.page.goto("/graphql")
 
     tabs = ["Stock", "History", "Chart", "Warehouses", "Count", "Reserve", "Holds", "Sync"]
@@ -73,7 +73,7 @@ async def test_graphiql_shows_the_given_tabs_their_variables_and_the_token(visit
     await expect(editor_tools).to_contain_text("demo-write")
 
 
-async def test_graphiql_knows_the_schema_and_its_workers_check_queries(visit: Visit) -> None:
+async def test_graphiql_loads_the_schema_and_validates_in_workers(visit: Visit) -> None:
     async with visit.page.expect_request(
         lambda request: "IntrospectionQuery" in (request.post_data or ""),
     ):
@@ -117,7 +117,7 @@ async def test_graphiql_keeps_an_edit_over_a_reload(visit: Visit) -> None:
     assert visit.complaints == []
 
 
-async def test_graphiql_without_a_token_shows_where_it_goes(
+async def test_graphiql_without_a_token_shows_the_empty_header(
     visit: Visit, url_without_token: str
 ) -> None:
     await visit.page.goto(f"{url_without_token}/graphql")
@@ -127,12 +127,12 @@ async def test_graphiql_without_a_token_shows_where_it_goes(
 
     async with visit.page.expect_request(
         lambda request: "IntrospectionQuery" in (request.post_data or ""),
-    ) as asked:
+    ) as request:
         await editor.locator(".view-line", has_text="Bearer").click()
         await visit.page.keyboard.press("End")
         await visit.page.keyboard.press("ArrowLeft")
         await visit.page.keyboard.type("demo-write")
-    assert (await (await asked.value).all_headers())["authorization"] == "Bearer demo-write"
+    assert (await (await request.value).all_headers())["authorization"] == "Bearer demo-write"
 
 
 async def test_the_reference_lists_an_operation_and_tries_it_out(visit: Visit) -> None:
@@ -148,7 +148,7 @@ async def test_the_reference_lists_an_operation_and_tries_it_out(visit: Visit) -
 
 
 @pytest.mark.parametrize("path", ["/graphql", "/docs"])
-async def test_a_page_may_not_ask_another_host(visit: Visit, path: str) -> None:
+async def test_page_cannot_send_requests_to_another_host(visit: Visit, path: str) -> None:
     await visit.page.goto(path)
     blocked = await visit.page.evaluate(
         "fetch('http://other.invalid/').then(() => 'sent', error => String(error))",

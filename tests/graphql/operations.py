@@ -1,4 +1,4 @@
-"""Operations sent over HTTP, and the shape of every error."""
+"""Operations over HTTP, and the shape of their errors."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -12,7 +12,7 @@ ERROR_KEYS: Final = ["message", "locations", "path", "extensions"]
 FACTS: Final = ["code", "status", "details", "request_id", "replayed"]
 
 
-async def asked(
+async def send_operation(
     service: Service,
     query: str,
     variables: Mapping[str, object] | None = None,
@@ -20,7 +20,7 @@ async def asked(
     token: str | None = "write",
     accept: str = "application/json",
 ) -> httpx.Response:
-    """Send an operation and return the whole response."""
+    """Send an operation; the response is not checked."""
     return await service.rest(
         "POST",
         "/graphql",
@@ -31,7 +31,7 @@ async def asked(
 
 
 def refusals(answer: Json) -> list[tuple[int, str]]:
-    """Return status and code of every error of an answer, each of the documented shape."""
+    """Status and code of every error of a response; each must have the documented shape."""
     errors: list[Json] = answer["errors"]
     assert errors, answer
     for error in errors:
@@ -44,13 +44,13 @@ def refusals(answer: Json) -> list[tuple[int, str]]:
 
 
 def refusal(answer: Json) -> tuple[int, str]:
-    """Return status and code of the one error of an answer."""
+    """Status and code of the only error of a response."""
     [only] = refusals(answer)
     return only
 
 
 def refused_fields(answer: Json) -> list[str]:
-    """Return the fields that the one validation error of an answer names."""
+    """Fields named by the only validation error of a response."""
     assert refusal(answer) == (422, "VALIDATION_ERROR"), answer
     details: list[Json] = answer["errors"][0]["extensions"]["details"]
     assert all(detail["message"] for detail in details), details
@@ -58,7 +58,7 @@ def refused_fields(answer: Json) -> list[str]:
 
 
 def failed_request(response: httpx.Response) -> tuple[int, str]:
-    """Return status and code of a response whose request was refused as a whole."""
+    """Status and code of a response without data."""
     body = response.json()
     assert list(body) == ["errors"], response.text
     status, code = refusal(body)

@@ -1,0 +1,356 @@
+"""Every read of the service with every combination of its conditions."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import product
+from typing import Any, Final
+
+from sqlalchemy import Executable
+
+from app.database.engine import Snapshot
+from app.database.tables import LINKS
+from app.domain.filters import AdjustmentFilter, Order, ReservationFilter, Sign, SkuFilter
+from app.domain.periods import Interval
+from app.domain.quantities import Status
+from app.domain.records import ReservationStatus
+from app.ledger.rollup import grown_groups, next_sums
+from app.ledger.totals import Group
+from app.ledger.verification import wrong_sums
+from app.reads.adjustment_totals import (
+    count_adjustments,
+    count_adjustments_of,
+    sum_adjustments,
+    sum_adjustments_of,
+)
+from app.reads.adjustments import (
+    AdjustmentPosition,
+    get_adjustment,
+    get_reversals,
+    list_adjustments,
+    list_adjustments_of,
+    list_adjustments_of_group,
+)
+from app.reads.reservations import (
+    count_holds_of,
+    count_reservations,
+    get_reservations,
+    list_due_reservations,
+    list_holds_of,
+    list_reservations,
+)
+from app.reads.skus import get_skus, list_skus
+from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
+from app.reads.stock_levels import count_levels_of_warehouses, list_levels_of_warehouses
+from app.reads.tenants import permits_oversell
+from app.reads.warehouses import get_warehouses, list_warehouses
+from benchmarks.data import OPENING, WAREHOUSES
+from tests.service import EMAIL
+
+PAGE: Final = 51
+START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+MAIN: Final = WAREHOUSES[1].id
+# A warehouse and a reason without adjustments: a bad plan reads all rows to find none.
+UNUSED: Final = WAREHOUSES[3].id
+RARE: Final = "loss"
+# Whole days, in which the large tenant has many adjustments.
+DAYS: Final = START, START + timedelta(days=3)
+# Time between two SKUs, and between two entries of a history.
+STEP: Final = timedelta(seconds=4)
+
+
+@dataclass(frozen=True)
+class ReadCase:
+    """A call of a query; `grows` marks one whose cost is known to grow with the data."""
+
+    name: str
+    call: partial[Any]
+    grows: bool = False
+
+
+@dataclass(frozen=True)
+class Data:
+    """Some SKUs of a tenant, and the length of its ledger in steps of time."""
+
+    tenant: str
+    codes: Sequence[str]
+    steps: int
+
+    @property
+    def code(self) -> str:
+        return self.codes[len(self.codes) // 2]
+
+    @property
+    def period(self) -> tuple[datetime, datetime]:
+        return START + STEP * (self.steps // 4), START + STEP * (3 * self.steps // 4)
+
+    @property
+    def position(self) -> AdjustmentPosition:
+        return START + STEP * (self.steps // 2), max(1, self.steps // 2), "adj_"
+
+
+def sku_reads(data: Data) -> Iterator[ReadCase]:
+    """Yield reads of SKUs, levels and warehouses."""
+    call: partial[Any]
+    tenant = data.tenant
+    for status, warehouse, sku_code, after, order in product(
+        (None, Status.CRITICAL), (None, MAIN), (None, data.code), (None, data.code), Order
+    ):
+        conditions = named(
+            order=order, status=status, warehouse=warehouse, sku=sku_code, after=after
+        )
+        where = SkuFilter(status=status, warehouse_id=warehouse, sku=sku_code)
+        call = partial(list_skus, tenant=tenant, where=where, after=after, order=order, limit=PAGE)
+        yield ReadCase(f"SKUs {conditions}", call)
+    for warehouse in (None, MAIN):
+        call = partial(get_skus, tenant=tenant, codes=data.codes, warehouse_id=warehouse)
+        yield ReadCase(f"SKUs of codes {named(warehouse=warehouse)}", call)
+    for status, after in product((None, Status.CRITICAL), (None, data.code)):
+        call = partial(list_levels_of_warehouses, tenant=tenant, warehouses=WAREHOUSES)
+        call = partial(call, status=status, after=after, limit=PAGE)
+        yield ReadCase(f"levels {named(status=status, after=after)}", call)
+    ids = [warehouse.id for warehouse in WAREHOUSES]
+    for status in (None, Status.CRITICAL):
+        call = partial(count_levels_of_warehouses, tenant=tenant, ids=ids, status=status)
+        yield ReadCase(f"total of levels {named(status=status)}", call)
+    yield ReadCase("warehouses", partial(list_warehouses, tenant=tenant))
+    yield ReadCase("warehouses of ids", partial(get_warehouses, tenant=tenant, ids=ids))
+    yield ReadCase("adjustment", partial(get_adjustment, tenant=tenant, id_="adj_0"))
+
+
+def past_reads(data: Data) -> Iterator[ReadCase]:
+    """Yield reads of stock as of an early and a late instant."""
+    for warehouse, end in product((None, MAIN), data.period):
+        keys = [(each, warehouse) for each in data.codes]
+        call = partial(get_stock_as_of, tenant=data.tenant, skus=keys, end=end)
+        yield ReadCase(f"stock as of {end} {named(warehouse=warehouse)}", call)
+
+
+def history_reads(data: Data) -> Iterator[ReadCase]:
+    """Yield reads of stock histories by hour and by day, for a period of fixed length."""
+    call: partial[Any]
+    start, _ = data.period
+    for warehouse, interval in product((None, MAIN), Interval):
+        call = partial(sum_adjustments_by_period, tenant=data.tenant, interval=interval)
+        keys = [(each, warehouse) for each in data.codes]
+        call = partial(call, skus=keys, start=start, end=start + STEP * 75)
+        yield ReadCase(f"changes by {interval} {named(warehouse=warehouse)}", call)
+
+
+def warehouse_reads(data: Data) -> Iterator[ReadCase]:
+    """Yield reads of the adjustments of every warehouse."""
+    call: partial[Any]
+    parents = [(None, warehouse.id) for warehouse in WAREHOUSES]
+    for reason, period, after in product((None, RARE), (None, data.period), (None, data.position)):
+        conditions = named(reason=reason, period=period)
+        where = within(period, reason=reason)
+        call = partial(list_adjustments_of, tenant=data.tenant, parents=parents)
+        call = partial(call, where=where, after=after, limit=PAGE)
+        yield ReadCase(f"ledgers of warehouses {conditions} {named(after=after)}", call)
+    for reason, period in product((None, "initial_stock", RARE), (None, DAYS, data.period)):
+        conditions = named(reason=reason, period=period)
+        where = within(period, reason=reason)
+        for query in (count_adjustments_of, sum_adjustments_of):
+            call = partial(query, tenant=data.tenant, parents=parents, where=where)
+            yield ReadCase(f"{query.__name__} warehouses {conditions}", call)
+
+
+def reservation_reads(data: Data) -> Iterator[ReadCase]:
+    """Yield reads of reservations, and the look-ups of commits, releases and reversals."""
+    call: partial[Any]
+    tenant, middle = data.tenant, f"rsv_01J0000000000{1_000_000_000_000 + data.steps * 2}"
+    for status, reference, after in product(
+        (None, ReservationStatus.OPEN, ReservationStatus.EXPIRED), (None, "nobody"), (None, middle)
+    ):
+        conditions = named(status=status, reference=reference)
+        where = ReservationFilter(status=status, reference=reference)
+        call = partial(list_reservations, tenant=tenant, where=where, limit=PAGE)
+        yield ReadCase(
+            f"reservations {conditions} {named(after=after)}", partial(call, after=after)
+        )
+        call = partial(count_reservations, tenant=tenant, where=where)
+        yield ReadCase(f"total of reservations {conditions}", call)
+    levels = [(each, MAIN) for each in data.codes]
+    for after in (None, middle):
+        call = partial(list_holds_of, tenant=tenant, levels=levels, after=after, limit=PAGE)
+        yield ReadCase(f"holds {named(after=after)}", call)
+    yield ReadCase("total of holds", partial(count_holds_of, tenant=tenant, levels=levels))
+    ids = [f"rsv_01J0000000000{1_000_000_000_000 + number}" for number in range(0, 80, 4)]
+    yield ReadCase("reservations of ids", partial(get_reservations, tenant=tenant, ids=ids))
+    call = partial(list_due_reservations, tenant=tenant, limit=PAGE)
+    yield ReadCase("due reservations", call)
+    yield ReadCase("permission", partial(permits_oversell, tenant=tenant, locked=False))
+    for name in ("id", "bulk_id", "transfer_id"):
+        call = partial(list_adjustments_of_group, tenant=tenant, name=name)
+        yield ReadCase(f"adjustments of one {name}", partial(call, id_="nobody", limit=1_001))
+    yield ReadCase("reversals", partial(get_reversals, tenant=tenant, ids=["adj_1"]))
+
+
+def sign_reads(data: Data) -> Iterator[ReadCase]:
+    """Yield reads by sign, for a sign that is frequent everywhere."""
+    for warehouse in (None, MAIN):
+        where = AdjustmentFilter(warehouse_id=warehouse, sign=Sign.INCREASE)
+        call = partial(list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        yield ReadCase(f"increases {named(warehouse=warehouse)}", call)
+        where = replace(where, sku=data.code)
+        call = partial(list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        yield ReadCase(f"increases of a SKU {named(warehouse=warehouse)}", call)
+
+
+def link_reads(data: Data) -> Iterator[ReadCase]:
+    """Yield reads by author, bulk, transfer, reservation and reference."""
+    call: partial[Any]
+    for name, period in product(("created_by", *LINKS), (None, data.period)):
+        link: dict[str, Any] = {name: "nobody"}
+        where = replace(within(period), **link)
+        conditions = named(link=name, period=period)
+        call = partial(list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        yield ReadCase(f"ledger by {name} {conditions}", call)
+        call = partial(count_adjustments, tenant=data.tenant, where=where)
+        yield ReadCase(f"total of ledger by {name} {conditions}", call)
+    # A value without rows, combined with a value with many rows.
+    for name, more in product(
+        ("sku", *LINKS),
+        (
+            {"created_by": EMAIL},
+            {"warehouse_id": MAIN},
+            {"warehouse_id": MAIN, "reason": "initial_stock"},
+        ),
+    ):
+        none: dict[str, Any] = {name: "nobody", **more}
+        for total in (count_adjustments, sum_adjustments):
+            call = partial(total, tenant=data.tenant, where=AdjustmentFilter(**none))
+            yield ReadCase(f"{total.__name__} of no {name} among {' '.join(more)}", call)
+    # One author and one reference have nearly all rows.
+    for (name, value), sku_code, period in product(
+        (("created_by", EMAIL), ("reference", OPENING)),
+        (None, data.code),
+        (None, DAYS, data.period),
+    ):
+        who: dict[str, Any] = {name: value}
+        where = replace(within(period, sku=sku_code), **who)
+        conditions = named(link=value, sku=sku_code, period=period)
+        for query in (
+            count_adjustments,
+            sum_adjustments,
+            partial(list_adjustments, limit=PAGE),
+        ):
+            call = partial(query, tenant=data.tenant, where=where)
+            yield ReadCase(f"{call.func.__name__} of most {conditions}", call)
+
+
+def ledger_reads(data: Data, *, of_sku: bool) -> Iterator[ReadCase]:
+    """Yield reads of adjustments, of the whole ledger or of one SKU."""
+    for warehouse, reason, period, after in product(
+        (None, MAIN, UNUSED),
+        (None, "initial_stock", RARE),
+        (None, data.period),
+        (None, data.position),
+    ):
+        conditions = named(sku=of_sku or None, warehouse=warehouse, reason=reason, period=period)
+        where = within(
+            period, sku=data.code if of_sku else None, warehouse=warehouse, reason=reason
+        )
+        call = partial(list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        # Of one SKU, the adjustments are scanned for a reason, and within a period for a
+        # warehouse.
+        yield ReadCase(
+            f"ledger {conditions} {named(after=after)}",
+            partial(call, after=after),
+            grows=of_sku and (reason is not None or (warehouse == UNUSED and period is not None)),
+        )
+    for warehouse, reason, period in product(
+        (None, MAIN, UNUSED), (None, "initial_stock", RARE), (None, DAYS, data.period)
+    ):
+        conditions = named(sku=of_sku or None, warehouse=warehouse, reason=reason, period=period)
+        where = within(
+            period, sku=data.code if of_sku else None, warehouse=warehouse, reason=reason
+        )
+        for query in (count_adjustments, sum_adjustments):
+            yield ReadCase(
+                f"{query.__name__} {conditions}", partial(query, tenant=data.tenant, where=where)
+            )
+
+
+def grouped_ledger_reads(data: Data) -> Iterator[ReadCase]:
+    """Yield reads of the adjustments of many SKUs or many levels."""
+    call: partial[Any]
+    for of_level, warehouse, reason, period, after in product(
+        (None, MAIN), (None, MAIN), (None, RARE), (None, data.period), (None, data.position)
+    ):
+        conditions = named(level=of_level, warehouse=warehouse, reason=reason, period=period)
+        where = within(period, warehouse=warehouse, reason=reason)
+        parents = [(each, of_level) for each in data.codes]
+        call = partial(list_adjustments_of, tenant=data.tenant, parents=parents)
+        deep = len(parents) == 1
+        yield ReadCase(
+            f"ledgers {conditions} {named(after=after)}",
+            partial(call, where=where, after=after, limit=PAGE),
+            grows=deep and reason is not None,
+        )
+        for query in (count_adjustments_of, sum_adjustments_of):
+            call = partial(query, tenant=data.tenant, parents=parents, where=where)
+            yield ReadCase(f"{query.__name__} {conditions}", call)
+
+
+def rollup_reads(data: Data) -> Iterator[ReadCase]:
+    """Yield the reads of the rollup."""
+    middle = data.steps // 2
+    part = {"since": START + STEP * (middle - 50), "until": START + STEP * (middle + 50)}
+    for kind in Group:
+        conditions: dict[str, Any] = {"tenant_id": data.tenant, **part, "last": part["since"]}
+        conditions |= {
+            "drawn": "%",
+            "enough": 1,
+            "per_row": 1,
+            "sku": data.code,
+            "reference": OPENING,
+        }
+        for statement in (grown_groups(kind), next_sums(kind)):
+            call = partial(
+                read, statement=statement, tenant=conditions["tenant_id"], parameters=conditions
+            )
+            yield ReadCase(f"{statement.get_final_froms()[0].description} of {kind}", call)
+
+
+def verification_read(data: Data) -> ReadCase:
+    """Build the read that compares the rollup with the ledger."""
+    conditions = {"tenant": data.tenant}
+    call = partial(read, statement=wrong_sums(), tenant=data.tenant, parameters=conditions)
+    return ReadCase("wrong sums", partial(call, is_found=False))
+
+
+async def read(
+    snapshot: Snapshot,
+    *,
+    statement: Executable,
+    tenant: str,
+    parameters: dict[str, Any],
+    is_found: bool = True,
+) -> None:
+    """Run a statement of maintenance."""
+    rows = await snapshot.rows(statement, {**parameters, "tenant_id": tenant})
+    assert bool(rows) == is_found
+
+
+def named(**conditions: object) -> str:
+    """Return the names of the conditions, with some of their values."""
+    shown = {"warehouse", "reason", "order", "link"}
+    return " ".join(
+        f"{name}={value}" if name in shown else name
+        for name, value in conditions.items()
+        if value is not None
+    )
+
+
+def within(
+    period: tuple[datetime, datetime] | None,
+    *,
+    sku: str | None = None,
+    warehouse: str | None = None,
+    reason: str | None = None,
+) -> AdjustmentFilter:
+    """Build a filter of adjustments."""
+    start, end = period or (None, None)
+    return AdjustmentFilter(sku=sku, warehouse_id=warehouse, reason=reason, start=start, end=end)
