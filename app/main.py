@@ -27,7 +27,7 @@ from app.http.logs import configure_logs
 from app.http.request_id import REQUEST_ID_HEADER
 from app.maintenance import keep_up, note_used
 from app.settings import Settings, words
-from app.web.pages import docs_page, graphiql_tabs, static_routes
+from app.web.pages import docs_page, graphiql_page, graphiql_tabs, static_routes
 from rest_shim.endpoint import Shim
 from rest_shim.openapi import openapi
 
@@ -48,8 +48,8 @@ CORS_REQUEST_HEADERS: Final = (
 CORS_RESPONSE_HEADERS: Final = ("ETag", "Idempotent-Replayed", "Retry-After", REQUEST_ID_HEADER)
 
 
-def create_app(settings: Settings | None = None) -> Starlette:
-    """Return the service as an ASGI application."""
+def create_app(settings: Settings | None = None, *, columnar: bool = True) -> Starlette:
+    """Build the ASGI application. Without `columnar`, graphql-core completes lists."""
     settings = settings or Settings()
     configure_logs(settings.log_level)
     database = Database(settings)
@@ -60,19 +60,26 @@ def create_app(settings: Settings | None = None) -> Starlette:
         provider=_provider(settings),
         rates=rates,
     )
-    documents = Documents(kept=settings.prepared_documents, rules=DocumentRules.of(settings))
     trusted = (
         TrustedDocuments.read(settings.trusted_documents) if settings.trusted_documents else None
     )
+    tabs = graphiql_tabs()
+
+    def graphiql() -> Response:
+        return graphiql_page(authorization=settings.page_authorization, tabs=tabs)
+
     door = GraphQLEndpoint(
         settings=settings,
         database=database,
         authenticator=authenticator,
-        documents=documents,
+        documents=Documents(DocumentRules.of(settings)),
         trusted=trusted,
-        tabs=graphiql_tabs(),
+        page=graphiql if settings.graphiql else None,
+        columnar=columnar,
     )
-    shim = Shim(settings=settings, database=database, authenticator=authenticator)
+    shim = Shim(
+        settings=settings, database=database, authenticator=authenticator, columnar=columnar
+    )
 
     async def index(_request: Request) -> Response:
         return RedirectResponse(GRAPHQL_PATH if settings.graphiql else "/docs")

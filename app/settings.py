@@ -58,42 +58,22 @@ class Settings(BaseSettings):
     max_query_tokens: int = Field(
         default=1_000, ge=100, description="The longest GraphQL document, in tokens."
     )
-    max_query_length: int = Field(
-        default=50_000, ge=1_000, description="The longest GraphQL document, in characters."
-    )
     max_query_depth: int = Field(
-        default=32, ge=1, description="How many fields deep a GraphQL document may be nested."
-    )
-    max_query_fields: int = Field(
-        default=2_000, ge=1, description="How many fields it may select, fragments unfolded."
-    )
-    max_query_aliases: int = Field(
-        default=200, ge=0, description="How many of them may have an alias."
-    )
-    max_query_repeats: int = Field(
-        default=20, ge=1, description="How often it may select one response name in one place."
-    )
-    max_query_root_fields: int = Field(
-        default=50, ge=1, description="How many root fields a query may have."
-    )
-    max_query_mutations: int = Field(
-        default=10, ge=1, description="How many root fields a mutation may have."
-    )
-    max_query_directives: int = Field(
-        default=50, ge=0, description="How many directives a GraphQL document may have."
+        default=32, ge=1, description="The deepest nesting of a GraphQL document, in fields."
     )
     max_query_cost: int = Field(
         default=200_000,
         ge=1,
-        description="How many values the answer to an operation may have at most: page sizes "
-        "multiplied, lists without one counted as 5, and 150 for each item of a write's input.",
+        description="The most values in the response to a GraphQL operation: page sizes "
+        "multiplied, lists without a page size counted as 5 items, plus 150 for each item of a "
+        "write's input.",
     )
     max_answer_cost: int = Field(
         default=200_000,
         ge=1_000,
-        description="How much work the answer to an operation may take, counted while it is done, "
-        "in units of about 2 microseconds of processor time "
-        "([what costs how much](docs/query-cost.md)).",
+        description="The most work for the response to a GraphQL operation, counted while it is "
+        "done, in units of about 2 microseconds of processor time "
+        "([the costs](docs/query-cost.md)).",
     )
     trusted_documents: Path | None = Field(
         default=None,
@@ -107,14 +87,6 @@ class Settings(BaseSettings):
         default=True, description="Whether GraphQL errors suggest names of the schema."
     )
     graphiql: bool = Field(default=True, description="Whether browsers get GraphiQL.")
-    prepared_documents: int = Field(
-        default=500, ge=1, description="GraphQL documents kept parsed and validated per worker."
-    )
-    bulk_completion: bool = Field(
-        default=True,
-        description="Whether lists are completed column by column, which is faster and gives the "
-        "same answers; `false` leaves them to graphql-core.",
-    )
     token_cache_seconds: float = Field(
         default=10.0,
         ge=0,

@@ -20,7 +20,7 @@ from app.domain.validation import (
 )
 from app.errors import ERRORS, InventoryError, meanings
 from app.graphql.documents import prepared_operations
-from app.graphql.schema import cursors
+from app.graphql.schema.cursors import PREFIX
 from app.graphql.schema.relay import DEFAULT_PAGE, MAX_PAGE
 from app.http.errors import REPLAYED_HEADER, error_headers
 from app.http.request_id import REQUEST_ID_HEADER
@@ -49,7 +49,7 @@ ERROR_BY_CODE: Final = {
 # The values that replace `$NAME` in the YAML file.
 VALUES: Final[Mapping[str, object]] = {
     "COMMON_REASONS": ", ".join(f"`{reason}`" for reason in USUAL_REASONS),
-    "CURSOR_PREFIX": cursors.PREFIX,
+    "CURSOR_PREFIX": PREFIX,
     "DEFAULT_HOLD": DEFAULT_HOLD,
     "DEFAULT_PAGE": DEFAULT_PAGE,
     "ERROR_CODES": list(ERROR_BY_CODE),

@@ -10,8 +10,14 @@ import pytest
 
 from app.errors import InventoryError
 from app.graphql import documents as execution
-from app.graphql.documents import DocumentRules, Documents, _prepare, prepared_operations, size_of
-from app.graphql.limits import KEPT
+from app.graphql.documents import (
+    DocumentRules,
+    Documents,
+    _prepare,
+    document_bytes,
+    prepared_operations,
+)
+from app.graphql.limits import CACHED_COSTS
 from app.settings import Settings
 from rest_shim.endpoint import OPERATIONS
 from tests.graphql.test_statements import DOCUMENTS
@@ -48,12 +54,12 @@ def test_a_document_takes_no_more_memory_than_is_counted_for_it(name: str) -> No
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert taken <= sum(size_of(text, prepared) for text, prepared in kept)
+    assert taken <= sum(document_bytes(text, prepared) for text, prepared in kept)
 
 
 def test_documents_are_kept_up_to_a_number_and_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "MOST_BYTES", 4 * 2**20)
-    documents = Documents(kept=50, rules=RULES)
+    monkeypatch.setattr(execution, "CACHED_BYTES", 4 * 2**20)
+    documents = Documents(RULES, capacity=50)
     for number in range(120):
         documents.operation(f"{{ a{number}: __typename }}")
     assert len(documents) == 50
@@ -64,12 +70,12 @@ def test_documents_are_kept_up_to_a_number_and_a_size(monkeypatch: pytest.Monkey
             with contextlib.suppress(InventoryError):
                 documents.operation(f"{text} #{number}")
             assert documents.bytes <= 4 * 2**20
-    assert documents.bytes == sum(size for _, size in documents._kept.values())
+    assert documents.bytes == sum(size for _, size in documents._cache.values())
     assert 0 < len(documents) < 50
 
 
 def test_a_document_that_is_used_is_kept() -> None:
-    documents = Documents(kept=3, rules=RULES)
+    documents = Documents(RULES, capacity=3)
     first = documents.operation("{ first: __typename }")
     for number in range(9):
         documents.operation(f"{{ a{number}: __typename }}")
@@ -83,7 +89,7 @@ def test_few_costs_of_an_operation_are_remembered() -> None:
     ).values()
     for number in range(400):
         operation.costs.cost({"n": number % 200, "a": number % 7, "x": "y" * 40})
-        assert len(operation.costs._known) <= KEPT
+        assert len(operation.costs._cache) <= CACHED_COSTS
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

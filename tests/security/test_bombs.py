@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from graphql import SelectionNode, get_introspection_query, parse
 
 from app.domain.periods import MAX_PERIODS
 from app.graphql.documents import DocumentRules, prepared_operations
-from app.graphql.limits import Count, Limits, check_document
+from app.graphql.limits import Count, QueryLimits, check_document
 from app.graphql.schema.schema import schema
 from app.graphql.trusted_documents import BadManifest, TrustedDocuments, document_hash
 from app.settings import Settings
@@ -21,7 +22,7 @@ from tests.graphql.asking import asked, refusal
 from tests.security.bombs import BOMBS, TOO_COMPLEX, Bomb, code_of, doubling
 from tests.service import Service, running
 
-LIMITS: Final = Limits.of(Settings())
+LIMITS: Final = QueryLimits.of(Settings())
 WITHIN: Final = {
     "length": ("# %s\n{ __typename }" % ("x" * 900), "# %s\n{ __typename }" % ("x" * 1_000)),
     "depth": ("{ skus { nodes { id } } }", "{ skus { nodes { stock { id } } } }"),
@@ -78,11 +79,13 @@ def test_the_count_grows_with_the_document_and_not_with_what_it_unfolds_to(
 
 
 @pytest.mark.parametrize("limit", WITHIN)
-async def test_a_limit_is_a_setting_and_lets_through_what_just_fits(
-    database_url: str, service: Service, limit: str
+async def test_a_limit_lets_through_a_document_that_just_fits(
+    monkeypatch: pytest.MonkeyPatch, database_url: str, service: Service, limit: str
 ) -> None:
     fits, exceeds = WITHIN[limit]
-    async with running(database_url, **{f"max_query_{limit}": TIGHT[limit]}) as (app, client):
+    limits = replace(LIMITS, **{limit: TIGHT[limit]})
+    monkeypatch.setattr(QueryLimits, "of", lambda _: limits)
+    async with running(database_url) as (app, client):
         tight = Service(app, client, service.database, service.tenant)
         assert (await tight.graphql(fits)).get("data"), limit
         answer = await tight.graphql(exceeds)
@@ -90,6 +93,12 @@ async def test_a_limit_is_a_setting_and_lets_through_what_just_fits(
     assert refusal(answer) == (422, TOO_COMPLEX)
     [detail] = answer["errors"][0]["extensions"]["details"]
     assert (detail["limit"], detail["most"]) == (limit, TIGHT[limit])
+
+
+def test_limits_of_tokens_depth_and_cost_are_settings() -> None:
+    limits = QueryLimits.of(Settings(max_query_tokens=200, max_query_depth=3, max_query_cost=7))
+
+    assert limits == replace(LIMITS, tokens=200, depth=3, cost=7)
 
 
 async def test_the_cost_is_that_of_the_pages_that_variables_ask_for(
