@@ -142,13 +142,12 @@ def sku(code: str, *levels: LoadedLevel, title: str = "Thing") -> LoadedSku:
 @asynccontextmanager
 async def running(
     database_url: str,
-    *,
-    columnar: bool = True,
     **settings: Any,
 ) -> AsyncIterator[tuple[Starlette, Any]]:
     """Run the application on a database, and yield it with a client."""
     # A busy machine makes nobody wait in vain.
     defaults = {"token_cache_seconds": 0, "log_level": "error", "database_pool_timeout_seconds": 60}
+    columnar = settings.pop("columnar", True)
     app = create_app(
         Settings(database_url=database_url, **{**defaults, **settings}), columnar=columnar
     )

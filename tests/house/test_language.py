@@ -15,7 +15,6 @@ EXCEPTIONS: Final = (
     "inventory ",  # the texts of --help
     "openapi.json",
     "rest_shim/",
-    "schema.graphql",
     "tests/benchmarks/",
     "tests/faults/",
     "tests/fuzz/",
