@@ -59,21 +59,20 @@ class Settings(BaseSettings):
         default=1_000, ge=100, description="The longest GraphQL document, in tokens."
     )
     max_query_depth: int = Field(
-        default=32, ge=1, description="The deepest nesting of a GraphQL document, in fields."
+        default=32, ge=1, description="How many fields deep a GraphQL document may be nested."
     )
     max_query_cost: int = Field(
         default=200_000,
         ge=1,
-        description="The most values in the response to a GraphQL operation: page sizes "
-        "multiplied, lists without a page size counted as 5 items, plus 150 for each item of a "
-        "write's input.",
+        description="How many values the answer to an operation may have at most: page sizes "
+        "multiplied, lists without one counted as 5, and 150 for each item of a write's input.",
     )
     max_answer_cost: int = Field(
         default=200_000,
         ge=1_000,
-        description="The most work for the response to a GraphQL operation, counted while it is "
-        "done, in units of about 2 microseconds of processor time "
-        "([the costs](docs/query-cost.md)).",
+        description="How much work the answer to an operation may take, counted while it is done, "
+        "in units of about 2 microseconds of processor time "
+        "([what costs how much](docs/query-cost.md)).",
     )
     trusted_documents: Path | None = Field(
         default=None,

@@ -13,7 +13,6 @@ EXCEPTIONS: Final = (
     "benchmarks/",
     "docs/settings.md",  # descriptions from app/settings.py
     "inventory ",  # the texts of --help
-    "openapi.json",
     "rest_shim/",
     "tests/benchmarks/",
     "tests/faults/",

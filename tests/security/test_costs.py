@@ -169,7 +169,7 @@ async def test_a_write_that_follows_a_spent_budget_is_not_made(small: Service) -
     )
 
     assert answer["errors"][0]["extensions"]["code"] == TOO_COMPLEX
-    assert "were made" in answer["errors"][0]["message"]
+    assert "before this point are committed" in answer["errors"][0]["message"]
     assert [node["sku"]["sku"] for node in ledger["adjustments"]["nodes"]] == ["W000"]
 
 
