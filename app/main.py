@@ -27,7 +27,7 @@ from app.http.logs import configure_logs
 from app.http.request_id import REQUEST_ID_HEADER
 from app.maintenance import record_token_uses, run_jobs
 from app.settings import Settings, words
-from app.web.pages import docs_page, graphiql_tabs, static_routes
+from app.web.pages import docs_page, graphiql_page, graphiql_tabs, static_routes
 from rest_shim.endpoint import Shim
 from rest_shim.openapi import openapi
 
@@ -68,7 +68,6 @@ def create_app(settings: Settings | None = None) -> Starlette:
         trusted=_trusted_documents(settings),
         tabs=graphiql_tabs(),
     )
-    shim = Shim(settings=settings, database=database, authenticator=authenticator)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -58,29 +58,8 @@ class Settings(BaseSettings):
     max_query_tokens: int = Field(
         default=1_000, ge=100, description="The longest GraphQL document, in tokens."
     )
-    max_query_length: int = Field(
-        default=50_000, ge=1_000, description="The longest GraphQL document, in characters."
-    )
     max_query_depth: int = Field(
         default=32, ge=1, description="How many fields deep a GraphQL document may be nested."
-    )
-    max_query_fields: int = Field(
-        default=2_000, ge=1, description="How many fields it may select, fragments unfolded."
-    )
-    max_query_aliases: int = Field(
-        default=200, ge=0, description="How many of them may have an alias."
-    )
-    max_query_repeats: int = Field(
-        default=20, ge=1, description="How often it may select one response name in one place."
-    )
-    max_query_root_fields: int = Field(
-        default=50, ge=1, description="How many root fields a query may have."
-    )
-    max_query_mutations: int = Field(
-        default=10, ge=1, description="How many root fields a mutation may have."
-    )
-    max_query_directives: int = Field(
-        default=50, ge=0, description="How many directives a GraphQL document may have."
     )
     max_query_cost: int = Field(
         default=200_000,
@@ -107,14 +86,6 @@ class Settings(BaseSettings):
         default=True, description="Whether GraphQL errors suggest names of the schema."
     )
     graphiql: bool = Field(default=True, description="Whether browsers get GraphiQL.")
-    prepared_documents: int = Field(
-        default=500, ge=1, description="GraphQL documents kept parsed and validated per worker."
-    )
-    bulk_completion: bool = Field(
-        default=True,
-        description="Whether lists are completed column by column, which is faster and gives the "
-        "same answers; `false` leaves them to graphql-core.",
-    )
     token_cache_seconds: float = Field(
         default=10.0,
         ge=0,

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from app.database.tables import adjustment, sku, stock_level
 from app.database.tables import tenant as tenant_table
 from app.domain.filters import AdjustmentFilter, Order, SkuFilter
-from app.graphql.schema import cursors
+from app.graphql.schema.cursors import ListCursors
 from benchmarks.data import TENANT
 from benchmarks.load import Load, WrongAnswer
 from benchmarks.peers.contender import Ask
@@ -194,7 +194,7 @@ def _cursor(row: Sequence[Any] | None, *, question: object, key: bytes) -> str |
     if row is None:
         return None
     position = row[1] if len(row) == 2 else list(row[1:])
-    return cursors.encode(position, question=question, key=key)
+    return ListCursors(question, key=key).encode(position)
 
 
 def _load(

@@ -73,10 +73,12 @@ class Shim:
         settings: Settings,
         database: Database,
         authenticator: Authenticator,
+        columnar: bool = True,
     ) -> None:
         self.settings = settings
         self.database = database
         self.authenticator = authenticator
+        self.columnar = columnar
         self.operations = prepared_operations(OPERATIONS)
 
     def routes(self) -> list[Route]:
@@ -130,7 +132,7 @@ class Shim:
                 self.database,
                 # The pages of a stream are longer than those of clients.
                 limit=self.settings.max_answer_cost * longest_page // MAX_PAGE,
-                may_bulk=self.settings.bulk_completion,
+                columnar=self.columnar,
                 longest_page=longest_page,
             )
         except ValidationFailed as error:

@@ -147,7 +147,10 @@ async def running(
     """Run the application on a database, and yield it with a client."""
     # Long enough that a busy machine causes no timeouts.
     defaults = {"token_cache_seconds": 0, "log_level": "error", "database_pool_timeout_seconds": 60}
-    app = create_app(Settings(database_url=database_url, **{**defaults, **settings}))
+    columnar = settings.pop("columnar", True)
+    app = create_app(
+        Settings(database_url=database_url, **{**defaults, **settings}), columnar=columnar
+    )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         yield app, client

@@ -1,6 +1,6 @@
-"""GraphQL over HTTP, as the specification of that name has it, and GraphiQL for browsers."""
+"""GraphQL over HTTP, as its specification defines it, and a page for browsers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from graphql import ExecutionResult, GraphQLError
@@ -23,7 +23,6 @@ from app.graphql.trusted_documents import TrustedDocuments
 from app.http.errors import GRAPHQL_PATH, error_facts, error_response
 from app.http.json import JSONResponse, parse_json, read_json
 from app.settings import Settings
-from app.web.pages import Tab, graphiql_page
 
 RESPONSE_TYPE: Final = "application/graphql-response+json"
 PARAMETERS: Final = {
@@ -36,7 +35,7 @@ PARAMETERS: Final = {
 
 
 class GraphQLEndpoint:
-    """The door of GraphQL clients, an ASGI application."""
+    """The ASGI application for GraphQL requests."""
 
     def __init__(
         self,
@@ -46,31 +45,32 @@ class GraphQLEndpoint:
         authenticator: Authenticator,
         documents: Documents,
         trusted: TrustedDocuments | None,
-        tabs: tuple[Tab, ...],
+        page: Callable[[], Response] | None,
+        columnar: bool = True,
     ) -> None:
         self._settings = settings
         self._database = database
         self._authenticator = authenticator
         self._documents = documents
         self._trusted = trusted
-        self._tabs = tabs
+        self._page = page
+        self._columnar = columnar
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a browser with GraphiQL, and everyone else with data."""
+        """Respond with the page to a browser, if there is a page, and with data to a client."""
         request = Request(scope, receive)
         if request.method not in ("GET", "HEAD", "POST"):
             raise MethodNotAllowed("GET, POST")
-        if self._settings.graphiql and _is_browser(request):
-            authorization = self._settings.page_authorization
-            response = graphiql_page(authorization=authorization, tabs=self._tabs)
+        if self._page is not None and _is_browser(request):
+            response = self._page()
         else:
-            response = await self._answer(request)
+            response = await self._respond(request)
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _respond(self, request: Request) -> Response:
         principal = await self._authenticator.authenticate(request.headers.get("authorization"))
         parameters = await self._parameters(request)
-        precise = RESPONSE_TYPE in request.headers.get("accept", "")
+        has_response_type = RESPONSE_TYPE in request.headers.get("accept", "")
         try:
             text = self._trusted.text(parameters) if self._trusted else parameters["query"]
             operation = self._documents.operation(text, parameters.get("operationName"))
@@ -83,7 +83,7 @@ class GraphQLEndpoint:
                 principal,
                 self._database,
                 limit=self._settings.max_answer_cost,
-                may_bulk=self._settings.bulk_completion,
+                columnar=self._columnar,
             )
         except (
             DocumentNotTrusted,
@@ -91,13 +91,13 @@ class GraphQLEndpoint:
             MalformedRequest,
             ValidationFailed,
         ) as error:
-            return _request_error(error, precise=precise)
-        answer = rendered(result)
+            return _request_error(error, has_response_type=has_response_type)
+        body = rendered(result)
         if (parameters.get("extensions") or {}).get("cost") is True:
             limit = self._documents.limits.cost
-            answer["extensions"] = {"cost": {"most": cost, "limit": limit}}
+            body["extensions"] = {"cost": {"most": cost, "limit": limit}}
         return JSONResponse(
-            answer, media_type=RESPONSE_TYPE if precise else JSONResponse.media_type
+            body, media_type=RESPONSE_TYPE if has_response_type else JSONResponse.media_type
         )
 
     async def _parameters(self, request: Request) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class GraphQLEndpoint:
 
 
 def rendered(result: ExecutionResult) -> dict[str, object]:
-    """Return the JSON of an execution, each error with the facts that REST gives too."""
+    """JSON of a result. Its errors have the same members as in REST."""
     if not result.errors:
         return {"data": result.data}
     return {"data": result.data, "errors": [_rendered_error(error) for error in result.errors]}
@@ -125,24 +125,24 @@ def rendered(result: ExecutionResult) -> dict[str, object]:
 def _rendered_error(error: GraphQLError) -> dict[str, object]:
     refusal = refusal_of(error)
     facts = error_facts(refusal)
-    shown: dict[str, object] = {"message": facts.pop("message")}
+    members: dict[str, object] = {"message": facts.pop("message")}
     if error.locations:
-        shown["locations"] = [place.formatted for place in error.locations]
+        members["locations"] = [location.formatted for location in error.locations]
     if error.path is not None:
-        shown["path"] = error.path
+        members["path"] = error.path
     if refusal.replayed:
         facts["replayed"] = True
-    return {**shown, "extensions": {"code": refusal.code, "status": refusal.status, **facts}}
+    return {**members, "extensions": {"code": refusal.code, "status": refusal.status, **facts}}
 
 
-def _request_error(error: InventoryError, *, precise: bool) -> Response:
-    """Return an error that kept an operation from running.
+def _request_error(error: InventoryError, *, has_response_type: bool) -> Response:
+    """Response to a request whose operation was not executed.
 
-    A client that asks for `application/graphql-response+json` gets its status; to others the
-    specification answers 200, because in plain JSON an intermediary may have said anything else.
+    The status is that of the error if the client accepts `application/graphql-response+json`. The
+    specification requires 200 for plain JSON, because intermediaries may send other statuses.
     """
     response = error_response(error, path=GRAPHQL_PATH)
-    if precise:
+    if has_response_type:
         response.headers["Content-Type"] = RESPONSE_TYPE
     else:
         response.status_code = 200
@@ -159,10 +159,10 @@ def _refuse_writing_get(request: Request, operation: Operation) -> None:
 
 
 def _query_parameters(request: Request) -> Mapping[str, Any]:
-    given: dict[str, Any] = dict(request.query_params)
+    parameters: dict[str, Any] = dict(request.query_params)
     for name in ("variables", "extensions"):
-        if given.get(name):
-            given[name] = parse_json(given[name].encode())
+        if parameters.get(name):
+            parameters[name] = parse_json(parameters[name].encode())
         else:
-            given.pop(name, None)
-    return given
+            parameters.pop(name, None)
+    return parameters

@@ -1,9 +1,9 @@
-"""What an operation asks for at most, counted in one pass before anything is done about it.
+"""The size and cost of a document, counted in one pass before it is executed.
 
-Each fragment is counted once, however often it is spread, so the work grows with the length of the
-document and not with what the document unfolds to. It needs no valid document: what is not in the
-schema counts as a leaf, and validation refuses it later. Validation itself compares the fields of
-one response name in pairs, so it is reached only by documents within the limits.
+Each fragment is counted once, so the work grows with the length of the document and not with the
+size of its expansion. The document need not be valid: an unknown field counts as a leaf, and
+validation refuses it later. Validation compares the fields of one response name in pairs, so only
+documents within the limits are validated.
 """
 
 from collections import Counter, defaultdict
@@ -37,22 +37,22 @@ from graphql import (
 
 from app.domain.periods import most_periods
 from app.errors import QueryTooComplex, ValidationFailed
-from app.graphql.schema.budget import INPUT
+from app.graphql.schema.budget import INPUT_COST
 from app.graphql.schema.relay import MAX_PAGE
 from app.graphql.variable_checks import LONGEST_LIST
 from app.settings import Settings
 
-# How many items a list counts that has no page size.
-UNPAGED: Final = 5
-# How many costs of an operation are remembered, by its page sizes.
-KEPT: Final = 16
-# The longest text in variables that is looked at for how much it asks for.
+# Assumed number of items in a list without a page size.
+UNPAGED_ITEMS: Final = 5
+# Costs of an operation that are cached by its page sizes.
+CACHED_COSTS: Final = 16
+# Longest text in variables that may be a time or an interval.
 LONGEST_TEXT: Final = 40
-WORDS: Final = {
+EXCESS: Final = {
     "length": "has {found} characters",
     "depth": "is nested {found} fields deep",
     "fields": "selects {found} fields",
-    "aliases": "gives {found} aliases",
+    "aliases": "has {found} aliases",
     "repeats": "selects one response name {found} times in one place",
     "root_fields": "has {found} root fields",
     "mutations": "has {found} mutations",
@@ -62,39 +62,37 @@ WORDS: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much a document may ask for, its fragments unfolded."""
+class QueryLimits:
+    """Limits of a document. Fragments count at each of their spreads."""
 
-    length: int
+    tokens: int
     depth: int
-    fields: int
-    aliases: int
-    repeats: int
-    root_fields: int
-    mutations: int
-    directives: int
     cost: int
+    length: int = 50_000
+    fields: int = 2_000
+    aliases: int = 200
+    # Selections of one response name in one place.
+    repeats: int = 20
+    # Root fields of a query.
+    root_fields: int = 50
+    # Root fields of a mutation.
+    mutations: int = 10
+    directives: int = 50
 
     @classmethod
-    def of(cls, settings: Settings) -> "Limits":
-        """Return those of the settings."""
+    def of(cls, settings: Settings) -> "QueryLimits":
+        """Limits of the settings; the others are constants."""
         return cls(
-            length=settings.max_query_length,
+            tokens=settings.max_query_tokens,
             depth=settings.max_query_depth,
-            fields=settings.max_query_fields,
-            aliases=settings.max_query_aliases,
-            repeats=settings.max_query_repeats,
-            root_fields=settings.max_query_root_fields,
-            mutations=settings.max_query_mutations,
-            directives=settings.max_query_directives,
             cost=settings.max_query_cost,
         )
 
     def check(self, name: str, found: int) -> None:
-        """Refuse more of something than its limit.
+        """Check a count against its limit.
 
         Raises:
-            QueryTooComplex: there is more.
+            QueryTooComplex: the count exceeds the limit.
 
         """
         most: int = getattr(self, name)
@@ -103,22 +101,22 @@ class Limits:
 
 
 class Size(NamedTuple):
-    """What a selection set unfolds to."""
+    """The size of a selection set with its fragments expanded."""
 
     depth: int = 0
     fields: int = 0
-    # Of the fields, those of the set itself.
+    # Fields of the set, without those of nested sets.
     width: int = 0
     aliases: int = 0
     directives: int = 0
-    # How many values the answer has at most: in any case, and for each item of the page that the
-    # set is about, if it is a connection's.
+    # Maximum number of values in the response.
     cost: int = 0
+    # Further values per item of the page, if the set is that of a connection.
     cost_per_item: int = 0
 
 
 class Count:
-    """Counts one operation, with page sizes as its variables say."""
+    """Counts the size of one operation. Its variables determine page sizes."""
 
     def __init__(
         self,
@@ -130,44 +128,46 @@ class Count:
         self._schema = schema
         self._fragments = _fragments(document)
         self._variables = {**_defaults(operation), **variables}
-        self._sizes: dict[str, Size | None] = {}
-        # The variables in the input of writes, and how often each is there.
+        self._fragment_sizes: dict[str, Size | None] = {}
+        # Variables in the input of writes, with the number of their uses.
         self.inputs: Counter[str] = Counter()
-        # The variables that say how long a page or a series is.
-        self.sizes: set[str] = set()
+        # Variables that determine the length of a page or a series.
+        self.size_variables: set[str] = set()
 
     def of(self, selections: SelectionSetNode | None, parent: GraphQLCompositeType | None) -> Size:
-        """Return what a selection set of a type unfolds to.
+        """Size of a selection set of a type.
 
         Raises:
             ValidationFailed: a fragment spreads itself.
 
         """
-        found = [self._selection(it, parent) for it in selections.selections] if selections else []
-        if not found:
+        sizes = (
+            [self._selection(node, parent) for node in selections.selections] if selections else []
+        )
+        if not sizes:
             return Size()
-        depths, *counts = zip(*found, strict=True)
+        depths, *counts = zip(*sizes, strict=True)
         return Size(max(depths), *map(sum, counts))
 
     def unreached(self) -> Iterable[FragmentDefinitionNode]:
-        """Return the fragments that were not counted."""
-        return [it for name, it in self._fragments.items() if name not in self._sizes]
+        """List the fragments that were not counted."""
+        return [node for name, node in self._fragments.items() if name not in self._fragment_sizes]
 
     def fragment(self, name: str) -> Size:
-        """Return what a fragment unfolds to, counted at its first spread.
+        """Size of a fragment, counted at its first spread.
 
         Raises:
-            ValidationFailed: it spreads itself.
+            ValidationFailed: the fragment spreads itself.
 
         """
-        if name not in self._sizes:
+        if name not in self._fragment_sizes:
             fragment = self._fragments.get(name)
-            self._sizes[name] = None
+            self._fragment_sizes[name] = None
             condition = fragment.type_condition.name.value if fragment else ""
-            self._sizes[name] = self.of(
+            self._fragment_sizes[name] = self.of(
                 fragment.selection_set if fragment else None, self._type(condition)
             )
-        size = self._sizes[name]
+        size = self._fragment_sizes[name]
         if size is None:
             message = f"The query does not fit the schema: fragment {name} spreads itself."
             raise ValidationFailed(message)
@@ -183,7 +183,7 @@ class Count:
             condition = node.type_condition  # type: ignore[attr-defined]
             type_ = self._type(condition.name.value) if condition else parent
             inner = self.of(_inner(node), type_)
-        # A spread is work too, also where it leads to nothing.
+        # A spread is work too, even if its fragment is empty.
         return inner._replace(fields=inner.fields + 1, directives=inner.directives + directives)
 
     def _field(self, node: FieldNode, parent: GraphQLCompositeType | None, directives: int) -> Size:
@@ -211,7 +211,7 @@ class Count:
         if field is None:
             return 1, 0
         if parent is self._schema.mutation_type:
-            return 1 + self._written(node) + inner.cost, 0
+            return 1 + self._input_cost(node) + inner.cost, 0
         if is_list_type(get_nullable_type(field.type)):
             if parent and parent.name.endswith("Connection"):
                 return 1, inner.cost
@@ -219,39 +219,44 @@ class Count:
         page = self._page(node, field) if inner.cost_per_item else 1
         return 1 + inner.cost + page * inner.cost_per_item, 0
 
-    def _written(self, node: FieldNode) -> int:
-        """Return the cost of the literals in a write's input, and note its variables."""
-        items, waiting = 0, [it.value for it in node.arguments or ()]
-        while waiting:
-            value = waiting.pop()
+    def _input_cost(self, node: FieldNode) -> int:
+        """Cost of the literal items in a write's input; also counts the input's variables."""
+        items, values = 0, [argument.value for argument in node.arguments or ()]
+        while values:
+            value = values.pop()
             if isinstance(value, VariableNode):
                 self.inputs[value.name.value] += 1
             elif isinstance(value, ObjectValueNode):
-                waiting += [field.value for field in value.fields]
+                values += [field.value for field in value.fields]
             elif isinstance(value, ListValueNode):
                 items += len(value.values)
-                waiting += value.values
-        return items * INPUT
+                values += value.values
+        return items * INPUT_COST
 
     def _items(self, node: FieldNode, field: GraphQLField) -> int:
         if "interval" not in field.args:
-            return UNPAGED
+            return UNPAGED_ITEMS
         first, last, interval = (
-            self._given(node, field, name) for name in ("from", "to", "interval")
+            self._argument(node, field, name) for name in ("from", "to", "interval")
         )
         return most_periods(first, last, interval)
 
     def _page(self, node: FieldNode, field: GraphQLField) -> int:
-        return page_of(self._given(node, field, "first")) if "first" in field.args else UNPAGED
+        if "first" not in field.args:
+            return UNPAGED_ITEMS
+        return assumed_page(self._argument(node, field, "first"))
 
-    def _given(self, node: FieldNode, field: GraphQLField, name: str) -> object:
+    def _argument(self, node: FieldNode, field: GraphQLField, name: str) -> object:
         default = field.args[name].default_value
-        given = next((it.value for it in node.arguments or () if it.name.value == name), None)
-        if isinstance(given, VariableNode):
-            variable = given.name.value
-            self.sizes.add(variable)
-            return size_of(self._variables.get(variable, default))
-        return default if given is None else _literal(given)
+        value = next(
+            (argument.value for argument in node.arguments or () if argument.name.value == name),
+            None,
+        )
+        if isinstance(value, VariableNode):
+            variable = value.name.value
+            self.size_variables.add(variable)
+            return size_value(self._variables.get(variable, default))
+        return default if value is None else _literal(value)
 
     def _type(self, name: str) -> GraphQLCompositeType | None:
         type_ = self._schema.get_type(name)
@@ -259,7 +264,7 @@ class Count:
 
 
 class Costs:
-    """What an operation costs with given variables, remembered by the sizes in them."""
+    """The costs of an operation, cached by the page sizes in its variables."""
 
     def __init__(
         self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode
@@ -267,38 +272,42 @@ class Costs:
         self._of = schema, document, operation
         count = Count(*self._of, {})
         self._fixed = count.of(operation.selection_set, _root(schema, operation)).cost
-        self._sizes = sorted(count.sizes)
+        self._size_variables = sorted(count.size_variables)
         self._inputs = count.inputs
-        self._known: dict[tuple[tuple[str, object], ...], int] = {}
+        self._cache: dict[tuple[tuple[str, object], ...], int] = {}
 
     def cost(self, variables: Mapping[str, object]) -> int:
-        """Return how many values the answer has at most, and what its writes cost."""
+        """Maximum number of values in the response, plus the cost of the writes' input."""
         writes = sum(
-            # A longer list is refused as that.
-            min(items_in(variables[name]), LONGEST_LIST) * times * INPUT
+            # A longer list is refused later.
+            min(items_in(variables[name]), LONGEST_LIST) * times * INPUT_COST
             for name, times in self._inputs.items()
             if name in variables
         )
-        return writes + (self._answer(variables) if self._sizes else self._fixed)
+        return writes + (self._answer(variables) if self._size_variables else self._fixed)
 
     def _answer(self, variables: Mapping[str, object]) -> int:
-        sizes = tuple((name, size_of(variables[name])) for name in self._sizes if name in variables)
-        cost = self._known.get(sizes)
+        sizes = tuple(
+            (name, size_value(variables[name]))
+            for name in self._size_variables
+            if name in variables
+        )
+        cost = self._cache.get(sizes)
         if cost is None:
-            if len(self._known) >= KEPT or len(sizes) > KEPT:
-                self._known.clear()
+            if len(self._cache) >= CACHED_COSTS or len(sizes) > CACHED_COSTS:
+                self._cache.clear()
             schema, _, operation = self._of
             count = Count(*self._of, variables)
             cost = count.of(operation.selection_set, _root(schema, operation)).cost
-            self._known[sizes] = cost
+            self._cache[sizes] = cost
         return cost
 
 
-def check_document(schema: GraphQLSchema, document: DocumentNode, limits: Limits) -> None:
-    """Refuse a document that asks for more than the limits, except the one on cost.
+def check_document(schema: GraphQLSchema, document: DocumentNode, limits: QueryLimits) -> None:
+    """Check a document against all limits except those on length, tokens and cost.
 
     Raises:
-        QueryTooComplex: it asks for more.
+        QueryTooComplex: the document exceeds a limit.
         ValidationFailed: a fragment spreads itself.
 
     """
@@ -309,8 +318,8 @@ def check_document(schema: GraphQLSchema, document: DocumentNode, limits: Limits
             count = Count(schema, document, node, {})
             size = count.of(node.selection_set, _root(schema, node))
             sizes.append(size._replace(directives=size.directives + _own_directives(node)))
-            still = {it.name.value for it in count.unreached()}
-            unreached = {name: it for name, it in unreached.items() if name in still}
+            still = {fragment.name.value for fragment in count.unreached()}
+            unreached = {name: unreached[name] for name in unreached if name in still}
             is_mutation = node.operation is OperationType.MUTATION
             limits.check("mutations" if is_mutation else "root_fields", size.width)
     rest = Count(schema, document, None, {})
@@ -324,7 +333,7 @@ def check_document(schema: GraphQLSchema, document: DocumentNode, limits: Limits
 
 
 def is_conditional(document: DocumentNode, operation: OperationDefinitionNode) -> bool:
-    """Tell whether what an operation selects may depend on its variables: whether it skips any."""
+    """Whether an operation has a directive, so that its variables may change its selections."""
     fragments = _fragments(document)
     waiting: list[SelectionSetNode] = [operation.selection_set]
     seen: set[str] = set()
@@ -342,20 +351,20 @@ def is_conditional(document: DocumentNode, operation: OperationDefinitionNode) -
     return False
 
 
-def page_of(value: object) -> int:
-    """Return how long a page counts that is asked for so; what is no length counts most."""
+def assumed_page(value: object) -> int:
+    """Page size assumed for the cost; an invalid one counts as MAX_PAGE."""
     return min(max(value, 1), MAX_PAGE) if type(value) is int else MAX_PAGE
 
 
-def size_of(value: object) -> int | str | None:
-    """Return what a value in variables says of a size, of which little is to be remembered."""
+def size_value(value: object) -> int | str | None:
+    """Size that a value in variables determines: a page size, a short text, or None for others."""
     if isinstance(value, str):
         return value if len(value) <= LONGEST_TEXT else None
-    return page_of(value) if type(value) is int else None
+    return assumed_page(value) if type(value) is int else None
 
 
 def items_in(value: object) -> int:
-    """Return the number of items in the lists of a value, those in its objects too."""
+    """Count the items of all lists in a value, including nested ones."""
     items, waiting = 0, [value]
     while waiting:
         value = waiting.pop()
@@ -363,22 +372,25 @@ def items_in(value: object) -> int:
             waiting += value.values()
         elif isinstance(value, list):
             items += len(value)
-            waiting += [it for it in value if isinstance(it, dict | list)]
+            waiting += [item for item in value if isinstance(item, dict | list)]
     return items
 
 
 def too_complex(name: str, most: int, found: int) -> QueryTooComplex:
-    """Return the refusal of more than a limit."""
-    # A number of a thousand digits is no use to anybody.
+    """Error of a count that exceeds its limit."""
+    # A count of a thousand digits is not readable.
     shown = min(found, 10**18)
     return QueryTooComplex(
-        f"The query {WORDS[name].format(found=shown)}; the limit is {most}.",
+        f"The query {EXCESS[name].format(found=shown)}; the limit is {most}.",
         details=[{"limit": name, "most": most, "found": shown}],
     )
 
 
 def _repeats(selections: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> int:
-    """Return how often one response name is selected in one place; each step is a field counted."""
+    """Count the selections of the most frequent response name in one place.
+
+    Each step is a field that was counted before, so the work is bounded by the limit on fields.
+    """
     most = 0
     places: list[Sequence[SelectionSetNode]] = [[selections]]
     while places:
@@ -420,8 +432,9 @@ def _root(schema: GraphQLSchema, operation: OperationDefinitionNode) -> GraphQLC
 
 
 def _own_directives(operation: OperationDefinitionNode) -> int:
-    variables = [len(it.directives or ()) for it in operation.variable_definitions or ()]
-    return len(operation.directives or ()) + sum(variables)
+    definitions = operation.variable_definitions or ()
+    on_variables = [len(definition.directives or ()) for definition in definitions]
+    return len(operation.directives or ()) + sum(on_variables)
 
 
 def _defaults(operation: OperationDefinitionNode | None) -> dict[str, object]:
@@ -434,7 +447,7 @@ def _defaults(operation: OperationDefinitionNode | None) -> dict[str, object]:
 
 
 def _literal(node: object) -> object:
-    """Return the size that a literal says; a number of so many digits is no size."""
+    """Size in a literal; None if it is not a text, an enum value or a short number."""
     if isinstance(node, StringValueNode | EnumValueNode):
         return node.value
     is_short = isinstance(node, IntValueNode) and len(node.value) <= len(str(MAX_PAGE))

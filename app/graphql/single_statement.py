@@ -1,7 +1,7 @@
-"""Which queries are a single SQL statement, found out once for each document.
+"""Detection of queries that are a single SQL statement, made once for each document.
 
-A single statement needs no transaction to see one state of the database. The decision is made of
-the document and of which variables are null, never of how an earlier request went.
+A single statement sees one state of the database without a transaction. The decision depends on the
+document and on which variables are null, and not on earlier requests.
 """
 
 from collections.abc import Mapping
@@ -28,23 +28,23 @@ from graphql import (
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
-# The root fields that are one statement, and which fields of their filter need another.
-ROOTS: Final[Mapping[str, frozenset[str]]] = {
+# Root fields with one statement, and the fields of their filters that need another statement.
+SINGLE_STATEMENT_FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "skus": frozenset({"warehouseId"}),
     "adjustments": frozenset({"sku", "warehouseId"}),
     **dict.fromkeys(
         ("sku", "warehouses", "warehouse", "reservation", "reservations", "node"), frozenset()
     ),
 }
-# The one list whose total comes with its page.
+# The only list whose total is read with its page.
 COUNTED: Final = "skus", "SkuConnection", "totalCount"
 
 
 @dataclass(frozen=True, slots=True)
-class Single:
-    """A query that is a single statement, provided that some variables are null.
+class SingleStatement:
+    """A query that is a single statement if the variables in `null` are null.
 
-    A variable that is a whole filter may have any fields but some.
+    For a variable that is a whole filter, only the fields in `filters` must be null.
     """
 
     null: frozenset[str]
@@ -60,84 +60,89 @@ class Single:
         return value is None
 
 
-def single_of(
+def single_statement_of(
     schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode
-) -> Single | None:
-    """Return when a valid operation is a single statement; None if it never is."""
+) -> SingleStatement | None:
+    """Condition for a valid operation to be a single statement; None if it never is."""
     selections = operation.selection_set.selections
     if operation.operation is not OperationType.QUERY or len(selections) != 1:
         return None
     root = selections[0]
-    if not isinstance(root, FieldNode) or root.name.value not in ROOTS or not schema.query_type:
+    if not isinstance(root, FieldNode) or not schema.query_type:
         return None
-    filters = ROOTS[root.name.value]
+    name = root.name.value
+    filters = SINGLE_STATEMENT_FIELDS.get(name)
+    if filters is None:
+        return None
     null = _null_variables(root, filters)
     defaults = {
-        it.variable.name.value
-        for it in operation.variable_definitions or ()
-        if it.default_value is not None
+        definition.variable.name.value
+        for definition in operation.variable_definitions or ()
+        if definition.default_value is not None
     }
     if null is None or null & defaults:
         return None
-    type_ = get_named_type(schema.query_type.fields[root.name.value].type)
-    selection = _Selection(schema, document, root.name.value)
-    return Single(null, filters) if selection.is_read(root.selection_set, type_) else None
+    type_ = get_named_type(schema.query_type.fields[name].type)
+    selection = _Selection(schema, document, name)
+    return SingleStatement(null, filters) if selection.is_read(root.selection_set, type_) else None
 
 
 def _null_variables(root: FieldNode, filters: frozenset[str]) -> frozenset[str] | None:
-    """Return the variables of a filter that have to be null; None if a literal is not."""
-    found: dict[str, ValueNode] = {it.name.value: it.value for it in root.arguments or ()}
-    given = found.get("filter")
-    if given is None or not filters or isinstance(given, NullValueNode):
+    """Variables of the filter that must be null; None if a literal is not null."""
+    arguments: dict[str, ValueNode] = {
+        argument.name.value: argument.value for argument in root.arguments or ()
+    }
+    filter_ = arguments.get("filter")
+    if filter_ is None or not filters or isinstance(filter_, NullValueNode):
         return frozenset()
-    if isinstance(given, VariableNode):
-        return frozenset({given.name.value})
-    if not isinstance(given, ObjectValueNode):
+    if isinstance(filter_, VariableNode):
+        return frozenset({filter_.name.value})
+    if not isinstance(filter_, ObjectValueNode):
         return None
-    values = [it.value for it in given.fields if it.name.value in filters]
-    if not all(isinstance(it, VariableNode | NullValueNode) for it in values):
+    values = [field.value for field in filter_.fields if field.name.value in filters]
+    if not all(isinstance(value, VariableNode | NullValueNode) for value in values):
         return None
-    return frozenset(it.name.value for it in values if isinstance(it, VariableNode))
+    return frozenset(value.name.value for value in values if isinstance(value, VariableNode))
 
 
 class _Selection:
-    """Looks through a selection for a field that needs a statement of its own."""
+    """Searches a selection for a field that needs a statement of its own."""
 
     def __init__(self, schema: GraphQLSchema, document: DocumentNode, root: str) -> None:
         self._schema = schema
         self._root = root
         self._fragments = {
-            it.name.value: it
-            for it in document.definitions
-            if isinstance(it, FragmentDefinitionNode)
+            definition.name.value: definition
+            for definition in document.definitions
+            if isinstance(definition, FragmentDefinitionNode)
         }
-        self._known: dict[str, bool] = {}
+        self._read_fragments: dict[str, bool] = {}
 
     def is_read(self, selections: SelectionSetNode | None, type_: object) -> bool:
-        """Whether all of a selection is read off what the root field has found."""
+        """Whether the records of the root field have all values of a selection."""
         if selections is None:
             return True
         if not isinstance(type_, GraphQLObjectType | GraphQLInterfaceType):
             return False
         for selection in selections.selections:
             if isinstance(selection, FieldNode):
-                found = self._is_field_read(selection, type_)
+                is_read = self._is_field_read(selection, type_)
             elif isinstance(selection, FragmentSpreadNode):
-                found = self._is_fragment_read(selection.name.value)
+                is_read = self._is_fragment_read(selection.name.value)
             else:
                 condition = selection.type_condition  # type: ignore[attr-defined]
                 inner = self._schema.get_type(condition.name.value) if condition else type_
-                found = self.is_read(selection.selection_set, inner)  # type: ignore[attr-defined]
-            if not found:
+                is_read = self.is_read(selection.selection_set, inner)  # type: ignore[attr-defined]
+            if not is_read:
                 return False
         return True
 
     def _is_fragment_read(self, name: str) -> bool:
-        if name not in self._known:
+        if name not in self._read_fragments:
             fragment = self._fragments[name]
             type_ = self._schema.get_type(fragment.type_condition.name.value)
-            self._known[name] = self.is_read(fragment.selection_set, type_)
-        return self._known[name]
+            self._read_fragments[name] = self.is_read(fragment.selection_set, type_)
+        return self._read_fragments[name]
 
     def _is_field_read(
         self, node: FieldNode, parent: GraphQLObjectType | GraphQLInterfaceType

@@ -1,4 +1,4 @@
-"""Registered documents: with them, a service runs what its own clients were built with, alone."""
+"""Trusted documents: a service with a manifest executes only the documents in the manifest."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ SHA256: Final = "sha256:"
 
 
 class BadManifest(Exception):
-    """The file of trusted documents is none."""
+    """The manifest of trusted documents is missing or malformed."""
 
 
 class TrustedDocuments:
@@ -28,26 +28,29 @@ class TrustedDocuments:
         """Read a manifest: a JSON object from ids to documents.
 
         Raises:
-            BadManifest: it is none.
+            BadManifest: the file is missing or malformed.
 
         """
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            message = f"The trusted documents cannot be read: {error}."
+            message = f"The manifest of trusted documents cannot be read: {error}."
             raise BadManifest(message) from error
         if not isinstance(manifest, dict) or not all(
-            isinstance(it, str) for it in manifest.values()
+            isinstance(text, str) for text in manifest.values()
         ):
-            message = "The trusted documents are to be one JSON object from ids to documents."
+            message = (
+                f"The manifest of trusted documents {path} must be a JSON object from ids to "
+                "documents."
+            )
             raise BadManifest(message)
         return cls(manifest)
 
     def text(self, parameters: Mapping[str, Any]) -> str:
-        """Return the document that a request names: by `documentId`, by its hash or by its text.
+        """Text of the document that a request names by `documentId`, by hash or by text.
 
         Raises:
-            DocumentNotTrusted: it is not registered, or names two.
+            DocumentNotTrusted: the document is not in the manifest, or the names differ.
 
         """
         named: list[str | None] = []
@@ -59,19 +62,19 @@ class TrustedDocuments:
             named.append(self._by_hash.get(digest))
         if not named or None in named or len(set(named)) > 1:
             raise DocumentNotTrusted(
-                "Only registered documents are served. Name one by `documentId`, by "
+                "Only registered documents are executed. Name one by `documentId`, by "
                 "`extensions.persistedQuery.sha256Hash` or by its exact text."
             )
         return str(named[0])
 
 
 def persisted_hash(parameters: Mapping[str, Any]) -> str | None:
-    """Return the hash by which a request names its document, if it does."""
+    """Hash of the document in `extensions.persistedQuery`, if the request has it."""
     persisted = (parameters.get("extensions") or {}).get("persistedQuery")
     digest = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
     return digest if isinstance(digest, str) else None
 
 
 def document_hash(text: str) -> str:
-    """Return the SHA-256 of a document, in hexadecimal."""
+    """SHA-256 of a document in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,13 +1,16 @@
-"""Checks the size of variables in one pass, before anything is built from them.
+"""Checks of variables: their sizes before coercion, and the errors that coercion reports.
 
-graphql-core says everything that is wrong with a value, in time that grows with the square of its
-size. A value that cannot fit because it has too many items or fields is refused here instead.
+graphql-core reports every error in a value, in time that grows with the square of its size. A value
+with too many items or fields is refused here first, in one pass.
 """
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from graphql import (
+    GraphQLError,
     GraphQLInputObjectType,
     GraphQLList,
     GraphQLSchema,
@@ -15,16 +18,20 @@ from graphql import (
     get_nullable_type,
     type_from_ast,
 )
+from graphql.utilities import validate_input_value
 
-from app.errors import ValidationFailed, invalid_field
+from app.errors import DETAILED, ValidationFailed, invalid_field
 
-# The longest list in variables: fields that take lists take fewer, and say so themselves.
+# Longest list in variables. Fields with a lower limit check their own.
 LONGEST_LIST: Final = 1_000
-# The unknown fields that a refusal names, and the characters that it shows of a name.
-NAMED: Final = 5
+# Unknown fields that an error names, and characters of a name that it contains.
+LISTED_FIELDS: Final = 5
 LONGEST_NAME: Final = 100
+_MISSING_OR_UNKNOWN: Final = re.compile(
+    r"Expected value of type '[^']+' (to include required|not to include unknown) field '([^']*)'"
+)
 Variables = Mapping[str, object]
-# The steps to a value, the last one first: a path is written out only in a refusal.
+# The steps to a value, the last one first. Only errors render a path.
 Steps = tuple[str | int, "Steps | None"]
 # A step, the value that it leads to, and its type.
 Child = tuple[str | int, Any, Any]
@@ -33,7 +40,7 @@ Child = tuple[str | int, Any, Any]
 def declared_variables(
     schema: GraphQLSchema, operation: OperationDefinitionNode, variables: Variables
 ) -> dict[str, object]:
-    """Return the variables that an operation declares, all of a size that may fit.
+    """Variables that an operation declares, with checked sizes. Others are dropped.
 
     Raises:
         ValidationFailed: a list is too long, or an object has more fields than its type.
@@ -58,57 +65,102 @@ def check_size(value: object, type_: object, name: str) -> None:
     """
     waiting: list[tuple[Any, Any, Steps]] = [(value, type_, (name, None))]
     while waiting:
-        parent, of_parent, steps = waiting.pop()
+        parent, parent_type, steps = waiting.pop()
         children = _items if isinstance(parent, list) else _fields
         waiting += [
-            (item, inner, (step, steps))
-            for step, item, inner in children(parent, of_parent, steps)
-            if isinstance(item, dict | list)
+            (child, child_type, (step, steps))
+            for step, child, child_type in children(parent, parent_type, steps)
+            if isinstance(child, dict | list)
         ]
+
+
+def variable_problems(
+    schema: GraphQLSchema,
+    operation: OperationDefinitionNode,
+    variables: Variables,
+    *,
+    hide_suggestions: bool,
+) -> list[tuple[str, str]]:
+    """List the invalid values in variables, each as a path and a message, up to DETAILED."""
+    problems: list[tuple[str, str]] = []
+    with suppress(_Enough):
+        for definition in operation.variable_definitions or ():
+            name = definition.variable.name.value
+            if name not in variables and definition.default_value is not None:
+                continue
+
+            def add(error: GraphQLError, path: list[str | int], name: str = name) -> None:
+                field, message = _field_and_message(error)
+                problems.append((path_text(name, *path, *field), message))
+                if len(problems) >= DETAILED:
+                    raise _Enough
+
+            validate_input_value(
+                variables.get(name),
+                type_from_ast(schema, definition.type),  # type: ignore[arg-type]
+                add,
+                hide_suggestions=hide_suggestions,
+            )
+    return problems
+
+
+def path_text(*steps: str | int) -> str:
+    """Path of a value in an error, with dots and shortened names."""
+    return ".".join(_short(step) for step in steps)
+
+
+class _Enough(Exception):
+    """The number of problems that an error lists is reached."""
+
+
+def _field_and_message(error: GraphQLError) -> tuple[list[str], str]:
+    """Field of the value that is wrong, empty for the value itself, and the message."""
+    if error.original_error is not None:
+        return [], str(error.original_error)
+    if error.message.startswith("Expected value of non-null type"):
+        return [], "is required"
+    if match := _MISSING_OR_UNKNOWN.match(error.message):
+        return [match[2]], "is required" if match[1].startswith("to") else "is not known"
+    return [], f"is not valid: {error.message.rstrip('.?')}"
 
 
 def _items(value: list[Any], type_: object, steps: Steps) -> list[Child]:
     if len(value) > LONGEST_LIST:
         problem = f"must hold at most {LONGEST_LIST} items, and holds {len(value)}"
         raise invalid_field(_path(steps), problem)
-    of_value = get_nullable_type(type_)  # type: ignore[call-overload]
-    inner = of_value.of_type if isinstance(of_value, GraphQLList) else None
-    return [(index, item, inner) for index, item in enumerate(value)]
+    list_type = get_nullable_type(type_)  # type: ignore[call-overload]
+    item_type = list_type.of_type if isinstance(list_type, GraphQLList) else None
+    return [(index, item, item_type) for index, item in enumerate(value)]
 
 
 def _fields(value: dict[str, Any], type_: object, steps: Steps) -> list[Child]:
     type_ = get_nullable_type(type_)  # type: ignore[call-overload]
     while isinstance(type_, GraphQLList):
-        # One item may stand for a list of one.
+        # A single item is coerced to a list.
         type_ = get_nullable_type(type_.of_type)
     if not isinstance(type_, GraphQLInputObjectType):
-        # graphql-core says so of a small one.
-        if len(value) > NAMED:
+        # graphql-core reports small objects.
+        if len(value) > LISTED_FIELDS:
             raise invalid_field(_path(steps), "must not be an object")
         return []
     fields = type_.fields
     if len(value) > len(fields):
-        raise _unknown_fields([it for it in value if it not in fields], steps)
+        raise _unknown_fields([name for name in value if name not in fields], steps)
     return [(name, item, fields[name].type) for name, item in value.items() if name in fields]
 
 
-def path_text(*steps: str | int) -> str:
-    """Return a path as a refusal names it."""
-    return ".".join(_short(step) for step in steps)
-
-
 def _unknown_fields(names: list[str], steps: Steps) -> ValidationFailed:
-    listing = ", ".join(map(_short, names[:NAMED]))
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    listing = ", ".join(map(_short, names[:LISTED_FIELDS]))
+    more = f" and {len(names) - LISTED_FIELDS} more" if len(names) > LISTED_FIELDS else ""
     return invalid_field(_path(steps), f"has fields that are not known: {listing}{more}")
 
 
 def _path(steps: Steps | None) -> str:
-    found: list[str | int] = []
+    path: list[str | int] = []
     while steps is not None:
         step, steps = steps
-        found.append(step)
-    return path_text(*reversed(found))
+        path.append(step)
+    return path_text(*reversed(path))
 
 
 def _short(step: str | int) -> str:

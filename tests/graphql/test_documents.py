@@ -10,8 +10,14 @@ import pytest
 
 from app.errors import InventoryError
 from app.graphql import documents as execution
-from app.graphql.documents import DocumentRules, Documents, _prepare, prepared_operations, size_of
-from app.graphql.limits import KEPT
+from app.graphql.documents import (
+    DocumentRules,
+    Documents,
+    _prepare,
+    document_bytes,
+    prepared_operations,
+)
+from app.graphql.limits import CACHED_COSTS
 from app.settings import Settings
 from rest_shim.endpoint import OPERATIONS
 from tests.graphql.test_statements import DOCUMENTS
@@ -48,7 +54,7 @@ def test_memory_of_a_document_is_at_most_its_counted_size(name: str) -> None:
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert taken <= sum(size_of(text, prepared) for text, prepared in kept)
+    assert taken <= sum(document_bytes(text, prepared) for text, prepared in kept)
 
 
 def test_document_cache_is_limited_in_number_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +70,7 @@ def test_document_cache_is_limited_in_number_and_bytes(monkeypatch: pytest.Monke
             with contextlib.suppress(InventoryError):
                 documents.operation(f"{text} #{number}")
             assert documents.bytes <= 4 * 2**20
-    assert documents.bytes == sum(size for _, size in documents._kept.values())
+    assert documents.bytes == sum(size for _, size in documents._cache.values())
     assert 0 < len(documents) < 50
 
 
@@ -83,7 +89,7 @@ def test_cost_cache_of_an_operation_is_limited() -> None:
     ).values()
     for number in range(400):
         operation.costs.cost({"n": number % 200, "a": number % 7, "x": "y" * 40})
-        assert len(operation.costs._known) <= KEPT
+        assert len(operation.costs._cache) <= CACHED_COSTS
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

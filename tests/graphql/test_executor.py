@@ -37,7 +37,7 @@ from app.graphql.columnar.executor import (
 from app.graphql.limits import is_conditional
 from app.graphql.schema.budget import Budget
 from app.graphql.schema.context import Context
-from app.graphql.schema.relay import object_from, objects_from, read_from
+from app.graphql.schema.fields import object_from, objects_from, read_from
 from app.graphql.schema.schema import schema
 from tests.graphql.generating import Document, Values
 from tests.graphql.model import CODES, REASONS, catalogue
@@ -441,7 +441,7 @@ async def test_what_stands_in_records_is_read_off_them_without_a_look_at_each_fi
 
 
 @pytest.mark.parametrize("is_on", [True, False])
-async def test_a_setting_leaves_lists_to_graphql_core(
+async def test_without_columnar_execution_graphql_core_completes_lists(
     service: Service, database_url: str, monkeypatch: pytest.MonkeyPatch, *, is_on: bool
 ) -> None:
     model = catalogue()

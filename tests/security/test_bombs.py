@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from graphql import SelectionNode, get_introspection_query, parse
 
 from app.domain.periods import MAX_PERIODS
 from app.graphql.documents import DocumentRules, prepared_operations
-from app.graphql.limits import Count, Limits, check_document
+from app.graphql.limits import Count, QueryLimits, check_document
 from app.graphql.schema.schema import schema
 from app.graphql.trusted_documents import BadManifest, TrustedDocuments, document_hash
 from app.settings import Settings
@@ -21,7 +22,7 @@ from tests.graphql.operations import refusal, send_operation
 from tests.security.bombs import BOMBS, TOO_COMPLEX, Bomb, code_of, doubling
 from tests.service import Service, running
 
-LIMITS: Final = Limits.of(Settings())
+LIMITS: Final = QueryLimits.of(Settings())
 WITHIN: Final = {
     "length": ("# %s\n{ __typename }" % ("x" * 900), "# %s\n{ __typename }" % ("x" * 1_000)),
     "depth": ("{ skus { nodes { id } } }", "{ skus { nodes { stock { id } } } }"),

@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.records import SkuRecord
 from app.graphql.columnar.executor import BudgetedExecutor, SelectionPlan
-from app.graphql.schema.budget import INPUT, LEVEL, WRITE, Budget
+from app.graphql.schema.budget import INPUT_COST, LEVEL_COST, WRITE_COST, Budget
 from app.reads import skus as queries
 from app.reads.skus import sku_records
 from tests.graphql.operations import refusal
@@ -121,7 +121,7 @@ async def test_the_work_done_before_an_execution_stops_is_within_the_limit(
             await small.graphql(query.text, query.variables)
         assert completed <= LIMIT, query.text
         assert executed <= LIMIT, query.text
-        assert levels * LEVEL <= LIMIT + SHAPE.warehouses * LEVEL, query.text
+        assert levels * LEVEL_COST <= LIMIT + SHAPE.warehouses * LEVEL_COST, query.text
         assert len(recorder) <= LIMIT / 75, query.text
 
 
@@ -150,7 +150,7 @@ async def test_too_many_items_are_refused_before_the_first_write(small: Service)
 
     assert refusal(answer) == (422, TOO_COMPLEX)
     assert counted["adjustments"]["totalCount"] == 0
-    assert WRITE < INPUT
+    assert WRITE_COST < INPUT_COST
 
 
 async def test_no_write_follows_a_spent_budget(small: Service) -> None:
@@ -169,7 +169,7 @@ async def test_no_write_follows_a_spent_budget(small: Service) -> None:
     )
 
     assert answer["errors"][0]["extensions"]["code"] == TOO_COMPLEX
-    assert "were made" in answer["errors"][0]["message"]
+    assert "before this point are committed" in answer["errors"][0]["message"]
     assert [node["sku"]["sku"] for node in ledger["adjustments"]["nodes"]] == ["W000"]
 
 

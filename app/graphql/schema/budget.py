@@ -1,7 +1,7 @@
-"""The budget of one execution: how much work its answer may take, counted while it is done.
+"""The budget of one execution: the work that its response may take, counted while it is done.
 
-The limits on documents refuse a query by its page sizes before it runs. They cannot know how many
-levels a SKU has, or how many lines a reservation. So every execution has a budget in units of about
+Query limits refuse a query by its page sizes before it runs. The number of levels of a SKU or of
+lines of a reservation is unknown at that time. So every execution has a budget, in units of about
 two microseconds of processor time. Loaders spend it before and after each statement, and both
 executors spend it before they complete a list. The figures are measured: docs/query-cost.md.
 """
@@ -13,29 +13,28 @@ from typing import Final
 from app.domain.records import SkuRecord
 from app.errors import QueryTooComplex
 
-# Units per field that graphql-core executes, by its own path.
+# Units per field that graphql-core executes without the columnar executor.
 FIELD: Final = 5
 # Units per row of the ledger, of reservation lines or of a warehouse's levels.
-ROW: Final = 8
-# Units per stock level that comes with its SKU.
-LEVEL: Final = 3
-# Units per statement, per key that it looks up, and per parent for which it seeks a page, a count
-# or a sum.
-STATEMENT: Final = 300
-KEY: Final = 15
-PARENT: Final = 75
+ROW_COST: Final = 8
+# Units per stock level that is read with its SKU.
+LEVEL_COST: Final = 3
+# Units per statement, per key of a look-up, and per parent of a page, a count or a sum.
+STATEMENT_COST: Final = 300
+KEY_COST: Final = 15
+PARENT_COST: Final = 75
 # Units per period of a stock history.
-PERIOD: Final = 2
-# Entries of the ledger per unit, where a statement sums them.
-ENTRIES: Final = 2
-# Units per stock level or reservation line that a mutation writes, and per item of its input: that
-# is charged before it begins, with the item's part in the answer.
-WRITE: Final = 130
-INPUT: Final = 150
+PERIOD_COST: Final = 2
+# Ledger entries per unit in statements with sums.
+ENTRIES_PER_UNIT: Final = 2
+# Units per stock level or reservation line that a mutation writes.
+WRITE_COST: Final = 130
+# Units per item of a mutation's input with its part of the response, charged before the execution.
+INPUT_COST: Final = 150
 # Characters of text per unit, once when read and once when rendered.
 CHARACTERS: Final = 40
-# Below this part of the budget, texts that many values share are not measured.
-UNMEASURED: Final = 10
+# Texts that many values share are measured after this fraction of the budget is spent.
+UNMEASURED_FRACTION: Final = 10
 
 
 class Budget:
@@ -47,16 +46,16 @@ class Budget:
         self.limit = limit
         self.left = limit
         self.has_written = False
-        # Whether an object was completed once and stands in several places of the answer.
+        # Whether a completed object is in several places of the response.
         self.has_shared = False
-        # Texts are measured as soon as less than this is left.
-        self.measured = limit - limit // UNMEASURED
+        # Texts are measured when fewer units are left.
+        self.measured = limit - limit // UNMEASURED_FRACTION
 
     def spend(self, units: int) -> None:
         """Spend units before the work is done.
 
         Raises:
-            QueryTooComplex: fewer were left, now or earlier in the same execution.
+            QueryTooComplex: fewer units are left.
 
         """
         self.left -= units
@@ -64,15 +63,15 @@ class Budget:
             raise self.refusal()
 
     def owe(self, writes: int) -> None:
-        """Spend the units of a write that was made: its answer counts, and the next write."""
+        """Spend the units of a committed write; the next `spend` refuses a negative balance."""
         self.has_written = True
-        self.left -= writes * WRITE
+        self.left -= writes * WRITE_COST
 
     def spend_text(self, texts: Iterable[str | None]) -> None:
         """Spend the units of long texts that were read.
 
         Raises:
-            QueryTooComplex: fewer were left.
+            QueryTooComplex: fewer units are left.
 
         """
         self.spend(sum(len(text) for text in texts if text) // CHARACTERS)
@@ -81,22 +80,25 @@ class Budget:
         """Spend the units of SKUs that were read with their levels.
 
         Raises:
-            QueryTooComplex: fewer were left.
+            QueryTooComplex: fewer units are left.
 
         """
         self.spend(
-            sum(len(record.levels) * LEVEL + len(record.title) // CHARACTERS for record in records)
+            sum(
+                len(record.levels) * LEVEL_COST + len(record.title) // CHARACTERS
+                for record in records
+            )
         )
 
     def affordable(self, each: int) -> int:
-        """How many things of `each` so many units can be afforded, at least one."""
+        """Count the things at `each` units that the budget affords, at least 1."""
         return max(1, self.left // each)
 
     def spend_answer(self, data: object) -> None:
-        """Spend the units of an answer in which objects are shared, each place counted.
+        """Spend the units of a response with shared objects, which count once per place.
 
         Raises:
-            QueryTooComplex: fewer were left.
+            QueryTooComplex: fewer units are left.
 
         """
         if self.has_shared:
@@ -104,7 +106,7 @@ class Budget:
 
     @contextmanager
     def exhausted_by_refusal(self) -> Iterator[None]:
-        """Spend all units if a statement refuses to read so much."""
+        """Spend all units if a statement raises QueryTooComplex."""
         try:
             yield
         except QueryTooComplex:
@@ -113,27 +115,27 @@ class Budget:
 
     @property
     def is_exceeded(self) -> bool:
-        """Tell whether more was spent than there was."""
+        """Whether more units were spent than the limit."""
         return self.left < 0
 
     def refusal(self) -> QueryTooComplex:
-        """Return the error of an execution that takes more than its budget."""
-        written = " The writes before this point were made." if self.has_written else ""
+        """Error of an execution that exceeds its budget."""
+        written = " The writes before this point are committed." if self.has_written else ""
         return QueryTooComplex(
             f"The operation was stopped, because it costs more than {self.limit}.{written} Select "
-            "fewer fields, or ask for smaller pages.",
+            "fewer fields, or request smaller pages.",
             details=[{"limit": "answer_cost", "most": self.limit, "found": self.limit - self.left}],
         )
 
 
 def values_in(data: object, known: dict[int, int]) -> int:
-    """Return the number of values that are rendered, in time that grows with the distinct ones."""
+    """Count the rendered values, in time proportional to the distinct ones."""
     if isinstance(data, str):
         return 1 + len(data) // CHARACTERS
     if not isinstance(data, dict | list):
         return 1
-    found = known.get(id(data))
-    if found is None:
+    count = known.get(id(data))
+    if count is None:
         children = data.values() if isinstance(data, dict) else data
-        found = known[id(data)] = 1 + sum(values_in(child, known) for child in children)
-    return found
+        count = known[id(data)] = 1 + sum(values_in(child, known) for child in children)
+    return count

@@ -1,6 +1,7 @@
-"""What the resolvers of one request share."""
+"""The state that the resolvers of one request share."""
 
-from typing import Self
+from collections.abc import Awaitable, Callable
+from typing import Protocol, Self, TypeVar
 
 import strawberry
 
@@ -8,12 +9,24 @@ from app.database.engine import Database, Snapshot
 from app.domain.caller import Caller, Principal
 from app.graphql.columnar.executor import OperationPlans
 from app.graphql.schema.budget import Budget
+from app.graphql.schema.cursors import ListCursors
 from app.graphql.schema.dataloaders import Loaders
 from app.graphql.schema.relay import MAX_PAGE
+from app.writes.idempotency_keys import WriteResult
+from app.writes.pipeline import Writing
+
+Written = TypeVar("Written")
+
+
+class WriteOptions(Protocol):
+    """The options that every mutation's input has."""
+
+    idempotency_key: str | None
+    dry_run: bool
 
 
 class Context:
-    """Who asks, and a consistent view of what there is."""
+    """The principal, a snapshot of the database, its loaders, and the budget of the execution."""
 
     def __init__(
         self,
@@ -27,40 +40,58 @@ class Context:
         longest_page: int = MAX_PAGE,
     ) -> None:
         self.principal = principal
-        self.database = database
         self.snapshot = snapshot
         self.budget = budget
         self.loaders = Loaders(snapshot, principal.tenant, budget)
-        # Whether lists may be completed in bulk, by which plans, and whether one was.
+        # For the columnar executor: whether it may be used, its plans, and whether it was used.
         self.may_bulk = may_bulk
         self.plans = plans
         self.in_bulk = False
-        # How long a page of the ledger may be.
+        # Limit of the page size of the ledger.
         self.longest_page = longest_page
+        self._database = database
 
-    @property
-    def caller(self) -> Caller:
-        """Who asks, as writes know it."""
-        principal = self.principal
-        return Caller(principal.tenant, principal.subject, principal.email)
+    def cursors(self, *identity: object) -> ListCursors:
+        """Cursors of the list with a name and filters."""
+        return ListCursors(identity, key=self.principal.cursor_key)
 
     def afresh(self) -> Self:
-        """Return one of the same view and budget that has loaded nothing yet."""
+        """Context with the same snapshot and budget, and with empty loaders."""
         self.snapshot.statements = 0
         return type(self)(
             self.principal,
-            self.database,
+            self._database,
             self.snapshot,
             budget=self.budget,
             may_bulk=self.may_bulk,
             longest_page=self.longest_page,
         )
 
-    async def forget(self, *, writes: int = 1) -> None:
-        """Let what is read from now on see what was just written, in so many parts."""
-        self.budget.owe(writes)
+    async def write(
+        self,
+        options: WriteOptions,
+        command: Callable[[Writing], Awaitable[WriteResult[Written]]],
+        *,
+        count: Callable[[Written], int] = lambda _: 1,
+    ) -> WriteResult[Written]:
+        """Execute a write; later reads of the same request see its effect.
+
+        Mutations have no other access to the database, so the loaders and the snapshot cannot be
+        stale after a write. `count` is the number of written levels or lines in the result, for
+        the budget.
+        """
+        principal = self.principal
+        writing = Writing(
+            database=self._database,
+            caller=Caller(principal.tenant, principal.subject, principal.email),
+            key=options.idempotency_key,
+            dry_run=options.dry_run,
+        )
+        written = await command(writing)
+        self.budget.owe(count(written.result))
         await self.snapshot.close()
-        self.loaders = Loaders(self.snapshot, self.principal.tenant, self.budget)
+        self.loaders = Loaders(self.snapshot, principal.tenant, self.budget)
+        return written
 
 
 Info = strawberry.Info[Context, None]

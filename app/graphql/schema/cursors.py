@@ -1,55 +1,89 @@
-"""Cursors: opaque positions in a list, bound to a tenant and to what was asked.
+"""Cursors: opaque positions in a list, bound to the tenant, the list and its filters.
 
-`cursor_` + base64url(MAC + position). The MAC, under a key of the tenant's own, covers the position
-and the question (which list, which filters), so a cursor opens no other list and cannot be forged.
+A cursor is `cursor_` + base64url(MAC + position). The MAC is made with a key of the tenant. It
+covers the position and the identity of the list (its name and filters), so a cursor cannot be
+forged and is not valid for another list.
 """
 
 import base64
 import binascii
 import hashlib
 import hmac
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
+from app.domain.records import AdjustmentRecord
 from app.errors import InvalidCursor
+from app.reads.adjustments import AdjustmentPosition
 
 PREFIX: Final = "cursor_"
 MAC_LENGTH: Final = 12
 
 
-def encode(position: object, *, question: object, key: bytes) -> str:
-    """Return the cursor of a position, any JSON value."""
-    payload = orjson.dumps(position)
-    text = base64.urlsafe_b64encode(_mac(payload, question, key) + payload)
-    return PREFIX + text.rstrip(b"=").decode()
+class ListCursors:
+    """The cursors of one list. `identity`, a JSON value, holds its name and its filters."""
+
+    def __init__(self, identity: object, *, key: bytes) -> None:
+        self._identity = identity
+        self._key = key
+
+    def encode(self, position: object) -> str:
+        """Cursor of a position, any JSON value."""
+        payload = orjson.dumps(position)
+        text = base64.urlsafe_b64encode(self._mac(payload) + payload)
+        return PREFIX + text.rstrip(b"=").decode()
+
+    def decode(self, cursor: str | None) -> Any:  # noqa: ANN401 - any JSON value
+        """Position of a cursor; None without a cursor.
+
+        Raises:
+            InvalidCursor: the cursor is forged or belongs to another list.
+
+        """
+        if cursor is None:
+            return None
+        text = cursor.removeprefix(PREFIX)
+        try:
+            content = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            content = b""
+        payload = content[MAC_LENGTH:]
+        is_genuine = hmac.compare_digest(content[:MAC_LENGTH], self._mac(payload))
+        # Base64 has several spellings of the same bytes; only the canonical one is accepted.
+        if not is_genuine or self.encode(orjson.loads(payload)) != cursor:
+            message = (
+                "The cursor is not valid for this list with these filters. Start without a cursor, "
+                "and send each page's cursor with the same filters."
+            )
+            raise InvalidCursor(message, details=[{"field": "cursor", "message": "is not valid"}])
+        return orjson.loads(payload)
+
+    def _mac(self, payload: bytes) -> bytes:
+        identity = orjson.dumps(self._identity)
+        message = len(identity).to_bytes(4, "big") + identity + payload
+        return hmac.new(self._key, message, hashlib.sha256).digest()[:MAC_LENGTH]
 
 
-def decode(cursor: str, *, question: object, key: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the position of a cursor.
+class AdjustmentCursors:
+    """The cursors of one list of adjustments."""
 
-    Raises:
-        InvalidCursor: it was not made for this question, or by nobody.
+    def __init__(self, cursors: ListCursors) -> None:
+        self._cursors = cursors
 
-    """
-    text = cursor.removeprefix(PREFIX)
-    try:
-        content = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        content = b""
-    payload = content[MAC_LENGTH:]
-    genuine = hmac.compare_digest(content[:MAC_LENGTH], _mac(payload, question, key))
-    # The same bytes have several spellings in base64; one of them is ours.
-    if not genuine or encode(orjson.loads(payload), question=question, key=key) != cursor:
-        message = (
-            "The cursor is not one of this list with these filters. Start without a cursor, and "
-            "pass each page's cursor on with the same filters."
-        )
-        raise InvalidCursor(message, details=[{"field": "cursor", "message": "is not valid"}])
-    return orjson.loads(payload)
+    def encode(self, record: AdjustmentRecord) -> str:
+        """Cursor of an adjustment."""
+        return self._cursors.encode([record.created_at, record.sequence, record.id])
 
+    def decode(self, cursor: str | None) -> AdjustmentPosition | None:
+        """Position of a cursor; None without a cursor.
 
-def _mac(payload: bytes, question: object, key: bytes) -> bytes:
-    asked = orjson.dumps(question)
-    message = len(asked).to_bytes(4, "big") + asked + payload
-    return hmac.new(key, message, hashlib.sha256).digest()[:MAC_LENGTH]
+        Raises:
+            InvalidCursor: the cursor is forged or belongs to another list.
+
+        """
+        if cursor is None:
+            return None
+        created_at, sequence, id_ = self._cursors.decode(cursor)
+        return datetime.fromisoformat(created_at), sequence, id_

@@ -1,7 +1,7 @@
-"""The DataLoaders of one request: each edge of the graph is one statement for all its parents.
+"""The DataLoaders of one request: one statement per edge of the graph, for all its parents.
 
-A loader of a paginated edge exists once per set of arguments, so the number of statements depends
-on the document and never on the number of rows.
+A loader of a paginated edge exists once per set of arguments. So the number of statements depends
+on the document and not on the number of rows.
 """
 
 import asyncio
@@ -27,7 +27,16 @@ from app.domain.records import (
     SkuRecord,
     WarehouseRecord,
 )
-from app.graphql.schema.budget import ENTRIES, KEY, LEVEL, PARENT, PERIOD, ROW, STATEMENT, Budget
+from app.graphql.schema.budget import (
+    ENTRIES_PER_UNIT,
+    KEY_COST,
+    LEVEL_COST,
+    PARENT_COST,
+    PERIOD_COST,
+    ROW_COST,
+    STATEMENT_COST,
+    Budget,
+)
 from app.reads.adjustment_totals import count_adjustments_of, sum_adjustments_of
 from app.reads.adjustments import AdjustmentPosition, list_adjustments_of
 from app.reads.conditions import KeyColumns, LedgerKey, StockKey
@@ -37,9 +46,9 @@ from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
 from app.reads.stock_levels import count_levels_of_warehouses, list_levels_of_warehouses
 from app.reads.warehouses import get_warehouses
 
-Key = TypeVar("Key")
-Value = TypeVar("Value")
-# A SKU as seen in one warehouse, or (None) in all.
+LoaderKey = TypeVar("LoaderKey")
+LoaderValue = TypeVar("LoaderValue")
+# A warehouse id, or None for all warehouses, and a SKU code.
 SkuKey = tuple[str | None, str]
 
 
@@ -62,28 +71,28 @@ class LevelPage:
     limit: int
 
 
-class Loader(Generic[Key, Value]):
-    """A loader whose values several fields may wait for, even when one of them is cancelled."""
+class Loader(Generic[LoaderKey, LoaderValue]):
+    """A loader whose values are not lost when one of the waiting fields is cancelled."""
 
     def __init__(
-        self, load: Callable[[list[Key]], Awaitable[list[Value]]], snapshot: Snapshot
+        self, load: Callable[[list[LoaderKey]], Awaitable[list[LoaderValue]]], snapshot: Snapshot
     ) -> None:
         self._load = load
         self._snapshot = snapshot
-        self._known: dict[Key, Value] = {}
+        self._known: dict[LoaderKey, LoaderValue] = {}
 
     @cached_property
-    def _batches(self) -> DataLoader[Key, Value]:
+    def _batches(self) -> DataLoader[LoaderKey, LoaderValue]:
         return DataLoader(self._load)
 
-    async def load(self, key: Key) -> Value:
-        """Return the value of a key.
+    async def load(self, key: LoaderKey) -> LoaderValue:
+        """Value of a key.
 
-        A field that fails has its siblings cancelled, and with them what they wait for: others
-        must not find it cancelled in the cache.
+        A failed field cancels its sibling fields. The shield keeps the cached value usable for
+        other fields.
         """
         if self._snapshot.is_for_one:
-            # Nobody can ask for another key meanwhile, so there is no batch to wait for.
+            # No other field can load a key now, so there is no batch to wait for.
             [self._known[key]] = await self._load([key])
         if key in self._known:
             return self._known[key]
@@ -91,65 +100,65 @@ class Loader(Generic[Key, Value]):
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            # The batch may fail later, and nobody will ask why.
+            # Mark a later failure of the batch as retrieved, which avoids a warning of asyncio.
             future.add_done_callback(_retrieve)
             raise
 
 
 class Loaders:
-    """The edges, by name."""
+    """The loaders of a request, one per edge and arguments."""
 
-    def __init__(self, snapshot: Snapshot, tenant: str, budget: Budget) -> None:
+    def __init__(self, snapshot: Snapshot, tenant_id: str, budget: Budget) -> None:
         self._snapshot = snapshot
-        self._tenant = tenant
+        self._tenant_id = tenant_id
         self._budget = budget
         self._by_arguments: dict[Hashable, Loader[Any, Any]] = {}
 
     @property
     def sku(self) -> Loader[SkuKey, SkuRecord | None]:
-        """The loader of a SKU as seen somewhere."""
+        """Record of a SKU with the levels of one warehouse or of all."""
         return self._for("sku", self._load_skus)
 
     @property
     def warehouse(self) -> Loader[str, WarehouseRecord | None]:
-        """The loader of a warehouse, by id."""
-        return self._for("warehouse", self._seeking(self._load_warehouses, KEY))
+        """Record of a warehouse by id."""
+        return self._for("warehouse", self._seeking(self._load_warehouses, KEY_COST))
 
     @property
     def reservation(self) -> Loader[str, ReservationRecord | None]:
-        """The loader of a reservation, by id."""
-        return self._for("reservation", self._seeking(self._load_reservations, KEY))
+        """Record of a reservation by id."""
+        return self._for("reservation", self._seeking(self._load_reservations, KEY_COST))
 
     @property
     def hold_count(self) -> Loader[StockKey, int]:
-        """The loader of how many open reservations hold some of a level."""
-        return self._for("hold count", self._seeking(self._count_holds, KEY))
+        """Number of open reservations by stock level."""
+        return self._for("hold count", self._seeking(self._count_holds, KEY_COST))
 
     def levels_by_warehouse(self, page: LevelPage) -> Loader[WarehouseRecord, list[LevelRecord]]:
-        """Return the loader of a page of levels, by warehouse."""
+        """Page of stock levels by warehouse."""
 
         async def load(warehouses: Sequence[WarehouseRecord]) -> list[list[LevelRecord]]:
-            found = await list_levels_of_warehouses(
+            pages = await list_levels_of_warehouses(
                 self._snapshot,
-                self._tenant,
+                self._tenant_id,
                 warehouses=warehouses,
                 status=page.status,
                 archived=page.archived,
                 after=page.after,
                 limit=page.limit,
             )
-            return [found[place.id] for place in warehouses]
+            return [pages[warehouse.id] for warehouse in warehouses]
 
         return self._for(("levels", page), self._paged(page.limit, load))
 
     def level_count_by_warehouse(
         self, status: Status | None, *, archived: bool | None
     ) -> Loader[str, int]:
-        """Return the loader of how many levels there are, by warehouse id."""
+        """Count of stock levels by warehouse id."""
 
         async def load(ids: Sequence[str]) -> list[int]:
             counts = await count_levels_of_warehouses(
-                self._snapshot, self._tenant, ids=ids, status=status, archived=archived
+                self._snapshot, self._tenant_id, ids=ids, status=status, archived=archived
             )
             return [counts[id_] for id_ in ids]
 
@@ -158,29 +167,29 @@ class Loaders:
     def adjustments(
         self, page: AdjustmentPage, by: KeyColumns
     ) -> Loader[LedgerKey, list[AdjustmentRecord]]:
-        """Return the loader of a page of adjustments, by SKU, by level or by warehouse."""
+        """Page of adjustments by SKU, stock level or warehouse."""
 
         async def load(keys: Sequence[LedgerKey]) -> list[list[AdjustmentRecord]]:
-            found = await list_adjustments_of(
+            pages = await list_adjustments_of(
                 self._snapshot,
-                self._tenant,
+                self._tenant_id,
                 parents=keys,
                 where=page.where,
                 after=page.after,
                 limit=page.limit,
             )
             for key in keys:
-                self._budget.spend_text(record.note for record in found[key])
-            return [found[key] for key in keys]
+                self._budget.spend_text(record.note for record in pages[key])
+            return [pages[key] for key in keys]
 
         return self._for(("adjustments", page, by), self._paged(page.limit, load))
 
-    def adjustment_count(self, where: AdjustmentFilter, by: KeyColumns) -> Loader[LedgerKey, int]:
-        """Return the loader of how many adjustments match, by SKU, by level or by warehouse."""
+    def adjustment_count(self, where: AdjustmentFilter, by: Named) -> Loader[LedgerKey, int]:
+        """Count of adjustments by SKU, stock level or warehouse."""
 
         async def load(keys: Sequence[LedgerKey]) -> list[int]:
             counts = await count_adjustments_of(
-                self._snapshot, self._tenant, parents=keys, where=where
+                self._snapshot, self._tenant_id, parents=keys, where=where
             )
             return [counts[key] for key in keys]
 
@@ -189,129 +198,135 @@ class Loaders:
     def adjustment_totals(
         self, where: AdjustmentFilter, by: KeyColumns
     ) -> Loader[LedgerKey, LedgerTotals]:
-        """Return the loader of what adjustments come to, by SKU, by level or by warehouse."""
+        """Totals of adjustments by SKU, stock level or warehouse."""
 
         async def load(keys: Sequence[LedgerKey]) -> list[LedgerTotals]:
             totals = await sum_adjustments_of(
-                self._snapshot, self._tenant, parents=keys, where=where
+                self._snapshot, self._tenant_id, parents=keys, where=where
             )
             return [totals[key] for key in keys]
 
         return self._for(("adjustment totals", where, by), self._seeking(load))
 
     def stock_as_of(self, end: datetime) -> Loader[StockKey, list[AdjustmentRecord]]:
-        """Return the loader of what made the stock before an end, by SKU as seen somewhere."""
+        """Last adjustment of each level before an end, by SKU in one warehouse or in all."""
 
         async def load(keys: Sequence[StockKey]) -> list[list[AdjustmentRecord]]:
-            found = await get_stock_as_of(self._snapshot, self._tenant, skus=keys, end=end)
-            for records in found.values():
+            entries = await get_stock_as_of(self._snapshot, self._tenant_id, skus=keys, end=end)
+            for records in entries.values():
                 self._budget.spend_text(record.note for record in records)
-            return [found[key] for key in keys]
+            return [entries[key] for key in keys]
 
         return self._for(("stock as of", end), self._seeking(load))
 
     def holds(self, after: str | None, limit: int) -> Loader[StockKey, list[ReservationLineRecord]]:
-        """Return the loader of a page of what open reservations hold, by level."""
+        """Page of lines of open reservations by stock level."""
 
         async def load(keys: Sequence[StockKey]) -> list[list[ReservationLineRecord]]:
-            found = await list_holds_of(
-                self._snapshot, self._tenant, levels=keys, after=after, limit=limit
+            pages = await list_holds_of(
+                self._snapshot, self._tenant_id, levels=keys, after=after, limit=limit
             )
-            return [found[key] for key in keys]
+            return [pages[key] for key in keys]
 
         return self._for(("holds", after, limit), self._paged(limit, load))
 
     def stock_history(self, series: Series) -> Loader[StockKey, list[PeriodRecord]]:
-        """Return the loader of what was on hand in each period, by SKU as seen somewhere."""
+        """Periods of a stock history by SKU in one warehouse or in all."""
 
         async def load(keys: Sequence[StockKey]) -> list[list[PeriodRecord]]:
-            # There are two statements, and each period is filled in.
-            self._budget.spend(STATEMENT + len(keys) * (PARENT + series.periods * PERIOD))
+            # The second statement, and the periods of the result.
+            self._budget.spend(
+                STATEMENT_COST + len(keys) * (PARENT_COST + series.periods * PERIOD_COST)
+            )
             before = await get_stock_as_of(
-                self._snapshot, self._tenant, skus=keys, end=series.start
+                self._snapshot, self._tenant_id, skus=keys, end=series.start
             )
             changes = await sum_adjustments_by_period(
                 self._snapshot,
-                self._tenant,
+                self._tenant_id,
                 skus=keys,
                 start=series.start,
                 end=series.end,
                 interval=series.interval,
             )
-            entries = sum(each.entries for of_key in changes.values() for each in of_key.values())
-            self._budget.spend(entries // ENTRIES)
+            entries = sum(
+                change.entries for of_key in changes.values() for change in of_key.values()
+            )
+            self._budget.spend(entries // ENTRIES_PER_UNIT)
             return [
-                series.records(sum(it.after_quantity for it in before[key]), changes[key])
+                series.records(sum(entry.after_quantity for entry in before[key]), changes[key])
                 for key in keys
             ]
 
         return self._for(("stock history", series), self._seeking(load))
 
     def _seeking(
-        self, load: Callable[[list[Key]], Awaitable[list[Value]]], each: int = PARENT
-    ) -> Callable[[list[Key]], Awaitable[list[Value]]]:
-        """Spend the budget for a statement and for each of its keys before it is executed."""
+        self,
+        load: Callable[[list[LoaderKey]], Awaitable[list[LoaderValue]]],
+        each: int = PARENT_COST,
+    ) -> Callable[[list[LoaderKey]], Awaitable[list[LoaderValue]]]:
+        """Spend the units of a statement and its keys before it is executed."""
 
-        async def affordable(keys: list[Key]) -> list[Value]:
-            self._budget.spend(STATEMENT + len(keys) * each)
+        async def affordable(keys: list[LoaderKey]) -> list[LoaderValue]:
+            self._budget.spend(STATEMENT_COST + len(keys) * each)
             return await load(keys)
 
         return affordable
 
     def _paged(
-        self, limit: int, load: Callable[[list[Key]], Awaitable[list[list[Value]]]]
-    ) -> Callable[[list[Key]], Awaitable[list[list[Value]]]]:
-        """Load pages of so many parents at a time that the budget affords full ones."""
+        self, limit: int, load: Callable[[list[LoaderKey]], Awaitable[list[list[LoaderValue]]]]
+    ) -> Callable[[list[LoaderKey]], Awaitable[list[list[LoaderValue]]]]:
+        """Load pages in batches of parents whose full pages the budget affords."""
         seek = self._seeking(load)
 
-        async def affordable(keys: list[Key]) -> list[list[Value]]:
-            pages: list[list[Value]] = []
+        async def affordable(keys: list[LoaderKey]) -> list[list[LoaderValue]]:
+            pages: list[list[LoaderValue]] = []
             while len(pages) < len(keys):
-                number = self._budget.affordable(PARENT + limit * ROW)
-                found = await seek(keys[len(pages) : len(pages) + number])
-                self._budget.spend(sum(map(len, found)) * ROW)
-                pages += found
+                number = self._budget.affordable(PARENT_COST + limit * ROW_COST)
+                batch = await seek(keys[len(pages) : len(pages) + number])
+                self._budget.spend(sum(map(len, batch)) * ROW_COST)
+                pages += batch
             return pages
 
         return affordable
 
     def _for(
-        self, arguments: Hashable, load: Callable[[list[Key]], Awaitable[list[Value]]]
-    ) -> Loader[Key, Value]:
+        self, arguments: Hashable, load: Callable[[list[LoaderKey]], Awaitable[list[LoaderValue]]]
+    ) -> Loader[LoaderKey, LoaderValue]:
         loader = self._by_arguments.get(arguments)
         if loader is None:
             loader = self._by_arguments[arguments] = Loader(load, self._snapshot)
         return loader
 
     async def _load_skus(self, keys: Sequence[SkuKey]) -> list[SkuRecord | None]:
-        found: dict[SkuKey, SkuRecord] = {}
+        by_key: dict[SkuKey, SkuRecord] = {}
         for warehouse_id in {view for view, _ in keys}:
             codes = [code for view, code in keys if view == warehouse_id]
-            self._budget.spend(STATEMENT + len(codes) * KEY)
+            self._budget.spend(STATEMENT_COST + len(codes) * KEY_COST)
             with self._budget.exhausted_by_refusal():
                 records = await get_skus(
                     self._snapshot,
-                    self._tenant,
+                    self._tenant_id,
                     codes=codes,
                     warehouse_id=warehouse_id,
-                    most_levels=self._budget.affordable(LEVEL),
+                    most_levels=self._budget.affordable(LEVEL_COST),
                 )
             self._budget.spend_stock(records.values())
-            found |= {(warehouse_id, code): record for code, record in records.items()}
-        return [found.get(key) for key in keys]
+            by_key |= {(warehouse_id, code): record for code, record in records.items()}
+        return [by_key.get(key) for key in keys]
 
     async def _load_warehouses(self, ids: Sequence[str]) -> list[WarehouseRecord | None]:
-        found = await get_warehouses(self._snapshot, self._tenant, ids=ids)
-        return [found.get(id_) for id_ in ids]
+        records = await get_warehouses(self._snapshot, self._tenant_id, ids=ids)
+        return [records.get(id_) for id_ in ids]
 
     async def _load_reservations(self, ids: Sequence[str]) -> list[ReservationRecord | None]:
         with self._budget.exhausted_by_refusal():
-            found = await get_reservations(self._snapshot, self._tenant, ids=ids)
-        self._budget.spend(sum(len(record.lines) for record in found.values()) * ROW)
-        return [found.get(id_) for id_ in ids]
+            records = await get_reservations(self._snapshot, self._tenant_id, ids=ids)
+        self._budget.spend(sum(len(record.lines) for record in records.values()) * ROW_COST)
+        return [records.get(id_) for id_ in ids]
 
     async def _count_holds(self, keys: Sequence[StockKey]) -> list[int]:
-        counts = await count_holds_of(self._snapshot, self._tenant, levels=keys)
+        counts = await count_holds_of(self._snapshot, self._tenant_id, levels=keys)
         return [counts[key] for key in keys]
 
 

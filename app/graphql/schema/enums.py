@@ -1,4 +1,4 @@
-"""The enums of the schema: Python's own, which know nothing of GraphQL, with descriptions."""
+"""The enums of the schema: enums of the domain, with GraphQL names and descriptions."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -33,7 +33,7 @@ def described(
     values: Mapping[Any, str],
     names: Mapping[Any, str] | None = None,
 ) -> None:
-    """Make a GraphQL enum of a Python one that knows nothing of GraphQL."""
+    """Register a Python enum as a GraphQL enum with descriptions of its values."""
     strawberry.enum(enum, name=name, description=description)
     definition: StrawberryEnumDefinition = enum.__strawberry_definition__  # type: ignore[attr-defined]
     for value in definition.values:
@@ -46,73 +46,75 @@ described(
     Status,
     name="SkuStatus",
     description=(
-        "How stock stands, where sellable is on hand minus reserved. Derived, never set; of the "
-        "conditions that hold, the most severe counts."
+        "Stock status, derived from the quantities. Sellable stock is on hand minus reserved. If "
+        "several conditions hold, the most severe one is the status."
     ),
     values={
-        Status.NORMAL: "Sellable is more than twice the safety stock.",
-        Status.LOW: "Sellable is at most twice the safety stock.",
-        Status.CRITICAL: "Sellable is at most the safety stock.",
-        Status.OUT_OF_STOCK: "Nothing is sellable.",
+        Status.NORMAL: "Sellable stock is more than twice the safety stock.",
+        Status.LOW: "Sellable stock is at most twice the safety stock.",
+        Status.CRITICAL: "Sellable stock is at most the safety stock.",
+        Status.OUT_OF_STOCK: "Sellable stock is 0 or less.",
     },
 )
 described(
     WarehouseType,
     name="WarehouseType",
-    description="Who runs a warehouse.",
+    description="Operator of a warehouse.",
     values={
-        WarehouseType.OWN: "The merchant. REST says `own`.",
-        WarehouseType.FBA: "The marketplace (fulfilment by Amazon); read-only to stock writes.",
-        WarehouseType.FBS: "The marketplace (fulfilment by seller); read-only to stock writes.",
-        WarehouseType.THIRD_PARTY: "A logistics provider. REST says `3PL`.",
+        WarehouseType.OWN: "The merchant. `own` in REST.",
+        WarehouseType.FBA: "The marketplace (fulfilment by Amazon). Stock writes are refused.",
+        WarehouseType.FBS: "The marketplace (fulfilment by seller). Stock writes are refused.",
+        WarehouseType.THIRD_PARTY: "A logistics provider. `3PL` in REST.",
     },
 )
 described(
     OnError,
     name="BulkOnError",
-    description="What a bulk does when some of its updates are refused.",
+    description="Behaviour of a bulk with refused updates.",
     values={
-        OnError.ABORT: "Nothing is changed, and the error names every refused update.",
-        OnError.CONTINUE: "The good ones are applied, and each result says what became of it.",
+        OnError.ABORT: "Change nothing. The error lists every refused update.",
+        OnError.CONTINUE: "Apply the valid updates. Each result has its own status.",
     },
 )
 described(
     Order,
     name="SkuOrder",
-    description="The order of a list of SKUs.",
+    description="Order of a list of SKUs.",
     values={
-        Order.ASCENDING: "By code point, A before Z.",
-        Order.DESCENDING: "By code point, Z before A.",
+        Order.ASCENDING: "By code in ascending order of code points.",
+        Order.DESCENDING: "By code in descending order of code points.",
     },
     names={Order.ASCENDING: "SKU_ASC", Order.DESCENDING: "SKU_DESC"},
 )
 described(
     ReservationStatus,
     name="ReservationStatus",
-    description="How a reservation stands. It ends once.",
+    description="State of a reservation. Every state except OPEN is final.",
     values={
-        ReservationStatus.OPEN: "It holds stock.",
-        ReservationStatus.COMMITTED: "What was taken has left on hand; the rest is free again.",
-        ReservationStatus.RELEASED: "What it held was given back.",
-        ReservationStatus.EXPIRED: "Its time was over; what it held is free again.",
+        ReservationStatus.OPEN: "The reservation holds stock.",
+        ReservationStatus.COMMITTED: "The committed quantity was taken from the quantity on hand. "
+        "The rest was released.",
+        ReservationStatus.RELEASED: "The held stock was released.",
+        ReservationStatus.EXPIRED: "The time of the reservation ended. The held stock was "
+        "released.",
     },
 )
 described(
     Sign,
     name="AdjustmentSign",
-    description="Which way an adjustment goes, by its delta.",
+    description="Sign of an adjustment's delta.",
     values={
-        Sign.INCREASE: "There is more than before.",
-        Sign.DECREASE: "There is less than before.",
-        Sign.UNCHANGED: "There is as much as before: a count that found what was expected.",
+        Sign.INCREASE: "Positive delta.",
+        Sign.DECREASE: "Negative delta.",
+        Sign.UNCHANGED: "Zero delta, for example a count that confirms the quantity.",
     },
 )
 described(
     Interval,
     name="StockInterval",
-    description="How long each period of a stock history is.",
+    description="Length of the periods of a stock history.",
     values={
-        Interval.HOUR: "An hour, from minute 0 of UTC on.",
-        Interval.DAY: "A day of UTC.",
+        Interval.HOUR: "A full hour in UTC.",
+        Interval.DAY: "A calendar day in UTC.",
     },
 )

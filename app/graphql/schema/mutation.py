@@ -1,16 +1,22 @@
-"""The root of the writes."""
+"""The root type of the writes."""
 
 import strawberry
 
 from app.graphql.schema.mutations.catalogue import CatalogueMutation
 from app.graphql.schema.mutations.marketplace_sync import SyncMutation
 from app.graphql.schema.mutations.reservations import ReservationMutation
-from app.graphql.schema.mutations.reversals import ReversingMutation
+from app.graphql.schema.mutations.reversals import ReversalMutation
 from app.graphql.schema.mutations.stock import StockMutation
+from app.graphql.schema.mutations.transfers import TransferMutation
 
 
-@strawberry.type(description="The writes. Each needs the scope that its description names.")
+@strawberry.type(description="The writes. The description of each field names its scope.")
 class Mutation(
-    StockMutation, ReservationMutation, ReversingMutation, CatalogueMutation, SyncMutation
+    StockMutation,
+    TransferMutation,
+    ReservationMutation,
+    ReversalMutation,
+    CatalogueMutation,
+    SyncMutation,
 ):
-    """The writes."""
+    """The root type of the writes."""

@@ -1,161 +1,60 @@
-"""Relay: nodes that can be fetched again, and lists in pages."""
+"""Relay: nodes with a global id, and lists in pages."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
-from operator import attrgetter
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import strawberry
 from strawberry import Private
-from strawberry.types import get_object_definition, has_object_definition
-from strawberry.types.base import StrawberryList
-from strawberry.utils.str_converters import to_camel_case
 
 from app.errors import invalid_field
-from app.graphql.columnar.codegen import MAKE_OBJECT, RECORD_PATH
-from app.graphql.schema.scalars import Quantity
+from app.graphql.schema.fields import described_field
 
 DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 200
-ID: Final = "Identifies the object within the tenant, for good."
+ID_DESCRIPTION: Final = "Id of the object within the tenant. It never changes."
 T = TypeVar("T")
-First = Annotated[int, strawberry.argument(description=f"How many, 1 to {MAX_PAGE}.")]
+First = Annotated[int, strawberry.argument(description=f"Page size, 1 to {MAX_PAGE}.")]
 After = Annotated[
     str | None,
     strawberry.argument(
-        description="A cursor of this very list (same filters, same order): what follows it."
+        description="Cursor of this list with the same filters and order. The page starts after it."
     ),
 ]
 
 
-def read_from(path: str, description: str, graphql_type: Any = None) -> Any:  # noqa: ANN401
-    """Return a field that is an attribute of an attribute of its object, by its path."""
-    get = attrgetter(path)
-
-    def read(self: Any):  # type: ignore[no-untyped-def]  # noqa: ANN202, ANN401 - as declared
-        return get(self)
-
-    return strawberry.field(
-        resolver=read,
-        description=description,
-        graphql_type=graphql_type,
-        metadata={RECORD_PATH: path},
-    )
-
-
-def object_from(path: str, make: Callable[[Any], object], description: str) -> Any:  # noqa: ANN401
-    """Return a field that is an object made of a record, which is read by its path."""
-    get = attrgetter(path)
-
-    def read(self: Any):  # type: ignore[no-untyped-def]  # noqa: ANN202, ANN401 - as declared
-        record = get(self)
-        return None if record is None else make(record)
-
-    return strawberry.field(
-        resolver=read, description=description, metadata={RECORD_PATH: path, MAKE_OBJECT: make}
-    )
-
-
-def objects_from(path: str, make: Callable[[Any], object], description: str) -> Any:  # noqa: ANN401
-    """Return a field that is a list of objects, each made of a record."""
-    get = attrgetter(path)
-
-    def read(self: Any):  # type: ignore[no-untyped-def]  # noqa: ANN202, ANN401 - as declared
-        return [make(record) for record in get(self)]
-
-    return strawberry.field(
-        resolver=read, description=description, metadata={RECORD_PATH: path, MAKE_OBJECT: make}
-    )
-
-
-def quantity_from(path: str, description: str) -> Any:  # noqa: ANN401
-    """Return a field that is a quantity, by its path."""
-    return read_from(path, description, Quantity)
-
-
-def made_from(
-    make: Callable[[Any], object],
-    description: str,
-    graphql_type: Any = None,  # noqa: ANN401
-) -> Any:  # noqa: ANN401
-    """Return a field that is made of its object, and only when asked for."""
-    return strawberry.field(resolver=make, description=description, graphql_type=graphql_type)
-
-
-def described_field(description: str) -> Any:  # noqa: ANN401
-    """Return a field that is read from the object as it is."""
-    return strawberry.field(description=description)
-
-
-def optional(description: str) -> Any:  # noqa: ANN401
-    """Return an input field that may be left out."""
-    return strawberry.field(default=None, description=description)
-
-
-def of_plain_values(input_type: type[T]) -> type[T]:
-    """Have an input made of values as they come, which is quick where a list has hundreds of it.
-
-    Strawberry converts each value by its type. Scalars and enums need no conversion; a list of
-    such inputs is converted item by item, as they are.
-    """
-    definition = get_object_definition(input_type, strict=True)
-    names = {to_camel_case(field.python_name): field.python_name for field in definition.fields}
-    inputs: dict[str, Callable[[Mapping[str, Any], Any], Any]] = {}
-    for field in definition.fields:
-        inner: Any = field.type
-        while hasattr(inner, "of_type"):
-            inner = inner.of_type
-        if not has_object_definition(inner):
-            continue
-        make: Any = get_object_definition(inner, strict=True).from_input
-        if make is None or not isinstance(field.type, StrawberryList):
-            message = f"{input_type.__name__}.{field.python_name} is not made of plain values"
-            raise TypeError(message)
-        inputs[to_camel_case(field.python_name)] = partial(make, inner)
-
-    def made(type_: type[T], value: Mapping[str, Any], context: Any) -> T:  # noqa: ANN401
-        fields = {names[name]: given for name, given in value.items()}
-        for name, make in inputs.items():
-            fields[names[name]] = [make(item, context) for item in value[name]]
-        return type_(**fields)
-
-    definition.from_input = made
-    return input_type
-
-
-@strawberry.interface(description="An object that can be fetched again by its id.")
+@strawberry.interface(description="An object with a global id.")
 class Node:
-    """An object with an id."""
+    """An object with a global id."""
 
-    id: strawberry.ID = described_field(ID)
+    id: strawberry.ID = described_field(ID_DESCRIPTION)
 
 
-@strawberry.type(description="Where a page stands in its list (Relay).")
+@strawberry.type(description="Position of a page in its list (Relay).")
 class PageInfo:
-    """Where a page stands in its list."""
+    """Position of a page in its list."""
 
-    has_next_page: bool = described_field("Whether more follows.")
-    has_previous_page: bool = described_field("Whether the page was asked for by a cursor.")
+    has_next_page: bool = described_field("Whether more items follow.")
+    has_previous_page: bool = described_field("Whether the page was requested with a cursor.")
     nodes: Private[Sequence[Any]]
     cursor_of: Private[Any]
 
-    @strawberry.field(description="The cursor of the first item.")
+    @strawberry.field(description="Cursor of the first item.")
     def start_cursor(self) -> str | None:
-        """Make the cursor only when asked."""
+        """Cursor of the first item; None for an empty page."""
         return self.cursor_of(self.nodes[0]) if self.nodes else None
 
-    @strawberry.field(description="The cursor of the last item: pass it as `after`.")
+    @strawberry.field(description="Cursor of the last item, to be sent as `after`.")
     def end_cursor(self) -> str | None:
-        """Make the cursor only when asked."""
+        """Cursor of the last item; None for an empty page."""
         return self.cursor_of(self.nodes[-1]) if self.nodes else None
 
 
 @strawberry.type(description="An item of a list with its cursor (Relay).")
 class Edge(Generic[T]):
-    """An item with its cursor."""
+    """An item of a list with its cursor."""
 
     node: T = described_field("The item.")
-    cursor: str = described_field("The position of the item in its list.")
+    cursor: str = described_field("Position of the item in its list.")
 
 
 @strawberry.type(description="A page of a list (Relay).")
@@ -163,23 +62,23 @@ class Connection(Generic[T]):
     """A page of a list."""
 
     nodes: list[T] = described_field("The items.")
-    page_info: PageInfo = described_field("Where the page stands in the list.")
+    page_info: PageInfo = described_field("Position of the page in its list.")
     cursor_of: Private[Any]
     count: Private[Any]
 
     @strawberry.field(description="The items with their cursors.")
     def edges(self) -> list[Edge[T]]:
-        """Give every item its cursor."""
+        """Items of the page with their cursors."""
         return [Edge(node=node, cursor=self.cursor_of(node)) for node in self.nodes]
 
-    @strawberry.field(description="How many there are in the whole list, exactly.")
+    @strawberry.field(description="Exact number of items in the whole list.")
     async def total_count(self) -> int:
-        """Count only when asked."""
+        """Count the items of the whole list when the field is selected."""
         total: int = await self.count()
         return total
 
 
-def connection(
+def connection_of(
     nodes: Sequence[T],
     *,
     limit: int,
@@ -187,7 +86,7 @@ def connection(
     cursor_of: Callable[[T], str],
     count: Callable[[], Awaitable[int]],
 ) -> Connection[T]:
-    """Return the connection of a page that was read with one item more than asked for."""
+    """Build the connection of `limit` items; one further item in `nodes` means a next page."""
     page = list(nodes[:limit])
     info = page_info(nodes, limit=limit, after=after, cursor_of=cursor_of)
     return Connection(nodes=page, page_info=info, cursor_of=cursor_of, count=count)
@@ -196,7 +95,7 @@ def connection(
 def page_info(
     nodes: Sequence[T], *, limit: int, after: str | None, cursor_of: Callable[[T], str]
 ) -> PageInfo:
-    """Return where a page stands that was read with one item more than asked for."""
+    """Build the page info of `limit` items; one further item in `nodes` means a next page."""
     return PageInfo(
         has_next_page=len(nodes) > limit,
         has_previous_page=after is not None,
@@ -206,10 +105,10 @@ def page_info(
 
 
 def page_size(first: int, *, longest: int = MAX_PAGE) -> int:
-    """Return the size of a page.
+    """Check a page size.
 
     Raises:
-        ValidationFailed: it is out of range.
+        ValidationFailed: the size is not in 1 to `longest`.
 
     """
     if not 1 <= first <= longest:

@@ -1,4 +1,4 @@
-"""The schema's own scalars."""
+"""The custom scalars of the schema."""
 
 from datetime import datetime
 from typing import Any, Final, NewType
@@ -13,10 +13,10 @@ Quantity = NewType("Quantity", int)
 
 
 def parse_quantity(value: object) -> int:
-    """Return a whole number; `5.0`, `"5"` and `true` are refused, not coerced.
+    """Check that a value is a whole number. `5.0`, `"5"` and `true` are refused.
 
     Raises:
-        ValueError: it is no whole number.
+        ValueError: the value is not a whole number.
 
     """
     if type(value) is not int:
@@ -33,8 +33,8 @@ SCALARS: Final[dict[object, ScalarDefinition]] = {
     Quantity: strawberry.scalar(
         name="Quantity",
         description=(
-            "A whole number of pieces. Stored quantities are 0 to 1,000,000,000,000; "
-            "derived ones may be negative. Wider than Int's 32 bits."
+            "A whole number of pieces, wider than the 32 bits of Int. Stored quantities are 0 to "
+            "1,000,000,000,000. Derived quantities may be negative."
         ),
         serialize=int,
         parse_value=parse_quantity,
@@ -49,7 +49,7 @@ SCALARS: Final[dict[object, ScalarDefinition]] = {
     Period: strawberry.scalar(
         name="DateOrDateTime",
         description=(
-            "A date, which means the whole UTC day (2026-03-12), or an RFC 3339 timestamp "
+            "A date (2026-03-12), which means the whole UTC day, or an RFC 3339 timestamp "
             "(2026-03-12T14:00:00Z)."
         ),
         serialize=str,

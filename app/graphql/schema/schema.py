@@ -1,4 +1,4 @@
-"""The schema, made of its roots."""
+"""The schema, built from its root types."""
 
 import strawberry
 from strawberry.schema.config import StrawberryConfig

@@ -1,4 +1,4 @@
-"""Which scope each root field needs. A field that is not here is refused to everyone."""
+"""The scope that each root field needs. A root field without a scope here is refused."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -50,12 +50,12 @@ SCOPES: Final[Mapping[str, Mapping[str, Scope]]] = {
         "updateWarehouse": Scope.ADMIN,
     },
 }
-ROOTS: Final = {OperationType.QUERY: "Query", OperationType.MUTATION: "Mutation"}
+ROOT_TYPES: Final = {OperationType.QUERY: "Query", OperationType.MUTATION: "Mutation"}
 
 
 def needed_scopes(document: DocumentNode, operation: OperationDefinitionNode) -> frozenset[Scope]:
-    """Return every scope that an operation needs, skipped fields included."""
-    scopes = SCOPES[ROOTS[operation.operation]]
+    """Scopes of all root fields of an operation, including skipped fields."""
+    scopes = SCOPES[ROOT_TYPES[operation.operation]]
     return frozenset(scopes[name] for name in _root_fields(document, operation))
 
 

@@ -1,210 +1,173 @@
-"""The types of the schema, and how each is made of a record."""
+"""The object types of the schema, made from records."""
 
-from asyncio import gather
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import strawberry
 from strawberry import Private
 
-from app.domain.filters import AdjustmentFilter, ReservationFilter
+from app.domain.filters import AdjustmentFilter
 from app.domain.periods import MAX_PERIODS, Period, series_of
 from app.domain.records import (
     AdjustmentRecord,
     LedgerTotals,
     LevelRecord,
-    PeriodRecord,
     ReservationLineRecord,
     ReservationRecord,
     SkuRecord,
     WarehouseRecord,
 )
-from app.domain.stock import inventory_not_found
-from app.domain.validation import reason_problem
-from app.domain.warehouses import warehouse_not_found
-from app.errors import ReservationNotFound, invalid_field
-from app.graphql.columnar.executor import BATCH_RESOLVER
-from app.graphql.schema import cursors
-from app.graphql.schema.budget import ROW
+from app.graphql.schema.budget import ROW_COST
 from app.graphql.schema.context import Context, Info
+from app.graphql.schema.cursors import AdjustmentCursors
 from app.graphql.schema.dataloaders import AdjustmentPage, LevelPage, SkuKey
-from app.graphql.schema.enums import Interval, ReservationStatus, Sign, Status, WarehouseType
+from app.graphql.schema.edges import edge_to
+from app.graphql.schema.enums import Interval, ReservationStatus, Status, WarehouseType
+from app.graphql.schema.fields import (
+    made_from,
+    object_from,
+    objects_from,
+    quantity_from,
+    read_from,
+)
+from app.graphql.schema.filters import (
+    ARCHIVED_DESCRIPTION,
+    AdjustmentFilterArgument,
+    WarehouseAdjustmentFilterArgument,
+)
+from app.graphql.schema.ledger_totals import AdjustmentTotals, StockPeriod
+from app.graphql.schema.lookups import (
+    require_filtered,
+    require_reservation,
+    require_sku,
+    require_warehouse,
+)
 from app.graphql.schema.relay import (
     DEFAULT_PAGE,
-    ID,
+    ID_DESCRIPTION,
     After,
     Connection,
     First,
     Node,
-    connection,
-    made_from,
-    object_from,
-    objects_from,
-    of_plain_values,
-    optional,
+    connection_of,
     page_info,
     page_size,
-    quantity_from,
-    read_from,
 )
 from app.graphql.schema.scalars import Quantity
-from app.reads.adjustments import AdjustmentPosition
-from app.reads.conditions import LedgerKey, key_columns
-
-ARCHIVED_FILTER: Final = "false: without archived SKUs; true: archived ones alone; null: both."
-
-
-@strawberry.input(description="Which adjustments a list holds; conditions combine.")
-class EntryFilterInput:
-    """Conditions on adjustments, wherever they are."""
-
-    reason: str | None = optional("Only those with this reason.")
-    start_date: Period | None = optional("Only those at or after this.")
-    end_date: Period | None = optional("Only those at or before this; a whole day if a date.")
-    created_by: str | None = optional("Only those of who has this e-mail address.")
-    bulk_id: strawberry.ID | None = optional("Only those that are part of this bulk.")
-    transfer_id: strawberry.ID | None = optional("Only the halves of this transfer.")
-    reservation_id: strawberry.ID | None = optional("Only those that committed this reservation.")
-    reference: str | None = optional("Only those with this reference.")
-    sign: Sign | None = optional("Only those that go this way.")
-
-
-@of_plain_values
-@strawberry.input(description="Which adjustments a list holds; conditions combine.")
-class AdjustmentFilterInput(EntryFilterInput):
-    """Conditions on adjustments of one SKU."""
-
-    warehouse_id: strawberry.ID | None = optional("Only those of this warehouse.")
-
-
-@of_plain_values
-@strawberry.input(
-    description="Which adjustments the list of a warehouse holds; conditions combine."
-)
-class WarehouseAdjustmentFilterInput(EntryFilterInput):
-    """Conditions on adjustments of one warehouse."""
-
-    sku: str | None = optional("Only those of this SKU.")
-
-
-AdjustmentFilterArgument = Annotated[
-    AdjustmentFilterInput | None,
-    strawberry.argument(description="Which adjustments; all without it."),
-]
+from app.reads.conditions import LedgerKey, named
 
 
 @strawberry.type(description="A place that holds stock.")
 class Warehouse(Node):
-    """A warehouse."""
+    """A place that holds stock."""
 
     record: Private[WarehouseRecord]
-    id: strawberry.ID = read_from("record.id", ID)
-    name: str = read_from("record.name", "What people call it.")
-    type: WarehouseType = read_from("record.type", "Who runs it.")
-    address: str | None = read_from("record.address", "Where it is, when known.")
+    id: strawberry.ID = read_from("record.id", ID_DESCRIPTION)
+    name: str = read_from("record.name", "Display name.")
+    type: WarehouseType = read_from("record.type", "Operator of the warehouse.")
+    address: str | None = read_from("record.address", "Postal address; null if unknown.")
     marketplace: str | None = read_from(
-        "record.marketplace", "The marketplace that runs it, such as amazon_eu."
+        "record.marketplace",
+        "Marketplace that operates the warehouse, for example amazon_eu; null for other types.",
     )
     is_active: bool = read_from(
         "record.is_active",
-        "Whether it takes stock. An inactive one counts in totals and can only be emptied.",
+        "Whether stock may increase. The stock of an inactive warehouse counts in totals and may "
+        "only decrease.",
     )
     is_readonly: bool = read_from(
         "record.type.is_readonly",
-        "Whether a marketplace runs it: stock writes are refused.",
+        "Whether a marketplace operates the warehouse. Stock writes to it are refused.",
     )
 
-    @strawberry.field(description="What it holds, by SKU code.")
+    @strawberry.field(description="Stock levels of the warehouse, ordered by SKU code.")
     async def stock(
         self,
         info: Info,
         first: First = DEFAULT_PAGE,
         after: After = None,
         status: Annotated[
-            Status | None, strawberry.argument(description="Only levels of this status.")
+            Status | None, strawberry.argument(description="Stock levels with this status.")
         ] = None,
         *,
-        archived: Annotated[bool | None, strawberry.argument(description=ARCHIVED_FILTER)] = False,
+        archived: Annotated[
+            bool | None, strawberry.argument(description=ARCHIVED_DESCRIPTION)
+        ] = False,
     ) -> Connection["StockLevel"]:
-        """Page through the levels of this warehouse."""
+        """Page of stock levels."""
         context = info.context
-        key = context.principal.cursor_key
-        question = ["levels", self.record.id, status, archived]
-        position = cursors.decode(after, question=question, key=key) if after is not None else None
-        page = LevelPage(status, archived, position, page_size(first) + 1)
-        levels = await context.loaders.levels_by_warehouse(page).load(self.record)
-        return connection(
+        loaders = context.loaders
+        cursors = context.cursors("levels", self.record.id, status, archived)
+        page = LevelPage(status, archived, cursors.decode(after), page_size(first) + 1)
+        levels = await loaders.levels_by_warehouse(page).load(self.record)
+        return connection_of(
             [StockLevel(record=level) for level in levels],
             limit=first,
             after=after,
-            cursor_of=lambda level: cursors.encode(level.record.sku, question=question, key=key),
-            count=lambda: context.loaders.level_count_by_warehouse(status, archived=archived).load(
+            cursor_of=lambda level: cursors.encode(level.record.sku),
+            count=lambda: loaders.level_count_by_warehouse(status, archived=archived).load(
                 self.record.id
             ),
         )
 
-    @strawberry.field(description="Its ledger over all SKUs, newest first.")
+    @strawberry.field(description="Adjustments in the warehouse, newest first.")
     async def adjustments(
         self,
         info: Info,
         first: First = DEFAULT_PAGE,
         after: After = None,
-        filter: Annotated[
-            WarehouseAdjustmentFilterInput | None,
-            strawberry.argument(description="Which adjustments; all without it."),
-        ] = None,
+        filter: WarehouseAdjustmentFilterArgument = None,
     ) -> "AdjustmentConnection":
-        """Page through the ledger of this warehouse."""
-        where = conditions(filter, sku=filter.sku if filter else None)
+        """Page of adjustments in the warehouse."""
+        where = filter.conditions() if filter else AdjustmentFilter()
         return await adjustments_of(info.context, (None, self.record.id), where, first, after)
 
 
-@strawberry.type(description="A stock-keeping unit and its stock.")
+@strawberry.type(description="A stock-keeping unit (SKU) with its stock.")
 class Sku(Node):
-    """A SKU."""
+    """A stock-keeping unit with its stock."""
 
     record: Private[SkuRecord]
-    id: strawberry.ID = read_from("record.id", ID)
-    sku: str = read_from("record.sku", "The code.")
-    title: str = read_from("record.title", "What it is.")
+    id: strawberry.ID = read_from("record.id", ID_DESCRIPTION)
+    sku: str = read_from("record.sku", "SKU code.")
+    title: str = read_from("record.title", "Display title of the product.")
     total_on_hand: int = quantity_from(
-        "record.figures.on_hand", "What is there, over its stock levels."
+        "record.figures.on_hand", "Quantity on hand, summed over the stock levels."
     )
     total_reserved: int = quantity_from(
-        "record.figures.reserved", "What is reserved, over its stock levels."
+        "record.figures.reserved", "Reserved quantity, summed over the stock levels."
     )
     total_available: int = quantity_from(
-        "record.figures.available", "What can be promised, over its stock levels."
+        "record.figures.available", "Available quantity, summed over the stock levels."
     )
     safety_stock: int = quantity_from(
-        "record.figures.safety_stock",
-        "What shall stay in stock, over its stock levels.",
+        "record.figures.safety_stock", "Safety stock, summed over the stock levels."
     )
-    status: Status = read_from(
-        "record.figures.status", "How the stock stands, derived from the totals."
+    status: Status = read_from("record.figures.status", "Stock status, derived from the totals.")
+    version: int = quantity_from(
+        "record.version", "Version of the SKU. It increases with each change."
     )
-    version: int = quantity_from("record.version", "Counts the changes of this record.")
     is_archived: bool = made_from(
         lambda self: self.record.archived_at is not None,
-        "Whether it is left out of lists unless they ask for it. It keeps its history, takes no "
-        "increase of stock (SKU_ARCHIVED), and can be emptied.",
+        "Whether the SKU is archived. Lists omit archived SKUs by default. An archived SKU keeps "
+        "its history. Its stock may decrease, and increases are refused (SKU_ARCHIVED).",
     )
     archived_at: datetime | None = read_from(
-        "record.archived_at", "Since when it is archived, if it is."
+        "record.archived_at", "Time of archiving; null if the SKU is not archived."
     )
 
     stock: list["StockLevel"] = objects_from(
         "record.levels",
         lambda record: StockLevel(record=record),
-        "Its stock levels by warehouse id. In a list that is filtered by warehouse, that one "
-        "alone, and the totals are those of that one.",
+        "Stock levels, ordered by warehouse id. In a list that is filtered by warehouse, only the "
+        "level of this warehouse is included and the totals are its figures.",
     )
 
     @strawberry.field(
-        description="What was there at an instant, exactly, from the ledger. Reserved stock and "
-        "safety stock have no ledger: they are told of the present only, in `stock`."
+        description="Exact quantity on hand at a past instant, computed from the ledger. Reserved "
+        "quantity and safety stock have no history; `stock` has their current values."
     )
     async def stock_as_of(
         self,
@@ -212,21 +175,21 @@ class Sku(Node):
         at: Annotated[
             Period,
             strawberry.argument(
-                description="After all adjustments at or before this; at the end of the day if a "
-                "date. One to come is the present."
+                description="Adjustments at or before this instant are included. A date means the "
+                "end of the day. A future instant gives the current stock."
             ),
         ],
     ) -> "StockAsOf":
-        """Go back in time."""
+        """Stock at a past instant."""
         key = (self.record.sku, self.record.warehouse_id)
-        info.context.budget.spend(len(self.record.levels) * ROW)
+        info.context.budget.spend(len(self.record.levels) * ROW_COST)
         return StockAsOf(records=await info.context.loaders.stock_as_of(at.end).load(key))
 
     @strawberry.field(
-        description="What was on hand over time, hour by hour or day by day, exactly, from the "
-        "ledger. Every period is there, also where nothing changed; each opens with what the one "
-        "before closed with. A transfer within what is shown is an increase and a decrease. The "
-        f"cost counts the periods; at most {MAX_PERIODS}."
+        description="Exact quantity on hand per hour or day, computed from the ledger. Every "
+        "period is included, also without changes; each opens with the closing quantity of the "
+        "previous one. A transfer between the included warehouses counts as an increase and a "
+        f"decrease. Each period counts in the query cost. At most {MAX_PERIODS} periods."
     )
     async def stock_history(
         self,
@@ -235,40 +198,40 @@ class Sku(Node):
             Period,
             strawberry.argument(
                 name="from",
-                description="Where the first period starts: at this, rounded down to a whole one.",
+                description="Start of the first period, rounded down to a whole period.",
             ),
         ],
         to: Annotated[
             Period,
             strawberry.argument(
-                description="Where the last period ends: at this, rounded up to a whole one; at "
-                "the end of the day if a date. Periods to come are as the present."
+                description="End of the last period, rounded up to a whole period. A date means "
+                "the end of the day. Future periods have the current stock."
             ),
         ],
-        interval: Annotated[Interval, strawberry.argument(description="How long each period is.")],
+        interval: Annotated[Interval, strawberry.argument(description="Length of each period.")],
         warehouse_id: Annotated[
             strawberry.ID | None,
             strawberry.argument(
-                description="In this warehouse alone; without it over all stock levels, as "
-                "`stock` shows them."
+                description="Id of one warehouse. Without it, all stock levels in `stock` are "
+                "summed."
             ),
         ] = None,
-    ) -> list["StockPeriod"]:
-        """Follow the stock through time.
+    ) -> list[StockPeriod]:
+        """Stock per period.
 
         Raises:
             ValidationFailed, WarehouseNotFound.
 
         """
         series = series_of(from_, to, interval)
-        info.context.budget.spend(len(self.record.levels) * ROW)
+        info.context.budget.spend(len(self.record.levels) * ROW_COST)
         if warehouse_id is not None:
-            await warehouse_of(info.context, warehouse_id)
+            await require_warehouse(info.context, warehouse_id)
         key = (self.record.sku, self.record.warehouse_id if warehouse_id is None else warehouse_id)
         records = await info.context.loaders.stock_history(series).load(key)
         return [StockPeriod(record=record) for record in records]
 
-    @strawberry.field(description="Its ledger over all stock levels, newest first.")
+    @strawberry.field(description="Adjustments of the SKU in all warehouses, newest first.")
     async def adjustments(
         self,
         info: Info,
@@ -276,73 +239,62 @@ class Sku(Node):
         after: After = None,
         filter: AdjustmentFilterArgument = None,
     ) -> "AdjustmentConnection":
-        """Page through the ledger of this SKU."""
-        where = conditions(filter)
+        """Page of adjustments of the SKU."""
+        where = filter.conditions() if filter else AdjustmentFilter()
         if self.record.warehouse_id is not None and where.warehouse_id is None:
             where = replace(where, warehouse_id=self.record.warehouse_id)
         return await adjustments_of(info.context, (self.record.sku, None), where, first, after)
 
 
-async def warehouses_of_adjustments(entries: Sequence[Any], context: Context) -> list[Warehouse]:
-    """Return the warehouse of each adjustment."""
-    ids = [entry.record.warehouse_id for entry in entries]
-    different = list(dict.fromkeys(ids))
-    found = await gather(*(warehouse_of(context, id_) for id_ in different))
-    by_id = dict(zip(different, found, strict=True))
-    return [by_id[id_] for id_ in ids]
+def sku_edge(key_of: Callable[[Any], SkuKey] = lambda record: (None, record.sku)) -> Any:  # noqa: ANN401
+    """Define the field that leads from a record with a SKU code to its SKU."""
+    return edge_to(require_sku, key_of, lambda record: Sku(record=record), "The SKU.")
 
 
-async def skus_of_levels(levels: Sequence[Any], context: Context) -> list[Sku]:
-    """Return the SKU of each stock level, as seen where the level was."""
-    return await _skus(context, [(level.record.view, level.record.sku) for level in levels])
+def warehouse_edge() -> Any:  # noqa: ANN401
+    """Define the field that leads from a record with a warehouse id to its warehouse."""
+    return edge_to(
+        require_warehouse,
+        lambda record: record.warehouse_id,
+        lambda record: Warehouse(record=record),
+        "The warehouse.",
+    )
 
 
-async def skus_of_adjustments(entries: Sequence[Any], context: Context) -> list[Sku]:
-    """Return the SKU of each adjustment."""
-    return await _skus(context, [(None, entry.record.sku) for entry in entries])
-
-
-async def _skus(context: Context, keys: Sequence[SkuKey]) -> list[Sku]:
-    different = list(dict.fromkeys(keys))
-    found = await gather(*(sku_of(context, code, view=view) for view, code in different))
-    by_key = dict(zip(different, found, strict=True))
-    return [by_key[key] for key in keys]
-
-
-@strawberry.type(description="What one warehouse holds of one SKU.")
+@strawberry.type(description="Stock of one SKU in one warehouse.")
 class StockLevel(Node):
-    """A stock level."""
+    """Stock of one SKU in one warehouse."""
 
     record: Private[LevelRecord]
-    id: strawberry.ID = read_from("record.id", ID)
-    on_hand: int = quantity_from("record.on_hand", "What is there.")
-    reserved: int = quantity_from("record.reserved", "What of it is reserved.")
-    safety_stock: int = quantity_from("record.safety_stock", "What shall stay.")
+    id: strawberry.ID = read_from("record.id", ID_DESCRIPTION)
+    on_hand: int = quantity_from("record.on_hand", "Quantity on hand, in pieces.")
+    reserved: int = quantity_from(
+        "record.reserved", "Quantity held by open reservations, in pieces."
+    )
+    safety_stock: int = quantity_from(
+        "record.safety_stock", "Quantity that is not available for sale, in pieces."
+    )
     available: int = quantity_from(
         "record.available",
-        "On hand minus reserved minus safety stock; negative when oversold or eating into the "
-        "safety stock.",
+        "On hand minus reserved minus safety stock. Negative if the stock is oversold or below "
+        "the safety stock.",
     )
-    status: Status = read_from("record.status", "How the stock stands in this warehouse alone.")
-    version: int = quantity_from("record.version", "Counts its adjustments.")
+    status: Status = read_from("record.status", "Stock status of this stock level.")
+    version: int = quantity_from("record.version", "Number of adjustments of the stock level.")
     adjusted_at: datetime | None = read_from(
-        "record.adjusted_at", "When it was last adjusted, if ever."
+        "record.adjusted_at", "Time of the last adjustment; null without adjustments."
     )
     synced_at: datetime | None = read_from(
-        "record.synced_at",
-        "When the marketplace saw what it reported last, if it ever reported.",
+        "record.synced_at", "Time of the last marketplace report; null without reports."
     )
 
     warehouse: Warehouse = object_from(
         "record.warehouse", lambda record: Warehouse(record=record), "The warehouse."
     )
+    # In a list that is filtered by warehouse, the SKU keeps this filter.
+    sku: Sku = sku_edge(lambda record: (record.view, record.sku))
 
-    @strawberry.field(description="The SKU.", metadata={BATCH_RESOLVER: skus_of_levels})
-    async def sku(self, info: Info) -> Sku:
-        """Go to the SKU."""
-        return await sku_of(info.context, self.record.sku, view=self.record.view)
-
-    @strawberry.field(description="Its ledger, newest first.")
+    @strawberry.field(description="Adjustments of the stock level, newest first.")
     async def adjustments(
         self,
         info: Info,
@@ -350,241 +302,157 @@ class StockLevel(Node):
         after: After = None,
         filter: AdjustmentFilterArgument = None,
     ) -> "AdjustmentConnection":
-        """Page through the ledger of this level."""
-        where = conditions(filter)
+        """Page of adjustments of the stock level."""
+        where = filter.conditions() if filter else AdjustmentFilter()
         key = (self.record.sku, self.record.warehouse_id)
         return await adjustments_of(info.context, key, where, first, after)
 
     @strawberry.field(
-        description="What open reservations hold of it, newest first: they explain `reserved`."
+        description="Lines of open reservations of the stock level, newest first. Their held "
+        "quantities add up to `reserved`."
     )
     async def reservations(
         self, info: Info, first: First = DEFAULT_PAGE, after: After = None
     ) -> Connection["ReservationLine"]:
-        """Page through the holds of this level."""
+        """Page of open reservation lines."""
         context = info.context
         key = (self.record.sku, self.record.warehouse_id)
-        cursor_key, question = context.principal.cursor_key, ["holds", key]
-        position = (
-            cursors.decode(after, question=question, key=cursor_key) if after is not None else None
-        )
-        holds = context.loaders.holds(position, page_size(first) + 1)
-        return connection(
+        cursors = context.cursors("holds", key)
+        holds = context.loaders.holds(cursors.decode(after), page_size(first) + 1)
+        return connection_of(
             [ReservationLine(record=line) for line in await holds.load(key)],
             limit=first,
             after=after,
-            cursor_of=lambda line: cursors.encode(
-                line.record.reservation_id, question=question, key=cursor_key
-            ),
+            cursor_of=lambda line: cursors.encode(line.record.reservation_id),
             count=lambda: context.loaders.hold_count.load(key),
         )
 
 
-@strawberry.type(description="One change of what a warehouse holds of a SKU: a ledger entry.")
+@strawberry.type(description="A ledger entry: one change of the quantity on hand of a stock level.")
 class Adjustment(Node):
     """A ledger entry."""
 
     record: Private[AdjustmentRecord]
-    id: strawberry.ID = read_from("record.id", ID)
+    id: strawberry.ID = read_from("record.id", ID_DESCRIPTION)
     sequence: int = quantity_from(
         "record.sequence",
-        "Counts the adjustments of the stock level from 1, without gaps.",
+        "Number of the adjustment within its stock level, from 1 without gaps.",
     )
-    before_quantity: int = quantity_from("record.before_quantity", "On hand before.")
-    after_quantity: int = quantity_from("record.after_quantity", "On hand after.")
-    delta: int = quantity_from("record.delta", "The change: after minus before.")
+    before_quantity: int = quantity_from(
+        "record.before_quantity", "Quantity on hand before the adjustment."
+    )
+    after_quantity: int = quantity_from(
+        "record.after_quantity", "Quantity on hand after the adjustment."
+    )
+    delta: int = quantity_from("record.delta", "Quantity after minus quantity before.")
     reason: str = read_from(
-        "record.reason",
-        "Why, in a word, for example supplier_receipt or cycle_count.",
+        "record.reason", "Reason code, for example supplier_receipt or cycle_count."
     )
-    note: str | None = read_from("record.note", "Why, in a sentence.")
-    created_by: str = read_from("record.created_by", "The e-mail address of who did it.")
-    created_at: datetime = read_from("record.created_at", "When it was done.")
+    note: str | None = read_from("record.note", "Free text that explains the adjustment.")
+    created_by: str = read_from("record.created_by", "E-mail address of the author.")
+    created_at: datetime = read_from("record.created_at", "Time of the adjustment.")
     bulk_id: strawberry.ID | None = read_from(
-        "record.bulk_id", "The bulk that it is part of, if it is."
+        "record.bulk_id", "Id of the bulk that contains the adjustment; null outside of a bulk."
     )
     transfer_id: strawberry.ID | None = read_from(
-        "record.transfer_id", "The transfer that it is one half of, if it is."
+        "record.transfer_id",
+        "Id of the transfer that contains the adjustment; null outside of a transfer.",
     )
     reservation_id: strawberry.ID | None = read_from(
-        "record.reservation_id", "The reservation that it committed, if it did."
+        "record.reservation_id",
+        "Id of the reservation whose commit made the adjustment; null for others.",
     )
     reversal_of: strawberry.ID | None = read_from(
-        "record.reversal_of", "The adjustment that it undoes, if it does."
+        "record.reversal_of", "Id of the adjustment that is reversed; null for others."
     )
     reference: str | None = read_from(
-        "record.reference",
-        "What the caller calls the order, delivery or count that it belongs to.",
+        "record.reference", "The caller's id of the order, delivery or count."
     )
-
-    @strawberry.field(description="The SKU.", metadata={BATCH_RESOLVER: skus_of_adjustments})
-    async def sku(self, info: Info) -> Sku:
-        """Go to the SKU."""
-        return await sku_of(info.context, self.record.sku)
-
-    @strawberry.field(
-        description="The warehouse.", metadata={BATCH_RESOLVER: warehouses_of_adjustments}
-    )
-    async def warehouse(self, info: Info) -> Warehouse:
-        """Go to the warehouse."""
-        return await warehouse_of(info.context, self.record.warehouse_id)
+    sku: Sku = sku_edge()
+    warehouse: Warehouse = warehouse_edge()
 
 
-async def skus_of_lines(lines: Sequence[Any], context: Context) -> list[Sku]:
-    """Return the SKU of each line of reservations."""
-    return await _skus(context, [(None, line.record.sku) for line in lines])
-
-
-async def reservations_of_lines(lines: Sequence[Any], context: Context) -> list["Reservation"]:
-    """Return the reservation of each line."""
-    ids = [line.record.reservation_id for line in lines]
-    different = list(dict.fromkeys(ids))
-    found = await gather(*(reservation_of(context, id_) for id_ in different))
-    by_id = dict(zip(different, found, strict=True))
-    return [by_id[id_] for id_ in ids]
-
-
-@strawberry.type(description="What a reservation is about at one stock level.")
+@strawberry.type(description="The part of a reservation at one stock level.")
 class ReservationLine:
-    """A line of a reservation."""
+    """The part of a reservation at one stock level."""
 
     record: Private[ReservationLineRecord]
-    quantity: int = quantity_from("record.quantity", "What was reserved.")
+    quantity: int = quantity_from("record.quantity", "Reserved quantity at creation.")
     held: int = quantity_from(
-        "record.held", "What is reserved now: all of it until it ends, then none."
+        "record.held",
+        "Quantity that is held now: `quantity` while the reservation is open, else 0.",
     )
     committed: int = quantity_from(
-        "record.committed", "What was taken from on hand when it was committed."
+        "record.committed", "Quantity that the commit took from the quantity on hand."
     )
-
-    @strawberry.field(description="The SKU.", metadata={BATCH_RESOLVER: skus_of_lines})
-    async def sku(self, info: Info) -> Sku:
-        """Go to the SKU."""
-        return await sku_of(info.context, self.record.sku)
-
-    @strawberry.field(
-        description="The warehouse.", metadata={BATCH_RESOLVER: warehouses_of_adjustments}
+    sku: Sku = sku_edge()
+    warehouse: Warehouse = warehouse_edge()
+    reservation: "Reservation" = edge_to(
+        require_reservation,
+        lambda record: record.reservation_id,
+        lambda record: Reservation(record=record),
+        "The reservation.",
     )
-    async def warehouse(self, info: Info) -> Warehouse:
-        """Go to the warehouse."""
-        return await warehouse_of(info.context, self.record.warehouse_id)
-
-    @strawberry.field(
-        description="The reservation.", metadata={BATCH_RESOLVER: reservations_of_lines}
-    )
-    async def reservation(self, info: Info) -> "Reservation":
-        """Go to the reservation."""
-        return await reservation_of(info.context, self.record.reservation_id)
 
 
 @strawberry.type(
-    description="Stock that is held for somebody. It ends once: it is committed, released, or "
-    "expires by itself."
+    description="Stock that is held for an order. A reservation ends once: it is committed, "
+    "released or expires."
 )
 class Reservation(Node):
-    """A reservation."""
+    """Stock that is held for an order."""
 
     record: Private[ReservationRecord]
-    id: strawberry.ID = read_from("record.id", ID)
-    status: ReservationStatus = read_from("record.status", "How it stands.")
-    reference: str | None = read_from(
-        "record.reference", "What the caller calls the order that it is for."
-    )
-    note: str | None = read_from("record.note", "Why, in a sentence.")
-    created_by: str = read_from("record.created_by", "The e-mail address of who reserved.")
-    created_at: datetime = read_from("record.created_at", "When it was made.")
+    id: strawberry.ID = read_from("record.id", ID_DESCRIPTION)
+    status: ReservationStatus = read_from("record.status", "State of the reservation.")
+    reference: str | None = read_from("record.reference", "The caller's id of the order.")
+    note: str | None = read_from("record.note", "Free text that explains the reservation.")
+    created_by: str = read_from("record.created_by", "E-mail address of the author.")
+    created_at: datetime = read_from("record.created_at", "Time of the reservation.")
     expires_at: datetime | None = read_from(
-        "record.expires_at",
-        "When it ends by itself; null if it is held until somebody ends it.",
+        "record.expires_at", "Time of expiry; null if the reservation does not expire."
     )
-    ended_at: datetime | None = read_from("record.ended_at", "When it ended, if it has.")
-    version: int = quantity_from("record.version", "Counts its changes.")
+    ended_at: datetime | None = read_from(
+        "record.ended_at", "Time of the end; null while the reservation is open."
+    )
+    version: int = quantity_from(
+        "record.version", "Version of the reservation. It increases with each change."
+    )
     lines: list[ReservationLine] = objects_from(
         "record.lines",
         lambda record: ReservationLine(record=record),
-        "What it is about, by SKU and warehouse.",
+        "Lines of the reservation, ordered by SKU code and warehouse id.",
     )
 
 
-@strawberry.input(description="Which reservations a list holds; conditions combine.")
-class ReservationFilterInput:
-    """Conditions on reservations."""
-
-    status: ReservationStatus | None = optional("Only those that stand so.")
-    reference: str | None = optional("Only those with this reference.")
-
-    def conditions(self) -> ReservationFilter:
-        """Return what the queries take."""
-        return ReservationFilter(status=self.status, reference=self.reference)
-
-
-@strawberry.type(description="What was on hand of a SKU at an instant.")
+@strawberry.type(description="Quantity on hand of a SKU at a past instant.")
 class StockAsOf:
-    """The stock of a SKU in the past."""
+    """Quantity on hand of a SKU at a past instant."""
 
     records: Private[Sequence[AdjustmentRecord]]
     total_on_hand: int = made_from(
         lambda self: sum(record.after_quantity for record in self.records),
-        "What was there, over its stock levels.",
+        "Quantity on hand, summed over the stock levels.",
         Quantity,
     )
     levels: list["StockLevelAsOf"] = made_from(
         lambda self: [StockLevelAsOf(record=record) for record in self.records],
-        "Its stock levels then, by warehouse id; without those that had no adjustment yet.",
+        "Stock levels at the instant, ordered by warehouse id. Levels without an earlier "
+        "adjustment are omitted.",
     )
 
 
-@strawberry.type(description="What one warehouse had on hand of one SKU at an instant.")
+@strawberry.type(description="Quantity on hand of one SKU in one warehouse at a past instant.")
 class StockLevelAsOf:
-    """A stock level in the past, by the last adjustment before."""
+    """A stock level at a past instant. `record` is its last adjustment up to then."""
 
     record: Private[AdjustmentRecord]
-    on_hand: int = quantity_from("record.after_quantity", "What was there.")
+    on_hand: int = quantity_from("record.after_quantity", "Quantity on hand, in pieces.")
     adjustment: Adjustment = made_from(
-        lambda self: Adjustment(record=self.record), "The adjustment that had made it so."
+        lambda self: Adjustment(record=self.record),
+        "Last adjustment at or before the instant.",
     )
-
-    @strawberry.field(
-        description="The warehouse.", metadata={BATCH_RESOLVER: warehouses_of_adjustments}
-    )
-    async def warehouse(self, info: Info) -> Warehouse:
-        """Go to the warehouse."""
-        return await warehouse_of(info.context, self.record.warehouse_id)
-
-
-@strawberry.type(
-    description="An hour or a day of a SKU: what was on hand at its start and end, and what "
-    "changed it in between."
-)
-class StockPeriod:
-    """A period of a stock history."""
-
-    record: Private[PeriodRecord]
-    start: datetime = read_from(
-        "record.start", "When it starts; it ends where the next one starts."
-    )
-    opening: int = quantity_from("record.opening", "What was there at its start.")
-    increase: int = quantity_from("record.increase", "What its adjustments added, in sum.")
-    decrease: int = quantity_from(
-        "record.decrease", "What its adjustments took, in sum; not negative."
-    )
-    closing: int = quantity_from(
-        "record.closing",
-        "What was there at its end: opening plus increase minus decrease.",
-    )
-
-
-@strawberry.type(description="What adjustments come to.")
-class AdjustmentTotals:
-    """The sums of a list of adjustments."""
-
-    record: Private[LedgerTotals]
-    entries: int = quantity_from("record.entries", "How many adjustments.")
-    increase: int = quantity_from("record.increase", "What they added, in sum.")
-    decrease: int = quantity_from("record.decrease", "What they took, in sum; not negative.")
-    net_change: int = quantity_from(
-        "record.net_change", "Increase minus decrease: the sum of their deltas."
-    )
+    warehouse: Warehouse = warehouse_edge()
 
 
 @strawberry.type(description="A page of a list of adjustments (Relay).")
@@ -593,103 +461,31 @@ class AdjustmentConnection(Connection[Adjustment]):
 
     sum_up: Private[Any]
 
-    @strawberry.field(
-        description="What all adjustments in the whole list come to, exactly, not only those of "
-        "the page."
-    )
+    @strawberry.field(description="Exact totals of the whole list, not only of the page.")
     async def totals(self) -> AdjustmentTotals:
-        """Sum up only when asked."""
+        """Totals of the whole list, summed when they are selected."""
         return AdjustmentTotals(record=await self.sum_up())
-
-
-async def sku_of(context: Context, code: str, *, view: str | None = None) -> Sku:
-    """Return a SKU as seen in one warehouse or (None) in all.
-
-    Raises:
-        InventoryNotFound: the tenant has no such SKU.
-
-    """
-    record = await context.loaders.sku.load((view, code))
-    if record is None:
-        raise inventory_not_found(code)
-    return Sku(record=record)
-
-
-async def warehouse_of(context: Context, id_: str) -> Warehouse:
-    """Return a warehouse.
-
-    Raises:
-        WarehouseNotFound: the tenant has no such warehouse.
-
-    """
-    record = await context.loaders.warehouse.load(id_)
-    if record is None:
-        raise warehouse_not_found(id_)
-    return Warehouse(record=record)
-
-
-async def reservation_of(context: Context, id_: str) -> Reservation:
-    """Return a reservation.
-
-    Raises:
-        ReservationNotFound: the tenant has no such reservation.
-
-    """
-    record = await context.loaders.reservation.load(id_)
-    if record is None:
-        message = f"Reservation {id_!r} does not exist."
-        raise ReservationNotFound(message, details=[{"id": id_}])
-    return Reservation(record=record)
-
-
-def conditions(given: EntryFilterInput | None, *, sku: str | None = None) -> AdjustmentFilter:
-    """Return the conditions on a list of adjustments.
-
-    Raises:
-        ValidationFailed: the reason cannot be one.
-
-    """
-    if given is None:
-        return AdjustmentFilter(sku=sku)
-    if given.reason is not None and (problem := reason_problem(given.reason)):
-        raise invalid_field("reason", problem)
-    return AdjustmentFilter(
-        sku=sku,
-        warehouse_id=given.warehouse_id if isinstance(given, AdjustmentFilterInput) else None,
-        reason=given.reason,
-        start=given.start_date.start if given.start_date else None,
-        end=given.end_date.end if given.end_date else None,
-        created_by=given.created_by,
-        bulk_id=given.bulk_id,
-        transfer_id=given.transfer_id,
-        reservation_id=given.reservation_id,
-        reference=given.reference,
-        sign=given.sign,
-    )
 
 
 async def adjustments_of(
     context: Context, key: LedgerKey, where: AdjustmentFilter, first: int, after: str | None
 ) -> AdjustmentConnection:
-    """Return a page of the ledger of a SKU, a level or a warehouse.
+    """Page of the ledger of a SKU, a stock level or a warehouse.
 
     Raises:
         ValidationFailed, InvalidCursor, InventoryNotFound, WarehouseNotFound.
 
     """
-    by = key_columns(key)
-    ledger = AdjustmentCursors(context, key, where)
-    page = AdjustmentPage(where, ledger.position(after), page_size(first) + 1)
-    if where.sku is not None:
-        await sku_of(context, where.sku)
-    if where.warehouse_id is not None:
-        await warehouse_of(context, where.warehouse_id)
+    by = named(key)
+    cursors = AdjustmentCursors(context.cursors("adjustments", key, where))
+    page = AdjustmentPage(where, cursors.decode(after), page_size(first) + 1)
+    await require_filtered(context, where)
     loaders = context.loaders
     return adjustment_connection(
         await loaders.adjustments(page, by).load(key),
         limit=first,
         after=after,
-        ledger=ledger,
+        cursors=cursors,
         count=lambda: loaders.adjustment_count(where, by).load(key),
         sum_up=lambda: loaders.adjustment_totals(where, by).load(key),
     )
@@ -700,42 +496,20 @@ def adjustment_connection(
     *,
     limit: int,
     after: str | None,
-    ledger: "AdjustmentCursors",
+    cursors: AdjustmentCursors,
     count: Callable[[], Awaitable[int]],
     sum_up: Callable[[], Awaitable[LedgerTotals]],
 ) -> AdjustmentConnection:
-    """Return the connection of a page that was read with one adjustment more than asked for."""
+    """Build the connection of `limit` adjustments; one further record means a next page."""
     nodes = [Adjustment(record=record) for record in records]
+
+    def cursor_of(node: Adjustment) -> str:
+        return cursors.encode(node.record)
+
     return AdjustmentConnection(
         nodes=nodes[:limit],
-        page_info=page_info(nodes, limit=limit, after=after, cursor_of=ledger.cursor),
-        cursor_of=ledger.cursor,
+        page_info=page_info(nodes, limit=limit, after=after, cursor_of=cursor_of),
+        cursor_of=cursor_of,
         count=count,
         sum_up=sum_up,
     )
-
-
-class AdjustmentCursors:
-    """The cursors of one list of adjustments."""
-
-    def __init__(self, context: Context, key: LedgerKey | None, where: AdjustmentFilter) -> None:
-        self._key = context.principal.cursor_key
-        self._question = ["adjustments", key, where]
-
-    def cursor(self, node: Adjustment) -> str:
-        """Return the cursor of an adjustment."""
-        entry = node.record
-        position = [entry.created_at, entry.sequence, entry.id]
-        return cursors.encode(position, question=self._question, key=self._key)
-
-    def position(self, cursor: str | None) -> AdjustmentPosition | None:
-        """Return the position of a cursor.
-
-        Raises:
-            InvalidCursor: it is not one of this list.
-
-        """
-        if cursor is None:
-            return None
-        created_at, sequence, id_ = cursors.decode(cursor, question=self._question, key=self._key)
-        return datetime.fromisoformat(created_at), sequence, id_

@@ -1,1 +1,1 @@
-"""The mutations, one file per subject."""
+"""The mutations, one file per noun."""

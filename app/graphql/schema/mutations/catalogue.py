@@ -1,4 +1,4 @@
-"""Writes of the catalogue: SKUs, warehouses, safety stock."""
+"""The mutations of the catalogue: SKUs, warehouses, safety stock."""
 
 from typing import Annotated, Final
 
@@ -8,8 +8,12 @@ from strawberry import UNSET, Private
 from app.domain.records import SkuRecord, WarehouseRecord
 from app.graphql.schema.context import Context, Info
 from app.graphql.schema.enums import WarehouseType
-from app.graphql.schema.mutations.shared import REPLAYED, WriteInput, writing
-from app.graphql.schema.relay import described_field, of_plain_values, optional
+from app.graphql.schema.fields import described_field, of_plain_values, optional
+from app.graphql.schema.mutations.write_input import (
+    REPLAYED_DESCRIPTION,
+    SKU_CODE_DESCRIPTION,
+    WriteInput,
+)
 from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Sku, StockLevel, Warehouse
 from app.writes.catalogue import (
@@ -23,12 +27,16 @@ from app.writes.catalogue import (
 )
 from app.writes.idempotency_keys import WriteResult
 
-TITLE: Final = "What it is, in up to 500 characters."
-VERSION: Final = "What the SKU's version must be now; else STALE_VERSION, and nothing is changed."
-NAME: Final = "What people call it, in up to 200 characters."
-ADDRESS: Final = "Where it is, in up to 500 characters."
-MARKETPLACE: Final = (
-    "The marketplace that runs it, such as amazon_eu, in up to 64 characters; FBA and FBS alone."
+TITLE_DESCRIPTION: Final = "Display title of the product, up to 500 characters."
+VERSION_DESCRIPTION: Final = (
+    "Expected version of the SKU. If the current one differs, the error is STALE_VERSION and "
+    "nothing changes."
+)
+NAME_DESCRIPTION: Final = "Display name, up to 200 characters."
+ADDRESS_DESCRIPTION: Final = "Postal address, up to 500 characters."
+MARKETPLACE_DESCRIPTION: Final = (
+    "Marketplace that operates the warehouse, for example amazon_eu, up to 64 characters. Only for "
+    "the types FBA and FBS."
 )
 
 
@@ -37,242 +45,253 @@ class CreateSkuInput(WriteInput):
     """A SKU to create."""
 
     sku: str = described_field(
-        "Its code, for good: 1 to 64 letters, digits, space and ._:/+-, a letter or digit first, "
-        "in NFC, and none that REST has a route of."
+        "SKU code, which never changes: 1 to 64 letters, digits, spaces and ._:/+-, starting with "
+        "a letter or digit, in NFC. Names of REST routes are refused."
     )
-    title: str = described_field(TITLE)
+    title: str = described_field(TITLE_DESCRIPTION)
 
 
 @strawberry.input(description="A SKU to change.")
 class UpdateSkuInput(WriteInput):
     """A SKU to change."""
 
-    sku: str = described_field("The code of a SKU that exists.")
-    title: str = described_field(TITLE)
-    expected_version: Quantity | None = optional(VERSION)
+    sku: str = described_field(SKU_CODE_DESCRIPTION)
+    title: str = described_field(TITLE_DESCRIPTION)
+    expected_version: Quantity | None = optional(VERSION_DESCRIPTION)
 
 
-@strawberry.input(description="A SKU to archive, or to restore.")
+@strawberry.input(description="A SKU to archive or to restore.")
 class SkuInput(WriteInput):
-    """A SKU to archive or restore."""
+    """A SKU to archive or to restore."""
 
-    sku: str = described_field("The code of a SKU that exists.")
-    expected_version: Quantity | None = optional(VERSION)
+    sku: str = described_field(SKU_CODE_DESCRIPTION)
+    expected_version: Quantity | None = optional(VERSION_DESCRIPTION)
 
 
-@strawberry.type(description="A SKU that was written.")
+@strawberry.type(description="Result of a write of a SKU.")
 class SkuPayload:
-    """A SKU that was written."""
+    """Result of a write of a SKU."""
 
-    sku: Sku = described_field("The SKU after it.")
-    replayed: bool = described_field(REPLAYED)
+    sku: Sku = described_field("The SKU after the write.")
+    replayed: bool = described_field(REPLAYED_DESCRIPTION)
 
 
 @strawberry.input(description="A warehouse to create.")
 class CreateWarehouseInput(WriteInput):
     """A warehouse to create."""
 
-    name: str = described_field(NAME)
-    type: WarehouseType = described_field("Who runs it, for good.")
-    address: str | None = optional(ADDRESS)
-    marketplace: str | None = optional(MARKETPLACE)
+    name: str = described_field(NAME_DESCRIPTION)
+    type: WarehouseType = described_field("Operator of the warehouse. It never changes.")
+    address: str | None = optional(ADDRESS_DESCRIPTION)
+    marketplace: str | None = optional(MARKETPLACE_DESCRIPTION)
 
 
-@strawberry.input(description="What to change of a warehouse; what is left out stays as it is.")
+@strawberry.input(description="Changes of a warehouse. Omitted fields keep their values.")
 class UpdateWarehouseInput(WriteInput):
-    """What to change of a warehouse."""
+    """Changes of a warehouse."""
 
-    id: strawberry.ID = described_field("The warehouse, wh_...")
-    name: str | None = optional(f"{NAME} It stays if null.")
+    id: strawberry.ID = described_field("Warehouse id, wh_...")
+    name: str | None = optional(f"{NAME_DESCRIPTION} Null keeps the current name.")
     address: str | None = strawberry.field(
-        default=UNSET, description=f"{ADDRESS} Null takes it away."
+        default=UNSET, description=f"{ADDRESS_DESCRIPTION} Null removes the address."
     )
     marketplace: str | None = strawberry.field(
-        default=UNSET, description=f"{MARKETPLACE} Null takes it away."
+        default=UNSET, description=f"{MARKETPLACE_DESCRIPTION} Null removes the marketplace."
     )
     is_active: bool | None = optional(
-        "Whether it takes stock. One that does not keeps what it holds, counts in totals, and can "
-        "only be emptied (WAREHOUSE_INACTIVE). It stays if null."
+        "Whether stock may increase. The stock of an inactive warehouse counts in totals; "
+        "increases are refused (WAREHOUSE_INACTIVE). Null keeps the current value."
     )
 
     def changes(self) -> dict[str, str | bool | None]:
-        """Return what was given, by the names of the record."""
-        given: dict[str, str | bool | None] = {}
+        """Values to change, by field name of the record."""
+        values: dict[str, str | bool | None] = {}
         if self.name is not None:
-            given["name"] = self.name
+            values["name"] = self.name
         if self.is_active is not None:
-            given["is_active"] = self.is_active
+            values["is_active"] = self.is_active
         if self.address is not UNSET:
-            given["address"] = self.address
+            values["address"] = self.address
         if self.marketplace is not UNSET:
-            given["marketplace"] = self.marketplace
-        return given
+            values["marketplace"] = self.marketplace
+        return values
 
 
-@strawberry.type(description="A warehouse that was written.")
+@strawberry.type(description="Result of a write of a warehouse.")
 class WarehousePayload:
-    """A warehouse that was written."""
+    """Result of a write of a warehouse."""
 
-    warehouse: Warehouse = described_field("The warehouse after it.")
-    replayed: bool = described_field(REPLAYED)
+    warehouse: Warehouse = described_field("The warehouse after the write.")
+    replayed: bool = described_field(REPLAYED_DESCRIPTION)
 
     @classmethod
-    def of(cls, done: WriteResult[WarehouseRecord]) -> "WarehousePayload":
-        """Make one of a write."""
-        return cls(warehouse=Warehouse(record=done.result), replayed=done.replayed)
+    def of(cls, written: WriteResult[WarehouseRecord]) -> "WarehousePayload":
+        """Payload of a write result."""
+        return cls(warehouse=Warehouse(record=written.result), replayed=written.replayed)
 
 
 @of_plain_values
-@strawberry.input(description="What shall stay in stock at a stock level.")
+@strawberry.input(description="Safety stock of one stock level.")
 class SafetyStockInput:
-    """What shall stay at a level."""
+    """Safety stock of one stock level."""
 
-    sku: str = described_field("The code of a SKU that exists.")
+    sku: str = described_field(SKU_CODE_DESCRIPTION)
     warehouse_id: strawberry.ID = described_field(
-        "The warehouse, of any type. A SKU that has no stock level in it yet gets one."
+        "Id of a warehouse of any type. A missing stock level of the SKU in this warehouse is "
+        "created."
     )
-    safety_stock: Quantity = described_field("What shall stay, 0 to 1,000,000,000,000.")
+    safety_stock: Quantity = described_field("Safety stock, 0 to 1,000,000,000,000.")
 
 
-@strawberry.input(description="Safety stock to set, at all levels or none.")
+@strawberry.input(description="Safety stock of several stock levels, all or none.")
 class SetSafetyStockInput(WriteInput):
-    """Safety stock to set."""
+    """Safety stock of several stock levels."""
 
-    levels: list[SafetyStockInput] = described_field("1 to 500, each for another stock level.")
+    levels: list[SafetyStockInput] = described_field("1 to 500 distinct stock levels.")
 
 
-@strawberry.type(description="Safety stock that was set.")
+@strawberry.type(description="Result of setSafetyStock.")
 class SetSafetyStockPayload:
-    """Safety stock that was set."""
+    """Result of setSafetyStock."""
 
     changed: Private[dict[str, SkuRecord]]
     levels: Private[list[SafetyStock]]
-    replayed: bool = described_field(REPLAYED)
+    replayed: bool = described_field(REPLAYED_DESCRIPTION)
 
-    @strawberry.field(description="The stock levels after it, in the order of the request.")
+    @strawberry.field(description="The stock levels after the write, in the order of the input.")
     def stock_levels(self) -> list[StockLevel]:
-        """Find each among those of its SKU."""
-        found = [self.changed[it.sku].level_in(it.warehouse_id) for it in self.levels]
-        return [StockLevel(record=level) for level in found if level]
+        """Stock levels in the order of the input."""
+        records = [self.changed[level.sku].level_in(level.warehouse_id) for level in self.levels]
+        return [StockLevel(record=record) for record in records if record]
 
-    @strawberry.field(description="Their SKUs after it, by code.")
+    @strawberry.field(description="The changed SKUs, ordered by code.")
     def skus(self) -> list[Sku]:
-        """Make the SKUs only when asked."""
+        """List the changed SKUs by code."""
         return [Sku(record=record) for record in self.changed.values()]
 
 
 @strawberry.type
 class CatalogueMutation:
-    """Writes of the catalogue."""
+    """The mutations of the catalogue."""
 
     @strawberry.mutation(
-        description="Create a SKU, or get the error SKU_EXISTS. Needs the scope inventory:admin."
+        description="Create a SKU. The error for an existing code is SKU_EXISTS. Needs the scope "
+        "inventory:admin."
     )
     async def create_sku(
         self,
         info: Info,
-        input: Annotated[CreateSkuInput, strawberry.argument(description="What to create.")],
+        input: Annotated[CreateSkuInput, strawberry.argument(description="SKU to create.")],
     ) -> SkuPayload:
         """Create a SKU."""
-        done = await create_sku(writing(info.context, input), input.sku, input.title)
-        return await _sku(info.context, done)
+        return _sku_payload(
+            await info.context.write(
+                input, lambda writing: create_sku(writing, input.sku, input.title)
+            )
+        )
 
-    @strawberry.mutation(description="Give a SKU another title. Needs the scope inventory:admin.")
+    @strawberry.mutation(description="Change the title of a SKU. Needs the scope inventory:admin.")
     async def update_sku(
         self,
         info: Info,
-        input: Annotated[UpdateSkuInput, strawberry.argument(description="What to change.")],
+        input: Annotated[UpdateSkuInput, strawberry.argument(description="SKU to change.")],
     ) -> SkuPayload:
-        """Change a SKU."""
+        """Change the title of a SKU."""
         change = SkuChange(
             sku=input.sku, title=input.title, expected_version=input.expected_version
         )
-        return await _sku(
-            info.context, await change_sku(writing(info.context, input), "updateSku", change)
-        )
+        return await _change_sku(info.context, input, "updateSku", change)
 
     @strawberry.mutation(
-        description="Leave a SKU out of lists and their totals, unless they ask for it. It keeps "
-        "its stock and history, takes no increase (SKU_ARCHIVED) and can be emptied. Needs the "
+        description="Archive a SKU. Lists and their totals omit it by default. It keeps its stock "
+        "and history. Its stock may decrease, and increases are refused (SKU_ARCHIVED). Needs the "
         "scope inventory:admin."
     )
     async def archive_sku(
         self,
         info: Info,
-        input: Annotated[SkuInput, strawberry.argument(description="Which SKU.")],
+        input: Annotated[SkuInput, strawberry.argument(description="SKU to archive.")],
     ) -> SkuPayload:
         """Archive a SKU."""
-        return await _archive(info.context, input, "archiveSku", is_archived=True)
+        change = SkuChange(sku=input.sku, is_archived=True, expected_version=input.expected_version)
+        return await _change_sku(info.context, input, "archiveSku", change)
 
     @strawberry.mutation(description="Undo archiveSku. Needs the scope inventory:admin.")
     async def restore_sku(
         self,
         info: Info,
-        input: Annotated[SkuInput, strawberry.argument(description="Which SKU.")],
+        input: Annotated[SkuInput, strawberry.argument(description="SKU to restore.")],
     ) -> SkuPayload:
         """Restore a SKU."""
-        return await _archive(info.context, input, "restoreSku", is_archived=False)
+        change = SkuChange(
+            sku=input.sku, is_archived=False, expected_version=input.expected_version
+        )
+        return await _change_sku(info.context, input, "restoreSku", change)
 
     @strawberry.mutation(description="Create a warehouse. Needs the scope inventory:admin.")
     async def create_warehouse(
         self,
         info: Info,
-        input: Annotated[CreateWarehouseInput, strawberry.argument(description="What to create.")],
+        input: Annotated[
+            CreateWarehouseInput, strawberry.argument(description="Warehouse to create.")
+        ],
     ) -> WarehousePayload:
         """Create a warehouse."""
-        context = info.context
-        new = WarehouseRecord(
+        warehouse = WarehouseRecord(
             "", input.name, input.type, input.address, input.marketplace, is_active=True
         )
-        done = await create_warehouse(writing(context, input), new)
-        await context.forget()
-        return WarehousePayload.of(done)
+        return WarehousePayload.of(
+            await info.context.write(input, lambda writing: create_warehouse(writing, warehouse))
+        )
 
     @strawberry.mutation(
-        description="Change what is said of a warehouse, or (in)activate it. Needs the scope "
-        "inventory:admin."
+        description="Change the name, address or marketplace of a warehouse, activate it or "
+        "deactivate it. Needs the scope inventory:admin."
     )
     async def update_warehouse(
         self,
         info: Info,
-        input: Annotated[UpdateWarehouseInput, strawberry.argument(description="What to change.")],
+        input: Annotated[
+            UpdateWarehouseInput, strawberry.argument(description="Changes of the warehouse.")
+        ],
     ) -> WarehousePayload:
         """Change a warehouse."""
-        context = info.context
-        done = await update_warehouse(writing(context, input), input.id, input.changes())
-        await context.forget()
-        return WarehousePayload.of(done)
+        return WarehousePayload.of(
+            await info.context.write(
+                input, lambda writing: update_warehouse(writing, input.id, input.changes())
+            )
+        )
 
     @strawberry.mutation(
-        description="Set what shall stay in stock, at up to 500 stock levels, all or nothing. "
-        "Needs the scope inventory:admin."
+        description="Set the safety stock of up to 500 stock levels, all or nothing. Needs the "
+        "scope inventory:admin."
     )
     async def set_safety_stock(
         self,
         info: Info,
-        input: Annotated[SetSafetyStockInput, strawberry.argument(description="What to set.")],
+        input: Annotated[
+            SetSafetyStockInput, strawberry.argument(description="Safety stock to set.")
+        ],
     ) -> SetSafetyStockPayload:
-        """Set safety stock."""
-        context = info.context
-        levels = [SafetyStock(it.sku, it.warehouse_id, it.safety_stock) for it in input.levels]
-        done = await set_safety_stock(writing(context, input), levels)
-        await context.forget()
+        """Set the safety stock of stock levels."""
+        levels = [
+            SafetyStock(level.sku, level.warehouse_id, level.safety_stock) for level in input.levels
+        ]
+        written = await info.context.write(input, lambda writing: set_safety_stock(writing, levels))
         return SetSafetyStockPayload(
-            changed={record.sku: record for record in done.result},
+            changed={record.sku: record for record in written.result},
             levels=levels,
-            replayed=done.replayed,
+            replayed=written.replayed,
         )
 
 
-async def _archive(
-    context: Context, input: SkuInput, operation: str, *, is_archived: bool
+async def _change_sku(
+    context: Context, input: UpdateSkuInput | SkuInput, operation: str, change: SkuChange
 ) -> SkuPayload:
-    change = SkuChange(
-        sku=input.sku, is_archived=is_archived, expected_version=input.expected_version
+    return _sku_payload(
+        await context.write(input, lambda writing: change_sku(writing, operation, change))
     )
-    return await _sku(context, await change_sku(writing(context, input), operation, change))
 
 
-async def _sku(context: Context, done: WriteResult[SkuRecord]) -> SkuPayload:
-    await context.forget()
-    return SkuPayload(sku=Sku(record=done.result), replayed=done.replayed)
+def _sku_payload(written: WriteResult[SkuRecord]) -> SkuPayload:
+    return SkuPayload(sku=Sku(record=written.result), replayed=written.replayed)

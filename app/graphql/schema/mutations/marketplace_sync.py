@@ -1,4 +1,4 @@
-"""What marketplaces report."""
+"""The mutation that takes over the stock reports of marketplaces."""
 
 from collections import Counter
 from datetime import datetime
@@ -8,9 +8,13 @@ import strawberry
 
 from app.graphql.schema.context import Info
 from app.graphql.schema.enums import OnError, described
-from app.graphql.schema.mutations.shared import REPLAYED, WriteInput, writing
+from app.graphql.schema.fields import described_field, of_plain_values
 from app.graphql.schema.mutations.stock import BulkError
-from app.graphql.schema.relay import described_field, of_plain_values
+from app.graphql.schema.mutations.write_input import (
+    ON_ERROR_DESCRIPTION,
+    REPLAYED_DESCRIPTION,
+    WriteInput,
+)
 from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Adjustment, Sku, StockLevel
 from app.writes.marketplace_sync import (
@@ -24,44 +28,42 @@ from app.writes.marketplace_sync import (
 described(
     SyncStatus,
     name="SyncStatus",
-    description="What became of one level of a report.",
+    description="Outcome of one level of a report.",
     values={
-        SyncStatus.UPDATED: "On hand was another one; a ledger entry was written.",
-        SyncStatus.UNCHANGED: "On hand was the same; only syncedAt has moved.",
-        SyncStatus.IGNORED: "The level knows a later report; nothing was changed.",
-        SyncStatus.FAILED: "It was refused; `error` says why.",
+        SyncStatus.UPDATED: "The quantity on hand differed; an adjustment was written.",
+        SyncStatus.UNCHANGED: "The quantity on hand was equal; only syncedAt changed.",
+        SyncStatus.IGNORED: "The level has a later report; nothing changed.",
+        SyncStatus.FAILED: "The level was refused; `error` has the reason.",
     },
 )
 
 
 @of_plain_values
-@strawberry.input(description="How many of a SKU a marketplace says it has.")
+@strawberry.input(description="Quantity of one SKU in a marketplace's report.")
 class ReportedLevelInput:
     """One level of a report."""
 
-    sku: str = described_field("The code of a SKU that exists, once per report.")
-    on_hand: Quantity = described_field("What is there, 0 to 1,000,000,000,000.")
+    sku: str = described_field("Code of an existing SKU, once per report.")
+    on_hand: Quantity = described_field("Quantity on hand, 0 to 1,000,000,000,000.")
 
 
-@strawberry.input(description="What a marketplace reports of a warehouse that it runs.")
+@strawberry.input(description="A marketplace's report of the stock in one of its warehouses.")
 class SyncStockInput(WriteInput):
-    """A report."""
+    """A marketplace's report."""
 
-    warehouse_id: strawberry.ID = described_field("The warehouse, of the type FBA or FBS.")
+    warehouse_id: strawberry.ID = described_field("Id of a warehouse with the type FBA or FBS.")
     reported_at: datetime = described_field(
-        "When the marketplace saw it. A level that knows a later report ignores this one."
+        "Time of the report at the marketplace. Levels with a later report ignore this one."
     )
     levels: list[ReportedLevelInput] = described_field(
-        "1 to 500, each for another SKU. SKUs that are left out stay as they are, so that a long "
-        "report can come in several."
+        "1 to 500 levels with distinct SKUs. Omitted SKUs do not change, so a long report can be "
+        "split into several requests."
     )
-    on_error: OnError = strawberry.field(
-        default=OnError.ABORT, description="What happens when some of them are refused."
-    )
+    on_error: OnError = strawberry.field(default=OnError.ABORT, description=ON_ERROR_DESCRIPTION)
 
-    def report(self) -> StockReport:
-        """Return what the commands take."""
-        return StockReport(
+    def report(self) -> Report:
+        """Report that the write takes."""
+        return Report(
             warehouse_id=self.warehouse_id,
             reported_at=self.reported_at,
             levels=tuple(ReportedLevel(level.sku, level.on_hand) for level in self.levels),
@@ -69,21 +71,25 @@ class SyncStockInput(WriteInput):
         )
 
 
-@strawberry.type(description="What became of one level of a report.")
+@strawberry.type(description="Result of one level of a report.")
 class SyncResult:
-    """What became of a level."""
+    """Result of one level of a report."""
 
-    index: int = described_field("The position of the level in the report, from 0.")
-    code: str = described_field("The SKU code of the level.")
-    status: SyncStatus = described_field("What became of it.")
-    sku: Sku | None = described_field("The SKU after it, unless it was refused.")
-    stock_level: StockLevel | None = described_field("The stock level after it, likewise.")
-    adjustment: Adjustment | None = described_field("The ledger entry written, if one was.")
-    error: BulkError | None = described_field("Why it was refused, if it was.")
+    index: int = described_field("Position of the level in the report, from 0.")
+    code: str = described_field("SKU code of the level.")
+    status: SyncStatus = described_field("Outcome of the level.")
+    sku: Sku | None = described_field("The SKU after the sync; null if the level was refused.")
+    stock_level: StockLevel | None = described_field(
+        "The stock level after the sync; null if the level was refused."
+    )
+    adjustment: Adjustment | None = described_field(
+        "The new adjustment; null if the quantity on hand did not change."
+    )
+    error: BulkError | None = described_field("Error of a refused level; null for others.")
 
     @classmethod
-    def of(cls, index: int, code: str, warehouse_id: str, outcome: SyncedLevel) -> "SyncResult":
-        """Make one of an outcome."""
+    def of(cls, index: int, code: str, warehouse_id: str, outcome: Synced) -> "SyncResult":
+        """Build the result of an outcome."""
         record, entry, refusal = outcome.sku, outcome.adjustment, outcome.refusal
         level = record.level_in(warehouse_id) if record else None
         return cls(
@@ -97,26 +103,26 @@ class SyncResult:
         )
 
 
-@strawberry.type(description="What became of a report.")
+@strawberry.type(description="Result of syncStock.")
 class SyncStockPayload:
-    """What became of a report."""
+    """Result of syncStock."""
 
-    results: list[SyncResult] = described_field("One per level, in the order of the report.")
-    updated: int = described_field("How many got a ledger entry.")
-    unchanged: int = described_field("How many were the same.")
-    ignored: int = described_field("How many know a later report.")
-    failed: int = described_field("How many were refused.")
-    replayed: bool = described_field(REPLAYED)
+    results: list[SyncResult] = described_field("Results in the order of the report.")
+    updated: int = described_field("Number of levels with a new adjustment.")
+    unchanged: int = described_field("Number of levels with an equal quantity.")
+    ignored: int = described_field("Number of levels with a later report.")
+    failed: int = described_field("Number of refused levels.")
+    replayed: bool = described_field(REPLAYED_DESCRIPTION)
 
 
 @strawberry.type
 class SyncMutation:
-    """What marketplaces report."""
+    """The mutation that takes over the stock reports of marketplaces."""
 
     @strawberry.mutation(
-        description="Take over what a marketplace reports of a warehouse that it runs: on hand "
-        "of up to 500 SKUs. What changes gets a ledger entry with the reason marketplace_sync. "
-        "Needs the scope inventory:admin."
+        description="Take over the quantities on hand of up to 500 SKUs from a marketplace's "
+        "report of one of its warehouses. Each changed quantity gets an adjustment with the reason "
+        "marketplace_sync. Needs the scope inventory:admin."
     )
     async def sync_stock(
         self,
@@ -124,19 +130,20 @@ class SyncMutation:
         input: Annotated[SyncStockInput, strawberry.argument(description="The report.")],
     ) -> SyncStockPayload:
         """Take over a report."""
-        context = info.context
-        done = await sync_stock(writing(context, input), input.report())
-        await context.forget(writes=len(input.levels))
+        report = input.report()
+        written = await info.context.write(
+            input, lambda writing: sync_stock(writing, report), count=len
+        )
         results = [
             SyncResult.of(index, level.sku, input.warehouse_id, outcome)
-            for index, (level, outcome) in enumerate(zip(input.levels, done.result, strict=True))
+            for index, (level, outcome) in enumerate(zip(input.levels, written.result, strict=True))
         ]
-        statuses = Counter(outcome.status for outcome in done.result)
+        statuses = Counter(outcome.status for outcome in written.result)
         return SyncStockPayload(
             results=results,
             updated=statuses[SyncStatus.UPDATED],
             unchanged=statuses[SyncStatus.UNCHANGED],
             ignored=statuses[SyncStatus.IGNORED],
             failed=statuses[SyncStatus.FAILED],
-            replayed=done.replayed,
+            replayed=written.replayed,
         )

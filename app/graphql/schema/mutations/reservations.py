@@ -1,4 +1,4 @@
-"""Reservations: reserve, commit, release, extend."""
+"""The mutations that reserve stock, and commit, release and extend reservations."""
 
 from collections.abc import Sequence
 from typing import Annotated, Final, Self
@@ -8,16 +8,16 @@ from strawberry import Private
 
 from app.domain.records import AdjustmentRecord, ReservationChange, SkuRecord
 from app.domain.reservations import DEFAULT_HOLD, MAX_HOLD
-from app.graphql.schema.context import Context, Info
-from app.graphql.schema.mutations.shared import (
-    NOTE,
-    REASON,
-    REFERENCE,
-    REPLAYED,
+from app.graphql.schema.context import Info
+from app.graphql.schema.fields import described_field, of_plain_values, optional
+from app.graphql.schema.mutations.write_input import (
+    NOTE_DESCRIPTION,
+    REASON_DESCRIPTION,
+    REFERENCE_DESCRIPTION,
+    REPLAYED_DESCRIPTION,
+    SKU_CODE_DESCRIPTION,
     WriteInput,
-    writing,
 )
-from app.graphql.schema.relay import described_field, of_plain_values, optional
 from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Adjustment, Reservation, Sku
 from app.writes.idempotency_keys import WriteResult
@@ -31,191 +31,206 @@ from app.writes.reservations import (
     reserve_stock,
 )
 
-SECONDS: Final = f"in seconds from now, 1 to {MAX_HOLD:,} (30 days)."
-RESERVATION_ID: Final = "The id of the reservation, rsv_..."
+HOLD_RANGE: Final = f"in seconds from now, 1 to {MAX_HOLD:,} (30 days)."
+RESERVATION_ID_DESCRIPTION: Final = "Reservation id, rsv_..."
 
 
 @of_plain_values
-@strawberry.input(description="How many of a stock level are reserved, or committed.")
+@strawberry.input(description="Quantity of one stock level to reserve or to commit.")
 class ReservationLineInput:
-    """A line."""
+    """Quantity of one stock level to reserve or to commit."""
 
-    sku: str = described_field("The code of a SKU that exists.")
-    warehouse_id: strawberry.ID = described_field("The warehouse.")
+    sku: str = described_field(SKU_CODE_DESCRIPTION)
+    warehouse_id: strawberry.ID = described_field("Id of the warehouse.")
     quantity: Quantity = described_field(
-        "How many, at least 1. Lines for the same stock level are summed."
+        "Quantity, at least 1. Lines with the same stock level are summed."
     )
 
-    def line(self) -> RequestedLine:
-        """Return what the commands take."""
-        return RequestedLine(self.sku, self.warehouse_id, self.quantity)
+    def line(self) -> Line:
+        """Line that the write takes."""
+        return Line(self.sku, self.warehouse_id, self.quantity)
 
 
 @strawberry.input(description="Stock to reserve, all lines or none.")
 class ReserveStockInput(WriteInput):
     """Stock to reserve."""
 
-    lines: list[ReservationLineInput] = described_field("1 to 500.")
+    lines: list[ReservationLineInput] = described_field("1 to 500 lines.")
     expires_in: int = strawberry.field(
-        default=DEFAULT_HOLD, description=f"When it ends by itself, {SECONDS}"
+        default=DEFAULT_HOLD, description=f"Time until the reservation expires, {HOLD_RANGE}"
     )
-    reference: str | None = optional(REFERENCE)
-    note: str | None = optional(NOTE)
+    reference: str | None = optional(REFERENCE_DESCRIPTION)
+    note: str | None = optional(NOTE_DESCRIPTION)
     allow_oversell: bool = strawberry.field(
         default=False,
-        description="Whether more than is available may be reserved, if the tenant permits it; "
-        "else OVERSELL_NOT_PERMITTED.",
+        description="Whether the reservation may exceed the available quantity. If the tenant does "
+        "not permit this, the error is OVERSELL_NOT_PERMITTED.",
     )
 
 
-@strawberry.input(description="A reservation to commit, whole or in part.")
+@strawberry.input(description="A reservation to commit, as a whole or in part.")
 class CommitReservationInput(WriteInput):
     """A reservation to commit."""
 
-    id: strawberry.ID = described_field(RESERVATION_ID)
+    id: strawberry.ID = described_field(RESERVATION_ID_DESCRIPTION)
     lines: list[ReservationLineInput] | None = optional(
-        "What is taken from on hand, up to what is held; all of it if left out. What is held and "
-        "not taken is free again: a reservation is committed once."
+        "Quantities to take from the quantity on hand, up to the held quantities. Without lines, "
+        "all held stock is taken. The rest is released: a reservation is committed once."
     )
-    reason: str = strawberry.field(default="sale", description=REASON)
-    note: str | None = optional(NOTE)
+    reason: str = strawberry.field(default="sale", description=REASON_DESCRIPTION)
+    note: str | None = optional(NOTE_DESCRIPTION)
 
 
 @strawberry.input(description="A reservation to release.")
 class ReleaseReservationInput(WriteInput):
     """A reservation to release."""
 
-    id: strawberry.ID = described_field(RESERVATION_ID)
+    id: strawberry.ID = described_field(RESERVATION_ID_DESCRIPTION)
 
 
 @strawberry.input(description="A reservation to extend.")
 class ExtendReservationInput(WriteInput):
     """A reservation to extend."""
 
-    id: strawberry.ID = described_field(RESERVATION_ID)
+    id: strawberry.ID = described_field(RESERVATION_ID_DESCRIPTION)
     expires_in: int = described_field(
-        f"Until when it holds at least, {SECONDS} It is never made shorter."
+        f"Minimum time until the reservation expires, {HOLD_RANGE} It is never shortened."
     )
 
 
 @strawberry.type
 class ReservationPayload:
-    """A reservation that was changed: what all such payloads share."""
+    """Fields that payloads of a changed reservation share."""
 
-    reservation: Reservation = described_field("The reservation after it.")
-    replayed: bool = described_field(REPLAYED)
+    reservation: Reservation = described_field("The reservation after the change.")
+    replayed: bool = described_field(REPLAYED_DESCRIPTION)
     changed: Private[Sequence[SkuRecord]]
     written: Private[Sequence[AdjustmentRecord]]
 
-    @strawberry.field(description="The SKUs after it, by code.")
+    @strawberry.field(description="The changed SKUs, ordered by code.")
     def skus(self) -> list[Sku]:
-        """Make the SKUs only when asked."""
+        """List the changed SKUs by code."""
         return [Sku(record=record) for record in self.changed]
 
     @classmethod
-    async def of(cls, context: Context, done: WriteResult[ReservationChange]) -> Self:
-        """Make one of what became of it."""
-        await context.forget(writes=len(done.result.reservation.lines))
+    def of(cls, written: WriteResult[ReservationChange]) -> Self:
+        """Payload of a write result."""
         return cls(
-            reservation=Reservation(record=done.result.reservation),
-            replayed=done.replayed,
-            changed=done.result.skus,
-            written=done.result.adjustments,
+            reservation=Reservation(record=written.result.reservation),
+            replayed=written.replayed,
+            changed=written.result.skus,
+            written=written.result.adjustments,
         )
 
 
-@strawberry.type(description="Stock that was reserved.")
+@strawberry.type(description="Result of reserveStock.")
 class ReserveStockPayload(ReservationPayload):
-    """Stock that was reserved."""
+    """Result of reserveStock."""
 
 
-@strawberry.type(description="A reservation that was committed.")
+@strawberry.type(description="Result of commitReservation.")
 class CommitReservationPayload(ReservationPayload):
-    """A reservation that was committed."""
+    """Result of commitReservation."""
 
-    @strawberry.field(description="The ledger entries written, by SKU and warehouse.")
+    @strawberry.field(description="The new adjustments, ordered by SKU code and warehouse id.")
     def adjustments(self) -> list[Adjustment]:
-        """Make the entries only when asked."""
+        """List the new adjustments by SKU code and warehouse id."""
         return [Adjustment(record=record) for record in self.written]
 
 
-@strawberry.type(description="A reservation that was released.")
+@strawberry.type(description="Result of releaseReservation.")
 class ReleaseReservationPayload(ReservationPayload):
-    """A reservation that was released."""
+    """Result of releaseReservation."""
 
 
-@strawberry.type(description="A reservation that was extended.")
+@strawberry.type(description="Result of extendReservation.")
 class ExtendReservationPayload:
-    """A reservation that was extended."""
+    """Result of extendReservation."""
 
-    reservation: Reservation = described_field("The reservation after it.")
-    replayed: bool = described_field(REPLAYED)
+    reservation: Reservation = described_field("The reservation after the change.")
+    replayed: bool = described_field(REPLAYED_DESCRIPTION)
 
 
 @strawberry.type
 class ReservationMutation:
-    """Writes of reservations."""
+    """The mutations of reservations."""
 
     @strawberry.mutation(
-        description="Hold stock for somebody, for a time: never more than is available, unless "
-        "that is allowed. Needs the scope inventory:write."
+        description="Hold stock for an order, for a limited time. More than the available quantity "
+        "is refused, unless overselling is allowed. Needs the scope inventory:write."
     )
     async def reserve_stock(
         self,
         info: Info,
-        input: Annotated[ReserveStockInput, strawberry.argument(description="What to hold.")],
+        input: Annotated[ReserveStockInput, strawberry.argument(description="Stock to reserve.")],
     ) -> ReserveStockPayload:
         """Reserve stock."""
-        wanted = ReserveRequest(
+        order = Reserving(
             lines=tuple(line.line() for line in input.lines),
             seconds=input.expires_in,
             reference=input.reference,
             note=input.note,
             may_oversell=input.allow_oversell,
         )
-        done = await reserve_stock(writing(info.context, input), wanted)
-        return await ReserveStockPayload.of(info.context, done)
+        written = await info.context.write(
+            input, lambda writing: reserve_stock(writing, order), count=_line_count
+        )
+        return ReserveStockPayload.of(written)
 
     @strawberry.mutation(
-        description="Take what is reserved from on hand, whole or in part, and end the "
-        "reservation. Needs the scope inventory:write."
+        description="Take reserved stock from the quantity on hand, as a whole or in part, and end "
+        "the reservation. Needs the scope inventory:write."
     )
     async def commit_reservation(
         self,
         info: Info,
-        input: Annotated[CommitReservationInput, strawberry.argument(description="What to take.")],
+        input: Annotated[
+            CommitReservationInput, strawberry.argument(description="Reservation to commit.")
+        ],
     ) -> CommitReservationPayload:
         """Commit a reservation."""
         lines = None if input.lines is None else tuple(line.line() for line in input.lines)
-        wanted = CommitRequest(id=input.id, lines=lines, reason=input.reason, note=input.note)
-        done = await commit_reservation(writing(info.context, input), wanted)
-        return await CommitReservationPayload.of(info.context, done)
+        order = Committing(id=input.id, lines=lines, reason=input.reason, note=input.note)
+        written = await info.context.write(
+            input, lambda writing: commit_reservation(writing, order), count=_line_count
+        )
+        return CommitReservationPayload.of(written)
 
     @strawberry.mutation(
-        description="Give back what is reserved, and end the reservation. Needs the scope "
+        description="Release reserved stock and end the reservation. Needs the scope "
         "inventory:write."
     )
     async def release_reservation(
         self,
         info: Info,
-        input: Annotated[ReleaseReservationInput, strawberry.argument(description="Which one.")],
+        input: Annotated[
+            ReleaseReservationInput, strawberry.argument(description="Reservation to release.")
+        ],
     ) -> ReleaseReservationPayload:
         """Release a reservation."""
-        done = await release_reservation(writing(info.context, input), input.id)
-        return await ReleaseReservationPayload.of(info.context, done)
+        written = await info.context.write(
+            input, lambda writing: release_reservation(writing, input.id), count=_line_count
+        )
+        return ReleaseReservationPayload.of(written)
 
     @strawberry.mutation(
-        description="Have a reservation hold for longer. Needs the scope inventory:write."
+        description="Extend the time of a reservation. Needs the scope inventory:write."
     )
     async def extend_reservation(
         self,
         info: Info,
-        input: Annotated[ExtendReservationInput, strawberry.argument(description="Which one.")],
+        input: Annotated[
+            ExtendReservationInput, strawberry.argument(description="Reservation to extend.")
+        ],
     ) -> ExtendReservationPayload:
         """Extend a reservation."""
-        context = info.context
-        done = await extend_reservation(writing(context, input), input.id, input.expires_in)
-        await context.forget()
-        return ExtendReservationPayload(
-            reservation=Reservation(record=done.result.reservation), replayed=done.replayed
+        written = await info.context.write(
+            input, lambda writing: extend_reservation(writing, input.id, input.expires_in)
         )
+        return ExtendReservationPayload(
+            reservation=Reservation(record=written.result.reservation), replayed=written.replayed
+        )
+
+
+def _line_count(change: ReservationChange) -> int:
+    return len(change.reservation.lines)

@@ -1,4 +1,4 @@
-"""Reversals of adjustments."""
+"""The mutation that reverses adjustments."""
 
 from typing import Annotated
 
@@ -7,65 +7,75 @@ from strawberry import Private
 
 from app.domain.records import SkuRecord
 from app.graphql.schema.context import Info
-from app.graphql.schema.mutations.shared import NOTE, REASON, REPLAYED, WriteInput, writing
-from app.graphql.schema.relay import described_field, optional
+from app.graphql.schema.fields import described_field, optional
+from app.graphql.schema.mutations.write_input import (
+    NOTE_DESCRIPTION,
+    REASON_DESCRIPTION,
+    REPLAYED_DESCRIPTION,
+    WriteInput,
+)
 from app.graphql.schema.types import Adjustment, Sku
 from app.writes.reversals import Reversal, reverse_adjustments
 
 
-@strawberry.input(description="What to undo: exactly one of an adjustment, a bulk, a transfer.")
+@strawberry.input(
+    description="Adjustments to reverse: exactly one of an adjustment, a bulk and a transfer."
+)
 class ReverseAdjustmentsInput(WriteInput):
-    """What to undo."""
+    """Adjustments to reverse."""
 
-    adjustment_id: strawberry.ID | None = optional("An adjustment that is no half of a transfer.")
+    adjustment_id: strawberry.ID | None = optional("One adjustment that is not part of a transfer.")
     bulk_id: strawberry.ID | None = optional("All adjustments of a bulk.")
-    transfer_id: strawberry.ID | None = optional("Both halves of every line of a transfer.")
-    reason: str = strawberry.field(default="reversal", description=REASON)
-    note: str | None = optional(NOTE)
+    transfer_id: strawberry.ID | None = optional("All adjustments of a transfer.")
+    reason: str = strawberry.field(default="reversal", description=REASON_DESCRIPTION)
+    note: str | None = optional(NOTE_DESCRIPTION)
 
 
-@strawberry.type(description="Adjustments that were undone.")
+@strawberry.type(description="Result of reverseAdjustments.")
 class ReverseAdjustmentsPayload:
-    """Adjustments that were undone."""
+    """Result of reverseAdjustments."""
 
     adjustments: list[Adjustment] = described_field(
-        "The ledger entries written, newest undone first; each names what it undoes in reversalOf."
+        "The new adjustments, in descending order of the reversed ones. `reversalOf` has the id of "
+        "the reversed adjustment."
     )
-    replayed: bool = described_field(REPLAYED)
+    replayed: bool = described_field(REPLAYED_DESCRIPTION)
     changed: Private[dict[str, SkuRecord]]
 
-    @strawberry.field(description="The SKUs after it, by code.")
+    @strawberry.field(description="The changed SKUs, ordered by code.")
     def skus(self) -> list[Sku]:
-        """Make the SKUs only when asked."""
+        """List the changed SKUs by code."""
         return [Sku(record=self.changed[code]) for code in sorted(self.changed)]
 
 
 @strawberry.type
-class ReversingMutation:
-    """Reversals."""
+class ReversalMutation:
+    """The mutation that reverses adjustments."""
 
     @strawberry.mutation(
-        description="Undo adjustments by counter-entries that are linked to them, all or none; "
-        "the ledger keeps both. Each can be undone once. Needs the scope inventory:write."
+        description="Reverse adjustments by linked counter-entries, all or none. The ledger keeps "
+        "both. An adjustment can be reversed once. Needs the scope inventory:write."
     )
     async def reverse_adjustments(
         self,
         info: Info,
-        input: Annotated[ReverseAdjustmentsInput, strawberry.argument(description="What to undo.")],
+        input: Annotated[
+            ReverseAdjustmentsInput, strawberry.argument(description="Adjustments to reverse.")
+        ],
     ) -> ReverseAdjustmentsPayload:
-        """Undo adjustments."""
-        context = info.context
-        wanted = Reversal(
+        """Reverse adjustments."""
+        reversal = Reversal(
             adjustment_id=input.adjustment_id,
             bulk_id=input.bulk_id,
             transfer_id=input.transfer_id,
             reason=input.reason,
             note=input.note,
         )
-        done = await reverse_adjustments(writing(context, input), wanted)
-        await context.forget(writes=len(done.result))
+        written = await info.context.write(
+            input, lambda writing: reverse_adjustments(writing, reversal), count=len
+        )
         return ReverseAdjustmentsPayload(
-            adjustments=[Adjustment(record=change.adjustment) for change in done.result],
-            replayed=done.replayed,
-            changed={change.sku.sku: change.sku for change in done.result},
+            adjustments=[Adjustment(record=change.adjustment) for change in written.result],
+            replayed=written.replayed,
+            changed={change.sku.sku: change.sku for change in written.result},
         )

@@ -1,4 +1,4 @@
-"""Writes of stock: set, adjust, in bulk, and transfer."""
+"""The mutations that set and adjust stock levels, one or many."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -11,51 +11,54 @@ from app.domain.records import SkuRecord, StockChange
 from app.domain.stock import StockUpdate
 from app.graphql.schema.context import Context, Info
 from app.graphql.schema.enums import OnError
-from app.graphql.schema.mutations.shared import (
-    DRY_RUN,
-    IDEMPOTENCY_KEY,
-    NOTE,
-    REASON,
-    REFERENCE,
-    REPLAYED,
+from app.graphql.schema.fields import described_field, of_plain_values, optional
+from app.graphql.schema.mutations.write_input import (
+    DRY_RUN_DESCRIPTION,
+    IDEMPOTENCY_KEY_DESCRIPTION,
+    NOTE_DESCRIPTION,
+    ON_ERROR_DESCRIPTION,
+    REFERENCE_DESCRIPTION,
+    REPLAYED_DESCRIPTION,
+    SKU_CODE_DESCRIPTION,
 )
-from app.graphql.schema.relay import described_field, of_plain_values, optional
 from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Adjustment, Sku, StockLevel
 from app.writes.idempotency_keys import WriteResult
 from app.writes.stock import BulkOutcome, bulk_change_stock, change_stock
-from app.writes.transfers import LineTransfer, Transfer, TransferLine, transfer_stock
 
-QUANTITY: Final = (
-    "The new on hand, 0 to 1,000,000,000,000. It may be below what is reserved: a count is the "
-    "truth."
+QUANTITY_DESCRIPTION: Final = (
+    "New quantity on hand, 0 to 1,000,000,000,000. It may be below the reserved quantity."
 )
-DELTA: Final = (
-    "What is added to on hand, or taken from it if negative. What would leave less than 0 is "
-    "refused."
+DELTA_DESCRIPTION: Final = (
+    "Quantity to add to the quantity on hand; negative to subtract. A result below 0 is refused."
 )
-SKU_VERSIONS: Final = "The SKU's version must be one of these now; else STALE_VERSION."
+SKU_VERSIONS_DESCRIPTION: Final = (
+    "Expected versions of the SKU. If the current version is not in the list, the error is "
+    "STALE_VERSION and nothing changes."
+)
 
 
 @strawberry.input
 class StockLevelInput:
-    """Which stock level changes, why, and what is expected of it: what all such inputs share."""
+    """Fields that inputs with a stock level share: the level, the reason, the expected state."""
 
-    sku: str = described_field("The code of a SKU that exists.")
+    sku: str = described_field(SKU_CODE_DESCRIPTION)
     warehouse_id: strawberry.ID = described_field(
-        "The warehouse. A SKU that has no stock level in it yet gets one."
+        "Id of the warehouse. A missing stock level of the SKU in this warehouse is created."
     )
     reason: str = described_field(
-        "Why, in a word: ^[a-z][a-z0-9_]{0,63}$. Usual ones: supplier_receipt, cycle_count, "
+        "Reason code: ^[a-z][a-z0-9_]{0,63}$. Usual codes: supplier_receipt, cycle_count, "
         "customer_return, damage, loss, correction, initial_stock."
     )
-    note: str | None = optional(NOTE)
-    reference: str | None = optional(REFERENCE)
+    note: str | None = optional(NOTE_DESCRIPTION)
+    reference: str | None = optional(REFERENCE_DESCRIPTION)
     expected_quantity: Quantity | None = optional(
-        "What on hand must be now; else STALE_VERSION, and nothing is changed."
+        "Expected quantity on hand. If the current one differs, the error is STALE_VERSION and "
+        "nothing changes."
     )
     expected_version: Quantity | None = optional(
-        "What the stock level's version must be now (0 if there is none yet); else STALE_VERSION."
+        "Expected version of the stock level, 0 for a missing level. If the current one differs, "
+        "the error is STALE_VERSION and nothing changes."
     )
 
     def update(
@@ -65,7 +68,7 @@ class StockLevelInput:
         delta: int | None = None,
         sku_versions: list[Quantity] | None = None,
     ) -> StockUpdate:
-        """Return what the commands take."""
+        """Update that the write takes."""
         return StockUpdate(
             sku=self.sku,
             warehouse_id=self.warehouse_id,
@@ -81,12 +84,14 @@ class StockLevelInput:
 
 
 @of_plain_values
-@strawberry.input(description="A stock level to set, or to adjust: exactly one of the two.")
+@strawberry.input(
+    description="A stock level to set or to adjust: exactly one of `quantity` and `delta`."
+)
 class StockUpdateInput(StockLevelInput):
     """One update of a bulk."""
 
-    quantity: Quantity | None = optional(QUANTITY)
-    delta: Quantity | None = optional(DELTA)
+    quantity: Quantity | None = optional(QUANTITY_DESCRIPTION)
+    delta: Quantity | None = optional(DELTA_DESCRIPTION)
 
 
 @of_plain_values
@@ -94,10 +99,10 @@ class StockUpdateInput(StockLevelInput):
 class SetStockInput(StockLevelInput):
     """A stock level to set."""
 
-    quantity: Quantity = described_field(QUANTITY)
-    expected_sku_versions: list[Quantity] | None = optional(SKU_VERSIONS)
-    idempotency_key: str | None = optional(IDEMPOTENCY_KEY)
-    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
+    quantity: Quantity = described_field(QUANTITY_DESCRIPTION)
+    expected_sku_versions: list[Quantity] | None = optional(SKU_VERSIONS_DESCRIPTION)
+    idempotency_key: str | None = optional(IDEMPOTENCY_KEY_DESCRIPTION)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN_DESCRIPTION)
 
 
 @of_plain_values
@@ -105,87 +110,89 @@ class SetStockInput(StockLevelInput):
 class AdjustStockInput(StockLevelInput):
     """A stock level to adjust."""
 
-    delta: Quantity = described_field(DELTA)
-    expected_sku_versions: list[Quantity] | None = optional(SKU_VERSIONS)
-    idempotency_key: str | None = optional(IDEMPOTENCY_KEY)
-    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
+    delta: Quantity = described_field(DELTA_DESCRIPTION)
+    expected_sku_versions: list[Quantity] | None = optional(SKU_VERSIONS_DESCRIPTION)
+    idempotency_key: str | None = optional(IDEMPOTENCY_KEY_DESCRIPTION)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN_DESCRIPTION)
 
 
 @strawberry.type
 class StockChangePayload:
-    """A stock level that was changed: what all such payloads share."""
+    """Fields that payloads of one changed stock level share."""
 
-    sku: Sku = described_field("The SKU after it.")
-    stock_level: StockLevel = described_field("The stock level after it.")
-    adjustment: Adjustment = described_field("The ledger entry written.")
-    replayed: bool = described_field(REPLAYED)
+    sku: Sku = described_field("The SKU after the change.")
+    stock_level: StockLevel = described_field("The stock level after the change.")
+    adjustment: Adjustment = described_field("The new adjustment.")
+    replayed: bool = described_field(REPLAYED_DESCRIPTION)
 
     @classmethod
-    def of(cls, done: WriteResult[StockChange]) -> Self:
-        """Make one of a change."""
-        entry, sku = done.result.adjustment, done.result.sku
-        [level] = [it for it in sku.levels if it.warehouse_id == entry.warehouse_id]
+    def of(cls, written: WriteResult[StockChange]) -> Self:
+        """Payload of a write result."""
+        entry, sku = written.result.adjustment, written.result.sku
+        [level] = [level for level in sku.levels if level.warehouse_id == entry.warehouse_id]
         return cls(
             sku=Sku(record=sku),
             stock_level=StockLevel(record=level),
             adjustment=Adjustment(record=entry),
-            replayed=done.replayed,
+            replayed=written.replayed,
         )
 
 
-@strawberry.type(description="A stock level that was set.")
+@strawberry.type(description="Result of setStock.")
 class SetStockPayload(StockChangePayload):
-    """A stock level that was set."""
+    """Result of setStock."""
 
 
-@strawberry.type(description="A stock level that was adjusted.")
+@strawberry.type(description="Result of adjustStock.")
 class AdjustStockPayload(StockChangePayload):
-    """A stock level that was adjusted."""
+    """Result of adjustStock."""
 
 
 @of_plain_values
-@strawberry.input(description="Stock levels to set or adjust, in one transaction.")
+@strawberry.input(description="Stock levels to set or adjust in one transaction.")
 class BulkSetStockInput:
-    """Stock levels to set or adjust."""
+    """Stock levels to set or adjust in one transaction."""
 
-    updates: list[StockUpdateInput] = described_field("1 to 500, each for another stock level.")
-    on_error: OnError = strawberry.field(
-        default=OnError.ABORT, description="What happens when some of them are refused."
-    )
-    idempotency_key: str | None = optional(IDEMPOTENCY_KEY)
-    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
+    updates: list[StockUpdateInput] = described_field("1 to 500 updates of distinct stock levels.")
+    on_error: OnError = strawberry.field(default=OnError.ABORT, description=ON_ERROR_DESCRIPTION)
+    idempotency_key: str | None = optional(IDEMPOTENCY_KEY_DESCRIPTION)
+    dry_run: bool = strawberry.field(default=False, description=DRY_RUN_DESCRIPTION)
 
 
-@strawberry.enum(description="What became of an update.")
+@strawberry.enum(description="Outcome of one update of a bulk.")
 class BulkResultStatus(Enum):
-    """What became of an update."""
+    """Outcome of one update of a bulk."""
 
-    UPDATED = strawberry.enum_value("updated", description="It was made.")
-    FAILED = strawberry.enum_value("failed", description="It was refused; `error` says why.")
+    UPDATED = strawberry.enum_value("updated", description="The update was applied.")
+    FAILED = strawberry.enum_value(
+        "failed", description="The update was refused; `error` has the reason."
+    )
 
 
-@strawberry.type(description="Why an update was refused.")
+@strawberry.type(description="Error of a refused item.")
 class BulkError:
-    """Why an update was refused."""
+    """Error of a refused item."""
 
-    code: str = described_field("The error code.")
-    message: str = described_field("What is wrong.")
+    code: str = described_field("Error code.")
+    message: str = described_field("Error message.")
 
 
-@strawberry.type(description="What became of one update of a bulk.")
+@strawberry.type(description="Result of one update of a bulk.")
 class BulkResult:
-    """What became of one update."""
+    """Result of one update of a bulk."""
 
-    index: int = described_field("The position of the update in the request, from 0.")
-    sku: str = described_field("The SKU code of the update.")
-    warehouse_id: strawberry.ID = described_field("The warehouse of the update.")
-    status: BulkResultStatus = described_field("Whether it was made.")
-    adjustment: Adjustment | None = described_field("The ledger entry written, if it was made.")
-    error: BulkError | None = described_field("Why it was refused, if it was.")
+    index: int = described_field("Position of the update in the input, from 0.")
+    sku: str = described_field("SKU code of the update.")
+    warehouse_id: strawberry.ID = described_field("Warehouse id of the update.")
+    status: BulkResultStatus = described_field("Outcome of the update.")
+    adjustment: Adjustment | None = described_field(
+        "The new adjustment; null if the update was refused."
+    )
+    error: BulkError | None = described_field("Error of a refused update; null for others.")
 
     @classmethod
     def of(cls, index: int, update: StockUpdate, outcome: BulkOutcome) -> "BulkResult":
-        """Make one of an outcome."""
+        """Build the result of an outcome."""
         change, refusal = outcome.change, outcome.refusal
         return cls(
             index=index,
@@ -197,189 +204,104 @@ class BulkResult:
         )
 
 
-@strawberry.type(description="What became of a bulk.")
+@strawberry.type(description="Result of bulkSetStock.")
 class BulkSetStockPayload:
-    """What became of a bulk."""
+    """Result of bulkSetStock."""
 
-    results: list[BulkResult] = described_field("One per update, in the order of the request.")
-    total: int = described_field("How many updates there were.")
-    succeeded: int = described_field("How many were made.")
-    failed: int = described_field("How many were refused.")
-    replayed: bool = described_field(REPLAYED)
+    results: list[BulkResult] = described_field("Results in the order of the updates.")
+    total: int = described_field("Number of updates.")
+    succeeded: int = described_field("Number of applied updates.")
+    failed: int = described_field("Number of refused updates.")
+    replayed: bool = described_field(REPLAYED_DESCRIPTION)
     changed: Private[Mapping[str, SkuRecord]]
 
-    @strawberry.field(description="The SKUs that changed, after it, by code.")
+    @strawberry.field(description="The changed SKUs, ordered by code.")
     def skus(self) -> list[Sku]:
-        """Make the SKUs only when asked."""
+        """List the changed SKUs by code."""
         return [Sku(record=self.changed[code]) for code in sorted(self.changed)]
-
-
-@of_plain_values
-@strawberry.input(description="How many of a SKU are moved.")
-class TransferLineInput:
-    """A SKU to move."""
-
-    sku: str = described_field("The code of a SKU that exists, once per transfer.")
-    quantity: Quantity = described_field(
-        "How many are moved, 1 to what the first warehouse has on hand."
-    )
-
-
-@of_plain_values
-@strawberry.input(description="Stock to move from one warehouse to another, all lines or none.")
-class TransferStockInput:
-    """Stock to move."""
-
-    from_warehouse_id: strawberry.ID = described_field("The warehouse that gives.")
-    to_warehouse_id: strawberry.ID = described_field("The warehouse that takes.")
-    lines: list[TransferLineInput] = described_field("1 to 500, each for another SKU.")
-    reason: str = strawberry.field(default="transfer", description=REASON)
-    note: str | None = optional(NOTE)
-    reference: str | None = optional(REFERENCE)
-    idempotency_key: str | None = optional(IDEMPOTENCY_KEY)
-    dry_run: bool = strawberry.field(default=False, description=DRY_RUN)
-
-    def transfer(self) -> Transfer:
-        """Return what the commands take."""
-        return Transfer(
-            source=self.from_warehouse_id,
-            destination=self.to_warehouse_id,
-            lines=tuple(TransferLine(line.sku, line.quantity) for line in self.lines),
-            reason=self.reason,
-            note=self.note,
-            reference=self.reference,
-        )
-
-
-@strawberry.type(description="What became of one line of a transfer.")
-class TransferredLine:
-    """What became of a line."""
-
-    sku: Sku = described_field("The SKU after the transfer.")
-    outgoing: Adjustment = described_field("The ledger entry of the warehouse that gave.")
-    incoming: Adjustment = described_field("The ledger entry of the warehouse that took.")
-
-
-@strawberry.type(description="Stock that was moved.")
-class TransferStockPayload:
-    """Stock that was moved."""
-
-    transfer_id: strawberry.ID = described_field("Names the transfer in all its ledger entries.")
-    lines: list[TransferredLine] = described_field("In the order of the request.")
-    replayed: bool = described_field(REPLAYED)
-
-    @classmethod
-    def of(cls, done: WriteResult[list[LineTransfer]]) -> "TransferStockPayload":
-        """Make one of what was moved."""
-        return cls(
-            transfer_id=strawberry.ID(done.result[0].outgoing.adjustment.transfer_id or ""),
-            lines=[
-                TransferredLine(
-                    sku=Sku(record=line.incoming.sku),
-                    outgoing=Adjustment(record=line.outgoing.adjustment),
-                    incoming=Adjustment(record=line.incoming.adjustment),
-                )
-                for line in done.result
-            ],
-            replayed=done.replayed,
-        )
 
 
 @strawberry.type
 class StockMutation:
-    """Writes of stock."""
+    """The mutations that set and adjust stock levels."""
 
     @strawberry.mutation(
-        description="Set on hand of one stock level. Needs the scope inventory:write."
+        description="Set the quantity on hand of one stock level. Needs the scope inventory:write."
     )
     async def set_stock(
         self,
         info: Info,
-        input: Annotated[SetStockInput, strawberry.argument(description="What to set.")],
+        input: Annotated[SetStockInput, strawberry.argument(description="Stock level to set.")],
     ) -> SetStockPayload:
         """Set a stock level."""
         update = input.update(quantity=input.quantity, sku_versions=input.expected_sku_versions)
-        return SetStockPayload.of(await _changed(info.context, input, update))
+        return SetStockPayload.of(await _write_change(info.context, input, update))
 
     @strawberry.mutation(
-        description="Add to on hand of one stock level, or take from it. Needs the scope "
-        "inventory:write."
+        description="Add to the quantity on hand of one stock level, or subtract from it. Needs "
+        "the scope inventory:write."
     )
     async def adjust_stock(
         self,
         info: Info,
-        input: Annotated[AdjustStockInput, strawberry.argument(description="What to adjust.")],
+        input: Annotated[
+            AdjustStockInput, strawberry.argument(description="Stock level to adjust.")
+        ],
     ) -> AdjustStockPayload:
         """Adjust a stock level."""
         update = input.update(delta=input.delta, sku_versions=input.expected_sku_versions)
-        return AdjustStockPayload.of(await _changed(info.context, input, update))
+        return AdjustStockPayload.of(await _write_change(info.context, input, update))
 
     @strawberry.mutation(
-        description="Set or adjust on hand of up to 500 stock levels. Needs the scope "
+        description="Set or adjust the quantity on hand of up to 500 stock levels. Needs the scope "
         "inventory:write."
     )
     async def bulk_set_stock(
         self,
         info: Info,
-        input: Annotated[BulkSetStockInput, strawberry.argument(description="What to set.")],
+        input: Annotated[
+            BulkSetStockInput, strawberry.argument(description="Stock levels to set or adjust.")
+        ],
     ) -> BulkSetStockPayload:
         """Change many stock levels."""
-        context = info.context
         updates = [item.update(quantity=item.quantity, delta=item.delta) for item in input.updates]
-        done = await bulk_change_stock(
-            context.database,
-            context.caller,
-            updates,
-            on_error=input.on_error,
-            key=input.idempotency_key,
-            dry_run=input.dry_run,
+        written = await info.context.write(
+            input,
+            lambda writing: bulk_change_stock(
+                writing.database,
+                writing.caller,
+                updates,
+                on_error=input.on_error,
+                key=writing.key,
+                dry_run=writing.dry_run,
+            ),
+            count=len,
         )
-        await context.forget(writes=len(updates))
         results = [
             BulkResult.of(index, update, outcome)
-            for index, (update, outcome) in enumerate(zip(updates, done.result, strict=True))
+            for index, (update, outcome) in enumerate(zip(updates, written.result, strict=True))
         ]
-        changes = [outcome.change for outcome in done.result if outcome.change]
+        changes = [outcome.change for outcome in written.result if outcome.change]
         return BulkSetStockPayload(
             results=results,
             total=len(results),
             succeeded=len(changes),
             failed=len(results) - len(changes),
-            replayed=done.replayed,
+            replayed=written.replayed,
             changed={change.sku.sku: change.sku for change in changes},
         )
 
-    @strawberry.mutation(
-        description="Move stock of up to 500 SKUs from one warehouse to another, all or nothing. "
-        "Needs the scope inventory:write."
-    )
-    async def transfer_stock(
-        self,
-        info: Info,
-        input: Annotated[TransferStockInput, strawberry.argument(description="What to move.")],
-    ) -> TransferStockPayload:
-        """Move stock."""
-        context = info.context
-        done = await transfer_stock(
-            context.database,
-            context.caller,
-            input.transfer(),
-            key=input.idempotency_key,
-            dry_run=input.dry_run,
-        )
-        await context.forget(writes=2 * len(input.lines))
-        return TransferStockPayload.of(done)
 
-
-async def _changed(
+async def _write_change(
     context: Context, input: SetStockInput | AdjustStockInput, update: StockUpdate
 ) -> WriteResult[StockChange]:
-    done = await change_stock(
-        context.database,
-        context.caller,
-        update,
-        key=input.idempotency_key,
-        dry_run=input.dry_run,
+    return await context.write(
+        input,
+        lambda writing: change_stock(
+            writing.database,
+            writing.caller,
+            update,
+            key=writing.key,
+            dry_run=writing.dry_run,
+        ),
     )
-    await context.forget()
-    return done

@@ -1,0 +1,111 @@
+"""Definitions of fields that are read from records, and of inputs of plain values."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from operator import attrgetter
+from typing import Any, TypeVar
+
+import strawberry
+from strawberry.types import get_object_definition, has_object_definition
+from strawberry.types.base import StrawberryList
+from strawberry.utils.str_converters import to_camel_case
+
+from app.graphql.columnar.codegen import MAKE_OBJECT, RECORD_PATH
+from app.graphql.schema.scalars import Quantity
+
+T = TypeVar("T")
+
+
+def read_from(path: str, description: str, graphql_type: Any = None) -> Any:  # noqa: ANN401
+    """Define a field whose value is read by a dotted path, such as `record.sku`."""
+    get = attrgetter(path)
+
+    def read(self: Any):  # type: ignore[no-untyped-def]  # noqa: ANN202, ANN401 - as declared
+        return get(self)
+
+    return strawberry.field(
+        resolver=read,
+        description=description,
+        graphql_type=graphql_type,
+        metadata={RECORD_PATH: path},
+    )
+
+
+def object_from(path: str, make: Callable[[Any], object], description: str) -> Any:  # noqa: ANN401
+    """Define a field whose object is made from the record at a path; null without a record."""
+    get = attrgetter(path)
+
+    def read(self: Any):  # type: ignore[no-untyped-def]  # noqa: ANN202, ANN401 - as declared
+        record = get(self)
+        return None if record is None else make(record)
+
+    return strawberry.field(
+        resolver=read, description=description, metadata={RECORD_PATH: path, MAKE_OBJECT: make}
+    )
+
+
+def objects_from(path: str, make: Callable[[Any], object], description: str) -> Any:  # noqa: ANN401
+    """Define a list field whose objects are made from the records at a path."""
+    get = attrgetter(path)
+
+    def read(self: Any):  # type: ignore[no-untyped-def]  # noqa: ANN202, ANN401 - as declared
+        return [make(record) for record in get(self)]
+
+    return strawberry.field(
+        resolver=read, description=description, metadata={RECORD_PATH: path, MAKE_OBJECT: make}
+    )
+
+
+def quantity_from(path: str, description: str) -> Any:  # noqa: ANN401
+    """Define a `Quantity` field whose value is read by a path."""
+    return read_from(path, description, Quantity)
+
+
+def made_from(
+    make: Callable[[Any], object],
+    description: str,
+    graphql_type: Any = None,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    """Define a field that is computed from its object when it is selected."""
+    return strawberry.field(resolver=make, description=description, graphql_type=graphql_type)
+
+
+def described_field(description: str) -> Any:  # noqa: ANN401
+    """Define a field that is an attribute of its object."""
+    return strawberry.field(description=description)
+
+
+def optional(description: str) -> Any:  # noqa: ANN401
+    """Define an input field whose default is null."""
+    return strawberry.field(default=None, description=description)
+
+
+def of_plain_values(input_type: type[T]) -> type[T]:
+    """Build an input directly from its coerced values, which is fast for lists of hundreds.
+
+    Strawberry converts each value by its type. Scalars and enums need no conversion. Lists of
+    inputs are converted item by item, and their items must be inputs of plain values too.
+    """
+    definition = get_object_definition(input_type, strict=True)
+    names = {to_camel_case(field.python_name): field.python_name for field in definition.fields}
+    inputs: dict[str, Callable[[Mapping[str, Any], Any], Any]] = {}
+    for field in definition.fields:
+        inner: Any = field.type
+        while hasattr(inner, "of_type"):
+            inner = inner.of_type
+        if not has_object_definition(inner):
+            continue
+        make: Any = get_object_definition(inner, strict=True).from_input
+        if make is None or not isinstance(field.type, StrawberryList):
+            message = f"{input_type.__name__}.{field.python_name} must be a list of plain inputs."
+            raise TypeError(message)
+        inputs[to_camel_case(field.python_name)] = partial(make, inner)
+
+    def from_values(type_: type[T], value: Mapping[str, Any], context: Any) -> T:  # noqa: ANN401
+        fields = {names[name]: given for name, given in value.items()}
+        for name, make in inputs.items():
+            fields[names[name]] = [make(item, context) for item in value[name]]
+        return type_(**fields)
+
+    definition.from_input = from_values
+    return input_type

@@ -1,0 +1,137 @@
+"""Filter inputs of lists, and the filters that reads take."""
+
+from dataclasses import replace
+from typing import Annotated, Final
+
+import strawberry
+
+from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
+from app.domain.periods import Period
+from app.domain.validation import reason_problem
+from app.errors import invalid_field
+from app.graphql.schema.enums import ReservationStatus, Sign, Status
+from app.graphql.schema.fields import of_plain_values, optional
+
+ARCHIVED_DESCRIPTION: Final = "false: without archived SKUs; true: only archived SKUs; null: both."
+ALL_ADJUSTMENTS: Final = strawberry.argument(description="Filters; without them, all adjustments.")
+ADJUSTMENTS_DESCRIPTION: Final = "Filters of a list of adjustments. All conditions must hold."
+
+
+@strawberry.input(description=ADJUSTMENTS_DESCRIPTION)
+class EntryFilterInput:
+    """Conditions that every list of adjustments has."""
+
+    reason: str | None = optional("Adjustments with this reason.")
+    start_date: Period | None = optional("Adjustments at or after this time.")
+    end_date: Period | None = optional(
+        "Adjustments at or before this time; a date includes the whole day."
+    )
+    created_by: str | None = optional("Adjustments by the user with this e-mail address.")
+    bulk_id: strawberry.ID | None = optional("Adjustments of this bulk.")
+    transfer_id: strawberry.ID | None = optional("Adjustments of this transfer.")
+    reservation_id: strawberry.ID | None = optional(
+        "Adjustments by the commit of this reservation."
+    )
+    reference: str | None = optional("Adjustments with this reference.")
+    sign: Sign | None = optional("Adjustments with this sign of the delta.")
+
+    def conditions(self) -> AdjustmentFilter:
+        """Filter of the reads.
+
+        Raises:
+            ValidationFailed: the reason is not valid.
+
+        """
+        if self.reason is not None and (problem := reason_problem(self.reason)):
+            raise invalid_field("reason", problem)
+        return AdjustmentFilter(
+            reason=self.reason,
+            start=self.start_date.start if self.start_date else None,
+            end=self.end_date.end if self.end_date else None,
+            created_by=self.created_by,
+            bulk_id=self.bulk_id,
+            transfer_id=self.transfer_id,
+            reservation_id=self.reservation_id,
+            reference=self.reference,
+            sign=self.sign,
+        )
+
+
+@of_plain_values
+@strawberry.input(description=ADJUSTMENTS_DESCRIPTION)
+class AdjustmentFilterInput(EntryFilterInput):
+    """Conditions on the adjustments of one SKU."""
+
+    warehouse_id: strawberry.ID | None = optional("Adjustments in this warehouse.")
+
+    def conditions(self) -> AdjustmentFilter:
+        """Filter of the reads."""
+        return replace(super().conditions(), warehouse_id=self.warehouse_id)
+
+
+@of_plain_values
+@strawberry.input(
+    description="Filters of a warehouse's list of adjustments. All conditions must hold."
+)
+class WarehouseAdjustmentFilterInput(EntryFilterInput):
+    """Conditions on the adjustments of one warehouse."""
+
+    sku: str | None = optional("Adjustments of this SKU.")
+
+    def conditions(self) -> AdjustmentFilter:
+        """Filter of the reads."""
+        return replace(super().conditions(), sku=self.sku)
+
+
+@of_plain_values
+@strawberry.input(description=ADJUSTMENTS_DESCRIPTION)
+class LedgerFilterInput(AdjustmentFilterInput):
+    """Conditions on the adjustments of all SKUs."""
+
+    sku: str | None = optional("Adjustments of this SKU.")
+
+    def conditions(self) -> AdjustmentFilter:
+        """Filter of the reads."""
+        return replace(super().conditions(), sku=self.sku)
+
+
+@of_plain_values
+@strawberry.input(description="Filters of a list of SKUs. All conditions must hold.")
+class SkuFilterInput:
+    """Conditions on SKUs."""
+
+    status: Status | None = optional("SKUs with this status.")
+    warehouse_id: strawberry.ID | None = optional(
+        "SKUs with a stock level in this warehouse. Their totals, status and `stock` are those of "
+        "this warehouse."
+    )
+    sku: str | None = optional("The SKU with this code.")
+    archived: bool | None = strawberry.field(default=False, description=ARCHIVED_DESCRIPTION)
+
+    def conditions(self) -> SkuFilter:
+        """Filter of the reads."""
+        return SkuFilter(
+            status=self.status,
+            warehouse_id=self.warehouse_id,
+            sku=self.sku,
+            archived=self.archived,
+        )
+
+
+@strawberry.input(description="Filters of a list of reservations. All conditions must hold.")
+class ReservationFilterInput:
+    """Conditions on reservations."""
+
+    status: ReservationStatus | None = optional("Reservations with this status.")
+    reference: str | None = optional("Reservations with this reference.")
+
+    def conditions(self) -> ReservationFilter:
+        """Filter of the reads."""
+        return ReservationFilter(status=self.status, reference=self.reference)
+
+
+AdjustmentFilterArgument = Annotated[AdjustmentFilterInput | None, ALL_ADJUSTMENTS]
+WarehouseAdjustmentFilterArgument = Annotated[
+    WarehouseAdjustmentFilterInput | None, ALL_ADJUSTMENTS
+]
+LedgerFilterArgument = Annotated[LedgerFilterInput | None, ALL_ADJUSTMENTS]

@@ -1,0 +1,62 @@
+"""Look-ups of one record through the loaders; a missing record is an error."""
+
+from app.domain.filters import AdjustmentFilter
+from app.domain.records import ReservationRecord, SkuRecord, WarehouseRecord
+from app.domain.reservations import reservation_not_found
+from app.domain.stock import inventory_not_found
+from app.domain.warehouses import warehouse_not_found
+from app.graphql.schema.context import Context
+from app.graphql.schema.dataloaders import SkuKey
+
+
+async def require_sku(context: Context, key: SkuKey) -> SkuRecord:
+    """Record of a SKU, with the levels of one warehouse or of all.
+
+    Raises:
+        InventoryNotFound: the tenant does not have the SKU.
+
+    """
+    record = await context.loaders.sku.load(key)
+    if record is None:
+        _, code = key
+        raise inventory_not_found(code)
+    return record
+
+
+async def require_warehouse(context: Context, warehouse_id: str) -> WarehouseRecord:
+    """Record of a warehouse.
+
+    Raises:
+        WarehouseNotFound: the tenant does not have the warehouse.
+
+    """
+    record = await context.loaders.warehouse.load(warehouse_id)
+    if record is None:
+        raise warehouse_not_found(warehouse_id)
+    return record
+
+
+async def require_reservation(context: Context, reservation_id: str) -> ReservationRecord:
+    """Record of a reservation.
+
+    Raises:
+        ReservationNotFound: the tenant does not have the reservation.
+
+    """
+    record = await context.loaders.reservation.load(reservation_id)
+    if record is None:
+        raise reservation_not_found(reservation_id)
+    return record
+
+
+async def require_filtered(context: Context, where: AdjustmentFilter) -> None:
+    """Check that the SKU and the warehouse of a filter exist.
+
+    Raises:
+        InventoryNotFound, WarehouseNotFound.
+
+    """
+    if where.sku is not None:
+        await require_sku(context, (None, where.sku))
+    if where.warehouse_id is not None:
+        await require_warehouse(context, where.warehouse_id)
