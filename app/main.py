@@ -27,8 +27,7 @@ from app.http.logs import configure_logs
 from app.http.request_id import REQUEST_ID_HEADER
 from app.maintenance import record_token_uses, run_jobs
 from app.settings import Settings, words
-from app.web.pages import docs_page, graphiql_page, graphiql_tabs, static_routes
-from rest_shim.endpoint import Shim
+from app.web.pages import docs_page, graphiql_tabs, static_routes
 from rest_shim.openapi import openapi
 
 if TYPE_CHECKING:
@@ -73,12 +72,12 @@ def create_app(settings: Settings | None = None) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         _tune_garbage_collector()
         maintenance = asyncio.create_task(
-            keep_up(database, authenticator, seconds=settings.request_timeout_seconds)
+            run_jobs(database, authenticator, seconds=settings.request_timeout_seconds)
         )
         yield
         maintenance.cancel()
         with suppress(InventoryError):
-            await note_used(database, authenticator)
+            await record_token_uses(database, authenticator)
         if rate_limiter is not None:
             await rate_limiter.close()
         await database.dispose()

@@ -10,7 +10,7 @@ import structlog
 from app.auth.tokens import Authenticator
 from app.database.engine import Database
 from app.errors import Unavailable
-from app.ledger.rollup import sum_up
+from app.ledger.rollup import roll_up_ledger
 from app.reads.tenants import list_tenants
 from app.runtime.deadlines import Limit, Watch, current_limit
 from app.writes.idempotency_keys import delete_expired_keys
@@ -61,7 +61,7 @@ async def roll_up_ledgers(database: Database) -> None:
     """Roll up the closed part of the ledger of every tenant."""
     async for tenant_id in _paused(await _tenant_ids(database)):
         steps = 0
-        while await sum_up(database, tenant_id):
+        while await roll_up_ledger(database, tenant_id):
             steps += 1
             await asyncio.sleep(PAUSE_SECONDS)
         if steps:

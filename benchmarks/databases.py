@@ -52,7 +52,7 @@ def filled(database_url: str, size: Size, progress: Progress) -> str:
         try:
             async for skus in fill(database, size):
                 progress(f"filled {skus:,} of {size.skus:,} SKUs ({database.dialect})")
-            while await sum_up(database, TENANT):
+            while await roll_up_ledger(database, TENANT):
                 progress(f"rolling up its ledger ({database.dialect})")
             if database.dialect == "postgresql":
                 await database.transaction(allow_missing_hashes)

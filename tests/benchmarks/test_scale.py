@@ -14,6 +14,6 @@ def test_every_query_of_the_scale_curve_matches_the_database(tmp_path: Path) -> 
     url = filled(empty_sqlite(tmp_path, "scale"), size, lambda _: None)
     with serving(REST, url, workers=1) as (port, _):
         # Each query compares pages and totals with the database, and raises if they differ.
-        loads = {name: question(Place(port, url), size) for name, question in questions().items()}
+        loads = {name: question(Target(port, url), size) for name, question in questions().items()}
 
     assert [name for name, load in loads.items() if not load.expected] == []

@@ -6,11 +6,11 @@ from typing import Any, Final
 from unittest.mock import Mock
 
 import pytest
+from app.http.unread_answers import UnreadProtocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.database.compilation import MAX_SHAPES, MAX_STATEMENTS, Prepared, prepared_statement
 from app.http import unread_answers as unread
-from app.http.unread_answers import UnreadProtocol
 from app.reads.adjustments import ADJUSTMENT_CONDITIONS, _page_of_adjustments
 from app.reads.conditions import shaped
 
@@ -23,7 +23,7 @@ def test_the_cache_of_filter_statements_is_bounded(dialect: str) -> None:
         itertools.combinations(FILTERS, length) for length in range(4)
     )
     shapes = [frozenset({"tenant_id", *names}) for names in sets][: MAX_SHAPES + 50]
-    statements = [_adjustments_page(dialect, shape) for shape in shapes]
+    statements = [_page_of_adjustments(dialect, shape) for shape in shapes]
 
     assert len(shapes) > MAX_SHAPES
     assert shaped.cache_info().currsize == MAX_SHAPES
@@ -31,7 +31,7 @@ def test_the_cache_of_filter_statements_is_bounded(dialect: str) -> None:
     # cache.
     assert all(isinstance(statement, Prepared) for statement in statements)
     assert prepared_statement.cache_info().maxsize == MAX_STATEMENTS
-    assert _adjustments_page(dialect, shapes[-1]) is statements[-1]
+    assert _page_of_adjustments(dialect, shapes[-1]) is statements[-1]
 
 
 class Transport:

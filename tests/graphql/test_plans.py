@@ -20,10 +20,10 @@ from app.database.migration import migrate
 from app.database.tables import idempotency_key
 from app.database.tables import sku as sku_table
 from app.files.seeding import LoadedCount, LoadedLevel, LoadedSku
-from app.ledger.rollup import sum_up
+from app.ledger.rollup import roll_up_ledger
 from app.reads.skus import get_skus
 from app.reads.tenants import list_tenants, list_tokens
-from app.writes.idempotency_keys import reap_idempotency_keys
+from app.writes.idempotency_keys import delete_expired_keys
 from benchmarks.data import OPENING, WAREHOUSES, Size, code, fill
 from tests.graphql.explain import Cost, Engine, explaining
 from tests.graphql.read_cases import (

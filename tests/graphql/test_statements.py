@@ -253,7 +253,7 @@ async def test_statements_of_a_bulk_do_not_depend_on_the_number_of_updates(
     if service.database.dialect == "postgresql":
         # A small bulk reads and writes. A large bulk reads, locks the SKUs, reads the warehouses
         # again, and writes in two parts.
-        expected = {size: (2 if size <= FEW else 1 + 2 + 2) for size in SIZES}
+        expected = {size: (2 if size <= MAX_OPTIMISTIC_SKUS else 1 + 2 + 2) for size in SIZES}
     else:
         expected = dict.fromkeys(SIZES, 1 + 4)
     # The response needs SKUs and warehouses.

@@ -16,7 +16,7 @@ from app.domain.quantities import MAX_QUANTITY
 from app.domain.records import LedgerTotals
 from app.domain.stock import StockUpdate
 from app.files.seeding import LoadedLevel
-from app.ledger.rollup import sum_up
+from app.ledger.rollup import roll_up_ledger
 from app.ledger.totals import END
 from app.reads.adjustment_totals import (
     count_adjustments,
@@ -188,7 +188,7 @@ async def until(shop: Service) -> datetime | None:
 async def sum_up_all(shop: Service) -> int:
     """Roll up all closed periods. Returns the number of steps."""
     steps = 0
-    while await sum_up(shop.database, shop.tenant_id):
+    while await roll_up_ledger(shop.database, shop.tenant_id):
         steps += 1
     return steps
 

@@ -21,7 +21,7 @@ from app.files.seeding import LoadedLevel
 from app.ledger.repair import repair_tenant
 from app.ledger.replay import LedgerBroken
 from app.ledger.verification import verify_ledger, verify_tenant
-from app.writes.statements import ADJUSTMENTS
+from app.writes.statements import ADJUSTMENT_TYPES
 from app.writes.stock import change_stock
 from tests.clocks import fake_clock, set_clock
 from tests.ledger.behind import change_behind_its_back, hash_anew

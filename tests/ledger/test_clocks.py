@@ -64,8 +64,8 @@ async def worker(service: Service, ahead: timedelta) -> AsyncIterator[Database]:
     await database.dispose()
 
 
-def writing(service: Service, database: Database, key: str | None = None) -> Writing:
-    return Writing(database=database, caller=Caller(service.tenant_id, "tok_1", EMAIL), key=key)
+def writing(service: Service, database: Database, key: str | None = None) -> WriteContext:
+    return WriteContext(database=database, caller=Caller(service.tenant_id, "tok_1", EMAIL), key=key)
 
 
 async def adjust(service: Service, database: Database, key: str | None = None) -> Any:

@@ -157,7 +157,7 @@ async def test_a_write_to_many_skus_reads_the_rows_it_waited_for(service: Servic
     levels = [SafetyStock(code, MAIN.id, 5) for code in skus]
     async with service.database.writer.connect() as other:
         await other.execute(MOVED, {"tenant": service.tenant_id, "sku": skus[-1]})
-        writing = Writing(database=service.database, caller=caller(service))
+        writing = WriteContext(database=service.database, caller=caller(service))
         write = asyncio.create_task(set_safety_stock(writing, levels))
         while not await other.scalar(HAS_ME_BLOCKING):
             assert not write.done()

@@ -46,7 +46,7 @@ def update(code: str, warehouse_id: str, quantity: int, **more: object) -> Json:
 
 
 # Enough SKUs that PostgreSQL writes them one after the other.
-MANY: Final = [f"MORE-{number}" for number in range(FEW)]
+MANY: Final = [f"MORE-{number}" for number in range(MAX_OPTIMISTIC_SKUS)]
 
 
 def bulk(quantity: int, on_error: str) -> Json:

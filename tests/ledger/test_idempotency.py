@@ -316,7 +316,7 @@ async def test_reaping_deletes_expired_keys(stocked: Service) -> None:
     await _keys(stranger, 3, hours=25)
     await _keys(stocked, 4, hours=23)
 
-    assert await reap_idempotency_keys(stocked.database, stocked.tenant_id) == 2_500
+    assert await delete_expired_keys(stocked.database, stocked.tenant_id) == 2_500
     assert (await _count(stocked), await _count(stranger)) == (4, 3)
     await purge_idempotency_keys(stocked.database)
     assert (await _count(stocked), await _count(stranger)) == (4, 0)
@@ -410,7 +410,7 @@ async def _begin(connection: AsyncConnection, service: Service, key: str) -> Non
     principal = await authenticator.authenticate(f"Bearer {service.token('write')}")
     if service.database.dialect == "postgresql":
         caller = Caller(service.tenant_id, principal.subject, principal.email)
-        await _lock_key(EngineSession(connection), caller, key)
+        await lock_key(EngineSession(connection), caller, key)
     else:
         await connection.execute(text("SELECT 1"))
 

@@ -22,11 +22,11 @@ from app.ledger.verification import verify_tenant
 from app.reads.reservations import count_holds_of, count_reservations, get_reservations
 from app.reads.skus import get_skus
 from app.settings import Settings
-from app.writes.pipeline import Writing
+from app.writes.pipeline import WriteContext
 from app.writes.reservations import (
-    Committing,
-    Line,
-    Reserving,
+    CommitRequest,
+    RequestedLine,
+    ReserveRequest,
     commit_reservation,
     expire_reservations,
     extend_reservation,
@@ -62,7 +62,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.tenant_id = self.run(new_tenant(self.database))
-        self.writing = Writing(
+        self.writing = WriteContext(
             database=self.database, caller=Caller(self.tenant_id, "machine", EMAIL)
         )
         self.start = now()
@@ -131,8 +131,8 @@ class Machine(RuleBasedStateMachine):
         fits = all(
             quantity <= self.on_hand[key] - self.reserved(key) for key, quantity in lines.items()
         )
-        wanted = Reserving(
-            lines=tuple(Line(*key, quantity) for key, quantity in lines.items()), seconds=seconds
+        wanted = ReserveRequest(
+            lines=tuple(RequestedLine(*key, quantity) for key, quantity in lines.items()), seconds=seconds
         )
         if not fits:
             assert self.refused(reserve_stock(self.writing, wanted)) == "INSUFFICIENT_STOCK"
@@ -146,8 +146,8 @@ class Machine(RuleBasedStateMachine):
             return
         id_, held = chosen
         taken = {key: max(1, q // share) if share else q for key, q in held.lines.items()}
-        lines = None if share is None else tuple(Line(*key, q) for key, q in taken.items())
-        wanted = Committing(id=id_, lines=lines, reason="sale")
+        lines = None if share is None else tuple(RequestedLine(*key, q) for key, q in taken.items())
+        wanted = CommitRequest(id=id_, lines=lines, reason="sale")
         refused = self.refused(commit_reservation(self.writing, wanted))
         if not self.is_open(held):
             assert refused == "RESERVATION_ENDED"

@@ -14,8 +14,8 @@ from app.errors import InventoryError
 from app.writes import reservations
 from app.writes.pipeline import WriteContext
 from app.writes.reservations import (
-    Line,
-    Reserving,
+    RequestedLine,
+    ReserveRequest,
     expire_reservations,
     reserve_stock,
 )

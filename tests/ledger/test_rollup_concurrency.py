@@ -18,7 +18,7 @@ from app.database.engine import Database, Snapshot
 from app.database.tables import adjustment, tenant
 from app.domain.filters import AdjustmentFilter
 from app.ledger import rollup as summing
-from app.ledger.rollup import sum_up
+from app.ledger.rollup import roll_up_ledger
 from app.reads.adjustment_totals import (
     sum_adjustments,
 )
@@ -48,7 +48,7 @@ pytestmark = pytest.mark.usefixtures("small_steps")
 async def test_an_adjustment_between_reading_and_storing_discards_the_sums(
     shop: Service, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    assert await sum_up(shop.database, shop.tenant_id)
+    assert await roll_up_ledger(shop.database, shop.tenant_id)
     known = await until(shop)
     assert known is not None
     original = shop.database.transaction
@@ -61,7 +61,7 @@ async def test_an_adjustment_between_reading_and_storing_discards_the_sums(
         return await original(work, **options)
 
     monkeypatch.setattr(shop.database, "transaction", transaction)
-    assert not await sum_up(shop.database, shop.tenant_id)
+    assert not await roll_up_ledger(shop.database, shop.tenant_id)
     await assert_exact(shop, random.Random(3))
     assert await sum_up_all(shop) > 1
     await assert_exact(shop, random.Random(3))
@@ -72,7 +72,7 @@ async def test_sums_read_before_a_concurrent_rollup_are_discarded(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(summing, "ENOUGH", 1)
-    assert await sum_up(shop.database, shop.tenant_id)
+    assert await roll_up_ledger(shop.database, shop.tenant_id)
     known = await until(shop)
     assert known is not None
     original = shop.database.transaction
@@ -82,12 +82,12 @@ async def test_sums_read_before_a_concurrent_rollup_are_discarded(
         async with clocks_at(shop.database, known - MILLISECOND):
             await change_stock(shop.database, caller(shop), change())
         # Another process is faster and reaches the same end again.
-        assert await sum_up(shop.database, shop.tenant_id)
+        assert await roll_up_ledger(shop.database, shop.tenant_id)
         assert await until(shop) == known
         return await original(work, **options)
 
     monkeypatch.setattr(shop.database, "transaction", transaction)
-    assert not await sum_up(shop.database, shop.tenant_id)
+    assert not await roll_up_ledger(shop.database, shop.tenant_id)
     await sum_up_all(shop)
     await assert_exact(shop, random.Random(13))
     await assert_proven(shop)
@@ -156,13 +156,13 @@ async def test_a_running_service_rolls_up_the_ledger(
 async def test_a_rollup_interrupted_at_any_statement_stores_all_or_nothing(
     shop: Service,
 ) -> None:
-    await sum_up(shop.database, shop.tenant_id)
+    await roll_up_ledger(shop.database, shop.tenant_id)
     broken = 0
     while True:
         known = await until(shop)
         try:
             with broken_off(shop.database, after=broken):
-                await sum_up(shop.database, shop.tenant_id)
+                await roll_up_ledger(shop.database, shop.tenant_id)
             break
         except BrokenOff:
             broken += 1
@@ -200,7 +200,7 @@ async def insert_late(shop: Service, connection: AsyncConnection) -> None:
 async def test_a_rollup_waits_for_a_late_adjustment(shop: Service) -> None:
     async with shop.database.writer.connect() as other:
         await insert_late(shop, other)
-        summing_up = asyncio.create_task(sum_up(shop.database, shop.tenant_id))
+        summing_up = asyncio.create_task(roll_up_ledger(shop.database, shop.tenant_id))
         while not await other.scalar(HAS_ME_BLOCKING):
             assert not summing_up.done()
         await other.commit()

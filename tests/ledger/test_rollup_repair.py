@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.tables import ledger_sum
 from app.ledger.repair import repair_tenant
-from app.ledger.rollup import sum_up
+from app.ledger.rollup import roll_up_ledger
 from app.ledger.totals import Group
 from app.ledger.verification import LedgerBroken, verify_tenant
 from app.writes.stock import change_stock
@@ -99,7 +99,7 @@ async def test_a_wrong_sum_is_found_and_repaired(shop: Service, what: str, kind:
 async def test_a_repair_during_a_rollup_leaves_no_wrong_sums(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert await sum_up(shop.database, shop.tenant_id)
+    assert await roll_up_ledger(shop.database, shop.tenant_id)
     known = await until(shop)
     assert known is not None
     wrong = ledger_sum.c.tenant_id == shop.tenant_id, ledger_sum.c.until == known
@@ -115,7 +115,7 @@ async def test_a_repair_during_a_rollup_leaves_no_wrong_sums(
 
     with monkeypatch.context() as patch:
         patch.setattr(shop.database, "transaction", transaction)
-        await sum_up(shop.database, shop.tenant_id)
+        await roll_up_ledger(shop.database, shop.tenant_id)
     [keep] = works
     async with shop.database.writer.connect() as other:
         assert await keep(other)

@@ -78,9 +78,9 @@ class World:
     held: str
 
     @property
-    def writing(self) -> Writing:
+    def writing(self) -> WriteContext:
         caller = Caller(self.service.tenant_id, "writer", "a@b.example")
-        return Writing(database=self.service.database, caller=caller)
+        return WriteContext(database=self.service.database, caller=caller)
 
     @property
     def changing(self) -> WriteContext:

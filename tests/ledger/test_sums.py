@@ -11,8 +11,8 @@ from sqlalchemy import func, select, update
 from app.database.tables import ledger_sum, tenant
 from app.ledger import rollup as summing
 from app.ledger.repair import repair_tenant
-from app.ledger.rollup import sum_up
-from app.ledger.totals import Group, closed
+from app.ledger.rollup import roll_up_ledger
+from app.ledger.totals import Group, closed_until
 from app.writes.stock import OnError, bulk_change_stock, change_stock
 from tests.clocks import clocks_at
 from tests.ledger.rollup import (
@@ -43,7 +43,7 @@ async def test_totals_are_exact_at_every_state_of_the_rollup(service: Service, s
     await assert_exact(service, dice)
     await change_stock(service.database, caller(service), change())
     for _ in range(2):
-        assert await sum_up(service.database, service.tenant_id)
+        assert await roll_up_ledger(service.database, service.tenant_id)
         await assert_exact(service, dice)
     await sum_up_all(service)
     assert {*await kept(service)} == {*Group}
@@ -129,7 +129,7 @@ def test_a_period_closes_after_two_hours() -> None:
 async def test_a_late_adjustment_after_the_rollup_does_not_reset_it(
     shop: Service,
 ) -> None:
-    assert await sum_up(shop.database, shop.tenant_id)
+    assert await roll_up_ledger(shop.database, shop.tenant_id)
     known = await until(shop)
     async with clocks_at(shop.database, FIRST + DAY * 4):
         await change_stock(shop.database, caller(shop), change())
@@ -139,7 +139,7 @@ async def test_a_late_adjustment_after_the_rollup_does_not_reset_it(
 
 async def test_sums_of_the_future_are_ignored(shop: Service) -> None:
     # As if all clocks had been days ahead, and were then corrected.
-    ahead = closed(now()) + DAY * 3
+    ahead = closed_until(now()) + DAY * 3
     await sum_up_all(shop)
     async with shop.database.writer.connect() as connection:
         of_tenant, sums = (

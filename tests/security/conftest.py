@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.auth.jwt import FAMILIES, IdentityProvider, KeySet
+from app.auth.jwt import ALGORITHMS_BY_FAMILY, IdentityProvider, KeySet
 from app.auth.tokens import Authenticator
 from app.ledger.verification import verify_tenant
 from tests.security.identity_provider import (
@@ -65,4 +65,4 @@ def key_set() -> Iterator[tuple[KeySet, Provider]]:
     """Key set that was not fetched yet, and its provider."""
     with provider_on_http() as provider:
         provider.keys = jwks(one=KEY)
-        yield KeySet(provider.url, FAMILIES["RS"]), provider
+        yield KeySet(provider.url, ALGORITHMS_BY_FAMILY["RS"]), provider

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -159,7 +158,7 @@ def test_the_cost_of_a_history_uses_periods_from_variables() -> None:
 
 
 async def test_the_cost_is_absent_without_a_request_for_it(service: Service) -> None:
-    assert (await asked(service, "{ __typename }")).json() == {"data": {"__typename": "Query"}}
+    assert (await send_operation(service, "{ __typename }")).json() == {"data": {"__typename": "Query"}}
 
 
 async def cost_of(

@@ -15,7 +15,7 @@ import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from app.auth import jwt as identity
-from app.auth.jwt import FAMILIES, MAX_DOCUMENT_BYTES, IdentityProvider, KeySet
+from app.auth.jwt import ALGORITHMS_BY_FAMILY, MAX_DOCUMENT_BYTES, IdentityProvider, KeySet
 from app.auth.tokens import Authenticator
 from app.errors import Unauthenticated, Unavailable
 from tests.security.identity_provider import (
@@ -160,7 +160,7 @@ async def test_an_invalid_key_document_is_unavailable(
     provider.document = DOCUMENTS[what]
     file = tmp_path / "jwks.json"
     hold(file, DOCUMENTS[what])
-    for keys in (remote, KeySet(str(file), FAMILIES["RS"])):
+    for keys in (remote, KeySet(str(file), ALGORITHMS_BY_FAMILY["RS"])):
         for _ in range(3):
             with pytest.raises(Unavailable):
                 await keys.key("one")
@@ -171,7 +171,7 @@ async def test_an_invalid_key_document_is_unavailable(
 @pytest.mark.parametrize("source", ["/dev/zero", "/", "/nowhere", "ftp://127.0.0.1/", "http://[/"])
 async def test_a_source_without_a_document_is_unavailable(source: str) -> None:
     with pytest.raises(Unavailable):
-        await KeySet(source, FAMILIES["RS"]).key("one")
+        await KeySet(source, ALGORITHMS_BY_FAMILY["RS"]).key("one")
 
 
 @pytest.mark.parametrize("scheme", ["http", "ftp", "file"])
@@ -239,7 +239,7 @@ async def test_a_slow_provider_is_abandoned_at_the_deadline(
 ) -> None:
     monkeypatch.setattr(identity, "FETCH_SECONDS", 0.1)
     async with dripping(DRIPS[what]) as (url, events):
-        keys = KeySet(url, FAMILIES["RS"])
+        keys = KeySet(url, ALGORITHMS_BY_FAMILY["RS"])
         threads = set(threading.enumerate())
         for _ in range(3):
             with pytest.raises(Unavailable):

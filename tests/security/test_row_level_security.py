@@ -20,7 +20,7 @@ from app.database.tables import sku as sku_table
 from app.database.tables import tenant as tenant_table
 from app.ledger import rollup as summing
 from app.ledger.verification import verify_tenant
-from app.maintenance import purge_idempotency_keys, record_token_uses, roll_up_ledgers
+from app.maintenance import purge_idempotency_keys, record_token_uses
 from app.settings import Settings
 from app.writes.idempotency_keys import delete_expired_keys
 from tests.clocks import clocks_at
@@ -87,20 +87,20 @@ async def test_writes_and_maintenance_work_with_row_level_security(walled: Walle
     created = await walled.service.graphql(
         'mutation { createSku(input: {sku: "NEW", title: "New"}) { sku { sku } } }', token="admin"
     )
-    update_ = {"warehouse_id": PLACE, "quantity": 9, "reason": "cycle_count"}
+    update_ = {"warehouse_id": WAREHOUSE, "quantity": 9, "reason": "cycle_count"}
     bulk = await walled.service.rest(
         "POST", "/api/inventory/bulk", json={"updates": [{"sku": "NEW", **update_}]}
     )
     refused = await walled.service.rest("PUT", "/api/inventory/NONE", json=update_)
     checks = authenticator(walled.service)
     await checks.authenticate(f"Bearer {walled.service.token('read')}")
-    await note_used(walled.service.database, checks)
-    await reap(walled.service.database)
+    await record_token_uses(walled.service.database, checks)
+    await purge_idempotency_keys(walled.service.database)
 
     assert (first.status_code, again.headers["Idempotent-Replayed"]) == (200, "true")
     assert created["data"]["createSku"]["sku"] == {"sku": "NEW"}
     assert (bulk.status_code, refused.status_code) == (200, 404)
-    assert await reap_idempotency_keys(walled.service.database, walled.service.tenant_id) == 0
+    assert await delete_expired_keys(walled.service.database, walled.service.tenant_id) == 0
     for tenant in (walled.service.tenant_id, walled.other.tenant_id):
         await verify_tenant(walled.owner.database, tenant)
     of_tenant = api_token.c.tenant_id == walled.service.tenant_id
@@ -118,7 +118,7 @@ async def test_the_rollup_covers_every_tenant_with_row_level_security(
     totals = "{ adjustments { totals { entries increase } } }"
     tenants = sorted([walled.service.tenant_id, walled.other.tenant_id])
     before = await walled.service.data(totals)
-    await sum_up(walled.service.database)
+    await roll_up_ledger(walled.service.database)
 
     async with walled.owner.database.reader.connect() as connection:
         assert None not in set(await connection.scalars(summed))

@@ -13,7 +13,7 @@ from app.graphql.schema.cursors import ListCursors
 from app.graphql.schema.dataloaders import Loaders
 from app.graphql.schema.relay import MAX_PAGE
 from app.writes.idempotency_keys import WriteResult
-from app.writes.pipeline import Writing
+from app.writes.pipeline import WriteContext
 
 Written = TypeVar("Written")
 
@@ -70,7 +70,7 @@ class Context:
     async def write(
         self,
         options: WriteOptions,
-        command: Callable[[Writing], Awaitable[WriteResult[Written]]],
+        command: Callable[[WriteContext], Awaitable[WriteResult[Written]]],
         *,
         count: Callable[[Written], int] = lambda _: 1,
     ) -> WriteResult[Written]:
@@ -81,7 +81,7 @@ class Context:
         the budget.
         """
         principal = self.principal
-        writing = Writing(
+        writing = WriteContext(
             database=self._database,
             caller=Caller(principal.tenant, principal.subject, principal.email),
             key=options.idempotency_key,

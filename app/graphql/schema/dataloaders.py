@@ -184,7 +184,7 @@ class Loaders:
 
         return self._for(("adjustments", page, by), self._paged(page.limit, load))
 
-    def adjustment_count(self, where: AdjustmentFilter, by: Named) -> Loader[LedgerKey, int]:
+    def adjustment_count(self, where: AdjustmentFilter, by: KeyColumns) -> Loader[LedgerKey, int]:
         """Count of adjustments by SKU, stock level or warehouse."""
 
         async def load(keys: Sequence[LedgerKey]) -> list[int]:

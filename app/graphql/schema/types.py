@@ -56,7 +56,7 @@ from app.graphql.schema.relay import (
     page_size,
 )
 from app.graphql.schema.scalars import Quantity
-from app.reads.conditions import LedgerKey, named
+from app.reads.conditions import LedgerKey, key_columns
 
 
 @strawberry.type(description="A place that holds stock.")
@@ -476,7 +476,7 @@ async def adjustments_of(
         ValidationFailed, InvalidCursor, InventoryNotFound, WarehouseNotFound.
 
     """
-    by = named(key)
+    by = key_columns(key)
     cursors = AdjustmentCursors(context.cursors("adjustments", key, where))
     page = AdjustmentPage(where, cursors.decode(after), page_size(first) + 1)
     await require_filtered(context, where)

@@ -61,9 +61,9 @@ class SyncStockInput(WriteInput):
     )
     on_error: OnError = strawberry.field(default=OnError.ABORT, description=ON_ERROR_DESCRIPTION)
 
-    def report(self) -> Report:
+    def report(self) -> StockReport:
         """Report that the write takes."""
-        return Report(
+        return StockReport(
             warehouse_id=self.warehouse_id,
             reported_at=self.reported_at,
             levels=tuple(ReportedLevel(level.sku, level.on_hand) for level in self.levels),
@@ -88,7 +88,7 @@ class SyncResult:
     error: BulkError | None = described_field("Error of a refused level; null for others.")
 
     @classmethod
-    def of(cls, index: int, code: str, warehouse_id: str, outcome: Synced) -> "SyncResult":
+    def of(cls, index: int, code: str, warehouse_id: str, outcome: SyncedLevel) -> "SyncResult":
         """Build the result of an outcome."""
         record, entry, refusal = outcome.sku, outcome.adjustment, outcome.refusal
         level = record.level_in(warehouse_id) if record else None

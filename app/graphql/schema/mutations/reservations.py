@@ -46,9 +46,9 @@ class ReservationLineInput:
         "Quantity, at least 1. Lines with the same stock level are summed."
     )
 
-    def line(self) -> Line:
+    def line(self) -> RequestedLine:
         """Line that the write takes."""
-        return Line(self.sku, self.warehouse_id, self.quantity)
+        return RequestedLine(self.sku, self.warehouse_id, self.quantity)
 
 
 @strawberry.input(description="Stock to reserve, all lines or none.")
@@ -165,7 +165,7 @@ class ReservationMutation:
         input: Annotated[ReserveStockInput, strawberry.argument(description="Stock to reserve.")],
     ) -> ReserveStockPayload:
         """Reserve stock."""
-        order = Reserving(
+        order = ReserveRequest(
             lines=tuple(line.line() for line in input.lines),
             seconds=input.expires_in,
             reference=input.reference,
@@ -190,7 +190,7 @@ class ReservationMutation:
     ) -> CommitReservationPayload:
         """Commit a reservation."""
         lines = None if input.lines is None else tuple(line.line() for line in input.lines)
-        order = Committing(id=input.id, lines=lines, reason=input.reason, note=input.note)
+        order = CommitRequest(id=input.id, lines=lines, reason=input.reason, note=input.note)
         written = await info.context.write(
             input, lambda writing: commit_reservation(writing, order), count=_line_count
         )

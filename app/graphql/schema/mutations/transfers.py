@@ -17,7 +17,7 @@ from app.graphql.schema.mutations.write_input import (
 from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Adjustment, Sku
 from app.writes.idempotency_keys import WriteResult
-from app.writes.transfers import Transfer, TransferLine, Transferred, transfer_stock
+from app.writes.transfers import LineTransfer, Transfer, TransferLine, transfer_stock
 
 
 @of_plain_values
@@ -77,7 +77,7 @@ class TransferStockPayload:
     replayed: bool = described_field(REPLAYED_DESCRIPTION)
 
     @classmethod
-    def of(cls, written: WriteResult[list[Transferred]]) -> "TransferStockPayload":
+    def of(cls, written: WriteResult[list[LineTransfer]]) -> "TransferStockPayload":
         """Payload of a write result."""
         return cls(
             transfer_id=strawberry.ID(written.result[0].outgoing.adjustment.transfer_id or ""),
