@@ -129,7 +129,7 @@ class Shim:
                 self.database,
                 # The pages of a stream are longer than those of clients.
                 limit=self.settings.max_answer_cost * longest_page // MAX_PAGE,
-                may_bulk=self.settings.bulk_completion,
+                columnar=self.settings.bulk_completion,
                 longest_page=longest_page,
             )
         except ValidationFailed as error:

@@ -43,7 +43,7 @@ from app.errors import (
     invalid_field,
     invalid_fields,
 )
-from app.graphql.columnar.executor import OperationPlans, execute_operation
+from app.graphql.columnar import ColumnarExecutor, OperationPlans
 from app.graphql.limits import Costs, Limits, check_document, is_conditional
 from app.graphql.schema.budget import Budget
 from app.graphql.schema.context import Context
@@ -255,7 +255,7 @@ async def run(
     database: Database,
     *,
     limit: int,
-    may_bulk: bool,
+    columnar: bool,
     longest_page: int = MAX_PAGE,
 ) -> ExecutionResult:
     """Execute an operation for a principal, in one snapshot of the database.
@@ -275,7 +275,7 @@ async def run(
     async with database.snapshot(
         single=single, alone=operation.is_alone, tenant=principal.tenant
     ) as snapshot:
-        result = await execute_operation(
+        result = await ColumnarExecutor.run(
             schema,
             operation.document,
             variables=variables,
@@ -285,7 +285,7 @@ async def run(
                 database,
                 snapshot,
                 budget=budget,
-                may_bulk=may_bulk,
+                columnar=columnar,
                 plans=operation.plans,
                 longest_page=longest_page,
             ),

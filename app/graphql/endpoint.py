@@ -83,7 +83,7 @@ class GraphQLEndpoint:
                 principal,
                 self._database,
                 limit=self._settings.max_answer_cost,
-                may_bulk=self._settings.bulk_completion,
+                columnar=self._settings.bulk_completion,
             )
         except (
             DocumentNotTrusted,

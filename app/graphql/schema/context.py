@@ -6,14 +6,17 @@ import strawberry
 
 from app.database.engine import Database, Snapshot
 from app.domain.caller import Caller, Principal
-from app.graphql.columnar.executor import OperationPlans
+from app.graphql.columnar import OperationPlans
 from app.graphql.schema.budget import Budget
 from app.graphql.schema.dataloaders import Loaders
 from app.graphql.schema.relay import MAX_PAGE
+from app.runtime.fair_loop import PIECE, in_pieces
 
 
 class Context:
     """Who asks, and a consistent view of what there is."""
+
+    in_pieces = staticmethod(in_pieces)
 
     def __init__(
         self,
@@ -22,7 +25,7 @@ class Context:
         snapshot: Snapshot,
         *,
         budget: Budget,
-        may_bulk: bool,
+        columnar: bool,
         plans: OperationPlans | None = None,
         longest_page: int = MAX_PAGE,
     ) -> None:
@@ -31,10 +34,11 @@ class Context:
         self.snapshot = snapshot
         self.budget = budget
         self.loaders = Loaders(snapshot, principal.tenant, budget)
-        # Whether lists may be completed in bulk, by which plans, and whether one was.
-        self.may_bulk = may_bulk
+        # Whether lists may be completed column by column, by which plans, and whether one was.
+        self.columnar = columnar
         self.plans = plans
-        self.in_bulk = False
+        self.has_columns = False
+        self.piece_size = PIECE
         # How long a page of the ledger may be.
         self.longest_page = longest_page
 
@@ -52,7 +56,7 @@ class Context:
             self.database,
             self.snapshot,
             budget=self.budget,
-            may_bulk=self.may_bulk,
+            columnar=self.columnar,
             longest_page=self.longest_page,
         )
 

@@ -123,15 +123,12 @@ class Query:
             )
         context.budget.spend_stock(page.records)
 
-        async def total() -> int:
-            return page.total
-
         return connection(
             [Sku(record=record) for record in page.records],
             limit=limit,
             after=after,
             cursor_of=lambda sku: cursors.encode(sku.record.sku, question=question, key=key),
-            count=total,
+            count=page.total,
         )
 
     @strawberry.field(description="The SKU of a code, or the error INVENTORY_NOT_FOUND.")

@@ -6,13 +6,14 @@ from operator import attrgetter
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import strawberry
+from graphql.pyutils import gather_with_cancel
 from strawberry import Private
 from strawberry.types import get_object_definition, has_object_definition
 from strawberry.types.base import StrawberryList
 from strawberry.utils.str_converters import to_camel_case
 
 from app.errors import invalid_field
-from app.graphql.columnar.codegen import MAKE_OBJECT, RECORD_PATH
+from app.graphql.columnar import ColumnarField
 from app.graphql.schema.scalars import Quantity
 
 DEFAULT_PAGE: Final = 50
@@ -39,7 +40,7 @@ def read_from(path: str, description: str, graphql_type: Any = None) -> Any:  # 
         resolver=read,
         description=description,
         graphql_type=graphql_type,
-        metadata={RECORD_PATH: path},
+        metadata=ColumnarField(path).metadata,
     )
 
 
@@ -52,7 +53,7 @@ def object_from(path: str, make: Callable[[Any], object], description: str) -> A
         return None if record is None else make(record)
 
     return strawberry.field(
-        resolver=read, description=description, metadata={RECORD_PATH: path, MAKE_OBJECT: make}
+        resolver=read, description=description, metadata=ColumnarField(path, make).metadata
     )
 
 
@@ -64,7 +65,7 @@ def objects_from(path: str, make: Callable[[Any], object], description: str) -> 
         return [make(record) for record in get(self)]
 
     return strawberry.field(
-        resolver=read, description=description, metadata={RECORD_PATH: path, MAKE_OBJECT: make}
+        resolver=read, description=description, metadata=ColumnarField(path, make).metadata
     )
 
 
@@ -158,6 +159,20 @@ class Edge(Generic[T]):
     cursor: str = described_field("The position of the item in its list.")
 
 
+def totals_of(pages: Sequence["Connection[Any]"], _context: object) -> Any:  # noqa: ANN401
+    """Return the totals of lists, or an awaitable if one must be counted."""
+    totals = [page.count for page in pages]
+    return totals if set(map(type, totals)) <= {int} else _counted(totals)
+
+
+async def _counted(totals: Sequence[Any]) -> list[int]:
+    async def count(total: Any) -> int:  # noqa: ANN401
+        found: int = total if isinstance(total, int) else await total()
+        return found
+
+    return await gather_with_cancel(*map(count, totals))
+
+
 @strawberry.type(description="A page of a list (Relay).")
 class Connection(Generic[T]):
     """A page of a list."""
@@ -165,6 +180,7 @@ class Connection(Generic[T]):
     nodes: list[T] = described_field("The items.")
     page_info: PageInfo = described_field("Where the page stands in the list.")
     cursor_of: Private[Any]
+    # The total, or the function that counts it.
     count: Private[Any]
 
     @strawberry.field(description="The items with their cursors.")
@@ -172,10 +188,13 @@ class Connection(Generic[T]):
         """Give every item its cursor."""
         return [Edge(node=node, cursor=self.cursor_of(node)) for node in self.nodes]
 
-    @strawberry.field(description="How many there are in the whole list, exactly.")
+    @strawberry.field(
+        description="How many there are in the whole list, exactly.",
+        metadata=ColumnarField(batch=totals_of).metadata,
+    )
     async def total_count(self) -> int:
         """Count only when asked."""
-        total: int = await self.count()
+        total: int = self.count if isinstance(self.count, int) else await self.count()
         return total
 
 
@@ -185,7 +204,7 @@ def connection(
     limit: int,
     after: str | None,
     cursor_of: Callable[[T], str],
-    count: Callable[[], Awaitable[int]],
+    count: int | Callable[[], Awaitable[int]],
 ) -> Connection[T]:
     """Return the connection of a page that was read with one item more than asked for."""
     page = list(nodes[:limit])

@@ -25,7 +25,7 @@ from app.domain.stock import inventory_not_found
 from app.domain.validation import reason_problem
 from app.domain.warehouses import warehouse_not_found
 from app.errors import ReservationNotFound, invalid_field
-from app.graphql.columnar.executor import BATCH_RESOLVER
+from app.graphql.columnar import ColumnarField
 from app.graphql.schema import cursors
 from app.graphql.schema.budget import ROW
 from app.graphql.schema.context import Context, Info
@@ -337,7 +337,10 @@ class StockLevel(Node):
         "record.warehouse", lambda record: Warehouse(record=record), "The warehouse."
     )
 
-    @strawberry.field(description="The SKU.", metadata={BATCH_RESOLVER: skus_of_levels})
+    @strawberry.field(
+        description="The SKU.",
+        metadata=ColumnarField(batch=skus_of_levels).metadata,
+    )
     async def sku(self, info: Info) -> Sku:
         """Go to the SKU."""
         return await sku_of(info.context, self.record.sku, view=self.record.view)
@@ -417,13 +420,17 @@ class Adjustment(Node):
         "What the caller calls the order, delivery or count that it belongs to.",
     )
 
-    @strawberry.field(description="The SKU.", metadata={BATCH_RESOLVER: skus_of_adjustments})
+    @strawberry.field(
+        description="The SKU.",
+        metadata=ColumnarField(batch=skus_of_adjustments).metadata,
+    )
     async def sku(self, info: Info) -> Sku:
         """Go to the SKU."""
         return await sku_of(info.context, self.record.sku)
 
     @strawberry.field(
-        description="The warehouse.", metadata={BATCH_RESOLVER: warehouses_of_adjustments}
+        description="The warehouse.",
+        metadata=ColumnarField(batch=warehouses_of_adjustments).metadata,
     )
     async def warehouse(self, info: Info) -> Warehouse:
         """Go to the warehouse."""
@@ -457,20 +464,25 @@ class ReservationLine:
         "record.committed", "What was taken from on hand when it was committed."
     )
 
-    @strawberry.field(description="The SKU.", metadata={BATCH_RESOLVER: skus_of_lines})
+    @strawberry.field(
+        description="The SKU.",
+        metadata=ColumnarField(batch=skus_of_lines).metadata,
+    )
     async def sku(self, info: Info) -> Sku:
         """Go to the SKU."""
         return await sku_of(info.context, self.record.sku)
 
     @strawberry.field(
-        description="The warehouse.", metadata={BATCH_RESOLVER: warehouses_of_adjustments}
+        description="The warehouse.",
+        metadata=ColumnarField(batch=warehouses_of_adjustments).metadata,
     )
     async def warehouse(self, info: Info) -> Warehouse:
         """Go to the warehouse."""
         return await warehouse_of(info.context, self.record.warehouse_id)
 
     @strawberry.field(
-        description="The reservation.", metadata={BATCH_RESOLVER: reservations_of_lines}
+        description="The reservation.",
+        metadata=ColumnarField(batch=reservations_of_lines).metadata,
     )
     async def reservation(self, info: Info) -> "Reservation":
         """Go to the reservation."""
@@ -545,7 +557,8 @@ class StockLevelAsOf:
     )
 
     @strawberry.field(
-        description="The warehouse.", metadata={BATCH_RESOLVER: warehouses_of_adjustments}
+        description="The warehouse.",
+        metadata=ColumnarField(batch=warehouses_of_adjustments).metadata,
     )
     async def warehouse(self, info: Info) -> Warehouse:
         """Go to the warehouse."""
