@@ -25,7 +25,7 @@ from app.graphql.columnar.variables import UNCONVERTED
 
 Values = list[Any]
 CompletedColumn = Values | Coroutine[Any, Any, Values]
-Key = TypeVar("Key")
+ColumnKey = TypeVar("ColumnKey")
 
 
 class Execution(Protocol):
@@ -168,7 +168,7 @@ def _attribute_reader(path: str) -> Callable[[Values], Values]:
     return read
 
 
-async def await_all(pending: Mapping[Key, Awaitable[Any]]) -> Iterable[tuple[Key, Any]]:
+async def await_all(pending: Mapping[ColumnKey, Awaitable[Any]]) -> Iterable[tuple[ColumnKey, Any]]:
     """Await values in parallel; the pairs keep the order of the keys."""
     if len(pending) == 1:
         # A single awaitable needs no task.
