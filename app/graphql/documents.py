@@ -37,7 +37,7 @@ from app.errors import (
     invalid_field,
     invalid_fields,
 )
-from app.graphql.columnar.executor import OperationPlans, execute_operation
+from app.graphql.columnar import ColumnarExecutor, OperationPlans
 from app.graphql.limits import Costs, QueryLimits, check_document, is_conditional
 from app.graphql.schema.budget import Budget
 from app.graphql.schema.context import Context
@@ -276,7 +276,7 @@ async def run(
     async with database.snapshot(
         single=single, alone=operation.is_alone, tenant=principal.tenant
     ) as snapshot:
-        result = await execute_operation(
+        result = await ColumnarExecutor.run(
             schema,
             operation.document,
             variables=variables,
@@ -286,7 +286,7 @@ async def run(
                 database,
                 snapshot,
                 budget=budget,
-                may_bulk=columnar,
+                columnar=columnar,
                 plans=operation.plans,
                 longest_page=longest_page,
             ),

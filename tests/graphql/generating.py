@@ -27,7 +27,7 @@ MAX_DEPTH: Final = 4
 
 @dataclass
 class Document:
-    """A document on the way: its fragments, its variables, and the dice that decide."""
+    """A random document with its fragments and variables, drawn with `dice`."""
 
     schema: GraphQLSchema
     values: Values
@@ -39,7 +39,7 @@ class Document:
 
     @cached_property
     def text(self) -> str:
-        """The text, drawn when it is first asked for."""
+        """The text, drawn on first use."""
         assert self.schema.query_type
         selections = self._selections(self.schema.query_type, 0)
         declared = ", ".join(f"${name}: {type_}" for name, type_ in self._types.items())
@@ -71,7 +71,9 @@ class Document:
         fields = getattr(type_, "fields", {})
         deep = depth >= MAX_DEPTH
         names = [
-            name for name, it in fields.items() if not deep or is_leaf_type(get_named_type(it.type))
+            name
+            for name, field_ in fields.items()
+            if not deep or is_leaf_type(get_named_type(field_.type))
         ]
         if not names:
             return [f"{self._new('t')}: __typename"]
@@ -80,7 +82,7 @@ class Document:
         head = f"{self._new('a')}: {name}{self._arguments(fields[name].args)}{self._directive()}"
         if is_leaf_type(result):
             return [head]
-        # Said twice, the two selections are merged.
+        # Two selections of one field are merged.
         times = 2 if self.dice.random() < 0.1 else 1
         return [f"{head} {self._selections(result, depth + 1)}" for _ in range(times)]
 
@@ -102,13 +104,13 @@ class Document:
         return f"({', '.join(drawn)})" if drawn else ""
 
     def _given(self, value: Any, type_: Any) -> str:
-        """Say a value as a variable, as it is, or as an object of both."""
+        """Write a value as a variable, as a literal, or as an object of both."""
         if self.dice.random() < 0.4:
             return f"${self._variable(type_, value)}"
         if not isinstance(value, dict):
             return _literal(value, type_)
         fields = get_named_type(type_).fields
-        inner = [f"{key}: {self._given(it, fields[key].type)}" for key, it in value.items()]
+        inner = [f"{key}: {self._given(given, fields[key].type)}" for key, given in value.items()]
         return "{" + ", ".join(inner) + "}"
 
     def _value(self, name: str, type_: Any) -> Any:
@@ -119,9 +121,11 @@ class Document:
             nothing = [] if is_non_null_type(type_) else [None]
             return self.dice.choice([*named.values, *nothing])
         if isinstance(named, GraphQLInputObjectType):
-            found = {key: self._value(key, it.type) for key, it in named.fields.items()}
+            values = {key: self._value(key, field_.type) for key, field_ in named.fields.items()}
             return {
-                key: it for key, it in found.items() if it is not None and self.dice.random() < 0.4
+                key: value
+                for key, value in values.items()
+                if value is not None and self.dice.random() < 0.4
             }
         return None
 
@@ -129,7 +133,7 @@ class Document:
         name = self._new("v")
         self._types[name], self.variables[name] = str(type_), value
         if value is not None and self.dice.random() < 0.2:
-            # With a default it may be null where nothing may be; what it then is, is an error.
+            # A nullable variable with a default may stand at a non-null argument; null is an error.
             declared = str(type_).rstrip("!") if self.dice.random() < 0.5 else str(type_)
             self._types[name] = f"{declared} = {_literal(value, type_)}"
         return name
@@ -145,11 +149,13 @@ def _literal(value: Any, type_: Any) -> str:
         return "null"
     if isinstance(value, dict):
         fields = named.fields
-        inner = ", ".join(f"{key}: {_literal(it, fields[key].type)}" for key, it in value.items())
+        inner = ", ".join(
+            f"{key}: {_literal(item, fields[key].type)}" for key, item in value.items()
+        )
         return f"{{{inner}}}"
     if isinstance(named, GraphQLEnumType):
         return str(value)
     if isinstance(value, list):
         inner_type = type_.of_type if isinstance(type_, GraphQLList) else named
-        return f"[{', '.join(_literal(it, inner_type) for it in value)}]"
+        return f"[{', '.join(_literal(item, inner_type) for item in value)}]"
     return '"' + value + '"' if isinstance(value, str) else str(value).lower()

@@ -1,4 +1,4 @@
-"""Variables and arguments that are read by a plan are what graphql-core makes of them."""
+"""Planned variables and arguments have the same values and errors as in graphql-core."""
 
 import random
 from collections.abc import Callable
@@ -47,7 +47,7 @@ SCALARS: Final = [
 
 
 def value_for(type_: Any, dice: random.Random, *, wrong: float = 0.03) -> object:
-    """Return a value that fits a type, unless something in it is wrong."""
+    """Draw a value of a type; with the probability `wrong`, a part of the value is invalid."""
     if dice.random() < wrong:
         return dice.choice([*SCALARS, [], {}, ["A"], {"sku": "A"}])
     if isinstance(type_, GraphQLNonNull):
@@ -58,50 +58,50 @@ def value_for(type_: Any, dice: random.Random, *, wrong: float = 0.03) -> object
             for name, field in type_.fields.items()
             if dice.random() < (1 - wrong / 3 if isinstance(field.type, GraphQLNonNull) else 0.5)
         }
-        return {**fields, "nobodysField": 1} if dice.random() < wrong else fields
+        return {**fields, "unknownField": 1} if dice.random() < wrong else fields
     if isinstance(type_, GraphQLEnumType):
         return dice.choice([*type_.values])
     if hasattr(type_, "of_type"):
         return [value_for(type_.of_type, dice, wrong=wrong) for _ in range(dice.randrange(4))]
     fitting = {"String": str, "ID": str, "Boolean": bool, "Quantity": int, "Int": int}
     wanted = fitting.get(type_.name, str)
-    return dice.choice([it for it in SCALARS if type(it) is wanted])
+    return dice.choice([scalar for scalar in SCALARS if type(scalar) is wanted])
 
 
-def told(value: object) -> str:
-    """Return all that a value is, whatever order its fields have."""
+def rendered(value: object) -> str:
+    """Render a value with its types; the order of its fields does not matter."""
     if isinstance(value, dict):
-        return str(sorted((name, told(each)) for name, each in value.items()))
+        return str(sorted((name, rendered(field)) for name, field in value.items()))
     if isinstance(value, list):
-        return str([told(each) for each in value])
+        return str([rendered(item) for item in value])
     return repr(value)
 
 
 @pytest.mark.parametrize("type_", TYPES, ids=str)
-def test_inputs_are_coerced_to_what_graphql_core_makes_of_them(type_: Any) -> None:
+def test_input_objects_are_coerced_as_by_graphql_core(type_: Any) -> None:
     dice = random.Random(str(type_))
     coerce = coercion(GraphQLNonNull(type_))
     fitted = 0
     for _ in range(CASES):
         value = value_for(type_, dice)
         expected = coerce_input_value(value, GraphQLNonNull(type_))
-        assert told(coerce(value)) == told(expected), value
+        assert rendered(coerce(value)) == rendered(expected), value
         fitted += expected is not Undefined
 
     assert 0 < fitted < CASES
 
 
-class Question(Document):
-    """A document that asks for one field."""
+class FieldDocument(Document):
+    """A document with one field."""
 
     def _value(self, _name: str, type_: Any) -> Any:
         return value_for(type_, self.dice, wrong=0)
 
-    def asked(self, field: GraphQLField) -> tuple[FieldNode, list[Any]]:
-        """Return a field with arguments, and the variables that they have."""
-        words = f"it{self._arguments(field.args)}"
+    def node_of(self, field: GraphQLField) -> tuple[FieldNode, list[Any]]:
+        """Draw a field node with arguments, and the definitions of its variables."""
+        selection = f"field{self._arguments(field.args)}"
         declared = ", ".join(f"${name}: {type_}" for name, type_ in self._types.items())
-        text = f"query ({declared}) {{ {words} }}" if declared else f"{{ {words} }}"
+        text = f"query ({declared}) {{ {selection} }}" if declared else f"{{ {selection} }}"
         [operation] = parse(text).definitions
         assert isinstance(operation, OperationDefinitionNode)
         [node] = operation.selection_set.selections
@@ -109,34 +109,34 @@ class Question(Document):
         return node, [*(operation.variable_definitions or ())]
 
 
-def arguments_told(read: Callable[[VariableValues], Any], variables: VariableValues) -> str:
-    """Return all that the values of arguments are, or why there are none."""
+def rendered_arguments(read: Callable[[VariableValues], Any], variables: VariableValues) -> str:
+    """Render the arguments, or the error in them."""
     try:
-        return told(read(variables))
+        return rendered(read(variables))
     except GraphQLError as error:
         return str(error)
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_arguments_are_read_to_what_graphql_core_makes_of_them(name: str) -> None:
+def test_arguments_are_read_as_by_graphql_core(name: str) -> None:
     field = FIELDS[name]
     dice = random.Random(name)
     compared = 0
     for _ in range(CASES // 10):
-        question = Question(schema._schema, {}, dice)
-        node, declared = question.asked(field)
+        document = FieldDocument(schema._schema, {}, dice)
+        node, declared = document.node_of(field)
         read = argument_values(field, node)
-        left_out = {key for key in question.variables if dice.random() < 0.1}
-        null = {key for key in question.variables if dice.random() < 0.1}
+        left_out = {key for key in document.variables if dice.random() < 0.1}
+        null = {key for key in document.variables if dice.random() < 0.1}
         inputs = {
             key: None if key in null else value
-            for key, value in question.variables.items()
+            for key, value in document.variables.items()
             if key not in left_out
         }
-        for given in (question.variables, inputs):
+        for given in (document.variables, inputs):
             variables = get_variable_values(schema._schema, declared, given)
             if isinstance(variables, VariableValues):
-                expected = arguments_told(partial(get_argument_values, field, node), variables)
-                assert arguments_told(read, variables) == expected, print_ast(node)
+                expected = rendered_arguments(partial(get_argument_values, field, node), variables)
+                assert rendered_arguments(read, variables) == expected, print_ast(node)
                 compared += 1
     assert compared > CASES / 20

@@ -9,7 +9,8 @@ from typing import Any, Final
 import pytest
 
 from app.domain.records import SkuRecord
-from app.graphql.columnar.executor import BudgetedExecutor, SelectionPlan
+from app.graphql.columnar.executor import BudgetedExecutor
+from app.graphql.columnar.plan import SelectionPlan
 from app.graphql.schema.budget import INPUT_COST, LEVEL_COST, WRITE_COST, Budget
 from app.reads import skus as queries
 from app.reads.skus import sku_records

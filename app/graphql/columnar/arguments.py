@@ -1,8 +1,8 @@
-"""Resolves fields by a plan: what their arguments are is found out once for an operation.
+"""Resolves fields with planned arguments: the literals of a document are read once.
 
-graphql-core reads the arguments of a field off the document whenever it is resolved, and Strawberry
-looks at the type of each. Here a document that is executed again needs neither; whatever is not
-covered goes their own way.
+graphql-core reads the arguments of a field from the document at each execution, and Strawberry
+inspects the type of each. A planned resolver does neither. Fields that a plan does not cover are
+resolved by graphql-core and Strawberry.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
@@ -37,21 +37,19 @@ from strawberry.types.arguments import InputContext, StrawberryArgument, convert
 from strawberry.types.base import StrawberryOptional
 from strawberry.types.field import StrawberryField
 
+from app.graphql.columnar.fallbacks import NotColumnar
+
 RawInfo = GraphQLResolveInfo[Any]
 # From an object to the value of one of its fields.
 Resolve = Callable[[Any, RawInfo], Coroutine[Any, Any, Any]]
-# From a value of GraphQL's to what a resolver takes.
+# From a coerced GraphQL value to the value for a resolver.
 ConvertArgument = Callable[[Any, Info[Any, Any]], Any]
-# From the values of an operation's variables to those of a field's arguments.
+# From the variables of an operation to the arguments of a field.
 ArgumentValues = Callable[[VariableValues], dict[str, Any]]
 
 
-class NotPlanned(Exception):
-    """A value is for graphql-core itself to read."""
-
-
 def resolver_of(schema: Schema, field: GraphQLField, node: FieldNode) -> Resolve | None:
-    """Return what resolves a field of a document, if that is a coroutine function and no more."""
+    """Plan the resolver of a field; None unless the field is a plain coroutine function."""
     definition: StrawberryField | None
     definition = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
     resolver = definition and definition.base_resolver
@@ -63,9 +61,9 @@ def resolver_of(schema: Schema, field: GraphQLField, node: FieldNode) -> Resolve
         return None
     values = argument_values(field, node)
     name_of = schema.config.name_converter.from_argument
-    names = {name_of(it): it.python_name for it in definition.arguments}
+    names = {name_of(argument): argument.python_name for argument in definition.arguments}
     conversions = {
-        name: _conversion(schema, name, argument)
+        name: _converter(schema, name, argument)
         for name, argument in zip(names, definition.arguments, strict=True)
         if not is_leaf_type(get_nullable_type(field.args[name].type))
     }
@@ -82,12 +80,12 @@ def resolver_of(schema: Schema, field: GraphQLField, node: FieldNode) -> Resolve
             arguments[info_name] = info
         return await function(source, **arguments)
 
-    # What is wrong with the values shows at once, as it does with graphql-core.
+    # Invalid arguments raise before the coroutine starts, as with graphql-core.
     return lambda source, raw_info: resolved(source, raw_info, values(raw_info.variable_values))
 
 
-def _conversion(schema: Schema, name: str, argument: StrawberryArgument) -> ConvertArgument:
-    """Return what makes an argument that is no scalar and no enum."""
+def _converter(schema: Schema, name: str, argument: StrawberryArgument) -> ConvertArgument:
+    """Build the converter of an argument that has input objects or lists."""
     registry, config = schema.schema_converter.scalar_registry, schema.config
     type_: Any = argument.type
     if isinstance(type_, StrawberryOptional):
@@ -101,29 +99,28 @@ def _conversion(schema: Schema, name: str, argument: StrawberryArgument) -> Conv
 
 
 def argument_values(field: GraphQLField, node: FieldNode) -> ArgumentValues:
-    """Return what gives the values of a field's arguments just as graphql-core does."""
-    as_usual = partial(get_argument_values, field, node)
+    """Build a function that gives the same arguments of a field as graphql-core."""
+    by_graphql_core = partial(get_argument_values, field, node)
+    literals = {argument.name.value: argument.value for argument in node.arguments or ()}
     try:
-        fields = InputFields.of(
-            field.args, {it.name.value: it.value for it in node.arguments or ()}
-        )
-    except NotPlanned:
-        return as_usual
+        fields = InputFields.of(field.args, literals)
+    except NotColumnar:
+        return by_graphql_core
 
     def values(variables: VariableValues) -> dict[str, Any]:
-        found = fields.values(variables.coerced)
-        # What does not fit is found again, and said.
-        return found if isinstance(found, dict) else as_usual(variables)
+        arguments = fields.values(variables.coerced)
+        # graphql-core meets an invalid value again and raises its error.
+        return arguments if isinstance(arguments, dict) else by_graphql_core(variables)
 
     return values
 
 
 @dataclass(frozen=True, slots=True)
 class InputFields:
-    """The values of arguments, or of an input object's fields, by their names in Python."""
+    """The arguments of a field, or the fields of an input object, by their names in Python."""
 
     constants: Mapping[str, Any]
-    # The name of a variable, what it is without one, and whether it may not be null.
+    # The name of a variable, the default, and whether the type is non-null.
     variables: Mapping[str, tuple[str, object, bool]]
     objects: Mapping[str, tuple["InputFields", GraphQLInputObjectType]]
 
@@ -133,49 +130,51 @@ class InputFields:
         defined: Mapping[str, GraphQLArgument] | Mapping[str, GraphQLInputField],
         literals: Mapping[str, ValueNode],
     ) -> Self:
-        """Find out what of the values depends on variables.
+        """Separate constants from values that depend on variables.
 
         Raises:
-            NotCovered: more than is planned.
+            NotColumnar: a list literal contains a variable, or a literal is invalid.
 
         """
         constants: dict[str, Any] = {}
         variables: dict[str, tuple[str, object, bool]] = {}
         objects: dict[str, tuple[InputFields, GraphQLInputObjectType]] = {}
-        for name, it in defined.items():
-            out_name, literal = it.out_name or name, literals.get(name)
-            inner, default = get_nullable_type(it.type), coerce_default_value(it)
+        for name, field in defined.items():
+            out_name, literal = field.out_name or name, literals.get(name)
+            inner, default = get_nullable_type(field.type), coerce_default_value(field)
             if isinstance(literal, VariableNode):
-                variables[out_name] = literal.name.value, default, inner is not it.type
+                variables[out_name] = literal.name.value, default, inner is not field.type
             elif literal is None:
                 if default is not Undefined:
                     constants[out_name] = default
             elif not _has_variables(literal):
-                constants[out_name] = coerce_input_literal(literal, it.type)
+                constants[out_name] = coerce_input_literal(literal, field.type)
             elif isinstance(literal, ObjectValueNode) and _is_input_object(inner):
-                given = {field.name.value: field.value for field in literal.fields}
+                given = {node.name.value: node.value for node in literal.fields}
                 objects[out_name] = InputFields.of(inner.fields, given), inner
             else:
-                raise NotPlanned
+                message = "a variable inside of a literal"
+                raise NotColumnar(message)
         if Undefined in constants.values():
-            raise NotPlanned
+            message = "an invalid literal"
+            raise NotColumnar(message)
         return cls(constants, variables, objects)
 
-    def values(self, of_variables: Mapping[str, Any]) -> dict[str, Any] | UndefinedType:
-        """Return the values, or Undefined if those of the variables do not fit."""
-        found = {**self.constants}
+    def values(self, inputs: Mapping[str, Any]) -> dict[str, Any] | UndefinedType:
+        """All values for the variables' values; Undefined if one is invalid."""
+        values = {**self.constants}
         for name, (variable, default, is_non_null) in self.variables.items():
-            value = of_variables.get(variable, default)
+            value = inputs.get(variable, default)
             if value is None and is_non_null:
                 return Undefined
             if value is not Undefined:
-                found[name] = value
+                values[name] = value
         for name, (fields, type_) in self.objects.items():
-            value = fields.values(of_variables)
+            value = fields.values(inputs)
             if not isinstance(value, dict):
                 return Undefined
-            found[name] = type_.out_type(value)
-        return found
+            values[name] = type_.out_type(value)
+        return values
 
 
 def _is_input_object(type_: object) -> TypeGuard[GraphQLInputObjectType]:

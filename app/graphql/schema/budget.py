@@ -8,7 +8,7 @@ executors spend it before they complete a list. The figures are measured: docs/q
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import ClassVar, Final
 
 from app.domain.records import SkuRecord
 from app.errors import QueryTooComplex
@@ -41,6 +41,7 @@ class Budget:
     """The units that one execution may spend."""
 
     __slots__ = ("has_shared", "has_written", "left", "limit", "measured")
+    error_type: ClassVar[type[QueryTooComplex]] = QueryTooComplex
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -61,6 +62,29 @@ class Budget:
         self.left -= units
         if self.left < 0:
             raise self.refusal()
+
+    def spend_fields(self, fields: int) -> None:
+        """Spend the units of fields that graphql-core executes.
+
+        Raises:
+            QueryTooComplex: fewer were left.
+
+        """
+        self.spend(fields * FIELD)
+
+    def spend_characters(self, characters: int) -> None:
+        """Spend the units of texts.
+
+        Raises:
+            QueryTooComplex: fewer were left.
+
+        """
+        self.spend(characters // CHARACTERS)
+
+    @property
+    def measures_texts(self) -> bool:
+        """Whether so much is spent that texts which many values share are measured."""
+        return self.left < self.measured
 
     def owe(self, writes: int) -> None:
         """Spend the units of a committed write; the next `spend` refuses a negative balance."""

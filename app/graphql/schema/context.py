@@ -7,11 +7,12 @@ import strawberry
 
 from app.database.engine import Database, Snapshot
 from app.domain.caller import Caller, Principal
-from app.graphql.columnar.executor import OperationPlans
+from app.graphql.columnar import OperationPlans
 from app.graphql.schema.budget import Budget
 from app.graphql.schema.cursors import ListCursors
 from app.graphql.schema.dataloaders import Loaders
 from app.graphql.schema.relay import MAX_PAGE
+from app.runtime.fair_loop import PIECE, in_pieces
 from app.writes.idempotency_keys import WriteResult
 from app.writes.pipeline import WriteContext
 
@@ -28,6 +29,8 @@ class WriteOptions(Protocol):
 class Context:
     """The principal, a snapshot of the database, its loaders, and the budget of the execution."""
 
+    in_pieces = staticmethod(in_pieces)
+
     def __init__(
         self,
         principal: Principal,
@@ -35,7 +38,7 @@ class Context:
         snapshot: Snapshot,
         *,
         budget: Budget,
-        may_bulk: bool,
+        columnar: bool,
         plans: OperationPlans | None = None,
         longest_page: int = MAX_PAGE,
     ) -> None:
@@ -44,9 +47,10 @@ class Context:
         self.budget = budget
         self.loaders = Loaders(snapshot, principal.tenant, budget)
         # For the columnar executor: whether it may be used, its plans, and whether it was used.
-        self.may_bulk = may_bulk
+        self.columnar = columnar
         self.plans = plans
-        self.in_bulk = False
+        self.has_columns = False
+        self.piece_size = PIECE
         # Limit of the page size of the ledger.
         self.longest_page = longest_page
         self._database = database
@@ -63,7 +67,7 @@ class Context:
             self._database,
             self.snapshot,
             budget=self.budget,
-            may_bulk=self.may_bulk,
+            columnar=self.columnar,
             longest_page=self.longest_page,
         )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import strawberry
 
-from app.graphql.columnar.executor import BATCH_RESOLVER
+from app.graphql.columnar import ColumnarField
 from app.graphql.schema.context import Context, Info
 
 
@@ -33,5 +33,5 @@ def edge_to(
         return [objects[key] for key in keys]
 
     return strawberry.field(
-        resolver=resolve, description=description, metadata={BATCH_RESOLVER: resolve_batch}
+        resolver=resolve, description=description, metadata=ColumnarField(batch=resolve_batch).metadata
     )

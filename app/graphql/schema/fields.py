@@ -10,7 +10,7 @@ from strawberry.types import get_object_definition, has_object_definition
 from strawberry.types.base import StrawberryList
 from strawberry.utils.str_converters import to_camel_case
 
-from app.graphql.columnar.codegen import MAKE_OBJECT, RECORD_PATH
+from app.graphql.columnar import ColumnarField
 from app.graphql.schema.scalars import Quantity
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ def read_from(path: str, description: str, graphql_type: Any = None) -> Any:  # 
         resolver=read,
         description=description,
         graphql_type=graphql_type,
-        metadata={RECORD_PATH: path},
+        metadata=ColumnarField(path).metadata,
     )
 
 
@@ -40,7 +40,7 @@ def object_from(path: str, make: Callable[[Any], object], description: str) -> A
         return None if record is None else make(record)
 
     return strawberry.field(
-        resolver=read, description=description, metadata={RECORD_PATH: path, MAKE_OBJECT: make}
+        resolver=read, description=description, metadata=ColumnarField(path, make).metadata
     )
 
 
@@ -52,7 +52,7 @@ def objects_from(path: str, make: Callable[[Any], object], description: str) -> 
         return [make(record) for record in get(self)]
 
     return strawberry.field(
-        resolver=read, description=description, metadata={RECORD_PATH: path, MAKE_OBJECT: make}
+        resolver=read, description=description, metadata=ColumnarField(path, make).metadata
     )
 
 

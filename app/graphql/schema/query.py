@@ -92,15 +92,12 @@ class Query:
             )
         context.budget.spend_stock(page.records)
 
-        async def total() -> int:
-            return page.total
-
         return connection_of(
             [Sku(record=record) for record in page.records],
             limit=limit,
             after=after,
             cursor_of=lambda sku: cursors.encode(sku.record.sku),
-            count=total,
+            count=page.total,
         )
 
     @strawberry.field(description="The SKU with a code, or the error INVENTORY_NOT_FOUND.")

@@ -4,9 +4,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import strawberry
+from graphql.pyutils import gather_with_cancel
 from strawberry import Private
 
 from app.errors import invalid_field
+from app.graphql.columnar import ColumnarField
 from app.graphql.schema.fields import described_field
 
 DEFAULT_PAGE: Final = 50
@@ -57,6 +59,20 @@ class Edge(Generic[T]):
     cursor: str = described_field("Position of the item in its list.")
 
 
+def totals_of(pages: Sequence["Connection[Any]"], _context: object) -> Any:  # noqa: ANN401
+    """Return the totals of lists, or an awaitable if one must be counted."""
+    totals = [page.count for page in pages]
+    return totals if set(map(type, totals)) <= {int} else _counted(totals)
+
+
+async def _counted(totals: Sequence[Any]) -> list[int]:
+    async def count(total: Any) -> int:  # noqa: ANN401
+        found: int = total if isinstance(total, int) else await total()
+        return found
+
+    return await gather_with_cancel(*map(count, totals))
+
+
 @strawberry.type(description="A page of a list (Relay).")
 class Connection(Generic[T]):
     """A page of a list."""
@@ -64,6 +80,7 @@ class Connection(Generic[T]):
     nodes: list[T] = described_field("The items.")
     page_info: PageInfo = described_field("Position of the page in its list.")
     cursor_of: Private[Any]
+    # The total, or the function that counts it.
     count: Private[Any]
 
     @strawberry.field(description="The items with their cursors.")
@@ -71,10 +88,13 @@ class Connection(Generic[T]):
         """Items of the page with their cursors."""
         return [Edge(node=node, cursor=self.cursor_of(node)) for node in self.nodes]
 
-    @strawberry.field(description="Exact number of items in the whole list.")
+    @strawberry.field(
+        description="Exact number of items in the whole list.",
+        metadata=ColumnarField(batch=totals_of).metadata,
+    )
     async def total_count(self) -> int:
         """Count the items of the whole list when the field is selected."""
-        total: int = await self.count()
+        total: int = self.count if isinstance(self.count, int) else await self.count()
         return total
 
 
@@ -84,7 +104,7 @@ def connection_of(
     limit: int,
     after: str | None,
     cursor_of: Callable[[T], str],
-    count: Callable[[], Awaitable[int]],
+    count: int | Callable[[], Awaitable[int]],
 ) -> Connection[T]:
     """Build the connection of `limit` items; one further item in `nodes` means a next page."""
     page = list(nodes[:limit])

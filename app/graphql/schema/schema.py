@@ -3,7 +3,6 @@
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from app.graphql.columnar.executor import ColumnarExecutor
 from app.graphql.schema.mutation import Mutation
 from app.graphql.schema.query import Query
 from app.graphql.schema.scalars import SCALARS
@@ -14,5 +13,4 @@ schema = strawberry.Schema(
     mutation=Mutation,
     types=[Adjustment, Sku, StockLevel, Warehouse],
     config=StrawberryConfig(scalar_map=SCALARS),
-    execution_context_class=ColumnarExecutor,
 )
