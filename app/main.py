@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from app.auth.tokens import Authenticator
 from app.database.engine import Database
-from app.database.migration import require_current, require_wall
+from app.database.migration import require_current, require_matching_role
 from app.errors import InventoryError, Unavailable
 from app.graphql.documents import DocumentRules, Documents
 from app.graphql.endpoint import GraphQLEndpoint
@@ -26,7 +26,7 @@ from app.http.json import JSONResponse
 from app.http.logs import configure_logs
 from app.http.request_id import REQUEST_ID_HEADER
 from app.maintenance import keep_up, note_used
-from app.settings import Settings, words
+from app.settings import Settings, comma_separated
 from app.web.pages import docs_page, graphiql_tabs, static_routes
 from rest_shim.endpoint import Shim
 from rest_shim.openapi import openapi
@@ -91,7 +91,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await require_current(database)
-                await require_wall(database)
+                await require_matching_role(database)
                 await database.require_writable()
         except TimeoutError as error:
             message = f"The database did not answer within {READY_SECONDS} s."
@@ -132,7 +132,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
             Middleware(
                 HttpEdge,
                 seconds=settings.request_timeout_seconds,
-                trusted_hosts=frozenset(words(settings.trusted_hosts)),
+                trusted_hosts=frozenset(comma_separated(settings.trusted_hosts)),
             ),
         ],
         lifespan=lifespan,
@@ -162,7 +162,7 @@ def _rates(settings: Settings) -> "Rates | None":
 
 def _cross_origin(settings: Settings) -> list[Middleware]:
     """Return what lets pages of other origins call the service, if any may."""
-    origins = words(settings.cors_origins)
+    origins = comma_separated(settings.cors_origins)
     if not origins:
         return []
     return [

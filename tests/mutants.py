@@ -62,8 +62,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "entries chained to nothing",
-        "link(last.get(level), tenant, row)",
-        "link(None, tenant, row)",
+        "chain_hash(last.get(level), tenant, row)",
+        "chain_hash(None, tenant, row)",
         (f"{CHAIN}::test_heads_that_are_taken_among_writers_hold",),
     ),
     Mutant(
@@ -143,8 +143,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no tenant in the query of what a write is about",
-        '.where(SKU_CONDITIONS["tenant_id"](sku.c), texts_in(dialect, sku.c.sku, "codes"))',
-        '.where(texts_in(dialect, sku.c.sku, "codes"))',
+        '.where(SKU_CONDITIONS["tenant_id"](sku.c), in_key_array(dialect, sku.c.sku, "codes"))',
+        '.where(in_key_array(dialect, sku.c.sku, "codes"))',
         ("tests/rest/test_set.py",),
     ),
     Mutant(
@@ -190,7 +190,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the version not checked",
-        "if refusal or (refusal := _stale(change, record, old)):",
+        "if refusal or (refusal := _stale(update, record, old)):",
         "if refusal:",
         (VERSIONS,),
     ),
@@ -286,8 +286,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a retry after COMMIT was sent",
-        "                        is_committing = True\n",
-        "",
+        "            commit.is_under_way = True\n            try:\n",
+        "            try:\n",
         ("tests/ledger/test_retries.py",),
     ),
     Mutant(

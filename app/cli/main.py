@@ -31,13 +31,13 @@ from app.database.migration import (
     grant,
     migrate,
     require_current,
-    require_wall,
-    require_whole,
+    require_full_access,
+    require_matching_role,
 )
 from app.demo import NotADemoDatabase, prepare_demo
 from app.domain.caller import Scope
 from app.domain.hash_chain import Head, parse_head
-from app.domain.instants import as_text
+from app.domain.instants import format_instant
 from app.errors import InventoryError, Unavailable
 from app.files import imports as importing
 from app.files.exports import ExportFilter, ExportSubject, export
@@ -218,12 +218,12 @@ def verify(
     standard error. The ledger itself is never changed: a break of it is refused.
     """
     kept = parse_head(head) if head is not None else None
-    asked = kept.tenant if kept else tenant
+    asked = kept.tenant_id if kept else tenant
     if tenant not in (None, asked):
         raise typer.BadParameter(f"--head is of the tenant {asked}, and not of {tenant}")
 
     async def work(database: Database) -> list[dict[str, object]]:
-        await require_whole(database)
+        await require_full_access(database)
         async with database.snapshot() as snapshot:
             known = await list_tenants(snapshot)
         if asked is not None and asked not in known:
@@ -256,8 +256,8 @@ def _tell(proof: Proof, kept: Head | None) -> None:
     )
     if kept:
         typer.echo(
-            f"Its {kept.adjustments:,} adjustments until {as_text(kept.until)} are unchanged since "
-            "the head was taken."
+            f"Its {kept.adjustments:,} adjustments until {format_instant(kept.until)} are "
+            "unchanged since the head was taken."
         )
     typer.echo(proof.head)
 
@@ -360,7 +360,7 @@ def tenant_create(
     """Create a tenant."""
 
     async def work(database: Database) -> None:
-        await require_whole(database)
+        await require_full_access(database)
         await tenants.create_tenant(database, tenant, name=name or tenant)
 
     _with_database(work)
@@ -381,7 +381,7 @@ def tenant_update(
     """Say what a tenant permits."""
 
     async def work(database: Database) -> None:
-        await require_whole(database)
+        await require_full_access(database)
         await tenants.permit_oversell(database, tenant, permitted=permit_oversell)
 
     _with_database(work)
@@ -404,7 +404,7 @@ def token_create(  # noqa: PLR0917 - options have names
     """Create a token and print it, once: only its hash is kept."""
 
     async def work(database: Database) -> tenants.NewToken:
-        await require_whole(database)
+        await require_full_access(database)
         return await tenants.create_token(
             database,
             tenant,
@@ -425,7 +425,7 @@ def token_list(
     """List the tokens of a tenant; what they read is not kept."""
 
     async def work(database: Database) -> list[dict[str, object]]:
-        await require_whole(database)
+        await require_full_access(database)
         async with database.snapshot() as snapshot:
             if tenant not in await list_tenants(snapshot):
                 raise tenants.tenant_not_found(tenant)
@@ -447,7 +447,7 @@ def token_revoke(
     """Revoke a token for good; workers forget it within INVENTORY_TOKEN_CACHE_SECONDS."""
 
     async def work(database: Database) -> None:
-        await require_whole(database)
+        await require_full_access(database)
         await tenants.revoke_token(database, tenant, token_id)
 
     _with_database(work)
@@ -466,7 +466,7 @@ def token_rotate(
     """Make a token like another one and print it, once; the other one ends after an overlap."""
 
     async def work(database: Database) -> tenants.NewToken:
-        await require_whole(database)
+        await require_full_access(database)
         overlap = timedelta(hours=overlap_hours)
         return await tenants.rotate_token(database, tenant, token_id, overlap=overlap)
 
@@ -475,7 +475,7 @@ def token_rotate(
 
 def _print_token(token: tenants.NewToken, *, json: bool) -> None:
     if json:
-        expires_at = as_text(token.expires_at) if token.expires_at else None
+        expires_at = format_instant(token.expires_at) if token.expires_at else None
         _print_json({"id": token.id, "token": token.token, "expires_at": expires_at})
     else:
         typer.echo(token.token)
@@ -488,7 +488,7 @@ async def _prepare(database: Database) -> None:
         return
     try:
         await require_current(database)
-        await require_wall(database)
+        await require_matching_role(database)
     except (NotCurrent, WrongRole):
         raise
     except Unavailable as error:
@@ -513,7 +513,7 @@ def _with_database(
 
 
 async def _require_tenant(database: Database, tenant: str) -> None:
-    await require_whole(database)
+    await require_full_access(database)
     async with database.snapshot() as snapshot:
         if tenant not in await list_tenants(snapshot):
             raise tenants.tenant_not_found(tenant)

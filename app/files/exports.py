@@ -13,7 +13,7 @@ from sqlalchemy import Select, Text, bindparam, select, text
 
 from app.database.engine import Database
 from app.database.tables import adjustment, sku, stock_level
-from app.domain.instants import as_text
+from app.domain.instants import format_instant
 from app.files.parsing import FORMULA, FileFormat, ReportRows
 
 EXPORT_BATCH_ROWS: Final = 2_000
@@ -120,7 +120,7 @@ def _csv(rows: Sequence[CellsOf]) -> bytes:
 
 def _cell(value: object) -> object:
     if isinstance(value, datetime):
-        return as_text(value)
+        return format_instant(value)
     # A spreadsheet takes a text like this for a formula, and shows a leading ' to nobody.
     if isinstance(value, str) and FORMULA.match(value):
         return f"'{value}"
@@ -131,7 +131,7 @@ def _json_lines(names: Sequence[str]) -> Encode:
     def encode(rows: Sequence[CellsOf]) -> bytes:
         lines: list[Mapping[str, object]] = [
             {
-                name: as_text(value) if isinstance(value, datetime) else value
+                name: format_instant(value) if isinstance(value, datetime) else value
                 for name, value in zip(names, row, strict=True)
             }
             for row in rows

@@ -21,10 +21,11 @@ from sqlalchemy.sql.dml import Insert, Update
 from ulid import ULID
 
 from app.database.clocks import Present
-from app.database.engine import Conflict, Database
-from app.database.parameters import as_json, rows_from, texts_in
+from app.database.engine import Database
+from app.database.parameters import as_json, in_key_array, rows_from
 from app.database.session import EngineSession, Session
 from app.database.tables import adjustment, sku, warehouse
+from app.database.transactions import Conflict
 from app.domain.ids import ulid
 from app.domain.quantities import Status
 from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
@@ -323,7 +324,7 @@ def _marked(dialect: str) -> Select[Any]:
     """
     return select(adjustment.c.sku, adjustment.c.warehouse_id).where(
         adjustment.c.tenant_id == TENANT_PARAMETER,
-        texts_in(dialect, adjustment.c.sku, "codes"),
+        in_key_array(dialect, adjustment.c.sku, "codes"),
         (adjustment.c.bulk_id + "") == bindparam("run", type_=Text),
     )
 
@@ -375,7 +376,7 @@ async def _write_skus(
 def _titles(dialect: str, *, locked: bool) -> Select[Any]:
     found = (
         select(sku.c.sku, sku.c.title, sku.c.version)
-        .where(sku.c.tenant_id == TENANT_PARAMETER, texts_in(dialect, sku.c.sku, "codes"))
+        .where(sku.c.tenant_id == TENANT_PARAMETER, in_key_array(dialect, sku.c.sku, "codes"))
         .order_by(sku.c.sku)
     )
     return found.with_for_update(key_share=True) if locked else found
@@ -406,7 +407,7 @@ def _update_titles(dialect: str) -> Update:
 
 async def _decide_warehouses(
     session: Session, run: ImportRun, rows: FileRows, *, locked: bool
-) -> Decided:  # noqa: ARG001 - whoever writes last has written
+) -> Decided:
     wanted = [(line, _warehouse(run.tenant, row)) for line, row in rows]
     asked = {"tenant_id": run.tenant, "ids": [place.id for _, place in wanted]}
     found = await session.rows(warehouses_by_id(session.dialect), asked)

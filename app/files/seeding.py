@@ -20,9 +20,9 @@ from app.database.tables import (
     stock_level,
     warehouse,
 )
-from app.domain.hash_chain import HASHED_COLUMNS, link
-from app.domain.instants import as_text
-from app.domain.quantities import Figures, total
+from app.domain.hash_chain import HASHED_COLUMNS, chain_hash
+from app.domain.instants import format_instant
+from app.domain.quantities import Figures, total_figures
 from app.domain.records import ReservationStatus, WarehouseRecord
 from app.domain.validation import SHADOWED_SKUS, is_sku
 from app.errors import invalid_field
@@ -106,7 +106,7 @@ async def load_skus(connection: AsyncConnection, tenant: str, skus: Iterable[Loa
     counts: Counter[tuple[str, str]] = Counter()
     for item in skus:
         check_code(item.sku)
-        status = total(level.figures for level in item.levels).status
+        status = total_figures(level.figures for level in item.levels).status
         counts["", status] += 1
         rows[sku].append(
             {
@@ -225,7 +225,9 @@ def _ledger_rows(tenant: str, code: str, level: LoadedLevel) -> Iterable[dict[st
             "created_at": entry.created_at,
             "reference": entry.reference,
         }
-        previous = link(previous, tenant, {**row, "created_at": as_text(entry.created_at)})
+        previous = chain_hash(
+            previous, tenant, {**row, "created_at": format_instant(entry.created_at)}
+        )
         yield {**row, "hash": previous}
         before = entry.quantity
 

@@ -13,12 +13,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.database.faults import Uncertain
 from app.domain.ids import ulid
 from app.errors import Internal, InventoryError, MalformedRequest
 from app.http.errors import PROTECTION, error_response, refusal_of_http_exception
 from app.http.request_id import REQUEST_ID_HEADER_NAME, current_request_id, request_id_of
-from app.runtime.deadlines import Limit, OutOfTime, Watch, current_limit
+from app.runtime.deadlines import Limit, OutOfTime, Uncertain, Watch, current_limit
 
 log = structlog.get_logger()
 

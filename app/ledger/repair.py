@@ -32,8 +32,8 @@ from app.database.tables import (
     sku_count,
     stock_level,
 )
-from app.domain.instants import as_text
-from app.domain.quantities import ARCHIVED, Figures, total
+from app.domain.instants import format_instant
+from app.domain.quantities import ARCHIVED_PREFIX, Figures, total_figures
 from app.ledger.rollup import UNHURRIED, reopen, sum_up, summed_alone
 from app.ledger.verification import held_of_level, wrong_reservation_counts, wrong_sums
 
@@ -84,7 +84,7 @@ async def _repair_skus(
     for level in levels:
         touched.setdefault(level.sku, []).append(_figures(level))
     for row in skus:
-        status = total(touched.get(row.sku, [])).status
+        status = total_figures(touched.get(row.sku, [])).status
         if row.status != status:
             repaired.append(f"status of SKU {row.sku} was {row.status}, and is {status}")
             await _update_sku(connection, tenant, row.sku, status=status)
@@ -210,9 +210,9 @@ def _countings(tenant: str) -> Sequence[Executable]:
 
 def _counted_as(table: Table) -> ColumnElement[str]:
     is_archived = table.c.archived_at.is_not(None)
-    return case((is_archived, literal_column(f"'{ARCHIVED}'")), else_=literal_column("''")).concat(
-        table.c.status
-    )
+    return case(
+        (is_archived, literal_column(f"'{ARCHIVED_PREFIX}'")), else_=literal_column("''")
+    ).concat(table.c.status)
 
 
 async def _repair_reservation_counts(tenant: str, connection: AsyncConnection) -> list[str]:
@@ -252,7 +252,8 @@ async def _repair_sums(database: Database, tenant: str) -> list[str]:
     await database.transaction(forget)
     while await sum_up(database, tenant):
         pass
-    return [f"what the ledger was summed up to from {as_text(first)} on was wrong, and is not now"]
+    start = format_instant(first)
+    return [f"what the ledger was summed up to from {start} on was wrong, and is not now"]
 
 
 async def _replace_counts(

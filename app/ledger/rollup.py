@@ -6,7 +6,7 @@ be ended at any point.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache, partial
 from typing import Any, Final
 
@@ -29,8 +29,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.clocks import Present
+from app.database.columns import UtcDateTime
 from app.database.engine import Database
-from app.database.tables import UtcDateTime, adjustment, ledger_sum, tenant
+from app.database.tables import adjustment, ledger_sum, tenant
+from app.domain.instants import MILLISECOND
 from app.ledger.totals import (
     BEGINNING,
     COMBINATION,
@@ -52,7 +54,6 @@ PER_ROW: Final = 4
 # To look at a group for each of its adjustments would read its last ones again and again: one of
 # 32 draws it, by the last character of its id.
 DRAWN: Final = "%0"
-MILLISECOND: Final = timedelta(milliseconds=1)
 # There may be more than a request may take the time to read.
 UNHURRIED: Final = text("SET LOCAL statement_timeout = 0")
 ROLLUP_TENANT: Final = bindparam("tenant_id", type_=Text)
@@ -68,14 +69,14 @@ async def sum_up(database: Database, tenant_id: str) -> bool:
 
     False: there are too few of them, or somebody else was faster.
     """
-    async with database.snapshot(tenant=tenant_id) as snapshot:
+    async with database.snapshot(tenant_id=tenant_id) as snapshot:
         if database.dialect == "postgresql":
             await snapshot.rows(UNHURRIED, {})
         asked: dict[str, Any] = {"tenant_id": tenant_id}
         [(known, now, last, kept)] = await snapshot.rows(_progress(), asked)
         if known is not None and known > closed(now):
             # The clock was set back.
-            await database.transaction(partial(reopen, tenant_id, closed(now)), tenant=tenant_id)
+            await database.transaction(partial(reopen, tenant_id, closed(now)), tenant_id=tenant_id)
             return True
         asked |= {"since": known or BEGINNING, "last": last or BEGINNING}
         asked["passed"] = max(ENOUGH, PER_ROW * kept) - 1
@@ -96,7 +97,7 @@ async def sum_up(database: Database, tenant_id: str) -> bool:
                     for row in await snapshot.rows(next_sums(kind), of_group)
                 ]
     work = partial(_keep, asked, known, entries, sums)
-    return await database.transaction(work, tenant=tenant_id)
+    return await database.transaction(work, tenant_id=tenant_id)
 
 
 async def summed_alone(tenant_id: str, connection: AsyncConnection) -> datetime | None:

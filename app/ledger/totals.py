@@ -24,7 +24,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from app.database.tables import UtcDateTime, adjustment, ledger_sum, tenant
+from app.database.columns import UtcDateTime
+from app.database.tables import adjustment, ledger_sum, tenant
 from app.database.triggers import LATE_AFTER
 
 # What is inserted later than LATE_AFTER has its day summed up anew. What is not has the rest of

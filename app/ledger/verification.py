@@ -45,9 +45,9 @@ from app.database.tables import (
     stock_level,
     tenant,
 )
-from app.domain.hash_chain import HASHED_COLUMNS, Covered, Head, link, settled
-from app.domain.instants import as_text
-from app.domain.quantities import ARCHIVED, Figures, total
+from app.domain.hash_chain import HASHED_COLUMNS, Head, HeadBuilder, chain_hash, settled_until
+from app.domain.instants import format_instant
+from app.domain.quantities import ARCHIVED_PREFIX, Figures, total_figures
 from app.domain.records import ReservationStatus
 from app.ledger.totals import COMBINATION, EMPTY, FIGURES, IN_COMMON, ZERO, Group, beginning, entry
 
@@ -90,7 +90,7 @@ async def verify_tenant(
         LedgerBroken: names the first break.
 
     """
-    with database.translated:
+    with database.fault_translation:
         return await _verify(database, tenant_id, head, progress)
 
 
@@ -124,7 +124,7 @@ async def _verify(
         # Read before the snapshot is taken, which so has all that was written until then.
         now = (await connection.execute(select(Present()))).scalar_one()
         check = _Check(connection, Proof(tenant_id), head, progress)
-        covered = check.covers(settled(now))
+        covered = check.covers(settled_until(now))
         await check.ledger()
         check.proof.head = str(covered.head())
         await check.skus()
@@ -147,12 +147,12 @@ class _Check:
         self.proof = proof
         self.kept = kept
         self.progress = progress
-        self.covered: list[Covered] = []
+        self.covered: list[HeadBuilder] = []
         self.derived_counts: Counter[tuple[str, str]] = Counter()
 
-    def covers(self, until: datetime) -> Covered:
+    def covers(self, until: datetime) -> HeadBuilder:
         """Return what takes in the adjustments until an instant as they are replayed."""
-        self.covered.append(Covered(self.proof.tenant, until))
+        self.covered.append(HeadBuilder(self.proof.tenant, until))
         return self.covered[-1]
 
     async def ledger(self) -> None:
@@ -183,8 +183,8 @@ class _Check:
             message = f"created_at of {where} is before that of the adjustment that it follows"
             raise LedgerBroken(message)
         entry = {name: getattr(row, name) for name in HASHED_COLUMNS}
-        entry["created_at"] = as_text(row.created_at)
-        hash_ = link(previous.hash if previous else None, self.proof.tenant, entry)
+        entry["created_at"] = format_instant(row.created_at)
+        hash_ = chain_hash(previous.hash if previous else None, self.proof.tenant, entry)
         if row.hash != hash_:
             message = (
                 f"{where} is not as it was written: its hash is {row.hash}, and what it says and "
@@ -225,7 +225,7 @@ class _Check:
                 current, figures = row, NO_STOCK
             if row.warehouse_id is not None:
                 level = Figures(row.on_hand, row.reserved, row.safety_stock)
-                figures = total([figures, level])
+                figures = total_figures([figures, level])
                 levels += 1
         self.sku_ends(current, figures)
         # A level whose SKU is gone is in the first list, and not in the second.
@@ -256,8 +256,8 @@ class _Check:
         async for row in self.rows(wrong_sums()):
             of = " ".join(filter(None, (row.kind, row.reference, row.sku)))
             message = (
-                f"the adjustments of the {of} before {as_text(row.until)} are not what they are "
-                "summed up to"
+                f"the adjustments of the {of} before {format_instant(row.until)} are not what they "
+                "are summed up to"
             )
             raise LedgerBroken(message)
 
@@ -504,14 +504,14 @@ def _unchanged(kept: Head, found: Head) -> None:
         else f"the {found.adjustments} adjustments are not those that there were"
     )
     message = (
-        f"the history of {kept.tenant} until {as_text(kept.until)} has been changed since its head "
-        f"was taken: {number}"
+        f"the history of {kept.tenant_id} until {format_instant(kept.until)} has been changed "
+        f"since its head was taken: {number}"
     )
     raise LedgerBroken(message)
 
 
 def _counted_as(row: Row[Any], figures: Figures) -> str:
-    return f"{ARCHIVED if row.archived_at else ''}{figures.status}"
+    return f"{ARCHIVED_PREFIX if row.archived_at else ''}{figures.status}"
 
 
 def _name(row: Row[Any]) -> str:

@@ -20,15 +20,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.database.engine import Snapshot
-from app.database.parameters import Key, rows_from
-from app.database.tables import (
-    LEVEL_KEY,
-    UtcDateTime,
-    adjustment,
-    ledger_sum,
-    stock_level,
-)
+from app.database.columns import UtcDateTime
+from app.database.parameters import KeyValue, rows_from
+from app.database.snapshot import Snapshot
+from app.database.tables import LEVEL_KEY, adjustment, ledger_sum, stock_level
 from app.database.tables import tenant as tenant_table
 from app.domain.filters import AdjustmentFilter, Sign
 from app.domain.records import LedgerTotals
@@ -237,7 +232,9 @@ def _figures(
     group = _group_of(asked | by)
     narrow = frozenset(IN_COMMON[group])
     names = {
-        name: bindparam(name, type_=Key) if parents is None or name in asked else parents.c[name]
+        name: bindparam(name, type_=KeyValue)
+        if parents is None or name in asked
+        else parents.c[name]
         for name in IN_COMMON[group]
     }
     anywhere = [_is_anywhere(dialect)] if is_by_reason_alone(asked | by) else []

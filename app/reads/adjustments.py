@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from sqlalchemy import BigInteger, ColumnElement, Row, Select, Text, bindparam, select, tuple_
 
-from app.database.engine import Snapshot
-from app.database.parameters import rows_from, texts_in
+from app.database.columns import UtcDateTime
+from app.database.parameters import in_key_array, rows_from
 from app.database.session import Session
-from app.database.tables import LINKS, UtcDateTime, adjustment
+from app.database.snapshot import Snapshot
+from app.database.tables import LINK_COLUMNS, adjustment
 from app.domain.filters import AdjustmentFilter, Sign
 from app.domain.records import AdjustmentRecord
 from app.ledger.totals import Columns
@@ -57,7 +58,7 @@ ADJUSTMENT_CONDITIONS: Final[Conditions] = {
     "sku": equals("sku"),
     "warehouse_id": equals("warehouse_id"),
     "reason": equals("reason"),
-    **{name: equals(name) for name in ("created_by", *LINKS)},
+    **{name: equals(name) for name in ("created_by", *LINK_COLUMNS)},
     "start": lambda columns: columns.created_at >= bindparam("start", type_=UtcDateTime),
     "end": lambda columns: columns.created_at < bindparam("end", type_=UtcDateTime),
     Sign.INCREASE: lambda columns: columns.delta > 0,
@@ -196,7 +197,9 @@ def _adjustments_page(dialect: str, asked: frozenset[str]) -> Select[Any]:
 
 def is_by_reason_alone(asked: frozenset[str]) -> bool:
     """Tell whether the index by warehouse and reason serves, warehouse by warehouse."""
-    return "reason" in asked and asked.isdisjoint({"sku", "warehouse_id", "created_by", *LINKS})
+    return "reason" in asked and asked.isdisjoint(
+        {"sku", "warehouse_id", "created_by", *LINK_COLUMNS}
+    )
 
 
 @shaped
@@ -236,7 +239,7 @@ def _adjustments_of_group(name: str) -> Select[Any]:
 @cache
 def _reversals(dialect: str) -> Select[Any]:
     return select(adjustment.c.reversal_of, adjustment.c.id).where(
-        equals("tenant_id")(adjustment.c), texts_in(dialect, adjustment.c.reversal_of, "ids")
+        equals("tenant_id")(adjustment.c), in_key_array(dialect, adjustment.c.reversal_of, "ids")
     )
 
 

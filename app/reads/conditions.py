@@ -6,8 +6,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, FromClause, Text, bindparam
 from sqlalchemy.types import TypeEngine
 
-from app.database.compilation import Shapes
-from app.database.parameters import Key, as_json
+from app.database.compilation import StatementCache
+from app.database.parameters import KeyValue, as_json
 from app.ledger.totals import Columns
 
 # One stock level as (SKU, warehouse id), or all levels of a SKU as (SKU, None).
@@ -21,11 +21,11 @@ Named = frozenset[str]
 Conditions = Mapping[str, Callable[[Columns], ColumnElement[bool]]]
 
 # Of each list, one statement for every set of filters.
-shaped: Final = Shapes()
+shaped: Final = StatementCache()
 
 
 def equals(name: str) -> Callable[[Columns], ColumnElement[bool]]:
-    return lambda columns: columns[name] == bindparam(name, type_=Key)
+    return lambda columns: columns[name] == bindparam(name, type_=KeyValue)
 
 
 # What the key of a ledger may say.

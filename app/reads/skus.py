@@ -25,11 +25,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSON, aggregate_order_by
 
-from app.database.engine import Snapshot
-from app.database.parameters import Key, texts_in
+from app.database.parameters import KeyValue, in_key_array
+from app.database.snapshot import Snapshot
 from app.database.tables import sku, sku_count, stock_level, warehouse
 from app.domain.filters import Order, SkuFilter
-from app.domain.quantities import ARCHIVED
+from app.domain.quantities import ARCHIVED_PREFIX
 from app.domain.records import SkuRecord
 from app.errors import QueryTooComplex
 from app.ledger.totals import Columns
@@ -65,11 +65,11 @@ SKU_CONDITIONS: Final[Conditions] = {
     "archived": lambda columns: columns.archived_at.is_not(None),
 }
 # Archived SKUs are counted apart, under a prefix of their status.
-IS_ARCHIVED: Final = sku_count.c.status.startswith(ARCHIVED, autoescape=True)
+IS_ARCHIVED: Final = sku_count.c.status.startswith(ARCHIVED_PREFIX, autoescape=True)
 COUNT_CONDITIONS: Final[Conditions] = {
     **{name: SKU_CONDITIONS[name] for name in ("tenant_id", "warehouse_id")},
     "status": lambda columns: (
-        func.replace(columns.status, ARCHIVED, "") == bindparam("status", type_=Key)
+        func.replace(columns.status, ARCHIVED_PREFIX, "") == bindparam("status", type_=KeyValue)
     ),
     "listed": lambda _: ~IS_ARCHIVED,
     "archived": lambda _: IS_ARCHIVED,
@@ -234,7 +234,7 @@ def _unless(is_wide: ColumnElement[int]) -> ColumnElement[int]:
 def _narrow_skus_by_code(dialect: str) -> Select[Any]:
     """SKUs of `codes` with all their levels, unless there are too many levels."""
     found = select(sku.c.tenant_id, *SKU_COLUMNS).where(
-        SKU_CONDITIONS["tenant_id"](sku.c), texts_in(dialect, sku.c.sku, "codes")
+        SKU_CONDITIONS["tenant_id"](sku.c), in_key_array(dialect, sku.c.sku, "codes")
     )
     is_wide = _is_wide(found)
     skus = found.limit(_unless(is_wide)).subquery("skus")
@@ -253,7 +253,7 @@ def skus_by_code(
     """Return what finds SKUs of `codes` with all their levels, or that of `warehouse_id`."""
     skus = (
         select(sku.c.tenant_id, *SKU_COLUMNS)
-        .where(SKU_CONDITIONS["tenant_id"](sku.c), texts_in(dialect, sku.c.sku, "codes"))
+        .where(SKU_CONDITIONS["tenant_id"](sku.c), in_key_array(dialect, sku.c.sku, "codes"))
         .subquery("skus")
     )
     return with_stock(dialect, skus, narrowed=narrowed, more=more)
@@ -311,7 +311,7 @@ def with_stock(
         select(*WAREHOUSE_COLUMNS)
         .where(
             equals("tenant_id")(warehouse.c),
-            warehouse.c.id == bindparam("warehouse_id", type_=Key) if narrowed else has_level,
+            warehouse.c.id == bindparam("warehouse_id", type_=KeyValue) if narrowed else has_level,
         )
         .correlate(found)
     )

@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import Select, Text, func, select
 
-from app.database.engine import Snapshot
-from app.database.parameters import as_json, rows_from, texts_in
+from app.database.parameters import as_json, in_key_array, rows_from
+from app.database.snapshot import Snapshot
 from app.database.tables import sku_count, stock_level
 from app.domain.quantities import Status
 from app.domain.records import LevelRecord, WarehouseRecord
@@ -66,7 +66,7 @@ def _levels_count(dialect: str, asked: frozenset[str]) -> Select[Any]:
         select(sku_count.c.warehouse_id, func.sum(sku_count.c.skus).label("skus"))
         .where(
             *conditions_of(COUNT_CONDITIONS, asked, sku_count.c),
-            texts_in(dialect, sku_count.c.warehouse_id, "ids"),
+            in_key_array(dialect, sku_count.c.warehouse_id, "ids"),
         )
         .group_by(sku_count.c.warehouse_id)
     )

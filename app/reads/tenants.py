@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import Select, select
 
-from app.database.engine import Snapshot
 from app.database.session import Session
+from app.database.snapshot import Snapshot
 from app.database.tables import api_token
 from app.database.tables import tenant as tenant_table
-from app.domain.instants import as_text
+from app.domain.instants import format_instant
 from app.reads.conditions import equals
 
 
@@ -48,7 +48,7 @@ async def list_tokens(snapshot: Snapshot, tenant_id: str) -> list[dict[str, obje
     rows = await snapshot.rows(statement, {"tenant_id": tenant_id})
     return [
         {
-            name: as_text(value) if isinstance(value, datetime) else value
+            name: format_instant(value) if isinstance(value, datetime) else value
             for name, value in zip(statement.selected_columns.keys(), row, strict=True)
         }
         for row in rows

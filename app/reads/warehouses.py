@@ -7,8 +7,8 @@ from typing import Any, Final
 from msgspec.json import Decoder
 from sqlalchemy import Select, Subquery, select
 
-from app.database.engine import Snapshot
-from app.database.parameters import texts_in
+from app.database.parameters import in_key_array
+from app.database.snapshot import Snapshot
 from app.database.tables import warehouse
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
@@ -65,7 +65,7 @@ def _all_warehouses() -> Select[Any]:
 def warehouses_by_id(dialect: str) -> Select[Any]:
     """Return what finds warehouses of `ids`."""
     return select(*WAREHOUSE_COLUMNS).where(
-        equals("tenant_id")(warehouse.c), texts_in(dialect, warehouse.c.id, "ids")
+        equals("tenant_id")(warehouse.c), in_key_array(dialect, warehouse.c.id, "ids")
     )
 
 

@@ -13,7 +13,7 @@ from app.domain.caller import Caller
 from app.domain.ids import ulid
 from app.domain.quantities import MAX_QUANTITY, Status
 from app.domain.records import SkuRecord, WarehouseRecord
-from app.domain.stock import LevelKey, Refused, Stock, inventory_not_found, refusal_of_all
+from app.domain.stock import LevelKey, RefusedItem, Stock, inventory_not_found, refusal_of_all
 from app.domain.validation import MAX_BULK_UPDATES, name_problem
 from app.domain.warehouses import WarehouseType, warehouse_not_found
 from app.errors import InventoryError, SkuExists, StaleVersion, invalid_field, invalid_fields
@@ -63,7 +63,7 @@ async def create_sku(writing: Writing, code: str, title: str) -> WriteResult[Sku
     """
     check_code(code)
     _check_names({"title": title}, {"title": LONGEST_TITLE})
-    tenant = writing.caller.tenant
+    tenant = writing.caller.tenant_id
 
     async def plan(session: Session, *, locked: bool) -> PlannedWrite[SkuRecord]:
         found = await read_stock(session, tenant, [(code, "")], locked=locked)
@@ -100,7 +100,7 @@ async def change_sku(writing: Writing, operation: str, change: SkuChange) -> Wri
     caller = writing.caller
 
     async def plan(session: Session, *, locked: bool) -> PlannedWrite[SkuRecord]:
-        before = await read_stock(session, caller.tenant, [(change.sku, "")], locked=locked)
+        before = await read_stock(session, caller.tenant_id, [(change.sku, "")], locked=locked)
         record = before.skus.get(change.sku)
         if record is None:
             return PlannedWrite(inventory_not_found(change.sku))
@@ -132,13 +132,13 @@ async def set_safety_stock(
 
     async def plan(session: Session, *, locked: bool) -> PlannedWrite[list[SkuRecord]]:
         keys = [level.level for level in levels]
-        before = await read_stock(session, caller.tenant, keys, locked=locked)
+        before = await read_stock(session, caller.tenant_id, keys, locked=locked)
         after = dict(before.skus)
         refusals = []
         for index, level in enumerate(levels):
             outcome = _kept_safe(level, after.get(level.sku), before)
             if isinstance(outcome, InventoryError):
-                refusals.append(Refused(index, level, outcome))
+                refusals.append(RefusedItem(index, level, outcome))
             else:
                 after[level.sku] = outcome
         if refusals:
@@ -162,7 +162,7 @@ async def create_warehouse(writing: Writing, new: WarehouseRecord) -> WriteResul
     async def plan(session: Session, *, locked: bool) -> PlannedWrite[WarehouseRecord]:  # noqa: ARG001
         place = replace(new, id=f"wh_{ulid()}")
         return PlannedWrite(
-            place, partial(_post_warehouse, tenant=writing.caller.tenant, place=place)
+            place, partial(_post_warehouse, tenant=writing.caller.tenant_id, place=place)
         )
 
     request = WriteRequest("createWarehouse", new, WarehouseRecord)
@@ -179,7 +179,7 @@ async def update_warehouse(
         WarehouseNotFound. And what `write_once` raises.
 
     """
-    tenant = writing.caller.tenant
+    tenant = writing.caller.tenant_id
 
     async def plan(session: Session, *, locked: bool) -> PlannedWrite[WarehouseRecord]:
         before = await lock_warehouse(session, tenant, id_, locked=locked)
@@ -220,7 +220,9 @@ def _posted(
     if not changed:
         return PlannedWrite(result)
     posting = Posting(after=changed, entries=[], at=at)
-    return PlannedWrite(result, partial(post, tenant=caller.tenant, before=before, posting=posting))
+    return PlannedWrite(
+        result, partial(post, tenant=caller.tenant_id, before=before, posting=posting)
+    )
 
 
 def _changed(record: SkuRecord, change: SkuChange, now: datetime) -> SkuRecord:

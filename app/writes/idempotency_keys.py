@@ -130,9 +130,9 @@ async def reap_idempotency_keys(database: Database, tenant: str) -> int:
             await connection.execute(delete(idempotency_key).where(*_mine()), rows)
         return len(rows)
 
-    reaped = batch = await database.transaction(work, tenant=tenant)
+    reaped = batch = await database.transaction(work, tenant_id=tenant)
     while batch == REAPED_AT_ONCE:
-        batch = await database.transaction(work, tenant=tenant)
+        batch = await database.transaction(work, tenant_id=tenant)
         reaped += batch
     return reaped
 
@@ -177,7 +177,7 @@ async def _lock_key(session: Session, caller: Caller, key: str) -> None:
 
 
 def _lock_number(caller: Caller, key: str) -> int:
-    name = orjson.dumps([caller.tenant, caller.subject, key])
+    name = orjson.dumps([caller.tenant_id, caller.subject, key])
     return int.from_bytes(hashlib.sha256(name).digest()[:8], signed=True)
 
 
@@ -248,7 +248,7 @@ def _find() -> Executable:
 
 
 def _named(caller: Caller, key: str) -> dict[str, object]:
-    return {"mine": caller.tenant, "my_subject": caller.subject, "my_key": key}
+    return {"mine": caller.tenant_id, "my_subject": caller.subject, "my_key": key}
 
 
 def _mine() -> list[Any]:

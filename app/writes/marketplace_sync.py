@@ -18,7 +18,7 @@ from app.domain.ids import ulid
 from app.domain.quantities import quantity_problem
 from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
 from app.domain.stock import (
-    Refused,
+    RefusedItem,
     Stock,
     check_archived,
     check_new_on_hand,
@@ -100,7 +100,7 @@ async def sync_stock(writing: Writing, report: Report) -> WriteResult[list[Synce
 
     async def plan(session: Session, *, locked: bool) -> PlannedWrite[list[Synced]]:
         keys = [(level.sku, report.warehouse_id) for level in report.levels]
-        before = await read_stock(session, caller.tenant, keys, locked=locked)
+        before = await read_stock(session, caller.tenant_id, keys, locked=locked)
         if report.reported_at > before.now + AHEAD:
             # Raised, not returned: the same report is good a little later, under the same key.
             raise invalid_field("reportedAt", "must not be in the future")
@@ -111,7 +111,7 @@ async def sync_stock(writing: Writing, report: Report) -> WriteResult[list[Synce
             return PlannedWrite(_not_marketplace(place))
         outcomes = [_decided(caller, report, level, place, before) for level in report.levels]
         refusals = [
-            Refused(index, _About(*key), outcome)
+            RefusedItem(index, _About(*key), outcome)
             for index, (key, outcome) in enumerate(zip(keys, outcomes, strict=True))
             if isinstance(outcome, InventoryError)
         ]
@@ -138,7 +138,7 @@ def _planned(results: list[Synced], caller: Caller, before: Stock) -> PlannedWri
     entries = [it.adjustment for it in results if it.adjustment]
     posting = Posting(after=after, entries=entries, at=before.now)
     return PlannedWrite(
-        results, partial(post, tenant=caller.tenant, before=before, posting=posting)
+        results, partial(post, tenant=caller.tenant_id, before=before, posting=posting)
     )
 
 

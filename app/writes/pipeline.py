@@ -13,8 +13,9 @@ from typing import Generic, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.engine import Conflict, Database
+from app.database.engine import Database
 from app.database.session import EngineSession, Session
+from app.database.transactions import Conflict
 from app.domain.caller import Caller
 from app.errors import InventoryError
 from app.writes.idempotency_keys import (
@@ -126,17 +127,17 @@ async def write_once(
         return WriteResult(planned.outcome, replayed=False)
 
     async def at_once() -> KeptOutcome[Result]:
-        async with database.turns.of((caller.tenant, code) for code in skus):
-            planned = await database.optimistically(
-                partial(plan, locked=False), post, tenant=caller.tenant
+        async with database.write_locks.hold((caller.tenant_id, code) for code in skus):
+            planned = await database.write_optimistically(
+                partial(plan, locked=False), post, tenant_id=caller.tenant_id
             )
             if planned:
                 return WriteResult(planned.outcome, replayed=False)
-            return await database.transaction(under_locks, tenant=caller.tenant)
+            return await database.transaction(under_locks, tenant_id=caller.tenant_id)
 
     if database.dialect == "postgresql" and len(skus) <= FEW and not locking:
         return _told(await at_once())
-    return _told(await database.transaction(under_locks, tenant=caller.tenant))
+    return _told(await database.transaction(under_locks, tenant_id=caller.tenant_id))
 
 
 async def rehearse(
@@ -153,7 +154,7 @@ async def rehearse(
 
     """
     check_key(key)
-    async with database.snapshot(tenant=caller.tenant) as snapshot:
+    async with database.snapshot(tenant_id=caller.tenant_id) as snapshot:
         if key is not None and (kept := await find_kept_outcome(snapshot, caller, key, request)):
             return _told(kept)
         planned = await plan(snapshot, locked=False)

@@ -25,10 +25,10 @@ from msgspec import structs
 from app.database.clocks import uptime
 from app.database.parameters import as_json
 from app.database.session import Session
-from app.database.tables import PARTS
-from app.domain.hash_chain import POSTED_WITHIN, link
-from app.domain.instants import as_text
-from app.domain.quantities import ARCHIVED, Figures
+from app.database.tables import RESERVATION_COUNT_PARTS
+from app.domain.hash_chain import POSTED_WITHIN, chain_hash
+from app.domain.instants import format_instant
+from app.domain.quantities import ARCHIVED_PREFIX, Figures
 from app.domain.records import (
     AdjustmentRecord,
     LevelRecord,
@@ -134,7 +134,7 @@ def rows_of(tenant: str, before: Stock, posting: Posting) -> dict[str, SkuRows]:
         if entry.sku in after:
             row = _adjustment_row(entry)
             level = entry.sku, entry.warehouse_id
-            row["hash"] = last[level] = link(last.get(level), tenant, row)
+            row["hash"] = last[level] = chain_hash(last.get(level), tenant, row)
             entries[entry.sku].append(row)
     levels: dict[str, list[TableRow]] = {code: [] for code in after}
     for _, new in _changed_levels(before.skus, after):
@@ -261,7 +261,7 @@ def _moved_reservations(reservations: Sequence[ReservationRecord]) -> list[dict[
             moved[reference, ReservationStatus.OPEN] += _more_open(each)
             if each.status is not ReservationStatus.OPEN:
                 moved[reference, each.status] += 1
-    part = hash(reservations[0].id) % PARTS
+    part = hash(reservations[0].id) % RESERVATION_COUNT_PARTS
     return [
         {"reference": reference, "status": status, "part": part, "reservations": number}
         for (reference, status), number in moved.items()
@@ -278,7 +278,7 @@ def _more_open(written: ReservationRecord) -> int:
 
 def _counted_as(record: SkuRecord, figures: Figures) -> str:
     """Return the name under which a SKU, or one of its levels, is counted."""
-    return (ARCHIVED if record.archived_at else "") + figures.status
+    return (ARCHIVED_PREFIX if record.archived_at else "") + figures.status
 
 
 def _level_row(
@@ -292,9 +292,9 @@ def _level_row(
         "safety_stock": level.safety_stock,
         "status": level.status,
         "version": level.version,
-        "adjusted_at": level.adjusted_at and as_text(level.adjusted_at),
-        "synced_at": level.synced_at and as_text(level.synced_at),
-        "archived_at": record.archived_at and as_text(record.archived_at),
+        "adjusted_at": level.adjusted_at and format_instant(level.adjusted_at),
+        "synced_at": level.synced_at and format_instant(level.synced_at),
+        "archived_at": record.archived_at and format_instant(record.archived_at),
         "last_hash": last_hash,
         "holds": holds,
     }
@@ -312,7 +312,7 @@ def _adjustment_row(entry: AdjustmentRecord) -> dict[str, object]:
         "reason": entry.reason,
         "note": entry.note,
         "created_by": entry.created_by,
-        "created_at": as_text(entry.created_at),
+        "created_at": format_instant(entry.created_at),
         "bulk_id": entry.bulk_id,
         "transfer_id": entry.transfer_id,
         "reservation_id": entry.reservation_id,
@@ -328,9 +328,9 @@ def _reservation_row(record: ReservationRecord) -> dict[str, object]:
         "reference": record.reference,
         "note": record.note,
         "created_by": record.created_by,
-        "created_at": as_text(record.created_at),
-        "expires_at": record.expires_at and as_text(record.expires_at),
-        "ended_at": record.ended_at and as_text(record.ended_at),
+        "created_at": format_instant(record.created_at),
+        "expires_at": record.expires_at and format_instant(record.expires_at),
+        "ended_at": record.ended_at and format_instant(record.ended_at),
         "version": record.version,
     }
 
@@ -340,8 +340,8 @@ def _sku_row(record: SkuRecord, before: SkuRecord, at: datetime) -> dict[str, ob
         "sku": record.sku,
         "status": record.figures.status,
         "version": record.version,
-        "updated_at": as_text(at),
+        "updated_at": format_instant(at),
         "title": record.title,
-        "archived_at": record.archived_at and as_text(record.archived_at),
+        "archived_at": record.archived_at and format_instant(record.archived_at),
         "version_before": before.version,
     }

@@ -17,10 +17,11 @@ from typing import Final
 from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.engine import Conflict, Database
+from app.database.engine import Database
 from app.database.session import EngineSession, Session
+from app.database.transactions import Conflict
 from app.domain.ids import ulid
-from app.domain.instants import as_text
+from app.domain.instants import format_instant
 from app.domain.quantities import moved_quantity_problem
 from app.domain.records import (
     ReservationChange,
@@ -32,9 +33,9 @@ from app.domain.records import (
 )
 from app.domain.reservations import check_reservable, hold_problem
 from app.domain.stock import (
+    AdjustmentLinks,
     LevelKey,
-    PartOf,
-    Refused,
+    RefusedItem,
     Stock,
     StockUpdate,
     decide,
@@ -116,13 +117,13 @@ async def reserve_stock(writing: Writing, wanted: Reserving) -> WriteResult[Rese
     )
     caller = writing.caller
     lines = _summed(wanted.lines)
-    await expire_reservations(writing.database, caller.tenant)
+    await expire_reservations(writing.database, caller.tenant_id)
 
     async def plan(session: Session, *, locked: bool) -> PlannedWrite[ReservationChange]:
         levels = [line.level for line in lines]
-        before = await read_stock(session, caller.tenant, levels, locked=locked)
+        before = await read_stock(session, caller.tenant_id, levels, locked=locked)
         if wanted.may_oversell and not await permits_oversell(
-            session, caller.tenant, locked=locked
+            session, caller.tenant_id, locked=locked
         ):
             return PlannedWrite(_oversell_not_permitted())
         after = dict(before.skus)
@@ -131,7 +132,7 @@ async def reserve_stock(writing: Writing, wanted: Reserving) -> WriteResult[Rese
             outcome = _held(line, after.get(line.sku), before, may_oversell=wanted.may_oversell)
             if isinstance(outcome, InventoryError):
                 index = [it.level for it in wanted.lines].index(line.level)
-                refusals.append(Refused(index, line, outcome))
+                refusals.append(RefusedItem(index, line, outcome))
             else:
                 after[line.sku] = outcome
         if refusals:
@@ -152,7 +153,7 @@ async def reserve_stock(writing: Writing, wanted: Reserving) -> WriteResult[Rese
                 for line in sorted(lines, key=lambda line: line.level)
             ],
         )
-        return _planned(caller.tenant, reservation, before, after)
+        return _planned(caller.tenant_id, reservation, before, after)
 
     request = WriteRequest("reserveStock", wanted, ReservationChange)
     return await carry_out(writing, request, plan, locking=True)
@@ -178,14 +179,14 @@ async def commit_reservation(
     caller = writing.caller
 
     async def plan(session: Session, *, locked: bool) -> PlannedWrite[ReservationChange]:
-        opened = await _open(session, caller.tenant, wanted.id, locked=locked)
+        opened = await _open(session, caller.tenant_id, wanted.id, locked=locked)
         if isinstance(opened, InventoryError):
             return PlannedWrite(opened)
         reservation, _ = opened
         taken = _taken(reservation, wanted.lines)
         if isinstance(taken, InventoryError):
             return PlannedWrite(taken)
-        before, freed = await _freed(session, caller.tenant, [reservation], locked=locked)
+        before, freed = await _freed(session, caller.tenant_id, [reservation], locked=locked)
         updates = [
             StockUpdate(
                 sku=line.sku,
@@ -197,10 +198,10 @@ async def commit_reservation(
             )
             for line in taken
         ]
-        part_of = PartOf(reservation_id=reservation.id)
+        part_of = AdjustmentLinks(reservation_id=reservation.id)
         outcomes = decide(caller, updates, replace(before, skus=freed), part_of)
         refusals = [
-            Refused(index, update, outcome)
+            RefusedItem(index, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
             if isinstance(outcome, InventoryError)
         ]
@@ -214,7 +215,7 @@ async def commit_reservation(
             before.now,
             {line.level: line.quantity for line in taken},
         )
-        return _planned(caller.tenant, ended, before, after, changes)
+        return _planned(caller.tenant_id, ended, before, after, changes)
 
     request = WriteRequest("commitReservation", wanted, ReservationChange)
     return await carry_out(writing, request, plan, locking=True)
@@ -227,7 +228,7 @@ async def release_reservation(writing: Writing, id_: str) -> WriteResult[Reserva
         ReservationNotFound, ReservationEnded. And what `write_once` raises.
 
     """
-    tenant = writing.caller.tenant
+    tenant = writing.caller.tenant_id
 
     async def plan(session: Session, *, locked: bool) -> PlannedWrite[ReservationChange]:
         opened = await _open(session, tenant, id_, locked=locked)
@@ -254,7 +255,7 @@ async def extend_reservation(
     """
     if problem := hold_problem(seconds):
         raise invalid_field("expiresIn", problem)
-    tenant = writing.caller.tenant
+    tenant = writing.caller.tenant_id
 
     async def plan(session: Session, *, locked: bool) -> PlannedWrite[ReservationChange]:
         opened = await _open(session, tenant, id_, locked=locked)
@@ -294,10 +295,10 @@ async def expire_reservations(database: Database, tenant: str) -> int:
 
     expired = 0
     while True:
-        async with database.snapshot(single=True, tenant=tenant) as snapshot:
+        async with database.snapshot(single=True, tenant_id=tenant) as snapshot:
             if not await list_due_reservations(snapshot, tenant, limit=1):
                 return expired
-        expired += await database.transaction(work, tenant=tenant)
+        expired += await database.transaction(work, tenant_id=tenant)
 
 
 def _check(lines: Sequence[Line] | None, **problems: str | None) -> None:
@@ -362,11 +363,12 @@ async def _open(
         status, ended_at = ReservationStatus.EXPIRED, reservation.expires_at
     if ended_at is None:
         return reservation, now
+    at = format_instant(ended_at)
     return ReservationEnded(
-        f"Reservation {id_} was {status} at {as_text(ended_at)}. Reserve anew if it is needed."
+        f"Reservation {id_} was {status} at {at}. Reserve anew if it is needed."
         if status is not ReservationStatus.EXPIRED
-        else f"Reservation {id_} expired at {as_text(ended_at)}. Reserve anew if it is needed.",
-        details=[{"id": id_, "status": status.value, "ended_at": as_text(ended_at)}],
+        else f"Reservation {id_} expired at {at}. Reserve anew if it is needed.",
+        details=[{"id": id_, "status": status.value, "ended_at": at}],
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from app.database.session import Session
 from app.domain.ids import ulid
 from app.domain.records import AdjustmentRecord, StockChange
-from app.domain.stock import PartOf, Refused, StockUpdate, decide, refusal_of_all
+from app.domain.stock import AdjustmentLinks, RefusedItem, StockUpdate, decide, refusal_of_all
 from app.domain.validation import MAX_BULK_UPDATES, note_problem, reason_problem
 from app.errors import (
     AdjustmentNotFound,
@@ -52,15 +52,15 @@ async def reverse_adjustments(writing: Writing, wanted: Reversal) -> WriteResult
 
     async def plan(session: Session, *, locked: bool) -> PlannedWrite[list[StockChange]]:
         entries = await list_adjustments_of_group(
-            session, caller.tenant, name=name, id_=id_, limit=MAX_REVERSED + 1
+            session, caller.tenant_id, name=name, id_=id_, limit=MAX_REVERSED + 1
         )
         if refusal := _refusal(name, id_, entries):
             return PlannedWrite(refusal)
         levels = [(entry.sku, entry.warehouse_id) for entry in entries]
-        before = await read_stock(session, caller.tenant, levels, locked=locked)
+        before = await read_stock(session, caller.tenant_id, levels, locked=locked)
         # Only now that nobody else can be reversing them.
         ids = [entry.id for entry in entries]
-        if reversals := await get_reversals(session, caller.tenant, ids=ids):
+        if reversals := await get_reversals(session, caller.tenant_id, ids=ids):
             return PlannedWrite(_already(reversals))
         updates = [
             StockUpdate(
@@ -76,7 +76,7 @@ async def reverse_adjustments(writing: Writing, wanted: Reversal) -> WriteResult
         ]
         outcomes = decide(caller, updates, before, _part_of(name))
         refusals = [
-            Refused(index, update, outcome)
+            RefusedItem(index, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
             if isinstance(outcome, InventoryError)
         ]
@@ -124,11 +124,11 @@ def _refusal(name: str, id_: str, entries: Sequence[AdjustmentRecord]) -> Invent
     return None
 
 
-def _part_of(name: str) -> PartOf:
+def _part_of(name: str) -> AdjustmentLinks:
     """Return what the counter-entries are a part of: the same kind of thing."""
     if name == "transfer_id":
-        return PartOf(transfer_id=f"trf_{ulid()}")
-    return PartOf(bulk_id=f"blk_{ulid()}") if name == "bulk_id" else PartOf()
+        return AdjustmentLinks(transfer_id=f"trf_{ulid()}")
+    return AdjustmentLinks(bulk_id=f"blk_{ulid()}") if name == "bulk_id" else AdjustmentLinks()
 
 
 def _already(reversals: Sequence[tuple[str, str]]) -> AlreadyReversed:

@@ -28,10 +28,10 @@ from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.types import TypeEngine
 
 from app.database.clocks import Present
-from app.database.parameters import rows_from, texts_in
+from app.database.columns import UtcDateTime
+from app.database.parameters import in_key_array, rows_from
 from app.database.tables import (
     LEVEL_KEY,
-    UtcDateTime,
     adjustment,
     reservation,
     reservation_count,
@@ -239,7 +239,7 @@ def warehouses_are_active() -> ColumnElement[bool]:
         select(warehouse.c.id)
         .where(
             warehouse.c.tenant_id == TENANT_PARAMETER,
-            texts_in("postgresql", warehouse.c.id, "filled"),
+            in_key_array("postgresql", warehouse.c.id, "filled"),
             warehouse.c.is_active,
         )
         .order_by(warehouse.c.id)

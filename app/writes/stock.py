@@ -18,9 +18,9 @@ from app.domain.ids import ulid
 from app.domain.quantities import delta_problem, expected_quantity_problem, quantity_problem
 from app.domain.records import StockChange
 from app.domain.stock import (
+    AdjustmentLinks,
     LevelKey,
-    PartOf,
-    Refused,
+    RefusedItem,
     Stock,
     StockUpdate,
     UpdateOutcome,
@@ -88,7 +88,7 @@ async def change_stock(
         raise invalid_fields(problems)
 
     async def plan(session: Session, *, locked: bool) -> PlannedWrite[StockChange]:
-        before = await read_stock(session, caller.tenant, [change.level], locked=locked)
+        before = await read_stock(session, caller.tenant_id, [change.level], locked=locked)
         [outcome] = decide(caller, [change], before)
         return planned(outcome, [outcome], caller, before)
 
@@ -120,12 +120,12 @@ async def bulk_change_stock(
     _check_bulk(updates)
 
     async def plan(session: Session, *, locked: bool) -> PlannedWrite[list[BulkOutcome]]:
-        part_of = PartOf(bulk_id=f"blk_{ulid()}")
+        part_of = AdjustmentLinks(bulk_id=f"blk_{ulid()}")
         before, outcomes, rows = await decide_updates(
             session, caller, updates, part_of, locked=locked
         )
         refusals = [
-            Refused(index, update, outcome)
+            RefusedItem(index, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
             if isinstance(outcome, InventoryError)
         ]
@@ -189,7 +189,9 @@ def planned(
     if not changes:
         return PlannedWrite(result)
     posting = _posting(changes, rows)
-    return PlannedWrite(result, partial(post, tenant=caller.tenant, before=before, posting=posting))
+    return PlannedWrite(
+        result, partial(post, tenant=caller.tenant_id, before=before, posting=posting)
+    )
 
 
 def _posting(
@@ -207,7 +209,7 @@ async def decide_updates(
     session: Session,
     caller: Caller,
     updates: Sequence[StockUpdate],
-    part_of: PartOf,
+    part_of: AdjustmentLinks,
     *,
     locked: bool,
 ) -> tuple[Stock, list[UpdateOutcome], Mapping[str, SkuRows]]:
@@ -219,15 +221,15 @@ async def decide_updates(
     """
     levels = [update.level for update in updates]
     is_ahead = locked and session.dialect == "postgresql"
-    before = await read_stock(session, caller.tenant, levels, locked=locked and not is_ahead)
+    before = await read_stock(session, caller.tenant_id, levels, locked=locked and not is_ahead)
     outcomes = decide(caller, updates, before, part_of)
     # Other tasks have their turns between deciding and making rows of hundreds of updates.
     await asyncio.sleep(0)
     if not is_ahead:
         return before, outcomes, NOTHING_AHEAD
     changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
-    ahead = rows_of(caller.tenant, before, _posting(changes)) if changes else {}
-    before, moved = await lock_stock(session, caller.tenant, levels, before)
+    ahead = rows_of(caller.tenant_id, before, _posting(changes)) if changes else {}
+    before, moved = await lock_stock(session, caller.tenant_id, levels, before)
     of_moved = [update for update in updates if update.sku in moved]
     anew = iter(decide(caller, of_moved, before, part_of))
     outcomes = [

@@ -8,7 +8,12 @@ from unittest.mock import Mock
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.database.compilation import MAX_SHAPES, MAX_STATEMENTS, Prepared, prepared_statement
+from app.database.compilation import (
+    MAX_CACHED_VARIANTS,
+    MAX_STATEMENTS,
+    PreparedStatement,
+    prepared_statement,
+)
 from app.http import unread_answers as unread
 from app.http.unread_answers import UnreadProtocol
 from app.reads.adjustments import ADJUSTMENT_CONDITIONS, _adjustments_page
@@ -20,15 +25,15 @@ FILTERS: Final = [name for name in ADJUSTMENT_CONDITIONS if name != "tenant_id"]
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_no_more_than_a_bound_of_statements_is_kept_by_filters(dialect: str) -> None:
     sets = itertools.chain.from_iterable(
-        itertools.combinations(FILTERS, length) for length in range(4)
+        itertools.combinations(FILTERS, length) for length in range(5)
     )
-    asked = [frozenset({"tenant_id", *names}) for names in sets][: MAX_SHAPES + 50]
+    asked = [frozenset({"tenant_id", *names}) for names in sets][: MAX_CACHED_VARIANTS + 50]
     statements = [_adjustments_page(dialect, shape) for shape in asked]
 
-    assert len(asked) > MAX_SHAPES
-    assert shaped.cache_info().currsize == MAX_SHAPES
+    assert len(asked) > MAX_CACHED_VARIANTS
+    assert shaped.cache_info().currsize == MAX_CACHED_VARIANTS
     # Without the trees of SQLAlchemy, and without an entry among the statements of the service.
-    assert all(isinstance(statement, Prepared) for statement in statements)
+    assert all(isinstance(statement, PreparedStatement) for statement in statements)
     assert prepared_statement.cache_info().maxsize == MAX_STATEMENTS
     assert _adjustments_page(dialect, asked[-1]) is statements[-1]
 

@@ -25,7 +25,8 @@ from strawberry import Private
 
 from app.auth.tokens import Authenticator
 from app.database.compilation import AnyRow, Parameters, Statement
-from app.database.engine import Database, Snapshot
+from app.database.engine import Database
+from app.database.snapshot import Snapshot
 from app.graphql.columnar.executor import (
     BATCH_RESOLVER,
     ColumnarContext,

@@ -18,9 +18,10 @@ import pytest
 from sqlalchemy import Executable, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.engine import Database, Snapshot
+from app.database.engine import Database
 from app.database.migration import migrate
-from app.database.tables import LINKS, idempotency_key
+from app.database.snapshot import Snapshot
+from app.database.tables import LINK_COLUMNS, idempotency_key
 from app.database.tables import sku as sku_table
 from app.domain.filters import AdjustmentFilter, Order, ReservationFilter, Sign, SkuFilter
 from app.domain.periods import Interval
@@ -225,7 +226,7 @@ def about_signs(data: Data) -> Iterator[Question]:
 def about_links(data: Data) -> Iterator[Question]:
     """Ask for the adjustments of somebody, or of something that they are part of."""
     ask: partial[Any]
-    for name, period in product(("created_by", *LINKS), (None, data.period)):
+    for name, period in product(("created_by", *LINK_COLUMNS), (None, data.period)):
         link: dict[str, Any] = {name: "nobody"}
         where = replace(within(period), **link)
         asked = named(link=name, period=period)
@@ -235,7 +236,7 @@ def about_links(data: Data) -> Iterator[Question]:
         yield Question(f"total of ledger by {name} {asked}", ask)
     # Of what there is none, among what there is much of.
     for name, more in product(
-        ("sku", *LINKS),
+        ("sku", *LINK_COLUMNS),
         (
             {"created_by": EMAIL},
             {"warehouse_id": MAIN},

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from app.domain.instants import as_text
+from app.domain.instants import format_instant
 from app.domain.periods import MAX_PERIODS
 from app.files.seeding import LoadedCount, LoadedLevel
 from tests.graphql.answers import Json, details_of, refused
@@ -56,7 +56,7 @@ class Ledger:
             before = sum(it.delta for it in mine if it.at < start)
             within = [it.delta for it in mine if start <= it.at < start + span]
             yield {
-                "start": as_text(start),
+                "start": format_instant(start),
                 "opening": before,
                 "increase": sum(delta for delta in within if delta > 0),
                 "decrease": sum(-delta for delta in within if delta < 0),
@@ -120,7 +120,7 @@ async def test_a_history_is_what_a_replay_of_the_ledger_finds(
         into, short = (dice.choice((0, 1, 1_800_000)) * MILLISECOND for _ in range(2))
         found = await histories_of(
             service,
-            **{"from": as_text(start + into), "to": as_text(start + length - short)},
+            **{"from": format_instant(start + into), "to": format_instant(start + length - short)},
             interval=interval,
             place=place,
         )

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from app.domain.instants import as_text
+from app.domain.instants import format_instant
 from app.files.seeding import LoadedCount, LoadedLevel
 from tests.graphql.answers import refused
 from tests.service import EMAIL, Service, new_tenant, sku, warehouse
@@ -59,7 +59,9 @@ async def test_the_past_is_what_was_recorded_at_every_instant(service: Service, 
 
     for instant in {each + MILLISECOND * step for each, _ in recorded for step in (-1, 0, 1)}:
         expected = [stock for when, stock in recorded if when <= instant]
-        assert await stock_at(service, as_text(instant)) == (expected[-1] if expected else {})
+        assert await stock_at(service, format_instant(instant)) == (
+            expected[-1] if expected else {}
+        )
 
 
 async def stock_at(service: Service, at: str) -> Stock:

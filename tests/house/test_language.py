@@ -9,11 +9,18 @@ from tests.house.language import Kind, Text, python_texts, texts, whats_per_thou
 
 # Prefixes of paths whose prose is not yet plain. Remove a line once its files are rewritten.
 EXCEPTIONS: Final = (
-    "app/",
+    "app/auth/",
+    "app/cli/",
+    "app/files/",
+    "app/graphql/",
+    "app/http/",
+    "app/ledger/",
+    "app/main.py",
+    "app/maintenance.py",
+    "app/reads/",
+    "app/writes/",
     "benchmarks/",
-    "docs/settings.md",  # descriptions from app/settings.py
     "inventory ",  # the texts of --help
-    "openapi.json",
     "rest_shim/",
     "schema.graphql",
     "tests/benchmarks/",

@@ -6,8 +6,8 @@ from contextlib import closing
 from sqlalchemy import select, text
 
 from app.database.tables import adjustment
-from app.domain.hash_chain import HASHED_COLUMNS, link
-from app.domain.instants import as_text
+from app.domain.hash_chain import HASHED_COLUMNS, chain_hash
+from app.domain.instants import format_instant
 from tests.service import Service
 
 
@@ -44,8 +44,8 @@ async def hash_anew(shop: Service) -> None:
     for row in rows:
         level = row.sku, row.warehouse_id
         entry = {name: getattr(row, name) for name in HASHED_COLUMNS}
-        entry["created_at"] = as_text(row.created_at)
-        last[level] = link(last.get(level), shop.tenant, entry)
+        entry["created_at"] = format_instant(row.created_at)
+        last[level] = chain_hash(last.get(level), shop.tenant, entry)
         hashing.append(f"UPDATE adjustment SET hash = '{last[level]}' WHERE id = '{row.id}'")
     hashing += [
         f"UPDATE stock_level SET last_hash = '{hash_}' WHERE sku = '{code}'"

@@ -211,8 +211,8 @@ def clock(file: Path, *, ahead: float = 0) -> Clock:
 
 def joined(process: Clock, note: tuple[int, int] = (0, 0)) -> tuple[int, int]:
     """Return the note of a file after a process has joined it."""
-    process.take_over(*note)
-    return process.note() or note
+    process.adopt_boot(*note)
+    return process.boot_to_store() or note
 
 
 def test_the_first_process_on_a_file_says_what_time_it_is(tmp_path: Path) -> None:

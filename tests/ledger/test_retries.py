@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
 from app.database.engine import ATTEMPTS, Database
-from app.database.faults import Uncertain
 from app.errors import Unavailable
+from app.runtime.deadlines import Uncertain
 from app.settings import Settings
 from tests.databases import create_database, migrated
 from tests.service import new_tenant

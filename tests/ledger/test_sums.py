@@ -15,7 +15,8 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import maintenance as upkeep
-from app.database.engine import Database, Snapshot
+from app.database.engine import Database
+from app.database.snapshot import Snapshot
 from app.database.tables import adjustment, ledger_sum, tenant
 from app.domain.caller import Caller
 from app.domain.filters import AdjustmentFilter, Sign

@@ -101,7 +101,7 @@ def door(service: Service, keys_file: Path) -> Door:
 async def test_a_good_token_says_who_asks(door: Door) -> None:
     principal = await door.authenticator.authenticate(f"Bearer {door.token()}")
 
-    assert principal.tenant == door.tenant
+    assert principal.tenant_id == door.tenant
     assert principal.subject == f"jwt_{ISSUER} user-7"
     assert principal.email == "seven@example.com"
     assert principal.scopes == {Scope.WRITE}
@@ -360,7 +360,7 @@ async def test_keys_are_fetched_once_and_again_for_a_new_one(remote: tuple[Door,
     grow_old(door, 11)
     principal = await door.authenticator.authenticate(f"Bearer {rotated}")
 
-    assert principal.tenant == door.tenant
+    assert principal.tenant_id == door.tenant
     assert provider.asked == 2
     with pytest.raises(Unauthenticated):
         await door.authenticator.authenticate(f"Bearer {door.token()}")

@@ -14,7 +14,7 @@ from ulid import ULID
 
 from app.database.engine import Database
 from app.database.migration import alembic_config, grant
-from app.database.row_level_security import WALLED
+from app.database.schema import ISOLATED_TABLES
 from app.database.tables import adjustment, api_token, ledger_sum, sku_count
 from app.database.tables import sku as sku_table
 from app.database.tables import tenant as tenant_table
@@ -123,7 +123,7 @@ async def test_a_service_behind_the_wall_sums_up_the_ledger_of_every_tenant(
     async with walled.owner.database.reader.connect() as connection:
         assert None not in set(await connection.scalars(summed))
         assert sorted(await connection.scalars(kept)) == tenants
-    async with walled.mine.database.snapshot(tenant=walled.mine.tenant) as snapshot:
+    async with walled.mine.database.snapshot(tenant_id=walled.mine.tenant) as snapshot:
         assert [row.tenant_id for row in await snapshot.rows(kept, {})] == [walled.mine.tenant]
     assert await walled.mine.data(totals) == before
     # What comes late has its day summed up anew.
@@ -166,9 +166,9 @@ def _go(_connection: Connection, step: Callable[..., None], *where: object) -> N
 async def test_a_statement_that_forgets_the_tenant_finds_one_tenant_alone(walled: Walled) -> None:
     forgetful = select(sku_table.c.tenant_id).distinct()
     database = walled.mine.database
-    async with database.snapshot(tenant=walled.mine.tenant) as snapshot:
+    async with database.snapshot(tenant_id=walled.mine.tenant) as snapshot:
         mine = await snapshot.rows(forgetful, {})
-    async with database.snapshot(tenant=walled.theirs.tenant, single=True) as snapshot:
+    async with database.snapshot(tenant_id=walled.theirs.tenant, single=True) as snapshot:
         theirs = await snapshot.rows(forgetful, {})
     # What was entered before is left with its transaction, whatever connection comes next.
     async with database.snapshot() as snapshot:
@@ -188,13 +188,13 @@ async def test_a_write_that_mistakes_the_tenant_is_refused_or_finds_nothing(
     with pytest.raises(DBAPIError, match="row-level security"):
         await walled.mine.database.transaction(
             lambda connection: connection.execute(insert(sku_count), foreign),
-            tenant=walled.mine.tenant,
+            tenant_id=walled.mine.tenant,
         )
     changed = await walled.mine.database.transaction(
         lambda connection: connection.execute(
             update(sku_table).where(sku_table.c.tenant_id == theirs).values(title="x")
         ),
-        tenant=walled.mine.tenant,
+        tenant_id=walled.mine.tenant,
     )
     assert changed.rowcount == 0
 
@@ -215,7 +215,7 @@ async def test_the_serving_role_cannot_take_the_wall_down(
 ) -> None:
     with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
         await walled.mine.database.transaction(
-            lambda connection: connection.execute(statement), tenant=walled.mine.tenant
+            lambda connection: connection.execute(statement), tenant_id=walled.mine.tenant
         )
 
 
@@ -225,7 +225,7 @@ async def test_every_table_of_tenants_is_behind_the_wall(walled: Walled) -> None
         " WHERE relrowsecurity"
     )
     async with walled.owner.database.reader.connect() as connection:
-        assert set(await connection.scalars(found)) == set(WALLED)
+        assert set(await connection.scalars(found)) == set(ISOLATED_TABLES)
 
 
 async def test_a_wall_is_where_the_settings_say_or_nothing_is_served(
@@ -240,7 +240,7 @@ async def test_a_wall_is_where_the_settings_say_or_nothing_is_served(
 
     assert found[False, False][0] == found[True, True][0] == 200
     assert found[False, True][0] == found[True, False][0] == 503
-    assert "passes by it" in found[False, True][1]
+    assert "bypasses it" in found[False, True][1]
     assert "serve with INVENTORY_ROW_LEVEL_SECURITY=true" in found[True, False][1]
 
 

@@ -59,7 +59,7 @@ async def test_what_is_no_token_opens_nothing(service: Service, what: str) -> No
 async def test_a_token_says_who_asks(service: Service, scheme: str) -> None:
     principal = await authenticator(service).authenticate(f"{scheme} {service.token('write')}")
 
-    assert principal.tenant == service.tenant
+    assert principal.tenant_id == service.tenant
     assert principal.email == EMAIL
     assert principal.scopes == {Scope.WRITE}
 
@@ -118,7 +118,7 @@ async def test_a_trusted_token_expires_all_the_same(service: Service) -> None:
     digest = token_hash(made.token)
     checked_at, _ = trusting._known[digest]
     late = principal.__class__(
-        tenant=principal.tenant,
+        tenant_id=principal.tenant_id,
         subject=principal.subject,
         email=principal.email,
         scopes=principal.scopes,
@@ -135,7 +135,7 @@ async def test_a_token_of_another_tenant_is_a_token_of_that_tenant(service: Serv
     other = await new_tenant(service.database)
     principal = await authenticator(service).authenticate(f"Bearer inv_{other}-read")
 
-    assert principal.tenant == other
+    assert principal.tenant_id == other
 
 
 async def test_a_tenant_cannot_revoke_anothers_token(service: Service) -> None:

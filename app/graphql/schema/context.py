@@ -4,7 +4,8 @@ from typing import Self
 
 import strawberry
 
-from app.database.engine import Database, Snapshot
+from app.database.engine import Database
+from app.database.snapshot import Snapshot
 from app.domain.caller import Caller, Principal
 from app.graphql.columnar.executor import OperationPlans
 from app.graphql.schema.budget import Budget
@@ -30,7 +31,7 @@ class Context:
         self.database = database
         self.snapshot = snapshot
         self.budget = budget
-        self.loaders = Loaders(snapshot, principal.tenant, budget)
+        self.loaders = Loaders(snapshot, principal.tenant_id, budget)
         # Whether lists may be completed in bulk, by which plans, and whether one was.
         self.may_bulk = may_bulk
         self.plans = plans
@@ -42,7 +43,7 @@ class Context:
     def caller(self) -> Caller:
         """Who asks, as writes know it."""
         principal = self.principal
-        return Caller(principal.tenant, principal.subject, principal.email)
+        return Caller(principal.tenant_id, principal.subject, principal.email)
 
     def afresh(self) -> Self:
         """Return one of the same view and budget that has loaded nothing yet."""
@@ -60,7 +61,7 @@ class Context:
         """Let what is read from now on see what was just written, in so many parts."""
         self.budget.owe(writes)
         await self.snapshot.close()
-        self.loaders = Loaders(self.snapshot, self.principal.tenant, self.budget)
+        self.loaders = Loaders(self.snapshot, self.principal.tenant_id, self.budget)
 
 
 Info = strawberry.Info[Context, None]

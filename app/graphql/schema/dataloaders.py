@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar
 
 from strawberry.dataloader import DataLoader
 
-from app.database.engine import Snapshot
+from app.database.snapshot import Snapshot
 from app.domain.filters import AdjustmentFilter
-from app.domain.periods import Series
+from app.domain.periods import PeriodSeries
 from app.domain.quantities import Status
 from app.domain.records import (
     AdjustmentRecord,
@@ -82,7 +82,7 @@ class Loader(Generic[Key, Value]):
         A field that fails has its siblings cancelled, and with them what they wait for: others
         must not find it cancelled in the cache.
         """
-        if self._snapshot.is_for_one:
+        if self._snapshot.awaits_only_statement:
             # Nobody can ask for another key meanwhile, so there is no batch to wait for.
             [self._known[key]] = await self._load([key])
         if key in self._known:
@@ -221,7 +221,7 @@ class Loaders:
 
         return self._for(("holds", after, limit), self._paged(limit, load))
 
-    def stock_history(self, series: Series) -> Loader[StockKey, list[PeriodRecord]]:
+    def stock_history(self, series: PeriodSeries) -> Loader[StockKey, list[PeriodRecord]]:
         """Return the loader of what was on hand in each period, by SKU as seen somewhere."""
 
         async def load(keys: Sequence[StockKey]) -> list[list[PeriodRecord]]:

@@ -114,7 +114,7 @@ class Query:
         with context.budget.exhausted_by_refusal():
             page = await list_skus(
                 context.snapshot,
-                context.principal.tenant,
+                context.principal.tenant_id,
                 where=where,
                 after=position,
                 order=order_by,
@@ -147,7 +147,7 @@ class Query:
         context = info.context
         context.budget.spend(STATEMENT)
         records = await list_warehouses(
-            context.snapshot, context.principal.tenant, limit=context.budget.affordable(ROW) + 1
+            context.snapshot, context.principal.tenant_id, limit=context.budget.affordable(ROW) + 1
         )
         context.budget.spend(len(records) * ROW)
         return [Warehouse(record=record) for record in records]
@@ -187,7 +187,7 @@ class Query:
             await sku_of(context, where.sku)
         if where.warehouse_id is not None:
             await warehouse_of(context, where.warehouse_id)
-        tenant, spend = context.principal.tenant, context.budget.spend
+        tenant, spend = context.principal.tenant_id, context.budget.spend
         spend(STATEMENT + PARENT)
         records = await list_adjustments(
             context.snapshot, tenant, where=where, after=position, limit=limit + 1
@@ -234,7 +234,7 @@ class Query:
         key, question = context.principal.cursor_key, ["reservations", where]
         limit = page_size(first)
         position = cursors.decode(after, question=question, key=key) if after is not None else None
-        tenant = context.principal.tenant
+        tenant = context.principal.tenant_id
         context.budget.spend(STATEMENT + PARENT)
         with context.budget.exhausted_by_refusal():
             records = await list_reservations(
@@ -284,7 +284,7 @@ class Query:
             return Reservation(record=held) if held else None
         if kind == "adj":
             context.budget.spend(STATEMENT)
-            entry = await get_adjustment(context.snapshot, context.principal.tenant, id_=id)
+            entry = await get_adjustment(context.snapshot, context.principal.tenant_id, id_=id)
             return Adjustment(record=entry) if entry else None
         if kind == "level":
             # level_wh_<ULID>_<SKU>

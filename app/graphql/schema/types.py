@@ -10,7 +10,7 @@ import strawberry
 from strawberry import Private
 
 from app.domain.filters import AdjustmentFilter, ReservationFilter
-from app.domain.periods import MAX_PERIODS, Period, series_of
+from app.domain.periods import MAX_PERIODS, TimeRange, period_series
 from app.domain.records import (
     AdjustmentRecord,
     LedgerTotals,
@@ -61,8 +61,8 @@ class EntryFilterInput:
     """Conditions on adjustments, wherever they are."""
 
     reason: str | None = optional("Only those with this reason.")
-    start_date: Period | None = optional("Only those at or after this.")
-    end_date: Period | None = optional("Only those at or before this; a whole day if a date.")
+    start_date: TimeRange | None = optional("Only those at or after this.")
+    end_date: TimeRange | None = optional("Only those at or before this; a whole day if a date.")
     created_by: str | None = optional("Only those of who has this e-mail address.")
     bulk_id: strawberry.ID | None = optional("Only those that are part of this bulk.")
     transfer_id: strawberry.ID | None = optional("Only the halves of this transfer.")
@@ -210,7 +210,7 @@ class Sku(Node):
         self,
         info: Info,
         at: Annotated[
-            Period,
+            TimeRange,
             strawberry.argument(
                 description="After all adjustments at or before this; at the end of the day if a "
                 "date. One to come is the present."
@@ -232,14 +232,14 @@ class Sku(Node):
         self,
         info: Info,
         from_: Annotated[
-            Period,
+            TimeRange,
             strawberry.argument(
                 name="from",
                 description="Where the first period starts: at this, rounded down to a whole one.",
             ),
         ],
         to: Annotated[
-            Period,
+            TimeRange,
             strawberry.argument(
                 description="Where the last period ends: at this, rounded up to a whole one; at "
                 "the end of the day if a date. Periods to come are as the present."
@@ -260,7 +260,7 @@ class Sku(Node):
             ValidationFailed, WarehouseNotFound.
 
         """
-        series = series_of(from_, to, interval)
+        series = period_series(from_, to, interval)
         info.context.budget.spend(len(self.record.levels) * ROW)
         if warehouse_id is not None:
             await warehouse_of(info.context, warehouse_id)
