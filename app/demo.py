@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
 from app.database.migration import drop_all, migrate
-from app.database.tables import METADATA, tenant
+from app.database.schema import METADATA
+from app.database.tables import tenant
 from app.domain.caller import Scope
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType

@@ -1,4 +1,4 @@
-"""The one error tree: every refusal of the service, with its code and HTTP status.
+"""The error tree: every refusal of the service, with its code and HTTP status.
 
 InventoryError
 ├── MalformedRequest        400 MALFORMED_REQUEST
@@ -35,7 +35,7 @@ InventoryError
 ├── Internal                500 INTERNAL
 └── Unavailable             503 UNAVAILABLE
 
-Both faces answer these: REST as `{"error": ..}`, GraphQL as `errors[].extensions`.
+REST renders an error as `{"error": ..}`, GraphQL as `errors[].extensions`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,13 +43,14 @@ from typing import ClassVar, Final
 
 Details = Sequence[Mapping[str, object]]
 
-# A message names so many fields; the details name them all, unless there are very many.
+# The maximum number of fields in a message.
 LISTED: Final = 5
+# The maximum number of fields in the details.
 DETAILED: Final = 1_000
 
 
 class InventoryError(Exception):
-    """A refusal with a `message` for people and `details`, a list of facts, for programs."""
+    """A refusal with a `message` for people and `details` for programs."""
 
     code: ClassVar[str]
     status: ClassVar[int]
@@ -58,7 +59,7 @@ class InventoryError(Exception):
         super().__init__(message)
         self.message = message
         self.details = details
-        # Whether an earlier request with the same idempotency key was refused so already.
+        # Whether the refusal is a replay for a repeated idempotency key.
         self.replayed = False
 
 
@@ -286,12 +287,12 @@ class Unavailable(InventoryError):
 
     code = "UNAVAILABLE"
     status = 503
-    # For operators: the host and the state of the database. Clients do not see it.
+    # Address and state of the database, for operators. Clients do not see it.
     cause: str = ""
 
 
 def meanings(errors: Iterable[type[InventoryError]]) -> str:
-    """Return a Markdown list of what the codes of some errors mean."""
+    """Render a Markdown list of error codes and their meanings."""
     by_code: dict[str, list[str]] = {}
     for error in errors:
         by_code.setdefault(error.code, []).append(f"{error.status}: {error.__doc__}")
@@ -299,12 +300,12 @@ def meanings(errors: Iterable[type[InventoryError]]) -> str:
 
 
 def invalid_field(field: str, message: str) -> ValidationFailed:
-    """Return the refusal of one field."""
+    """Create the refusal of one field; the message completes the sentence 'field ..'."""
     return invalid_fields([(field, message)])
 
 
 def invalid_fields(problems: Sequence[tuple[str, str]]) -> ValidationFailed:
-    """Return the refusal of several fields, given as (field, what it must be)."""
+    """Create the refusal of several fields, from pairs of field and message."""
     listing = "; ".join(f"{field} {message}" for field, message in problems[:LISTED])
     more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
     return ValidationFailed(
@@ -314,7 +315,7 @@ def invalid_fields(problems: Sequence[tuple[str, str]]) -> ValidationFailed:
 
 
 ERRORS: Final[tuple[type[InventoryError], ...]] = tuple(
-    found
-    for found in globals().copy().values()
-    if isinstance(found, type) and issubclass(found, InventoryError) and found is not InventoryError
+    value
+    for value in globals().copy().values()
+    if isinstance(value, type) and issubclass(value, InventoryError) and value is not InventoryError
 )

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from app.auth.tokens import Authenticator
 from app.database.engine import Database
-from app.database.migration import require_current, require_wall
+from app.database.migration import require_current, require_matching_role
 from app.errors import InventoryError, Unavailable
 from app.graphql.documents import DocumentRules, Documents
 from app.graphql.endpoint import GraphQLEndpoint
@@ -95,7 +95,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
             Middleware(
                 HttpEdge,
                 seconds=settings.request_timeout_seconds,
-                trusted_hosts=frozenset(words(settings.trusted_hosts)),
+                trusted_hosts=frozenset(comma_separated(settings.trusted_hosts)),
             ),
         ],
         lifespan=lifespan,

@@ -1,7 +1,7 @@
-"""The settings of a process: read once from the environment, then frozen.
+"""Settings of a process, read from the environment.
 
-Every field is an environment variable of the same name in capitals, with the prefix `INVENTORY_`,
-except `DATABASE_URL`. The README lists them all.
+Each field is an environment variable: its name in capitals with the prefix `INVENTORY_`, except
+`DATABASE_URL`. `docs/settings.md` lists all settings.
 """
 
 from pathlib import Path
@@ -14,14 +14,14 @@ DEFAULT_DATABASE_URL = "sqlite+aiosqlite:///./inventory.db"
 
 
 class Settings(BaseSettings):
-    """What an operator may choose."""
+    """Settings for operators; immutable."""
 
     model_config = SettingsConfigDict(
         env_prefix="INVENTORY_",
         frozen=True,
         validate_by_name=True,
         validate_by_alias=True,
-        # An address may hold a password.
+        # A database address may contain a password.
         hide_input_in_errors=True,
     )
 
@@ -29,167 +29,213 @@ class Settings(BaseSettings):
         default=DEFAULT_DATABASE_URL,
         validation_alias="DATABASE_URL",
         pattern=r"^(sqlite\+aiosqlite|postgresql\+asyncpg)://",
-        description="Where the data is: `sqlite+aiosqlite:///..` or `postgresql+asyncpg://..`.",
+        description="The address of the database: `sqlite+aiosqlite:///..` or `postgresql+asyncpg://..`.",
     )
     database_pool_size: int = Field(
         default=10,
         ge=1,
-        description="Connections that a worker keeps open at most: so many that read or write "
-        "by single statements, and as many for transactions that write. One tenant alone gets six "
+        description="The maximum number of connections per worker, separately for single "
+        "statements and reads, and for write transactions. A single active tenant gets at most six "
         "of ten.",
     )
     database_pool_timeout_seconds: float = Field(
-        default=2.0, gt=0, description="How long a request waits for a connection before 503."
+        default=2.0, gt=0, description="The maximum wait of a request for a connection, before 503."
     )
     database_lock_timeout_ms: int = Field(
-        default=2_000, ge=1, description="How long a write waits for a lock before 503."
+        default=2_000, ge=1, description="The maximum wait of a write for a lock, before 503."
     )
     database_statement_timeout_ms: int = Field(
-        default=5_000, ge=1, description="How long PostgreSQL may work on one statement."
+        default=5_000, ge=1, description="The maximum time of a statement in PostgreSQL."
     )
     row_level_security: bool = Field(
         default=False,
-        description="Whether PostgreSQL keeps tenants apart too, as a second lock: for a role that "
-        "does not own the tables (`inventory migrate --grant-to`).",
+        description="Whether row-level security of PostgreSQL also isolates tenants. It requires a "
+        "role that does not own the tables (`inventory migrate --grant-to`).",
     )
     max_body_bytes: int = Field(
-        default=4 * 1024 * 1024, ge=1024, description="The longest request body that is read."
+        default=4 * 1024 * 1024,
+        ge=1024,
+        description="The maximum size of a request body, in bytes.",
     )
     max_query_tokens: int = Field(
-        default=1_000, ge=100, description="The longest GraphQL document, in tokens."
+        default=1_000, ge=100, description="The maximum size of a GraphQL document, in tokens."
+    )
+    max_query_length: int = Field(
+        default=50_000,
+        ge=1_000,
+        description="The maximum size of a GraphQL document, in characters.",
     )
     max_query_depth: int = Field(
-        default=32, ge=1, description="How many fields deep a GraphQL document may be nested."
+        default=32, ge=1, description="The maximum nesting depth of fields in a GraphQL document."
+    )
+    max_query_fields: int = Field(
+        default=2_000,
+        ge=1,
+        description="The maximum number of selected fields, with fragments expanded.",
+    )
+    max_query_aliases: int = Field(
+        default=200, ge=0, description="The maximum number of fields with an alias."
+    )
+    max_query_repeats: int = Field(
+        default=20,
+        ge=1,
+        description="The maximum number of selections of one response name in one object.",
+    )
+    max_query_root_fields: int = Field(
+        default=50, ge=1, description="The maximum number of root fields of a query."
+    )
+    max_query_mutations: int = Field(
+        default=10, ge=1, description="The maximum number of root fields of a mutation."
+    )
+    max_query_directives: int = Field(
+        default=50, ge=0, description="The maximum number of directives in a GraphQL document."
     )
     max_query_cost: int = Field(
         default=200_000,
         ge=1,
-        description="How many values the answer to an operation may have at most: page sizes "
-        "multiplied, lists without one counted as 5, and 150 for each item of a write's input.",
+        description="The maximum number of values in the response to an operation, estimated from "
+        "page sizes. Lists without a page size count as 5 items, and each item of a write's input "
+        "counts as 150 values.",
     )
     max_answer_cost: int = Field(
         default=200_000,
         ge=1_000,
-        description="How much work the answer to an operation may take, counted while it is done, "
-        "in units of about 2 microseconds of processor time "
-        "([what costs how much](docs/query-cost.md)).",
+        description="The maximum work for the response to an operation, measured during execution, "
+        "in units of about 2 microseconds of processor time ([costs](docs/query-cost.md)).",
     )
     trusted_documents: Path | None = Field(
         default=None,
-        description="A JSON file of registered GraphQL documents, by id; with it, no others are "
-        "served.",
+        description="A JSON file of registered GraphQL documents by id. If set, the service "
+        "executes only these.",
     )
     introspection: bool = Field(
-        default=True, description="Whether GraphQL clients may ask for the schema."
+        default=True, description="Whether GraphQL clients can query the schema."
     )
     suggestions: bool = Field(
-        default=True, description="Whether GraphQL errors suggest names of the schema."
+        default=True, description="Whether GraphQL errors suggest names from the schema."
     )
-    graphiql: bool = Field(default=True, description="Whether browsers get GraphiQL.")
+    graphiql: bool = Field(
+        default=True, description="Whether `/graphql` serves GraphiQL to browsers."
+    )
+    prepared_documents: int = Field(
+        default=500,
+        ge=1,
+        description="The number of parsed and validated GraphQL documents that a worker caches.",
+    )
+    bulk_completion: bool = Field(
+        default=True,
+        description="Whether the columnar executor completes lists. It is faster than "
+        "graphql-core, with the same responses.",
+    )
     token_cache_seconds: float = Field(
         default=10.0,
         ge=0,
         le=30,
-        description="How long a worker trusts a token it has just checked; a revocation takes "
-        "effect within this time.",
+        description="The time for which a worker caches a valid token. A revocation takes effect "
+        "within this time.",
     )
     jwt_issuer: str | None = Field(
         default=None,
-        description="The `iss` of an identity provider whose JWTs are accepted beside API "
-        "tokens; needs the next two.",
+        description="The `iss` of an identity provider. Its JWTs are accepted in addition to API "
+        "tokens. Requires the audience and the JWKS.",
     )
-    jwt_audience: str | None = Field(default=None, description="The `aud` that its JWTs must have.")
+    jwt_audience: str | None = Field(default=None, description="The required `aud` of JWTs.")
     jwt_jwks: str | None = Field(
         default=None,
-        description="Where its public keys are (JWKS, at most 1 MiB): a file, or an address of "
-        "`http` or `https`, whose redirects are not followed.",
+        description="The public keys of the identity provider (JWKS, at most 1 MiB): a file, or an "
+        "`http` or `https` URL. Redirects are not followed.",
     )
     jwt_family: Literal["RS", "PS", "ES", "EdDSA"] = Field(
-        default="RS", description="The one family of algorithms that its signatures may have."
+        default="RS", description="The accepted family of signature algorithms."
     )
-    jwt_tenant_claim: str = Field(
-        default="tenant", description="The claim that holds the id of the tenant."
-    )
+    jwt_tenant_claim: str = Field(default="tenant", description="The claim with the tenant id.")
     jwt_scope_claim: str = Field(
-        default="scope", description="The claim that holds scopes: a text with spaces, or a list."
+        default="scope",
+        description="The claim with the scopes: a text separated by spaces, or a list.",
     )
     jwt_email_claim: str = Field(
         default="email",
-        description="The claim that the ledger names; `sub` where it is missing, "
-        "or `email_verified` is false.",
+        description="The claim with the actor for the ledger. If it is missing or "
+        "`email_verified` is false, the actor is `sub`.",
     )
     jwt_leeway_seconds: int = Field(
-        default=10, ge=0, le=120, description="How far the clocks may be apart."
+        default=10,
+        ge=0,
+        le=120,
+        description="The accepted clock difference to the identity provider, in seconds.",
     )
     rate_limit: str | None = Field(
         default=None,
         pattern=r"^[1-9]\d* ?(/|per) ?(second|minute|hour|day)$",
-        description="How many requests one token may send, for example `600/minute`; any number "
-        "without it.",
+        description="The maximum request rate of a token, for example `600/minute`. Unset: no "
+        "limit.",
     )
     rate_limit_redis_url: str | None = Field(
         default=None,
         pattern=r"^redis(s)?://",
-        description="A Redis in which all workers count together; without it each counts by "
-        "itself. Needs `pip install 'inventory-api[redis]'`.",
+        description="A Redis that stores the request rates for all workers. Unset: each worker "
+        "counts separately. Requires `pip install 'inventory-api[redis]'`.",
     )
     body_timeout_seconds: float = Field(
-        default=10.0, gt=0, description="How long a request's body may take to arrive."
+        default=10.0, gt=0, description="The maximum time to receive the body of a request."
     )
     head_timeout_seconds: float = Field(
-        default=10.0, gt=0, description="How long a request's headers may take to arrive."
+        default=10.0, gt=0, description="The maximum time to receive the headers of a request."
     )
     request_timeout_seconds: float = Field(
         default=10.0,
         gt=0,
-        description="How long the service may work on a request before 503: to the first piece of "
-        "a stream, and from one piece to the next. The time that the client takes does not count.",
+        description="The maximum processing time of a request before 503. For a stream, it applies "
+        "to each piece. The time of the client does not count.",
     )
     write_timeout_seconds: float = Field(
         default=20.0,
         gt=0,
-        description="How long a client may take nothing of an answer before it is disconnected.",
+        description="The time without progress after which a client that reads a response is "
+        "disconnected.",
     )
     max_head_bytes: int = Field(
-        default=32 * 1024, ge=1024, description="The longest request line with its headers."
+        default=32 * 1024,
+        ge=1024,
+        description="The maximum size of the request line and the headers, in bytes.",
     )
     max_connections: int = Field(
         default=5_000,
         ge=1,
-        description="Connections that a worker serves; the others are answered 503.",
+        description="The maximum number of connections per worker. Further connections get 503.",
     )
     cors_origins: str | None = Field(
         default=None,
-        description="Origins, separated by commas, whose pages may call the service from a "
-        "browser; none without it.",
+        description="Origins whose pages can call the service from a browser, separated by commas. "
+        "Unset: none.",
     )
     trusted_hosts: str | None = Field(
         default=None,
-        description="Names, separated by commas, that a `Host` header may have; any without it.",
+        description="Accepted `Host` headers, separated by commas. Unset: any.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least severe log line that is written."
+        default="info", description="The minimum severity of log entries."
     )
     page_token: str | None = Field(
         default=None,
-        description="A token that GraphiQL and the REST reference come filled in with. It is "
-        "shown to everyone who opens them: for demonstrations only.",
+        description="A token for GraphiQL and the REST reference. All visitors of these pages see "
+        "it, so it is only for demonstrations.",
     )
 
     @model_validator(mode="after")
-    def _jwt_is_whole(self) -> Self:
-        given = [self.jwt_issuer, self.jwt_audience, self.jwt_jwks]
-        if any(given) and not all(given):
-            message = "jwt_issuer, jwt_audience and jwt_jwks go together: give all three or none"
+    def _require_whole_jwt(self) -> Self:
+        values = [self.jwt_issuer, self.jwt_audience, self.jwt_jwks]
+        if any(values) and not all(values):
+            message = "jwt_issuer, jwt_audience and jwt_jwks go together: set all three or none"
             raise ValueError(message)
         return self
 
     @property
     def page_authorization(self) -> str | None:
-        """The Authorization header that the pages come filled in with."""
+        """The Authorization header of the pages, from `page_token`."""
         return f"Bearer {self.page_token}" if self.page_token else None
 
 
-def words(text: str | None) -> list[str]:
-    """Return what is separated by commas."""
-    return [word.strip() for word in (text or "").split(",") if word.strip()]
+def comma_separated(text: str | None) -> list[str]:
+    """Split a text at commas; blank items are dropped."""
+    return [item.strip() for item in (text or "").split(",") if item.strip()]

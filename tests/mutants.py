@@ -203,7 +203,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the version not checked",
-        "if refusal or (refusal := _stale(change, record, old)):",
+        "if refusal or (refusal := _stale(update, record, old)):",
         "if refusal:",
         (VERSIONS,),
     ),

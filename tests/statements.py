@@ -8,15 +8,15 @@ from unittest.mock import patch
 
 from sqlalchemy import event
 
-from app.database import engine as databases
+from app.database import connections as databases
 from app.database import session as sessions
 from app.database.compilation import (
     AnyRow,
     DriverConnection,
     Parameters,
     Statement,
-    _compiled,
-    fetched,
+    compiled_statement,
+    fetch_rows,
 )
 from app.database.engine import Database
 
@@ -52,11 +52,11 @@ def watched(
     ) -> Sequence[AnyRow]:
         # The server of a browser test runs in another thread, with background jobs.
         if threading.get_ident() != own_thread:
-            return await fetched(connection, dialect, statement, parameters)
-        words, binds, _ = _compiled(statement, dialect)
+            return await fetch_rows(connection, dialect, statement, parameters)
+        words, binds, _ = compiled_statement(statement, dialect)
         values = tuple(bind(parameters) for bind in binds)
         before(words, values)
-        rows = await fetched(connection, dialect, statement, parameters)
+        rows = await fetch_rows(connection, dialect, statement, parameters)
         after(words, values)
         return rows
 

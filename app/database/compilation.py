@@ -1,4 +1,4 @@
-"""SQLAlchemy statements compiled once for the drivers."""
+"""SQLAlchemy statements, compiled once for the drivers."""
 
 import asyncio
 from collections import namedtuple
@@ -19,126 +19,129 @@ from app.runtime.fair_loop import in_pieces
 Parameters = Mapping[str, object]
 AnyRow = Row[*tuple[Any, ...]]
 
-Shape = ParamSpec("Shape")
+Arguments = ParamSpec("Arguments")
 
 MAX_STATEMENTS: Final = 300
-MAX_SHAPES: Final = 500
+MAX_CACHED_VARIANTS: Final = 500
 
 DIALECTS: Final[dict[str, Dialect]] = {
     "postgresql": postgresql_driver.dialect(),  # type: ignore[no-untyped-call]
     "sqlite": sqlite_driver.dialect(paramstyle="qmark"),
 }
-# From the rows that a driver returns to what rows are.
-RowsOf = Callable[[Sequence[Any]], list[Any]]
+RowsConverter = Callable[[Sequence[Any]], list[Any]]
 
 
-class Prepared(NamedTuple):
-    """A statement as a driver takes it, without the tree that it was compiled from.
+class PreparedStatement(NamedTuple):
+    """A compiled statement without its SQLAlchemy tree.
 
-    A tree takes 20 to 100 KB, and a client may ask for as many as there are sets of filters.
+    A tree takes 20 to 100 KB, and clients can cause one per set of filters.
     """
 
     text: str
-    # These take the positional values from named parameters.
+    # Each function returns a positional value from the named parameters.
     binds: Sequence[Callable[[Parameters], Any]]
-    rows_of: RowsOf | None
+    convert_rows: RowsConverter | None
 
 
-Statement = Executable | Prepared
+Statement = Executable | PreparedStatement
 
 
 class DriverConnection(Protocol):
-    """A connection of a driver, as asyncpg has it."""
+    """A driver connection with the interface of asyncpg."""
 
     async def fetch(self, text: str, /, *values: Any) -> Sequence[Any]:  # noqa: ANN401
         """Execute a statement and return its rows."""
 
     async def execute(self, text: str, /) -> object:
-        """Execute what has no rows."""
+        """Execute a statement without rows."""
 
     def is_closed(self) -> bool:
-        """Whether it is of no more use."""
+        """Whether the connection is closed."""
 
     async def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
 
     def terminate(self) -> asyncio.Future[Any] | None:
-        """Close it without waiting, whatever it is doing; return its end if that takes time."""
+        """Close the connection immediately; return a future of its end if that takes time."""
 
 
-async def fetched(
+async def fetch_rows(
     connection: DriverConnection, dialect: str, statement: Statement, parameters: Parameters
 ) -> Sequence[AnyRow]:
-    """Execute a statement on a driver's connection and return its rows, if it has any.
+    """Execute a statement on a driver connection and return its rows.
 
-    They have what rows of SQLAlchemy have, as far as it is used.
+    The rows support the used part of the interface of SQLAlchemy's rows.
     """
-    text, binds, rows_of = _compiled(statement, dialect)
-    found = await connection.fetch(text, *[bind(parameters) for bind in binds])
-    return found if rows_of is None else await in_pieces(rows_of, found)
+    text, binds, convert_rows = compiled_statement(statement, dialect)
+    rows = await connection.fetch(text, *[bind(parameters) for bind in binds])
+    return rows if convert_rows is None else await in_pieces(convert_rows, rows)
 
 
-class Record(asyncpg.Record):
-    """A row whose columns are attributes, too."""
+class PostgresqlRow(asyncpg.Record):
+    """A row with its columns as attributes."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        """Return a column."""
+        """Return the value of a column."""
         try:
             return self[name]
         except KeyError:
             raise AttributeError(name) from None
 
 
-def _compiled(statement: Statement, dialect: str) -> Prepared:
-    """Return a statement as a driver takes it."""
-    return statement if isinstance(statement, Prepared) else prepared_statement(statement, dialect)
+def compiled_statement(statement: Statement, dialect: str) -> PreparedStatement:
+    """Return the compiled form of a statement, from the cache if possible."""
+    if isinstance(statement, PreparedStatement):
+        return statement
+    return prepared_statement(statement, dialect)
 
 
-def prepare(statement: Executable, dialect: str) -> Prepared:
-    """Compile a statement."""
-    known = DIALECTS[dialect]
-    compiled = cast("SQLCompiler", cast("ClauseElement", statement).compile(dialect=known))
-    binds = [bind_values(compiled, name, known) for name in compiled.positiontup or ()]
-    rows_of = rows_converter(compiled, known) if dialect == "sqlite" else None
-    return Prepared(compiled.string, binds, rows_of)
+def prepare_statement(statement: Executable, dialect: str) -> PreparedStatement:
+    """Compile a statement for a dialect."""
+    driver = DIALECTS[dialect]
+    compiled = cast("SQLCompiler", cast("ClauseElement", statement).compile(dialect=driver))
+    binds = [_bind(compiled, name, driver) for name in compiled.positiontup or ()]
+    convert_rows = _rows_converter(compiled, driver) if dialect == "sqlite" else None
+    return PreparedStatement(compiled.string, binds, convert_rows)
 
 
-# Statements whose number does not depend on clients.
-prepared_statement: Final = lru_cache(maxsize=MAX_STATEMENTS)(prepare)
+# A cache for statements whose number does not depend on clients.
+prepared_statement: Final = lru_cache(maxsize=MAX_STATEMENTS)(prepare_statement)
 
 
-class Shapes:
-    """Statements of which there is one per set of filters: the latest are kept, compiled."""
+class StatementCache:
+    """A cache for statements with one variant per set of filters; it drops the oldest variants."""
 
     def __init__(self) -> None:
-        self._kept = lru_cache(maxsize=MAX_SHAPES)(self._prepare)
-        self.cache_info = self._kept.cache_info
+        self._cached = lru_cache(maxsize=MAX_CACHED_VARIANTS)(self._prepare)
+        self.cache_info = self._cached.cache_info
 
     def __call__(
-        self, build: Callable[Concatenate[str, Shape], Executable]
-    ) -> Callable[Concatenate[str, Shape], Prepared]:
-        """Have what a function builds for a dialect kept among the others."""
-        find: Any = self._kept
+        self, build: Callable[Concatenate[str, Arguments], Executable]
+    ) -> Callable[Concatenate[str, Arguments], PreparedStatement]:
+        """Decorate a function that builds a statement for a dialect: cache the compiled result."""
+        cached: Any = self._cached
 
         @wraps(build)
-        def kept(dialect: str, /, *shape: Shape.args, **named: Shape.kwargs) -> Prepared:
-            found: Prepared = find(build, dialect, *shape, **named)
-            return found
+        def build_cached(
+            dialect: str, /, *arguments: Arguments.args, **options: Arguments.kwargs
+        ) -> PreparedStatement:
+            statement: PreparedStatement = cached(build, dialect, *arguments, **options)
+            return statement
 
-        return kept
+        return build_cached
 
     @staticmethod
     def _prepare(
-        build: Callable[..., Executable], dialect: str, *shape: Hashable, **named: Hashable
-    ) -> Prepared:
-        return prepare(build(dialect, *shape, **named), dialect)
+        build: Callable[..., Executable], dialect: str, *arguments: Hashable, **options: Hashable
+    ) -> PreparedStatement:
+        return prepare_statement(build(dialect, *arguments, **options), dialect)
 
 
-def bind_values(compiled: SQLCompiler, name: str, dialect: Dialect) -> Callable[[Parameters], Any]:
+def _bind(compiled: SQLCompiler, name: str, dialect: Dialect) -> Callable[[Parameters], Any]:
     default = compiled.params[name]
     type_ = compiled.binds[name].type
     if isinstance(type_, TypeDecorator):
-        # What it gives, the driver takes; SQLAlchemy would look at every item of an array.
+        # SQLAlchemy's processor would convert every item of an array a second time.
         convert = partial(type_.process_bind_param, dialect=dialect)
         return lambda parameters: convert(parameters.get(name, default))
     process = type_.dialect_impl(dialect).bind_processor(dialect)
@@ -147,23 +150,23 @@ def bind_values(compiled: SQLCompiler, name: str, dialect: Dialect) -> Callable[
     return lambda parameters: process(parameters.get(name, default))
 
 
-def rows_converter(compiled: SQLCompiler, dialect: Dialect) -> RowsOf | None:
-    """Return what makes rows of those of SQLite, which stores fewer types than there are."""
-    columns = compiled._result_columns  # noqa: SLF001 - nothing public has the types
+def _rows_converter(compiled: SQLCompiler, dialect: Dialect) -> RowsConverter | None:
+    """Create the conversion of SQLite's rows to named tuples; None without columns."""
+    columns = compiled._result_columns  # noqa: SLF001 - no public attribute has the types
     if not columns:
         return None
     names = [column.keyname for column in columns]
-    named: Any = namedtuple("named", names, rename=True)  # type: ignore[misc]  # noqa: PYI024
+    row_type: Any = namedtuple("row_type", names, rename=True)  # type: ignore[misc]  # noqa: PYI024
     converters = [_converter(column.type, dialect) for column in columns]
-    converted = [(i, convert) for i, convert in enumerate(converters) if convert]
+    conversions = [(i, convert) for i, convert in enumerate(converters) if convert]
 
     def row(values: Sequence[Any]) -> Any:  # noqa: ANN401
-        changed = [*values]
-        for i, convert in converted:
-            changed[i] = convert(values[i])
-        return named._make(changed)
+        converted = [*values]
+        for i, convert in conversions:
+            converted[i] = convert(values[i])
+        return row_type._make(converted)
 
-    return lambda rows: list(map(row if converted else named._make, rows))
+    return lambda rows: list(map(row if conversions else row_type._make, rows))
 
 
 def _converter(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:

@@ -1,110 +1,115 @@
-"""The classification of database errors."""
+"""Classification of database errors, and their translation into refusals."""
 
 import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
 import asyncpg
+import structlog
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, ResourceClosedError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.errors import InventoryError, Unavailable
 
+log = structlog.get_logger()
 LOCK_NOT_AVAILABLE: Final = "55P03"
 
 
-class Kind(Enum):
+class FaultKind(Enum):
     """The kind of a fault."""
 
-    # Only a commit that was under way may have happened.
+    # The connection broke. Only a commit in progress may have taken effect.
     LOST = auto()
     AWAY = auto()
     READONLY = auto()
     BROKEN = auto()
-    # The connection stays usable after these, and nothing was written.
+    # The connection stays usable after the following faults, and nothing was written.
     LATER = auto()
     LOCKED = auto()
     REPEATABLE = auto()
     EXHAUSTED = auto()
 
 
-KEEPING: Final = {Kind.LATER, Kind.LOCKED, Kind.REPEATABLE, Kind.EXHAUSTED}
+KEEPING: Final = {FaultKind.LATER, FaultKind.LOCKED, FaultKind.REPEATABLE, FaultKind.EXHAUSTED}
 BUSY: Final = "The database is busy with other writes; try again."
 MESSAGES: Final = {
-    Kind.LOST: "The connection to the database broke; try again.",
-    Kind.AWAY: "The database cannot be reached; try again.",
-    Kind.READONLY: "The database takes no writes now; try again.",
-    Kind.BROKEN: "The database cannot answer now; try again.",
-    Kind.LATER: "The database cannot answer now; try again.",
-    Kind.LOCKED: BUSY,
-    Kind.REPEATABLE: BUSY,
-    Kind.EXHAUSTED: "Every database connection is in use; try again.",
+    FaultKind.LOST: "The connection to the database broke; try again.",
+    FaultKind.AWAY: "The database cannot be reached; try again.",
+    FaultKind.READONLY: "The database takes no writes now; try again.",
+    FaultKind.BROKEN: "The database cannot answer now; try again.",
+    FaultKind.LATER: "The database cannot answer now; try again.",
+    FaultKind.LOCKED: BUSY,
+    FaultKind.REPEATABLE: BUSY,
+    FaultKind.EXHAUSTED: "Every database connection is in use; try again.",
 }
-# By SQLSTATE, its class, or the name of SQLite: the longest prefix decides.
-BY_STATE: Final[dict[str, Kind]] = {
-    "08": Kind.LOST,
-    "25": Kind.BROKEN,
-    "25006": Kind.READONLY,
+# By SQLSTATE, SQLSTATE class, or SQLite error name. The longest matching prefix decides.
+BY_STATE: Final[dict[str, FaultKind]] = {
+    "08": FaultKind.LOST,
+    "25": FaultKind.BROKEN,
+    "25006": FaultKind.READONLY,
     # The server ends the connection: idle in a transaction, transaction timeout.
-    "25P03": Kind.LOST,
-    "25P04": Kind.LOST,
-    # A prepared statement that is unknown, or known already: a pooler changed the server.
-    "26": Kind.BROKEN,
-    "42P05": Kind.BROKEN,
-    # Credentials; no such database.
-    "28": Kind.LATER,
-    "3D": Kind.LATER,
+    "25P03": FaultKind.LOST,
+    "25P04": FaultKind.LOST,
+    # An unknown or duplicate prepared statement: a pooler changed the server.
+    "26": FaultKind.BROKEN,
+    "42P05": FaultKind.BROKEN,
+    # Invalid credentials; unknown database.
+    "28": FaultKind.LATER,
+    "3D": FaultKind.LATER,
     # Serialization failure, deadlock.
-    "40": Kind.REPEATABLE,
+    "40": FaultKind.REPEATABLE,
     # Statement completion unknown.
-    "40003": Kind.LOST,
-    "53": Kind.LATER,
-    LOCK_NOT_AVAILABLE: Kind.LOCKED,
-    "57014": Kind.LATER,
-    "57P": Kind.LOST,
+    "40003": FaultKind.LOST,
+    "53": FaultKind.LATER,
+    LOCK_NOT_AVAILABLE: FaultKind.LOCKED,
+    "57014": FaultKind.LATER,
+    "57P": FaultKind.LOST,
     # The server is starting up, or in recovery.
-    "57P03": Kind.AWAY,
-    "58": Kind.BROKEN,
-    "72": Kind.LATER,
-    "XX": Kind.BROKEN,
-    "SQLITE_AUTH": Kind.BROKEN,
-    "SQLITE_BUSY": Kind.REPEATABLE,
-    "SQLITE_CANTOPEN": Kind.BROKEN,
-    "SQLITE_CORRUPT": Kind.BROKEN,
-    "SQLITE_FULL": Kind.LATER,
-    "SQLITE_INTERRUPT": Kind.LATER,
-    "SQLITE_IOERR": Kind.BROKEN,
-    "SQLITE_LOCKED": Kind.REPEATABLE,
-    "SQLITE_NOLFS": Kind.BROKEN,
-    "SQLITE_NOMEM": Kind.BROKEN,
-    "SQLITE_NOTADB": Kind.BROKEN,
-    "SQLITE_PERM": Kind.BROKEN,
-    "SQLITE_PROTOCOL": Kind.REPEATABLE,
-    "SQLITE_READONLY": Kind.BROKEN,
-    "SQLITE_SCHEMA": Kind.REPEATABLE,
+    "57P03": FaultKind.AWAY,
+    "58": FaultKind.BROKEN,
+    "72": FaultKind.LATER,
+    "XX": FaultKind.BROKEN,
+    "SQLITE_AUTH": FaultKind.BROKEN,
+    "SQLITE_BUSY": FaultKind.REPEATABLE,
+    "SQLITE_CANTOPEN": FaultKind.BROKEN,
+    "SQLITE_CORRUPT": FaultKind.BROKEN,
+    "SQLITE_FULL": FaultKind.LATER,
+    "SQLITE_INTERRUPT": FaultKind.LATER,
+    "SQLITE_IOERR": FaultKind.BROKEN,
+    "SQLITE_LOCKED": FaultKind.REPEATABLE,
+    "SQLITE_NOLFS": FaultKind.BROKEN,
+    "SQLITE_NOMEM": FaultKind.BROKEN,
+    "SQLITE_NOTADB": FaultKind.BROKEN,
+    "SQLITE_PERM": FaultKind.BROKEN,
+    "SQLITE_PROTOCOL": FaultKind.REPEATABLE,
+    "SQLITE_READONLY": FaultKind.BROKEN,
+    "SQLITE_SCHEMA": FaultKind.REPEATABLE,
 }
-# By type, for errors without a state: the first that fits decides.
-BY_TYPE: Final[tuple[tuple[type[BaseException], Kind | None], ...]] = (
-    # Values that cannot be sent.
+# By type, for errors without a state. The first matching type decides.
+BY_TYPE: Final[tuple[tuple[type[BaseException], FaultKind | None], ...]] = (
+    # Values that the driver cannot encode.
     (asyncpg.DataError, None),
     (asyncpg.UnsupportedClientFeatureError, None),
-    (asyncpg.InvalidCachedStatementError, Kind.BROKEN),
-    # No server of the address has the wanted role.
-    (asyncpg.TargetServerAttributeNotMatched, Kind.AWAY),
-    (asyncpg.InterfaceError, Kind.LOST),
-    (asyncpg.InternalClientError, Kind.LOST),
-    (PoolTimeout, Kind.EXHAUSTED),
-    (PendingRollbackError, Kind.BROKEN),
-    (ResourceClosedError, Kind.LOST),
-    (EOFError, Kind.LOST),
-    (ConnectionResetError, Kind.LOST),
-    (BrokenPipeError, Kind.LOST),
+    (asyncpg.InvalidCachedStatementError, FaultKind.BROKEN),
+    # No server of the address has the required role.
+    (asyncpg.TargetServerAttributeNotMatched, FaultKind.AWAY),
+    (asyncpg.InterfaceError, FaultKind.LOST),
+    (asyncpg.InternalClientError, FaultKind.LOST),
+    (PoolTimeout, FaultKind.EXHAUSTED),
+    (PendingRollbackError, FaultKind.BROKEN),
+    (ResourceClosedError, FaultKind.LOST),
+    (EOFError, FaultKind.LOST),
+    (ConnectionResetError, FaultKind.LOST),
+    (BrokenPipeError, FaultKind.LOST),
     # Unreachable hosts and timeouts, also of TLS.
-    (OSError, Kind.AWAY),
-    (MemoryError, Kind.BROKEN),
+    (OSError, FaultKind.AWAY),
+    (MemoryError, FaultKind.BROKEN),
 )
-# By text, for errors of closed connections that have a general type: aiosqlite, sqlite3, uvloop.
+# By the end of the message, for errors of closed connections with a generic type (aiosqlite,
+# sqlite3, uvloop).
 CLOSED: Final = (
     "no active connection",
     "connection closed",
@@ -115,9 +120,9 @@ CLOSED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A known fault: its kind, its state or type, and the first line of its message."""
+    """A classified error: its kind, its state or type, and the first line of its message."""
 
-    kind: Kind
+    kind: FaultKind
     state: str
     text: str
 
@@ -128,13 +133,13 @@ class Fault:
 
     @property
     def drops_all_connections(self) -> bool:
-        """Whether other open connections are likely to be useless too."""
-        return self.kind in (Kind.LOST, Kind.READONLY)
+        """Whether other open connections are probably unusable too."""
+        return self.kind in (FaultKind.LOST, FaultKind.READONLY)
 
     @property
     def is_ambiguous(self) -> bool:
-        """Whether a commit that met the fault may have happened."""
-        return self.kind not in KEEPING and self.kind is not Kind.READONLY
+        """Whether a commit with this fault may have taken effect."""
+        return self.kind not in KEEPING and self.kind is not FaultKind.READONLY
 
     def __str__(self) -> str:
         """Render the state and the message in one line."""
@@ -142,38 +147,38 @@ class Fault:
 
 
 class DatabaseFault(Unavailable):
-    """A known fault of the database."""
+    """A fault of the database."""
 
-    def __init__(self, fault: Fault, *, where: str = "") -> None:
+    def __init__(self, fault: Fault, *, address: str = "") -> None:
         super().__init__(MESSAGES[fault.kind])
         self.fault = fault
-        self.cause = f"{where}: {fault}" if where else str(fault)
+        self.cause = f"{address}: {fault}" if address else str(fault)
 
 
 class ConnectionLost(DatabaseFault):
-    """A connection broke while it was in use."""
+    """The connection broke during use."""
 
 
 class LockTimeout(DatabaseFault):
-    """Another transaction held a lock for too long."""
+    """Another transaction held a lock beyond the lock timeout."""
 
 
 def fault_of(error: BaseException) -> Fault | None:
-    """Classify an error of a driver or of SQLAlchemy; None if it is not a known fault."""
+    """Classify an error of a driver or SQLAlchemy; None if it is not a database fault."""
     if isinstance(error, DatabaseFault):
         return error.fault
     original = error.driver_exception if isinstance(error, DBAPIError) else error
     state = state_of(original)
     kind = _kind_of(original, state)
     if kind is None and isinstance(error, DBAPIError) and error.connection_invalidated:
-        kind = Kind.LOST
+        kind = FaultKind.LOST
     if kind is None:
         return None
     return Fault(kind, state or type(original).__name__, _first_line(original))
 
 
 def state_of(error: BaseException) -> str:
-    """Return the SQLSTATE of PostgreSQL or the error name of SQLite; empty when there is none."""
+    """Return PostgreSQL's SQLSTATE or SQLite's error name; empty if the error has neither."""
     original = error.driver_exception if isinstance(error, DBAPIError) else error
     if isinstance(original, sqlite3.Error):
         return getattr(original, "sqlite_errorname", None) or ""
@@ -181,9 +186,9 @@ def state_of(error: BaseException) -> str:
 
 
 def spoils_connection(error: BaseException) -> bool:
-    """Whether the state of the connection is unknown or bad after an error.
+    """Whether the connection is unusable after an error.
 
-    A statement that was cancelled, or broke off in a way that is not known, is one of them.
+    Cancellations and unknown errors leave the connection in an unknown state.
     """
     if fault := fault_of(error):
         return fault.drops_connection
@@ -191,28 +196,53 @@ def spoils_connection(error: BaseException) -> bool:
     return not isinstance(error, answers)
 
 
-def unavailable(fault: Fault, *, where: str = "") -> DatabaseFault:
-    """Build the refusal of a fault."""
-    if fault.kind is Kind.LOST:
-        return ConnectionLost(fault, where=where)
-    if fault.kind is Kind.LOCKED:
-        return LockTimeout(fault, where=where)
-    return DatabaseFault(fault, where=where)
+def unavailable(fault: Fault, *, address: str = "") -> DatabaseFault:
+    """Create the refusal of a fault."""
+    if fault.kind is FaultKind.LOST:
+        return ConnectionLost(fault, address=address)
+    if fault.kind is FaultKind.LOCKED:
+        return LockTimeout(fault, address=address)
+    return DatabaseFault(fault, address=address)
 
 
-def _kind_of(error: BaseException, state: str) -> Kind | None:
+class FaultTranslation(AbstractContextManager[None]):
+    """Converts database faults in a block into `Unavailable`, and logs them.
+
+    Raises:
+        DatabaseFault: on leaving the block, if it failed with a fault.
+
+    """
+
+    def __init__(self, address: str, drop_connections: Callable[[], None]) -> None:
+        self._address = address
+        self._drop_connections = drop_connections
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Convert an error that is a fault."""
+        if error is None or isinstance(error, InventoryError):
+            return
+        fault = fault_of(error)
+        if fault is None:
+            return
+        log.warning("database_fault", where=self._address, state=fault.state, cause=fault.text)
+        if fault.drops_all_connections:
+            self._drop_connections()
+        raise unavailable(fault, address=self._address) from error
+
+
+def _kind_of(error: BaseException, state: str) -> FaultKind | None:
     for length in range(len(state), 1, -1):
         if kind := BY_STATE.get(state[:length]):
             return kind
     for type_, kind in BY_TYPE:
         if isinstance(error, type_):
             return kind
-    closed = isinstance(error, (ValueError, RuntimeError, sqlite3.Error))
-    return Kind.LOST if closed and _first_line(error).lower().endswith(CLOSED) else None
+    may_be_closed = isinstance(error, (ValueError, RuntimeError, sqlite3.Error))
+    return FaultKind.LOST if may_be_closed and _first_line(error).lower().endswith(CLOSED) else None
 
 
 def _first_line(error: BaseException) -> str:
-    """Return the message without the detail, which may hold values of rows."""
+    """First line of a message; later lines may contain values of rows."""
     text = str(error.args[0]) if error.args else ""
     if isinstance(error, OSError):
         text = str(error)

@@ -1,4 +1,4 @@
-"""The schema's history, by Alembic: the same steps serve SQLite and PostgreSQL."""
+"""Migrations and checks of the schema; the same Alembic revisions serve both databases."""
 
 from functools import cache
 from pathlib import Path
@@ -8,59 +8,60 @@ from sqlalchemy import Connection, MetaData, Text, column, func, inspect, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
-from app.database.tables import METADATA, adjustment, api_token
+from app.database.schema import METADATA
+from app.database.tables import adjustment, api_token
 from app.errors import Unavailable, invalid_field
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 
-# Where Alembic keeps the revision of a database.
-STEPS: Final = Path(__file__).with_name("migrations")
+MIGRATIONS: Final = Path(__file__).with_name("migrations")
+# Alembic's table with the revision of a database.
 ALEMBIC_VERSION: Final = table("alembic_version", column("version_num", Text))
 
 
 class NotCurrent(Unavailable):
-    """The database has another schema than this version needs."""
+    """The schema of the database is not the one of this version."""
 
 
 class WrongRole(Unavailable):
-    """The database's role sees more of it, or less, than it is to."""
+    """The database role sees more or fewer rows than required."""
 
 
 def alembic_config(connection: Connection | None = None) -> "Config":
-    """Return Alembic's configuration, bound to a connection."""
-    # A service on a current database does not wait for Alembic, nor keep it in memory.
+    """Create Alembic's configuration for a connection."""
+    # Imported on demand: a service on a current database does not need Alembic.
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
-    config.set_main_option("script_location", str(STEPS))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     return config
 
 
 @cache
 def revisions() -> list[str]:
-    """Return the revisions that this version knows, oldest first: the steps are named by them."""
-    steps = (STEPS / "versions").glob("[0-9]*.py")
-    return sorted(step.name.partition("_")[0] for step in steps)
+    """Known revisions, oldest first, from the file names of the migrations."""
+    files = (MIGRATIONS / "versions").glob("[0-9]*.py")
+    return sorted(file.name.partition("_")[0] for file in files)
 
 
-def head() -> str:
+def newest_revision() -> str:
     """Return the revision that this version of the service needs."""
     return revisions()[-1]
 
 
 async def migrate(database: Database) -> None:
-    """Bring the database to the newest schema, in one transaction.
+    """Upgrade the database to the newest revision, in one transaction.
 
     Raises:
-        NotCurrent: a newer version has brought it further.
+        NotCurrent: the database has a revision of a newer version.
 
     """
-    if await current(database) == head():
+    if await current_revision(database) == newest_revision():
         return
-    from alembic import command  # noqa: PLC0415 - as above
+    from alembic import command  # noqa: PLC0415 - on demand, as above
 
     async def work(connection: AsyncConnection) -> None:
         if database.dialect == "postgresql":
@@ -73,10 +74,10 @@ async def migrate(database: Database) -> None:
 
 
 async def grant(database: Database, role: str) -> None:
-    """Let a role of PostgreSQL serve: read and write, but neither own tables nor change history.
+    """Grant a PostgreSQL role the rights to serve: no ownership, and no changes of the ledger.
 
     Raises:
-        ValidationFailed: the database is SQLite's, which has no roles.
+        ValidationFailed: the database is SQLite, which does not have roles.
 
     """
     if database.dialect != "postgresql":
@@ -85,75 +86,77 @@ async def grant(database: Database, role: str) -> None:
     async def work(connection: AsyncConnection) -> None:
         name = connection.dialect.identifier_preparer.quote(role)
         tables = set(METADATA.tables) - {adjustment.name}
-        for rights, of in (
+        for rights, target in (
             ("SELECT, INSERT, UPDATE, DELETE", ", ".join(sorted(tables))),
             ("SELECT, INSERT", adjustment.name),
             ("SELECT", ALEMBIC_VERSION.name),
         ):
-            await connection.execute(text(f"GRANT {rights} ON {of} TO {name}"))
+            await connection.execute(text(f"GRANT {rights} ON {target} TO {name}"))
 
     await database.transaction(work)
 
 
-async def current(database: Database) -> str | None:
-    """Return the revision that the database has; None when it is empty.
+async def current_revision(database: Database) -> str | None:
+    """Read the revision of the database; None if it is empty.
 
     Raises:
-        NotCurrent: it is one that this version does not know.
-        Unavailable: the database cannot be asked.
+        NotCurrent: the revision is unknown to this version.
+        Unavailable: the database is unreachable.
 
     """
     async with database.connection(database.reader) as connection:
-        found = await connection.run_sync(_revision)
-    if found not in (None, *revisions()):
+        revision = await connection.run_sync(_revision)
+    if revision not in (None, *revisions()):
         message = (
-            f"The database is at revision {found}, of a newer version of this service than the "
-            f"installed one, which knows those up to {head()}. Install the newer version."
+            f"The database is at revision {revision}, of a newer version of this service than the "
+            f"installed one, which supports revisions up to {newest_revision()}. Install the newer "
+            "version."
         )
         raise NotCurrent(message)
-    return found
+    return revision
 
 
 def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table(ALEMBIC_VERSION.name):
         return None
-    found: str | None = connection.scalar(select(ALEMBIC_VERSION.c.version_num))
-    return found
+    revision: str | None = connection.scalar(select(ALEMBIC_VERSION.c.version_num))
+    return revision
 
 
 async def require_current(database: Database) -> None:
-    """Refuse a database that is behind, or ahead.
+    """Require the newest revision.
 
     Raises:
-        NotCurrent: says what to do.
-        Unavailable: the database cannot be asked.
+        NotCurrent: the database has another revision; the message names the command to run.
+        Unavailable: the database is unreachable.
 
     """
-    found = await current(database)
-    if found != head():
+    revision = await current_revision(database)
+    if revision != newest_revision():
         message = (
-            f"The database is at revision {found or 'none'}, and this version needs {head()}. "
-            "Run: inventory migrate"
+            f"The database is at revision {revision or 'none'}, and this version needs "
+            f"{newest_revision()}. Run: inventory migrate"
         )
         raise NotCurrent(message)
 
 
-async def require_wall(database: Database) -> None:
-    """Refuse to serve behind a wall that is not there, or without knowing of one that is.
+async def require_matching_role(database: Database) -> None:
+    """Require that row-level security is on in the settings exactly if it restricts the role.
 
     Raises:
-        WrongRole: says what to change.
-        Unavailable: the database cannot be asked.
+        WrongRole: they differ; the message says how to change that.
+        Unavailable: the database is unreachable.
 
     """
-    if database.is_walled and not await is_walled_in(database):
+    is_restricted = await is_restricted_role(database)
+    if database.has_row_level_security and not is_restricted:
         message = (
-            "INVENTORY_ROW_LEVEL_SECURITY is on, but the role of DATABASE_URL passes by it: it "
-            "owns the tables, or is a superuser. Run: inventory migrate --grant-to ROLE, and serve "
-            "as that role"
+            "INVENTORY_ROW_LEVEL_SECURITY is on, but the role of DATABASE_URL bypasses it: the "
+            "role owns the tables or is a superuser. Run: inventory migrate --grant-to ROLE, and "
+            "serve as that role"
         )
         raise WrongRole(message)
-    if not database.is_walled and await is_walled_in(database):
+    if is_restricted and not database.has_row_level_security:
         message = (
             "The role of DATABASE_URL sees one tenant at a time; serve with "
             "INVENTORY_ROW_LEVEL_SECURITY=true"
@@ -161,35 +164,35 @@ async def require_wall(database: Database) -> None:
         raise WrongRole(message)
 
 
-async def require_whole(database: Database) -> None:
-    """Refuse a database that is not current, or of which the role does not see every tenant.
+async def require_full_access(database: Database) -> None:
+    """Require the newest revision and a role that sees the rows of all tenants.
 
     Raises:
-        NotCurrent: says what to run.
-        WrongRole: says as whom to run it.
-        Unavailable: the database cannot be asked.
+        NotCurrent: the database has another revision.
+        WrongRole: row-level security restricts the role.
+        Unavailable: the database is unreachable.
 
     """
     await require_current(database)
-    if await is_walled_in(database):
+    if await is_restricted_role(database):
         message = (
-            "The role of DATABASE_URL may only serve; run this as the owner of the tables, who "
-            "sees all of them"
+            "The role of DATABASE_URL sees one tenant at a time; run this command as the owner of "
+            "the tables"
         )
         raise WrongRole(message)
 
 
-async def is_walled_in(database: Database) -> bool:
-    """Tell whether row-level security holds for the role that is connected."""
+async def is_restricted_role(database: Database) -> bool:
+    """Check whether row-level security restricts the connected role."""
     if database.dialect != "postgresql":
         return False
     async with database.connection(database.reader) as connection:
-        asked = select(func.row_security_active(api_token.name))
-        return bool(await connection.scalar(asked))
+        statement = select(func.row_security_active(api_token.name))
+        return bool(await connection.scalar(statement))
 
 
 def drop_all(connection: Connection) -> None:
-    """Take every table of this service away, whatever revision they have."""
+    """Drop all tables of the service, of any revision."""
     tables = MetaData()
     tables.reflect(connection)
     tables.drop_all(connection)

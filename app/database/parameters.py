@@ -1,4 +1,4 @@
-"""Parameters that hold lists and rows."""
+"""Bind parameters for keys, lists of keys and lists of rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -22,51 +22,51 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSON
 from sqlalchemy.types import TypeEngine
 
 
-class Key(TypeDecorator[str]):
-    """A text to look up. PostgreSQL cannot take NUL; no key has it, and no key is empty."""
+class KeyValue(TypeDecorator[str]):
+    """A key to look up. A text with NUL, which PostgreSQL rejects, becomes the empty text.
+
+    Stored keys are never empty, so it matches no row.
+    """
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """Give the engine what it takes."""
+        """Convert a key to its bound form."""
         return "" if value is not None and "\x00" in value else value
 
 
-TENANT: Final = bindparam("tenant_id", type_=Key)
-
-
-class Keys(TypeDecorator[Sequence[str]]):
-    """A list of texts to look up as one parameter: an array, or JSON in SQLite."""
+class KeyArray(TypeDecorator[Sequence[str]]):
+    """A list of keys to look up, as one parameter: an array, or JSON in SQLite."""
 
     impl = Text
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the engine's own type."""
+        """Return the parameter type of the dialect."""
         return dialect.type_descriptor(ARRAY(Text) if dialect.name == "postgresql" else Text())
 
     def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:  # noqa: ANN401
-        """Give the engine what it takes."""
+        """Convert keys to an array or JSON; keys with NUL are dropped."""
         keys = [text for text in value or () if "\x00" not in text]
         return keys if dialect.name == "postgresql" else orjson.dumps(keys).decode()
 
 
-def texts(name: str) -> BindParameter[Sequence[str]]:
-    """Return a parameter that takes a list of texts."""
-    return bindparam(name, type_=Keys)
+def key_array(name: str) -> BindParameter[Sequence[str]]:
+    """Create a parameter for a list of keys."""
+    return bindparam(name, type_=KeyArray)
 
 
-def texts_in(dialect: str, subject: ColumnElement[str], name: str) -> ColumnElement[bool]:
-    """Return the condition that a column is one of the texts of a parameter."""
+def in_key_array(dialect: str, subject: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    """Create the condition that a column is in the list of keys of a parameter."""
     if dialect == "postgresql":
-        return subject == any_(texts(name))
-    each = func.json_each(texts(name)).table_valued(column("value", Text))
+        return subject == any_(key_array(name))
+    each = func.json_each(key_array(name)).table_valued(column("value", Text))
     return subject.in_(select(each.c.value))
 
 
 def rows_from(dialect: str, name: str, columns: Mapping[str, TypeEngine[Any]]) -> FromClause:
-    """Return a relation from one parameter, the JSON text of a list of objects."""
+    """Create a relation from one parameter: the JSON text of a list of objects."""
     document = bindparam(name, type_=Text)
     if dialect == "postgresql":
         typed = [column(key, type_) for key, type_ in columns.items()]
@@ -80,10 +80,10 @@ def rows_from(dialect: str, name: str, columns: Mapping[str, TypeEngine[Any]]) -
         func.json_extract(each.c.value, f"$.{key}", type_=type_).label(key)
         for key, type_ in columns.items()
     ]
-    # Kept apart by its limit, it is made once and looked up in; else it is read for every row.
+    # The limit makes SQLite materialize the subquery instead of reading it for every row.
     return select(*fields).limit(-1).subquery(name)
 
 
 def as_json(rows: Iterable[Mapping[str, object]]) -> str:
-    """Return rows as the text that `rows_from` reads."""
+    """Encode rows as the JSON text for `rows_from`."""
     return orjson.dumps(list(rows)).decode()

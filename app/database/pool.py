@@ -5,17 +5,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from app.database.compilation import DriverConnection
-from app.database.faults import MESSAGES, Kind
-from app.runtime.shares import Shares, Tenant
+from app.database.faults import MESSAGES, FaultKind
+from app.runtime.shares import Holder, Shares
 
 CONNECT_SECONDS: Final = 5
 
 
 class DriverPool:
-    """Connections of a driver, of which so many are open at most.
+    """A bounded pool of driver connections.
 
-    asyncpg's own pool makes two tasks and a timer for each use of a connection, and asks the server
-    to reset it: that costs more than a short query. A session leaves nothing behind.
+    asyncpg's pool creates two tasks and a timer per use and resets the connection on the server,
+    which costs more than a short query. Sessions of this service need no reset.
     """
 
     def __init__(
@@ -24,21 +24,21 @@ class DriverPool:
         self._connect = connect
         self._idle: list[DriverConnection] = []
         self._busy: set[DriverConnection] = set()
-        # Busy connections that are dropped when they come back.
+        # Busy connections to drop on release.
         self._outdated: set[DriverConnection] = set()
         self._ending: set[asyncio.Future[Any]] = set()
-        self._shares = Shares(size, seconds=within, refusal=MESSAGES[Kind.EXHAUSTED])
+        self._shares = Shares(size, seconds=within, refusal=MESSAGES[FaultKind.EXHAUSTED])
 
     @property
     def in_use(self) -> int:
         """The number of connections in use."""
         return self._shares.held
 
-    async def acquire(self, share: Tenant = None) -> DriverConnection:
-        """Return an idle or new connection, which counts for a share.
+    async def acquire(self, share: Holder = None) -> DriverConnection:
+        """Return an idle or new connection, charged to the share of a holder.
 
         Raises:
-            Unavailable: none came free in time.
+            Unavailable: no connection became free in time.
 
         """
         await self._shares.enter(share)
@@ -58,9 +58,9 @@ class DriverPool:
         return None
 
     def release(
-        self, connection: DriverConnection, share: Tenant = None, *, drop: bool = False
+        self, connection: DriverConnection, share: Holder = None, *, drop: bool = False
     ) -> None:
-        """Take a connection back, which counted for a share; `drop` it if it must not be reused."""
+        """Take a connection back. A dropped connection is not reused."""
         self._busy.discard(connection)
         if drop or connection in self._outdated:
             self._outdated.discard(connection)
@@ -70,7 +70,7 @@ class DriverPool:
         self._shares.leave(share)
 
     def drop_all(self) -> None:
-        """Drop every connection: the idle ones now, the others when they come back."""
+        """Drop all connections: idle ones now, busy ones on release."""
         self._outdated |= self._busy
         while self._idle:
             self._terminate(self._idle.pop())
@@ -81,7 +81,7 @@ class DriverPool:
             end.add_done_callback(self._ending.discard)
 
     async def close(self) -> None:
-        """Close the idle connections, and wait a little for terminated ones to end."""
+        """Close idle connections, and wait briefly for the end of terminated ones."""
         while self._idle:
             await self._idle.pop().close()
         if self._ending:

@@ -1,51 +1,41 @@
-"""Connections in use.
+"""Sessions: connections in use.
 
-SQLAlchemy Core builds every statement and compiles it. Its engine begins, commits and keeps apart
-the transactions that write. Reads, writes of PostgreSQL that are one statement, and the statements
-of SQLite go to the driver itself: the engine's work around a statement costs several times what the
-driver's does, and more than a short query takes the database.
+SQLAlchemy Core builds and compiles every statement, and its engine manages the write transactions.
+Reads, single-statement writes of PostgreSQL and all statements of SQLite are executed directly by
+the driver, because the engine's overhead per statement exceeds the time of a short query.
 """
 
-import asyncio
-import sqlite3
-from collections.abc import Awaitable, Iterable, Sequence
-from contextlib import suppress
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Awaitable, Sequence
+from typing import Protocol, TypeVar
 
-import aiosqlite
-import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import Executable
 
-from app.database.clocks import FUNCTION, NOTE, Clock
-from app.database.compilation import AnyRow, DriverConnection, Parameters, Statement, fetched
-from app.database.faults import CLOSED, spoils_connection
+from app.database.compilation import AnyRow, DriverConnection, Parameters, Statement, fetch_rows
+from app.database.faults import spoils_connection
 from app.database.pool import DriverPool
-from app.runtime.shares import Tenant
+from app.database.sqlite import ROLLBACK, SqliteConnection, driver_connection
+from app.runtime.shares import Holder
 
-Used = TypeVar("Used")
-
-# Of SQLite, per connection; each takes some 20 KB.
-MAX_CACHED_STATEMENTS: Final = 50
-ROLLBACK: Final = "ROLLBACK"
+Outcome = TypeVar("Outcome")
 
 
 class Session(Protocol):
-    """A connection in use, of either engine."""
+    """A connection in use, of either database."""
 
     @property
     def dialect(self) -> str:
         """`sqlite` or `postgresql`."""
 
     async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
-        """Execute a statement and return its rows, if it has any."""
+        """Execute a statement and return its rows."""
 
     async def close(self) -> None:
-        """Give the connection back, and end what was begun."""
+        """End the transaction, if any, and release the connection."""
 
 
 class EngineSession:
-    """A connection of SQLAlchemy's engine; of SQLite, the driver's own executes what it is told."""
+    """A connection of SQLAlchemy's engine. Statements of SQLite go directly to the driver."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.dialect = connection.dialect.name
@@ -54,96 +44,20 @@ class EngineSession:
         self._driver: SqliteConnection | None = None
 
     async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
-        """Execute a statement and return its rows, if it has any."""
+        """Execute a statement and return its rows."""
         if self.dialect == "sqlite":
             if self._driver is None:
-                pooled: Any = await self._connection.get_raw_connection()
-                self._driver = SqliteConnection(pooled.driver_connection)
-            return await fetched(self._driver, self.dialect, statement, parameters)
+                self._driver = SqliteConnection(await driver_connection(self._connection))
+            return await fetch_rows(self._driver, self.dialect, statement, parameters)
         result = await self._connection.execute(statement, parameters)
         return result.all() if result.returns_rows else []
 
 
-class PostgresqlConnection(asyncpg.Connection):
-    """A connection of asyncpg that closes without an answer, which a frozen server never gives."""
-
-    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - as its base
-        """Close it without waiting."""
-        self.terminate()
-
-
-class SqliteConnection:
-    """A connection of SQLite's driver, which takes one hop to its thread for a statement."""
-
-    def __init__(self, connection: aiosqlite.Connection) -> None:
-        self._connection = connection
-        self._is_closed = False
-
-    async def fetch(self, text: str, /, *values: Any) -> Sequence[Any]:  # noqa: ANN401
-        """Execute a statement and return its rows."""
-        execute: Any = self._connection._execute  # noqa: SLF001 - nothing public checks in time
-        rows: list[Any] = await execute(self._fetch, text, values)
-        return rows
-
-    def _fetch(self, text: str, values: Sequence[Any]) -> list[Any]:
-        """Execute a statement in the thread, unless the connection was closed meanwhile."""
-        if self._is_closed:
-            raise sqlite3.ProgrammingError(CLOSED[0])
-        return self._connection._conn.execute(text, values).fetchall()  # noqa: SLF001
-
-    async def execute(self, text: str, /) -> object:
-        """Execute what has no rows."""
-        if text == ROLLBACK and not self._connection.in_transaction:
-            # After some errors SQLite has ended the transaction by itself.
-            return None
-        return await self.fetch(text)
-
-    def is_closed(self) -> bool:
-        """Whether it is of no more use."""
-        return self._is_closed
-
-    async def close(self) -> None:
-        """Close it."""
-        self._is_closed = True
-        await self._connection.close()
-
-    def terminate(self) -> asyncio.Future[Any] | None:
-        """Close it without waiting: its thread ends the statement that it executes."""
-        self._is_closed = True
-        interrupt_sqlite(self._connection)
-        return self._connection.stop()
-
-
-def interrupt_sqlite(connection: aiosqlite.Connection) -> None:
-    """End the statement that the thread of a connection executes, if there is one."""
-    with suppress(ValueError, sqlite3.Error):
-        connection._conn.interrupt()  # noqa: SLF001 - its own waits for the thread
-
-
-async def connect_sqlite(file: str, clock: Clock, *, pragmas: Iterable[str]) -> SqliteConnection:
-    """Return a new connection to a file, which begins no transaction by itself."""
-    opening = aiosqlite.connect(file, isolation_level=None, cached_statements=MAX_CACHED_STATEMENTS)
-    # No process that ends waits for its connections; SQLAlchemy sees to the same.
-    opening._thread.daemon = True  # noqa: SLF001
-    opened = await opening
-    connection = SqliteConnection(opened)
-    try:
-        await opened.create_function(FUNCTION, 1, clock.as_function)
-        kept = [await connection.fetch(f"PRAGMA {name}") for name in NOTE]
-        clock.take_over(*(rows[0][0] for rows in kept))
-        for pragma in pragmas:
-            await connection.execute(f"PRAGMA {pragma}")
-    except BaseException:
-        await connection.close()
-        raise
-    return connection
-
-
 class DriverSession:
-    """A connection of a driver, which counts for a share."""
+    """A pooled driver connection, charged to the share of a holder."""
 
     def __init__(
-        self, pool: DriverPool, connection: DriverConnection, dialect: str, share: Tenant
+        self, pool: DriverPool, connection: DriverConnection, dialect: str, share: Holder
     ) -> None:
         self.dialect = dialect
         self._pool = pool
@@ -152,34 +66,36 @@ class DriverSession:
         self._is_in_transaction = False
         self._is_spoiled = False
 
-    async def begin(self, how: str) -> None:
-        """Begin a transaction, which `close` ends without effect."""
-        # An answer that is lost may leave a transaction open.
+    async def begin(self, options: str) -> None:
+        """Begin a transaction; `close` rolls it back."""
+        # The transaction may be open even if the response is lost.
         self._is_in_transaction = True
-        await self._used(self._connection.execute(f"BEGIN {how}"))
+        await self._note_errors(self._connection.execute(f"BEGIN {options}"))
 
-    async def enter(self, tenant: str | None) -> None:
-        """Open the rows of the tenant to this transaction alone."""
+    async def enter_tenant(self, tenant_id: str | None) -> None:
+        """Give the transaction access to the rows of a tenant."""
         statement = "SELECT set_config('inventory.tenant', $1, true)"
-        await self._used(self._connection.fetch(statement, tenant or ""))
+        await self._note_errors(self._connection.fetch(statement, tenant_id or ""))
 
     async def rows(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
-        """Execute a statement and return its rows, if it has any."""
-        return await self._used(fetched(self._connection, self.dialect, statement, parameters))
+        """Execute a statement and return its rows."""
+        return await self._note_errors(
+            fetch_rows(self._connection, self.dialect, statement, parameters)
+        )
 
     async def close(self) -> None:
-        """Give the connection back, and end what was begun; drop a connection that failed."""
+        """Roll back the transaction, if any, and release the connection; drop it after a fault."""
         try:
             is_open = not self._is_spoiled and not self._connection.is_closed()
             if self._is_in_transaction and is_open:
-                await self._used(self._connection.execute(ROLLBACK))
+                await self._note_errors(self._connection.execute(ROLLBACK))
         except BaseException:
             self._is_spoiled = True
             raise
         finally:
             self._pool.release(self._connection, self._share, drop=self._is_spoiled)
 
-    async def _used(self, work: Awaitable[Used]) -> Used:
+    async def _note_errors(self, work: Awaitable[Outcome]) -> Outcome:
         try:
             return await work
         except BaseException as error:

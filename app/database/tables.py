@@ -1,27 +1,22 @@
-"""The tables and what the database itself enforces.
+"""Tables with their constraints and indexes.
 
-Every primary, unique and foreign key leads with the tenant, so that a sharded PostgreSQL can hold
-a tenant as one unit. Text that is a key sorts by code point on both engines.
+Every primary, unique and foreign key starts with the tenant id, so a sharded PostgreSQL can keep a
+tenant on one shard. Key text sorts by code point on both engines.
 """
 
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
-    BigInteger,
     CheckConstraint,
-    DateTime,
-    Dialect,
     ForeignKeyConstraint,
     Index,
     LargeBinary,
-    Text,
-    TypeDecorator,
+    text,
 )
-from sqlalchemy import text as sql_text
 from sqlmodel import Field, SQLModel
 
-from app.domain.instants import as_text
+from app.database.columns import instant_column, integer_column, key_column, text_column
 from app.domain.quantities import MAX_QUANTITY
 
 SQLModel.metadata.naming_convention = {
@@ -30,65 +25,18 @@ SQLModel.metadata.naming_convention = {
     "ck": "%(table_name)s_%(constraint_name)s_check",
     "ix": "%(table_name)s_%(column_0_N_name)s_index",
 }
-# The key of a stock level.
+# The primary key of a stock level.
 LEVEL_KEY: Final = ("tenant_id", "sku", "warehouse_id")
-# What an adjustment may be a part of.
-LINKS: Final = ("bulk_id", "transfer_id", "reservation_id", "reference")
-
-# Reservations are counted in so many parts, lest everybody who writes them waits for all others.
-PARTS: Final = 16
-# Sorted by code point: SQLite's default, PostgreSQL's collation "C".
-KeyText: Final = Text().with_variant(Text(collation="C"), "postgresql")
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An instant in UTC, to the millisecond: timestamptz, or text that sorts in SQLite."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> Any:  # noqa: ANN401 - as its base says
-        """Return the engine's own type."""
-        if dialect.name == "postgresql":
-            return dialect.type_descriptor(DateTime(timezone=True))
-        return dialect.type_descriptor(Text())
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:  # noqa: ANN401
-        """Give the engine what it stores."""
-        if value is None or dialect.name == "postgresql":
-            return value
-        return as_text(value)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ANN401
-        """Give Python an aware datetime."""
-        if value is None or dialect.name == "postgresql":
-            return value  # type: ignore[no-any-return]
-        return datetime.fromisoformat(value)
-
-
-def key(**options: Any) -> Any:  # noqa: ANN401 - what Field takes and gives
-    """Return a column of key text."""
-    return Field(sa_type=KeyText, **options)
-
-
-def text(**options: Any) -> Any:  # noqa: ANN401
-    """Return a column of text that nothing is looked up by."""
-    return Field(sa_type=Text, **options)
-
-
-def count(**options: Any) -> Any:  # noqa: ANN401
-    """Return a column of a whole number."""
-    return Field(sa_type=BigInteger, **options)
-
-
-def instant(**options: Any) -> Any:  # noqa: ANN401
-    """Return a column of an instant."""
-    return Field(sa_type=UtcDateTime, **options)
+# The columns that link an adjustment to a bulk, a transfer, a reservation or a reference.
+LINK_COLUMNS: Final = ("bulk_id", "transfer_id", "reservation_id", "reference")
+# A count of reservations is split into this number of rows, so that concurrent writes rarely lock
+# the same row.
+RESERVATION_COUNT_PARTS: Final = 16
 
 
 def _where(condition: str) -> dict[str, Any]:
-    """Return the options of an index of some rows only."""
-    return {"postgresql_where": sql_text(condition), "sqlite_where": sql_text(condition)}
+    """Options of a partial index."""
+    return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
 
 
 def _where_it_is_set(table: str, name: str) -> Index:
@@ -97,23 +45,23 @@ def _where_it_is_set(table: str, name: str) -> Index:
     return Index(f"{table}_by_{short}_index", *columns, **_where(f"{name} IS NOT NULL"))
 
 
-class Tenant(SQLModel, table=True):
-    """One customer of the service."""
+class TenantTable(SQLModel, table=True):
+    """A customer of the service."""
 
     __tablename__ = "tenant"
 
-    tenant_id: str = key(primary_key=True)
-    name: str = text()
+    tenant_id: str = key_column(primary_key=True)
+    name: str = text_column()
     cursor_key: bytes = Field(sa_type=LargeBinary)
-    created_at: datetime = instant()
-    # Since when a reservation may ask for more than is available, if it may.
-    permits_oversell_since: datetime | None = instant(nullable=True)
-    # Until when its ledger is summed up (`app.sums`), if it is.
-    summed_until: datetime | None = instant(nullable=True)
+    created_at: datetime = instant_column()
+    # Since then reservations may exceed the available stock. None: they may not.
+    permits_oversell_since: datetime | None = instant_column(nullable=True)
+    # The end of the rollups of the ledger (`app.ledger.rollup`).
+    summed_until: datetime | None = instant_column(nullable=True)
 
 
-class ApiToken(SQLModel, table=True):
-    """A credential; only the SHA-256 of its text is kept."""
+class ApiTokenTable(SQLModel, table=True):
+    """An API token; only the SHA-256 of its text is stored."""
 
     __tablename__ = "api_token"
     __table_args__ = (
@@ -121,20 +69,20 @@ class ApiToken(SQLModel, table=True):
         Index("api_token_hash_key", "tenant_id", "token_hash", unique=True),
     )
 
-    tenant_id: str = key(primary_key=True)
-    id: str = key(primary_key=True)
-    name: str = text()
-    email: str = text()
-    scopes: str = text()
+    tenant_id: str = key_column(primary_key=True)
+    id: str = key_column(primary_key=True)
+    name: str = text_column()
+    email: str = text_column()
+    scopes: str = text_column()
     token_hash: bytes = Field(sa_type=LargeBinary)
-    created_at: datetime = instant()
-    expires_at: datetime | None = instant(nullable=True)
-    revoked_at: datetime | None = instant(nullable=True)
-    last_used_at: datetime | None = instant(nullable=True)
+    created_at: datetime = instant_column()
+    expires_at: datetime | None = instant_column(nullable=True)
+    revoked_at: datetime | None = instant_column(nullable=True)
+    last_used_at: datetime | None = instant_column(nullable=True)
 
 
 class SkuTable(SQLModel, table=True):
-    """A stock-keeping unit; its row is the lock of all its stock levels."""
+    """A stock-keeping unit. Its row is the lock of all its stock levels."""
 
     __tablename__ = "sku"
     __table_args__ = (
@@ -144,19 +92,19 @@ class SkuTable(SQLModel, table=True):
         Index(None, "tenant_id", "status", "sku"),
     )
 
-    tenant_id: str = key(primary_key=True)
-    sku: str = key(primary_key=True)
-    title: str = text()
-    status: str = key()
-    version: int = count()
-    created_at: datetime = instant()
-    updated_at: datetime = instant()
-    # Since when it is left out of lists, if it is.
-    archived_at: datetime | None = instant(nullable=True)
+    tenant_id: str = key_column(primary_key=True)
+    sku: str = key_column(primary_key=True)
+    title: str = text_column()
+    status: str = key_column()
+    version: int = integer_column()
+    created_at: datetime = instant_column()
+    updated_at: datetime = instant_column()
+    # Lists omit archived SKUs by default.
+    archived_at: datetime | None = instant_column(nullable=True)
 
 
 class WarehouseTable(SQLModel, table=True):
-    """A place that holds stock."""
+    """A location of stock."""
 
     __tablename__ = "warehouse"
     __table_args__ = (
@@ -164,18 +112,18 @@ class WarehouseTable(SQLModel, table=True):
         CheckConstraint("type IN ('own', 'FBA', 'FBS', '3PL')", name="type"),
     )
 
-    tenant_id: str = key(primary_key=True)
-    id: str = key(primary_key=True)
-    name: str = text()
-    type: str = text()
-    address: str | None = text(nullable=True)
-    marketplace: str | None = text(nullable=True)
+    tenant_id: str = key_column(primary_key=True)
+    id: str = key_column(primary_key=True)
+    name: str = text_column()
+    type: str = text_column()
+    address: str | None = text_column(nullable=True)
+    marketplace: str | None = text_column(nullable=True)
     is_active: bool
-    created_at: datetime = instant()
+    created_at: datetime = instant_column()
 
 
 class StockLevelTable(SQLModel, table=True):
-    """What one warehouse holds of one SKU; `version` counts its adjustments."""
+    """The stock of one SKU in one warehouse; `version` counts its adjustments."""
 
     __tablename__ = "stock_level"
     __table_args__ = (
@@ -192,29 +140,30 @@ class StockLevelTable(SQLModel, table=True):
         Index(None, "tenant_id", "warehouse_id", "status", "sku"),
     )
 
-    tenant_id: str = key(primary_key=True)
-    sku: str = key(primary_key=True)
-    warehouse_id: str = key(primary_key=True)
-    on_hand: int = count()
-    reserved: int = count()
-    safety_stock: int = count()
-    status: str = key()
-    version: int = count()
-    adjusted_at: datetime | None = instant(nullable=True)
-    # When the marketplace saw what it reported last, and its SKU's own: lists are filtered by it.
-    synced_at: datetime | None = instant(nullable=True)
-    archived_at: datetime | None = instant(nullable=True)
-    # That of its last adjustment, if it has had any.
-    last_hash: str | None = text(nullable=True)
-    # How many open reservations hold some of it.
-    holds: int = count(default=0, sa_column_kwargs={"server_default": "0"})
+    tenant_id: str = key_column(primary_key=True)
+    sku: str = key_column(primary_key=True)
+    warehouse_id: str = key_column(primary_key=True)
+    on_hand: int = integer_column()
+    reserved: int = integer_column()
+    safety_stock: int = integer_column()
+    status: str = key_column()
+    version: int = integer_column()
+    adjusted_at: datetime | None = instant_column(nullable=True)
+    # The time of the marketplace's last report.
+    synced_at: datetime | None = instant_column(nullable=True)
+    # The `archived_at` of the SKU, copied because lists filter by it.
+    archived_at: datetime | None = instant_column(nullable=True)
+    # The hash of the last adjustment.
+    last_hash: str | None = text_column(nullable=True)
+    # The number of open reservations with stock of this level.
+    holds: int = integer_column(default=0, sa_column_kwargs={"server_default": "0"})
 
 
 class AdjustmentTable(SQLModel, table=True):
-    """One change of `on_hand` at one stock level: an append-only ledger entry.
+    """A change of `on_hand` at a stock level: an append-only ledger entry.
 
-    Per level, `sequence` is dense from 1, `created_at` never runs backwards, and each `hash` is
-    over the one before it and all the columns (`app.chain`).
+    Within a level, `sequence` counts from 1 without gaps, `created_at` never decreases, and `hash`
+    covers the previous hash and the columns (`app.domain.hash_chain`).
     """
 
     __tablename__ = "adjustment"
@@ -246,7 +195,7 @@ class AdjustmentTable(SQLModel, table=True):
             "adjustment_by_actor_index",
             *("tenant_id", "created_by", "created_at", "sequence", "id"),
         ),
-        *(_where_it_is_set("adjustment", name) for name in LINKS),
+        *(_where_it_is_set("adjustment", name) for name in LINK_COLUMNS),
         Index(
             "adjustment_by_reference_and_sku_index",
             *("tenant_id", "reference", "sku", "created_at", "sequence", "id"),
@@ -260,36 +209,36 @@ class AdjustmentTable(SQLModel, table=True):
         ),
     )
 
-    tenant_id: str = key(primary_key=True)
-    id: str = key(primary_key=True)
-    sku: str = key()
-    warehouse_id: str = key()
-    sequence: int = count()
-    before_quantity: int = count()
-    after_quantity: int = count()
-    delta: int = count()
-    reason: str = key()
-    note: str | None = text(nullable=True)
-    created_by: str = text()
-    created_at: datetime = instant()
-    # What it is a part of: a bulk, a transfer (as one half of it), the commit of a reservation.
-    bulk_id: str | None = key(nullable=True)
-    transfer_id: str | None = key(nullable=True)
-    reservation_id: str | None = key(nullable=True)
-    # The adjustment that it undoes.
-    reversal_of: str | None = key(nullable=True)
-    # What the caller calls the order, delivery or count that it belongs to.
-    reference: str | None = key(nullable=True)
-    hash: str = text()
+    tenant_id: str = key_column(primary_key=True)
+    id: str = key_column(primary_key=True)
+    sku: str = key_column()
+    warehouse_id: str = key_column()
+    sequence: int = integer_column()
+    before_quantity: int = integer_column()
+    after_quantity: int = integer_column()
+    delta: int = integer_column()
+    reason: str = key_column()
+    note: str | None = text_column(nullable=True)
+    created_by: str = text_column()
+    created_at: datetime = instant_column()
+    # The write that created the adjustment, if it was a bulk, a transfer or a commit.
+    bulk_id: str | None = key_column(nullable=True)
+    transfer_id: str | None = key_column(nullable=True)
+    reservation_id: str | None = key_column(nullable=True)
+    # The id of the reversed adjustment.
+    reversal_of: str | None = key_column(nullable=True)
+    # The caller's name of an order, a delivery or a count.
+    reference: str | None = key_column(nullable=True)
+    hash: str = text_column()
 
 
-class LedgerSum(SQLModel, table=True):
-    """What the first adjustments of a group come to: by warehouse, reason, person and sign.
+class LedgerSumTable(SQLModel, table=True):
+    """A rollup of the adjustments of a group, by warehouse, reason, actor and sign.
 
-    Those are the ones before `until`, of which all rows of the group together tell. The groups are
-    the whole ledger, what is of one SKU, what has one reference, and what is both (`app.sums`);
-    what does not name a group is empty. It holds up to the tenant's `summed_until`. The sums are
-    those of the upper and of the lower 32 bits of each delta.
+    The rows of a group with one `until` cover all its adjustments before that instant. A group is
+    the whole ledger, a SKU, a reference, or a SKU with a reference (`app.ledger.rollup`); unused
+    keys are empty. Rollups are valid up to the tenant's `summed_until`. The upper and the lower 32
+    bits of each delta are summed separately.
     """
 
     __tablename__ = "ledger_sum"
@@ -299,22 +248,22 @@ class LedgerSum(SQLModel, table=True):
         CheckConstraint("entries >= 1", name="entries"),
     )
 
-    tenant_id: str = key(primary_key=True)
-    kind: str = key(primary_key=True)
-    reference: str = key(primary_key=True)
-    sku: str = key(primary_key=True)
-    until: datetime = instant(primary_key=True)
-    warehouse_id: str = key(primary_key=True)
-    reason: str = key(primary_key=True)
-    created_by: str = text(primary_key=True)
-    sign: int = count(primary_key=True)
-    entries: int = count()
-    delta_upper: int = count()
-    delta_lower: int = count()
+    tenant_id: str = key_column(primary_key=True)
+    kind: str = key_column(primary_key=True)
+    reference: str = key_column(primary_key=True)
+    sku: str = key_column(primary_key=True)
+    until: datetime = instant_column(primary_key=True)
+    warehouse_id: str = key_column(primary_key=True)
+    reason: str = key_column(primary_key=True)
+    created_by: str = text_column(primary_key=True)
+    sign: int = integer_column(primary_key=True)
+    entries: int = integer_column()
+    delta_upper: int = integer_column()
+    delta_lower: int = integer_column()
 
 
 class ReservationTable(SQLModel, table=True):
-    """Stock that is held for somebody, until it is committed, released or expires."""
+    """A reservation of stock until it is committed, released or expired."""
 
     __tablename__ = "reservation"
     __table_args__ = (
@@ -331,21 +280,21 @@ class ReservationTable(SQLModel, table=True):
         Index("reservation_due_index", "tenant_id", "expires_at", **_where("status = 'open'")),
     )
 
-    tenant_id: str = key(primary_key=True)
-    id: str = key(primary_key=True)
-    status: str = key()
-    reference: str | None = key(nullable=True)
-    note: str | None = text(nullable=True)
-    created_by: str = text()
-    created_at: datetime = instant()
-    # None: it is held until it is committed or released.
-    expires_at: datetime | None = instant(nullable=True)
-    ended_at: datetime | None = instant(nullable=True)
-    version: int = count()
+    tenant_id: str = key_column(primary_key=True)
+    id: str = key_column(primary_key=True)
+    status: str = key_column()
+    reference: str | None = key_column(nullable=True)
+    note: str | None = text_column(nullable=True)
+    created_by: str = text_column()
+    created_at: datetime = instant_column()
+    # None: the reservation does not expire.
+    expires_at: datetime | None = instant_column(nullable=True)
+    ended_at: datetime | None = instant_column(nullable=True)
+    version: int = integer_column()
 
 
 class ReservationLineTable(SQLModel, table=True):
-    """What a reservation asked for at one stock level, holds now, and took in the end."""
+    """The quantities of a reservation at one stock level: requested, held and committed."""
 
     __tablename__ = "reservation_line"
     __table_args__ = (
@@ -370,48 +319,48 @@ class ReservationLineTable(SQLModel, table=True):
         ),
     )
 
-    tenant_id: str = key(primary_key=True)
-    reservation_id: str = key(primary_key=True)
-    sku: str = key(primary_key=True)
-    warehouse_id: str = key(primary_key=True)
-    quantity: int = count()
-    held: int = count()
-    committed: int = count()
+    tenant_id: str = key_column(primary_key=True)
+    reservation_id: str = key_column(primary_key=True)
+    sku: str = key_column(primary_key=True)
+    warehouse_id: str = key_column(primary_key=True)
+    quantity: int = integer_column()
+    held: int = integer_column()
+    committed: int = integer_column()
 
 
-class ReservationCount(SQLModel, table=True):
-    """How many reservations have a status: the sum of its parts, each of which may be negative.
+class ReservationCountTable(SQLModel, table=True):
+    """The number of reservations with a status and a reference, or of all (empty `reference`).
 
-    That is of all (`reference` empty), and of those that have one reference.
+    The number is the sum of the parts. A part may be negative.
     """
 
     __tablename__ = "reservation_count"
     __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),)
 
-    tenant_id: str = key(primary_key=True)
-    reference: str = key(primary_key=True)
-    status: str = key(primary_key=True)
-    part: int = count(primary_key=True)
-    reservations: int = count()
+    tenant_id: str = key_column(primary_key=True)
+    reference: str = key_column(primary_key=True)
+    status: str = key_column(primary_key=True)
+    part: int = integer_column(primary_key=True)
+    reservations: int = integer_column()
 
 
-class SkuCount(SQLModel, table=True):
-    """How many SKUs have a status: in one warehouse, or over all (`warehouse_id` empty).
+class SkuCountTable(SQLModel, table=True):
+    """The number of SKUs with a status in a warehouse, or in all (empty `warehouse_id`).
 
-    Archived ones are counted apart: their status is prefixed.
+    The status of archived SKUs has a prefix.
     """
 
     __tablename__ = "sku_count"
     __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),)
 
-    tenant_id: str = key(primary_key=True)
-    warehouse_id: str = key(primary_key=True)
-    status: str = key(primary_key=True)
-    skus: int = count()
+    tenant_id: str = key_column(primary_key=True)
+    warehouse_id: str = key_column(primary_key=True)
+    status: str = key_column(primary_key=True)
+    skus: int = integer_column()
 
 
-class IdempotencyKey(SQLModel, table=True):
-    """The outcome of a write, kept so that a repetition gets it again and has no effect."""
+class IdempotencyKeyTable(SQLModel, table=True):
+    """The outcome of a write, for replays of the same request."""
 
     __tablename__ = "idempotency_key"
     __table_args__ = (
@@ -419,24 +368,24 @@ class IdempotencyKey(SQLModel, table=True):
         Index(None, "tenant_id", "created_at"),
     )
 
-    tenant_id: str = key(primary_key=True)
-    subject: str = key(primary_key=True)
-    key: str = key(primary_key=True)
+    tenant_id: str = key_column(primary_key=True)
+    subject: str = key_column(primary_key=True)
+    key: str = key_column(primary_key=True)
     fingerprint: bytes = Field(sa_type=LargeBinary)
-    outcome: str = text()
-    created_at: datetime = instant()
+    outcome: str = text_column()
+    created_at: datetime = instant_column()
 
 
-METADATA: Final = SQLModel.metadata
-tenant: Final = METADATA.tables["tenant"]
-api_token: Final = METADATA.tables["api_token"]
-sku: Final = METADATA.tables["sku"]
-warehouse: Final = METADATA.tables["warehouse"]
-stock_level: Final = METADATA.tables["stock_level"]
-adjustment: Final = METADATA.tables["adjustment"]
-ledger_sum: Final = METADATA.tables["ledger_sum"]
-reservation: Final = METADATA.tables["reservation"]
-reservation_line: Final = METADATA.tables["reservation_line"]
-reservation_count: Final = METADATA.tables["reservation_count"]
-sku_count: Final = METADATA.tables["sku_count"]
-idempotency_key: Final = METADATA.tables["idempotency_key"]
+_TABLES: Final = SQLModel.metadata.tables
+tenant: Final = _TABLES["tenant"]
+api_token: Final = _TABLES["api_token"]
+sku: Final = _TABLES["sku"]
+warehouse: Final = _TABLES["warehouse"]
+stock_level: Final = _TABLES["stock_level"]
+adjustment: Final = _TABLES["adjustment"]
+ledger_sum: Final = _TABLES["ledger_sum"]
+reservation: Final = _TABLES["reservation"]
+reservation_line: Final = _TABLES["reservation_line"]
+reservation_count: Final = _TABLES["reservation_count"]
+sku_count: Final = _TABLES["sku_count"]
+idempotency_key: Final = _TABLES["idempotency_key"]

@@ -1,13 +1,11 @@
-"""The triggers of the ledger."""
+"""Triggers of the ledger."""
 
 from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import DDL, Table, event
 
-from app.database.tables import adjustment
-
-# What is inserted so long after its time, by the database's clock, may be of what is summed up.
+# Rollups may already cover an adjustment that is inserted this long after its `created_at`.
 LATE_AFTER: Final = timedelta(hours=1)
 
 APPEND_ONLY: Final = {
@@ -33,9 +31,10 @@ APPEND_ONLY: Final = {
         """,
     ],
 }
-# What is inserted into the past that is summed up has that summed up anew, from its day on. So that
-# others cost nothing, PostgreSQL looks at the clock first; then it locks the row that says until
-# when there are sums, which whoever sums up locks too.
+# An adjustment older than the end of the rollups moves `summed_until` back to its day, so the
+# rollups from that day on are computed again. PostgreSQL compares with the clock first, because
+# that costs nothing for ordinary adjustments. Then it locks the tenant's row, as the rollup job
+# does.
 REOPENING: Final = {
     "sqlite": [
         """
@@ -70,12 +69,10 @@ REOPENING: Final = {
 }
 
 
-def guard_ledger(table: Table) -> None:
+def add_ledger_triggers(table: Table) -> None:
+    """Add the triggers to the creation of the table of adjustments."""
     for dialect in APPEND_ONLY:
         for statement in (*APPEND_ONLY[dialect], *REOPENING[dialect]):
-            # DDL formats its text with %, and none of these has any.
+            # DDL formats its text with %; these statements do not contain it.
             ddl = DDL(statement)  # type: ignore[no-untyped-call]
             event.listen(table, "after_create", ddl.execute_if(dialect=dialect))
-
-
-guard_ledger(adjustment)

@@ -1,25 +1,22 @@
-"""Who calls, and what the credential permits."""
+"""The authenticated caller and the scopes of its credential."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from app.errors import InsufficientScope
 
-if TYPE_CHECKING:
-    pass
-
 
 class Scope(StrEnum):
-    """What a credential may do."""
+    """A permission of a credential."""
 
     READ = "inventory:read"
     WRITE = "inventory:write"
     ADMIN = "inventory:admin"
 
 
-# Reading needs read or write, writing needs write, and admin implies both.
+# Any scope of the set on the right satisfies the scope on the left.
 SUFFICIENT: Final = {
     Scope.READ: frozenset({Scope.READ, Scope.WRITE, Scope.ADMIN}),
     Scope.WRITE: frozenset({Scope.WRITE, Scope.ADMIN}),
@@ -31,7 +28,7 @@ SUFFICIENT: Final = {
 class Principal:
     """An authenticated caller."""
 
-    tenant: str
+    tenant_id: str
     subject: str
     email: str
     scopes: frozenset[Scope]
@@ -39,7 +36,7 @@ class Principal:
     expires_at: datetime | None
 
     def require(self, needed: Scope) -> None:
-        """Refuse what the scopes do not cover.
+        """Require a scope.
 
         Raises:
             InsufficientScope: none of the scopes suffices.
@@ -52,8 +49,8 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who writes: a tenant, the credential, and the e-mail address that the ledger names."""
+    """The author of a write: tenant, credential, and the e-mail address in the ledger."""
 
-    tenant: str
+    tenant_id: str
     subject: str
     email: str

@@ -1,4 +1,4 @@
-"""The filters and orders of lists."""
+"""Filters and orders of lists."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from app.domain.records import ReservationStatus
 
 
 class Sign(StrEnum):
-    """Which way adjustments go, by their delta."""
+    """The sign of the delta of an adjustment."""
 
     INCREASE = "increase"
     DECREASE = "decrease"
@@ -25,18 +25,18 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkuFilter:
-    """Which SKUs a list holds; a warehouse narrows the view as if there were no other."""
+    """A filter of SKUs. With a warehouse, figures and status are of that warehouse alone."""
 
     status: Status | None = None
     warehouse_id: str | None = None
     sku: str | None = None
-    # None: archived ones and others.
+    # None: both archived and active SKUs.
     archived: bool | None = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdjustmentFilter:
-    """Which adjustments a list holds: `start` inclusive, `end` exclusive."""
+    """A filter of adjustments: `start` inclusive, `end` exclusive."""
 
     sku: str | None = None
     warehouse_id: str | None = None
@@ -53,7 +53,7 @@ class AdjustmentFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReservationFilter:
-    """Which reservations a list holds."""
+    """A filter of reservations."""
 
     status: ReservationStatus | None = None
     reference: str | None = None

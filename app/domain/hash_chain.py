@@ -1,12 +1,12 @@
-"""The ledger as chains: an adjustment cannot change without the hashes of all that follow it.
+"""Hash chains of the ledger: a changed adjustment invalidates the hashes of its successors.
 
-The hash of an adjustment is the SHA-256, in hex, of a JSON array as RFC 8785 writes it: the hash
-of the adjustment before it at its level (null for the first), the tenant, and what COLUMNS name,
-instants as RFC 3339 in UTC with milliseconds. Every stock level has a chain of its own, so that
-writes of different levels do not wait for each other.
+The hash of an adjustment is the SHA-256, in hex, of a JSON array in the form of RFC 8785: the hash
+of the previous adjustment of its stock level (null for the first), the tenant id, and the values of
+HASHED_COLUMNS, with instants as RFC 3339 in UTC with milliseconds. Each stock level has its own
+chain, so writes of different levels do not wait for each other.
 
-Whoever can write to the database can also hash all of it anew. A head can be kept where they
-cannot write: it stands for the last hashes of all levels at an instant.
+An attacker with write access to the database can recompute all hashes. A head detects this if it is
+kept outside the database: it covers the last hashes of all levels at an instant.
 """
 
 import re
@@ -39,8 +39,8 @@ HASHED_COLUMNS: Final = (
     "reversal_of",
     "reference",
 )
-# An entry is decided, and then it waits for its turn, locks and the disk: what a head covers is so
-# old that none can come to it later.
+# Locks and the disk delay the commit of an entry. A head covers only entries so old that no older
+# entry can still be committed.
 POSTED_WITHIN: Final = timedelta(minutes=1)
 SETTLED_AFTER: Final = timedelta(minutes=5)
 _values = itemgetter(*HASHED_COLUMNS)
@@ -49,59 +49,59 @@ _HEAD: Final = re.compile(
 )
 
 
-def link(previous: str | None, tenant: str, entry: Mapping[str, object]) -> str:
-    """Return the hash of an adjustment, its `created_at` given as text."""
-    return sha256(orjson.dumps((previous, tenant, *_values(entry)))).hexdigest()
+def chain_hash(previous: str | None, tenant_id: str, entry: Mapping[str, object]) -> str:
+    """Compute the hash of an adjustment, whose `created_at` is text."""
+    return sha256(orjson.dumps((previous, tenant_id, *_values(entry)))).hexdigest()
 
 
-def settled(now: datetime) -> datetime:
-    """Return until when no adjustment can come to the ledger any more."""
+def settled_until(now: datetime) -> datetime:
+    """Compute the instant before which no adjustment can still be committed."""
     return (now - SETTLED_AFTER).replace(microsecond=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a tenant's adjustments until an instant, inclusive, come to."""
+    """A digest of all adjustments of a tenant up to an instant, inclusive."""
 
-    tenant: str
+    tenant_id: str
     until: datetime
     adjustments: int
     digest: str
 
     def __str__(self) -> str:
-        """Return the text that is kept elsewhere."""
-        return f"head_1.{self.tenant}.{_text(self.until)}.{self.adjustments}.{self.digest}"
+        """Render the head as the text that operators keep."""
+        return f"head_1.{self.tenant_id}.{_text(self.until)}.{self.adjustments}.{self.digest}"
 
 
 def parse_head(text: str) -> Head:
-    """Return the head of a text.
+    """Parse the text of a head.
 
     Raises:
-        ValidationFailed: it is none.
+        ValidationFailed: the text is not a head.
 
     """
-    found = _HEAD.fullmatch(text.strip())
-    if found is None:
-        raise _no_head()
-    tenant, until, adjustments, digest = found.groups()
+    match = _HEAD.fullmatch(text.strip())
+    if match is None:
+        raise _invalid_head()
+    tenant_id, until, adjustments, digest = match.groups()
     try:
-        return Head(tenant, datetime.fromisoformat(until), int(adjustments), digest)
+        return Head(tenant_id, datetime.fromisoformat(until), int(adjustments), digest)
     except ValueError as error:
-        raise _no_head() from error
+        raise _invalid_head() from error
 
 
-class Covered:
-    """The adjustments of a tenant until an instant, each level's one after the other."""
+class HeadBuilder:
+    """Computes the head of a tenant from its adjustments up to an instant."""
 
-    def __init__(self, tenant: str, until: datetime) -> None:
-        self._tenant = tenant
+    def __init__(self, tenant_id: str, until: datetime) -> None:
+        self._tenant_id = tenant_id
         self._until = until
         self._adjustments = 0
-        self._digest = sha256(_line(tenant, _text(until)))
+        self._digest = sha256(_line(tenant_id, _text(until)))
         self._last: tuple[str, str, int, str] | None = None
 
     def add(self, level: tuple[str, str], sequence: int, hash_: str, at: datetime) -> None:
-        """Take in the next adjustment, by SKU, warehouse and sequence."""
+        """Add the next adjustment, in the order of SKU, warehouse and sequence."""
         if at > self._until:
             return
         if self._last and self._last[:2] != level:
@@ -110,11 +110,11 @@ class Covered:
         self._adjustments += 1
 
     def head(self) -> Head:
-        """Return the head of what was taken in."""
-        whole = self._digest.copy()
+        """Return the head of the added adjustments."""
+        digest = self._digest.copy()
         if self._last:
-            whole.update(_line(*self._last))
-        return Head(self._tenant, self._until, self._adjustments, whole.hexdigest())
+            digest.update(_line(*self._last))
+        return Head(self._tenant_id, self._until, self._adjustments, digest.hexdigest())
 
 
 def _line(*values: str | int) -> bytes:
@@ -125,7 +125,7 @@ def _text(instant: datetime) -> str:
     return instant.isoformat().replace("+00:00", "Z")
 
 
-def _no_head() -> ValidationFailed:
+def _invalid_head() -> ValidationFailed:
     return invalid_field(
         "head",
         "must be what `inventory verify` printed: head_1.TENANT.INSTANT.ADJUSTMENTS.HASH",

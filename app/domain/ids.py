@@ -1,4 +1,4 @@
-"""Ids: ULIDs, which sort by the millisecond in which they were made."""
+"""ULIDs: ids that sort by the millisecond of their creation."""
 
 import os
 import time
@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import Final
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-# Two letters at once, because a bulk makes hundreds of ids.
+# A bulk makes hundreds of ids, and two letters per step are faster than one.
 _PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
 def ulid(at: datetime | None = None) -> str:
-    """Return a new ULID: 48 bits of time and 80 random ones, in Crockford's base 32.
+    """Create a ULID: 48 bits of time and 80 random bits, in Crockford's base 32.
 
-    `at` is the time of what it names, where the database's clock has said it.
+    `at` is the time by the database's clock; the default is the time of this machine.
     """
     milliseconds = round(at.timestamp() * 1_000) if at else time.time_ns() // 1_000_000
     number = milliseconds << 80 | int.from_bytes(os.urandom(10))

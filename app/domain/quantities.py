@@ -1,4 +1,4 @@
-"""Quantities of stock and the status that they mean."""
+"""Quantities of stock and the status derived from them."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -10,7 +10,7 @@ MAX_QUANTITY: Final = 1_000_000_000_000
 
 
 class Status(StrEnum):
-    """How a SKU stands: derived from its figures, never set."""
+    """The stock status of a SKU or a stock level, derived from its figures."""
 
     NORMAL = "normal"
     LOW = "low"
@@ -18,12 +18,12 @@ class Status(StrEnum):
     OUT_OF_STOCK = "out_of_stock"
 
 
-# What stands before the status of an archived SKU where SKUs are counted by status.
-ARCHIVED: Final = "archived_"
+# The prefix of the status of archived SKUs in the counts of SKUs by status.
+ARCHIVED_PREFIX: Final = "archived_"
 
 
 class Figures(Struct, gc=False):
-    """The quantities of a stock level, or their sums over several."""
+    """The quantities of a stock level, or their sums over several levels."""
 
     on_hand: int
     reserved: int
@@ -31,12 +31,12 @@ class Figures(Struct, gc=False):
 
     @property
     def available(self) -> int:
-        """What can be promised: negative when oversold or eating into the safety stock."""
+        """The quantity that can be promised; negative if oversold or below the safety stock."""
         return self.on_hand - self.reserved - self.safety_stock
 
     @property
     def status(self) -> Status:
-        """The status that these figures mean."""
+        """The status of these figures."""
         sellable = self.on_hand - self.reserved
         if sellable <= 0:
             return Status.OUT_OF_STOCK
@@ -47,10 +47,10 @@ class Figures(Struct, gc=False):
         return Status.NORMAL
 
 
-def total(figures: Iterable[Figures]) -> Figures:
-    """Return the sums over stock levels."""
+def total_figures(levels: Iterable[Figures]) -> Figures:
+    """Sum the figures of stock levels."""
     on_hand = reserved = safety_stock = 0
-    for level in figures:
+    for level in levels:
         on_hand += level.on_hand
         reserved += level.reserved
         safety_stock += level.safety_stock
@@ -58,7 +58,7 @@ def total(figures: Iterable[Figures]) -> Figures:
 
 
 def quantity_problem(quantity: int | None, delta: int | None) -> str | None:
-    """Return what is wrong with a new quantity; its sign is another rule's matter."""
+    """Describe the fault of a new quantity, if any; other rules check its sign."""
     if quantity is None and delta is None:
         return "is required, unless there is a delta"
     if quantity is not None and delta is not None:
@@ -69,21 +69,21 @@ def quantity_problem(quantity: int | None, delta: int | None) -> str | None:
 
 
 def moved_quantity_problem(quantity: int) -> str | None:
-    """Return what is wrong with a quantity that is to be moved."""
+    """Describe the fault of a transferred or reserved quantity, if any."""
     if not 1 <= quantity <= MAX_QUANTITY:
         return f"must be 1 to {MAX_QUANTITY}"
     return None
 
 
 def delta_problem(delta: int | None) -> str | None:
-    """Return what is wrong with a change of a quantity."""
+    """Describe the fault of a change of a quantity, if any."""
     if delta is not None and abs(delta) > MAX_QUANTITY:
         return f"must be {-MAX_QUANTITY} to {MAX_QUANTITY}"
     return None
 
 
 def expected_quantity_problem(quantity: int | None) -> str | None:
-    """Return what is wrong with what a caller expects to be on hand."""
+    """Describe the fault of an expected quantity, if any."""
     if quantity is not None and not 0 <= quantity <= MAX_QUANTITY:
         return f"must be 0 to {MAX_QUANTITY}"
     return None

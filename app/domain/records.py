@@ -1,9 +1,8 @@
-"""What the database says, as values: `queries` and `commands` return these.
+"""Records: rows of the database as values. Reads and writes return them.
 
-A SKU's figures are derived from the levels it is seen with, so a record's totals are always the
-sums of its own levels. Records of stock are msgspec's: a page has hundreds of them, and they are
-made of the database's JSON, arrays of their values, without Python. Nobody changes one that was
-read.
+The figures of a SKU are the sums over the levels of its record. Stock records are msgspec structs:
+a page has hundreds of them, and msgspec decodes them from the database's JSON arrays without
+Python code. Records are not changed after they are read.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from app.domain.quantities import Figures, total
+from app.domain.quantities import Figures, total_figures
 from app.domain.warehouses import WarehouseType
 
 
@@ -29,23 +28,23 @@ class WarehouseRecord(Struct, array_like=True, frozen=True, gc=False):
     is_active: bool
 
 
-# Where a level is until its warehouse is told.
-NOWHERE: Final = WarehouseRecord("", "", WarehouseType.OWN, None, None, is_active=False)
+# The warehouse of a level before `LevelRecord.warehouse` is set.
+UNKNOWN_WAREHOUSE: Final = WarehouseRecord("", "", WarehouseType.OWN, None, None, is_active=False)
 
 
 class LevelRecord(Figures, array_like=True, gc=False):
-    """A stock level: what one warehouse holds of one SKU."""
+    """A stock level: the stock of one SKU in one warehouse."""
 
     version: int
     adjusted_at: datetime | None
     synced_at: datetime | None
     warehouse_id: str
-    # Of its last entry; for those who write the next one.
+    # The hash of the last adjustment; the next adjustment includes it.
     last_hash: str | None = None
-    # What is not told of each level, but once.
+    # The database returns these once per SKU or warehouse.
     sku: str = ""
-    warehouse: WarehouseRecord = NOWHERE
-    # The one warehouse that its SKU is seen in, if it is.
+    warehouse: WarehouseRecord = UNKNOWN_WAREHOUSE
+    # The warehouse to which the record of its SKU is limited, if any.
     view: str | None = None
 
     @property
@@ -55,7 +54,7 @@ class LevelRecord(Figures, array_like=True, gc=False):
 
 
 class SkuRecord(Struct, array_like=True, gc=False):
-    """A SKU and its stock levels by warehouse id: all, or the one of `warehouse_id` alone."""
+    """A SKU and its stock levels by warehouse id: all, or only that of `warehouse_id`."""
 
     sku: str
     title: str
@@ -71,24 +70,24 @@ class SkuRecord(Struct, array_like=True, gc=False):
 
     @property
     def figures(self) -> Figures:
-        """The sums over its levels."""
-        return total(self.levels)
+        """The sums over the levels."""
+        return total_figures(self.levels)
 
     def level_in(self, warehouse_id: str) -> LevelRecord | None:
-        """Return the level in a warehouse, if there ever was one."""
+        """Return the level in a warehouse, if it has ever been adjusted or configured."""
         for level in self.levels:
             if level.warehouse_id == warehouse_id:
                 return level
         return None
 
-    def level_at(self, place: WarehouseRecord) -> LevelRecord:
-        """Return the level in a warehouse; one that never was holds nothing."""
-        return self.level_in(place.id) or LevelRecord(
-            0, 0, 0, 0, None, None, place.id, sku=self.sku, warehouse=place
+    def level_at(self, warehouse: WarehouseRecord) -> LevelRecord:
+        """Return the level in a warehouse; a missing level is empty."""
+        return self.level_in(warehouse.id) or LevelRecord(
+            0, 0, 0, 0, None, None, warehouse.id, sku=self.sku, warehouse=warehouse
         )
 
     def with_level(self, changed: LevelRecord) -> "SkuRecord":
-        """Return the next version of the SKU, with a level changed or added."""
+        """Return the next version of the SKU, with one level replaced or added."""
         levels = {level.warehouse_id: level for level in self.levels}
         levels[changed.warehouse_id] = changed
         ordered = [levels[warehouse_id] for warehouse_id in sorted(levels)]
@@ -123,14 +122,14 @@ class AdjustmentRecord:
 
 @dataclass(frozen=True, slots=True)
 class StockChange:
-    """A change that was made: its ledger entry, and the SKU with all its levels after it."""
+    """A change of stock: its ledger entry, and the SKU with all its levels afterwards."""
 
     adjustment: AdjustmentRecord
     sku: SkuRecord
 
 
 class ReservationStatus(StrEnum):
-    """How a reservation stands: open, or ended in one of three ways."""
+    """The status of a reservation: open, or ended in one of three ways."""
 
     OPEN = "open"
     COMMITTED = "committed"
@@ -140,7 +139,7 @@ class ReservationStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReservationLineRecord:
-    """What a reservation asked for at one stock level, holds now, and took in the end."""
+    """The quantities of a reservation at one stock level: requested, held and committed."""
 
     reservation_id: str
     sku: str
@@ -152,7 +151,7 @@ class ReservationLineRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReservationRecord:
-    """Stock that is held for somebody; `expires_at` is None if it is held for good."""
+    """A reservation of stock; without `expires_at` it does not expire."""
 
     id: str
     status: ReservationStatus
@@ -168,7 +167,7 @@ class ReservationRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReservationChange:
-    """What became of a reservation, with the SKUs after it and the ledger entries written."""
+    """A changed reservation, with the SKUs afterwards and the written ledger entries."""
 
     reservation: ReservationRecord
     skus: Sequence[SkuRecord] = ()
@@ -177,7 +176,7 @@ class ReservationChange:
 
 @dataclass(frozen=True, slots=True)
 class LedgerTotals:
-    """What entries of the ledger come to; increase and decrease are not negative."""
+    """Totals of ledger entries; increase and decrease are never negative."""
 
     entries: int = 0
     increase: int = 0
@@ -185,13 +184,13 @@ class LedgerTotals:
 
     @property
     def net_change(self) -> int:
-        """What all of them together changed."""
+        """The sum of all deltas."""
         return self.increase - self.decrease
 
 
 @dataclass(slots=True)
 class PeriodRecord:
-    """What was on hand at the start of an hour or a day, and what changed it until its end."""
+    """An hour or a day of a stock history: the opening stock and its changes."""
 
     start: datetime
     opening: int
@@ -200,5 +199,5 @@ class PeriodRecord:
 
     @property
     def closing(self) -> int:
-        """What was on hand at its end."""
+        """The stock at the end of the period."""
         return self.opening + self.increase - self.decrease

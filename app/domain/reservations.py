@@ -1,4 +1,4 @@
-"""The rules of reservations."""
+"""Rules of reservations."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ from app.errors import (
     invalid_field,
 )
 
-# For how many seconds a reservation holds stock, unless it says otherwise and at most.
+# The duration of a reservation in seconds: by default, and at most.
 DEFAULT_HOLD: Final = 900
 MAX_HOLD: Final = 30 * 24 * 60 * 60
 
@@ -29,7 +29,7 @@ def check_reservable(
     is_archived: bool,
     may_oversell: bool,
 ) -> InventoryError | None:
-    """Return why a quantity of a level may not be reserved, beyond what it holds already."""
+    """Return the refusal of a reservation of `quantity` more at a stock level, if any."""
     if warehouse_type.is_readonly:
         return readonly_refusal(warehouse_id, warehouse_type)
     if not is_active:
@@ -60,7 +60,7 @@ def check_reservable(
 
 
 def hold_problem(seconds: int) -> str | None:
-    """Return what is wrong with for how long stock shall be held."""
+    """Describe the fault of the duration of a reservation, if any."""
     if not 1 <= seconds <= MAX_HOLD:
         return f"must be 1 to {MAX_HOLD} seconds"
     return None

@@ -1,4 +1,4 @@
-"""How a stock level changes: the rules and the decision."""
+"""Changes of stock levels: the rules and the decision."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,9 +38,9 @@ def check_new_on_hand(
     is_active: bool,
     by_marketplace: bool = False,
 ) -> InventoryError | None:
-    """Return why a warehouse may not change a level from `on_hand` to `quantity`.
+    """Return the refusal of a change of a level from `on_hand` to `quantity`, if any.
 
-    Setting below what is reserved is allowed: a physical count is the truth.
+    A quantity below the reserved quantity is allowed, because a physical count is authoritative.
     """
     if warehouse_type.is_readonly and not by_marketplace:
         return readonly_refusal(warehouse_id, warehouse_type)
@@ -61,7 +61,7 @@ def check_new_on_hand(
 
 
 def check_archived(code: str, quantity: int, *, on_hand: int) -> SkuArchived | None:
-    """Return why a level of an archived SKU may not change from `on_hand` to `quantity`."""
+    """Return the refusal of a change of a level of an archived SKU, if any."""
     if quantity <= on_hand:
         return None
     return SkuArchived(
@@ -76,24 +76,25 @@ LevelKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """What the database holds of the SKUs and warehouses that a write is about."""
+    """The current stock of the SKUs and warehouses of a write."""
 
     skus: Mapping[str, SkuRecord]
     warehouses: Mapping[str, WarehouseRecord]
-    # Of the last entry of every level that has one.
+    # The hash of the last adjustment of each level that has one.
     hashes: Mapping[LevelKey, str]
-    # Whether nobody else may change the SKUs until the transaction ends.
+    # Whether the transaction has locked the SKUs.
     is_locked: bool
-    # By the database's clock, when the first of them was read; and then by the machine's uptime.
+    # The time of the first read by the database's clock.
     now: datetime
+    # The same time as the uptime of this machine, in seconds.
     read_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StockUpdate:
-    """What a level's `on_hand` shall be (`quantity`) or by how much it changes (`delta`), and why.
+    """A change of the `on_hand` of a stock level: to a `quantity` or by a `delta`.
 
-    Exactly one of the two is given.
+    Exactly one of the two is set.
     """
 
     sku: str
@@ -104,48 +105,48 @@ class StockUpdate:
     note: str | None = None
     expected_quantity: int | None = None
     expected_version: int | None = None
-    # None: any. Any of several: a conditional request may name more than one.
+    # A conditional request may accept several versions. None: any version.
     expected_sku_versions: tuple[int, ...] | None = None
     reference: str | None = None
     reversal_of: str | None = None
 
     @property
     def level(self) -> LevelKey:
-        """The stock level that it is for."""
+        """The key of the stock level."""
         return self.sku, self.warehouse_id
 
     def applied_to(self, on_hand: int) -> int:
-        """Return what `on_hand` becomes, which the rules may refuse."""
+        """Compute the new `on_hand`, before any rule is checked."""
         return on_hand + self.delta if self.delta is not None else self.quantity or 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartOf:
-    """What the ledger entries of one write are a part of."""
+class AdjustmentLinks:
+    """The bulk, transfer or reservation of the ledger entries of one write."""
 
     bulk_id: str | None = None
     transfer_id: str | None = None
     reservation_id: str | None = None
 
 
-NOTHING_ELSE: Final = PartOf()
+NO_LINKS: Final = AdjustmentLinks()
 
 
 class HasLevel(Protocol):
-    """What is about one stock level."""
+    """An item of a request for one stock level."""
 
     @property
     def sku(self) -> str:
-        """The SKU."""
+        """The code of the SKU."""
 
     @property
     def warehouse_id(self) -> str:
-        """The warehouse."""
+        """The id of the warehouse."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A part of a request that was refused."""
+class RefusedItem:
+    """The refusal of one item of a request."""
 
     index: int
     update: HasLevel
@@ -159,18 +160,16 @@ def decide(
     caller: Caller,
     updates: Sequence[StockUpdate],
     before: Stock,
-    part_of: PartOf = NOTHING_ELSE,
+    links: AdjustmentLinks = NO_LINKS,
 ) -> list[UpdateOutcome]:
-    """Return what becomes of updates by the rules, in their order, each seeing those before it."""
+    """Apply the rules to updates in order; each update sees the results of earlier ones."""
     now = before.now
     after = dict(before.skus)
     outcomes: list[UpdateOutcome] = []
-    for change in updates:
-        outcome = _decide_one(
-            caller, change, after.get(change.sku), before.warehouses, now, part_of
-        )
+    for update in updates:
+        outcome = _decide_one(caller, update, after.get(update.sku), before.warehouses, now, links)
         if isinstance(outcome, StockChange):
-            after[change.sku] = outcome.sku
+            after[update.sku] = outcome.sku
         outcomes.append(outcome)
     return [
         StockChange(outcome.adjustment, after[outcome.sku.sku])
@@ -180,85 +179,89 @@ def decide(
     ]
 
 
-def _decide_one(  # noqa: PLR0917 - called five hundred times by a bulk
+def _decide_one(  # noqa: PLR0917 - a bulk calls it 500 times
     caller: Caller,
-    change: StockUpdate,
+    update: StockUpdate,
     record: SkuRecord | None,
     warehouses: Mapping[str, WarehouseRecord],
     now: datetime,
-    part_of: PartOf,
+    links: AdjustmentLinks,
 ) -> UpdateOutcome:
     if record is None:
-        return inventory_not_found(change.sku)
-    place = warehouses.get(change.warehouse_id)
-    if place is None:
-        return warehouse_not_found(change.warehouse_id)
-    old = record.level_at(place)
-    quantity = change.applied_to(old.on_hand)
+        return inventory_not_found(update.sku)
+    warehouse = warehouses.get(update.warehouse_id)
+    if warehouse is None:
+        return warehouse_not_found(update.warehouse_id)
+    old = record.level_at(warehouse)
+    quantity = update.applied_to(old.on_hand)
     refusal = check_new_on_hand(
         quantity,
         on_hand=old.on_hand,
-        warehouse_id=place.id,
-        warehouse_type=place.type,
-        is_active=place.is_active,
+        warehouse_id=warehouse.id,
+        warehouse_type=warehouse.type,
+        is_active=warehouse.is_active,
     )
     if refusal is None and record.archived_at:
         refusal = check_archived(record.sku, quantity, on_hand=old.on_hand)
-    if refusal or (refusal := _stale(change, record, old)):
+    if refusal or (refusal := _stale(update, record, old)):
         return refusal
-    # A clock that is set back must not let the ledger of a level run backwards.
+    # Entries of a level stay in order of time even if the clock is set back.
     created_at = max(now, old.adjusted_at) if old.adjusted_at else now
     new = replace(old, on_hand=quantity, version=old.version + 1, adjusted_at=created_at)
     entry = AdjustmentRecord(
         id=f"adj_{ulid(now)}",
-        sku=change.sku,
-        warehouse_id=change.warehouse_id,
+        sku=update.sku,
+        warehouse_id=update.warehouse_id,
         sequence=new.version,
         before_quantity=old.on_hand,
         after_quantity=quantity,
-        reason=change.reason,
-        note=change.note,
+        reason=update.reason,
+        note=update.note,
         created_by=caller.email,
         created_at=created_at,
-        bulk_id=part_of.bulk_id,
-        transfer_id=part_of.transfer_id,
-        reservation_id=part_of.reservation_id,
-        reversal_of=change.reversal_of,
-        reference=change.reference,
+        bulk_id=links.bulk_id,
+        transfer_id=links.transfer_id,
+        reservation_id=links.reservation_id,
+        reversal_of=update.reversal_of,
+        reference=update.reference,
     )
     return StockChange(entry, record.with_level(new))
 
 
-def _stale(change: StockUpdate, record: SkuRecord, level: LevelRecord) -> StaleVersion | None:
-    """Return the refusal of an update that expected other stock than there is."""
-    present = {
+def _stale(update: StockUpdate, record: SkuRecord, level: LevelRecord) -> StaleVersion | None:
+    """Return the refusal of an update whose expectations do not match the stock, if any."""
+    current = {
         "on_hand": level.on_hand,
         "version": level.version,
         "sku_version": record.version,
     }
-    skus = change.expected_sku_versions
+    sku_versions = update.expected_sku_versions
     stale = {
-        "expectedQuantity": change.expected_quantity not in (None, present["on_hand"]),
-        "expectedVersion": change.expected_version not in (None, present["version"]),
-        "expectedSkuVersions": skus is not None and present["sku_version"] not in skus,
+        "expectedQuantity": update.expected_quantity not in (None, current["on_hand"]),
+        "expectedVersion": update.expected_version not in (None, current["version"]),
+        "expectedSkuVersions": sku_versions is not None
+        and current["sku_version"] not in sku_versions,
     }
     details = [
-        {"field": field, "message": "is not what there is", **present}
+        {"field": field, "message": "differs from the current value", **current}
         for field, is_stale in stale.items()
         if is_stale
     ]
     if not details:
         return None
     return StaleVersion(
-        f"SKU {change.sku!r} is not as expected: warehouse {change.warehouse_id} holds "
-        f"{present['on_hand']} at version {present['version']}, and the record's version is "
-        f"{present['sku_version']}. Read it again, and decide anew.",
+        f"SKU {update.sku!r} is not as expected: warehouse {update.warehouse_id} holds "
+        f"{current['on_hand']} at version {current['version']}, and the record's version is "
+        f"{current['sku_version']}. Read the SKU again, then retry.",
         details=details,
     )
 
 
-def refusal_of_all(refusals: Sequence[Refused], number: int, items: str) -> InventoryError:
-    """Return the first refusal of a request of so many items, with every one in its details."""
+def refusal_of_all(refusals: Sequence[RefusedItem], number: int, items: str) -> InventoryError:
+    """Create the refusal of a whole request of `number` items.
+
+    Code and status are those of the first refused item; the details list every refused item.
+    """
     first = refusals[0]
     refused = len({each.index for each in refusals})
     return type(first.error)(
@@ -278,5 +281,5 @@ def refusal_of_all(refusals: Sequence[Refused], number: int, items: str) -> Inve
 
 
 def inventory_not_found(code: str) -> InventoryNotFound:
-    """Return the refusal of a SKU code that the tenant does not have."""
+    """Create the refusal of an unknown SKU code."""
     return InventoryNotFound(f"SKU {code!r} has no inventory record.", details=[{"sku": code}])

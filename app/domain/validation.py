@@ -1,4 +1,4 @@
-"""Checks of values that a client sends."""
+"""Checks of values from clients."""
 
 import re
 import unicodedata
@@ -20,14 +20,14 @@ USUAL_REASONS: Final = (
     "correction",
     "initial_stock",
 )
-# The routes /api/inventory/warehouses and so on shadow these codes.
+# Routes such as /api/inventory/warehouses shadow these codes.
 SHADOWED_SKUS: Final = frozenset({"warehouses", "bulk", "transfers", "reservations"})
 REASON_PATTERN: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SKU_PUNCTUATION: Final = frozenset(" ._:/+-")
 
 
 def is_sku(code: str) -> bool:
-    """Tell whether a text can be a SKU code.
+    """Check the form of a SKU code.
 
     1 to 64 characters in NFC: letters, digits, space and `._:/+-`, a letter or digit first.
     """
@@ -57,31 +57,31 @@ def check_code(code: str) -> None:
 
 
 def is_reason(text: str) -> bool:
-    """Tell whether a text can be the reason of an adjustment: `^[a-z][a-z0-9_]{0,63}$`."""
+    """Check the form of the reason of an adjustment: `^[a-z][a-z0-9_]{0,63}$`."""
     return REASON_PATTERN.fullmatch(text) is not None
 
 
 def name_problem(name: str, longest: int) -> str | None:
-    """Return what is wrong with a title or a name."""
+    """Describe the fault of a title or a name, if any."""
     if not name.strip() or len(name) > longest or "\x00" in name:
         return f"must be 1 to {longest} characters, not all of them spaces and none of them NUL"
     return None
 
 
 def reference_problem(reference: str | None) -> str | None:
-    """Return what is wrong with what a caller calls an order, a delivery or a count."""
+    """Describe the fault of a reference to an order, a delivery or a count, if any."""
     return None if reference is None else name_problem(reference, MAX_REFERENCE_LENGTH)
 
 
 def reason_problem(reason: str) -> str | None:
-    """Return what is wrong with a reason."""
+    """Describe the fault of a reason, if any."""
     if is_reason(reason):
         return None
     return "must be 1 to 64 of a-z, 0-9 and _, a letter first, for example supplier_receipt"
 
 
 def note_problem(note: str | None) -> str | None:
-    """Return what is wrong with a note."""
+    """Describe the fault of a note, if any."""
     if note is None:
         return None
     if len(note) > MAX_NOTE_LENGTH:

@@ -1,4 +1,4 @@
-"""Warehouse types and the refusals about a warehouse."""
+"""Warehouse types and refusals about a warehouse."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ from app.errors import ReadonlyWarehouse, WarehouseNotFound
 
 
 class WarehouseType(StrEnum):
-    """Who runs a warehouse."""
+    """The operator of a warehouse: the tenant, a marketplace or a third party."""
 
     OWN = "own"
     FBA = "FBA"
@@ -15,11 +15,12 @@ class WarehouseType(StrEnum):
 
     @property
     def is_readonly(self) -> bool:
-        """Whether a marketplace runs it, so that stock writes are refused."""
+        """Whether a marketplace operates the warehouse; stock writes are then refused."""
         return self in (WarehouseType.FBA, WarehouseType.FBS)
 
 
 def readonly_refusal(warehouse_id: str, warehouse_type: WarehouseType) -> ReadonlyWarehouse:
+    """Create the refusal of a stock write to a warehouse of a marketplace."""
     return ReadonlyWarehouse(
         f"Warehouse {warehouse_id} is {warehouse_type}: its marketplace runs it, and its "
         "stock is read-only.",
@@ -28,7 +29,7 @@ def readonly_refusal(warehouse_id: str, warehouse_type: WarehouseType) -> Readon
 
 
 def warehouse_not_found(warehouse_id: str) -> WarehouseNotFound:
-    """Return the refusal of a warehouse id that the tenant does not have."""
+    """Create the refusal of an unknown warehouse id."""
     return WarehouseNotFound(
         f"Warehouse {warehouse_id!r} does not exist; GET /api/inventory/warehouses lists all.",
         details=[{"warehouse_id": warehouse_id}],

@@ -132,7 +132,7 @@ def _json_lines(names: Sequence[str]) -> EncodeRows:
     def encode(rows: Sequence[Cells]) -> bytes:
         lines: list[Mapping[str, object]] = [
             {
-                name: as_text(value) if isinstance(value, datetime) else value
+                name: format_instant(value) if isinstance(value, datetime) else value
                 for name, value in zip(names, row, strict=True)
             }
             for row in rows

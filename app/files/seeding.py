@@ -24,9 +24,9 @@ from app.database.tables import (
     stock_level,
     warehouse,
 )
-from app.domain.hash_chain import HASHED_COLUMNS, link
-from app.domain.instants import as_text
-from app.domain.quantities import Figures, total
+from app.domain.hash_chain import HASHED_COLUMNS, chain_hash
+from app.domain.instants import format_instant
+from app.domain.quantities import Figures, total_figures
 from app.domain.records import ReservationStatus, WarehouseRecord
 from app.domain.validation import check_code
 
@@ -105,7 +105,7 @@ async def load_skus(connection: AsyncConnection, tenant_id: str, skus: Iterable[
     counts: Counter[tuple[str, str]] = Counter()
     for item in skus:
         check_code(item.sku)
-        status = total(level.figures for level in item.levels).status
+        status = total_figures(level.figures for level in item.levels).status
         counts["", status] += 1
         rows[sku].append(
             {

@@ -274,7 +274,7 @@ async def run(
     single = operation.single is not None and operation.single.holds(variables)
     budget = Budget(limit)
     async with database.snapshot(
-        single=single, alone=operation.is_alone, tenant=principal.tenant
+        single=single, alone=operation.is_alone, tenant_id=principal.tenant_id
     ) as snapshot:
         result = await ColumnarExecutor.run(
             schema,

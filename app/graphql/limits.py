@@ -35,7 +35,7 @@ from graphql import (
     is_list_type,
 )
 
-from app.domain.periods import most_periods
+from app.domain.periods import assumed_periods
 from app.errors import QueryTooComplex, ValidationFailed
 from app.graphql.schema.budget import INPUT_COST
 from app.graphql.schema.relay import MAX_PAGE
@@ -239,7 +239,7 @@ class Count:
         first, last, interval = (
             self._argument(node, field, name) for name in ("from", "to", "interval")
         )
-        return most_periods(first, last, interval)
+        return assumed_periods(first, last, interval)
 
     def _page(self, node: FieldNode, field: GraphQLField) -> int:
         if "first" not in field.args:

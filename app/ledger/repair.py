@@ -202,9 +202,9 @@ def _countings(tenant_id: str) -> Sequence[Executable]:
 def _counted_as(table: Table) -> ColumnElement[str]:
     """Status of a SKU or level in `sku_count`."""
     is_archived = table.c.archived_at.is_not(None)
-    return case((is_archived, literal_column(f"'{ARCHIVED}'")), else_=literal_column("''")).concat(
-        table.c.status
-    )
+    return case(
+        (is_archived, literal_column(f"'{ARCHIVED_PREFIX}'")), else_=literal_column("''")
+    ).concat(table.c.status)
 
 
 async def _replace_counts(

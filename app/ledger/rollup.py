@@ -69,7 +69,7 @@ async def roll_up_ledger(database: Database, tenant_id: str) -> bool:
 
     Returns False if there are too few closed adjustments, or if another worker was faster.
     """
-    async with database.snapshot(tenant=tenant_id) as snapshot:
+    async with database.snapshot(tenant_id=tenant_id) as snapshot:
         if database.dialect == "postgresql":
             await snapshot.rows(NO_TIMEOUT, {})
         [progress] = await snapshot.rows(_progress(), {"tenant_id": tenant_id})

@@ -24,7 +24,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from app.database.tables import UtcDateTime, adjustment, ledger_sum, tenant
+from app.database.columns import UtcDateTime
+from app.database.tables import adjustment, ledger_sum, tenant
 from app.database.triggers import LATE_AFTER
 
 # An insertion later than LATE_AFTER makes the trigger lower `summed_until`. An earlier one has the

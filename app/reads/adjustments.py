@@ -11,7 +11,8 @@ from sqlalchemy import BigInteger, ColumnElement, Row, Select, Text, bindparam, 
 from app.database.engine import Snapshot
 from app.database.parameters import TENANT, rows_from, texts_in
 from app.database.session import Session
-from app.database.tables import LINKS, UtcDateTime, adjustment
+from app.database.snapshot import Snapshot
+from app.database.tables import LINK_COLUMNS, adjustment
 from app.domain.filters import AdjustmentFilter, Sign
 from app.domain.records import AdjustmentRecord
 from app.ledger.totals import Columns

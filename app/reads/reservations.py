@@ -22,6 +22,7 @@ from app.database.compilation import AnyRow
 from app.database.engine import Snapshot
 from app.database.parameters import TENANT, rows_from, texts_in
 from app.database.session import Session
+from app.database.snapshot import Snapshot
 from app.database.tables import reservation, reservation_count, reservation_line, stock_level
 from app.domain.filters import ReservationFilter
 from app.domain.records import ReservationLineRecord, ReservationRecord, ReservationStatus

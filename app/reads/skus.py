@@ -25,7 +25,7 @@ from app.database.engine import Snapshot
 from app.database.parameters import TENANT, Key, texts_in
 from app.database.tables import sku, sku_count, stock_level, warehouse
 from app.domain.filters import Order, SkuFilter
-from app.domain.quantities import ARCHIVED
+from app.domain.quantities import ARCHIVED_PREFIX
 from app.domain.records import SkuRecord
 from app.errors import QueryTooComplex
 from app.ledger.totals import ZERO
@@ -59,7 +59,7 @@ IS_ARCHIVED: Final = sku_count.c.status.startswith(ARCHIVED, autoescape=True)
 COUNT_CONDITIONS: Final[Conditions] = {
     **{name: SKU_CONDITIONS[name] for name in ("tenant_id", "warehouse_id")},
     "status": lambda columns: (
-        func.replace(columns.status, ARCHIVED, "") == bindparam("status", type_=Key)
+        func.replace(columns.status, ARCHIVED_PREFIX, "") == bindparam("status", type_=KeyValue)
     ),
     "listed": lambda _: ~IS_ARCHIVED,
     "archived": lambda _: IS_ARCHIVED,

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 from sqlalchemy import ColumnElement, Select, Text, func, literal_column, select
 
-from app.database.engine import Snapshot
-from app.database.parameters import rows_from, texts_in
+from app.database.parameters import in_key_array, rows_from
+from app.database.snapshot import Snapshot
 from app.database.tables import adjustment, stock_level
 from app.domain.periods import Interval
 from app.domain.records import AdjustmentRecord, LedgerTotals

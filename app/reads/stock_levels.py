@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import Select, Text, func, select
 
-from app.database.engine import Snapshot
-from app.database.parameters import as_json, rows_from, texts_in
+from app.database.parameters import as_json, in_key_array, rows_from
+from app.database.snapshot import Snapshot
 from app.database.tables import sku_count, stock_level
 from app.domain.quantities import Status
 from app.domain.records import LevelRecord, WarehouseRecord

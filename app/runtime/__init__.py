@@ -1,1 +1,1 @@
-"""How a worker divides its time and connections."""
+"""Time limits, and the division of a worker's connections and processor time."""

@@ -1,6 +1,6 @@
-"""Time limits: a task that takes too long is cancelled.
+"""Time limits: a task that exceeds its limit is cancelled.
 
-One timer serves every limit, because a timer of its own costs each request more than the check.
+One timer checks all limits, because a timer per request costs more than the check.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from app.errors import Unavailable
 
 log = structlog.get_logger()
 SWEEP_SECONDS: Final = 0.05
-# Of a budget, kept back from the database so that the cause can still be answered.
-KEPT_BACK: Final = 0.1
+# The share of a limit that database work cannot use. It leaves time for the error response.
+RESPONSE_SHARE: Final = 0.1
 UNLIMITED: Final[AbstractContextManager[Any]] = nullcontext()
 
 
 class OutOfTime(Unavailable):
-    """The time of the request is over."""
+    """The request exceeded its time limit."""
 
     cause = "timeout of the request"
 
@@ -40,10 +40,10 @@ class Uncertain(Unavailable):
 
 
 class Limit:
-    """A limit on the time that the current task spends in a block.
+    """A limit on the time of the current task in a block.
 
     Raises:
-        OutOfTime: on leaving the block, if it was cancelled by the limit.
+        OutOfTime: on leaving the block, if the limit cancelled the task.
 
     """
 
@@ -56,15 +56,15 @@ class Limit:
         self._cancelling = 0
 
     def restart(self) -> None:
-        """Count the time from now on."""
+        """Start the full time from now."""
         self.ends_at = time.monotonic() + self.seconds
 
     def suspend(self) -> None:
-        """Count no time until the next restart."""
+        """Stop the time until the next restart."""
         self.ends_at = math.inf
 
     def spend(self) -> None:
-        """Cancel the task: its time is over."""
+        """Cancel the task."""
         self.is_spent = True
         self.suspend()
         if self._task is not None:
@@ -78,35 +78,34 @@ class Limit:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Turn the cancellation by this limit into an error."""
+        """Convert a cancellation by this limit into an error."""
         self._watch.discard(self)
         task, self._task = self._task, None
         if not self.is_spent or task is None:
             return
         if task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             message = (
-                f"The request was not done within {self.seconds:g} s and is not carried on; "
-                "try again."
+                f"The request took longer than {self.seconds:g} s and was cancelled; try again."
             )
             log.warning("out_of_time", seconds=self.seconds)
             raise OutOfTime(message)
 
 
 class Watch:
-    """The limits of a process, looked at by one timer while there are any."""
+    """The limits of a process; one timer checks them while any exist."""
 
     def __init__(self) -> None:
         self._limits: set[Limit] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, limit: Limit) -> None:
-        """Watch a limit."""
+        """Start to check a limit."""
         self._limits.add(limit)
         if self._timer is None:
             self._set_timer()
 
     def discard(self, limit: Limit) -> None:
-        """Watch a limit no longer."""
+        """Stop to check a limit."""
         self._limits.discard(limit)
 
     def _set_timer(self) -> None:
@@ -121,13 +120,13 @@ class Watch:
             self._set_timer()
 
     def for_database(self) -> AbstractContextManager[Any]:
-        """Return the limit on work of the database for the current request, if it has one."""
+        """Return the limit of database work for the current request, if it has a limit."""
         request = current_limit.get()
         if request is None:
             return UNLIMITED
         ends_at = min(request.ends_at, time.monotonic() + request.seconds)
-        return Limit(self, request.seconds, ends_at=ends_at - KEPT_BACK * request.seconds)
+        return Limit(self, request.seconds, ends_at=ends_at - RESPONSE_SHARE * request.seconds)
 
 
-# The limit of the request, or of each step of a chore, that the current task works for.
+# The limit of the current request, or of the current step of a background job.
 current_limit: ContextVar[Limit | None] = ContextVar("limit", default=None)

@@ -1,8 +1,7 @@
-"""Shares: how tenants divide what the worker has few of.
+"""Fair division of scarce slots, such as the connections of a pool, among tenants.
 
-`Shares` divides places, such as the connections of a pool. Each tenant has a queue of its own. A
-free place goes to the queues in turn, and no tenant takes so many places that none is left for a
-tenant that holds none.
+Each tenant has its own queue. The queues get free slots in turn, and no tenant can take the slots
+that are left for tenants without one.
 """
 
 import asyncio
@@ -12,113 +11,113 @@ from contextlib import asynccontextmanager
 
 from app.errors import Unavailable
 
-# A tenant; None is the service itself, a look-up of a token included.
-Tenant = str | None
-Turn = asyncio.Future[None]
+# The id of a tenant; None for the service, for example while it authenticates a token.
+Holder = str | None
+Grant = asyncio.Future[None]
 
 
 class Shares:
-    """A number of places, and the tenants that hold them or wait for them.
+    """A number of slots with their holders and queues.
 
-    A tenant may hold fewer than twice as many places as stay free. One tenant alone gets six of
-    ten, two get four each: a tenant that holds none finds a free place beside any of them.
+    A holder may have fewer than twice as many slots as stay free. A single holder gets six of ten
+    slots, and two holders get four each. So a holder without a slot finds a free one.
     """
 
-    def __init__(self, places: int, *, seconds: float, refusal: str) -> None:
-        self._free = places
+    def __init__(self, slots: int, *, seconds: float, refusal: str) -> None:
+        self._free = slots
         self._seconds = seconds
         self._refusal = refusal
-        self._held: dict[Tenant, int] = {}
-        # In the order in which the tenants are served.
-        self._waiting: dict[Tenant, deque[Turn]] = {}
+        self._held: dict[Holder, int] = {}
+        # In the order of service.
+        self._waiting: dict[Holder, deque[Grant]] = {}
 
     @property
     def held(self) -> int:
-        """The number of places that are taken."""
+        """The number of slots in use."""
         return sum(self._held.values())
 
     @asynccontextmanager
-    async def place(self, tenant: Tenant) -> AsyncIterator[None]:
-        """Hold a place.
+    async def slot(self, holder: Holder) -> AsyncIterator[None]:
+        """Hold a slot for the time of a block.
 
         Raises:
-            Unavailable: no place came free in time.
+            Unavailable: no slot became free in time.
 
         """
-        await self.enter(tenant)
+        await self.enter(holder)
         try:
             yield
         finally:
-            self.leave(tenant)
+            self.leave(holder)
 
-    async def enter(self, tenant: Tenant) -> None:
-        """Take a place; wait for one if none is free for this tenant.
+    async def enter(self, holder: Holder) -> None:
+        """Take a slot, after a wait if none is free for the holder.
 
         Raises:
-            Unavailable: no place came free in time.
+            Unavailable: no slot became free in time.
 
         """
-        if tenant not in self._waiting and self._may_enter(tenant):
-            self._take(tenant)
+        if holder not in self._waiting and self._may_enter(holder):
+            self._take(holder)
         else:
-            await self._wait(tenant)
+            await self._wait(holder)
 
-    def leave(self, tenant: Tenant) -> None:
-        """Give a place back."""
+    def leave(self, holder: Holder) -> None:
+        """Return a slot."""
         self._free += 1
-        self._held[tenant] -= 1
-        if not self._held[tenant]:
-            del self._held[tenant]
-        if tenant in self._waiting:
-            # Others first: this tenant has just been served.
-            self._waiting[tenant] = self._waiting.pop(tenant)
+        self._held[holder] -= 1
+        if not self._held[holder]:
+            del self._held[holder]
+        if holder in self._waiting:
+            # Move the holder, which was served just now, to the end of the order.
+            self._waiting[holder] = self._waiting.pop(holder)
         self._serve()
 
-    def _may_enter(self, tenant: Tenant) -> bool:
-        held = self._held.get(tenant, 0)
+    def _may_enter(self, holder: Holder) -> bool:
+        held = self._held.get(holder, 0)
         return self._free > 0 and (not held or held < 2 * (self._free - 1))
 
-    def _take(self, tenant: Tenant) -> None:
+    def _take(self, holder: Holder) -> None:
         self._free -= 1
-        self._held[tenant] = self._held.get(tenant, 0) + 1
+        self._held[holder] = self._held.get(holder, 0) + 1
 
-    async def _wait(self, tenant: Tenant) -> None:
+    async def _wait(self, holder: Holder) -> None:
         loop = asyncio.get_running_loop()
-        turn = loop.create_future()
-        self._waiting.setdefault(tenant, deque()).append(turn)
+        grant = loop.create_future()
+        self._waiting.setdefault(holder, deque()).append(grant)
         # A timer alone is half the cost of `asyncio.timeout`.
-        timer = loop.call_later(self._seconds, self._refuse, turn)
+        timer = loop.call_later(self._seconds, self._refuse, grant)
         try:
-            await turn
+            await grant
         except BaseException:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                # The place was granted just before the cancellation.
-                self.leave(tenant)
+            if grant.done() and not grant.cancelled() and grant.exception() is None:
+                # The slot was granted just before the cancellation.
+                self.leave(holder)
             else:
-                self._forget(tenant, turn)
+                self._forget(holder, grant)
             raise
         finally:
             timer.cancel()
 
-    def _refuse(self, turn: Turn) -> None:
-        if not turn.done():
-            turn.set_exception(Unavailable(self._refusal))
+    def _refuse(self, grant: Grant) -> None:
+        if not grant.done():
+            grant.set_exception(Unavailable(self._refusal))
 
-    def _forget(self, tenant: Tenant, turn: Turn) -> None:
-        queue = self._waiting.get(tenant)
-        if queue is not None and turn in queue:
-            queue.remove(turn)
+    def _forget(self, holder: Holder, grant: Grant) -> None:
+        queue = self._waiting.get(holder)
+        if queue is not None and grant in queue:
+            queue.remove(grant)
             if not queue:
-                del self._waiting[tenant]
+                del self._waiting[holder]
 
     def _serve(self) -> None:
-        """Grant free places to the waiting tenants in turn."""
-        while tenants := [each for each in self._waiting if self._may_enter(each)]:
-            tenant = tenants[0]
-            queue = self._waiting.pop(tenant)
-            turn = queue.popleft()
+        """Grant free slots to the queues in turn."""
+        while holders := [each for each in self._waiting if self._may_enter(each)]:
+            holder = holders[0]
+            queue = self._waiting.pop(holder)
+            grant = queue.popleft()
             if queue:
-                self._waiting[tenant] = queue
-            if not turn.done():
-                self._take(tenant)
-                turn.set_result(None)
+                self._waiting[holder] = queue
+            if not grant.done():
+                self._take(holder)
+                grant.set_result(None)

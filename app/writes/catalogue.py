@@ -134,13 +134,13 @@ async def set_safety_stock(
 
     async def decide_levels(session: Session, *, locked: bool) -> Decision[list[SkuRecord]]:
         keys = [level.level for level in levels]
-        before = await read_stock(session, caller.tenant, keys, locked=locked)
+        before = await read_stock(session, caller.tenant_id, keys, locked=locked)
         after = dict(before.skus)
         refusals = []
         for index, level in enumerate(levels):
             outcome = _with_safety_stock(level, after.get(level.sku), before)
             if isinstance(outcome, InventoryError):
-                refusals.append(Refused(index, level, outcome))
+                refusals.append(RefusedItem(index, level, outcome))
             else:
                 after[level.sku] = outcome
         if refusals:

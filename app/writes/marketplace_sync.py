@@ -19,7 +19,7 @@ from app.domain.ids import ulid
 from app.domain.quantities import quantity_problem
 from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
 from app.domain.stock import (
-    Refused,
+    RefusedItem,
     Stock,
     check_archived,
     check_new_on_hand,

@@ -17,10 +17,11 @@ from typing import Final
 from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.engine import Conflict, Database
+from app.database.engine import Database
 from app.database.session import EngineSession, Session
+from app.database.transactions import Conflict
 from app.domain.ids import ulid
-from app.domain.instants import as_text
+from app.domain.instants import format_instant
 from app.domain.quantities import moved_quantity_problem
 from app.domain.records import (
     ReservationChange,
@@ -32,9 +33,9 @@ from app.domain.records import (
 )
 from app.domain.reservations import check_reservable, hold_problem, reservation_not_found
 from app.domain.stock import (
+    AdjustmentLinks,
     LevelKey,
-    PartOf,
-    Refused,
+    RefusedItem,
     Stock,
     StockUpdate,
     decide,
@@ -186,7 +187,7 @@ async def commit_reservation(
             )
             for line in taken
         ]
-        part_of = PartOf(reservation_id=reservation.id)
+        part_of = AdjustmentLinks(reservation_id=reservation.id)
         outcomes = decide(caller, updates, replace(before, skus=freed), part_of)
         if refusals := refusals_of(updates, outcomes):
             return Decision(refusal_of_all(refusals, len(updates), "lines"))

@@ -31,7 +31,8 @@ from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.types import TypeEngine
 
 from app.database.clocks import Present
-from app.database.parameters import rows_from, texts_in
+from app.database.columns import UtcDateTime
+from app.database.parameters import in_key_array, rows_from
 from app.database.tables import (
     LEVEL_KEY,
     adjustment,

@@ -14,9 +14,9 @@ from app.domain.ids import ulid
 from app.domain.quantities import delta_problem, expected_quantity_problem, quantity_problem
 from app.domain.records import StockChange
 from app.domain.stock import (
+    AdjustmentLinks,
     LevelKey,
-    PartOf,
-    Refused,
+    RefusedItem,
     Stock,
     StockUpdate,
     UpdateOutcome,

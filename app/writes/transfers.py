@@ -8,7 +8,7 @@ from app.domain.caller import Caller
 from app.domain.ids import ulid
 from app.domain.quantities import moved_quantity_problem
 from app.domain.records import StockChange
-from app.domain.stock import PartOf, Refused, StockUpdate, refusal_of_all
+from app.domain.stock import AdjustmentLinks, RefusedItem, StockUpdate, refusal_of_all
 from app.domain.validation import MAX_BULK_UPDATES, note_problem, reason_problem, reference_problem
 from app.errors import InventoryError, invalid_field, invalid_fields
 from app.writes.idempotency_keys import WriteRequest, WriteResult
@@ -87,7 +87,7 @@ async def transfer_stock(
             session, caller, updates, part_of, locked=locked
         )
         refusals = [
-            Refused(index // 2, update, outcome)
+            RefusedItem(index // 2, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
             if isinstance(outcome, InventoryError)
         ]

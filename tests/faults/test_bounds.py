@@ -9,7 +9,12 @@ import pytest
 from app.http.unread_answers import UnreadProtocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.database.compilation import MAX_SHAPES, MAX_STATEMENTS, Prepared, prepared_statement
+from app.database.compilation import (
+    MAX_CACHED_VARIANTS,
+    MAX_STATEMENTS,
+    PreparedStatement,
+    prepared_statement,
+)
 from app.http import unread_answers as unread
 from app.reads.adjustments import ADJUSTMENT_CONDITIONS, _page_of_adjustments
 from app.reads.conditions import shaped
@@ -20,7 +25,7 @@ FILTERS: Final = [name for name in ADJUSTMENT_CONDITIONS if name != "tenant_id"]
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_the_cache_of_filter_statements_is_bounded(dialect: str) -> None:
     sets = itertools.chain.from_iterable(
-        itertools.combinations(FILTERS, length) for length in range(4)
+        itertools.combinations(FILTERS, length) for length in range(5)
     )
     shapes = [frozenset({"tenant_id", *names}) for names in sets][: MAX_SHAPES + 50]
     statements = [_page_of_adjustments(dialect, shape) for shape in shapes]

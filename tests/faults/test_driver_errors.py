@@ -148,7 +148,7 @@ def test_the_error_table_maps_the_error(dialect: str, name: str) -> None:
     fault = fault_of(ERRORS[dialect][name]())
 
     assert fault is not None
-    refusal = unavailable(fault, where="postgresql db.example:5432/inventory")
+    refusal = unavailable(fault, address="postgresql db.example:5432/inventory")
     assert isinstance(refusal, Unavailable)
     assert refusal.cause.startswith(f"postgresql db.example:5432/inventory: {fault.state}")
 

@@ -242,7 +242,7 @@ def test_the_tenant_that_has_used_least_goes_first(clock: Clock) -> None:
 
     async def work(loop: FairLoop) -> None:
         await charge("quiet")
-        loop.note("greedy")
+        loop.note_request("greedy")
         greedy = [spend("greedy", seconds=0.01, times=3) for _ in range(16)]
         await asyncio.gather(*greedy, spend("quiet", seconds=0.001, times=10))
 
@@ -266,8 +266,8 @@ def test_a_returning_tenant_has_no_credit_for_idle_time(clock: Clock) -> None:
             await asyncio.sleep(0)
 
     async def work(loop: FairLoop) -> None:
-        loop.note("a")
-        loop.note("b")
+        loop.note_request("a")
+        loop.note_request("b")
         early = [asyncio.create_task(spend("a", times=100)) for _ in range(2)]
         while len(steps) < 50:
             await asyncio.sleep(0)
@@ -301,7 +301,7 @@ def test_a_callback_that_is_cancelled_in_its_queue_does_not_run() -> None:
     ran: list[str] = []
 
     async def work(loop: FairLoop) -> None:
-        loop.note("a")
+        loop.note_request("a")
         await charge("b")
         loop.call_soon(ran.append, "cancelled").cancel()
         loop.call_soon(ran.append, "kept")

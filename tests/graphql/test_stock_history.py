@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from app.domain.instants import as_text
+from app.domain.instants import format_instant
 from app.domain.periods import MAX_PERIODS
 from app.files.seeding import LoadedCount, LoadedLevel
 from tests.graphql.answers import Json, details_of, refused
@@ -58,7 +58,7 @@ class Ledger:
             before = sum(it.delta for it in changes if it.at < start)
             within = [it.delta for it in changes if start <= it.at < start + span]
             yield {
-                "start": as_text(start),
+                "start": format_instant(start),
                 "opening": before,
                 "increase": sum(delta for delta in within if delta > 0),
                 "decrease": sum(-delta for delta in within if delta < 0),
@@ -122,7 +122,7 @@ async def test_stock_history_matches_a_replay_of_the_ledger(
         into, short = (dice.choice((0, 1, 1_800_000)) * MILLISECOND for _ in range(2))
         result = await histories_of(
             service,
-            **{"from": as_text(start + into), "to": as_text(start + length - short)},
+            **{"from": format_instant(start + into), "to": format_instant(start + length - short)},
             interval=interval,
             warehouse=each,
         )

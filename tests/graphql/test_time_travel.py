@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from app.domain.instants import as_text
+from app.domain.instants import format_instant
 from app.files.seeding import LoadedCount, LoadedLevel
 from tests.graphql.answers import refused
 from tests.service import EMAIL, Service, new_tenant, sku, warehouse
@@ -63,7 +63,9 @@ async def test_stock_as_of_an_instant_matches_the_recorded_stock(
 
     for instant in {each + MILLISECOND * step for each, _ in recorded for step in (-1, 0, 1)}:
         expected = [stock for when, stock in recorded if when <= instant]
-        assert await stock_at(service, as_text(instant)) == (expected[-1] if expected else {})
+        assert await stock_at(service, format_instant(instant)) == (
+            expected[-1] if expected else {}
+        )
 
 
 async def stock_at(service: Service, at: str) -> Stock:

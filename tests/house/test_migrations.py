@@ -12,11 +12,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-import app.database.row_level_security
-import app.database.triggers  # noqa: F401 - both register DDL with the tables
 from app.database.engine import Database
 from app.database.migration import alembic_config, drop_all, migrate, require_current, revisions
-from app.database.tables import METADATA
+from app.database.schema import METADATA
 from app.domain.caller import Caller
 from app.errors import Unavailable
 from app.ledger.verification import verify_tenant
@@ -208,7 +206,7 @@ async def test_newer_database_is_refused_with_its_revision(
 
     refusal = (
         "The database is at revision 9999, of a newer version of this service than the installed "
-        f"one, which knows those up to {revisions()[-1]}. Install the newer version."
+        f"one, which supports revisions up to {revisions()[-1]}. Install the newer version."
     )
     assert (answer.status_code, answer.json()["error"]["message"]) == (503, refusal)
     for words in (["serve"], ["migrate"], ["verify"], ["tenant", "create", "acme"]):

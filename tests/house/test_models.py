@@ -10,7 +10,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from app.database.tables import METADATA
+from app.database.schema import METADATA
 
 TABLES = METADATA.sorted_tables
 

@@ -6,8 +6,8 @@ from contextlib import closing
 from sqlalchemy import select, text
 
 from app.database.tables import adjustment
-from app.domain.hash_chain import HASHED_COLUMNS, link
-from app.domain.instants import as_text
+from app.domain.hash_chain import HASHED_COLUMNS, chain_hash
+from app.domain.instants import format_instant
 from tests.service import Service
 
 

@@ -38,7 +38,7 @@ def die_at(
     async def live() -> None:
         async with running(database_url) as (app, client):
             if locking:
-                app.state.database.optimistically = AsyncMock(return_value=None)
+                app.state.database.write_optimistically = AsyncMock(return_value=None)
             headers = {"Authorization": f"Bearer {token}"}
             clock = Clock(moment)
             with clock.watching(app.state.database):

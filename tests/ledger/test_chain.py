@@ -14,7 +14,7 @@ from sqlalchemy import select
 from app.database.migration import migrate
 from app.database.tables import adjustment
 from app.domain.caller import Caller
-from app.domain.hash_chain import HASHED_COLUMNS, Head, link, parse_head
+from app.domain.hash_chain import HASHED_COLUMNS, Head, chain_hash, parse_head
 from app.domain.stock import StockUpdate
 from app.errors import Unavailable, ValidationFailed
 from app.files.seeding import LoadedLevel
@@ -94,7 +94,7 @@ def test_the_hash_covers_every_column_and_is_stable() -> None:
     assert link(None, "acme", entry) == hashlib.sha256(canonical.encode()).hexdigest()
     # The hash of the first release. Heads that are kept elsewhere must stay valid.
     vector = "8eb4c767b35493caa4e23abd6140136087fda8cfed7eb79c4149f2dca7d0eb58"
-    assert link("ab", "acme", entry) == vector
+    assert chain_hash("ab", "acme", entry) == vector
 
 
 @pytest.mark.parametrize("column", HASHED_COLUMNS)
@@ -228,7 +228,7 @@ async def test_a_head_covers_one_tenant(shop: Service) -> None:
     other = await new_tenant(shop.database)
     head = parse_head((await verify_tenant(shop.database, other)).head)
 
-    assert (head.tenant, head.adjustments) == (other, 0)
+    assert (head.tenant_id, head.adjustments) == (other, 0)
     await verify_tenant(shop.database, other, head=head)
 
 

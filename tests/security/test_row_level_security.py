@@ -14,7 +14,7 @@ from ulid import ULID
 
 from app.database.engine import Database
 from app.database.migration import alembic_config, grant
-from app.database.row_level_security import WALLED
+from app.database.schema import ISOLATED_TABLES
 from app.database.tables import adjustment, api_token, ledger_sum, sku_count
 from app.database.tables import sku as sku_table
 from app.database.tables import tenant as tenant_table

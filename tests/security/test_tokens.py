@@ -118,7 +118,7 @@ async def test_a_cached_token_expires(service: Service) -> None:
     digest = token_hash(made.token)
     checked_at, _ = trusting._cache[digest]
     late = principal.__class__(
-        tenant=principal.tenant,
+        tenant_id=principal.tenant_id,
         subject=principal.subject,
         email=principal.email,
         scopes=principal.scopes,
@@ -135,7 +135,7 @@ async def test_a_token_belongs_to_the_tenant_in_its_prefix(service: Service) -> 
     other = await new_tenant(service.database)
     principal = await authenticator(service).authenticate(f"Bearer inv_{other}-read")
 
-    assert principal.tenant == other
+    assert principal.tenant_id == other
 
 
 async def test_a_tenant_cannot_revoke_anothers_token(service: Service) -> None:

@@ -1,10 +1,9 @@
-"""What Alembic runs: the steps, on the connection that it is given."""
+"""Alembic's entry point: run the migrations on the given connection."""
 
 from alembic import context
 
-from app.database.tables import METADATA
+from app.database.schema import METADATA
 
-connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=METADATA)
+context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA)
 with context.begin_transaction():
     context.run_migrations()

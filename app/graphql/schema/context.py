@@ -5,7 +5,8 @@ from typing import Protocol, Self, TypeVar
 
 import strawberry
 
-from app.database.engine import Database, Snapshot
+from app.database.engine import Database
+from app.database.snapshot import Snapshot
 from app.domain.caller import Caller, Principal
 from app.graphql.columnar import OperationPlans
 from app.graphql.schema.budget import Budget

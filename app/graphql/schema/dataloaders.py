@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar
 
 from strawberry.dataloader import DataLoader
 
-from app.database.engine import Snapshot
+from app.database.snapshot import Snapshot
 from app.domain.filters import AdjustmentFilter
-from app.domain.periods import Series
+from app.domain.periods import PeriodSeries
 from app.domain.quantities import Status
 from app.domain.records import (
     AdjustmentRecord,

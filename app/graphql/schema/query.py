@@ -83,7 +83,7 @@ class Query:
         with context.budget.exhausted_by_refusal():
             page = await list_skus(
                 context.snapshot,
-                context.principal.tenant,
+                context.principal.tenant_id,
                 where=where,
                 after=position,
                 order=order_by,

@@ -6,8 +6,8 @@ from typing import Any, Final, NewType
 import strawberry
 from strawberry.types.scalar import ScalarDefinition
 
-from app.domain.instants import as_text
-from app.domain.periods import Period, parse_period
+from app.domain.instants import format_instant
+from app.domain.periods import TimeRange, parse_time_range
 
 Quantity = NewType("Quantity", int)
 
@@ -43,16 +43,16 @@ SCALARS: Final[dict[object, ScalarDefinition]] = {
     datetime: strawberry.scalar(
         name="DateTime",
         description="An instant in UTC with milliseconds, for example 2026-03-12T14:00:00.000Z.",
-        serialize=as_text,
-        parse_value=lambda value: parse_period(value).start,
+        serialize=format_instant,
+        parse_value=lambda value: parse_time_range(value).start,
     ),
-    Period: strawberry.scalar(
+    TimeRange: strawberry.scalar(
         name="DateOrDateTime",
         description=(
             "A date (2026-03-12), which means the whole UTC day, or an RFC 3339 timestamp "
             "(2026-03-12T14:00:00Z)."
         ),
         serialize=str,
-        parse_value=parse_period,
+        parse_value=parse_time_range,
     ),
 }

@@ -173,7 +173,7 @@ class Sku(Node):
         self,
         info: Info,
         at: Annotated[
-            Period,
+            TimeRange,
             strawberry.argument(
                 description="Adjustments at or before this instant are included. A date means the "
                 "end of the day. A future instant gives the current stock."
@@ -195,14 +195,14 @@ class Sku(Node):
         self,
         info: Info,
         from_: Annotated[
-            Period,
+            TimeRange,
             strawberry.argument(
                 name="from",
                 description="Start of the first period, rounded down to a whole period.",
             ),
         ],
         to: Annotated[
-            Period,
+            TimeRange,
             strawberry.argument(
                 description="End of the last period, rounded up to a whole period. A date means "
                 "the end of the day. Future periods have the current stock."

@@ -43,7 +43,7 @@ APPEND_ONLY = {
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     op.create_table(
         "tenant",
         sa.Column("tenant_id", KEY, nullable=False),
@@ -201,7 +201,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     op.drop_index("adjustment_sequence_key", table_name="adjustment")
     op.drop_index("adjustment_by_time_index", table_name="adjustment")
     op.drop_index("adjustment_by_sku_index", table_name="adjustment")

@@ -17,12 +17,12 @@ INDEXES = {
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     for name, columns in INDEXES.items():
         op.create_index(name, "adjustment", columns)
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     for name in INDEXES:
         op.drop_index(name, table_name="adjustment")

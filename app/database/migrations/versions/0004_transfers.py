@@ -1,4 +1,4 @@
-"""Adjustments name the transfer that they are part of.
+"""The transfer of an adjustment.
 
 Revision: 0004, after 0003
 """
@@ -6,17 +6,17 @@ Revision: 0004, after 0003
 import sqlalchemy as sa
 from alembic import op
 
-from app.database.tables import KeyText
+from app.database.columns import KeyText
 
 revision = "0004"
 down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     op.add_column("adjustment", sa.Column("transfer_id", KeyText, nullable=True))
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     op.drop_column("adjustment", "transfer_id")

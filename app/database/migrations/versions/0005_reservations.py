@@ -1,4 +1,4 @@
-"""Reservations, and what an adjustment is a part of.
+"""Reservations, and links of adjustments.
 
 Revision: 0005, after 0004
 """
@@ -21,7 +21,7 @@ def _where(condition: str) -> dict[str, Any]:
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     op.add_column("tenant", sa.Column("permits_oversell_since", INSTANT, nullable=True))
     for name in ("bulk_id", "reservation_id", "reversal_of", "reference"):
         op.add_column("adjustment", sa.Column(name, KEY, nullable=True))
@@ -126,11 +126,11 @@ def upgrade() -> None:
         **_where("held > 0"),
     )
 
-    # What was reserved so far is held by reservations that somebody is to end.
+    # Quantities reserved before this revision become reservations without expiry.
     number = "row_number() OVER (ORDER BY tenant_id, sku, warehouse_id)"
     is_sqlite = op.get_bind().dialect.name == "sqlite"
     padded = f"printf('%026d', {number})" if is_sqlite else f"lpad(({number})::text, 26, '0')"
-    held = f"(SELECT *, 'rsv_' || {padded} AS id FROM stock_level WHERE reserved > 0) AS held"  # noqa: S608 - ours
+    held = f"(SELECT *, 'rsv_' || {padded} AS id FROM stock_level WHERE reserved > 0) AS held"  # noqa: S608 - constant text
     op.execute(
         "INSERT INTO reservation (tenant_id, id, status, note, created_by, created_at, version) "  # noqa: S608
         "SELECT held.tenant_id, id, 'open', 'Reserved before there were reservations.', "
@@ -145,7 +145,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     op.drop_table("reservation_line")
     op.drop_table("reservation")
     for name in ("actor", "reversal", *(name.removesuffix("_id") for name in LINKS)):

@@ -1,4 +1,4 @@
-"""SKUs can be archived, and stock levels know when a marketplace last reported them.
+"""The archive time of SKUs, and the time of the last marketplace report of stock levels.
 
 Revision: 0006, after 0005
 """
@@ -14,12 +14,12 @@ COLUMNS = (("sku", "archived_at"), ("stock_level", "synced_at"), ("stock_level",
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     for table, name in COLUMNS:
         op.add_column(table, sa.Column(name, INSTANT, nullable=True))
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     for table, name in reversed(COLUMNS):
         op.drop_column(table, name)

@@ -12,10 +12,10 @@ COLUMNS = ["tenant_id", "sku", "warehouse_id", "created_at", "sequence"]
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     op.create_index("adjustment_by_level_index", "adjustment", COLUMNS)
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     op.drop_index("adjustment_by_level_index", table_name="adjustment")

@@ -1,4 +1,4 @@
-"""PostgreSQL keeps tenants apart, too, for a role that does not own the tables.
+"""Row-level security of PostgreSQL for a role that does not own the tables.
 
 Revision: 0008, after 0007
 """
@@ -22,7 +22,7 @@ WALLED = (
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     if op.get_bind().dialect.name != "postgresql":
         return
     for table in WALLED:
@@ -34,7 +34,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     if op.get_bind().dialect.name != "postgresql":
         return
     for table in WALLED:

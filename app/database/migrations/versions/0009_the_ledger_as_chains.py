@@ -1,4 +1,4 @@
-"""Every adjustment is hashed, together with the hash of the one before it at its stock level.
+"""Hash chains of adjustments, one per stock level.
 
 Revision: 0009, after 0008
 """
@@ -16,7 +16,7 @@ revision = "0009"
 down_revision = "0008"
 
 AT_ONCE: Final = 2_000
-# As the service hashed them when this was written.
+# The hashed columns of this revision.
 COLUMNS: Final = (
     "id",
     "sku",
@@ -51,7 +51,7 @@ stock_level: Final = sa.table(
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     op.add_column("stock_level", sa.Column("last_hash", sa.Text(), nullable=True))
     op.add_column("adjustment", sa.Column("hash", sa.Text(), nullable=True))
     is_postgresql = op.get_bind().dialect.name == "postgresql"
@@ -60,7 +60,7 @@ def upgrade() -> None:
     else:
         op.execute("DROP TRIGGER adjustment_refuses_update")
     _hash_all(op.get_bind())
-    # SQLite makes the table anew for this, without its triggers.
+    # SQLite recreates the table for this, without its triggers.
     with op.batch_alter_table("adjustment") as batch:
         batch.alter_column("hash", existing_type=sa.Text(), nullable=False)
     if is_postgresql:
@@ -71,13 +71,13 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     op.drop_column("adjustment", "hash")
     op.drop_column("stock_level", "last_hash")
 
 
 def _hash_all(connection: sa.Connection) -> None:
-    """Hash what is there, a page after the other."""
+    """Hash the existing adjustments in pages."""
     position = sa.tuple_(*(adjustment.c[name] for name in POSITION))
     page = sa.select(adjustment).order_by(*position.clauses).limit(AT_ONCE)
     rows = connection.execute(page).mappings().all()
@@ -126,7 +126,7 @@ def _link(previous: str | None, entry: sa.RowMapping) -> str:
 
 
 def _as_text(instant: datetime | str) -> str:
-    """Return an instant as SQLite keeps it: RFC 3339 in UTC, with milliseconds."""
+    """Format an instant for SQLite: RFC 3339 in UTC with milliseconds."""
     if isinstance(instant, str):
         return instant
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""The days of the ledger that are over, summed up.
+"""Rollups of past days of the ledger.
 
 Revision: 0010, after 0009
 """
@@ -6,7 +6,7 @@ Revision: 0010, after 0009
 import sqlalchemy as sa
 from alembic import op
 
-from app.database.migrations.walls import wall_in
+from app.database.migrations.row_level_security import enable_row_level_security
 
 revision = "0010"
 down_revision = "0009"
@@ -49,7 +49,7 @@ REOPENING = {
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     dialect = op.get_bind().dialect.name
     op.add_column("tenant", sa.Column("summed_until", INSTANT, nullable=True))
     op.create_table(
@@ -73,11 +73,11 @@ def upgrade() -> None:
     )
     for statement in REOPENING[dialect]:
         op.execute(statement)
-    wall_in("ledger_day")
+    enable_row_level_security("ledger_day")
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     if op.get_bind().dialect.name == "postgresql":
         op.execute("DROP TRIGGER adjustment_reopens_its_day ON adjustment")
         op.execute("DROP FUNCTION reopen_day_of_adjustment()")

@@ -1,4 +1,4 @@
-"""Long histories, counted up to their milestones.
+"""Counts of long histories up to milestones.
 
 Revision: 0011, after 0010
 """
@@ -6,7 +6,7 @@ Revision: 0011, after 0010
 import sqlalchemy as sa
 from alembic import op
 
-from app.database.migrations.walls import wall_in
+from app.database.migrations.row_level_security import enable_row_level_security
 
 revision = "0011"
 down_revision = "0010"
@@ -16,7 +16,7 @@ LEVEL = ("tenant_id", "sku", "warehouse_id")
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     op.create_index(
         "adjustment_milestone_index",
         "adjustment",
@@ -42,10 +42,10 @@ def upgrade() -> None:
         sa.CheckConstraint("sign IN (-1, 0, 1)", name=op.f("history_count_sign_check")),
         sa.CheckConstraint("entries >= 1", name=op.f("history_count_entries_check")),
     )
-    wall_in("history_count")
+    enable_row_level_security("history_count")
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     op.drop_table("history_count")
     op.drop_index("adjustment_milestone_index", "adjustment")

@@ -1,4 +1,4 @@
-"""How many reservations there are, by status and by what they hold, kept.
+"""Stored counts of reservations, by status and by stock level.
 
 Revision: 0012, after 0011
 """
@@ -6,7 +6,7 @@ Revision: 0012, after 0011
 import sqlalchemy as sa
 from alembic import op
 
-from app.database.migrations.walls import wall_in
+from app.database.migrations.row_level_security import enable_row_level_security
 
 revision = "0012"
 down_revision = "0011"
@@ -28,7 +28,7 @@ SELECT tenant_id, status, 0, COUNT(*) FROM reservation GROUP BY tenant_id, statu
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     holds = sa.Column("holds", sa.BigInteger(), nullable=False, server_default="0")
     op.add_column("stock_level", holds)
     op.create_table(
@@ -42,10 +42,10 @@ def upgrade() -> None:
     )
     op.execute(HOLDS)
     op.execute(COUNTS)
-    wall_in("reservation_count")
+    enable_row_level_security("reservation_count")
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     op.drop_table("reservation_count")
     op.drop_column("stock_level", "holds")

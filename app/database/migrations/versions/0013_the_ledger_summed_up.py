@@ -1,4 +1,4 @@
-"""The ledger summed up by group, instead of by day and by level; reservations by reference.
+"""Rollups of the ledger by group instead of day and level; counts of reservations by reference.
 
 Revision: 0013, after 0012
 """
@@ -6,7 +6,7 @@ Revision: 0013, after 0012
 import sqlalchemy as sa
 from alembic import op
 
-from app.database.migrations.walls import wall_in
+from app.database.migrations.row_level_security import enable_row_level_security
 
 revision = "0013"
 down_revision = "0012"
@@ -15,7 +15,7 @@ KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 INSTANT = sa.Text().with_variant(sa.DateTime(timezone=True), "postgresql")
 HAS_REFERENCE = sa.text("reference IS NOT NULL")
 IS_MILESTONE = sa.text("sequence % 500 = 0")
-# What is summed up in another way is summed up anew by a running service.
+# A running service computes the rollups again in the new form.
 NOTHING_SUMMED = "UPDATE tenant SET summed_until = NULL"
 OF_ALL = """
 INSERT INTO reservation_count (tenant_id, {reference} status, part, reservations)
@@ -29,7 +29,7 @@ GROUP BY tenant_id, reference, status
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     op.create_table(
         "ledger_sum",
         *(sa.Column(it, KEY, nullable=False) for it in ("tenant_id", "kind", "reference", "sku")),
@@ -43,7 +43,7 @@ def upgrade() -> None:
         ),
         *_checked("ledger_sum"),
     )
-    wall_in("ledger_sum")
+    enable_row_level_security("ledger_sum")
     op.drop_table("ledger_day")
     op.drop_table("history_count")
     op.drop_index("adjustment_milestone_index", "adjustment")
@@ -61,7 +61,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     _count_reservations()
     op.execute(OF_ALL.format(reference="", nothing=""))
     op.execute(NOTHING_SUMMED)
@@ -90,7 +90,7 @@ def downgrade() -> None:
         ),
         *_checked("history_count")[1:],
     )
-    wall_in("history_count")
+    enable_row_level_security("history_count")
     op.create_table(
         "ledger_day",
         sa.Column("tenant_id", KEY, nullable=False),
@@ -103,7 +103,7 @@ def downgrade() -> None:
         ),
         *_checked("ledger_day"),
     )
-    wall_in("ledger_day")
+    enable_row_level_security("ledger_day")
     op.drop_table("ledger_sum")
 
 
@@ -128,7 +128,7 @@ def _checked(table: str) -> list[sa.Constraint]:
 
 
 def _count_reservations(*by: str) -> None:
-    """Make the table of the counts of reservations anew, by these columns too."""
+    """Recreate the table of the counts of reservations, with additional key columns."""
     keys = ("tenant_id", *by, "status")
     op.drop_table("reservation_count")
     op.create_table(
@@ -138,4 +138,4 @@ def _count_reservations(*by: str) -> None:
         sa.PrimaryKeyConstraint(*keys, "part", name="reservation_count_pkey"),
         _checked("reservation_count")[0],
     )
-    wall_in("reservation_count")
+    enable_row_level_security("reservation_count")

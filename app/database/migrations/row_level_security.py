@@ -1,8 +1,8 @@
-"""What a table of tenants' rows needs on PostgreSQL, wherever a migration makes one."""
+"""Row-level security for tables that a migration creates."""
 
 from alembic import op
 
-# A role that may serve already may do so with the new table, too.
+# Roles with the rights to serve get the same rights on the new table.
 GRANT = """
 DO $$DECLARE role name;
 BEGIN
@@ -19,8 +19,8 @@ END$$
 """
 
 
-def wall_in(table: str) -> None:
-    """Let a role see the rows of the tenant that it entered, alone, and whoever serves, serve."""
+def enable_row_level_security(table: str) -> None:
+    """Restrict a table to the rows of the current tenant, and grant it to the serving roles."""
     if op.get_bind().dialect.name != "postgresql":
         return
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")

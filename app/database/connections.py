@@ -1,0 +1,192 @@
+"""Connections of a process to one database, SQLite or PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import structlog
+from sqlalchemy import event, make_url
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
+
+from app.database.clocks import Clock
+from app.database.compilation import AnyRow, Parameters, Statement, fetch_rows
+from app.database.engines import create_engines
+from app.database.faults import DatabaseFault, FaultTranslation, spoils_connection
+from app.database.pool import DriverPool
+from app.database.postgresql import IS_READONLY, READONLY
+from app.database.session import DriverSession
+from app.database.sqlite import driver_connection, interrupt_sqlite, require_writable_file
+from app.database.transactions import Conflict
+from app.errors import InventoryError
+from app.runtime.deadlines import Watch
+from app.runtime.shares import Holder
+from app.settings import Settings
+
+log = structlog.get_logger()
+Result = TypeVar("Result")
+# Options of BEGIN for a transaction that sees a single state of the database.
+SNAPSHOT_OPTIONS: Final = {
+    "postgresql": "ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    "sqlite": "",
+}
+GENERATION: Final = "generation"
+
+
+class DatabaseConnections:
+    """Engines and driver pool of one database, with time limits and fault translation."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = make_url(settings.database_url)
+        # `sqlite` or `postgresql`.
+        self.dialect = self._url.get_backend_name()
+        self.clock = Clock(self._url.database if self.dialect == "sqlite" else None)
+        self.has_row_level_security = settings.row_level_security and self.dialect == "postgresql"
+        self.writer, self.reader, connect = create_engines(self._url, settings, self.clock)
+        self._pool = DriverPool(
+            connect,
+            size=settings.database_pool_size,
+            within=settings.database_pool_timeout_seconds,
+        )
+        # The number of times that all connections were dropped.
+        self._generation = 0
+        for pool in {self.writer.sync_engine.pool, self.reader.sync_engine.pool}:
+            self._replace_outdated(pool)
+        self.fault_translation = FaultTranslation(self.address, self.drop_connections)
+        self._watch = Watch()
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    @property
+    def address(self) -> str:
+        """The address without credentials."""
+        if self.dialect == "sqlite":
+            return f"sqlite {self._url.database}"
+        host = self._url.host or self._url.query.get("host") or "localhost"
+        return f"postgresql {host}:{self._url.port or 5432}/{self._url.database}"
+
+    async def rows(
+        self, statement: Statement, parameters: Parameters, *, share: Holder
+    ) -> Sequence[AnyRow]:
+        """Execute a single statement without a transaction, and return its rows."""
+        connection = await self._pool.acquire(share)
+        is_spoiled = False
+        try:
+            return await fetch_rows(connection, self.dialect, statement, parameters)
+        except BaseException as error:
+            is_spoiled = spoils_connection(error)
+            raise
+        finally:
+            self._pool.release(connection, share, drop=is_spoiled)
+
+    async def session(
+        self, *, single: bool, tenant_id: str | None = None, share: Holder = None
+    ) -> DriverSession:
+        """Open a session for reads, in a transaction unless it is for a single statement."""
+        session = DriverSession(self._pool, await self._pool.acquire(share), self.dialect, share)
+        if not single or self.has_row_level_security:
+            try:
+                await session.begin(SNAPSHOT_OPTIONS[self.dialect])
+                if self.has_row_level_security:
+                    await session.enter_tenant(tenant_id)
+            except BaseException:
+                await session.close()
+                raise
+        return session
+
+    @asynccontextmanager
+    async def connection(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        """Use a connection of an engine; drop it if an error leaves its state unknown.
+
+        SQLAlchemy's context manager releases the connection in a task of its own, which ignores
+        cancellation.
+        """
+        with self.fault_translation:
+            connection = await engine.connect()
+            try:
+                yield connection
+            except Conflict:
+                raise
+            except BaseException as error:
+                if spoils_connection(error):
+                    await drop_connection(connection)
+                raise
+            finally:
+                await connection.close()
+
+    def limit(self) -> AbstractContextManager[Any]:
+        """Limit the database work of a block to the remaining time of the request."""
+        return self._watch.for_database()
+
+    async def shielded(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Wait for work that continues to its end if the caller is cancelled."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_failure)
+            raise
+
+    def drop_connections(self) -> None:
+        """Drop all connections: idle ones now, busy ones after their use."""
+        self._generation += 1
+        self._pool.drop_all()
+
+    def _replace_outdated(self, pool: Pool) -> None:
+        """Make an engine's pool replace outdated connections on checkout."""
+
+        @event.listens_for(pool, "connect")
+        def on_connect(_connection: object, record: ConnectionPoolEntry) -> None:
+            record.info[GENERATION] = self._generation
+
+        @event.listens_for(pool, "checkout")
+        def on_checkout(_connection: object, record: ConnectionPoolEntry, _fairy: object) -> None:
+            if record.info[GENERATION] != self._generation:
+                raise DisconnectionError
+
+    async def require_writable(self) -> None:
+        """Require a writable database; drop all connections to a read-only one.
+
+        Raises:
+            Unavailable: the database is read-only or unreachable.
+
+        """
+        with self.fault_translation:
+            if self.dialect == "sqlite":
+                require_writable_file(Path(self._url.database or ""))
+                return
+            connection = await self._pool.acquire()
+            is_spoiled = True
+            try:
+                [[is_readonly]] = await connection.fetch(IS_READONLY)
+                is_spoiled = is_readonly
+            finally:
+                self._pool.release(connection, drop=is_spoiled)
+        if is_readonly:
+            self.drop_connections()
+            raise DatabaseFault(READONLY, address=self.address)
+
+    async def dispose(self) -> None:
+        """Wait for the work under way, then close all connections."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self.reader.dispose()
+        await self.writer.dispose()
+        await self._pool.close()
+
+
+def _log_failure(abandoned: asyncio.Task[Any]) -> None:
+    """Log the unexpected error of a task without a waiting caller."""
+    error = None if abandoned.cancelled() else abandoned.exception()
+    if error is not None and not isinstance(error, InventoryError):
+        log.error("unexpected_error", exc_info=error)
+
+
+async def drop_connection(connection: AsyncConnection) -> None:
+    """Drop a connection of an engine, also during a statement."""
+    if connection.dialect.name == "sqlite" and not connection.invalidated:
+        interrupt_sqlite(await driver_connection(connection))
+    await connection.invalidate()

@@ -1,0 +1,18 @@
+"""The complete schema: all tables with their triggers and row-level security."""
+
+from typing import Final
+
+from sqlmodel import SQLModel
+
+from app.database.row_level_security import add_row_level_security
+from app.database.tables import adjustment, tenant
+from app.database.triggers import add_ledger_triggers
+
+METADATA: Final = SQLModel.metadata
+# A role that does not own these tables sees only the rows of the tenant of its transaction. It sees
+# all rows of `tenant`, because background jobs list the tenants.
+ISOLATED_TABLES: Final = tuple(name for name in METADATA.tables if name != tenant.name)
+
+add_ledger_triggers(adjustment)
+for _name in ISOLATED_TABLES:
+    add_row_level_security(METADATA.tables[_name])

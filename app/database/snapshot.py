@@ -1,0 +1,125 @@
+"""Consistent reads."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Self
+
+from app.database.compilation import AnyRow, Parameters, Statement
+from app.database.connections import DatabaseConnections
+from app.database.faults import ConnectionLost
+from app.database.session import DriverSession
+from app.runtime.shares import Holder
+
+
+class Snapshot:
+    """A single state of the database, fixed by the first statement.
+
+    Sibling fields of a GraphQL operation are resolved concurrently, but a connection executes one
+    statement at a time, so their statements wait for each other here.
+    """
+
+    def __init__(
+        self,
+        connections: DatabaseConnections,
+        *,
+        single: bool,
+        alone: bool = False,
+        tenant_id: str | None = None,
+        share: Holder = None,
+    ) -> None:
+        self.dialect = connections.dialect
+        self.statements = 0
+        self._connections = connections
+        self._single = single
+        self._is_alone = single and alone
+        self._tenant_id = tenant_id
+        self._share = share
+        self._session: DriverSession | None = None
+        # A failed statement may have ended the transaction, so later statements fail too.
+        self._failure: Exception | None = None
+        self._turn = asyncio.Lock()
+
+    @property
+    def awaits_only_statement(self) -> bool:
+        """Whether the next statement is the only one, without concurrent fields."""
+        return self._is_alone and not self.statements
+
+    async def __aenter__(self) -> Self:
+        """Return the snapshot; its first statement opens a session."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the snapshot."""
+        await self.close()
+
+    async def rows(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
+        """Execute a SELECT and return its rows.
+
+        The statement is finished even if the caller is cancelled, as siblings of a failed field
+        are. An aborted statement would cost the connection and the snapshot of the operation.
+        """
+        if self._is_alone:
+            return await self._rows(statement, parameters)
+        return await self._connections.shielded(self._rows_in_turn(statement, parameters))
+
+    async def _rows_in_turn(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
+        async with self._turn:
+            return await self._rows(statement, parameters)
+
+    async def _rows(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
+        self.statements += 1
+        if self._single and self.statements > 1:
+            message = "A snapshot for a single statement cannot execute a second one."
+            raise RuntimeError(message)
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
+        try:
+            with self._connections.limit():
+                return await self._execute_or_reconnect(statement, parameters)
+        except Exception as error:
+            self._failure = error
+            raise
+        finally:
+            if self._single and self._session is not None:
+                await self._release()
+
+    async def _execute_or_reconnect(
+        self, statement: Statement, parameters: Parameters
+    ) -> Sequence[AnyRow]:
+        is_first = self._session is None
+        try:
+            return await self._execute(statement, parameters)
+        except ConnectionLost:
+            # An idle connection of the pool may have broken. All old connections are dropped now,
+            # and the first statement of a snapshot can be repeated.
+            if not is_first:
+                raise
+            await self._release()
+            return await self._execute(statement, parameters)
+
+    async def _execute(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
+        with self._connections.fault_translation:
+            if self._single and not self._connections.has_row_level_security:
+                return await self._connections.rows(statement, parameters, share=self._share)
+            if self._session is None:
+                self._session = await self._connections.session(
+                    single=self._single, tenant_id=self._tenant_id, share=self._share
+                )
+            return await self._session.rows(statement, parameters)
+
+    async def close(self) -> None:
+        """Release the connection, even if cancelled. A later statement sees a later state."""
+        if self._session is not None or self._turn.locked():
+            await self._connections.shielded(self._close())
+
+    async def _close(self) -> None:
+        async with self._turn:
+            self._failure = None
+            with self._connections.limit():
+                await self._release()
+
+    async def _release(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            with self._connections.fault_translation:
+                await session.close()

@@ -1,0 +1,135 @@
+"""Connections of SQLite's driver, aiosqlite."""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, cast
+
+import aiosqlite
+from sqlalchemy import Connection, event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.database.clocks import BOOT_PRAGMAS, CLOCK_FUNCTION, Clock
+from app.database.faults import CLOSED, DatabaseFault, Fault, FaultKind
+
+# Per connection; each cached statement takes about 20 KB.
+MAX_CACHED_STATEMENTS: Final = 50
+ROLLBACK: Final = "ROLLBACK"
+WRITE_PRAGMA: Final = "journal_mode = WAL"
+READ_PRAGMA: Final = "query_only = 1"
+
+
+class SqliteConnection:
+    """A connection of aiosqlite that executes a statement with one hop to its thread."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+        self._is_closed = False
+
+    async def fetch(self, text: str, /, *values: Any) -> Sequence[Any]:  # noqa: ANN401
+        """Execute a statement and return its rows."""
+        execute: Any = self._connection._execute  # noqa: SLF001 - no public method checks in time
+        rows: list[Any] = await execute(self._fetch, text, values)
+        return rows
+
+    def _fetch(self, text: str, values: Sequence[Any]) -> list[Any]:
+        """Execute a statement in the thread, unless the connection has been closed."""
+        if self._is_closed:
+            raise sqlite3.ProgrammingError(CLOSED[0])
+        return self._connection._conn.execute(text, values).fetchall()  # noqa: SLF001
+
+    async def execute(self, text: str, /) -> object:
+        """Execute a statement without rows."""
+        if text == ROLLBACK and not self._connection.in_transaction:
+            # SQLite ends the transaction after some errors.
+            return None
+        return await self.fetch(text)
+
+    def is_closed(self) -> bool:
+        """Whether the connection is closed."""
+        return self._is_closed
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._is_closed = True
+        await self._connection.close()
+
+    def terminate(self) -> asyncio.Future[Any] | None:
+        """Close the connection without waiting; the thread aborts its statement."""
+        self._is_closed = True
+        interrupt_sqlite(self._connection)
+        return self._connection.stop()
+
+
+def interrupt_sqlite(connection: aiosqlite.Connection) -> None:
+    """Abort the current statement of a connection, if any."""
+    with suppress(ValueError, sqlite3.Error):
+        connection._conn.interrupt()  # noqa: SLF001 - the public method waits for the thread
+
+
+async def connect_sqlite(file: str, clock: Clock, *, pragmas: Iterable[str]) -> SqliteConnection:
+    """Open a connection in autocommit mode."""
+    opening = aiosqlite.connect(file, isolation_level=None, cached_statements=MAX_CACHED_STATEMENTS)
+    # An exiting process does not wait for daemon threads.
+    opening._thread.daemon = True  # noqa: SLF001
+    opened = await opening
+    connection = SqliteConnection(opened)
+    try:
+        await opened.create_function(CLOCK_FUNCTION, 1, clock.sql_function)
+        stored = [await connection.fetch(f"PRAGMA {name}") for name in BOOT_PRAGMAS]
+        clock.adopt_boot(*(rows[0][0] for rows in stored))
+        for pragma in pragmas:
+            await connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+def prepare_sqlite_engine(
+    engine: AsyncEngine, clock: Clock, *, begin: str, pragmas: Iterable[str]
+) -> None:
+    """Set up the connections and transactions of an engine."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's adapter
+        # The driver would begin transactions too late for a lock; `on_begin` begins them.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(f"PRAGMA {pragma}")
+        connection.create_function(CLOCK_FUNCTION, 1, clock.sql_function)
+        stored = []
+        for name in BOOT_PRAGMAS:
+            cursor.execute(f"PRAGMA {name}")
+            stored.append(cursor.fetchone()[0])
+        clock.adopt_boot(*stored)
+        if begin == "BEGIN IMMEDIATE" and (boot := clock.boot_to_store()):
+            for name, number in zip(BOOT_PRAGMAS, boot, strict=True):
+                cursor.execute(f"PRAGMA {name} = {number}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+
+def require_writable_file(file: Path) -> None:
+    """Require a SQLite file that this process can write.
+
+    Raises:
+        DatabaseFault: the file or its directory is missing or read-only.
+
+    """
+    if not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
+        fault = Fault(FaultKind.READONLY, "", "the file is not writable")
+        raise DatabaseFault(fault, address=str(file))
+
+
+async def driver_connection(connection: AsyncConnection) -> aiosqlite.Connection:
+    """Return the driver connection of a SQLAlchemy connection to SQLite."""
+    pooled = await connection.get_raw_connection()
+    return cast("aiosqlite.Connection", pooled.driver_connection)
