@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -26,8 +26,9 @@ from app.http.json import JSONResponse
 from app.http.logs import configure_logs
 from app.http.request_id import REQUEST_ID_HEADER
 from app.maintenance import record_token_uses, run_jobs
-from app.settings import Settings, words
-from app.web.pages import docs_page, graphiql_tabs, static_routes
+from app.settings import Settings, comma_separated
+from app.web.pages import docs_page, graphiql_page, graphiql_tabs, static_routes
+from rest_shim.endpoint import Shim
 from rest_shim.openapi import openapi
 
 if TYPE_CHECKING:
@@ -47,8 +48,11 @@ CORS_REQUEST_HEADERS: Final = (
 CORS_RESPONSE_HEADERS: Final = ("ETag", "Idempotent-Replayed", "Retry-After", REQUEST_ID_HEADER)
 
 
-def create_app(settings: Settings | None = None) -> Starlette:
-    """Build the service as an ASGI application; settings come from the environment by default."""
+def create_app(settings: Settings | None = None, *, columnar: bool = True) -> Starlette:
+    """Build the ASGI application; settings come from the environment by default.
+
+    Without `columnar`, graphql-core completes lists.
+    """
     settings = settings or Settings()
     configure_logs(settings.log_level)
     database = Database(settings)
@@ -63,9 +67,13 @@ def create_app(settings: Settings | None = None) -> Starlette:
         settings=settings,
         database=database,
         authenticator=authenticator,
-        documents=Documents(kept=settings.prepared_documents, rules=DocumentRules.of(settings)),
+        documents=Documents(DocumentRules.of(settings)),
         trusted=_trusted_documents(settings),
-        tabs=graphiql_tabs(),
+        page=_graphiql(settings),
+        columnar=columnar,
+    )
+    shim = Shim(
+        settings=settings, database=database, authenticator=authenticator, columnar=columnar
     )
 
     @asynccontextmanager
@@ -128,6 +136,14 @@ def _trusted_documents(settings: Settings) -> TrustedDocuments | None:
     return TrustedDocuments.read(path) if path else None
 
 
+def _graphiql(settings: Settings) -> Callable[[], Response] | None:
+    """Build the page for browsers at the GraphQL path, if it is on."""
+    if not settings.graphiql:
+        return None
+    tabs = graphiql_tabs()
+    return lambda: graphiql_page(authorization=settings.page_authorization, tabs=tabs)
+
+
 def _tune_garbage_collector() -> None:
     """Exempt the objects of start-up, and collect less often: a list page makes thousands."""
     gc.collect()
@@ -165,7 +181,7 @@ def _health_routes(database: Database) -> list[Route]:
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await require_current(database)
-                await require_wall(database)
+                await require_matching_role(database)
                 await database.require_writable()
         except TimeoutError as error:
             message = f"The database did not respond within {READY_SECONDS} s."
@@ -177,7 +193,7 @@ def _health_routes(database: Database) -> list[Route]:
 
 def _cors_middleware(settings: Settings) -> list[Middleware]:
     """Middleware that allows the configured origins to call the service from a browser."""
-    origins = words(settings.cors_origins)
+    origins = comma_separated(settings.cors_origins)
     if not origins:
         return []
     return [

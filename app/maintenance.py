@@ -70,7 +70,7 @@ async def roll_up_ledgers(database: Database) -> None:
 
 async def record_token_uses(database: Database, authenticator: Authenticator) -> None:
     """Store when the tokens that this process has looked up were last used."""
-    await store_token_uses(database, authenticator.take_used())
+    await store_token_uses(database, authenticator.take_last_uses())
 
 
 async def _repeat(seconds: float, job: Callable[[], Awaitable[None]]) -> NoReturn:

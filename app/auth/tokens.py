@@ -83,8 +83,8 @@ class Authenticator:
         """
         principal = await self.identify(authorization)
         if self._rate_limiter is not None:
-            await self._rate_limiter.admit(principal.tenant, principal.subject)
-        await charge(principal.tenant)
+            await self._rate_limiter.admit(principal.tenant_id, principal.subject)
+        await charge(principal.tenant_id)
         return principal
 
     async def identify(self, authorization: str | None) -> Principal:
@@ -134,7 +134,7 @@ class Authenticator:
         tenant_id, dash, _ = token.removeprefix(TOKEN_PREFIX).partition("-")
         if not dash or len(token) > MAX_TOKEN_LENGTH:
             return None
-        async with self._database.snapshot(tenant=tenant_id, is_proven=False) as snapshot:
+        async with self._database.snapshot(tenant_id=tenant_id, is_proven=False) as snapshot:
             rows = await snapshot.rows(TOKEN_STATEMENT, {"tenant_id": tenant_id, "hash": digest})
         stored = rows[0].token_hash if rows else ABSENT_HASH
         if not hmac.compare_digest(stored, digest):

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from app.database.engine import Database
-from app.database.migration import grant, migrate, require_whole
+from app.database.migration import grant, migrate, require_full_access
 from app.http.logs import configure_logs
 from app.reads.tenants import list_tenants
 from app.settings import Settings
@@ -41,7 +41,7 @@ async def require_tenant(database: Database, tenant_id: str) -> None:
         Unavailable: the database is not current.
 
     """
-    await require_whole(database)
+    await require_full_access(database)
     async with database.snapshot() as snapshot:
         if tenant_id not in await list_tenants(snapshot):
             raise tenant_not_found(tenant_id)

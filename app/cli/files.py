@@ -17,8 +17,11 @@ from app.cli.database import require_tenant, run_with_database
 from app.cli.output import JsonOption, clear_progress, print_json, show_progress
 from app.database.engine import Database
 from app.files import imports
+from app.files.columns import FileKind
 from app.files.exports import ExportFilter, ExportSubject, export
-from app.files.parsing import FileFormat, FileKind, Staging
+from app.files.import_runs import ImportTally
+from app.files.parsing import FileFormat
+from app.files.staging import Staging
 
 TenantOption = Annotated[str, typer.Option("--tenant", help="The id of the tenant.")]
 FormatOption = Annotated[
@@ -58,7 +61,7 @@ def import_command(  # noqa: PLR0917 - options have names
     """
     form = form or _format_of(file)
 
-    async def work(database: Database) -> imports.ImportTally:
+    async def work(database: Database) -> ImportTally:
         await require_tenant(database, tenant_id)
         import_run = imports.run_of(staging, tenant_id, name=run, created_by=by)
         tally = await imports.validate(database, staging, import_run, show_progress)

@@ -9,9 +9,9 @@ import typer
 from app.cli.database import run_with_database
 from app.cli.output import JsonOption, clear_progress, print_json, show_progress
 from app.database.engine import Database
-from app.database.migration import require_whole
+from app.database.migration import require_full_access
 from app.domain.hash_chain import Head, parse_head
-from app.domain.instants import as_text
+from app.domain.instants import format_instant
 from app.ledger.repair import repair_tenant
 from app.ledger.verification import Proof, verify_ledger, verify_tenant
 from app.reads.tenants import list_tenants
@@ -43,10 +43,10 @@ def verify(
     It never changes the ledger, and it refuses a broken ledger.
     """
     kept_head = parse_head(head) if head is not None else None
-    if kept_head and tenant_id not in (None, kept_head.tenant):
-        message = f"--head belongs to the tenant {kept_head.tenant}, not to {tenant_id}"
+    if kept_head and tenant_id not in (None, kept_head.tenant_id):
+        message = f"--head belongs to the tenant {kept_head.tenant_id}, not to {tenant_id}"
         raise typer.BadParameter(message)
-    wanted = kept_head.tenant if kept_head else tenant_id
+    wanted = kept_head.tenant_id if kept_head else tenant_id
 
     async def work(database: Database) -> list[Proof]:
         proofs = []
@@ -69,7 +69,7 @@ def verify(
 
 async def _tenant_ids(database: Database, wanted: str | None) -> list[str]:
     """Ids of the tenants to verify: the wanted one or all."""
-    await require_whole(database)
+    await require_full_access(database)
     async with database.snapshot() as snapshot:
         tenant_ids = await list_tenants(snapshot)
     if wanted is None:
@@ -88,12 +88,13 @@ async def _repair(database: Database, tenant_id: str, kept_head: Head | None) ->
 
 def _print_proof(proof: Proof, kept_head: Head | None) -> None:
     typer.echo(
-        f"{proof.tenant}: {proof.skus:,} SKUs, {proof.stock_levels:,} stock levels, "
+        f"{proof.tenant_id}: {proof.skus:,} SKUs, {proof.stock_levels:,} stock levels, "
         f"{proof.adjustments:,} adjustments, {proof.counts:,} counts. All add up."
     )
     if kept_head:
         typer.echo(
-            f"Its {kept_head.adjustments:,} adjustments until {as_text(kept_head.until)} are "
+            f"Its {kept_head.adjustments:,} adjustments until "
+            f"{format_instant(kept_head.until)} are "
             "unchanged since the head was taken."
         )
     typer.echo(proof.head)

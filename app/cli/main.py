@@ -15,7 +15,7 @@ from app.errors import InventoryError, Unavailable
 from app.files.imports import FileRefused
 from app.graphql.schema.schema import schema
 from app.graphql.trusted_documents import BadManifest
-from app.ledger.verification import LedgerBroken
+from app.ledger.replay import LedgerBroken
 
 # Errors whose message is complete.
 PLAIN_ERRORS: Final = (BadManifest, LedgerBroken, NotADemoDatabase, FileRefused)

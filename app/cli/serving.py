@@ -13,7 +13,13 @@ import uvicorn
 
 from app.cli.database import run_with_database
 from app.database.engine import Database
-from app.database.migration import NotCurrent, WrongRole, migrate, require_current, require_wall
+from app.database.migration import (
+    NotCurrent,
+    WrongRole,
+    migrate,
+    require_current,
+    require_matching_role,
+)
 from app.demo import prepare_demo
 from app.errors import Unavailable
 from app.http.logs import configure_logs
@@ -110,7 +116,7 @@ async def _prepare(database: Database) -> None:
         return
     try:
         await require_current(database)
-        await require_wall(database)
+        await require_matching_role(database)
     except (NotCurrent, WrongRole):
         raise
     except Unavailable as error:

@@ -8,9 +8,9 @@ import typer
 from app.cli.database import require_tenant, run_with_database
 from app.cli.output import JsonOption, print_json
 from app.database.engine import Database
-from app.database.migration import require_whole
+from app.database.migration import require_full_access
 from app.domain.caller import Scope
-from app.domain.instants import as_text
+from app.domain.instants import format_instant
 from app.reads.tenants import list_tokens
 from app.writes import tenants
 
@@ -35,7 +35,7 @@ def tenant_create(
     """Create a tenant."""
 
     async def work(database: Database) -> None:
-        await require_whole(database)
+        await require_full_access(database)
         await tenants.create_tenant(database, tenant_id, name=name or tenant_id)
 
     run_with_database(work)
@@ -58,7 +58,7 @@ def tenant_update(
     """Change the permissions of a tenant."""
 
     async def work(database: Database) -> None:
-        await require_whole(database)
+        await require_full_access(database)
         await tenants.permit_oversell(database, tenant_id, permitted=permit_oversell)
 
     run_with_database(work)
@@ -85,7 +85,7 @@ def token_create(  # noqa: PLR0917 - options have names
     """Create a token and print it. Only its hash is stored, so it cannot be printed again."""
 
     async def work(database: Database) -> tenants.NewToken:
-        await require_whole(database)
+        await require_full_access(database)
         return await tenants.create_token(
             database,
             tenant_id,
@@ -123,7 +123,7 @@ def token_revoke(tenant_id: TenantArgument, token_id: TokenArgument) -> None:
     """Revoke a token. Workers accept it for up to INVENTORY_TOKEN_CACHE_SECONDS more."""
 
     async def work(database: Database) -> None:
-        await require_whole(database)
+        await require_full_access(database)
         await tenants.revoke_token(database, tenant_id, token_id)
 
     run_with_database(work)
@@ -143,7 +143,7 @@ def token_rotate(
     """Create a token with the properties of another and print it. The old token then expires."""
 
     async def work(database: Database) -> tenants.NewToken:
-        await require_whole(database)
+        await require_full_access(database)
         overlap = timedelta(hours=overlap_hours)
         return await tenants.rotate_token(database, tenant_id, token_id, overlap=overlap)
 
@@ -152,7 +152,7 @@ def token_rotate(
 
 def _print_token(token: tenants.NewToken, *, json: bool) -> None:
     if json:
-        expires_at = as_text(token.expires_at) if token.expires_at else None
+        expires_at = format_instant(token.expires_at) if token.expires_at else None
         print_json({"id": token.id, "token": token.token, "expires_at": expires_at})
     else:
         typer.echo(token.token)

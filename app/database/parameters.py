@@ -36,6 +36,9 @@ class KeyValue(TypeDecorator[str]):
         return "" if value is not None and "\x00" in value else value
 
 
+TENANT: Final = bindparam("tenant_id", type_=KeyValue)
+
+
 class KeyArray(TypeDecorator[Sequence[str]]):
     """A list of keys to look up, as one parameter: an array, or JSON in SQLite."""
 

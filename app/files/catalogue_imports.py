@@ -11,7 +11,7 @@ from sqlalchemy.sql.dml import Insert, Update
 from ulid import ULID
 
 from app.database.clocks import Present
-from app.database.parameters import as_json, rows_from, texts_in
+from app.database.parameters import as_json, in_key_array, rows_from
 from app.database.session import Session
 from app.database.tables import sku, warehouse
 from app.domain.quantities import Status
@@ -136,7 +136,7 @@ async def _write_warehouses(
 def _select_titles(dialect: str, *, locked: bool) -> Select[Any]:
     skus = (
         select(sku.c.sku, sku.c.title, sku.c.version)
-        .where(sku.c.tenant_id == TENANT_PARAMETER, texts_in(dialect, sku.c.sku, "codes"))
+        .where(sku.c.tenant_id == TENANT_PARAMETER, in_key_array(dialect, sku.c.sku, "codes"))
         .order_by(sku.c.sku)
     )
     return skus.with_for_update(key_share=True) if locked else skus

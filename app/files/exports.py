@@ -13,7 +13,7 @@ from sqlalchemy import Select, Text, bindparam, select, text
 
 from app.database.engine import Database
 from app.database.tables import adjustment, sku, stock_level
-from app.domain.instants import as_text
+from app.domain.instants import format_instant
 from app.files.parsing import FORMULA, FileFormat
 from app.files.staging import ReportRows
 
@@ -121,7 +121,7 @@ def _csv(rows: Sequence[Cells]) -> bytes:
 
 def _cell(value: object) -> object:
     if isinstance(value, datetime):
-        return as_text(value)
+        return format_instant(value)
     # A spreadsheet would run this text as a formula; it does not show a leading '.
     if isinstance(value, str) and FORMULA.match(value):
         return f"'{value}"

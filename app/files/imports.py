@@ -16,8 +16,9 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from app.database.engine import Conflict, Database
+from app.database.engine import Database
 from app.database.session import EngineSession
+from app.database.transactions import Conflict
 from app.errors import ValidationFailed
 from app.files.catalogue_imports import decide_skus, decide_warehouses, warehouse_of_row
 from app.files.columns import FileKind

@@ -214,7 +214,9 @@ def _ledger_rows(tenant_id: str, code: str, level: LoadedLevel) -> Iterable[dict
             "created_at": entry.created_at,
             "reference": entry.reference,
         }
-        previous = link(previous, tenant_id, {**row, "created_at": as_text(entry.created_at)})
+        previous = chain_hash(
+            previous, tenant_id, {**row, "created_at": format_instant(entry.created_at)}
+        )
         yield {**row, "hash": previous}
         before = entry.quantity
 

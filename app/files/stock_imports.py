@@ -6,7 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 from sqlalchemy import Select, Text, bindparam, select
 
-from app.database.parameters import texts_in
+from app.database.parameters import in_key_array
 from app.database.session import Session
 from app.database.tables import adjustment
 from app.domain.ids import ulid
@@ -170,6 +170,6 @@ def _select_imported_levels(dialect: str) -> Select[Any]:
     """
     return select(adjustment.c.sku, adjustment.c.warehouse_id).where(
         adjustment.c.tenant_id == TENANT_PARAMETER,
-        texts_in(dialect, adjustment.c.sku, "codes"),
+        in_key_array(dialect, adjustment.c.sku, "codes"),
         (adjustment.c.bulk_id + "") == bindparam("run", type_=Text),
     )

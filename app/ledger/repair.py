@@ -34,8 +34,8 @@ from app.database.tables import (
     sku_count,
     stock_level,
 )
-from app.domain.instants import as_text
-from app.domain.quantities import ARCHIVED, Figures, total
+from app.domain.instants import format_instant
+from app.domain.quantities import ARCHIVED_PREFIX, Figures, total_figures
 from app.ledger.derived_figures import held_of_level, wrong_reservation_counts, wrong_sums
 from app.ledger.replay import level_name
 from app.ledger.rollup import NO_TIMEOUT, lock_rollup, reset_rollup, roll_up_ledger
@@ -86,7 +86,7 @@ async def _repair_skus(
         messages += await _repair_level(connection, level, archived_at=archived[level.sku])
         figures.setdefault(level.sku, []).append(_figures(level))
     for row in skus:
-        status = total(figures.get(row.sku, [])).status
+        status = total_figures(figures.get(row.sku, [])).status
         if row.status != status:
             messages.append(f"status of SKU {row.sku} was {row.status}, and is {status}")
             await _update_sku(connection, tenant_id, row.sku, status=status)
@@ -262,4 +262,4 @@ async def _repair_rollups(database: Database, tenant_id: str) -> list[str]:
     await database.transaction(delete_rollups)
     while await roll_up_ledger(database, tenant_id):
         pass
-    return [f"rollups of the ledger from {as_text(first)} on were wrong, and are replaced"]
+    return [f"rollups of the ledger from {format_instant(first)} on were wrong, and are replaced"]

@@ -1,4 +1,4 @@
-"""Replays the adjustments of all stock levels of a tenant and checks each link of their chains."""
+"""Replays the adjustments of all stock levels of a tenant and checks every link of their chains."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.parameters import TENANT
 from app.database.tables import adjustment, sku, stock_level
-from app.domain.hash_chain import HASHED_COLUMNS, Covered, Head, link
-from app.domain.instants import as_text
+from app.domain.hash_chain import HASHED_COLUMNS, Head, HeadBuilder, chain_hash
+from app.domain.instants import format_instant
 
 VERIFY_BATCH_ROWS: Final = 2_000
 SAME_SKU: Final = (stock_level.c.tenant_id == sku.c.tenant_id) & (stock_level.c.sku == sku.c.sku)
@@ -51,11 +51,11 @@ class LedgerReplay:
         self._head = head
         self._level_ends = level_ends
         self._progress = progress
-        self._covered: list[Covered] = []
+        self._covered: list[HeadBuilder] = []
 
-    def cover(self, until: datetime) -> Covered:
+    def cover(self, until: datetime) -> HeadBuilder:
         """Collect the adjustments until an instant, inclusive, for a head."""
-        self._covered.append(Covered(self._tenant_id, until))
+        self._covered.append(HeadBuilder(self._tenant_id, until))
         return self._covered[-1]
 
     async def run(self) -> None:
@@ -93,8 +93,8 @@ class LedgerReplay:
         )
         if previous and row.created_at < previous.created_at:
             message = (
-                f"created_at of {name} is {as_text(row.created_at)}, earlier than "
-                f"{as_text(previous.created_at)} of the previous adjustment"
+                f"created_at of {name} is {format_instant(row.created_at)}, earlier than "
+                f"{format_instant(previous.created_at)} of the previous adjustment"
             )
             raise LedgerBroken(message)
         self._require_hash(name, row, previous)
@@ -106,8 +106,8 @@ class LedgerReplay:
 
     def _require_hash(self, name: str, row: Row[Any], previous: Row[Any] | None) -> None:
         entry = {column: getattr(row, column) for column in HASHED_COLUMNS}
-        entry["created_at"] = as_text(row.created_at)
-        hash_ = link(previous.hash if previous else None, self._tenant_id, entry)
+        entry["created_at"] = format_instant(row.created_at)
+        hash_ = chain_hash(previous.hash if previous else None, self._tenant_id, entry)
         if row.hash != hash_:
             message = f"{name} is not as it was written: its hash is {row.hash}, not {hash_}"
             raise LedgerBroken(message)
@@ -180,7 +180,8 @@ def _require_same_history(head: Head, replayed: Head) -> None:
         else f"the {head.adjustments} adjustments are not the same"
     )
     message = (
-        f"the history of {head.tenant} until {as_text(head.until)} has been changed since its head "
+        f"the history of {head.tenant_id} until {format_instant(head.until)} "
+        "has been changed since its head "
         f"was taken: {difference}"
     )
     raise LedgerBroken(message)

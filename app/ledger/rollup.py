@@ -29,10 +29,12 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.clocks import Present
-from app.database.engine import Database, Snapshot
+from app.database.columns import UtcDateTime
+from app.database.engine import Database
 from app.database.parameters import TENANT
-from app.database.tables import UtcDateTime, adjustment, ledger_sum, tenant
-from app.domain.periods import MILLISECOND
+from app.database.snapshot import Snapshot
+from app.database.tables import adjustment, ledger_sum, tenant
+from app.domain.instants import MILLISECOND
 from app.ledger.totals import (
     BEGINNING,
     EMPTY,
@@ -76,7 +78,9 @@ async def roll_up_ledger(database: Database, tenant_id: str) -> bool:
         known, closed = progress.summed_until, closed_until(progress.now)
         if known is not None and known > closed:
             # The clock was set back.
-            await database.transaction(partial(reset_rollup, tenant_id, closed), tenant=tenant_id)
+            await database.transaction(
+                partial(reset_rollup, tenant_id, closed), tenant_id=tenant_id
+            )
             return True
         parameters = await _next_period(snapshot, tenant_id, progress)
         if parameters is None:
@@ -84,7 +88,7 @@ async def roll_up_ledger(database: Database, tenant_id: str) -> bool:
         [(entries,)] = await snapshot.rows(_entry_count(), parameters)
         sums = await _read_sums(snapshot, parameters)
     work = partial(_store, parameters, known, entries, sums)
-    return await database.transaction(work, tenant=tenant_id)
+    return await database.transaction(work, tenant_id=tenant_id)
 
 
 async def lock_rollup(tenant_id: str, connection: AsyncConnection) -> datetime | None:

@@ -17,9 +17,9 @@ from app.database.clocks import Present
 from app.database.engine import Database
 from app.database.parameters import TENANT
 from app.database.tables import sku, sku_count, stock_level
-from app.domain.hash_chain import Head, settled
-from app.domain.instants import as_text
-from app.domain.quantities import ARCHIVED, Figures, total
+from app.domain.hash_chain import Head, settled_until
+from app.domain.instants import format_instant
+from app.domain.quantities import ARCHIVED_PREFIX, Figures, total_figures
 from app.ledger.derived_figures import (
     unbalanced_transfers,
     wrong_holds,
@@ -69,7 +69,7 @@ async def verify_tenant(
         LedgerBroken: names the first break.
 
     """
-    with database.translated:
+    with database.fault_translation:
         async with _untimed(database) as connection:
             # Read before the snapshot is taken, which then has all that was written until `now`.
             now = (await connection.execute(select(Present()))).scalar_one()
@@ -77,7 +77,7 @@ async def verify_tenant(
             replay = LedgerReplay(
                 connection, tenant_id, head=head, level_ends=check.level_ends, progress=progress
             )
-            covered = replay.cover(settled(now))
+            covered = replay.cover(settled_until(now))
             await replay.run()
             await check.figures()
             check.proof.adjustments = replay.adjustments
@@ -194,7 +194,7 @@ class _FigureCheck:
                 self._sku_ends(current, figures)
                 current, figures = row, NO_STOCK
             if row.warehouse_id is not None:
-                figures = total([figures, _figures_of(row)])
+                figures = total_figures([figures, _figures_of(row)])
                 levels += 1
         self._sku_ends(current, figures)
         # The replay reads levels without a SKU, too; this statement does not.
@@ -223,9 +223,8 @@ class _FigureCheck:
         """Check the rollups of the ledger against its adjustments."""
         async for row in self._rows(wrong_sums()):
             group = " ".join(filter(None, (row.kind, row.reference, row.sku)))
-            message = (
-                f"the rollup of the {group} before {as_text(row.until)} is not the sum of its "
-            )
+            message = f"the rollup of the {group} before {format_instant(row.until)} "
+                "is not the sum of its "
             raise LedgerBroken(f"{message}adjustments")
 
     async def _reservations(self) -> None:
@@ -270,4 +269,4 @@ def _figures_of(row: Row[Any]) -> Figures:
 
 def _counted_as(row: Row[Any], figures: Figures) -> str:
     """Status of a SKU or level in `sku_count`."""
-    return f"{ARCHIVED if row.archived_at else ''}{figures.status}"
+    return f"{ARCHIVED_PREFIX if row.archived_at else ''}{figures.status}"

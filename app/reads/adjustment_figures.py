@@ -22,8 +22,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.database.parameters import Key
-from app.database.tables import LEVEL_KEY, UtcDateTime, adjustment, ledger_sum, tenant
+from app.database.columns import UtcDateTime
+from app.database.parameters import KeyValue
+from app.database.tables import LEVEL_KEY, adjustment, ledger_sum, tenant
 from app.domain.filters import Sign
 from app.domain.records import LedgerTotals
 from app.ledger.totals import (
@@ -168,7 +169,7 @@ class FigureQuery:
     def _names_of(self, group: Group, filters: Filters) -> dict[str, ColumnElement[str]]:
         """Values that name the group: parameters, or columns of the parents."""
         return {
-            name: bindparam(name, type_=Key)
+            name: bindparam(name, type_=KeyValue)
             if self.parents is None or name in filters
             else self.parents.c[name]
             for name in GROUP_COLUMNS[group]

@@ -17,9 +17,10 @@ from sqlalchemy import (
     select,
 )
 
-from app.database.engine import Snapshot
+from app.database.columns import UtcDateTime
 from app.database.parameters import TENANT, rows_from
-from app.database.tables import LEVEL_KEY, UtcDateTime, adjustment, stock_level, tenant
+from app.database.snapshot import Snapshot
+from app.database.tables import LEVEL_KEY, adjustment, stock_level, tenant
 from app.domain.filters import AdjustmentFilter
 from app.domain.records import LedgerTotals
 from app.ledger.totals import BEGINNING, END, ZERO

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from sqlalchemy import BigInteger, ColumnElement, Row, Select, Text, bindparam, select, tuple_
 
-from app.database.engine import Snapshot
-from app.database.parameters import TENANT, rows_from, texts_in
+from app.database.columns import UtcDateTime
+from app.database.parameters import TENANT, in_key_array, rows_from
 from app.database.session import Session
 from app.database.snapshot import Snapshot
 from app.database.tables import LINK_COLUMNS, adjustment
@@ -42,7 +42,10 @@ ADJUSTMENT_COLUMNS: Final = tuple(adjustment.c[field.name] for field in fields(A
 
 ADJUSTMENT_CONDITIONS: Final[Conditions] = {
     "tenant_id": of_tenant,
-    **{name: equals(name) for name in ("sku", "warehouse_id", "reason", "created_by", *LINKS)},
+    **{
+        name: equals(name)
+        for name in ("sku", "warehouse_id", "reason", "created_by", *LINK_COLUMNS)
+    },
     "start": lambda columns: columns.created_at >= bindparam("start", type_=UtcDateTime),
     "end": lambda columns: columns.created_at < bindparam("end", type_=UtcDateTime),
     Sign.INCREASE: lambda columns: columns.delta > 0,
@@ -218,13 +221,15 @@ def _adjustments_of_group(name: str) -> Select[Any]:
 @cache
 def _reversals(dialect: str) -> Select[Any]:
     return select(adjustment.c.reversal_of, adjustment.c.id).where(
-        adjustment.c.tenant_id == TENANT, texts_in(dialect, adjustment.c.reversal_of, "ids")
+        adjustment.c.tenant_id == TENANT, in_key_array(dialect, adjustment.c.reversal_of, "ids")
     )
 
 
 def uses_reason_index(filters: Filters) -> bool:
     """Whether the index by warehouse and reason is the best one, warehouse by warehouse."""
-    return "reason" in filters and filters.isdisjoint({"sku", "warehouse_id", "created_by", *LINKS})
+    return "reason" in filters and filters.isdisjoint(
+        {"sku", "warehouse_id", "created_by", *LINK_COLUMNS}
+    )
 
 
 def newest_first(columns: Columns, *, by_level: bool) -> list[ColumnElement[Any]]:

@@ -6,8 +6,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, FromClause, Text, bindparam
 from sqlalchemy.types import TypeEngine
 
-from app.database.compilation import Shapes
-from app.database.parameters import TENANT, Key, as_json
+from app.database.compilation import StatementCache
+from app.database.parameters import TENANT, KeyValue, as_json
 from app.ledger.totals import Columns
 
 # One stock level as (SKU, warehouse id), or all levels of a SKU as (SKU, None).
@@ -26,7 +26,7 @@ Conditions = Mapping[str, Callable[[Columns], ColumnElement[bool]]]
 PARENTS: Final[Mapping[str, TypeEngine[Any]]] = {"sku": Text(), "warehouse_id": Text()}
 
 # Builders of statements with filters share one cache.
-shaped: Final = Shapes()
+shaped: Final = StatementCache()
 
 
 def of_tenant(columns: Columns) -> ColumnElement[bool]:
@@ -37,7 +37,7 @@ def of_tenant(columns: Columns) -> ColumnElement[bool]:
 
 def equals(name: str) -> Callable[[Columns], ColumnElement[bool]]:
     """Condition that a column equals the parameter of the same name."""
-    return lambda columns: columns[name] == bindparam(name, type_=Key)
+    return lambda columns: columns[name] == bindparam(name, type_=KeyValue)
 
 
 def key_columns(key: LedgerKey) -> KeyColumns:

@@ -19,8 +19,7 @@ from sqlalchemy import (
 
 from app.database.clocks import Present
 from app.database.compilation import AnyRow
-from app.database.engine import Snapshot
-from app.database.parameters import TENANT, rows_from, texts_in
+from app.database.parameters import TENANT, in_key_array, rows_from
 from app.database.session import Session
 from app.database.snapshot import Snapshot
 from app.database.tables import reservation, reservation_count, reservation_line, stock_level
@@ -234,7 +233,7 @@ def reservations_by_id(dialect: str) -> Select[Any]:
     return (
         select(*RESERVATION_COLUMNS, *LINE_COLUMNS)
         .select_from(reservation.join(reservation_line, is_line))
-        .where(reservation.c.tenant_id == TENANT, texts_in(dialect, reservation.c.id, "ids"))
+        .where(reservation.c.tenant_id == TENANT, in_key_array(dialect, reservation.c.id, "ids"))
         .order_by(reservation.c.id, reservation_line.c.sku, reservation_line.c.warehouse_id)
         .limit(LINE_LIMIT)
     )

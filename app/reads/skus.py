@@ -21,8 +21,8 @@ from sqlalchemy import (
     select,
 )
 
-from app.database.engine import Snapshot
-from app.database.parameters import TENANT, Key, texts_in
+from app.database.parameters import TENANT, KeyValue, in_key_array
+from app.database.snapshot import Snapshot
 from app.database.tables import sku, sku_count, stock_level, warehouse
 from app.domain.filters import Order, SkuFilter
 from app.domain.quantities import ARCHIVED_PREFIX
@@ -55,7 +55,7 @@ SKU_CONDITIONS: Final[Conditions] = {
     "archived": lambda columns: columns.archived_at.is_not(None),
 }
 # Archived SKUs have counts of their own, under a prefixed status.
-IS_ARCHIVED: Final = sku_count.c.status.startswith(ARCHIVED, autoescape=True)
+IS_ARCHIVED: Final = sku_count.c.status.startswith(ARCHIVED_PREFIX, autoescape=True)
 COUNT_CONDITIONS: Final[Conditions] = {
     **{name: SKU_CONDITIONS[name] for name in ("tenant_id", "warehouse_id")},
     "status": lambda columns: (
@@ -246,7 +246,7 @@ def _skus_by_code_within_limit(dialect: str) -> Select[Any]:
 
 def _with_codes(dialect: str) -> Select[Any]:
     return select(sku.c.tenant_id, *SKU_COLUMNS).where(
-        sku.c.tenant_id == TENANT, texts_in(dialect, sku.c.sku, "codes")
+        sku.c.tenant_id == TENANT, in_key_array(dialect, sku.c.sku, "codes")
     )
 
 

@@ -125,7 +125,7 @@ def _stock_as_of(dialect: str, *, narrowed: bool) -> Select[Any]:
         select(stock_level.c.sku, stock_level.c.warehouse_id)
         .where(
             *conditions_of(SKU_CONDITIONS, filters, stock_level.c),
-            texts_in(dialect, stock_level.c.sku, "codes"),
+            in_key_array(dialect, stock_level.c.sku, "codes"),
         )
         .subquery("levels")
     )

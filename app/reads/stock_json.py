@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSON, aggregate_order_by
 
-from app.database.parameters import TENANT, Key
+from app.database.parameters import TENANT, KeyValue
 from app.database.tables import sku, stock_level, warehouse
 from app.domain.filters import Order
 from app.domain.records import LevelRecord, SkuRecord
@@ -68,7 +68,9 @@ def with_stock(
         select(*WAREHOUSE_COLUMNS)
         .where(
             warehouse.c.tenant_id == TENANT,
-            warehouse.c.id == bindparam("warehouse_id", type_=Key) if narrowed else found.has_level,
+            warehouse.c.id == bindparam("warehouse_id", type_=KeyValue)
+            if narrowed
+            else found.has_level,
         )
         .correlate(found.relation)
     )

@@ -82,7 +82,7 @@ def _level_counts(dialect: str, filters: Filters) -> Select[Any]:
         select(sku_count.c.warehouse_id, func.sum(sku_count.c.skus).label("skus"))
         .where(
             *conditions_of(COUNT_CONDITIONS, filters, sku_count.c),
-            texts_in(dialect, sku_count.c.warehouse_id, "ids"),
+            in_key_array(dialect, sku_count.c.warehouse_id, "ids"),
         )
         .group_by(sku_count.c.warehouse_id)
     )

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from sqlalchemy import Select, select
 
-from app.database.engine import Snapshot
 from app.database.parameters import TENANT
 from app.database.session import Session
+from app.database.snapshot import Snapshot
 from app.database.tables import api_token, tenant
-from app.domain.instants import as_text
+from app.domain.instants import format_instant
 
 # Spelled out, because a token's hash must not be listed.
 TOKEN_COLUMNS: Final = (
@@ -43,7 +43,7 @@ async def list_tokens(snapshot: Snapshot, tenant_id: str) -> list[dict[str, obje
     rows = await snapshot.rows(_tokens(), {"tenant_id": tenant_id})
     return [
         {
-            column.name: as_text(value) if isinstance(value, datetime) else value
+            column.name: format_instant(value) if isinstance(value, datetime) else value
             for column, value in zip(TOKEN_COLUMNS, row, strict=True)
         }
         for row in rows

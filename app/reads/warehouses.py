@@ -7,8 +7,8 @@ from typing import Any, Final
 from msgspec.json import Decoder
 from sqlalchemy import Select, Subquery, select
 
-from app.database.engine import Snapshot
-from app.database.parameters import TENANT, texts_in
+from app.database.parameters import TENANT, in_key_array
+from app.database.snapshot import Snapshot
 from app.database.tables import warehouse
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
@@ -57,7 +57,7 @@ def _first_warehouses() -> Select[Any]:
 def warehouses_by_id(dialect: str) -> Select[Any]:
     """Select the warehouses of `ids`."""
     return select(*WAREHOUSE_COLUMNS).where(
-        warehouse.c.tenant_id == TENANT, texts_in(dialect, warehouse.c.id, "ids")
+        warehouse.c.tenant_id == TENANT, in_key_array(dialect, warehouse.c.id, "ids")
     )
 
 

@@ -13,7 +13,7 @@ from app.domain.caller import Caller
 from app.domain.ids import ulid
 from app.domain.quantities import MAX_QUANTITY, Status
 from app.domain.records import SkuRecord, WarehouseRecord
-from app.domain.stock import LevelKey, Refused, Stock, inventory_not_found, refusal_of_all
+from app.domain.stock import LevelKey, RefusedItem, Stock, inventory_not_found, refusal_of_all
 from app.domain.validation import MAX_BULK_UPDATES, check_code, name_problem
 from app.domain.warehouses import WarehouseType, warehouse_not_found
 from app.errors import InventoryError, SkuExists, StaleVersion, invalid_field, invalid_fields
@@ -64,7 +64,7 @@ async def create_sku(context: WriteContext, code: str, title: str) -> WriteResul
     """
     check_code(code)
     _check_names({"title": title}, {"title": MAX_TITLE_LENGTH})
-    tenant_id = context.caller.tenant
+    tenant_id = context.caller.tenant_id
 
     async def decide_sku(session: Session, *, locked: bool) -> Decision[SkuRecord]:
         before = await read_stock(session, tenant_id, [(code, "")], locked=locked)
@@ -103,7 +103,7 @@ async def change_sku(
     caller = context.caller
 
     async def decide_sku(session: Session, *, locked: bool) -> Decision[SkuRecord]:
-        before = await read_stock(session, caller.tenant, [(change.sku, "")], locked=locked)
+        before = await read_stock(session, caller.tenant_id, [(change.sku, "")], locked=locked)
         record = before.skus.get(change.sku)
         if record is None:
             return Decision(inventory_not_found(change.sku))
@@ -166,7 +166,7 @@ async def create_warehouse(
 
     async def decide_warehouse(session: Session, *, locked: bool) -> Decision[WarehouseRecord]:  # noqa: ARG001
         created = replace(new, id=f"wh_{ulid()}")
-        write = partial(write_warehouse, tenant_id=context.caller.tenant, warehouse=created)
+        write = partial(write_warehouse, tenant_id=context.caller.tenant_id, warehouse=created)
         return Decision(created, write)
 
     request = WriteRequest("createWarehouse", new, WarehouseRecord)
@@ -184,7 +184,7 @@ async def update_warehouse(
         InventoryError: an error of `run_write`.
 
     """
-    tenant_id = context.caller.tenant
+    tenant_id = context.caller.tenant_id
 
     async def decide_warehouse(session: Session, *, locked: bool) -> Decision[WarehouseRecord]:
         before = await read_warehouse(session, tenant_id, id_, locked=locked)
@@ -214,7 +214,9 @@ def _decision(
     if not changed:
         return Decision(result)
     posting = Posting(after=changed, entries=[], at=before.now)
-    return Decision(result, partial(post, tenant_id=caller.tenant, before=before, posting=posting))
+    return Decision(
+        result, partial(post, tenant_id=caller.tenant_id, before=before, posting=posting)
+    )
 
 
 def _changed(record: SkuRecord, change: SkuChange, now: datetime) -> SkuRecord:

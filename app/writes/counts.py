@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from app.database.tables import PARTS
-from app.domain.quantities import ARCHIVED, Figures
+from app.database.tables import RESERVATION_COUNT_PARTS
+from app.domain.quantities import ARCHIVED_PREFIX, Figures
 from app.domain.records import ReservationRecord, ReservationStatus, SkuRecord
 from app.domain.stock import LevelKey
 from app.writes.rows import ChangedLevel, TableRow
@@ -55,7 +55,7 @@ def reservation_count_changes(reservations: Sequence[ReservationRecord]) -> list
             changes[reference, ReservationStatus.OPEN] += _open_change(reservation)
             if reservation.status is not ReservationStatus.OPEN:
                 changes[reference, reservation.status] += 1
-    part = hash(reservations[0].id) % PARTS
+    part = hash(reservations[0].id) % RESERVATION_COUNT_PARTS
     return [
         {"reference": reference, "status": status, "part": part, "reservations": number}
         for (reference, status), number in changes.items()
@@ -72,4 +72,4 @@ def _open_change(reservation: ReservationRecord) -> int:
 
 def _counted_status(record: SkuRecord, figures: Figures) -> str:
     """Return the status under which a SKU or a level is counted; archived ones are separate."""
-    return (ARCHIVED if record.archived_at else "") + figures.status
+    return (ARCHIVED_PREFIX if record.archived_at else "") + figures.status

@@ -219,15 +219,15 @@ async def delete_expired_keys(database: Database, tenant_id: str) -> int:
             await connection.execute(delete(idempotency_key).where(*_is_key()), rows)
         return len(rows)
 
-    deleted = batch = await database.transaction(work, tenant=tenant_id)
+    deleted = batch = await database.transaction(work, tenant_id=tenant_id)
     while batch == DELETE_BATCH_ROWS:
-        batch = await database.transaction(work, tenant=tenant_id)
+        batch = await database.transaction(work, tenant_id=tenant_id)
         deleted += batch
     return deleted
 
 
 def _lock_number(caller: Caller, key: str) -> int:
-    name = orjson.dumps([caller.tenant, caller.subject, key])
+    name = orjson.dumps([caller.tenant_id, caller.subject, key])
     return int.from_bytes(hashlib.sha256(name).digest()[:8], signed=True)
 
 
@@ -262,7 +262,7 @@ def _select_outcome() -> Executable:
 
 
 def _identity(caller: Caller, key: str) -> dict[str, object]:
-    return {"key_tenant": caller.tenant, "key_subject": caller.subject, "key_text": key}
+    return {"key_tenant": caller.tenant_id, "key_subject": caller.subject, "key_text": key}
 
 
 def _is_key() -> list[Any]:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.clocks import Present, uptime
 from app.database.engine import Database
-from app.database.parameters import texts_in
+from app.database.parameters import in_key_array
 from app.database.session import Session
 from app.database.tables import reservation, sku, stock_level, warehouse
 from app.domain.records import ReservationRecord, WarehouseRecord
@@ -127,7 +127,7 @@ async def wait_for_warehouse_writes(database: Database, tenant_id: str, ids: Seq
         unchanged = {"is_active": warehouse.c.is_active}
         await connection.execute(update(warehouse).where(*conditions).values(unchanged))
 
-    await database.transaction(work, tenant=tenant_id)
+    await database.transaction(work, tenant_id=tenant_id)
 
 
 @cache
@@ -143,7 +143,7 @@ def _lock_skus() -> Select[Any]:
         select(sku.c.sku, sku.c.version)
         .where(
             sku.c.tenant_id == bindparam("tenant_id", type_=Text),
-            texts_in("postgresql", sku.c.sku, "codes"),
+            in_key_array("postgresql", sku.c.sku, "codes"),
         )
         .order_by(sku.c.sku)
         .with_for_update(key_share=True)
@@ -161,7 +161,7 @@ def _lock_reservations() -> Select[Any]:
         select(reservation.c.id)
         .where(
             reservation.c.tenant_id == bindparam("tenant_id", type_=Text),
-            texts_in("postgresql", reservation.c.id, "ids"),
+            in_key_array("postgresql", reservation.c.id, "ids"),
         )
         .order_by(reservation.c.id)
         .with_for_update(key_share=True)

@@ -102,7 +102,7 @@ async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[
 
     async def decide_sync(session: Session, *, locked: bool) -> Decision[list[SyncedLevel]]:
         keys = [(level.sku, report.warehouse_id) for level in report.levels]
-        before = await read_stock(session, caller.tenant, keys, locked=locked)
+        before = await read_stock(session, caller.tenant_id, keys, locked=locked)
         if report.reported_at > before.now + MAX_CLOCK_LEAD:
             # Raised, so that it is not stored: the report may be valid later, under the same key.
             raise invalid_field("reportedAt", "must not be in the future")
@@ -113,7 +113,7 @@ async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[
             return Decision(_not_marketplace(warehouse))
         outcomes = [_outcome(caller, report, level, warehouse, before) for level in report.levels]
         refusals = [
-            Refused(index, _Level(*key), outcome)
+            RefusedItem(index, _Level(*key), outcome)
             for index, (key, outcome) in enumerate(zip(keys, outcomes, strict=True))
             if isinstance(outcome, InventoryError)
         ]
@@ -140,7 +140,9 @@ def _decision(
         return Decision(results)
     entries = [result.adjustment for result in results if result.adjustment]
     posting = Posting(after=after, entries=entries, at=before.now)
-    return Decision(results, partial(post, tenant_id=caller.tenant, before=before, posting=posting))
+    return Decision(
+        results, partial(post, tenant_id=caller.tenant_id, before=before, posting=posting)
+    )
 
 
 def _outcome(

@@ -117,12 +117,12 @@ async def _write_optimistically(
     skus: Collection[str],
 ) -> StoredOutcome[Result]:
     """Write without locks; on a conflict, in a transaction."""
-    database, tenant_id = context.database, context.caller.tenant
+    database, tenant_id = context.database, context.caller.tenant_id
     # Writes of one SKU in one process take turns: in parallel they would only conflict, and hold
     # connections while they wait.
-    async with database.turns.of((tenant_id, code) for code in skus):
-        decision = await database.optimistically(
-            partial(decide, locked=False), partial(_write, context, request), tenant=tenant_id
+    async with database.write_locks.hold((tenant_id, code) for code in skus):
+        decision = await database.write_optimistically(
+            partial(decide, locked=False), partial(_write, context, request), tenant_id=tenant_id
         )
         if decision:
             return WriteResult(decision.outcome, replayed=False)
@@ -145,7 +145,7 @@ async def _write_in_transaction(
             raise Conflict
         return WriteResult(decision.outcome, replayed=False)
 
-    return await context.database.transaction(work, tenant=caller.tenant)
+    return await context.database.transaction(work, tenant_id=caller.tenant_id)
 
 
 async def _write(
@@ -168,7 +168,7 @@ async def _dry_run(
 ) -> StoredOutcome[Result]:
     """Return the outcome that the write would have now; nothing is written."""
     caller, key = context.caller, context.key
-    async with context.database.snapshot(tenant=caller.tenant) as snapshot:
+    async with context.database.snapshot(tenant_id=caller.tenant_id) as snapshot:
         if key is not None and (stored := await get_outcome(snapshot, caller, key, request)):
             return stored
         decision = await decide(snapshot, locked=False)

@@ -120,13 +120,13 @@ async def reserve_stock(
     )
     caller = context.caller
     lines = _summed(request.lines)
-    await expire_reservations(context.database, caller.tenant)
+    await expire_reservations(context.database, caller.tenant_id)
 
     async def decide_reservation(session: Session, *, locked: bool) -> Decision[ReservationChange]:
         levels = [line.level for line in lines]
-        before = await read_stock(session, caller.tenant, levels, locked=locked)
+        before = await read_stock(session, caller.tenant_id, levels, locked=locked)
         if request.may_oversell and not await permits_oversell(
-            session, caller.tenant, locked=locked
+            session, caller.tenant_id, locked=locked
         ):
             return Decision(_oversell_not_permitted())
         after = dict(before.skus)
@@ -136,13 +136,13 @@ async def reserve_stock(
                 line, after.get(line.sku), before, may_oversell=request.may_oversell
             )
             if isinstance(outcome, InventoryError):
-                refusals.append(Refused(_first_index(request.lines, line.level), line, outcome))
+                refusals.append(RefusedItem(_first_index(request.lines, line.level), line, outcome))
             else:
                 after[line.sku] = outcome
         if refusals:
             return Decision(refusal_of_all(refusals, len(request.lines), "lines"))
         reservation = _new_reservation(request, lines, created_by=caller.email, now=before.now)
-        return _decision(caller.tenant, reservation, before, after)
+        return _decision(caller.tenant_id, reservation, before, after)
 
     write_request = WriteRequest("reserveStock", request, ReservationChange)
     return await run_write(context, write_request, decide_reservation, needs_locks=True)
@@ -168,14 +168,14 @@ async def commit_reservation(
     caller = context.caller
 
     async def decide_commit(session: Session, *, locked: bool) -> Decision[ReservationChange]:
-        opened = await _read_open(session, caller.tenant, request.id, locked=locked)
+        opened = await _read_open(session, caller.tenant_id, request.id, locked=locked)
         if isinstance(opened, InventoryError):
             return Decision(opened)
         reservation, _ = opened
         taken = _taken(reservation, request.lines)
         if isinstance(taken, InventoryError):
             return Decision(taken)
-        before, freed = await _freed(session, caller.tenant, [reservation], locked=locked)
+        before, freed = await _freed(session, caller.tenant_id, [reservation], locked=locked)
         updates = [
             StockUpdate(
                 sku=line.sku,
@@ -199,7 +199,7 @@ async def commit_reservation(
             before.now,
             {line.level: line.quantity for line in taken},
         )
-        return _decision(caller.tenant, ended, before, after, changes)
+        return _decision(caller.tenant_id, ended, before, after, changes)
 
     write_request = WriteRequest("commitReservation", request, ReservationChange)
     return await run_write(context, write_request, decide_commit, needs_locks=True)
@@ -213,7 +213,7 @@ async def release_reservation(context: WriteContext, id_: str) -> WriteResult[Re
         InventoryError: an error of `run_write`.
 
     """
-    tenant_id = context.caller.tenant
+    tenant_id = context.caller.tenant_id
 
     async def decide_release(session: Session, *, locked: bool) -> Decision[ReservationChange]:
         opened = await _read_open(session, tenant_id, id_, locked=locked)
@@ -241,7 +241,7 @@ async def extend_reservation(
     """
     if problem := hold_problem(seconds):
         raise invalid_field("expiresIn", problem)
-    tenant_id = context.caller.tenant
+    tenant_id = context.caller.tenant_id
 
     async def decide_extension(session: Session, *, locked: bool) -> Decision[ReservationChange]:
         opened = await _read_open(session, tenant_id, id_, locked=locked)
@@ -282,10 +282,10 @@ async def expire_reservations(database: Database, tenant_id: str) -> int:
 
     expired = 0
     while True:
-        async with database.snapshot(single=True, tenant=tenant_id) as snapshot:
+        async with database.snapshot(single=True, tenant_id=tenant_id) as snapshot:
             if not await list_due_reservations(snapshot, tenant_id, limit=1):
                 return expired
-        expired += await database.transaction(work, tenant=tenant_id)
+        expired += await database.transaction(work, tenant_id=tenant_id)
 
 
 def _check(lines: Sequence[RequestedLine] | None, **problems: str | None) -> None:
@@ -376,9 +376,10 @@ async def _read_open(
         return reservation, now
     ending = "expired" if status is ReservationStatus.EXPIRED else f"was {status}"
     return ReservationEnded(
-        f"Reservation {id_} {ending} at {as_text(ended_at)}. Create a new one if the stock is "
+        f"Reservation {id_} {ending} at {format_instant(ended_at)}. "
+        "Create a new one if the stock is "
         "still needed.",
-        details=[{"id": id_, "status": status.value, "ended_at": as_text(ended_at)}],
+        details=[{"id": id_, "status": status.value, "ended_at": format_instant(ended_at)}],
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from app.database.session import Session
 from app.domain.ids import ulid
 from app.domain.records import AdjustmentRecord, StockChange
-from app.domain.stock import PartOf, StockUpdate, decide, refusal_of_all
+from app.domain.stock import AdjustmentLinks, StockUpdate, decide, refusal_of_all
 from app.domain.validation import MAX_BULK_UPDATES, note_problem, reason_problem
 from app.errors import (
     AdjustmentNotFound,
@@ -54,15 +54,15 @@ async def reverse_adjustments(
 
     async def decide_reversal(session: Session, *, locked: bool) -> Decision[list[StockChange]]:
         entries = await list_adjustments_of_group(
-            session, caller.tenant, name=column, id_=id_, limit=MAX_REVERSED + 1
+            session, caller.tenant_id, name=column, id_=id_, limit=MAX_REVERSED + 1
         )
         if refusal := _refusal(column, id_, entries):
             return Decision(refusal)
         levels = [(entry.sku, entry.warehouse_id) for entry in entries]
-        before = await read_stock(session, caller.tenant, levels, locked=locked)
+        before = await read_stock(session, caller.tenant_id, levels, locked=locked)
         # Read under the locks, so that no other write can reverse the entries.
         ids = [entry.id for entry in entries]
-        if reversals := await get_reversals(session, caller.tenant, ids=ids):
+        if reversals := await get_reversals(session, caller.tenant_id, ids=ids):
             return Decision(_already_reversed(reversals))
         updates = [
             StockUpdate(
@@ -121,11 +121,11 @@ def _refusal(column: str, id_: str, entries: Sequence[AdjustmentRecord]) -> Inve
     return None
 
 
-def _part_of(column: str) -> PartOf:
+def _part_of(column: str) -> AdjustmentLinks:
     """Return a new bulk for the entries that reverse a bulk, a new transfer for a transfer."""
     if column == "transfer_id":
-        return PartOf(transfer_id=f"trf_{ulid()}")
-    return PartOf(bulk_id=f"blk_{ulid()}") if column == "bulk_id" else PartOf()
+        return AdjustmentLinks(transfer_id=f"trf_{ulid()}")
+    return AdjustmentLinks(bulk_id=f"blk_{ulid()}") if column == "bulk_id" else AdjustmentLinks()
 
 
 def _already_reversed(reversals: Sequence[tuple[str, str]]) -> AlreadyReversed:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from app.database.tables import UtcDateTime
-from app.domain.hash_chain import link
-from app.domain.instants import as_text
+from app.database.columns import UtcDateTime
+from app.domain.hash_chain import chain_hash
+from app.domain.instants import format_instant
 from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord
 from app.domain.stock import LevelKey, Stock
 from app.writes.statements import (
@@ -68,14 +68,14 @@ def rows_by_sku(tenant_id: str, before: Stock, posting: Posting) -> dict[str, Sk
         if entry.sku in after:
             row = _adjustment_row(entry)
             level = entry.sku, entry.warehouse_id
-            row["hash"] = last[level] = link(last.get(level), tenant_id, row)
+            row["hash"] = last[level] = chain_hash(last.get(level), tenant_id, row)
             entries[entry.sku].append(row)
     levels: dict[str, list[TableRow]] = {code: [] for code in after}
     for _, new in changed_levels(before.skus, after):
         level = new.sku, new.warehouse_id
         archived_at = after[new.sku].archived_at
         row = _level_row(new)
-        row["archived_at"] = archived_at and as_text(archived_at)
+        row["archived_at"] = archived_at and format_instant(archived_at)
         row["last_hash"] = last.get(level)
         row["holds"] = posting.holds.get(level, 0)
         levels[new.sku].append(row)
@@ -90,7 +90,7 @@ def row_function(
 ) -> Callable[[object], dict[str, object]]:
     """Return the function from a record to its row: the columns by name, instants as text."""
     cells = [
-        f"{name!r}: record.{name} and as_text(record.{name})"
+        f"{name!r}: record.{name} and format_instant(record.{name})"
         if isinstance(types[name], UtcDateTime)
         else f"{name!r}: record.{name}"
         for name in types
@@ -99,7 +99,7 @@ def row_function(
     # Generated once: a bulk makes a thousand rows, and reading the attributes by name is half as
     # fast as a dict display.
     source = f"lambda record: {{{', '.join(cells)}}}"
-    row: Callable[[object], dict[str, object]] = eval(source, {"as_text": as_text})  # noqa: S307
+    row: Callable[[object], dict[str, object]] = eval(source, {"as_text": format_instant})  # noqa: S307
     return row
 
 
@@ -115,7 +115,7 @@ def _sku_row(record: SkuRecord, before: SkuRecord, at: datetime) -> TableRow:
         "title": record.title,
         "status": record.figures.status,
         "version": record.version,
-        "updated_at": as_text(at),
-        "archived_at": record.archived_at and as_text(record.archived_at),
+        "updated_at": format_instant(at),
+        "archived_at": record.archived_at and format_instant(record.archived_at),
         "version_before": before.version,
     }

@@ -31,7 +31,6 @@ from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.types import TypeEngine
 
 from app.database.clocks import Present
-from app.database.columns import UtcDateTime
 from app.database.parameters import in_key_array, rows_from
 from app.database.tables import (
     LEVEL_KEY,
@@ -192,7 +191,7 @@ def gaining_warehouses_are_active() -> ColumnElement[bool]:
         select(warehouse.c.id)
         .where(
             warehouse.c.tenant_id == TENANT_PARAMETER,
-            texts_in("postgresql", warehouse.c.id, "gaining"),
+            in_key_array("postgresql", warehouse.c.id, "gaining"),
             warehouse.c.is_active,
         )
         .order_by(warehouse.c.id)

@@ -79,7 +79,7 @@ async def change_stock(
         raise invalid_fields(problems)
 
     async def decide_change(session: Session, *, locked: bool) -> Decision[StockChange]:
-        before = await read_stock(session, caller.tenant, [change.level], locked=locked)
+        before = await read_stock(session, caller.tenant_id, [change.level], locked=locked)
         [outcome] = decide(caller, [change], before)
         return decision_of(outcome, [outcome], caller, before)
 
@@ -108,7 +108,7 @@ async def bulk_change_stock(
     _check_bulk(updates)
 
     async def decide_bulk(session: Session, *, locked: bool) -> Decision[list[BulkOutcome]]:
-        part_of = PartOf(bulk_id=f"blk_{ulid()}")
+        part_of = AdjustmentLinks(bulk_id=f"blk_{ulid()}")
         before, outcomes, rows = await decide_updates(
             session, caller, updates, part_of, locked=locked
         )
@@ -133,7 +133,7 @@ async def decide_updates(
     session: Session,
     caller: Caller,
     updates: Sequence[StockUpdate],
-    part_of: PartOf,
+    part_of: AdjustmentLinks,
     *,
     locked: bool,
 ) -> tuple[Stock, list[UpdateOutcome], Mapping[str, SkuRows]]:
@@ -145,15 +145,15 @@ async def decide_updates(
     """
     levels = [update.level for update in updates]
     prepares = locked and session.dialect == "postgresql"
-    before = await read_stock(session, caller.tenant, levels, locked=locked and not prepares)
+    before = await read_stock(session, caller.tenant_id, levels, locked=locked and not prepares)
     outcomes = decide(caller, updates, before, part_of)
     # Other requests get a turn of the event loop between deciding and making rows.
     await asyncio.sleep(0)
     if not prepares:
         return before, outcomes, NO_ROWS
     changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
-    prepared = rows_by_sku(caller.tenant, before, _posting(changes)) if changes else {}
-    before, changed = await lock_stock(session, caller.tenant, levels, before)
+    prepared = rows_by_sku(caller.tenant_id, before, _posting(changes)) if changes else {}
+    before, changed = await lock_stock(session, caller.tenant_id, levels, before)
     changed_updates = [update for update in updates if update.sku in changed]
     redecided = iter(decide(caller, changed_updates, before, part_of))
     outcomes = [
@@ -175,13 +175,17 @@ def decision_of(
     if not changes:
         return Decision(result)
     posting = _posting(changes, prepared)
-    return Decision(result, partial(post, tenant_id=caller.tenant, before=before, posting=posting))
+    return Decision(
+        result, partial(post, tenant_id=caller.tenant_id, before=before, posting=posting)
+    )
 
 
-def refusals_of(updates: Sequence[StockUpdate], outcomes: Sequence[UpdateOutcome]) -> list[Refused]:
+def refusals_of(
+    updates: Sequence[StockUpdate], outcomes: Sequence[UpdateOutcome]
+) -> list[RefusedItem]:
     """Return the refusals among the outcomes of updates, in their order."""
     return [
-        Refused(index, update, outcome)
+        RefusedItem(index, update, outcome)
         for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
         if isinstance(outcome, InventoryError)
     ]

@@ -214,7 +214,9 @@ async def store_token_uses(database: Database, uses: Mapping[tuple[str, str], da
     for (tenant_id, token_id), at in uses.items():
         by_tenant.setdefault(tenant_id, {})[token_id] = at
     for tenant_id, tokens in by_tenant.items():
-        await database.transaction(partial(_store_token_uses, tenant_id, tokens), tenant=tenant_id)
+        await database.transaction(
+            partial(_store_token_uses, tenant_id, tokens), tenant_id=tenant_id
+        )
 
 
 async def _store_token_uses(

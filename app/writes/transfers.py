@@ -82,7 +82,7 @@ async def transfer_stock(
 
     async def decide_transfer(session: Session, *, locked: bool) -> Decision[list[LineTransfer]]:
         updates = [update for line in transfer.lines for update in transfer.updates(line)]
-        part_of = PartOf(transfer_id=f"trf_{ulid()}")
+        part_of = AdjustmentLinks(transfer_id=f"trf_{ulid()}")
         before, outcomes, rows = await decide_updates(
             session, caller, updates, part_of, locked=locked
         )

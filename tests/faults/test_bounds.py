@@ -6,7 +6,6 @@ from typing import Any, Final
 from unittest.mock import Mock
 
 import pytest
-from app.http.unread_answers import UnreadProtocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.database.compilation import (
@@ -15,7 +14,8 @@ from app.database.compilation import (
     PreparedStatement,
     prepared_statement,
 )
-from app.http import unread_answers as unread
+from app.http import unread_responses as unread
+from app.http.unread_responses import UnreadProtocol
 from app.reads.adjustments import ADJUSTMENT_CONDITIONS, _page_of_adjustments
 from app.reads.conditions import shaped
 
@@ -27,14 +27,14 @@ def test_the_cache_of_filter_statements_is_bounded(dialect: str) -> None:
     sets = itertools.chain.from_iterable(
         itertools.combinations(FILTERS, length) for length in range(5)
     )
-    shapes = [frozenset({"tenant_id", *names}) for names in sets][: MAX_SHAPES + 50]
+    shapes = [frozenset({"tenant_id", *names}) for names in sets][: MAX_CACHED_VARIANTS + 50]
     statements = [_page_of_adjustments(dialect, shape) for shape in shapes]
 
-    assert len(shapes) > MAX_SHAPES
-    assert shaped.cache_info().currsize == MAX_SHAPES
+    assert len(shapes) > MAX_CACHED_VARIANTS
+    assert shaped.cache_info().currsize == MAX_CACHED_VARIANTS
     # Without the expression trees of SQLAlchemy, and without an entry in the service's statement
     # cache.
-    assert all(isinstance(statement, Prepared) for statement in statements)
+    assert all(isinstance(statement, PreparedStatement) for statement in statements)
     assert prepared_statement.cache_info().maxsize == MAX_STATEMENTS
     assert _page_of_adjustments(dialect, shapes[-1]) is statements[-1]
 
@@ -130,7 +130,7 @@ async def test_a_client_that_reads_nothing_is_disconnected_by_a_server() -> None
     loop = asyncio.get_running_loop()
 
     def connected() -> asyncio.Protocol:
-        return Notified(config=config, server_state=state, app_state={})
+        return Notified(config=config, server_state=state, app_state={}, write_seconds=0.1)
 
     server = await loop.create_server(connected, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

@@ -46,7 +46,7 @@ def reasons(
 
 async def refused(service: Service, content: str, kind: FileKind) -> list[tuple[int, str]]:
     staging = staged(content, kind)
-    import_run = importing.run_of(staging, service.tenant, name="", created_by="importer")
+    import_run = importing.run_of(staging, service.tenant_id, name="", created_by="importer")
     with pytest.raises(FileRefused):
         await importing.validate(service.database, staging, import_run, lambda _what, _number: None)
     result = list(staging.problems())
@@ -56,7 +56,7 @@ async def refused(service: Service, content: str, kind: FileKind) -> list[tuple[
 
 async def rows(service: Service, statement: Any) -> list[tuple[Any, ...]]:
     async with service.database.snapshot() as snapshot:
-        result = await snapshot.rows(statement.where(TENANT_OF[statement] == service.tenant), {})
+        result = await snapshot.rows(statement.where(TENANT_OF[statement] == service.tenant_id), {})
     return sorted(tuple(row) for row in result)
 
 
@@ -80,7 +80,7 @@ TENANT_OF = {
 
 
 async def test_imported_catalogue_passes_verification(service: Service) -> None:
-    database, tenant = service.database, service.tenant
+    database, tenant = service.database, service.tenant_id
     warehouses = (
         'name,type,id,is_active\n"Main, first",own,wh_1,\nAmazon,FBA,wh_2,true\nBy name,3PL,,\n'
     )
@@ -130,7 +130,7 @@ async def test_import_writes_the_same_rows_as_a_graphql_bulk(service: Service) -
         stocked = [sku(code, level(MAIN, 3, safety_stock=4)) for code in "ABC"]
         await each.load([MAIN], [*stocked, sku("D"), sku("E")])
     content = COUNTS + "".join(f"{code},{MAIN.id},{number}\n" for code, number in updates)
-    await imported(service.database, service.tenant, content, FileKind.COUNTS)
+    await imported(service.database, service.tenant_id, content, FileKind.COUNTS)
     bulk_updates = [
         {"sku": code, "warehouseId": MAIN.id, "quantity": number, "reason": "cycle_count"}
         for code, number in updates

@@ -9,15 +9,15 @@ from typing import Any, Final
 
 from sqlalchemy import Executable
 
-from app.database.engine import Snapshot
-from app.database.tables import LINKS
+from app.database.snapshot import Snapshot
+from app.database.tables import LINK_COLUMNS
 from app.domain.filters import AdjustmentFilter, Order, ReservationFilter, Sign, SkuFilter
 from app.domain.periods import Interval
 from app.domain.quantities import Status
 from app.domain.records import ReservationStatus
+from app.ledger.derived_figures import wrong_sums
 from app.ledger.rollup import grown_groups, next_sums
 from app.ledger.totals import Group
-from app.ledger.verification import wrong_sums
 from app.reads.adjustment_totals import (
     count_adjustments,
     count_adjustments_of,
@@ -101,29 +101,31 @@ def sku_reads(data: Data) -> Iterator[ReadCase]:
             order=order, status=status, warehouse=warehouse, sku=sku_code, after=after
         )
         where = SkuFilter(status=status, warehouse_id=warehouse, sku=sku_code)
-        call = partial(list_skus, tenant=tenant, where=where, after=after, order=order, limit=PAGE)
+        call = partial(
+            list_skus, tenant_id=tenant, where=where, after=after, order=order, limit=PAGE
+        )
         yield ReadCase(f"SKUs {conditions}", call)
     for warehouse in (None, MAIN):
-        call = partial(get_skus, tenant=tenant, codes=data.codes, warehouse_id=warehouse)
+        call = partial(get_skus, tenant_id=tenant, codes=data.codes, warehouse_id=warehouse)
         yield ReadCase(f"SKUs of codes {named(warehouse=warehouse)}", call)
     for status, after in product((None, Status.CRITICAL), (None, data.code)):
-        call = partial(list_levels_of_warehouses, tenant=tenant, warehouses=WAREHOUSES)
+        call = partial(list_levels_of_warehouses, tenant_id=tenant, warehouses=WAREHOUSES)
         call = partial(call, status=status, after=after, limit=PAGE)
         yield ReadCase(f"levels {named(status=status, after=after)}", call)
     ids = [warehouse.id for warehouse in WAREHOUSES]
     for status in (None, Status.CRITICAL):
-        call = partial(count_levels_of_warehouses, tenant=tenant, ids=ids, status=status)
+        call = partial(count_levels_of_warehouses, tenant_id=tenant, ids=ids, status=status)
         yield ReadCase(f"total of levels {named(status=status)}", call)
-    yield ReadCase("warehouses", partial(list_warehouses, tenant=tenant))
-    yield ReadCase("warehouses of ids", partial(get_warehouses, tenant=tenant, ids=ids))
-    yield ReadCase("adjustment", partial(get_adjustment, tenant=tenant, id_="adj_0"))
+    yield ReadCase("warehouses", partial(list_warehouses, tenant_id=tenant))
+    yield ReadCase("warehouses of ids", partial(get_warehouses, tenant_id=tenant, ids=ids))
+    yield ReadCase("adjustment", partial(get_adjustment, tenant_id=tenant, id_="adj_0"))
 
 
 def past_reads(data: Data) -> Iterator[ReadCase]:
     """Yield reads of stock as of an early and a late instant."""
     for warehouse, end in product((None, MAIN), data.period):
         keys = [(each, warehouse) for each in data.codes]
-        call = partial(get_stock_as_of, tenant=data.tenant, skus=keys, end=end)
+        call = partial(get_stock_as_of, tenant_id=data.tenant, skus=keys, end=end)
         yield ReadCase(f"stock as of {end} {named(warehouse=warehouse)}", call)
 
 
@@ -132,7 +134,7 @@ def history_reads(data: Data) -> Iterator[ReadCase]:
     call: partial[Any]
     start, _ = data.period
     for warehouse, interval in product((None, MAIN), Interval):
-        call = partial(sum_adjustments_by_period, tenant=data.tenant, interval=interval)
+        call = partial(sum_adjustments_by_period, tenant_id=data.tenant, interval=interval)
         keys = [(each, warehouse) for each in data.codes]
         call = partial(call, skus=keys, start=start, end=start + STEP * 75)
         yield ReadCase(f"changes by {interval} {named(warehouse=warehouse)}", call)
@@ -145,14 +147,14 @@ def warehouse_reads(data: Data) -> Iterator[ReadCase]:
     for reason, period, after in product((None, RARE), (None, data.period), (None, data.position)):
         conditions = named(reason=reason, period=period)
         where = within(period, reason=reason)
-        call = partial(list_adjustments_of, tenant=data.tenant, parents=parents)
+        call = partial(list_adjustments_of, tenant_id=data.tenant, parents=parents)
         call = partial(call, where=where, after=after, limit=PAGE)
         yield ReadCase(f"ledgers of warehouses {conditions} {named(after=after)}", call)
     for reason, period in product((None, "initial_stock", RARE), (None, DAYS, data.period)):
         conditions = named(reason=reason, period=period)
         where = within(period, reason=reason)
         for query in (count_adjustments_of, sum_adjustments_of):
-            call = partial(query, tenant=data.tenant, parents=parents, where=where)
+            call = partial(query, tenant_id=data.tenant, parents=parents, where=where)
             yield ReadCase(f"{query.__name__} warehouses {conditions}", call)
 
 
@@ -165,53 +167,53 @@ def reservation_reads(data: Data) -> Iterator[ReadCase]:
     ):
         conditions = named(status=status, reference=reference)
         where = ReservationFilter(status=status, reference=reference)
-        call = partial(list_reservations, tenant=tenant, where=where, limit=PAGE)
+        call = partial(list_reservations, tenant_id=tenant, where=where, limit=PAGE)
         yield ReadCase(
             f"reservations {conditions} {named(after=after)}", partial(call, after=after)
         )
-        call = partial(count_reservations, tenant=tenant, where=where)
+        call = partial(count_reservations, tenant_id=tenant, where=where)
         yield ReadCase(f"total of reservations {conditions}", call)
     levels = [(each, MAIN) for each in data.codes]
     for after in (None, middle):
-        call = partial(list_holds_of, tenant=tenant, levels=levels, after=after, limit=PAGE)
+        call = partial(list_holds_of, tenant_id=tenant, levels=levels, after=after, limit=PAGE)
         yield ReadCase(f"holds {named(after=after)}", call)
-    yield ReadCase("total of holds", partial(count_holds_of, tenant=tenant, levels=levels))
+    yield ReadCase("total of holds", partial(count_holds_of, tenant_id=tenant, levels=levels))
     ids = [f"rsv_01J0000000000{1_000_000_000_000 + number}" for number in range(0, 80, 4)]
-    yield ReadCase("reservations of ids", partial(get_reservations, tenant=tenant, ids=ids))
-    call = partial(list_due_reservations, tenant=tenant, limit=PAGE)
+    yield ReadCase("reservations of ids", partial(get_reservations, tenant_id=tenant, ids=ids))
+    call = partial(list_due_reservations, tenant_id=tenant, limit=PAGE)
     yield ReadCase("due reservations", call)
-    yield ReadCase("permission", partial(permits_oversell, tenant=tenant, locked=False))
+    yield ReadCase("permission", partial(permits_oversell, tenant_id=tenant, locked=False))
     for name in ("id", "bulk_id", "transfer_id"):
-        call = partial(list_adjustments_of_group, tenant=tenant, name=name)
+        call = partial(list_adjustments_of_group, tenant_id=tenant, name=name)
         yield ReadCase(f"adjustments of one {name}", partial(call, id_="nobody", limit=1_001))
-    yield ReadCase("reversals", partial(get_reversals, tenant=tenant, ids=["adj_1"]))
+    yield ReadCase("reversals", partial(get_reversals, tenant_id=tenant, ids=["adj_1"]))
 
 
 def sign_reads(data: Data) -> Iterator[ReadCase]:
     """Yield reads by sign, for a sign that is frequent everywhere."""
     for warehouse in (None, MAIN):
         where = AdjustmentFilter(warehouse_id=warehouse, sign=Sign.INCREASE)
-        call = partial(list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        call = partial(list_adjustments, tenant_id=data.tenant, where=where, limit=PAGE)
         yield ReadCase(f"increases {named(warehouse=warehouse)}", call)
         where = replace(where, sku=data.code)
-        call = partial(list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        call = partial(list_adjustments, tenant_id=data.tenant, where=where, limit=PAGE)
         yield ReadCase(f"increases of a SKU {named(warehouse=warehouse)}", call)
 
 
 def link_reads(data: Data) -> Iterator[ReadCase]:
     """Yield reads by author, bulk, transfer, reservation and reference."""
     call: partial[Any]
-    for name, period in product(("created_by", *LINKS), (None, data.period)):
+    for name, period in product(("created_by", *LINK_COLUMNS), (None, data.period)):
         link: dict[str, Any] = {name: "nobody"}
         where = replace(within(period), **link)
         conditions = named(link=name, period=period)
-        call = partial(list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        call = partial(list_adjustments, tenant_id=data.tenant, where=where, limit=PAGE)
         yield ReadCase(f"ledger by {name} {conditions}", call)
-        call = partial(count_adjustments, tenant=data.tenant, where=where)
+        call = partial(count_adjustments, tenant_id=data.tenant, where=where)
         yield ReadCase(f"total of ledger by {name} {conditions}", call)
     # A value without rows, combined with a value with many rows.
     for name, more in product(
-        ("sku", *LINKS),
+        ("sku", *LINK_COLUMNS),
         (
             {"created_by": EMAIL},
             {"warehouse_id": MAIN},
@@ -220,7 +222,7 @@ def link_reads(data: Data) -> Iterator[ReadCase]:
     ):
         none: dict[str, Any] = {name: "nobody", **more}
         for total in (count_adjustments, sum_adjustments):
-            call = partial(total, tenant=data.tenant, where=AdjustmentFilter(**none))
+            call = partial(total, tenant_id=data.tenant, where=AdjustmentFilter(**none))
             yield ReadCase(f"{total.__name__} of no {name} among {' '.join(more)}", call)
     # One author and one reference have nearly all rows.
     for (name, value), sku_code, period in product(
@@ -236,7 +238,7 @@ def link_reads(data: Data) -> Iterator[ReadCase]:
             sum_adjustments,
             partial(list_adjustments, limit=PAGE),
         ):
-            call = partial(query, tenant=data.tenant, where=where)
+            call = partial(query, tenant_id=data.tenant, where=where)
             yield ReadCase(f"{call.func.__name__} of most {conditions}", call)
 
 
@@ -252,7 +254,7 @@ def ledger_reads(data: Data, *, of_sku: bool) -> Iterator[ReadCase]:
         where = within(
             period, sku=data.code if of_sku else None, warehouse=warehouse, reason=reason
         )
-        call = partial(list_adjustments, tenant=data.tenant, where=where, limit=PAGE)
+        call = partial(list_adjustments, tenant_id=data.tenant, where=where, limit=PAGE)
         # Of one SKU, the adjustments are scanned for a reason, and within a period for a
         # warehouse.
         yield ReadCase(
@@ -269,7 +271,7 @@ def ledger_reads(data: Data, *, of_sku: bool) -> Iterator[ReadCase]:
         )
         for query in (count_adjustments, sum_adjustments):
             yield ReadCase(
-                f"{query.__name__} {conditions}", partial(query, tenant=data.tenant, where=where)
+                f"{query.__name__} {conditions}", partial(query, tenant_id=data.tenant, where=where)
             )
 
 
@@ -282,7 +284,7 @@ def grouped_ledger_reads(data: Data) -> Iterator[ReadCase]:
         conditions = named(level=of_level, warehouse=warehouse, reason=reason, period=period)
         where = within(period, warehouse=warehouse, reason=reason)
         parents = [(each, of_level) for each in data.codes]
-        call = partial(list_adjustments_of, tenant=data.tenant, parents=parents)
+        call = partial(list_adjustments_of, tenant_id=data.tenant, parents=parents)
         deep = len(parents) == 1
         yield ReadCase(
             f"ledgers {conditions} {named(after=after)}",
@@ -290,7 +292,7 @@ def grouped_ledger_reads(data: Data) -> Iterator[ReadCase]:
             grows=deep and reason is not None,
         )
         for query in (count_adjustments_of, sum_adjustments_of):
-            call = partial(query, tenant=data.tenant, parents=parents, where=where)
+            call = partial(query, tenant_id=data.tenant, parents=parents, where=where)
             yield ReadCase(f"{query.__name__} {conditions}", call)
 
 
@@ -316,7 +318,7 @@ def rollup_reads(data: Data) -> Iterator[ReadCase]:
 
 def verification_read(data: Data) -> ReadCase:
     """Build the read that compares the rollup with the ledger."""
-    conditions = {"tenant": data.tenant}
+    conditions = {"tenant_id": data.tenant}
     call = partial(read, statement=wrong_sums(), tenant=data.tenant, parameters=conditions)
     return ReadCase("wrong sums", partial(call, is_found=False))
 

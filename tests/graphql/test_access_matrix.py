@@ -211,7 +211,7 @@ async def stocked(service: Service) -> Service:
 
 async def hold(service: Service, connection: AsyncConnection) -> None:
     """Insert a reservation with the id HELD."""
-    tenant = {"tenant_id": service.tenant}
+    tenant = {"tenant_id": service.tenant_id}
     now = datetime.now(UTC)
     held = {"id": HELD, "status": "open", "created_by": EMAIL, "created_at": now, "version": 1}
     line = {"reservation_id": HELD, "sku": CODE, "warehouse_id": WAREHOUSE}

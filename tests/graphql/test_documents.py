@@ -59,7 +59,7 @@ def test_memory_of_a_document_is_at_most_its_counted_size(name: str) -> None:
 
 def test_document_cache_is_limited_in_number_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "MOST_BYTES", 4 * 2**20)
-    documents = Documents(kept=50, rules=RULES)
+    documents = Documents(RULES, capacity=50)
     for number in range(120):
         documents.operation(f"{{ a{number}: __typename }}")
     assert len(documents) == 50
@@ -75,7 +75,7 @@ def test_document_cache_is_limited_in_number_and_bytes(monkeypatch: pytest.Monke
 
 
 def test_recently_used_document_stays_in_the_cache() -> None:
-    documents = Documents(kept=3, rules=RULES)
+    documents = Documents(RULES, capacity=3)
     first = documents.operation("{ first: __typename }")
     for number in range(9):
         documents.operation(f"{{ a{number}: __typename }}")

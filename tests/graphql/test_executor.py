@@ -22,14 +22,14 @@ from graphql.execution.collect_fields import FieldDetails
 
 from app.auth.tokens import Authenticator
 from app.database.compilation import AnyRow, Parameters, Statement
-from app.database.engine import Database, Snapshot
+from app.database.engine import Database
+from app.database.snapshot import Snapshot
 from app.graphql.columnar import ColumnarExecutor, OperationPlans
 from app.graphql.columnar.context import ColumnarContext
 from app.graphql.columnar.plan import SelectionPlan
 from app.graphql.limits import is_conditional
 from app.graphql.schema.budget import Budget
 from app.graphql.schema.context import Context
-from app.graphql.schema.fields import object_from, objects_from, read_from
 from app.graphql.schema.schema import schema
 from tests.graphql.generating import Document, Values
 from tests.graphql.model import CODES, REASONS, catalogue

@@ -57,7 +57,7 @@ async def linked(service: Service) -> list[dict[str, Any]]:
 
     async def work(connection: AsyncConnection) -> None:
         await connection.execute(adjustment.insert(), rows)
-        is_own = stock_level.c.tenant_id == service.tenant
+        is_own = stock_level.c.tenant_id == service.tenant_id
         await connection.execute(update(stock_level).where(is_own).values(version=41))
 
     await service.database.transaction(work)

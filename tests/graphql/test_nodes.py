@@ -100,7 +100,7 @@ async def test_node_is_null_for_every_id_of_another_tenant(stocked: Stocked) -> 
         "{ skus(first: 200) { nodes { id stock { id warehouse { id } } "
         "adjustments(first: 1) { nodes { id } } } } }"
     )
-    other = replace(stocked.service, tenant=await new_tenant(stocked.service.database))
+    other = replace(stocked.service, tenant_id=await new_tenant(stocked.service.database))
     query = "query ($id: ID!) { node(id: $id) { id } }"
 
     [node] = [node for node in ids["skus"]["nodes"] if node["id"] == f"sku_{CODES[3]}"]

@@ -449,7 +449,7 @@ async def test_field_errors_leave_the_status_200(service: Service) -> None:
 
 @pytest.mark.parametrize("text", ["{", "{ nope }"])
 def test_rejected_document_is_rejected_again_at_the_same_cost(text: str) -> None:
-    documents = Documents(kept=10, rules=DocumentRules.of(Settings()))
+    documents = Documents(DocumentRules.of(Settings()))
 
     def frames() -> int:
         with pytest.raises(InventoryError) as caught:

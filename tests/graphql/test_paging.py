@@ -183,7 +183,7 @@ async def test_cursor_is_valid_only_for_its_own_list(stocked: Stocked) -> None:
 async def test_forged_cursor_and_cursor_of_another_tenant_are_rejected(
     stocked: Stocked, name: str
 ) -> None:
-    other = replace(stocked.service, tenant=await new_tenant(stocked.service.database))
+    other = replace(stocked.service, tenant_id=await new_tenant(stocked.service.database))
     await other.load(stocked.model.warehouses, stocked.model.skus)
     [main, amazon, *_] = [each.id for each in stocked.model.warehouses]
     query, path = CURSORS[name]

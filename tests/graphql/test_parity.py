@@ -98,7 +98,7 @@ async def test_both_faces_name_the_same_fields(stocked: Service, case: Case) -> 
 
 @pytest.mark.parametrize("case", [*READS, *WRITES], ids=lambda case: case.name)
 async def test_both_faces_check_credential_and_scope_first(stocked: Service, case: Case) -> None:
-    for token in (None, "bad", f"inv_{stocked.tenant}-bad"):
+    for token in (None, "bad", f"inv_{stocked.tenant_id}-bad"):
         await assert_same(
             stocked, replace(case, credential=token, expected=UNAUTHENTICATED, fields=[])
         )

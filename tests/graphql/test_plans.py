@@ -73,7 +73,7 @@ async def shop(engine: str, empty_database_url: str) -> AsyncIterator[Service]:
         await database.transaction(keep_keys)
         # The last fill runs ANALYZE on all data.
         await fill_all(database, "large", Size(large))
-        for tenant in ("small", "other", "large", shop.tenant):
+        for tenant in ("small", "other", "large", shop.tenant_id):
             while await roll_up_ledger(database, tenant):
                 pass
         yield shop

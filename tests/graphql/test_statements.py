@@ -151,7 +151,7 @@ def tenants(database_url: str) -> Mapping[int, str]:
 
 async def load(database: Database, tenant: str, size: int) -> list[str]:
     warehouses = [warehouse(f"W{number}") for number in range(3)]
-    tenant_service = Service(app=None, client=None, database=database, tenant=tenant)  # type: ignore[arg-type]
+    tenant_service = Service(app=None, client=None, database=database, tenant_id=tenant)  # type: ignore[arg-type]
     skus = []
     for number in range(size):
         levels = [
@@ -211,7 +211,7 @@ async def test_statements_of_a_warehouse_query_do_not_depend_on_the_number_of_ro
 ) -> None:
     taken = {}
     for size, tenant in tenants.items():
-        own = replace(service, tenant=tenant)
+        own = replace(service, tenant_id=tenant)
         id_ = (await own.data("{ warehouses { id } }"))["warehouses"][0]["id"]
         taken[size] = len(await statements(own, document, id=id_))
 
@@ -221,7 +221,7 @@ async def test_statements_of_a_warehouse_query_do_not_depend_on_the_number_of_ro
 async def test_sku_total_needs_no_statement_and_ledger_total_needs_one(
     service: Service, tenants: Mapping[int, str]
 ) -> None:
-    own = replace(service, tenant=tenants[50])
+    own = replace(service, tenant_id=tenants[50])
     document = (
         "query ($total: Boolean!) { skus(first: 5) { totalCount @include(if: $total) nodes { "
         "adjustments(first: 1) { totalCount @include(if: $total) nodes { id } } } } }"
@@ -248,7 +248,7 @@ async def test_statements_of_a_bulk_do_not_depend_on_the_number_of_updates(
         [main, *_] = await load(service.database, tenant, size)
         update = {"warehouseId": main, "quantity": 0, "reason": "loss"}
         updates = [{**update, "sku": f"SKU-{number}"} for number in range(size)]
-        own = replace(service, tenant=tenant)
+        own = replace(service, tenant_id=tenant)
         taken[size] = len(await statements(own, document, input={"updates": updates}))
     if service.database.dialect == "postgresql":
         # A small bulk reads and writes. A large bulk reads, locks the SKUs, reads the warehouses

@@ -132,7 +132,7 @@ async def test_stock_as_of_in_a_list_of_one_warehouse_covers_only_it(service: Se
 async def test_stock_as_of_excludes_another_tenant(service: Service) -> None:
     main = warehouse("Main")
     await service.load([main], [sku("A", LoadedLevel(warehouse_id=main.id, history=counts()))])
-    other = replace(service, tenant=await new_tenant(service.database))
+    other = replace(service, tenant_id=await new_tenant(service.database))
     await other.load([warehouse("Theirs")], [sku("A")])
 
     assert await stock_at(other, "2030-01-01") == {}

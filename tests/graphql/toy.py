@@ -11,7 +11,7 @@ from strawberry import Private
 
 from app.graphql.columnar import ColumnarField, OperationPlans
 from app.graphql.schema.budget import Budget
-from app.graphql.schema.relay import object_from, objects_from, read_from
+from app.graphql.schema.fields import object_from, objects_from, read_from
 from app.runtime.fair_loop import PIECE, in_pieces
 from tests.graphql.generating import Values
 

@@ -127,7 +127,9 @@ async def test_migration_computes_the_same_reservation_counts_as_writes(
         for number in range(2):
             shop = Service(app, client, database, await new_tenant(database))
             await shop.load([main], [sku("A", level(main, 50)), sku("B", level(main, 50))])
-            writing = WriteContext(database=database, caller=Caller(shop.tenant, "client", EMAIL))
+            writing = WriteContext(
+                database=database, caller=Caller(shop.tenant_id, "client", EMAIL)
+            )
             held = [
                 await reserve_stock(
                     writing,

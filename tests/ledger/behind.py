@@ -44,8 +44,8 @@ async def hash_anew(shop: Service) -> None:
     for row in rows:
         level = row.sku, row.warehouse_id
         entry = {name: getattr(row, name) for name in HASHED_COLUMNS}
-        entry["created_at"] = as_text(row.created_at)
-        last[level] = link(last.get(level), shop.tenant_id, entry)
+        entry["created_at"] = format_instant(row.created_at)
+        last[level] = chain_hash(last.get(level), shop.tenant_id, entry)
         hashing.append(f"UPDATE adjustment SET hash = '{last[level]}' WHERE id = '{row.id}'")
     hashing += [
         f"UPDATE stock_level SET last_hash = '{hash_}' WHERE sku = '{code}'"

@@ -91,7 +91,7 @@ def test_the_hash_covers_every_column_and_is_stable() -> None:
 
     assert set(HASHED_COLUMNS) == set(adjustment.c.keys()) - {"tenant_id", "hash"}
     assert list(ADJUSTMENT_TYPES) == [*HASHED_COLUMNS, "hash"]
-    assert link(None, "acme", entry) == hashlib.sha256(canonical.encode()).hexdigest()
+    assert chain_hash(None, "acme", entry) == hashlib.sha256(canonical.encode()).hexdigest()
     # The hash of the first release. Heads that are kept elsewhere must stay valid.
     vector = "8eb4c767b35493caa4e23abd6140136087fda8cfed7eb79c4149f2dca7d0eb58"
     assert chain_hash("ab", "acme", entry) == vector

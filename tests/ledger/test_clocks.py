@@ -65,7 +65,9 @@ async def worker(service: Service, ahead: timedelta) -> AsyncIterator[Database]:
 
 
 def writing(service: Service, database: Database, key: str | None = None) -> WriteContext:
-    return WriteContext(database=database, caller=Caller(service.tenant_id, "tok_1", EMAIL), key=key)
+    return WriteContext(
+        database=database, caller=Caller(service.tenant_id, "tok_1", EMAIL), key=key
+    )
 
 
 async def adjust(service: Service, database: Database, key: str | None = None) -> Any:
@@ -183,7 +185,7 @@ async def test_a_token_expires_by_the_database_clock(stocked: Service, days: int
             await authenticator.authenticate(f"Bearer {good.token}")
         with pytest.raises(Unauthenticated):
             await authenticator.authenticate(f"Bearer {over.token}")
-        await store_token_uses(other, authenticator.take_used())
+        await store_token_uses(other, authenticator.take_last_uses())
     async with stocked.database.snapshot() as snapshot:
         [token] = [
             it for it in await list_tokens(snapshot, stocked.tenant_id) if it["id"] == good.id
@@ -215,8 +217,8 @@ def clock(file: Path, *, ahead: float = 0) -> Clock:
 
 def joined(process: Clock, note: tuple[int, int] = (0, 0)) -> tuple[int, int]:
     """Note of a file after a process has joined it."""
-    process.take_over(*note)
-    return process.note() or note
+    process.adopt_boot(*note)
+    return process.boot_to_store() or note
 
 
 def test_the_first_process_on_a_sqlite_file_sets_its_clock(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from app.ledger.repair import repair_tenant
-from app.ledger.verification import LedgerBroken, verify_tenant
+from app.ledger.replay import LedgerBroken
+from app.ledger.verification import verify_tenant
 from tests.ledger.reservations import MAIN, RELEASE, line, reserve, stocked
 from tests.ledger.writes import assert_proven
 from tests.service import Service, level, sku

@@ -132,7 +132,8 @@ class Machine(RuleBasedStateMachine):
             quantity <= self.on_hand[key] - self.reserved(key) for key, quantity in lines.items()
         )
         wanted = ReserveRequest(
-            lines=tuple(RequestedLine(*key, quantity) for key, quantity in lines.items()), seconds=seconds
+            lines=tuple(RequestedLine(*key, quantity) for key, quantity in lines.items()),
+            seconds=seconds,
         )
         if not fits:
             assert self.refused(reserve_stock(self.writing, wanted)) == "INSUFFICIENT_STOCK"

@@ -14,7 +14,8 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import maintenance as upkeep
-from app.database.engine import Database, Snapshot
+from app.database.engine import Database
+from app.database.snapshot import Snapshot
 from app.database.tables import adjustment, tenant
 from app.domain.filters import AdjustmentFilter
 from app.ledger import rollup as summing

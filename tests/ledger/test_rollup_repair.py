@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.tables import ledger_sum
 from app.ledger.repair import repair_tenant
+from app.ledger.replay import LedgerBroken
 from app.ledger.rollup import roll_up_ledger
 from app.ledger.totals import Group
-from app.ledger.verification import LedgerBroken, verify_tenant
+from app.ledger.verification import verify_tenant
 from app.writes.stock import change_stock
 from tests.clocks import clocks_at
 from tests.ledger.rollup import (

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
-from app.writes.stock_reading import read_stock
 
 from app.domain.warehouses import WarehouseType
 from app.writes import catalogue
+from app.writes.locked_reads import read_stock
 from tests.ledger.writes import (
     ARCHIVE,
     BULK,

@@ -158,7 +158,9 @@ def test_the_cost_of_a_history_uses_periods_from_variables() -> None:
 
 
 async def test_the_cost_is_absent_without_a_request_for_it(service: Service) -> None:
-    assert (await send_operation(service, "{ __typename }")).json() == {"data": {"__typename": "Query"}}
+    assert (await send_operation(service, "{ __typename }")).json() == {
+        "data": {"__typename": "Query"}
+    }
 
 
 async def cost_of(

@@ -36,7 +36,7 @@ EDWARDS = ed25519.Ed25519PrivateKey.generate()
 async def test_a_valid_jwt_identifies_the_caller(door: Door) -> None:
     principal = await door.authenticator.authenticate(f"Bearer {door.token()}")
 
-    assert principal.tenant == door.tenant_id
+    assert principal.tenant_id == door.tenant_id
     assert principal.subject == f"jwt_{ISSUER} user-7"
     assert principal.email == "seven@example.com"
     assert principal.scopes == {Scope.WRITE}

@@ -38,7 +38,7 @@ def keys_of(door: Door) -> KeySet:
 
 def grow_old(door: Door, seconds: float) -> None:
     """Make the key set older."""
-    keys_of(door)._asked_at -= seconds
+    keys_of(door)._attempted_at -= seconds
 
 
 async def refreshed(keys: KeySet) -> None:
@@ -60,7 +60,7 @@ async def test_keys_are_fetched_once_and_again_for_a_new_key_id(
     grow_old(door, 11)
     principal = await door.authenticator.authenticate(f"Bearer {rotated}")
 
-    assert principal.tenant == door.tenant_id
+    assert principal.tenant_id == door.tenant_id
     assert provider.requests == 2
     with pytest.raises(Unauthenticated):
         await door.authenticator.authenticate(f"Bearer {door.token()}")
@@ -125,7 +125,7 @@ async def test_an_invalid_key_is_skipped_and_valid_keys_work(
         await keys.key("one")
 
     provider.keys = {"keys": [ODD_KEYS[what], GOOD_KEY]}
-    keys._asked_at -= 11
+    keys._attempted_at -= 11
     assert await keys.key("one")
 
 
@@ -256,7 +256,7 @@ async def test_a_known_key_does_not_wait_for_a_refresh(key_set: tuple[KeySet, Pr
     await keys.key("one")
     async with dripping(b"") as (url, events):
         keys._source = url
-        keys._asked_at -= 1_000
+        keys._attempted_at -= 1_000
         for _ in range(3):
             assert await keys.key("one")
         async with asyncio.timeout(30):

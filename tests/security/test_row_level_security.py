@@ -20,7 +20,7 @@ from app.database.tables import sku as sku_table
 from app.database.tables import tenant as tenant_table
 from app.ledger import rollup as summing
 from app.ledger.verification import verify_tenant
-from app.maintenance import purge_idempotency_keys, record_token_uses
+from app.maintenance import purge_idempotency_keys, record_token_uses, roll_up_ledgers
 from app.settings import Settings
 from app.writes.idempotency_keys import delete_expired_keys
 from tests.clocks import clocks_at
@@ -118,12 +118,12 @@ async def test_the_rollup_covers_every_tenant_with_row_level_security(
     totals = "{ adjustments { totals { entries increase } } }"
     tenants = sorted([walled.service.tenant_id, walled.other.tenant_id])
     before = await walled.service.data(totals)
-    await roll_up_ledger(walled.service.database)
+    await roll_up_ledgers(walled.service.database)
 
     async with walled.owner.database.reader.connect() as connection:
         assert None not in set(await connection.scalars(summed))
         assert sorted(await connection.scalars(kept)) == tenants
-    async with walled.service.database.snapshot(tenant=walled.service.tenant_id) as snapshot:
+    async with walled.service.database.snapshot(tenant_id=walled.service.tenant_id) as snapshot:
         assert [row.tenant_id for row in await snapshot.rows(kept, {})] == [
             walled.service.tenant_id
         ]
@@ -170,9 +170,9 @@ def _go(_connection: Connection, step: Callable[..., None], *where: object) -> N
 async def test_a_statement_without_a_tenant_condition_sees_one_tenant(walled: Walled) -> None:
     forgetful = select(sku_table.c.tenant_id).distinct()
     database = walled.service.database
-    async with database.snapshot(tenant=walled.service.tenant_id) as snapshot:
+    async with database.snapshot(tenant_id=walled.service.tenant_id) as snapshot:
         mine = await snapshot.rows(forgetful, {})
-    async with database.snapshot(tenant=walled.other.tenant_id, single=True) as snapshot:
+    async with database.snapshot(tenant_id=walled.other.tenant_id, single=True) as snapshot:
         theirs = await snapshot.rows(forgetful, {})
     # The tenant ends with its transaction, also on a reused connection.
     async with database.snapshot() as snapshot:
@@ -192,13 +192,13 @@ async def test_a_write_to_another_tenant_is_refused_or_changes_nothing(
     with pytest.raises(DBAPIError, match="row-level security"):
         await walled.service.database.transaction(
             lambda connection: connection.execute(insert(sku_count), foreign),
-            tenant=walled.service.tenant_id,
+            tenant_id=walled.service.tenant_id,
         )
     changed = await walled.service.database.transaction(
         lambda connection: connection.execute(
             update(sku_table).where(sku_table.c.tenant_id == theirs).values(title="x")
         ),
-        tenant=walled.service.tenant_id,
+        tenant_id=walled.service.tenant_id,
     )
     assert changed.rowcount == 0
 
@@ -219,7 +219,7 @@ async def test_the_serving_role_cannot_disable_row_level_security(
 ) -> None:
     with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
         await walled.service.database.transaction(
-            lambda connection: connection.execute(statement), tenant=walled.service.tenant_id
+            lambda connection: connection.execute(statement), tenant_id=walled.service.tenant_id
         )
 
 
@@ -229,7 +229,7 @@ async def test_every_tenant_table_has_a_policy(walled: Walled) -> None:
         " WHERE relrowsecurity"
     )
     async with walled.owner.database.reader.connect() as connection:
-        assert set(await connection.scalars(walled_tables)) == set(WALLED)
+        assert set(await connection.scalars(walled_tables)) == set(ISOLATED_TABLES)
 
 
 async def test_readiness_fails_if_the_role_contradicts_the_setting(

@@ -59,7 +59,7 @@ async def test_an_invalid_credential_is_refused(service: Service, what: str) -> 
 async def test_a_token_identifies_the_caller(service: Service, scheme: str) -> None:
     principal = await authenticator(service).authenticate(f"{scheme} {service.token('write')}")
 
-    assert principal.tenant == service.tenant_id
+    assert principal.tenant_id == service.tenant_id
     assert principal.email == EMAIL
     assert principal.scopes == {Scope.WRITE}
 

@@ -46,7 +46,7 @@ class Context:
         self.principal = principal
         self.snapshot = snapshot
         self.budget = budget
-        self.loaders = Loaders(snapshot, principal.tenant, budget)
+        self.loaders = Loaders(snapshot, principal.tenant_id, budget)
         # For the columnar executor: whether it may be used, its plans, and whether it was used.
         self.columnar = columnar
         self.plans = plans
@@ -88,14 +88,14 @@ class Context:
         principal = self.principal
         writing = WriteContext(
             database=self._database,
-            caller=Caller(principal.tenant, principal.subject, principal.email),
+            caller=Caller(principal.tenant_id, principal.subject, principal.email),
             key=options.idempotency_key,
             dry_run=options.dry_run,
         )
         written = await command(writing)
         self.budget.owe(count(written.result))
         await self.snapshot.close()
-        self.loaders = Loaders(self.snapshot, principal.tenant, self.budget)
+        self.loaders = Loaders(self.snapshot, principal.tenant_id, self.budget)
         return written
 
 

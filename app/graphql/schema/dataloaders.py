@@ -91,7 +91,7 @@ class Loader(Generic[LoaderKey, LoaderValue]):
         A failed field cancels its sibling fields. The shield keeps the cached value usable for
         other fields.
         """
-        if self._snapshot.is_for_one:
+        if self._snapshot.awaits_only_statement:
             # No other field can load a key now, so there is no batch to wait for.
             [self._known[key]] = await self._load([key])
         if key in self._known:
@@ -230,7 +230,7 @@ class Loaders:
 
         return self._for(("holds", after, limit), self._paged(limit, load))
 
-    def stock_history(self, series: Series) -> Loader[StockKey, list[PeriodRecord]]:
+    def stock_history(self, series: PeriodSeries) -> Loader[StockKey, list[PeriodRecord]]:
         """Periods of a stock history by SKU in one warehouse or in all."""
 
         async def load(keys: Sequence[StockKey]) -> list[list[PeriodRecord]]:

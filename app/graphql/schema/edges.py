@@ -33,5 +33,7 @@ def edge_to(
         return [objects[key] for key in keys]
 
     return strawberry.field(
-        resolver=resolve, description=description, metadata=ColumnarField(batch=resolve_batch).metadata
+        resolver=resolve,
+        description=description,
+        metadata=ColumnarField(batch=resolve_batch).metadata,
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import strawberry
 
 from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
-from app.domain.periods import Period
+from app.domain.periods import TimeRange
 from app.domain.validation import reason_problem
 from app.errors import invalid_field
 from app.graphql.schema.enums import ReservationStatus, Sign, Status
@@ -22,8 +22,8 @@ class EntryFilterInput:
     """Conditions that every list of adjustments has."""
 
     reason: str | None = optional("Adjustments with this reason.")
-    start_date: Period | None = optional("Adjustments at or after this time.")
-    end_date: Period | None = optional(
+    start_date: TimeRange | None = optional("Adjustments at or after this time.")
+    end_date: TimeRange | None = optional(
         "Adjustments at or before this time; a date includes the whole day."
     )
     created_by: str | None = optional("Adjustments by the user with this e-mail address.")

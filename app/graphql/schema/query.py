@@ -113,7 +113,7 @@ class Query:
         context = info.context
         context.budget.spend(STATEMENT_COST)
         limit = context.budget.affordable(ROW_COST) + 1
-        records = await list_warehouses(context.snapshot, context.principal.tenant, limit=limit)
+        records = await list_warehouses(context.snapshot, context.principal.tenant_id, limit=limit)
         context.budget.spend(len(records) * ROW_COST)
         return [Warehouse(record=record) for record in records]
 
@@ -146,7 +146,7 @@ class Query:
         cursors = AdjustmentCursors(context.cursors("adjustments", None, where))
         position = cursors.decode(after)
         await require_filtered(context, where)
-        tenant_id, spend = context.principal.tenant, context.budget.spend
+        tenant_id, spend = context.principal.tenant_id, context.budget.spend
         spend(STATEMENT_COST + PARENT_COST)
         records = await list_adjustments(
             context.snapshot, tenant_id, where=where, after=position, limit=limit + 1
@@ -188,7 +188,7 @@ class Query:
         limit = page_size(first)
         cursors = context.cursors("reservations", where)
         position = cursors.decode(after)
-        tenant_id = context.principal.tenant
+        tenant_id = context.principal.tenant_id
         context.budget.spend(STATEMENT_COST + PARENT_COST)
         with context.budget.exhausted_by_refusal():
             records = await list_reservations(
@@ -238,7 +238,7 @@ class Query:
             return Reservation(record=reservation) if reservation else None
         if kind == "adj":
             context.budget.spend(STATEMENT_COST)
-            entry = await get_adjustment(context.snapshot, context.principal.tenant, id_=id)
+            entry = await get_adjustment(context.snapshot, context.principal.tenant_id, id_=id)
             return Adjustment(record=entry) if entry else None
         if kind == "level":
             return await _stock_level(context, rest)

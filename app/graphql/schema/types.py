@@ -9,7 +9,7 @@ import strawberry
 from strawberry import Private
 
 from app.domain.filters import AdjustmentFilter
-from app.domain.periods import MAX_PERIODS, Period, series_of
+from app.domain.periods import MAX_PERIODS, TimeRange, period_series
 from app.domain.records import (
     AdjustmentRecord,
     LedgerTotals,
@@ -223,7 +223,7 @@ class Sku(Node):
             ValidationFailed, WarehouseNotFound.
 
         """
-        series = series_of(from_, to, interval)
+        series = period_series(from_, to, interval)
         info.context.budget.spend(len(self.record.levels) * ROW_COST)
         if warehouse_id is not None:
             await require_warehouse(info.context, warehouse_id)
