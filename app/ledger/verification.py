@@ -223,9 +223,11 @@ class _FigureCheck:
         """Check the rollups of the ledger against its adjustments."""
         async for row in self._rows(wrong_sums()):
             group = " ".join(filter(None, (row.kind, row.reference, row.sku)))
-            message = f"the rollup of the {group} before {format_instant(row.until)} "
-                "is not the sum of its "
-            raise LedgerBroken(f"{message}adjustments")
+            message = (
+                f"the rollup of the {group} before {format_instant(row.until)} "
+                "is not the sum of its adjustments"
+            )
+            raise LedgerBroken(message)
 
     async def _reservations(self) -> None:
         """Check the reserved quantity of levels, held lines, and the counts of reservations."""
