@@ -101,7 +101,7 @@ class Settings(BaseSettings):
         default=200_000,
         ge=1_000,
         description="The maximum work for the response to an operation, measured during execution, "
-        "in units of about 2 microseconds of processor time ([costs](docs/query-cost.md)).",
+        "in units of about 2 microseconds of processor time (docs/query-cost.md).",
     )
     trusted_documents: Path | None = Field(
         default=None,

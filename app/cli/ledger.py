@@ -62,7 +62,7 @@ def verify(
 
     proofs = run_with_database(work)
     if json:
-        print_json([asdict(proof) for proof in proofs])
+        print_json([_as_json(proof) for proof in proofs])
     elif not proofs:
         typer.echo("There are no tenants.")
 
@@ -98,3 +98,8 @@ def _print_proof(proof: Proof, kept_head: Head | None) -> None:
             "unchanged since the head was taken."
         )
     typer.echo(proof.head)
+
+
+def _as_json(proof: Proof) -> dict[str, object]:
+    figures = asdict(proof)
+    return {"tenant": figures.pop("tenant_id"), **figures}

@@ -18,7 +18,7 @@ CONTRACTS: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="u
 LARGEST_FILE: Final = 520
 MEDIAN_FILE: Final = 130
 # Names that mean the same in every module that defines them.
-COMMON_NAMES: Final = {"log", "main", "create_app", "Result"}
+COMMON_NAMES: Final = {"log", "main", "create_app", "Result", "T"}
 
 
 def python_files(*folders: str) -> list[Path]:
