@@ -75,8 +75,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "entries without the previous hash",
-        "link(last.get(level), tenant, row)",
-        "link(None, tenant, row)",
+        "chain_hash(last.get(level), tenant_id, row)",
+        "chain_hash(None, tenant_id, row)",
         (f"{CHAIN}::test_heads_taken_during_writes_stay_valid",),
     ),
     Mutant(
@@ -99,13 +99,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no row lock before reading many SKUs",
-        "        await session.rows(_lock_skus(), asked)\n",
+        "        await session.rows(_lock_skus(), parameters)\n",
         "        pass\n",
         (f"{CONCURRENCY}::test_a_write_to_many_skus_reads_the_rows_it_waited_for",),
     ),
     Mutant(
         "a bulk decided on stale warehouses",
-        "        moved = frozenset(codes)\n",
+        "        changed = frozenset(codes)\n",
         "        pass\n",
         (
             f"{CONCURRENCY}"
@@ -114,13 +114,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "warehouses not checked in the posting statement",
-        "    if shape.is_filling:\n        are_all = and_(are_all, warehouses_are_active())\n",
+        "    if shape.has_increases:\n"
+        "        is_unchanged = and_(is_unchanged, gaining_warehouses_are_active())\n",
         "",
         (f"{RULES}[postgresql-a deactivated warehouse-set_]",),
     ),
     Mutant(
         "a deactivation without waiting for writes",
-        "        await await_writes_into(writing.database, tenant, [id_])\n",
+        "        await wait_for_warehouse_writes(context.database, tenant_id, [id_])\n",
         "        pass\n",
         (f"{RULES}[postgresql-a deactivated warehouse-reserve]",),
     ),
@@ -138,8 +139,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "stale prepared rows in a bulk",
-        "{code: it for code, it in ahead.items() if code not in moved}",
-        "ahead",
+        "{code: rows for code, rows in prepared.items() if code not in changed}",
+        "prepared",
         (f"{CONCURRENCY}::test_a_bulk_that_waited_reads_the_committed_rows_without_a_retry",),
     ),
     Mutant(
@@ -151,26 +152,28 @@ MUTANTS: Final = (
     Mutant(
         "unsorted locks",
         "        .order_by(sku.c.sku)\n        .with_for_update(key_share=True)\n",
-        "        .order_by(func.random())\n        .with_for_update(key_share=True)\n",
+        # The module does not import `func`.
+        "        .order_by(__import__('sqlalchemy').func.random())\n"
+        "        .with_for_update(key_share=True)\n",
         (f"{CONCURRENCY}::test_overlapping_bulks_in_any_order_all_succeed",),
     ),
     Mutant(
         "no tenant in the query of SKUs to write",
-        '.where(SKU_CONDITIONS["tenant_id"](sku.c), texts_in(dialect, sku.c.sku, "codes"))',
-        '.where(texts_in(dialect, sku.c.sku, "codes"))',
+        'sku.c.tenant_id == TENANT, in_key_array(dialect, sku.c.sku, "codes")',
+        'in_key_array(dialect, sku.c.sku, "codes")',
         ("tests/rest/test_set.py",),
     ),
     Mutant(
         "no tenant in the query of the list",
-        'SKU_CONDITIONS: Final[Conditions] = {\n    "tenant_id": equals("tenant_id"),',
+        'SKU_CONDITIONS: Final[Conditions] = {\n    "tenant_id": of_tenant,',
         "SKU_CONDITIONS: Final[Conditions] = {\n"
-        '    "tenant_id": lambda columns: columns.sku == columns.sku,',
+        '    "tenant_id": lambda columns: columns.tenant_id == columns.tenant_id,',
         ("tests/rest/test_list.py",),
     ),
     Mutant(
         "warehouse counts not updated",
-        "_counted_as(after[new.sku], new)",
-        "_counted_as(after[new.sku], after[new.sku].figures)",
+        "_counted_status(after[new.sku], new)",
+        "_counted_status(after[new.sku], after[new.sku].figures)",
         (DERIVED,),
     ),
     Mutant(
@@ -181,8 +184,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the key committed before its write",
-        "        planned = await plan(session, locked=True)\n",
-        "        planned = await plan(session, locked=True)\n"
+        "        decision = await decide(session, locked=True)\n",
+        "        decision = await decide(session, locked=True)\n"
         "        if key is not None:\n"
         "            row = KeyRow(caller, key, request.fingerprint, decision.outcome)\n"
         "            await store_key(session, row)\n"
@@ -192,7 +195,7 @@ MUTANTS: Final = (
     Mutant(
         "posting although the key is taken",
         "    is_ready = row_count(ready) == ONE\n",
-        "    is_ready = are_all\n",
+        "    is_ready = is_unchanged\n",
         ("tests/ledger/test_idempotency.py",),
     ),
     Mutant(
@@ -215,14 +218,15 @@ MUTANTS: Final = (
     ),
     Mutant(
         "sums stored without newer adjustments",
-        "    if await connection.scalar(_number(), asked) != entries:\n        return False\n",
+        "    if await connection.scalar(_entry_count(), parameters) != entries:\n"
+        "        return False\n",
         "",
         (BETWEEN,),
     ),
     Mutant(
         "sums stored despite a late adjustment",
-        'await summed_alone(asked["tenant_id"], connection) != known:',
-        'await summed_alone(asked["tenant_id"], connection) == 0:',
+        'await lock_rollup(parameters["tenant_id"], connection) != known:',
+        'await lock_rollup(parameters["tenant_id"], connection) == 0:',
         (BETWEEN,),
     ),
     Mutant(
@@ -239,19 +243,19 @@ MUTANTS: Final = (
     ),
     Mutant(
         "adjustments counted twice",
-        "at >= since, at < end)",
-        "at < end)",
+        "at >= since, at < end]",
+        "at < end]",
         (TOTALS,),
     ),
     Mutant(
         "a sum that ends after the period",
-        "ledger_sum.c.until <= limit)",
-        "ledger_sum.c.until <= summed_until(dialect))",
+        "ledger_sum.c.until <= limit",
+        "ledger_sum.c.until <= summed_until(self.dialect)",
         (TOTALS,),
     ),
     Mutant(
         "sums used after a reset",
-        "limit = earliest(dialect, summed_until(dialect), end)",
+        "limit = earliest(self.dialect, summed_until(self.dialect), end)",
         "limit = end",
         (TOTALS,),
     ),
@@ -275,7 +279,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an extended reservation counted twice",
-        "return 1 if written.version == 1 else 0",
+        "return 1 if reservation.version == 1 else 0",
         "return 1",
         RESERVATIONS,
     ),
