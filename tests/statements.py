@@ -65,8 +65,8 @@ def watched(
             event.listen(engine, name, listener)
     try:
         with (
-            patch.object(sessions, "fetched", fetched_and_watched),
-            patch.object(databases, "fetched", fetched_and_watched),
+            patch.object(sessions, "fetch_rows", fetched_and_watched),
+            patch.object(databases, "fetch_rows", fetched_and_watched),
         ):
             yield
     finally:

@@ -32,7 +32,7 @@ COUNTS: Final = "sku,warehouse_id,quantity\n"
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Split small files into several batches."""
-    monkeypatch.setattr(importing, "BATCH", BATCH)
+    monkeypatch.setattr(importing, "IMPORT_BATCH_ROWS", BATCH)
 
 
 def reasons(

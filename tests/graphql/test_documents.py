@@ -58,7 +58,7 @@ def test_memory_of_a_document_is_at_most_its_counted_size(name: str) -> None:
 
 
 def test_document_cache_is_limited_in_number_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "MOST_BYTES", 4 * 2**20)
+    monkeypatch.setattr(execution, "CACHED_BYTES", 4 * 2**20)
     documents = Documents(RULES, capacity=50)
     for number in range(120):
         documents.operation(f"{{ a{number}: __typename }}")

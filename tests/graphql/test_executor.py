@@ -271,7 +271,7 @@ async def test_without_columnar_execution_graphql_core_completes_lists(
 
     monkeypatch.setattr(SelectionPlan, "complete", recorded)
     query = "{ skus { nodes { sku stock { onHand warehouse { name } } } } }"
-    async with running(database_url, bulk_completion=is_on) as (app, client):
+    async with running(database_url, columnar=is_on) as (app, client):
         mine = Service(app, client, service.database, service.tenant_id)
         data = await mine.data(query)
 

@@ -12,9 +12,9 @@ from tests.service import Service
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Roll up a few adjustments at a time, and consider every group."""
-    monkeypatch.setattr(summing, "ENOUGH", 3)
-    monkeypatch.setattr(summing, "PER_ROW", 1)
-    monkeypatch.setattr(summing, "DRAWN", "%")
+    monkeypatch.setattr(summing, "MIN_ENTRIES", 3)
+    monkeypatch.setattr(summing, "ENTRIES_PER_ROW", 1)
+    monkeypatch.setattr(summing, "SAMPLED_IDS", "%")
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ async def test_an_adjustment_between_reading_and_storing_discards_the_sums(
 async def test_sums_read_before_a_concurrent_rollup_are_discarded(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(summing, "ENOUGH", 1)
+    monkeypatch.setattr(summing, "MIN_ENTRIES", 1)
     assert await roll_up_ledger(shop.database, shop.tenant_id)
     known = await until(shop)
     assert known is not None
@@ -142,7 +142,7 @@ async def test_a_running_service_rolls_up_the_ledger(
 
     # The tenants of other tests are not needed.
     monkeypatch.setattr(upkeep, "list_tenants", this_tenant)
-    monkeypatch.setattr(upkeep, "SUM_SECONDS", 0.01)
+    monkeypatch.setattr(upkeep, "ROLLUP_SECONDS", 0.01)
     url = shop.database.writer.url.render_as_string(hide_password=False)
     async with (
         running(url) as (app, _client),

@@ -119,7 +119,7 @@ def meaning(body: bytes) -> str:
 
 def strict_meaning(body: bytes) -> str:
     """Return the parsed value of a body by the strict parser, or "refused"."""
-    with patch("app.http.json._written_as_read", return_value=NOT_CANONICAL):
+    with patch("app.http.json._parse_canonical", return_value=NOT_CANONICAL):
         return meaning(body)
 
 

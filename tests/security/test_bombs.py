@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -78,11 +79,13 @@ def test_measuring_is_linear_in_the_document_length(
 
 
 @pytest.mark.parametrize("limit", WITHIN)
-async def test_each_limit_is_a_setting_and_accepts_its_maximum(
-    database_url: str, service: Service, limit: str
+async def test_each_limit_accepts_its_maximum(
+    monkeypatch: pytest.MonkeyPatch, database_url: str, service: Service, limit: str
 ) -> None:
     fits, exceeds = WITHIN[limit]
-    async with running(database_url, **{f"max_query_{limit}": TIGHT[limit]}) as (app, client):
+    limits = replace(LIMITS, **{limit: TIGHT[limit]})
+    monkeypatch.setattr(QueryLimits, "of", lambda _: limits)
+    async with running(database_url) as (app, client):
         tight = Service(app, client, service.database, service.tenant_id)
         assert (await tight.graphql(fits)).get("data"), limit
         answer = await tight.graphql(exceeds)
@@ -90,6 +93,12 @@ async def test_each_limit_is_a_setting_and_accepts_its_maximum(
     assert refusal(answer) == (422, TOO_COMPLEX)
     [detail] = answer["errors"][0]["extensions"]["details"]
     assert (detail["limit"], detail["most"]) == (limit, TIGHT[limit])
+
+
+def test_limits_of_tokens_depth_and_cost_are_settings() -> None:
+    limits = QueryLimits.of(Settings(max_query_tokens=200, max_query_depth=3, max_query_cost=7))
+
+    assert limits == replace(LIMITS, tokens=200, depth=3, cost=7)
 
 
 async def test_the_cost_uses_page_sizes_from_variables(database_url: str, service: Service) -> None:
