@@ -36,6 +36,7 @@ InventoryError
 └── Unavailable             503 UNAVAILABLE
 
 REST renders an error as `{"error": ..}`, GraphQL as `errors[].extensions`.
+The messages of errors that many rooms raise stand here; the others stand where a rule is checked.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -297,6 +298,26 @@ def meanings(errors: Iterable[type[InventoryError]]) -> str:
     for error in errors:
         by_code.setdefault(error.code, []).append(f"{error.status}: {error.__doc__}")
     return "\n".join(f"- `{code}` {' '.join(texts)}" for code, texts in by_code.items())
+
+
+def inventory_not_found(code: str) -> InventoryNotFound:
+    """Create the refusal of an unknown SKU code."""
+    return InventoryNotFound(f"SKU {code!r} has no inventory record.", details=[{"sku": code}])
+
+
+def warehouse_not_found(warehouse_id: str) -> WarehouseNotFound:
+    """Create the refusal of an unknown warehouse id."""
+    return WarehouseNotFound(
+        f"Warehouse {warehouse_id!r} does not exist; GET /api/inventory/warehouses lists all.",
+        details=[{"warehouse_id": warehouse_id}],
+    )
+
+
+def reservation_not_found(reservation_id: str) -> ReservationNotFound:
+    """Return the refusal of a reservation id that the tenant does not have."""
+    return ReservationNotFound(
+        f"Reservation {reservation_id!r} does not exist.", details=[{"id": reservation_id}]
+    )
 
 
 def invalid_field(field: str, message: str) -> ValidationFailed:

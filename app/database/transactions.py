@@ -1,12 +1,33 @@
-"""The outcome of transactions: conflicts, and commits with an unknown outcome."""
+"""Transactions: the only code that commits, and the retry after conflicts and transient faults."""
 
-from collections.abc import Collection
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import Final, TypeVar
 
-from app.database.faults import DatabaseFault, Fault, FaultKind
+import structlog
+from sqlalchemy import Text, bindparam, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.database.connections import DatabaseConnections, drop_connection
+from app.database.faults import BUSY, MESSAGES, DatabaseFault, Fault, FaultKind, fault_of
+from app.database.locks import KeyedLocks
+from app.database.session import Session
+from app.database.sqlite import driver_connection
+from app.errors import Unavailable
 from app.runtime.deadlines import OutOfTime, Uncertain
+from app.runtime.shares import Shares
+from app.settings import Settings
 
+log = structlog.get_logger()
+Result = TypeVar("Result")
+Found = TypeVar("Found")
+ATTEMPTS: Final = 5
+# Gives the current transaction access to the rows of a tenant.
+ENTER_TENANT: Final = select(
+    func.set_config("inventory.tenant", bindparam("tenant_id", type_=Text), True)  # noqa: FBT003
+)
 REPEATABLE: Final = {FaultKind.REPEATABLE, FaultKind.LOST}
 # A write without locks is repeated under locks after these faults.
 REPEATABLE_UNDER_LOCKS: Final = {*REPEATABLE, FaultKind.LOCKED}
@@ -39,3 +60,126 @@ class Commit(AbstractContextManager[None]):
             isinstance(error, DatabaseFault) and error.fault.is_ambiguous
         ):
             raise Uncertain(error.cause) from error
+
+
+class Transactions(DatabaseConnections):
+    """The transactions of a database."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        # Locks of SKUs, so that writes of this process do not wait for each other in the database.
+        self.write_locks = KeyedLocks(settings.database_pool_timeout_seconds)
+        # The pool of the engine has no shares, so writes take a slot before a connection.
+        self._write_slots = Shares(
+            settings.database_pool_size if self.dialect == "postgresql" else 1,
+            seconds=settings.database_pool_timeout_seconds,
+            refusal=MESSAGES[FaultKind.EXHAUSTED],
+        )
+
+    async def transaction(
+        self,
+        work: Callable[[AsyncConnection], Awaitable[Result]],
+        *,
+        tenant_id: str | None = None,
+    ) -> Result:
+        """Execute and commit the work; repeat it after conflicts and transient faults.
+
+        The work may run several times, so its only effects must be on its connection. The
+        transaction continues to its end if the caller is cancelled.
+
+        Raises:
+            Unavailable: the database is unreachable or overloaded.
+            Uncertain: the outcome of the commit is unknown.
+
+        """
+        return await self.shielded(self._transact(work, tenant_id))
+
+    async def write_optimistically(
+        self,
+        read: Callable[[Session], Awaitable[Found]],
+        write: Callable[[Session, Found], Awaitable[bool]],
+        *,
+        tenant_id: str,
+    ) -> Found | None:
+        """Read, then write in a single statement, without a transaction; return the read values.
+
+        For PostgreSQL. None means that nothing was written, because the values have changed or
+        locks are held; the write then needs a transaction. With row-level security the result is
+        always None.
+        """
+        if self.has_row_level_security:
+            return None
+        attempt = self._write_optimistically(read, write, tenant_id)
+        return await self.shielded(attempt)
+
+    async def _write_optimistically(
+        self,
+        read: Callable[[Session], Awaitable[Found]],
+        write: Callable[[Session, Found], Awaitable[bool]],
+        tenant_id: str,
+    ) -> Found | None:
+        commit = Commit()
+        with commit, self.limit(), self.fault_translation:
+            session = await self.session(single=True, share=tenant_id)
+            try:
+                found = await read(session)
+                commit.is_under_way = True
+                return found if await write(session, found) else None
+            except BaseException as error:
+                fault = fault_of(error)
+                if fault and commit.may_repeat(fault, REPEATABLE_UNDER_LOCKS):
+                    return None
+                raise
+            finally:
+                await session.close()
+
+    async def _transact(
+        self, work: Callable[[AsyncConnection], Awaitable[Result]], tenant_id: str | None
+    ) -> Result:
+        commit = Commit()
+        with commit, self.limit():
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    return await self._attempt(work, tenant_id, commit)
+                except Conflict:
+                    cause = "conflict"
+                except DatabaseFault as error:
+                    if attempt == ATTEMPTS or not commit.may_repeat(error.fault, REPEATABLE):
+                        raise
+                    cause = str(error.fault)
+                log.warning("transaction_retried", attempt=attempt, cause=cause)
+                await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter
+        raise Unavailable(BUSY)
+
+    async def _attempt(
+        self,
+        work: Callable[[AsyncConnection], Awaitable[Result]],
+        tenant_id: str | None,
+        commit: Commit,
+    ) -> Result:
+        commit.is_under_way = False
+        async with self._write_slots.slot(tenant_id), self.connection(self.writer) as connection:
+            await connection.begin()
+            if self.has_row_level_security:
+                await connection.execute(ENTER_TENANT, {"tenant_id": tenant_id or ""})
+            result = await work(connection)
+            if self.dialect == "sqlite":
+                await _require_open(connection)
+            commit.is_under_way = True
+            try:
+                await connection.commit()
+            except BaseException:
+                # SQLAlchemy considers the transaction ended, and would not roll it back.
+                await drop_connection(connection)
+                raise
+        return result
+
+
+async def _require_open(connection: AsyncConnection) -> None:
+    """Require an open connection; SQLAlchemy skips the commit of a closed SQLite connection.
+
+    Raises:
+        ValueError: the connection is closed.
+
+    """
+    _ = (await driver_connection(connection)).in_transaction

@@ -6,6 +6,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from app.errors import InventoryError, NegativeQuantity, invalid_field
+
 MAX_QUANTITY: Final = 1_000_000_000_000
 
 
@@ -57,8 +59,20 @@ def total_figures(levels: Iterable[Figures]) -> Figures:
     return Figures(on_hand, reserved, safety_stock)
 
 
+def refuse_quantity(quantity: int) -> InventoryError | None:
+    """Return the refusal of an on-hand quantity that is negative or too large, if any."""
+    if quantity < 0:
+        return NegativeQuantity(
+            f"The resulting quantity would be {quantity}; it must be 0 or more.",
+            details=[{"field": "quantity", "message": "must be 0 or more"}],
+        )
+    if quantity > MAX_QUANTITY:
+        return invalid_field("delta", f"must leave at most {MAX_QUANTITY}, and leaves {quantity}")
+    return None
+
+
 def quantity_problem(quantity: int | None, delta: int | None) -> str | None:
-    """Describe the fault of a new quantity, if any; other rules check its sign."""
+    """Describe the fault of a requested quantity, if any; `refuse_quantity` checks the result."""
     if quantity is None and delta is None:
         return "is required, unless there is a delta"
     if quantity is not None and delta is not None:

@@ -7,7 +7,6 @@ from app.domain.warehouses import WarehouseType, readonly_refusal
 from app.errors import (
     InsufficientStock,
     InventoryError,
-    ReservationNotFound,
     SkuArchived,
     WarehouseInactive,
     invalid_field,
@@ -64,10 +63,3 @@ def hold_problem(seconds: int) -> str | None:
     if not 1 <= seconds <= MAX_HOLD:
         return f"must be 1 to {MAX_HOLD} seconds"
     return None
-
-
-def reservation_not_found(reservation_id: str) -> ReservationNotFound:
-    """Return the refusal of a reservation id that the tenant does not have."""
-    return ReservationNotFound(
-        f"Reservation {reservation_id!r} does not exist.", details=[{"id": reservation_id}]
-    )

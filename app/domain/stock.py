@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from app.domain.caller import Caller
 from app.domain.ids import ulid
-from app.domain.quantities import MAX_QUANTITY
+from app.domain.quantities import refuse_quantity
 from app.domain.records import (
     AdjustmentRecord,
     LevelRecord,
@@ -17,15 +17,14 @@ from app.domain.records import (
     StockChange,
     WarehouseRecord,
 )
-from app.domain.warehouses import WarehouseType, readonly_refusal, warehouse_not_found
+from app.domain.warehouses import WarehouseType, readonly_refusal
 from app.errors import (
     InventoryError,
-    InventoryNotFound,
-    NegativeQuantity,
     SkuArchived,
     StaleVersion,
     WarehouseInactive,
-    invalid_field,
+    inventory_not_found,
+    warehouse_not_found,
 )
 
 
@@ -44,13 +43,8 @@ def check_new_on_hand(
     """
     if warehouse_type.is_readonly and not by_marketplace:
         return readonly_refusal(warehouse_id, warehouse_type)
-    if quantity < 0:
-        return NegativeQuantity(
-            f"The resulting quantity would be {quantity}; it must be 0 or more.",
-            details=[{"field": "quantity", "message": "must be 0 or more"}],
-        )
-    if quantity > MAX_QUANTITY:
-        return invalid_field("delta", f"must leave at most {MAX_QUANTITY}, and leaves {quantity}")
+    if refusal := refuse_quantity(quantity):
+        return refusal
     if not is_active and quantity > on_hand:
         return WarehouseInactive(
             f"Warehouse {warehouse_id} is inactive and can only be emptied: it holds {on_hand}, "
@@ -278,8 +272,3 @@ def refusal_of_all(refusals: Sequence[RefusedItem], number: int, items: str) -> 
             for each in refusals
         ],
     )
-
-
-def inventory_not_found(code: str) -> InventoryNotFound:
-    """Create the refusal of an unknown SKU code."""
-    return InventoryNotFound(f"SKU {code!r} has no inventory record.", details=[{"sku": code}])

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from app.errors import ReadonlyWarehouse, WarehouseNotFound
+from app.errors import ReadonlyWarehouse
 
 
 class WarehouseType(StrEnum):
@@ -25,12 +25,4 @@ def readonly_refusal(warehouse_id: str, warehouse_type: WarehouseType) -> Readon
         f"Warehouse {warehouse_id} is {warehouse_type}: its marketplace runs it, and its "
         "stock is read-only.",
         details=[{"warehouse_id": warehouse_id, "type": warehouse_type.value}],
-    )
-
-
-def warehouse_not_found(warehouse_id: str) -> WarehouseNotFound:
-    """Create the refusal of an unknown warehouse id."""
-    return WarehouseNotFound(
-        f"Warehouse {warehouse_id!r} does not exist; GET /api/inventory/warehouses lists all.",
-        details=[{"warehouse_id": warehouse_id}],
     )

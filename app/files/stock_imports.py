@@ -12,8 +12,7 @@ from app.database.tables import adjustment
 from app.domain.ids import ulid
 from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
 from app.domain.stock import Stock, check_archived, check_new_on_hand
-from app.domain.warehouses import warehouse_not_found
-from app.errors import InventoryError
+from app.errors import InventoryError, warehouse_not_found
 from app.files.columns import FileKind, FileRow
 from app.files.import_runs import BatchDecision, FileRows, ImportRun
 from app.writes.locked_reads import read_stock

@@ -13,10 +13,18 @@ from app.domain.caller import Caller
 from app.domain.ids import ulid
 from app.domain.quantities import MAX_QUANTITY, Status
 from app.domain.records import SkuRecord, WarehouseRecord
-from app.domain.stock import LevelKey, RefusedItem, Stock, inventory_not_found, refusal_of_all
+from app.domain.stock import LevelKey, RefusedItem, Stock, refusal_of_all
 from app.domain.validation import MAX_BULK_UPDATES, check_code, name_problem
-from app.domain.warehouses import WarehouseType, warehouse_not_found
-from app.errors import InventoryError, SkuExists, StaleVersion, invalid_field, invalid_fields
+from app.domain.warehouses import WarehouseType
+from app.errors import (
+    InventoryError,
+    SkuExists,
+    StaleVersion,
+    invalid_field,
+    invalid_fields,
+    inventory_not_found,
+    warehouse_not_found,
+)
 from app.writes.idempotency_keys import WriteRequest, WriteResult
 from app.writes.locked_reads import read_stock, read_warehouse, wait_for_warehouse_writes
 from app.writes.pipeline import Decision, WriteContext, run_write

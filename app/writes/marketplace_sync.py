@@ -23,12 +23,17 @@ from app.domain.stock import (
     Stock,
     check_archived,
     check_new_on_hand,
-    inventory_not_found,
     refusal_of_all,
 )
 from app.domain.validation import MAX_BULK_UPDATES
-from app.domain.warehouses import warehouse_not_found
-from app.errors import InventoryError, WarehouseNotMarketplace, invalid_field, invalid_fields
+from app.errors import (
+    InventoryError,
+    WarehouseNotMarketplace,
+    invalid_field,
+    invalid_fields,
+    inventory_not_found,
+    warehouse_not_found,
+)
 from app.writes.idempotency_keys import WriteRequest, WriteResult
 from app.writes.locked_reads import read_stock
 from app.writes.pipeline import Decision, WriteContext, run_write

@@ -10,7 +10,7 @@ the stock has changed in between, nothing is written, and the write is decided a
 transaction that locks first and reads then. All other writes use such a transaction at once. On
 SQLite a transaction excludes all other writers from its start.
 
-`Database.transaction` begins, commits and retries; nothing else commits.
+`app.database.transactions` begins, commits and retries; nothing else commits.
 """
 
 from collections.abc import Awaitable, Callable, Collection

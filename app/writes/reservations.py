@@ -31,7 +31,7 @@ from app.domain.records import (
     SkuRecord,
     StockChange,
 )
-from app.domain.reservations import check_reservable, hold_problem, reservation_not_found
+from app.domain.reservations import check_reservable, hold_problem
 from app.domain.stock import (
     AdjustmentLinks,
     LevelKey,
@@ -39,17 +39,18 @@ from app.domain.stock import (
     Stock,
     StockUpdate,
     decide,
-    inventory_not_found,
     refusal_of_all,
 )
 from app.domain.validation import MAX_BULK_UPDATES, note_problem, reason_problem, reference_problem
-from app.domain.warehouses import warehouse_not_found
 from app.errors import (
     InventoryError,
     OversellNotPermitted,
     ReservationEnded,
     invalid_field,
     invalid_fields,
+    inventory_not_found,
+    reservation_not_found,
+    warehouse_not_found,
 )
 from app.reads.reservations import list_due_reservations
 from app.reads.tenants import permits_oversell

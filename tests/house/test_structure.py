@@ -109,13 +109,13 @@ def test_slow_imports_wait_until_they_are_needed() -> None:
     assert done.stdout.split() == []
 
 
-def test_only_the_database_engine_commits() -> None:
+def test_only_transactions_commit() -> None:
     users = {
         str(path.relative_to(ROOT))
         for path in python_files("app", "rest_shim")
         if ".commit(" in path.read_text(encoding="utf-8")
     }
-    assert users == {"app/database/engine.py"}
+    assert users == {"app/database/transactions.py"}
 
 
 def test_files_are_short() -> None:

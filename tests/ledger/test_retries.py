@@ -11,7 +11,8 @@ from sqlalchemy import URL, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from app.database.engine import ATTEMPTS, Database
+from app.database.engine import Database
+from app.database.transactions import ATTEMPTS
 from app.errors import Unavailable
 from app.runtime.deadlines import Uncertain
 from app.settings import Settings

@@ -2,9 +2,7 @@
 
 from app.domain.filters import AdjustmentFilter
 from app.domain.records import ReservationRecord, SkuRecord, WarehouseRecord
-from app.domain.reservations import reservation_not_found
-from app.domain.stock import inventory_not_found
-from app.domain.warehouses import warehouse_not_found
+from app.errors import inventory_not_found, reservation_not_found, warehouse_not_found
 from app.graphql.schema.context import Context
 from app.graphql.schema.dataloaders import SkuKey
 
