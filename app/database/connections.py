@@ -14,13 +14,12 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from app.database.clocks import Clock
 from app.database.compilation import AnyRow, Parameters, Statement, fetch_rows
-from app.database.faults import DatabaseFault, FaultTranslation, spoils_connection
+from app.database.faults import Conflict, DatabaseFault, FaultTranslation, spoils_connection
 from app.database.pool import DriverPool
 from app.database.postgresql import IS_READONLY, READONLY
 from app.database.session import DriverSession
 from app.database.sqlalchemy_engines import create_engines
 from app.database.sqlite import driver_connection, interrupt_sqlite, require_writable_file
-from app.database.transactions import Conflict
 from app.errors import InventoryError
 from app.runtime.deadlines import Watch
 from app.runtime.shares import Holder

@@ -11,7 +11,7 @@ from sqlalchemy import Text, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.connections import DatabaseConnections, drop_connection
-from app.database.faults import BUSY, MESSAGES, DatabaseFault, Fault, FaultKind, fault_of
+from app.database.faults import BUSY, MESSAGES, Conflict, DatabaseFault, Fault, FaultKind, fault_of
 from app.database.locks import KeyedLocks
 from app.database.session import Session
 from app.database.sqlite import driver_connection
@@ -31,10 +31,6 @@ ENTER_TENANT: Final = select(
 REPEATABLE: Final = {FaultKind.REPEATABLE, FaultKind.LOST}
 # A write without locks is repeated under locks after these faults.
 REPEATABLE_UNDER_LOCKS: Final = {*REPEATABLE, FaultKind.LOCKED}
-
-
-class Conflict(Exception):
-    """A concurrent change; the transaction must start over."""
 
 
 class Commit(AbstractContextManager[None]):

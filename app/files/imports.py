@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
 from app.database.engine import Database
+from app.database.faults import Conflict
 from app.database.session import EngineSession
-from app.database.transactions import Conflict
 from app.errors import ValidationFailed
 from app.files.catalogue_imports import decide_skus, decide_warehouses, warehouse_of_row
 from app.files.columns import FileKind

@@ -11,14 +11,13 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from app.errors import Unavailable
+from app.runtime.fair_loop import ALONE_AFTER_SECONDS
 
 # The id of a tenant; None for the service, for example while it authenticates a token.
 Holder = str | None
 Grant = asyncio.Future[None]
 # While several tenants send requests, each may have a fifth of the slots.
 CROWDED_PART: Final = 5
-# Seconds after a request of another tenant until a tenant counts as alone.
-ALONE_AFTER_SECONDS: Final = 5.0
 
 
 class Shares:

@@ -21,8 +21,8 @@ from typing import Final, Generic, Protocol
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
+from app.database.faults import Conflict
 from app.database.session import EngineSession, Session
-from app.database.transactions import Conflict
 from app.domain.caller import Caller
 from app.errors import InventoryError
 from app.writes.idempotency_keys import (

@@ -18,8 +18,8 @@ from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
+from app.database.faults import Conflict
 from app.database.session import EngineSession, Session
-from app.database.transactions import Conflict
 from app.domain.ids import ulid
 from app.domain.instants import format_instant
 from app.domain.quantities import moved_quantity_problem

@@ -14,8 +14,8 @@ from starlette.applications import Starlette
 from app.cli.serving import server_options
 from app.errors import Unavailable
 from app.runtime import fair_loop as scheduling
-from app.runtime.fair_loop import PIECE, FairLoop, charge, in_pieces
-from app.runtime.shares import ALONE_AFTER_SECONDS, Shares
+from app.runtime.fair_loop import ALONE_AFTER_SECONDS, PIECE, FairLoop, charge, in_pieces
+from app.runtime.shares import Shares
 from app.settings import Settings
 from tests.service import Service, level, new_tenant, running, sku, warehouse
 
