@@ -85,10 +85,12 @@ async def test_a_wrong_sum_is_found_and_repaired(shop: Service, what: str, kind:
         )
         await connection.commit()
 
-    with pytest.raises(LedgerBroken, match=r"the adjustments of the .* before 2026-03-.*summed up"):
+    with pytest.raises(
+        LedgerBroken, match=r"the rollup of the .* before 2026-03-.* is not the sum"
+    ):
         await verify_tenant(shop.database, shop.tenant_id)
     [repair] = await repair_tenant(shop.database, shop.tenant_id)
-    assert "what the ledger was summed up to from 2026-03-" in repair
+    assert "rollups of the ledger from 2026-03-" in repair
     await assert_proven(shop)
     await assert_exact(shop, random.Random(9), 5)
     assert await repair_tenant(shop.database, shop.tenant_id) == []
