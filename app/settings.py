@@ -36,7 +36,7 @@ class Settings(BaseSettings):
         ge=1,
         description="The maximum number of connections per worker, separately for single "
         "statements and reads, and for write transactions. A single active tenant gets at most six "
-        "of ten; of several active tenants, each gets at most two.",
+        "of ten.",
     )
     database_pool_timeout_seconds: float = Field(
         default=2.0, gt=0, description="The maximum wait of a request for a connection, before 503."

@@ -8,33 +8,25 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
 
 from app.errors import Unavailable
-from app.runtime.fair_loop import ALONE_AFTER_SECONDS
 
 # The id of a tenant; None for the service, for example while it authenticates a token.
 Holder = str | None
 Grant = asyncio.Future[None]
-# While several tenants send requests, each may have a fifth of the slots.
-CROWDED_PART: Final = 5
 
 
 class Shares:
     """A number of slots with their holders and queues.
 
-    A holder may have fewer than twice as many slots as stay free, so that a holder without a slot
-    finds a free one: a single holder gets six of ten. While several holders send requests, each
-    gets at most two of ten, because their statements share the processors of the database.
+    A holder may have fewer than twice as many slots as stay free. A single holder gets six of ten
+    slots, and two holders get four each. So a holder without a slot finds a free one.
     """
 
     def __init__(self, slots: int, *, seconds: float, refusal: str) -> None:
         self._free = slots
         self._seconds = seconds
         self._refusal = refusal
-        self._crowded_limit = max(1, slots // CROWDED_PART)
-        self._crowded_until = 0.0
-        self._last_holder: Holder = None
         self._held: dict[Holder, int] = {}
         # In the order of service.
         self._waiting: dict[Holder, deque[Grant]] = {}
@@ -65,7 +57,6 @@ class Shares:
             Unavailable: no slot became free in time.
 
         """
-        self._note_request(holder)
         if holder not in self._waiting and self._may_enter(holder):
             self._take(holder)
         else:
@@ -82,24 +73,9 @@ class Shares:
             self._waiting[holder] = self._waiting.pop(holder)
         self._serve()
 
-    def _note_request(self, holder: Holder) -> None:
-        if holder is None or holder == self._last_holder:
-            return
-        if self._last_holder is not None:
-            self._crowded_until = asyncio.get_running_loop().time() + ALONE_AFTER_SECONDS
-        self._last_holder = holder
-
     def _may_enter(self, holder: Holder) -> bool:
         held = self._held.get(holder, 0)
-        if not held:
-            return self._free > 0
-        if held >= self._crowded_limit and self._is_crowded:
-            return False
-        return held < 2 * (self._free - 1)
-
-    @property
-    def _is_crowded(self) -> bool:
-        return asyncio.get_running_loop().time() < self._crowded_until
+        return self._free > 0 and (not held or held < 2 * (self._free - 1))
 
     def _take(self, holder: Holder) -> None:
         self._free -= 1
