@@ -185,7 +185,7 @@ async def test_the_rest_of_a_refused_body_is_discarded(tmp_path: Path) -> None:
 )
 async def test_no_second_response_after_trailing_garbage(tmp_path: Path, rest: bytes) -> None:
     head, _, tail = rest.partition(b"\r\n\r\n")
-    async with served(tmp_path, head_timeout_seconds=0.2) as port:
+    async with served(tmp_path, head_timeout_seconds=1) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(REFUSED + head + b"\r\n\r\n")
         refusal = await reader.readuntil(b'"}}')

@@ -244,7 +244,7 @@ async def test_readiness_fails_if_the_role_contradicts_the_setting(
 
     assert result[False, False][0] == result[True, True][0] == 200
     assert result[False, True][0] == result[True, False][0] == 503
-    assert "passes by it" in result[False, True][1]
+    assert "bypasses it" in result[False, True][1]
     assert "serve with INVENTORY_ROW_LEVEL_SECURITY=true" in result[True, False][1]
 
 
