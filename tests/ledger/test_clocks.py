@@ -15,7 +15,6 @@ from app.auth.tokens import Authenticator
 from app.database import clocks
 from app.database.clocks import Clock
 from app.database.engine import Database
-from app.domain import stock
 from app.domain.caller import Caller, Scope
 from app.domain.hash_chain import parse_head
 from app.domain.records import ReservationStatus
@@ -60,7 +59,7 @@ async def worker(service: Service, ahead: timedelta) -> AsyncIterator[Database]:
     await service.load()
     database = Database(Settings(database_url=url))
     database.clock.wall = lambda: datetime.now(UTC).timestamp() + ahead.total_seconds()
-    with patch.object(auth, "datetime", Ahead), patch.object(stock, "datetime", Ahead):
+    with patch.object(auth, "datetime", Ahead):
         yield database
     await database.dispose()
 
