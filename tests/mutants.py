@@ -104,6 +104,12 @@ MUTANTS: Final = (
         (f"{CONCURRENCY}::test_a_write_to_many_skus_reads_the_rows_it_waited_for",),
     ),
     Mutant(
+        "a bulk decided on stale warehouses",
+        "        changed = frozenset(codes)\n",
+        "        pass\n",
+        (f"{CONCURRENCY}::test_a_bulk_that_waited_shows_a_warehouse_renamed_in_between",),
+    ),
+    Mutant(
         "warehouses not checked in the posting statement",
         "    if shape.has_increases:\n"
         "        is_unchanged = and_(is_unchanged, gaining_warehouses_are_active())\n",

@@ -151,6 +151,27 @@ async def test_a_bulk_that_waited_is_refused_by_a_warehouse_deactivated_in_betwe
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
+async def test_a_bulk_that_waited_shows_a_warehouse_renamed_in_between(service: Service) -> None:
+    skus = codes(20)
+    await service.load([MAIN, OTHER], [sku(code) for code in skus])
+    updates = shuffled(random.Random(1), skus, 5)
+    async with service.database.writer.connect() as other:
+        # The locked SKU does not change.
+        await other.execute(LOCKED, {"tenant": service.tenant_id, "sku": skus[-1]})
+        bulk = asyncio.create_task(
+            bulk_change_stock(service.database, caller(service), updates, on_error=OnError.ABORT)
+        )
+        while not await other.scalar(HAS_ME_BLOCKING):
+            assert not bulk.done()
+        writing = WriteContext(database=service.database, caller=caller(service))
+        await update_warehouse(writing, MAIN.id, {"name": "Renamed"})
+        await other.rollback()
+    changes = [outcome.change for outcome in (await bulk).result if outcome.change]
+    names = {level.warehouse_id: level.warehouse.name for it in changes for level in it.sku.levels}
+    assert names == {MAIN.id: "Renamed", OTHER.id: OTHER.name}
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
 async def test_a_write_to_many_skus_reads_the_rows_it_waited_for(service: Service) -> None:
     skus = codes(20)
     await service.load([MAIN], [sku(code) for code in skus])
