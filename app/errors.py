@@ -242,7 +242,7 @@ class InsufficientStock(ValidationFailed):
 
 
 class QueryTooComplex(ValidationFailed):
-    """The GraphQL document exceeds a limit; `details` have the limit."""
+    """The GraphQL document, or the work for its response, exceeds a limit; `details` have it."""
 
     code = "QUERY_TOO_COMPLEX"
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
 import structlog
@@ -45,27 +45,36 @@ async def run_jobs(database: Database, authenticator: Authenticator, *, seconds:
 
 async def purge_idempotency_keys(database: Database) -> None:
     """Delete the expired idempotency keys of every tenant."""
-    for tenant_id in await _tenant_ids(database):
+
+    async def purge(tenant_id: str) -> None:
         if deleted := await delete_expired_keys(database, tenant_id):
             log.info("idempotency_keys_deleted", tenant=tenant_id, keys=deleted)
+
+    await _for_each_tenant(database, purge)
 
 
 async def end_due_reservations(database: Database) -> None:
     """End the due reservations of every tenant."""
-    async for tenant_id in _paused(await _tenant_ids(database)):
+
+    async def expire(tenant_id: str) -> None:
         if expired := await expire_reservations(database, tenant_id):
             log.info("reservations_expired", tenant=tenant_id, reservations=expired)
+
+    await _for_each_tenant(database, expire)
 
 
 async def roll_up_ledgers(database: Database) -> None:
     """Roll up the closed part of the ledger of every tenant."""
-    async for tenant_id in _paused(await _tenant_ids(database)):
+
+    async def roll_up(tenant_id: str) -> None:
         steps = 0
         while await roll_up_ledger(database, tenant_id):
             steps += 1
             await asyncio.sleep(PAUSE_SECONDS)
         if steps:
             log.info("ledger_rolled_up", tenant=tenant_id, steps=steps)
+
+    await _for_each_tenant(database, roll_up)
 
 
 async def record_token_uses(database: Database, authenticator: Authenticator) -> None:
@@ -78,20 +87,22 @@ async def _repeat(seconds: float, job: Callable[[], Awaitable[None]]) -> NoRetur
     while True:
         # Every worker runs every job, though one would do; jitter keeps the workers apart.
         await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-        try:
-            await job()
-        except Unavailable as error:
-            log.warning("job_postponed", message=error.message, cause=error.cause)
-        except Exception:
-            log.exception("job_failed")
+        await _logged(job())
 
 
-async def _tenant_ids(database: Database) -> list[str]:
+async def _for_each_tenant(database: Database, step: Callable[[str], Awaitable[None]]) -> None:
+    """Run a step of a job for every tenant; the failure of one does not keep it from the others."""
     async with database.snapshot() as snapshot:
-        return await list_tenants(snapshot)
-
-
-async def _paused(tenant_ids: list[str]) -> AsyncIterator[str]:
+        tenant_ids = await list_tenants(snapshot)
     for tenant_id in tenant_ids:
         await asyncio.sleep(PAUSE_SECONDS)
-        yield tenant_id
+        await _logged(step(tenant_id), tenant=tenant_id)
+
+
+async def _logged(work: Awaitable[None], **facts: str) -> None:
+    try:
+        await work
+    except Unavailable as error:
+        log.warning("job_postponed", message=error.message, cause=error.cause, **facts)
+    except Exception:
+        log.exception("job_failed", **facts)

@@ -60,35 +60,8 @@ class Settings(BaseSettings):
     max_query_tokens: int = Field(
         default=1_000, ge=100, description="The maximum size of a GraphQL document, in tokens."
     )
-    max_query_length: int = Field(
-        default=50_000,
-        ge=1_000,
-        description="The maximum size of a GraphQL document, in characters.",
-    )
     max_query_depth: int = Field(
         default=32, ge=1, description="The maximum nesting depth of fields in a GraphQL document."
-    )
-    max_query_fields: int = Field(
-        default=2_000,
-        ge=1,
-        description="The maximum number of selected fields, with fragments expanded.",
-    )
-    max_query_aliases: int = Field(
-        default=200, ge=0, description="The maximum number of fields with an alias."
-    )
-    max_query_repeats: int = Field(
-        default=20,
-        ge=1,
-        description="The maximum number of selections of one response name in one object.",
-    )
-    max_query_root_fields: int = Field(
-        default=50, ge=1, description="The maximum number of root fields of a query."
-    )
-    max_query_mutations: int = Field(
-        default=10, ge=1, description="The maximum number of root fields of a mutation."
-    )
-    max_query_directives: int = Field(
-        default=50, ge=0, description="The maximum number of directives in a GraphQL document."
     )
     max_query_cost: int = Field(
         default=200_000,
@@ -116,16 +89,6 @@ class Settings(BaseSettings):
     )
     graphiql: bool = Field(
         default=True, description="Whether `/graphql` serves GraphiQL to browsers."
-    )
-    prepared_documents: int = Field(
-        default=500,
-        ge=1,
-        description="The number of parsed and validated GraphQL documents that a worker caches.",
-    )
-    bulk_completion: bool = Field(
-        default=True,
-        description="Whether the columnar executor completes lists. It is faster than "
-        "graphql-core, with the same responses.",
     )
     token_cache_seconds: float = Field(
         default=10.0,
@@ -191,7 +154,7 @@ class Settings(BaseSettings):
     write_timeout_seconds: float = Field(
         default=20.0,
         gt=0,
-        description="The time without progress after which a client that reads a response is "
+        description="The time after which a client that takes nothing of its response is "
         "disconnected.",
     )
     max_head_bytes: int = Field(

@@ -75,13 +75,14 @@ class Snapshot:
             raise self._failure.with_traceback(None)
         try:
             with self._connections.limit():
-                return await self._execute_or_reconnect(statement, parameters)
+                try:
+                    return await self._execute_or_reconnect(statement, parameters)
+                finally:
+                    if self._single and self._session is not None:
+                        await self._release()
         except Exception as error:
             self._failure = error
             raise
-        finally:
-            if self._single and self._session is not None:
-                await self._release()
 
     async def _execute_or_reconnect(
         self, statement: Statement, parameters: Parameters

@@ -6,6 +6,7 @@ with the scopes, costs and plans of its operations.
 
 import sys
 from collections import OrderedDict
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -140,8 +141,8 @@ class Documents:
         self.limits.check("length", len(text))
         prepared = self._prepared(text)
         if isinstance(prepared, InventoryError):
-            # The cached error is raised repeatedly, and its traceback must not grow.
-            raise prepared.with_traceback(None)
+            # A raised error keeps the variables of its callers, so the cached error is not raised.
+            raise copy(prepared)
         matches = [operation for operation in prepared if name is None or operation.name == name]
         if len(matches) != 1:
             names = ", ".join(str(operation.name) for operation in prepared)
@@ -201,7 +202,7 @@ def _prepare(text: str, *, rules: DocumentRules | None) -> PreparedDocument:
             check_document(schema._schema, document, rules.limits)  # noqa: SLF001
         errors = _errors(document, rules)
     except ValidationFailed as refusal:
-        return refusal
+        return refusal.with_traceback(None)
     except RecursionError:
         return ValidationFailed(TOO_DEEP)
     if errors:

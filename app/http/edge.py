@@ -31,8 +31,8 @@ SINGLE_HEADERS: Final = (
 )
 SINGLE_HEADER_NAMES: Final = frozenset(name.lower().encode() for name in SINGLE_HEADERS)
 CLIENT_CLOSED_REQUEST: Final = 499
-# An API token or a JWT.
-_TOKEN: Final = re.compile(r"inv_\w+-[\w-]{20,}|eyJ[\w-]+\.[\w-]+\.[\w-]*")
+# The beginning of an API token or a JWT, with all that may belong to it.
+_TOKEN: Final = re.compile(r"(?:inv_|eyJ)[\w.-]{20,}+")
 _PORT: Final = re.compile(r":\d*$")
 
 
@@ -48,7 +48,9 @@ class Service(Starlette):
 
 
 class HttpEdge:
-    """The outermost middleware: request ids, the last error handler, one log line per request.
+    """Request ids, the last error handler, and one log line per request.
+
+    The outermost middleware, except that CORS answers preflight requests itself.
 
     Routes match the raw path, so that `%2F` in a SKU code does not separate segments.
     """

@@ -24,7 +24,8 @@ MAX_VALUES: Final = 20_000
 BODY_HAS_ARRIVED: Final = "inventory.body_has_arrived"
 
 _JSON_TYPE: Final = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+# The last string may lack its end: else each quote in it would be searched to the end of the body.
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 

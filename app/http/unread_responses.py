@@ -44,6 +44,7 @@ class UnreadProtocol(HttpToolsProtocol):
         if self._is_postponed:
             self._is_postponed = False
             super().on_response_complete()
+        self._watch_closing()
 
     def on_response_complete(self) -> None:
         """Start the next pipelined request, or postpone it if the write buffer is full."""
@@ -51,6 +52,17 @@ class UnreadProtocol(HttpToolsProtocol):
             self._is_postponed = True
         else:
             super().on_response_complete()
+        self._watch_closing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection."""
+        super().timeout_keep_alive_handler()
+        self._watch_closing()
+
+    def close_when_read(self) -> None:
+        """Close the connection after the client has read the rest of the response."""
+        self.transport.close()
+        self._watch_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the stall timer."""
@@ -67,6 +79,11 @@ class UnreadProtocol(HttpToolsProtocol):
         log.warning("stalled_client_disconnected", unread_bytes=self.unread_bytes)
         self._stop_stall_timer()
         self.transport.abort()
+
+    def _watch_closing(self) -> None:
+        # A closing transport waits for its client, also for a few bytes.
+        if self.transport.is_closing() and self.unread_bytes and self._stall_timer is None:
+            self._start_stall_timer()
 
     def _start_stall_timer(self) -> None:
         self._last_unread = self.unread_bytes

@@ -254,9 +254,9 @@ class BoundedProtocol(UnreadProtocol):
             return
         if self._may_respond:
             self._write(error)
-            self.transport.close()
+            self.close_when_read()
         elif self._is_idle:
-            self.transport.close()
+            self.close_when_read()
         else:
             self.cycle.keep_alive = False
             self.flow.pause_reading()
@@ -293,7 +293,7 @@ class BoundedProtocol(UnreadProtocol):
             seconds = self._limits.head_seconds
             self._refuse(RequestTimeout(f"The headers did not arrive within {seconds:g} s."))
         else:
-            self.transport.close()
+            self.close_when_read()
 
 
 def _refusal_of(error: httptools.HttpParserError) -> InventoryError:

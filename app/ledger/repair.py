@@ -78,8 +78,9 @@ async def _repair_skus(
         return None, []
     # A separate statement sees all that was committed before the locks.
     statement = _levels_with_last_entries(tenant_id, skus[0].sku, skus[-1].sku)
-    levels = (await connection.execute(statement)).all()
     archived = {row.sku: row.archived_at for row in skus}
+    # Without SKUs that were created since the locks.
+    levels = [row for row in await connection.execute(statement) if row.sku in archived]
     messages: list[str] = []
     figures: dict[str, list[Figures]] = {}
     for level in levels:
@@ -166,6 +167,7 @@ async def _update_sku(
 
 async def _repair_counts(tenant_id: str, connection: AsyncConnection) -> list[str]:
     if connection.dialect.name == "postgresql":
+        await connection.execute(NO_TIMEOUT)
         # Every write that changes a count has this table in its statement and waits as a whole.
         await connection.execute(text("LOCK TABLE sku_count IN SHARE ROW EXCLUSIVE MODE"))
     rows = await connection.execute(
@@ -222,6 +224,7 @@ async def _replace_counts(
 
 async def _repair_reservation_counts(tenant_id: str, connection: AsyncConnection) -> list[str]:
     if connection.dialect.name == "postgresql":
+        await connection.execute(NO_TIMEOUT)
         await connection.execute(text("LOCK TABLE reservation_count IN SHARE ROW EXCLUSIVE MODE"))
     statement = wrong_reservation_counts()
     wrong = (await connection.execute(statement, {"tenant_id": tenant_id})).all()
@@ -254,6 +257,8 @@ async def _repair_rollups(database: Database, tenant_id: str) -> list[str]:
     async def delete_rollups(connection: AsyncConnection) -> None:
         # Without the lock, a worker could store another rollup that follows from a wrong one.
         await lock_rollup(tenant_id, connection)
+        if connection.dialect.name == "postgresql":
+            await connection.execute(NO_TIMEOUT)
         is_tenant = ledger_sum.c.tenant_id == tenant_id
         await connection.execute(delete(ledger_sum).where(is_tenant, ledger_sum.c.until >= first))
         last = select(func.max(ledger_sum.c.until)).where(is_tenant)

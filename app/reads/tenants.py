@@ -24,6 +24,8 @@ TOKEN_COLUMNS: Final = (
     api_token.c.last_used_at,
 )
 
+TENANT_IDS: Final = select(tenant.c.tenant_id).order_by(tenant.c.tenant_id)
+
 
 async def permits_oversell(session: Session, tenant_id: str, *, locked: bool) -> bool:
     """Tell whether a tenant permits overselling; `locked` until the end of the transaction."""
@@ -34,7 +36,7 @@ async def permits_oversell(session: Session, tenant_id: str, *, locked: bool) ->
 
 async def list_tenants(snapshot: Snapshot) -> list[str]:
     """List the ids of all tenants, for operators and background jobs only."""
-    rows = await snapshot.rows(select(tenant.c.tenant_id).order_by(tenant.c.tenant_id), {})
+    rows = await snapshot.rows(TENANT_IDS, {})
     return [row.tenant_id for row in rows]
 
 

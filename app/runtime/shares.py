@@ -19,8 +19,8 @@ Grant = asyncio.Future[None]
 class Shares:
     """A number of slots with their holders and queues.
 
-    A holder may have fewer than twice as many slots as stay free. A single holder gets six of ten
-    slots, and two holders get four each. So a holder without a slot finds a free one.
+    After a grant, a holder has at most twice as many slots as are free. A single holder gets six of
+    ten slots. Two busy holders settle at four each, and two more find a slot each; others wait.
     """
 
     def __init__(self, slots: int, *, seconds: float, refusal: str) -> None:

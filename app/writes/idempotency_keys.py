@@ -216,7 +216,9 @@ async def delete_expired_keys(database: Database, tenant_id: str) -> int:
             for row in await connection.execute(expired)
         ]
         if rows:
-            await connection.execute(delete(idempotency_key).where(*_is_key()), rows)
+            # A write may have taken a key again since it was read.
+            is_expired = idempotency_key.c.created_at < EXPIRED_BEFORE
+            await connection.execute(delete(idempotency_key).where(*_is_key(), is_expired), rows)
         return len(rows)
 
     deleted = batch = await database.transaction(work, tenant_id=tenant_id)

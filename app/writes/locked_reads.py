@@ -18,7 +18,11 @@ from app.database.session import Session
 from app.database.tables import reservation, sku, stock_level, warehouse
 from app.domain.records import ReservationRecord, WarehouseRecord
 from app.domain.stock import LevelKey, Stock
-from app.reads.reservations import reservation_records, reservations_by_id
+from app.reads.reservations import (
+    reservation_records,
+    reservations_by_id,
+    within_line_limit,
+)
 from app.reads.skus import sku_records, skus_by_code
 from app.reads.warehouses import warehouse_record, warehouses_by_id
 
@@ -86,7 +90,7 @@ async def read_reservations(
     parameters = {"tenant_id": tenant_id, "ids": ids}
     if locked and session.dialect == "postgresql":
         await session.rows(_lock_reservations(), parameters)
-    rows = await session.rows(_select_reservations(session.dialect), parameters)
+    rows = within_line_limit(await session.rows(_select_reservations(session.dialect), parameters))
     records = reservation_records(row[:-1] for row in rows)
     return {record.id: record for record in records}, rows[0].now if rows else None
 

@@ -52,7 +52,7 @@ from app.errors import (
     reservation_not_found,
     warehouse_not_found,
 )
-from app.reads.reservations import list_due_reservations
+from app.reads.reservations import MOST_LINES, list_due_reservations
 from app.reads.tenants import permits_oversell
 from app.writes.idempotency_keys import WriteRequest, WriteResult
 from app.writes.locked_reads import read_reservations, read_stock
@@ -61,7 +61,8 @@ from app.writes.posting import post_reservations
 from app.writes.rows import Posting
 from app.writes.stock import refusals_of
 
-EXPIRE_BATCH_ROWS: Final = 100
+# Their lines can be read in one statement.
+EXPIRE_BATCH_ROWS: Final = MOST_LINES // MAX_BULK_UPDATES
 
 
 @dataclass(frozen=True, slots=True)

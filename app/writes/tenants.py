@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from sqlalchemy import bindparam, exists, select, update
+from sqlalchemy import bindparam, exists, func, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.tokens import TOKEN_PREFIX, token_hash
@@ -224,7 +224,12 @@ async def _store_token_uses(
 ) -> None:
     statement = (
         update(api_token)
-        .where(api_token.c.tenant_id == tenant_id, api_token.c.id == bindparam("used"))
+        .where(
+            api_token.c.tenant_id == tenant_id,
+            api_token.c.id == bindparam("used"),
+            # Another worker may have stored a later use.
+            func.coalesce(api_token.c.last_used_at < bindparam("at"), true()),
+        )
         .values(last_used_at=bindparam("at"))
     )
     rows = [{"used": token_id, "at": at} for token_id, at in sorted(tokens.items())]

@@ -52,6 +52,9 @@ class Transport:
     def abort(self) -> None:
         self.is_aborted = True
 
+    def close(self) -> None:
+        pass
+
     def is_closing(self) -> bool:
         return self.is_aborted
 
@@ -84,6 +87,14 @@ def test_a_stalled_client_is_disconnected_and_a_slow_one_is_not() -> None:
     slow._check_progress()
     assert its_transport.is_aborted
     assert not UnreadProtocol.behind
+
+
+def test_a_closing_connection_whose_client_reads_nothing_is_disconnected() -> None:
+    protocol, transport = behind(100)
+    transport.is_closing = lambda: True  # type: ignore[method-assign]
+    protocol.close_when_read()
+    protocol._check_progress()
+    assert transport.is_aborted
 
 
 def test_the_connection_with_most_unread_bytes_is_closed_at_the_total_limit(

@@ -50,7 +50,7 @@ class Waiting:
 
 
 @pytest.mark.parametrize(("slots", "most"), [(1, 1), (2, 1), (3, 2), (5, 3), (10, 6)])
-async def test_a_lone_tenant_leaves_one_slot_free(slots: int, most: int) -> None:
+async def test_a_lone_tenant_gets_its_share(slots: int, most: int) -> None:
     pool = shares(slots)
     waiting = Waiting(pool)
     tasks = [waiting.enter("greedy") for _ in range(2 * slots)]

@@ -87,7 +87,7 @@ async def test_every_request_to_a_frozen_server_is_answered_and_service_resumes(
             assert {it["extensions"]["code"] for it in nested["errors"]} == {"UNAVAILABLE"}
             await until_nothing_is_checked_out(service.database)
         await assert_serves_soon(service)
-        assert (await put(service, 6, "frozen")).headers.get("Retry-After") is None
+        assert (await put(service, 6, "frozen")).status_code == 200
         await until_nothing_is_checked_out(service.database)
         assert (await service.client.get("/readyz")).status_code == 200
 

@@ -131,3 +131,14 @@ async def test_unknown_sku_does_not_affect_concurrent_reads_of_the_same_document
             *(service.rest("GET", path.format(code)) for code in ["NOPE", *["A"] * 8] * 2)
         )
         assert [it.status_code for it in answers] == [404, *[200] * 8] * 2
+
+
+@pytest.mark.parametrize("text", ["{", "{ unknown }", "{ a: skus { nodes { sku } } " * 40])
+def test_a_cached_refusal_keeps_nothing_of_the_requests_that_it_refused(text: str) -> None:
+    documents = Documents(RULES)
+    for _ in range(2):
+        with pytest.raises(InventoryError):
+            documents.operation(text)
+    [(cached, _)] = documents._cache.values()
+    assert isinstance(cached, InventoryError)
+    assert cached.__traceback__ is None

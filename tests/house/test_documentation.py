@@ -77,6 +77,16 @@ def test_every_setting_is_documented_with_its_default() -> None:
         assert f"| `{variable}` | {default} | {field.description} |" in page, variable
 
 
+def test_every_setting_is_read() -> None:
+    files = [file for room in ("app", "rest_shim") for file in (ROOT / room).rglob("*.py")]
+    source = "".join(text_of(file) for file in files)
+    # `page_token` is read by a property of the settings.
+    unread = {
+        name for name in Settings.model_fields if not re.search(rf"ettings\.{name}\b", source)
+    }
+    assert unread <= {"page_token"}
+
+
 def test_every_error_code_is_documented() -> None:
     page = text_of(DOCS / "errors.md")
     for error in errors.ERRORS:

@@ -19,6 +19,7 @@ from app.writes.catalogue import SafetyStock, set_safety_stock, update_warehouse
 from app.writes.pipeline import WriteContext
 from app.writes.stock import OnError, bulk_change_stock, change_stock
 from tests.graphql.recorder import recorded
+from tests.ledger.rollup import HAS_ME_BLOCKING
 from tests.ledger.writes import Update, assert_proven, entries, graphql_set, ledger
 from tests.service import Service, level, running, sku, warehouse
 from tests.statements import BrokenOff, broken_off
@@ -34,9 +35,6 @@ LOCKED: Final = text("SELECT 1 FROM sku WHERE tenant_id = :tenant AND sku = :sku
 COUNTS_LOCKED: Final = text("SELECT 1 FROM sku_count WHERE tenant_id = :tenant FOR UPDATE")
 FREE_LEVELS: Final = text(
     "SELECT 1 FROM stock_level WHERE tenant_id = :tenant FOR UPDATE SKIP LOCKED"
-)
-HAS_ME_BLOCKING: Final = text(
-    "SELECT count(*) FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
 )
 
 

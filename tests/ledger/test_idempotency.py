@@ -9,17 +9,19 @@ from functools import partial
 from typing import Final
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.tokens import Authenticator
 from app.database.session import EngineSession
+from app.database.tables import idempotency_key
 from app.domain.caller import Caller, Scope
 from app.domain.stock import StockUpdate
 from app.maintenance import purge_idempotency_keys
 from app.writes.idempotency_keys import delete_expired_keys, lock_key
 from app.writes.stock import change_stock
 from app.writes.tenants import insert_token
+from tests.ledger.rollup import HAS_ME_BLOCKING
 from tests.ledger.writes import (
     WRITES,
     Answer,
@@ -33,7 +35,7 @@ from tests.ledger.writes import (
     rest_bulk,
     rest_set,
 )
-from tests.service import Service, level, new_tenant, running, sku, warehouse
+from tests.service import Service, level, new_tenant, now, running, sku, warehouse
 
 COPIES: Final = 8
 MAIN: Final = warehouse()
@@ -320,6 +322,23 @@ async def test_reaping_deletes_expired_keys(stocked: Service) -> None:
     assert (await _count(stocked), await _count(stranger)) == (4, 3)
     await purge_idempotency_keys(stocked.database)
     assert (await _count(stocked), await _count(stranger)) == (4, 0)
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
+async def test_a_key_that_is_used_again_during_a_purge_is_kept(stocked: Service) -> None:
+    await _keys(stocked, 1, hours=25)
+    async with stocked.database.writer.connect() as other:
+        await other.execute(
+            update(idempotency_key)
+            .where(idempotency_key.c.tenant_id == stocked.tenant_id)
+            .values(created_at=now())
+        )
+        purge = asyncio.create_task(delete_expired_keys(stocked.database, stocked.tenant_id))
+        while not await other.scalar(HAS_ME_BLOCKING):
+            assert not purge.done()
+        await other.commit()
+    await purge
+    assert await _count(stocked) == 1
 
 
 async def test_a_running_service_reaps_expired_keys(

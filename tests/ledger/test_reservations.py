@@ -8,9 +8,12 @@ from typing import Final
 import pytest
 
 from app import maintenance as upkeep
+from app.database.engine import Database
 from app.domain.caller import Caller
 from app.domain.reservations import MAX_HOLD
+from app.domain.validation import MAX_BULK_UPDATES
 from app.errors import InventoryError
+from app.reads.reservations import MOST_LINES
 from app.writes import reservations
 from app.writes.pipeline import WriteContext
 from app.writes.reservations import (
@@ -36,7 +39,7 @@ from tests.ledger.reservations import (
     stocked,
 )
 from tests.ledger.writes import assert_proven, ledger
-from tests.service import EMAIL, Service, level, now, sku, warehouse
+from tests.service import EMAIL, Service, level, new_tenant, now, sku, warehouse
 
 ROUNDS: Final = 20
 RESERVERS: Final = 64
@@ -237,6 +240,47 @@ async def test_more_expired_reservations_than_a_batch_are_ended(
         )
     assert sum(ended) == 20
     await assert_proven(service)
+
+
+@pytest.mark.long
+async def test_large_expired_reservations_free_all_their_lines(service: Service) -> None:
+    codes = [f"SKU-{number:03}" for number in range(MAX_BULK_UPDATES)]
+    number = MOST_LINES // MAX_BULK_UPDATES + 1
+    await service.load([MAIN], [sku(code, level(MAIN, number)) for code in codes])
+    lines = tuple(RequestedLine(code, MAIN.id, 1) for code in codes)
+    caller = Caller(service.tenant_id, "tok_1", EMAIL)
+    context = WriteContext(database=service.database, caller=caller)
+    for _ in range(number):
+        await reserve_stock(context, ReserveRequest(lines=lines, seconds=60))
+    async with clocks_at(service.database, now() + timedelta(seconds=120)):
+        assert await expire_reservations(service.database, service.tenant_id) == number
+    await assert_proven(service)
+    data = await service.data("{ skus(first: 200) { nodes { totalReserved } } }")
+    assert {it["totalReserved"] for it in data["skus"]["nodes"]} == {0}
+
+
+async def test_a_failure_of_one_tenant_keeps_no_job_from_the_others(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, last = await new_tenant(service.database), await new_tenant(service.database)
+    served = []
+
+    async def failing(_database: Database, tenant_id: str) -> int:
+        served.append(tenant_id)
+        if tenant_id in {first, service.tenant_id}:
+            raise ValueError
+        return 0
+
+    for job, name in (
+        (upkeep.end_due_reservations, "expire_reservations"),
+        (upkeep.purge_idempotency_keys, "delete_expired_keys"),
+        (upkeep.roll_up_ledgers, "roll_up_ledger"),
+    ):
+        served.clear()
+        monkeypatch.setattr(upkeep, name, failing)
+        monkeypatch.setattr(upkeep, "PAUSE_SECONDS", 0)
+        await job(service.database)
+        assert {first, last, service.tenant_id} <= {*served}
 
 
 async def test_a_stock_level_lists_its_open_reservations(service: Service) -> None:

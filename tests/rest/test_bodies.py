@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.database.migration import migrate
-from app.errors import MalformedRequest
+from app.errors import MalformedRequest, PayloadTooLarge
 from app.http.json import NOT_CANONICAL, parse_json
 from tests.rest.answers import answered, refusal
 from tests.service import Service, level, new_tenant, running, sku, warehouse
@@ -238,3 +238,9 @@ async def test_a_body_beyond_the_limit_is_too_large(empty_database_url: str) -> 
             assert response.json()["error"]["details"] == [{"limit_bytes": limit}]
             endless = await service.rest(method, path, content=b"[" * 10_000_000, headers=JSON)
             assert refusal(endless) == (413, "PAYLOAD_TOO_LARGE")
+
+
+@pytest.mark.parametrize("rest", [b'"' + b'\\"' * 2_000_000, b'"' * 4_000_001, b'"\\' * 1_300_000])
+def test_a_string_without_an_end_is_refused_in_linear_time(rest: bytes) -> None:
+    with pytest.raises((MalformedRequest, PayloadTooLarge)):
+        parse_json(b"[" + b'",",' * 20_001 + rest)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from app.http.edge import _without_tokens
 from app.settings import Settings
 from tests.service import Service, running
 
@@ -157,3 +158,16 @@ def test_a_refused_setting_is_not_shown_in_the_error(name: str) -> None:
     with pytest.raises(ValidationError) as error:
         Settings(**{name: "mysql://inventory:hunter2@host/db"})  # type: ignore[arg-type]
     assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize("part", ["inv_", "eyJ", "eyJ.", "inv_a-"])
+def test_a_path_of_many_beginnings_of_tokens_is_redacted_in_linear_time(part: str) -> None:
+    assert _without_tokens("/" + part * 1_000_000) == "/[token]"
+
+
+@pytest.mark.parametrize(
+    "token", ["inv_shop-" + "x" * 43, "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"]
+)
+def test_a_token_in_a_path_is_redacted(token: str) -> None:
+    assert _without_tokens(f"/api/{token}/x") == "/api/[token]/x"
+    assert _without_tokens("/api/inv_1/eyJ/inv_shop-7") == "/api/inv_1/eyJ/inv_shop-7"

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from tests.databases import migrated
-from tests.fuzz.raw import LAST, exchange
+from tests.fuzz.raw import exchange
 from tests.fuzz.target import CODES, Target, target
 
 
@@ -91,5 +91,4 @@ def test_any_request_line_gets_a_documented_status(server: Target, line: bytes) 
 
 
 def test_the_server_survives_all_attacks(server: Target) -> None:
-    assert LAST
     assert server.survives().skus == len(CODES)
