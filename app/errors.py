@@ -64,6 +64,14 @@ class InventoryError(Exception):
         self.replayed = False
 
 
+def copy_error(error: InventoryError) -> InventoryError:
+    """Copy an error that several callers raise, because each adds its own traceback."""
+    copied = error.__class__.__new__(error.__class__, *error.args)
+    vars(copied).update(vars(error))
+    copied.__cause__ = error.__cause__
+    return copied
+
+
 class MalformedRequest(InventoryError):
     """The body is not JSON, the path is not UTF-8, or the query is not GraphQL."""
 

@@ -21,7 +21,7 @@ from app.database.session import DriverSession
 from app.database.sqlalchemy_engines import create_engines
 from app.database.sqlite import driver_connection, interrupt_sqlite, require_writable_file
 from app.errors import InventoryError
-from app.runtime.deadlines import Watch
+from app.runtime.deadlines import Deadline, Watch, database_deadline
 from app.runtime.shares import Holder
 from app.settings import Settings
 
@@ -44,18 +44,23 @@ class DatabaseConnections:
         self.dialect = self._url.get_backend_name()
         self.clock = Clock(self._url.database if self.dialect == "sqlite" else None)
         self.has_row_level_security = settings.row_level_security and self.dialect == "postgresql"
-        self.writer, self.reader, connect = create_engines(self._url, settings, self.clock)
-        self._pool = DriverPool(
-            connect,
-            size=settings.database_pool_size,
-            within=settings.database_pool_timeout_seconds,
+        self.writer, self.reader, connect, connect_writer = create_engines(
+            self._url, settings, self.clock
+        )
+        within = settings.database_pool_timeout_seconds
+        self._pool = DriverPool(connect, size=settings.database_pool_size, within=within)
+        # SQLite has one writer at a time, and a queue is fairer than polling for its lock.
+        self._write_pool = (
+            DriverPool(connect_writer, size=1, within=within)
+            if self.dialect == "sqlite"
+            else self._pool
         )
         # The number of times that all connections were dropped.
         self._generation = 0
         for pool in {self.writer.sync_engine.pool, self.reader.sync_engine.pool}:
             self._replace_outdated(pool)
         self.fault_translation = FaultTranslation(self.address, self.drop_connections)
-        self._watch = Watch()
+        self.watch = Watch()
         self._under_way: set[asyncio.Task[Any]] = set()
 
     @property
@@ -95,6 +100,11 @@ class DatabaseConnections:
                 raise
         return session
 
+    async def write_session(self, share: Holder) -> DriverSession:
+        """Open a session for writes."""
+        pool = self._write_pool
+        return DriverSession(pool, await pool.acquire(share), self.dialect, share)
+
     @asynccontextmanager
     async def connection(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         """Use a connection of an engine; drop it if an error leaves its state unknown.
@@ -117,7 +127,11 @@ class DatabaseConnections:
 
     def limit(self) -> AbstractContextManager[Any]:
         """Limit the database work of a block to the remaining time of the request."""
-        return self._watch.for_database()
+        return self.watch.for_database()
+
+    def deadline(self) -> Deadline:
+        """Return the deadline of database work for the current request."""
+        return database_deadline()
 
     async def shielded(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Wait for work that continues to its end if the caller is cancelled."""
@@ -133,7 +147,8 @@ class DatabaseConnections:
     def drop_connections(self) -> None:
         """Drop all connections: idle ones now, busy ones after their use."""
         self._generation += 1
-        self._pool.drop_all()
+        for pool in {self._pool, self._write_pool}:
+            pool.drop_all()
 
     def _replace_outdated(self, pool: Pool) -> None:
         """Make an engine's pool replace outdated connections on checkout."""
@@ -174,7 +189,8 @@ class DatabaseConnections:
         await asyncio.gather(*self._under_way, return_exceptions=True)
         await self.reader.dispose()
         await self.writer.dispose()
-        await self._pool.close()
+        for pool in {self._pool, self._write_pool}:
+            await pool.close()
 
 
 def _log_failure(abandoned: asyncio.Task[Any]) -> None:

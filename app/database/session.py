@@ -77,6 +77,22 @@ class DriverSession:
         statement = "SELECT set_config('inventory.tenant', $1, true)"
         await self._note_errors(self._connection.fetch(statement, tenant_id or ""))
 
+    async def lock_tenant(self, tenant_id: str, *, enters: bool) -> None:
+        """Begin a transaction, and lock the tenant for its writes; SQLite locks the database.
+
+        With `enters`, the transaction gets access to the rows of the tenant alone.
+        """
+        self._is_in_transaction = True
+        await self._note_errors(self._connection.execute(_begin(self.dialect, tenant_id, enters)))
+
+    async def commit(self) -> None:
+        """Commit the transaction."""
+        status = await self._note_errors(self._connection.execute("COMMIT"))
+        self._is_in_transaction = False
+        if status == ROLLBACK:
+            message = "The transaction was rolled back instead of committed."
+            raise RuntimeError(message)
+
     async def rows(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
         """Execute a statement and return its rows."""
         return await self._note_errors(
@@ -101,3 +117,13 @@ class DriverSession:
         except BaseException as error:
             self._is_spoiled = self._is_spoiled or spoils_connection(error)
             raise
+
+
+def _begin(dialect: str, tenant_id: str, enters: bool) -> str:  # noqa: FBT001
+    """Return the text that begins a transaction and locks a tenant, in one round trip."""
+    if dialect == "sqlite":
+        return "BEGIN IMMEDIATE"
+    text = "'{}'".format(tenant_id.replace("'", "''"))
+    entering = f"SELECT set_config('inventory.tenant', {text}, true); " if enters else ""
+    lock = f"SELECT 1 FROM tenant WHERE tenant_id = {text} FOR NO KEY UPDATE"  # noqa: S608 - quoted
+    return f"BEGIN ISOLATION LEVEL READ COMMITTED; {entering}{lock}"

@@ -18,11 +18,12 @@ from app.settings import Settings
 
 
 class Engines(NamedTuple):
-    """The engines of a database, and a function that opens a driver connection for reads."""
+    """The engines of a database, and functions that open driver connections."""
 
     writer: AsyncEngine
     reader: AsyncEngine
     connect: Callable[[], Awaitable[DriverConnection]]
+    connect_writer: Callable[[], Awaitable[DriverConnection]]
 
 
 def create_engines(url: URL, settings: Settings, clock: Clock) -> Engines:
@@ -50,11 +51,8 @@ def _postgresql_engines(url: URL, settings: Settings, options: dict[str, Any]) -
     writer = create_async_engine(url, **options, connect_args=connect)
     reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     address = writer.dialect.create_connect_args(url)[1]
-    return Engines(
-        writer,
-        reader,
-        partial(asyncpg.connect, **{**address, **connect}, record_class=PostgresqlRow),
-    )
+    open_connection = partial(asyncpg.connect, **{**address, **connect}, record_class=PostgresqlRow)
+    return Engines(writer, reader, open_connection, open_connection)
 
 
 def _sqlite_engines(url: URL, settings: Settings, options: dict[str, Any], clock: Clock) -> Engines:
@@ -74,4 +72,9 @@ def _sqlite_engines(url: URL, settings: Settings, options: dict[str, Any], clock
     write_pragmas, read_pragmas = [*pragmas, WRITE_PRAGMA], [*pragmas, READ_PRAGMA]
     prepare_sqlite_engine(writer, clock, begin="BEGIN IMMEDIATE", pragmas=write_pragmas)
     prepare_sqlite_engine(reader, clock, begin="BEGIN", pragmas=read_pragmas)
-    return Engines(writer, reader, partial(connect_sqlite, file, clock, pragmas=read_pragmas))
+    return Engines(
+        writer,
+        reader,
+        partial(connect_sqlite, file, clock, pragmas=read_pragmas),
+        partial(connect_sqlite, file, clock, pragmas=write_pragmas),
+    )

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, cast
@@ -70,7 +70,7 @@ def interrupt_sqlite(connection: aiosqlite.Connection) -> None:
         connection._conn.interrupt()  # noqa: SLF001 - the public method waits for the thread
 
 
-async def connect_sqlite(file: str, clock: Clock, *, pragmas: Iterable[str]) -> SqliteConnection:
+async def connect_sqlite(file: str, clock: Clock, *, pragmas: Collection[str]) -> SqliteConnection:
     """Open a connection in autocommit mode."""
     opening = aiosqlite.connect(file, isolation_level=None, cached_statements=MAX_CACHED_STATEMENTS)
     # An exiting process does not wait for daemon threads.
@@ -83,6 +83,9 @@ async def connect_sqlite(file: str, clock: Clock, *, pragmas: Iterable[str]) -> 
         clock.adopt_boot(*(rows[0][0] for rows in stored))
         for pragma in pragmas:
             await connection.execute(f"PRAGMA {pragma}")
+        if WRITE_PRAGMA in pragmas and (boot := clock.boot_to_store()):
+            for name, number in zip(BOOT_PRAGMAS, boot, strict=True):
+                await connection.execute(f"PRAGMA {name} = {number}")
     except BaseException:
         await connection.close()
         raise

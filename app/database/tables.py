@@ -29,9 +29,6 @@ SQLModel.metadata.naming_convention = {
 LEVEL_KEY: Final = ("tenant_id", "sku", "warehouse_id")
 # The columns that link an adjustment to a bulk, a transfer, a reservation or a reference.
 LINK_COLUMNS: Final = ("bulk_id", "transfer_id", "reservation_id", "reference")
-# A count of reservations is split into this number of rows, so that concurrent writes rarely lock
-# the same row.
-RESERVATION_COUNT_PARTS: Final = 16
 
 
 def _where(condition: str) -> dict[str, Any]:
@@ -329,10 +326,7 @@ class ReservationLineTable(SQLModel, table=True):
 
 
 class ReservationCountTable(SQLModel, table=True):
-    """The number of reservations with a status and a reference, or of all (empty `reference`).
-
-    The number is the sum of the parts. A part may be negative.
-    """
+    """The number of reservations with a status and a reference, or of all (empty `reference`)."""
 
     __tablename__ = "reservation_count"
     __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),)
@@ -340,7 +334,6 @@ class ReservationCountTable(SQLModel, table=True):
     tenant_id: str = key_column(primary_key=True)
     reference: str = key_column(primary_key=True)
     status: str = key_column(primary_key=True)
-    part: int = integer_column(primary_key=True)
     reservations: int = integer_column()
 
 
@@ -371,7 +364,8 @@ class IdempotencyKeyTable(SQLModel, table=True):
     tenant_id: str = key_column(primary_key=True)
     subject: str = key_column(primary_key=True)
     key: str = key_column(primary_key=True)
-    fingerprint: bytes = Field(sa_type=LargeBinary)
+    # SHA-256 of the request, in hex.
+    fingerprint: str = text_column()
     outcome: str = text_column()
     created_at: datetime = instant_column()
 

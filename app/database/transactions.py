@@ -11,26 +11,23 @@ from sqlalchemy import Text, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.connections import DatabaseConnections, drop_connection
-from app.database.faults import BUSY, MESSAGES, Conflict, DatabaseFault, Fault, FaultKind, fault_of
-from app.database.locks import KeyedLocks
+from app.database.faults import BUSY, MESSAGES, Conflict, DatabaseFault, Fault, FaultKind
 from app.database.session import Session
 from app.database.sqlite import driver_connection
 from app.errors import Unavailable
-from app.runtime.deadlines import OutOfTime, Uncertain
+from app.runtime.batches import Batches
+from app.runtime.deadlines import Deadline, OutOfTime, Uncertain
 from app.runtime.shares import Shares
 from app.settings import Settings
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
-Found = TypeVar("Found")
 ATTEMPTS: Final = 5
 # Gives the current transaction access to the rows of a tenant.
 ENTER_TENANT: Final = select(
     func.set_config("inventory.tenant", bindparam("tenant_id", type_=Text), True)  # noqa: FBT003
 )
 REPEATABLE: Final = {FaultKind.REPEATABLE, FaultKind.LOST}
-# A write without locks is repeated under locks after these faults.
-REPEATABLE_UNDER_LOCKS: Final = {*REPEATABLE, FaultKind.LOCKED}
 
 
 class Commit(AbstractContextManager[None]):
@@ -63,8 +60,8 @@ class Transactions(DatabaseConnections):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        # Locks of SKUs, so that writes of this process do not wait for each other in the database.
-        self.write_locks = KeyedLocks(settings.database_pool_timeout_seconds)
+        # The writes of each tenant that wait for its lane.
+        self.lanes = Batches()
         # The pool of the engine has no shares, so writes take a slot before a connection.
         self._write_slots = Shares(
             settings.database_pool_size if self.dialect == "postgresql" else 1,
@@ -90,44 +87,61 @@ class Transactions(DatabaseConnections):
         """
         return await self.shielded(self._transact(work, tenant_id))
 
-    async def write_optimistically(
+    async def write(
         self,
-        read: Callable[[Session], Awaitable[Found]],
-        write: Callable[[Session, Found], Awaitable[bool]],
-        *,
+        work: Callable[[Session], Awaitable[Result]],
         tenant_id: str,
-    ) -> Found | None:
-        """Read, then write in a single statement, without a transaction; return the read values.
+        deadline: Deadline | None = None,
+    ) -> Result:
+        """Execute and commit work on the rows of a tenant, which is locked meanwhile.
 
-        For PostgreSQL. None means that nothing was written, because the values have changed or
-        locks are held; the write then needs a transaction. With row-level security the result is
-        always None.
+        Transient faults repeat the work, so its only effects must be on its session. The
+        transaction continues to its end if the caller is cancelled.
+
+        Raises:
+            Unavailable: the database is unreachable or overloaded.
+            OutOfTime: the deadline, by default that of the request, ended the transaction.
+            Uncertain: the outcome of the commit is unknown.
+
         """
-        if self.has_row_level_security:
-            return None
-        attempt = self._write_optimistically(read, write, tenant_id)
-        return await self.shielded(attempt)
+        ends = self.deadline() if deadline is None else deadline
+        return await self.shielded(self._write(work, tenant_id, ends))
 
-    async def _write_optimistically(
-        self,
-        read: Callable[[Session], Awaitable[Found]],
-        write: Callable[[Session, Found], Awaitable[bool]],
-        tenant_id: str,
-    ) -> Found | None:
+    async def _write(
+        self, work: Callable[[Session], Awaitable[Result]], tenant_id: str, deadline: Deadline
+    ) -> Result:
         commit = Commit()
-        with commit, self.limit(), self.fault_translation:
-            session = await self.session(single=True, share=tenant_id)
-            try:
-                found = await read(session)
-                commit.is_under_way = True
-                return found if await write(session, found) else None
-            except BaseException as error:
-                fault = fault_of(error)
-                if fault and commit.may_repeat(fault, REPEATABLE_UNDER_LOCKS):
-                    return None
-                raise
-            finally:
-                await session.close()
+        with commit, self.watch.until(deadline):
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    with self.fault_translation:
+                        return await self._write_once(work, tenant_id, commit)
+                except DatabaseFault as error:
+                    if attempt == ATTEMPTS or not commit.may_repeat(error.fault, REPEATABLE):
+                        raise
+                    cause = str(error.fault)
+                log.warning("transaction_retried", attempt=attempt, cause=cause)
+                await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter
+        raise Unavailable(BUSY)
+
+    async def _write_once(
+        self, work: Callable[[Session], Awaitable[Result]], tenant_id: str, commit: Commit
+    ) -> Result:
+        commit.is_under_way = False
+        session = await self.write_session(tenant_id)
+        try:
+            await session.lock_tenant(tenant_id, enters=self.has_row_level_security)
+            result = await work(session)
+            commit.is_under_way = True
+            await session.commit()
+        finally:
+            await session.close()
+        return result
+
+    async def dispose(self) -> None:
+        """Wait for the work under way, then close all connections."""
+        await self.lanes.finish()
+        await super().dispose()
 
     async def _transact(
         self, work: Callable[[AsyncConnection], Awaitable[Result]], tenant_id: str | None

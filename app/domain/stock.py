@@ -1,7 +1,7 @@
 """Changes of stock levels: the rules and the decision."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -13,11 +13,12 @@ from app.domain.quantities import refuse_quantity
 from app.domain.records import (
     AdjustmentRecord,
     LevelRecord,
+    ReservationRecord,
     SkuRecord,
     StockChange,
     WarehouseRecord,
 )
-from app.domain.warehouses import WarehouseType, readonly_refusal
+from app.domain.warehouses import readonly_refusal
 from app.errors import (
     InventoryError,
     SkuArchived,
@@ -27,61 +28,85 @@ from app.errors import (
     warehouse_not_found,
 )
 
+LevelKey = tuple[str, str]
+
 
 def check_new_on_hand(
-    quantity: int,
-    *,
-    on_hand: int,
-    warehouse_id: str,
-    warehouse_type: WarehouseType,
-    is_active: bool,
-    by_marketplace: bool = False,
+    quantity: int, *, record: SkuRecord, level: LevelRecord, by_marketplace: bool = False
 ) -> InventoryError | None:
-    """Return the refusal of a change of a level from `on_hand` to `quantity`, if any.
+    """Return the refusal of a change of a stock level of a SKU to `quantity`, if any.
 
     A quantity below the reserved quantity is allowed, because a physical count is authoritative.
     """
-    if warehouse_type.is_readonly and not by_marketplace:
-        return readonly_refusal(warehouse_id, warehouse_type)
+    warehouse = level.warehouse
+    if warehouse.type.is_readonly and not by_marketplace:
+        return readonly_refusal(warehouse.id, warehouse.type)
     if refusal := refuse_quantity(quantity):
         return refusal
-    if not is_active and quantity > on_hand:
+    if quantity <= level.on_hand:
+        return None
+    if not warehouse.is_active:
         return WarehouseInactive(
-            f"Warehouse {warehouse_id} is inactive and can only be emptied: it holds {on_hand}, "
+            f"Warehouse {warehouse.id} is inactive and can only be emptied: it holds "
+            f"{level.on_hand}, and {quantity} would be an increase.",
+            details=[
+                {"warehouse_id": warehouse.id, "on_hand": level.on_hand, "quantity": quantity}
+            ],
+        )
+    if record.archived_at:
+        return SkuArchived(
+            f"SKU {record.sku!r} is archived and can only be emptied: there are {level.on_hand}, "
             f"and {quantity} would be an increase.",
-            details=[{"warehouse_id": warehouse_id, "on_hand": on_hand, "quantity": quantity}],
+            details=[{"sku": record.sku, "on_hand": level.on_hand, "quantity": quantity}],
         )
     return None
 
 
-def check_archived(code: str, quantity: int, *, on_hand: int) -> SkuArchived | None:
-    """Return the refusal of a change of a level of an archived SKU, if any."""
-    if quantity <= on_hand:
-        return None
-    return SkuArchived(
-        f"SKU {code!r} is archived and can only be emptied: there are {on_hand}, and {quantity} "
-        "would be an increase.",
-        details=[{"sku": code, "on_hand": on_hand, "quantity": quantity}],
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """The effect of a write: records after it, by key, and its ledger entries in order."""
+
+    skus: Mapping[str, SkuRecord] = field(default_factory=dict)
+    warehouses: Mapping[str, WarehouseRecord] = field(default_factory=dict)
+    reservations: Mapping[str, ReservationRecord] = field(default_factory=dict)
+    entries: Sequence[AdjustmentRecord] = ()
 
 
-LevelKey = tuple[str, str]
+NO_CHANGES: Final = Changes()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, kw_only=True)
 class Stock:
-    """The current stock of the SKUs and warehouses of a write."""
+    """The rows that the writes of a batch have read. Each write sees the changes before it."""
 
-    skus: Mapping[str, SkuRecord]
-    warehouses: Mapping[str, WarehouseRecord]
-    # The hash of the last adjustment of each level that has one.
-    hashes: Mapping[LevelKey, str]
-    # Whether the transaction has locked the SKUs.
-    is_locked: bool
-    # The time of the first read by the database's clock.
+    # The time by the database's clock.
     now: datetime
-    # The same time as the uptime of this machine, in seconds.
-    read_at: float
+    permits_oversell: bool = False
+    skus: dict[str, SkuRecord] = field(default_factory=dict)
+    warehouses: dict[str, WarehouseRecord] = field(default_factory=dict)
+    reservations: dict[str, ReservationRecord] = field(default_factory=dict)
+    # The id of the reversal of each reversed adjustment.
+    reversals: dict[str, str] = field(default_factory=dict)
+    # The hash of the last adjustment of each level that has one.
+    hashes: dict[LevelKey, str] = field(default_factory=dict)
+
+    def apply(self, changes: Changes) -> None:
+        """Apply the changes of a write."""
+        self.skus |= changes.skus
+        for warehouse in changes.warehouses.values():
+            self._set_warehouse(warehouse)
+        self.reservations |= changes.reservations
+        self.reversals |= {
+            entry.reversal_of: entry.id for entry in changes.entries if entry.reversal_of
+        }
+
+    def _set_warehouse(self, warehouse: WarehouseRecord) -> None:
+        self.warehouses[warehouse.id] = warehouse
+        for code, record in self.skus.items():
+            if level := record.level_in(warehouse.id):
+                changed = record.with_level(replace(level, warehouse=warehouse))
+                changed.version = record.version
+                self.skus[code] = changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,15 +178,14 @@ UpdateOutcome = StockChange | InventoryError
 def decide(
     caller: Caller,
     updates: Sequence[StockUpdate],
-    before: Stock,
+    stock: Stock,
     links: AdjustmentLinks = NO_LINKS,
 ) -> list[UpdateOutcome]:
     """Apply the rules to updates in order; each update sees the results of earlier ones."""
-    now = before.now
-    after = dict(before.skus)
+    after = dict(stock.skus)
     outcomes: list[UpdateOutcome] = []
     for update in updates:
-        outcome = _decide_one(caller, update, after.get(update.sku), before.warehouses, now, links)
+        outcome = _decide_one(caller, update, after.get(update.sku), stock, links)
         if isinstance(outcome, StockChange):
             after[update.sku] = outcome.sku
         outcomes.append(outcome)
@@ -173,51 +197,70 @@ def decide(
     ]
 
 
-def _decide_one(  # noqa: PLR0917 - a bulk calls it 500 times
+def _decide_one(
     caller: Caller,
     update: StockUpdate,
     record: SkuRecord | None,
-    warehouses: Mapping[str, WarehouseRecord],
-    now: datetime,
+    stock: Stock,
     links: AdjustmentLinks,
 ) -> UpdateOutcome:
     if record is None:
         return inventory_not_found(update.sku)
-    warehouse = warehouses.get(update.warehouse_id)
+    warehouse = stock.warehouses.get(update.warehouse_id)
     if warehouse is None:
         return warehouse_not_found(update.warehouse_id)
     old = record.level_at(warehouse)
     quantity = update.applied_to(old.on_hand)
-    refusal = check_new_on_hand(
-        quantity,
-        on_hand=old.on_hand,
-        warehouse_id=warehouse.id,
-        warehouse_type=warehouse.type,
-        is_active=warehouse.is_active,
-    )
-    if refusal is None and record.archived_at:
-        refusal = check_archived(record.sku, quantity, on_hand=old.on_hand)
-    if refusal or (refusal := _stale(update, record, old)):
+    refusal = check_new_on_hand(quantity, record=record, level=old) or _stale(update, record, old)
+    if refusal:
         return refusal
-    # Entries of a level stay in order of time even if the clock is set back.
-    created_at = max(now, old.adjusted_at) if old.adjusted_at else now
-    new = replace(old, on_hand=quantity, version=old.version + 1, adjusted_at=created_at)
-    entry = AdjustmentRecord(
-        id=f"adj_{ulid(now)}",
-        sku=update.sku,
-        warehouse_id=update.warehouse_id,
-        sequence=new.version,
-        before_quantity=old.on_hand,
-        after_quantity=quantity,
+    return change_on_hand(
+        record,
+        old,
+        quantity,
+        now=stock.now,
         reason=update.reason,
         note=update.note,
         created_by=caller.email,
+        links=links,
+        reversal_of=update.reversal_of,
+        reference=update.reference,
+    )
+
+
+def change_on_hand(
+    record: SkuRecord,
+    level: LevelRecord,
+    quantity: int,
+    *,
+    now: datetime,
+    reason: str,
+    created_by: str,
+    note: str | None = None,
+    links: AdjustmentLinks = NO_LINKS,
+    reversal_of: str | None = None,
+    reference: str | None = None,
+) -> StockChange:
+    """Set the `on_hand` of a stock level of a SKU by the next ledger entry of the level."""
+    # Entries of a level stay in order of time even if the clock is set back.
+    created_at = max(now, level.adjusted_at) if level.adjusted_at else now
+    new = replace(level, on_hand=quantity, version=level.version + 1, adjusted_at=created_at)
+    entry = AdjustmentRecord(
+        id=f"adj_{ulid(now)}",
+        sku=level.sku,
+        warehouse_id=level.warehouse_id,
+        sequence=new.version,
+        before_quantity=level.on_hand,
+        after_quantity=quantity,
+        reason=reason,
+        note=note,
+        created_by=created_by,
         created_at=created_at,
         bulk_id=links.bulk_id,
         transfer_id=links.transfer_id,
         reservation_id=links.reservation_id,
-        reversal_of=update.reversal_of,
-        reference=update.reference,
+        reversal_of=reversal_of,
+        reference=reference,
     )
     return StockChange(entry, record.with_level(new))
 

@@ -1,11 +1,12 @@
 """Values of an import: the run, its tally, and the decision on a batch of rows."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from app.database.session import Session
+from app.domain.stock import NO_CHANGES, Changes, Stock
 from app.files.columns import FileKind, FileRow
+from app.writes.decisions import Needs
 
 # Rows with their lines in the file.
 FileRows = Sequence[tuple[int, FileRow]]
@@ -39,20 +40,26 @@ class ImportRun:
 
 @dataclass(slots=True)
 class BatchDecision:
-    """The effect of a batch: its tally, the problems of its lines and the function that writes.
-
-    The function returns False on a conflict.
-    """
+    """The effect of a batch: its tally, the problems of its lines, and its changes."""
 
     tally: ImportTally = field(default_factory=ImportTally)
     problems: list[tuple[int, str]] = field(default_factory=list)
-    write: Callable[[Session], Awaitable[bool]] | None = None
+    changes: Changes = NO_CHANGES
 
 
 class DecideBatch(Protocol):
-    """Reads the rows that a batch needs and decides by the rules of every other write."""
+    """Decides on a batch by the rules of every other write."""
 
-    async def __call__(
-        self, session: Session, run: ImportRun, rows: FileRows, *, locked: bool
-    ) -> BatchDecision:
-        """Decide; if `locked`, the rows are locked until the transaction ends."""
+    def __call__(self, stock: Stock, *, is_final: bool) -> BatchDecision:
+        """Decide; `is_final` is False for the check of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportBatch:
+    """Rows of a file: the rows of the database that they need, and their decision."""
+
+    needs: Needs
+    decide: DecideBatch
+
+
+PrepareBatch = Callable[[ImportRun, FileRows], ImportBatch]

@@ -1,8 +1,8 @@
 """Imports of SKUs, warehouses, stock levels and counts from files.
 
-A file is validated as a whole before anything is written, and then written in batches, one
-transaction each. Every batch is decided again under its locks, and existing rows stay as they are,
-so an interrupted import continues when it is started again.
+A file is validated as a whole before anything is written, and then written in batches. Each batch
+is a write of its tenant like any other and is decided again when it is written. Existing rows stay
+as they are, so an interrupted import continues when it is started again.
 
 Ledger entries of an import carry the id of the run, which is derived from the content of the file.
 The id marks the counts that are already imported. Unlike an idempotency key, it never expires.
@@ -10,30 +10,31 @@ The id marks the counts that are already imported. Unlike an idempotency key, it
 
 import hashlib
 from collections.abc import Mapping
-from functools import partial
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
 from app.database.engine import Database
-from app.database.faults import Conflict
-from app.database.session import EngineSession
+from app.domain.caller import Caller
+from app.domain.stock import Stock
 from app.errors import ValidationFailed
-from app.files.catalogue_imports import decide_skus, decide_warehouses, warehouse_of_row
+from app.files.catalogue_imports import batch_of_skus, batch_of_warehouses
 from app.files.columns import FileKind
-from app.files.import_runs import DecideBatch, FileRows, ImportRun, ImportTally
+from app.files.import_runs import FileRows, ImportRun, ImportTally, PrepareBatch
 from app.files.staging import ReportRows, Staging
-from app.files.stock_imports import decide_stock
-from app.writes.locked_reads import wait_for_warehouse_writes
+from app.files.stock_imports import batch_of_stock
+from app.writes.batch_reads import read_stock
+from app.writes.decisions import Decision
+from app.writes.idempotency_keys import WriteRequest
+from app.writes.pipeline import WriteContext, run_write
 
-# Few enough that the locks of a batch block other writers only briefly.
+# Few enough that other writes of the tenant wait only briefly for a batch.
 IMPORT_BATCH_ROWS: Final = 1_000
-DECIDE_BATCH: Final[Mapping[FileKind, DecideBatch]] = {
-    FileKind.SKUS: decide_skus,
-    FileKind.WAREHOUSES: decide_warehouses,
-    FileKind.LEVELS: decide_stock,
-    FileKind.COUNTS: decide_stock,
+PREPARE_BATCH: Final[Mapping[FileKind, PrepareBatch]] = {
+    FileKind.SKUS: batch_of_skus,
+    FileKind.WAREHOUSES: batch_of_warehouses,
+    FileKind.LEVELS: batch_of_stock,
+    FileKind.COUNTS: batch_of_stock,
 }
 
 
@@ -62,8 +63,10 @@ async def validate(
     """
     tally, checked = ImportTally(), 0
     for rows in staging.batches(IMPORT_BATCH_ROWS):
+        batch = PREPARE_BATCH[run.kind](run, rows)
         async with database.snapshot() as snapshot:
-            decision = await DECIDE_BATCH[run.kind](snapshot, run, rows, locked=False)
+            stock = await read_stock(snapshot, run.tenant_id, [batch.needs])
+        decision = batch.decide(stock, is_final=False)
         staging.add_problems(decision.problems)
         tally.add(decision.tally)
         checked += len(rows)
@@ -86,26 +89,27 @@ async def write(
     """
     tally, written = ImportTally(), 0
     for rows in staging.batches(IMPORT_BATCH_ROWS):
-        tally.add(await database.transaction(partial(_write_batch, run, rows)))
-        if run.kind is FileKind.WAREHOUSES:
-            warehouses = [warehouse_of_row(run.tenant_id, row) for _, row in rows]
-            inactive = [warehouse.id for warehouse in warehouses if not warehouse.is_active]
-            await wait_for_warehouse_writes(database, run.tenant_id, inactive)
+        tally.add(await _write_batch(database, run, rows))
         written += len(rows)
         progress("rows written", written)
     return tally
 
 
-async def _write_batch(run: ImportRun, rows: FileRows, connection: AsyncConnection) -> ImportTally:
-    session = EngineSession(connection)
-    decision = await DECIDE_BATCH[run.kind](session, run, rows, locked=True)
-    if decision.problems:
-        line, reason = decision.problems[0]
-        message = (
-            f"Stock has changed since the file was checked: line {line}: {reason} Earlier batches "
-            "stay imported. Correct the row, and start the import again."
-        )
-        raise ValidationFailed(message)
-    if decision.write is not None and not await decision.write(session):
-        raise Conflict
-    return decision.tally
+async def _write_batch(database: Database, run: ImportRun, rows: FileRows) -> ImportTally:
+    batch = PREPARE_BATCH[run.kind](run, rows)
+
+    def decide_batch(stock: Stock) -> Decision[ImportTally]:
+        decision = batch.decide(stock, is_final=True)
+        if decision.problems:
+            line, reason = decision.problems[0]
+            message = (
+                f"Stock has changed since the file was checked: line {line}: {reason} Earlier "
+                "batches stay imported. Correct the row, and start the import again."
+            )
+            return Decision(ValidationFailed(message))
+        return Decision(decision.tally, decision.changes)
+
+    caller = Caller(run.tenant_id, run.created_by, run.created_by)
+    context = WriteContext(database=database, caller=caller)
+    request = WriteRequest("import", run.id, ImportTally)
+    return (await run_write(context, request, batch.needs, decide_batch)).result

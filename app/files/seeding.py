@@ -145,7 +145,7 @@ async def load_skus(connection: AsyncConnection, tenant_id: str, skus: Iterable[
     )
     if reservations := len(rows[reservation]):
         key = {"tenant_id": tenant_id, "reference": "", "status": ReservationStatus.OPEN.value}
-        count = {**key, "part": 0, "reservations": reservations}
+        count = {**key, "reservations": reservations}
         await _insert(connection, reservation_count, [count])
 
 

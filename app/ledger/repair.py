@@ -231,7 +231,7 @@ async def _repair_reservation_counts(tenant_id: str, connection: AsyncConnection
     for row in wrong:
         key = {"tenant_id": tenant_id, "reference": row.reference, "status": row.status}
         await connection.execute(delete(reservation_count).where(*_is_row(reservation_count, key)))
-        derived = {**key, "part": 0, "reservations": row.derived}
+        derived = {**key, "reservations": row.derived}
         await connection.execute(reservation_count.insert(), derived)
     return [
         f"count of {row.status} reservations{f' of {row.reference}' if row.reference else ''} was "

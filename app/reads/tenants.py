@@ -7,7 +7,6 @@ from typing import Any, Final
 from sqlalchemy import Select, select
 
 from app.database.parameters import TENANT
-from app.database.session import Session
 from app.database.snapshot import Snapshot
 from app.database.tables import api_token, tenant
 from app.domain.instants import format_instant
@@ -27,13 +26,6 @@ TOKEN_COLUMNS: Final = (
 TENANT_IDS: Final = select(tenant.c.tenant_id).order_by(tenant.c.tenant_id)
 
 
-async def permits_oversell(session: Session, tenant_id: str, *, locked: bool) -> bool:
-    """Tell whether a tenant permits overselling; `locked` until the end of the transaction."""
-    statement = _permission(locked=locked and session.dialect == "postgresql")
-    rows = await session.rows(statement, {"tenant_id": tenant_id})
-    return rows[0].permits_oversell_since is not None
-
-
 async def list_tenants(snapshot: Snapshot) -> list[str]:
     """List the ids of all tenants, for operators and background jobs only."""
     rows = await snapshot.rows(TENANT_IDS, {})
@@ -50,12 +42,6 @@ async def list_tokens(snapshot: Snapshot, tenant_id: str) -> list[dict[str, obje
         }
         for row in rows
     ]
-
-
-@cache
-def _permission(*, locked: bool) -> Select[Any]:
-    permission = select(tenant.c.permits_oversell_since).where(tenant.c.tenant_id == TENANT)
-    return permission.with_for_update(read=True) if locked else permission
 
 
 @cache

@@ -8,7 +8,7 @@ import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import structlog
 
@@ -84,11 +84,8 @@ class Limit:
         if not self.is_spent or task is None:
             return
         if task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            message = (
-                f"The request took longer than {self.seconds:g} s and was cancelled; try again."
-            )
             log.warning("out_of_time", seconds=self.seconds)
-            raise OutOfTime(message)
+            raise out_of_time(self.seconds)
 
 
 class Watch:
@@ -121,11 +118,42 @@ class Watch:
 
     def for_database(self) -> AbstractContextManager[Any]:
         """Return the limit of database work for the current request, if it has a limit."""
-        request = current_limit.get()
-        if request is None:
+        return self.until(database_deadline())
+
+    def until(self, deadline: "Deadline") -> AbstractContextManager[Any]:
+        """Return the limit of work until a deadline."""
+        if deadline.ends_at == math.inf:
             return UNLIMITED
-        ends_at = min(request.ends_at, time.monotonic() + request.seconds)
-        return Limit(self, request.seconds, ends_at=ends_at - RESPONSE_SHARE * request.seconds)
+        return Limit(self, deadline.seconds, ends_at=deadline.ends_at)
+
+
+class Deadline(NamedTuple):
+    """The monotonic time at which database work ends, and the time limit of its request."""
+
+    ends_at: float
+    seconds: float
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is over."""
+        return self.ends_at <= time.monotonic()
+
+
+NO_DEADLINE: Final = Deadline(math.inf, math.inf)
+
+
+def database_deadline() -> Deadline:
+    """Return the deadline of database work for the current request."""
+    request = current_limit.get()
+    if request is None:
+        return NO_DEADLINE
+    ends_at = min(request.ends_at, time.monotonic() + request.seconds)
+    return Deadline(ends_at - RESPONSE_SHARE * request.seconds, request.seconds)
+
+
+def out_of_time(seconds: float) -> OutOfTime:
+    """Create the refusal of a request that exceeded its time limit."""
+    return OutOfTime(f"The request took longer than {seconds:g} s and was cancelled; try again.")
 
 
 # The limit of the current request, or of the current step of a background job.

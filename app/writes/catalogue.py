@@ -3,17 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
-from app.database.session import Session
-from app.domain.caller import Caller
 from app.domain.ids import ulid
-from app.domain.quantities import MAX_QUANTITY, Status
+from app.domain.quantities import MAX_QUANTITY
 from app.domain.records import SkuRecord, WarehouseRecord
-from app.domain.stock import LevelKey, RefusedItem, Stock, refusal_of_all
+from app.domain.stock import Changes, LevelKey, RefusedItem, Stock, refusal_of_all
 from app.domain.validation import MAX_BULK_UPDATES, check_code, name_problem
 from app.domain.warehouses import WarehouseType
 from app.errors import (
@@ -25,11 +22,10 @@ from app.errors import (
     inventory_not_found,
     warehouse_not_found,
 )
+from app.writes.decisions import Decision, Needs
 from app.writes.idempotency_keys import WriteRequest, WriteResult
-from app.writes.locked_reads import read_stock, read_warehouse, wait_for_warehouse_writes
-from app.writes.pipeline import Decision, WriteContext, run_write
-from app.writes.posting import insert_sku, post, write_warehouse
-from app.writes.rows import Posting
+from app.writes.pipeline import WriteContext, run_write
+from app.writes.stock import needs_of
 
 Result = TypeVar("Result")
 MAX_TITLE_LENGTH: Final = 500
@@ -72,28 +68,16 @@ async def create_sku(context: WriteContext, code: str, title: str) -> WriteResul
     """
     check_code(code)
     _check_names({"title": title}, {"title": MAX_TITLE_LENGTH})
-    tenant_id = context.caller.tenant_id
 
-    async def decide_sku(session: Session, *, locked: bool) -> Decision[SkuRecord]:
-        before = await read_stock(session, tenant_id, [(code, "")], locked=locked)
-        if code in before.skus:
+    def decide_sku(stock: Stock) -> Decision[SkuRecord]:
+        if code in stock.skus:
             message = f"SKU {code!r} exists; a code belongs to one SKU, archived or not."
             return Decision(SkuExists(message, details=[{"sku": code}]))
-        row = {
-            "tenant_id": tenant_id,
-            "sku": code,
-            "title": title,
-            "status": Status.OUT_OF_STOCK.value,
-            "version": 1,
-            "created_at": before.now,
-            "updated_at": before.now,
-        }
-        return Decision(
-            SkuRecord(code, title, 1, None, []), partial(insert_sku, tenant_id=tenant_id, row=row)
-        )
+        record = SkuRecord(code, title, 1, None, [])
+        return Decision(record, Changes(skus={code: record}))
 
     request = WriteRequest("createSku", [code, title], SkuRecord)
-    return await run_write(context, request, decide_sku, needs_locks=True)
+    return await run_write(context, request, Needs(skus=[code]), decide_sku)
 
 
 async def change_sku(
@@ -108,20 +92,18 @@ async def change_sku(
     """
     if change.title is not None:
         _check_names({"title": change.title}, {"title": MAX_TITLE_LENGTH})
-    caller = context.caller
 
-    async def decide_sku(session: Session, *, locked: bool) -> Decision[SkuRecord]:
-        before = await read_stock(session, caller.tenant_id, [(change.sku, "")], locked=locked)
-        record = before.skus.get(change.sku)
+    def decide_sku(stock: Stock) -> Decision[SkuRecord]:
+        record = stock.skus.get(change.sku)
         if record is None:
             return Decision(inventory_not_found(change.sku))
         if change.expected_version not in (None, record.version):
             return Decision(_stale(record))
-        after = _changed(record, change, before.now)
-        return _decision(after, {change.sku: after}, caller, before)
+        after = _changed(record, change, stock.now)
+        return _decision(after, {change.sku: after}, stock)
 
     request = WriteRequest(operation, change, SkuRecord)
-    return await run_write(context, request, decide_sku, skus=[change.sku])
+    return await run_write(context, request, Needs(skus=[change.sku]), decide_sku)
 
 
 async def set_safety_stock(
@@ -138,26 +120,23 @@ async def set_safety_stock(
 
     """
     _check_levels(levels)
-    caller = context.caller
+    codes = sorted({level.sku for level in levels})
 
-    async def decide_levels(session: Session, *, locked: bool) -> Decision[list[SkuRecord]]:
-        keys = [level.level for level in levels]
-        before = await read_stock(session, caller.tenant_id, keys, locked=locked)
-        after = dict(before.skus)
+    def decide_levels(stock: Stock) -> Decision[list[SkuRecord]]:
+        after = {code: stock.skus[code] for code in codes if code in stock.skus}
         refusals = []
         for index, level in enumerate(levels):
-            outcome = _with_safety_stock(level, after.get(level.sku), before)
+            outcome = _with_safety_stock(level, after.get(level.sku), stock)
             if isinstance(outcome, InventoryError):
                 refusals.append(RefusedItem(index, level, outcome))
             else:
                 after[level.sku] = outcome
         if refusals:
             return Decision(refusal_of_all(refusals, len(levels), "levels"))
-        records = [after[code] for code in sorted(after)]
-        return _decision(records, after, caller, before)
+        return _decision([*after.values()], after, stock)
 
     request = WriteRequest("setSafetyStock", list(levels), list[SkuRecord])
-    return await run_write(context, request, decide_levels, skus={level.sku for level in levels})
+    return await run_write(context, request, needs_of(levels), decide_levels)
 
 
 async def create_warehouse(
@@ -172,13 +151,12 @@ async def create_warehouse(
     """
     _check_warehouse(new)
 
-    async def decide_warehouse(session: Session, *, locked: bool) -> Decision[WarehouseRecord]:  # noqa: ARG001
+    def decide_warehouse(_stock: Stock) -> Decision[WarehouseRecord]:
         created = replace(new, id=f"wh_{ulid()}")
-        write = partial(write_warehouse, tenant_id=context.caller.tenant_id, warehouse=created)
-        return Decision(created, write)
+        return Decision(created, Changes(warehouses={created.id: created}))
 
     request = WriteRequest("createWarehouse", new, WarehouseRecord)
-    return await run_write(context, request, decide_warehouse, needs_locks=True)
+    return await run_write(context, request, Needs(), decide_warehouse)
 
 
 async def update_warehouse(
@@ -192,10 +170,9 @@ async def update_warehouse(
         InventoryError: an error of `run_write`.
 
     """
-    tenant_id = context.caller.tenant_id
 
-    async def decide_warehouse(session: Session, *, locked: bool) -> Decision[WarehouseRecord]:
-        before = await read_warehouse(session, tenant_id, id_, locked=locked)
+    def decide_warehouse(stock: Stock) -> Decision[WarehouseRecord]:
+        before = stock.warehouses.get(id_)
         if before is None:
             return Decision(warehouse_not_found(id_))
         after = replace(before, **changes)
@@ -205,26 +182,16 @@ async def update_warehouse(
             return Decision(refusal)
         if after == before:
             return Decision(after)
-        return Decision(after, partial(write_warehouse, tenant_id=tenant_id, warehouse=after))
+        return Decision(after, Changes(warehouses={id_: after}))
 
     content = [id_, dict(changes)]
     request = WriteRequest("updateWarehouse", content, WarehouseRecord)
-    result = await run_write(context, request, decide_warehouse, needs_locks=True)
-    if changes.get("is_active") is False and not context.dry_run:
-        await wait_for_warehouse_writes(context.database, tenant_id, [id_])
-    return result
+    return await run_write(context, request, Needs(warehouses=[id_]), decide_warehouse)
 
 
-def _decision(
-    result: Result, after: Mapping[str, SkuRecord], caller: Caller, before: Stock
-) -> Decision[Result]:
-    changed = {code: record for code, record in after.items() if record is not before.skus[code]}
-    if not changed:
-        return Decision(result)
-    posting = Posting(after=changed, entries=[], at=before.now)
-    return Decision(
-        result, partial(post, tenant_id=caller.tenant_id, before=before, posting=posting)
-    )
+def _decision(result: Result, after: Mapping[str, SkuRecord], stock: Stock) -> Decision[Result]:
+    changed = {code: record for code, record in after.items() if record is not stock.skus[code]}
+    return Decision(result, Changes(skus=changed))
 
 
 def _changed(record: SkuRecord, change: SkuChange, now: datetime) -> SkuRecord:
@@ -238,11 +205,11 @@ def _changed(record: SkuRecord, change: SkuChange, now: datetime) -> SkuRecord:
 
 
 def _with_safety_stock(
-    level: SafetyStock, record: SkuRecord | None, before: Stock
+    level: SafetyStock, record: SkuRecord | None, stock: Stock
 ) -> SkuRecord | InventoryError:
     if record is None:
         return inventory_not_found(level.sku)
-    warehouse = before.warehouses.get(level.warehouse_id)
+    warehouse = stock.warehouses.get(level.warehouse_id)
     if warehouse is None:
         return warehouse_not_found(level.warehouse_id)
     old = record.level_in(warehouse.id)

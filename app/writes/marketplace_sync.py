@@ -5,23 +5,22 @@ ledger entry. An equal one only moves the level's `synced_at`. A report older th
 ignored.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
 
-from app.database.session import Session
 from app.domain.caller import Caller
-from app.domain.ids import ulid
 from app.domain.quantities import quantity_problem
 from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
 from app.domain.stock import (
+    Changes,
     RefusedItem,
     Stock,
-    check_archived,
+    change_on_hand,
     check_new_on_hand,
     refusal_of_all,
 )
@@ -34,12 +33,10 @@ from app.errors import (
     inventory_not_found,
     warehouse_not_found,
 )
+from app.writes.decisions import Decision
 from app.writes.idempotency_keys import WriteRequest, WriteResult
-from app.writes.locked_reads import read_stock
-from app.writes.pipeline import Decision, WriteContext, run_write
-from app.writes.posting import post
-from app.writes.rows import Posting
-from app.writes.stock import OnError, Refusal
+from app.writes.pipeline import WriteContext, run_write
+from app.writes.stock import OnError, Refusal, needs_of
 
 SYNC_REASON: Final = "marketplace_sync"
 # Clocks differ, but a report from the far future would make all later ones ignored.
@@ -92,8 +89,6 @@ class _Level:
 async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[list[SyncedLevel]]:
     """Set the levels of a warehouse to a marketplace report; outcomes in the order of its levels.
 
-    The SKUs are locked while it decides, because a report without a difference raises no version.
-
     Raises:
         ValidationFailed: not 1 to 500 levels, one is malformed, two are for the same SKU, or the
             report is from the future.
@@ -105,21 +100,21 @@ async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[
     _check(report)
     caller = context.caller
 
-    async def decide_sync(session: Session, *, locked: bool) -> Decision[list[SyncedLevel]]:
-        keys = [(level.sku, report.warehouse_id) for level in report.levels]
-        before = await read_stock(session, caller.tenant_id, keys, locked=locked)
-        if report.reported_at > before.now + MAX_CLOCK_LEAD:
+    levels = [_Level(level.sku, report.warehouse_id) for level in report.levels]
+
+    def decide_sync(stock: Stock) -> Decision[list[SyncedLevel]]:
+        if report.reported_at > stock.now + MAX_CLOCK_LEAD:
             # Raised, so that it is not stored: the report may be valid later, under the same key.
             raise invalid_field("reportedAt", "must not be in the future")
-        warehouse = before.warehouses.get(report.warehouse_id)
+        warehouse = stock.warehouses.get(report.warehouse_id)
         if warehouse is None:
             return Decision(warehouse_not_found(report.warehouse_id))
         if not warehouse.type.is_readonly:
             return Decision(_not_marketplace(warehouse))
-        outcomes = [_outcome(caller, report, level, warehouse, before) for level in report.levels]
+        outcomes = [_outcome(caller, report, level, warehouse, stock) for level in report.levels]
         refusals = [
-            RefusedItem(index, _Level(*key), outcome)
-            for index, (key, outcome) in enumerate(zip(keys, outcomes, strict=True))
+            RefusedItem(index, level, outcome)
+            for index, (level, outcome) in enumerate(zip(levels, outcomes, strict=True))
             if isinstance(outcome, InventoryError)
         ]
         if report.on_error is OnError.ABORT and refusals:
@@ -130,23 +125,17 @@ async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[
             else outcome
             for outcome in outcomes
         ]
-        return _decision(results, caller, before)
+        return Decision(results, _changes(results, stock))
 
     request = WriteRequest("syncStock", report, list[SyncedLevel])
-    return await run_write(context, request, decide_sync, needs_locks=True)
+    return await run_write(context, request, needs_of(levels), decide_sync)
 
 
-def _decision(
-    results: list[SyncedLevel], caller: Caller, before: Stock
-) -> Decision[list[SyncedLevel]]:
+def _changes(results: Sequence[SyncedLevel], stock: Stock) -> Changes:
     skus = [result.sku for result in results if result.sku]
-    after = {record.sku: record for record in skus if record is not before.skus[record.sku]}
-    if not after:
-        return Decision(results)
-    entries = [result.adjustment for result in results if result.adjustment]
-    posting = Posting(after=after, entries=entries, at=before.now)
-    return Decision(
-        results, partial(post, tenant_id=caller.tenant_id, before=before, posting=posting)
+    return Changes(
+        skus={record.sku: record for record in skus if record is not stock.skus[record.sku]},
+        entries=[result.adjustment for result in results if result.adjustment],
     )
 
 
@@ -155,61 +144,37 @@ def _outcome(
     report: StockReport,
     level: ReportedLevel,
     warehouse: WarehouseRecord,
-    before: Stock,
+    stock: Stock,
 ) -> SyncedLevel | InventoryError:
-    record = before.skus.get(level.sku)
+    record = stock.skus.get(level.sku)
     if record is None:
         return inventory_not_found(level.sku)
-    stored = record.level_in(warehouse.id)
     old = record.level_at(warehouse)
     if old.synced_at is not None and report.reported_at < old.synced_at:
         return SyncedLevel(SyncStatus.IGNORED, record)
-    refusal = check_new_on_hand(
-        level.on_hand,
-        on_hand=old.on_hand,
-        warehouse_id=warehouse.id,
-        warehouse_type=warehouse.type,
-        is_active=warehouse.is_active,
-        by_marketplace=True,
-    )
-    if refusal is None and record.archived_at:
-        refusal = check_archived(record.sku, level.on_hand, on_hand=old.on_hand)
+    refusal = check_new_on_hand(level.on_hand, record=record, level=old, by_marketplace=True)
     if refusal:
         return refusal
+    synced = replace(old, synced_at=report.reported_at)
     if level.on_hand == old.on_hand:
-        return SyncedLevel(
-            SyncStatus.UNCHANGED, _with_sync(record, stored, old, report.reported_at)
-        )
-    created_at = max(before.now, old.adjusted_at) if old.adjusted_at else before.now
-    new = replace(
-        old,
-        on_hand=level.on_hand,
-        version=old.version + 1,
-        adjusted_at=created_at,
-        synced_at=report.reported_at,
-    )
-    entry = AdjustmentRecord(
-        id=f"adj_{ulid(before.now)}",
-        sku=record.sku,
-        warehouse_id=warehouse.id,
-        sequence=new.version,
-        before_quantity=old.on_hand,
-        after_quantity=new.on_hand,
+        return SyncedLevel(SyncStatus.UNCHANGED, _with_sync(record, synced))
+    change = change_on_hand(
+        record,
+        synced,
+        level.on_hand,
+        now=stock.now,
         reason=SYNC_REASON,
-        note=None,
         created_by=caller.email,
-        created_at=created_at,
     )
-    return SyncedLevel(SyncStatus.UPDATED, record.with_level(new), entry)
+    return SyncedLevel(SyncStatus.UPDATED, change.sku, change.adjustment)
 
 
-def _with_sync(
-    record: SkuRecord, stored: LevelRecord | None, level: LevelRecord, at: datetime
-) -> SkuRecord:
+def _with_sync(record: SkuRecord, synced: LevelRecord) -> SkuRecord:
     """Return the SKU with a new `synced_at` of a level; only a new level raises its version."""
-    if stored is not None and stored.synced_at == at:
+    stored = record.level_in(synced.warehouse_id)
+    if stored is not None and stored.synced_at == synced.synced_at:
         return record
-    after = record.with_level(replace(level, synced_at=at))
+    after = record.with_level(synced)
     if stored is not None:
         after.version = record.version
     return after

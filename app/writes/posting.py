@@ -1,169 +1,121 @@
-"""Posting: writes the changes of a decision to levels, ledger, SKUs and counts.
-
-SQLite writes each table by one statement; its transaction has excluded all other writers.
-
-PostgreSQL writes in a single statement if it can. That statement locks the SKU rows, sorted, so
-that two writers never wait for each other in a circle. It goes on only if every SKU has the
-version that was read and the idempotency key is new. Counts, which all writers share, are written
-last. A posting of many SKUs under locks takes two statements: the outcome is encoded while the
-first is running.
-
-Every change of a level raises the version of its SKU, so the version stands for all its levels and
-for the hash of the last ledger entry of each, which the next entry continues.
-"""
+"""Posting: writes the changes of a batch, each table by one statement."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
 
-from msgspec import structs
+from sqlalchemy.sql import Executable
 
-from app.database.clocks import uptime
 from app.database.parameters import as_json
 from app.database.session import Session
-from app.domain.hash_chain import POSTED_WITHIN
-from app.domain.records import ReservationRecord, WarehouseRecord
+from app.domain.quantities import ARCHIVED_PREFIX, Figures
+from app.domain.records import LevelRecord, SkuRecord
 from app.domain.stock import Stock
-from app.writes.counts import hold_changes, reservation_count_changes, sku_count_changes
-from app.writes.idempotency_keys import KeyRow, store_key
-from app.writes.pipeline import MAX_OPTIMISTIC_SKUS
+from app.writes.batch_changes import BatchChanges
 from app.writes.rows import (
-    ChangedLevel,
-    Posting,
     TableRow,
-    changed_levels,
+    adjustment_rows,
+    key_row,
+    level_row,
     line_row,
     reservation_row,
-    rows_by_sku,
+    sku_row,
+    warehouse_row,
 )
 from app.writes.statements import (
-    PostingShape,
-    add_sku_counts_statement,
-    insert_sku_statement,
-    posting_statements,
-    single_posting_statement,
-    write_reservations_statements,
-    write_warehouse_statement,
+    add_reservation_counts,
+    add_sku_counts,
+    insert_adjustments,
+    upsert_keys,
+    upsert_lines,
+    upsert_reservations,
+    upsert_warehouses,
+    write_levels,
+    write_skus,
 )
 
+# A level before (None: new) and after a batch.
+ChangedLevel = tuple[LevelRecord | None, LevelRecord]
+# Other requests get a turn of the event loop before the rows of a larger table.
+PAUSE_ROWS: Final = 50
 
-async def post(
-    session: Session, key: KeyRow | None, *, tenant_id: str, before: Stock, posting: Posting
-) -> bool:
-    """Write a posting and store the idempotency key.
 
-    Returns False, and the caller must roll back, if the stock has changed since it was read or the
-    key is taken. The same if the stock was read too long ago: a head of the ledger may cover the
-    time of the entries already.
+async def post(session: Session, tenant_id: str, stock: Stock, changes: BatchChanges) -> None:
+    """Write the changes and the idempotency keys of a batch, in a transaction."""
+    dialect = session.dialect
+    reservations = changes.reservations.values()
+
+    async def write(statement: Executable, rows: Sequence[TableRow]) -> None:
+        if len(rows) > PAUSE_ROWS:
+            await asyncio.sleep(0)
+        if rows:
+            await session.rows(statement, {"tenant": tenant_id, "rows": as_json(rows)})
+
+    await write(upsert_warehouses(dialect), [*map(warehouse_row, changes.warehouses.values())])
+    has_new_skus = not changes.before.keys() >= changes.skus.keys()
+    await write(
+        write_skus(dialect, has_new=has_new_skus),
+        [sku_row(record, stock.now) for _, record in sorted(changes.skus.items())],
+    )
+    levels = _changed_levels(changes)
+    entries = adjustment_rows(tenant_id, changes.entries, stock.hashes)
+    has_new_levels = any(old is None for old, _ in levels)
+    await write(
+        write_levels(dialect, has_new=has_new_levels),
+        [level_row(new, changes.skus[new.sku], stock.hashes, changes.holds) for _, new in levels],
+    )
+    await write(insert_adjustments(dialect), entries)
+    await write(upsert_reservations(dialect), [*map(reservation_row, reservations)])
+    lines = [line_row(line) for reservation in reservations for line in reservation.lines]
+    await write(upsert_lines(dialect), lines)
+    await write(add_sku_counts(dialect), _sku_counts(changes, levels))
+    await write(add_reservation_counts(dialect), _reservation_counts(changes))
+    await write(upsert_keys(dialect), [key_row(id_, kept) for id_, kept in changes.keys.items()])
+
+
+def _changed_levels(changes: BatchChanges) -> list[ChangedLevel]:
+    """Return the levels that a batch changes, before and after."""
+    levels: list[ChangedLevel] = []
+    for code, record in sorted(changes.skus.items()):
+        before = changes.before.get(code)
+        is_whole = before is not None and record.archived_at != before.archived_at
+        for new in record.levels:
+            old = before.level_in(new.warehouse_id) if before else None
+            if old is not new or is_whole:
+                levels.append((old, new))
+    return levels
+
+
+def _sku_counts(changes: BatchChanges, levels: Sequence[ChangedLevel]) -> list[TableRow]:
+    """Return the changes of the SKU counts by warehouse and status.
+
+    An empty warehouse id stands for all warehouses.
     """
-    if posting.entries and uptime() - before.read_at > POSTED_WITHIN.total_seconds():
-        return False
-    levels = changed_levels(before.skus, posting.after)
-    counts = sku_count_changes(before.skus, posting.after, levels)
-    gaining = _gaining_warehouses(levels)
-    shape = PostingShape(
-        has_key=key is not None,
-        has_counts=bool(counts),
-        has_increases=bool(gaining),
-        has_new_levels=any(old is None for old, _ in levels),
-    )
-    if len(posting.entries) > MAX_OPTIMISTIC_SKUS:
-        # Other requests get a turn of the event loop between the parts of long work.
-        await asyncio.sleep(0)
-    # The order of most indexes.
-    rows = [sku_rows for _, sku_rows in sorted(rows_by_sku(tenant_id, before, posting).items())]
-    parameters = {
-        "tenant": tenant_id,
-        "number_of_skus": len(rows),
-        "skus": as_json(each.sku for each in rows),
-        "levels": as_json(level for each in rows for level in each.levels),
-        "adjustments": as_json(entry for each in rows for entry in each.adjustments),
-        "counts": as_json(counts),
-        "gaining": gaining,
-        "number_of_gaining": len(gaining),
-    }
-    if session.dialect == "postgresql" and not (
-        before.is_locked and len(rows) > MAX_OPTIMISTIC_SKUS
-    ):
-        parameters |= key.parameters if key else {}
-        return bool(await session.rows(single_posting_statement(shape), parameters))
-    return await _post_in_steps(session, key, shape, parameters)
+    counts: Counter[tuple[str, str]] = Counter()
+    for code, record in changes.skus.items():
+        if before := changes.before.get(code):
+            counts["", _counted_status(before, before.figures)] -= 1
+        counts["", _counted_status(record, record.figures)] += 1
+    for old, new in levels:
+        if old is not None:
+            counts[old.warehouse_id, _counted_status(changes.before[old.sku], old)] -= 1
+        counts[new.warehouse_id, _counted_status(changes.skus[new.sku], new)] += 1
+    return [
+        {"warehouse_id": warehouse_id, "status": status, "skus": number}
+        for (warehouse_id, status), number in sorted(counts.items())
+        if number
+    ]
 
 
-async def _post_in_steps(
-    session: Session, key: KeyRow | None, shape: PostingShape, parameters: dict[str, object]
-) -> bool:
-    levels, others = posting_statements(session.dialect, shape)
-    first = asyncio.create_task(session.rows(levels, parameters))
-    try:
-        # The first statement starts, and the outcome is encoded while it runs.
-        await asyncio.sleep(0)
-        parameters = parameters | (key.parameters if key else {})
-    finally:
-        await first
-    result = [row for statement in others for row in await session.rows(statement, parameters)]
-    # Without a key, SQLite's statements have no row.
-    return bool(result) or (key is None and session.dialect == "sqlite")
+def _reservation_counts(changes: BatchChanges) -> list[TableRow]:
+    return [
+        {"reference": reference, "status": status, "reservations": number}
+        for (reference, status), number in sorted(changes.reservation_counts.items())
+        if number
+    ]
 
 
-async def post_reservations(
-    session: Session,
-    key: KeyRow | None,
-    *,
-    tenant_id: str,
-    before: Stock,
-    posting: Posting,
-    reservations: Sequence[ReservationRecord],
-) -> bool:
-    """Write reservations with their posting in a transaction; False as `post`."""
-    if posting.after:
-        posting = replace(posting, holds=hold_changes(reservations))
-        is_posted = await post(session, key, tenant_id=tenant_id, before=before, posting=posting)
-    else:
-        is_posted = key is None or await store_key(session, key)
-    if not is_posted:
-        return False
-    parameters = {
-        "tenant": tenant_id,
-        "reservations": as_json(map(reservation_row, reservations)),
-        "lines": as_json(line_row(line) for each in reservations for line in each.lines),
-        "counts": as_json(reservation_count_changes(reservations)),
-    }
-    for statement in write_reservations_statements(session.dialect):
-        await session.rows(statement, parameters)
-    return True
-
-
-async def insert_sku(
-    session: Session, key: KeyRow | None, *, tenant_id: str, row: TableRow
-) -> bool:
-    """Insert a SKU without stock in a transaction; False if the code exists or the key is taken."""
-    if not await session.rows(insert_sku_statement(session.dialect), row):
-        return False
-    if key is not None and not await store_key(session, key):
-        return False
-    counts = as_json([{"warehouse_id": "", "status": row["status"], "skus": 1}])
-    parameters = {"tenant": tenant_id, "counts": counts}
-    await session.rows(add_sku_counts_statement(session.dialect), parameters)
-    return True
-
-
-async def write_warehouse(
-    session: Session, key: KeyRow | None, *, tenant_id: str, warehouse: WarehouseRecord
-) -> bool:
-    """Insert or update a warehouse in a transaction; False if the key is taken."""
-    row = {**structs.asdict(warehouse), "type": warehouse.type.value, "tenant_id": tenant_id}
-    await session.rows(write_warehouse_statement(session.dialect), row)
-    return key is None or await store_key(session, key)
-
-
-def _gaining_warehouses(levels: Iterable[ChangedLevel]) -> list[str]:
-    """Sorted ids of the warehouses where on_hand or reserved increases."""
-    return sorted(
-        {
-            new.warehouse_id
-            for old, new in levels
-            if new.on_hand > (old.on_hand if old else 0)
-            or new.reserved > (old.reserved if old else 0)
-        }
-    )
+def _counted_status(record: SkuRecord, figures: Figures) -> str:
+    """Return the status under which a SKU or a level is counted; archived ones are separate."""
+    return (ARCHIVED_PREFIX if record.archived_at else "") + figures.status

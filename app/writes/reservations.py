@@ -3,8 +3,6 @@
 A reservation holds stock until it ends once: it is committed, released or expires. A commit takes
 quantities from `on_hand` and frees the rest. `reserved` of a level is always the sum over its open
 reservations.
-
-Reservations are locked before SKUs.
 """
 
 from collections import Counter
@@ -15,11 +13,9 @@ from functools import partial
 from typing import Final
 
 from msgspec import structs
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
-from app.database.faults import Conflict
-from app.database.session import EngineSession, Session
+from app.domain.caller import Caller
 from app.domain.ids import ulid
 from app.domain.instants import format_instant
 from app.domain.quantities import moved_quantity_problem
@@ -34,6 +30,7 @@ from app.domain.records import (
 from app.domain.reservations import check_reservable, hold_problem
 from app.domain.stock import (
     AdjustmentLinks,
+    Changes,
     LevelKey,
     RefusedItem,
     Stock,
@@ -53,13 +50,10 @@ from app.errors import (
     warehouse_not_found,
 )
 from app.reads.reservations import MOST_LINES, list_due_reservations
-from app.reads.tenants import permits_oversell
+from app.writes.decisions import Decision, Needs
 from app.writes.idempotency_keys import WriteRequest, WriteResult
-from app.writes.locked_reads import read_reservations, read_stock
-from app.writes.pipeline import Decision, WriteContext, run_write
-from app.writes.posting import post_reservations
-from app.writes.rows import Posting
-from app.writes.stock import refusals_of
+from app.writes.pipeline import WriteContext, run_write
+from app.writes.stock import needs_of, refusals_of
 
 # Their lines can be read in one statement.
 EXPIRE_BATCH_ROWS: Final = MOST_LINES // MAX_BULK_UPDATES
@@ -124,30 +118,25 @@ async def reserve_stock(
     lines = _summed(request.lines)
     await expire_reservations(context.database, caller.tenant_id)
 
-    async def decide_reservation(session: Session, *, locked: bool) -> Decision[ReservationChange]:
-        levels = [line.level for line in lines]
-        before = await read_stock(session, caller.tenant_id, levels, locked=locked)
-        if request.may_oversell and not await permits_oversell(
-            session, caller.tenant_id, locked=locked
-        ):
+    def decide_reservation(stock: Stock) -> Decision[ReservationChange]:
+        if request.may_oversell and not stock.permits_oversell:
             return Decision(_oversell_not_permitted())
-        after = dict(before.skus)
+        after: dict[str, SkuRecord] = {}
         refusals = []
         for line in lines:
-            outcome = _with_hold(
-                line, after.get(line.sku), before, may_oversell=request.may_oversell
-            )
+            record = after.get(line.sku) or stock.skus.get(line.sku)
+            outcome = _with_hold(line, record, stock, may_oversell=request.may_oversell)
             if isinstance(outcome, InventoryError):
                 refusals.append(RefusedItem(_first_index(request.lines, line.level), line, outcome))
             else:
                 after[line.sku] = outcome
         if refusals:
             return Decision(refusal_of_all(refusals, len(request.lines), "lines"))
-        reservation = _new_reservation(request, lines, created_by=caller.email, now=before.now)
-        return _decision(caller.tenant_id, reservation, before, after)
+        reservation = _new_reservation(request, lines, created_by=caller.email, now=stock.now)
+        return _decision(reservation, after)
 
     write_request = WriteRequest("reserveStock", request, ReservationChange)
-    return await run_write(context, write_request, decide_reservation, needs_locks=True)
+    return await run_write(context, write_request, needs_of(lines), decide_reservation)
 
 
 async def commit_reservation(
@@ -169,15 +158,14 @@ async def commit_reservation(
     )
     caller = context.caller
 
-    async def decide_commit(session: Session, *, locked: bool) -> Decision[ReservationChange]:
-        opened = await _read_open(session, caller.tenant_id, request.id, locked=locked)
-        if isinstance(opened, InventoryError):
-            return Decision(opened)
-        reservation, _ = opened
+    def decide_commit(stock: Stock) -> Decision[ReservationChange]:
+        reservation = _open_reservation(stock, request.id)
+        if isinstance(reservation, InventoryError):
+            return Decision(reservation)
         taken = _taken(reservation, request.lines)
         if isinstance(taken, InventoryError):
             return Decision(taken)
-        before, freed = await _freed(session, caller.tenant_id, [reservation], locked=locked)
+        freed = _freed(stock, reservation)
         updates = [
             StockUpdate(
                 sku=line.sku,
@@ -189,8 +177,8 @@ async def commit_reservation(
             )
             for line in taken
         ]
-        part_of = AdjustmentLinks(reservation_id=reservation.id)
-        outcomes = decide(caller, updates, replace(before, skus=freed), part_of)
+        links = AdjustmentLinks(reservation_id=reservation.id)
+        outcomes = decide(caller, updates, replace(stock, skus={**stock.skus, **freed}), links)
         if refusals := refusals_of(updates, outcomes):
             return Decision(refusal_of_all(refusals, len(updates), "lines"))
         changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
@@ -198,13 +186,13 @@ async def commit_reservation(
         ended = _ended(
             reservation,
             ReservationStatus.COMMITTED,
-            before.now,
+            stock.now,
             {line.level: line.quantity for line in taken},
         )
-        return _decision(caller.tenant_id, ended, before, after, changes)
+        return _decision(ended, after, changes)
 
     write_request = WriteRequest("commitReservation", request, ReservationChange)
-    return await run_write(context, write_request, decide_commit, needs_locks=True)
+    return await run_write(context, write_request, Needs(reservations=[request.id]), decide_commit)
 
 
 async def release_reservation(context: WriteContext, id_: str) -> WriteResult[ReservationChange]:
@@ -215,19 +203,16 @@ async def release_reservation(context: WriteContext, id_: str) -> WriteResult[Re
         InventoryError: an error of `run_write`.
 
     """
-    tenant_id = context.caller.tenant_id
 
-    async def decide_release(session: Session, *, locked: bool) -> Decision[ReservationChange]:
-        opened = await _read_open(session, tenant_id, id_, locked=locked)
-        if isinstance(opened, InventoryError):
-            return Decision(opened)
-        reservation, _ = opened
-        before, after = await _freed(session, tenant_id, [reservation], locked=locked)
-        ended = _ended(reservation, ReservationStatus.RELEASED, before.now)
-        return _decision(tenant_id, ended, before, after)
+    def decide_release(stock: Stock) -> Decision[ReservationChange]:
+        reservation = _open_reservation(stock, id_)
+        if isinstance(reservation, InventoryError):
+            return Decision(reservation)
+        ended = _ended(reservation, ReservationStatus.RELEASED, stock.now)
+        return _decision(ended, _freed(stock, reservation))
 
     request = WriteRequest("releaseReservation", id_, ReservationChange)
-    return await run_write(context, request, decide_release, needs_locks=True)
+    return await run_write(context, request, Needs(reservations=[id_]), decide_release)
 
 
 async def extend_reservation(
@@ -243,51 +228,45 @@ async def extend_reservation(
     """
     if problem := hold_problem(seconds):
         raise invalid_field("expiresIn", problem)
-    tenant_id = context.caller.tenant_id
 
-    async def decide_extension(session: Session, *, locked: bool) -> Decision[ReservationChange]:
-        opened = await _read_open(session, tenant_id, id_, locked=locked)
-        if isinstance(opened, InventoryError):
-            return Decision(opened)
-        reservation, now = opened
-        expires_at = now + timedelta(seconds=seconds)
+    def decide_extension(stock: Stock) -> Decision[ReservationChange]:
+        reservation = _open_reservation(stock, id_)
+        if isinstance(reservation, InventoryError):
+            return Decision(reservation)
+        expires_at = stock.now + timedelta(seconds=seconds)
         if reservation.expires_at is None or reservation.expires_at >= expires_at:
             return Decision(ReservationChange(reservation))
         extended = replace(reservation, expires_at=expires_at, version=reservation.version + 1)
-        no_stock = Stock({}, {}, {}, is_locked=True, now=now, read_at=0)
-        return _decision(tenant_id, extended, no_stock, {})
+        return _decision(extended, {})
 
     request = WriteRequest("extendReservation", [id_, seconds], ReservationChange)
-    return await run_write(context, request, decide_extension, needs_locks=True)
+    return await run_write(context, request, Needs(reservations=[id_]), decide_extension)
 
 
 async def expire_reservations(database: Database, tenant_id: str) -> int:
     """End the open reservations of a tenant that are due, in batches; return their number."""
-
-    async def work(connection: AsyncConnection) -> int:
-        session = EngineSession(connection)
-        ids = await list_due_reservations(session, tenant_id, limit=EXPIRE_BATCH_ROWS)
-        reservations, now = await read_reservations(session, tenant_id, ids, locked=True)
-        due = [reservation for reservation in reservations.values() if _is_due(reservation, now)]
-        if due:
-            before, after = await _freed(session, tenant_id, due, locked=True)
-            if not await post_reservations(
-                session,
-                None,
-                tenant_id=tenant_id,
-                before=before,
-                posting=Posting(after=after, entries=[], at=before.now),
-                reservations=[_ended(each, ReservationStatus.EXPIRED, before.now) for each in due],
-            ):
-                raise Conflict
-        return len(due)
-
+    context = WriteContext(database=database, caller=Caller(tenant_id, "", ""))
     expired = 0
     while True:
         async with database.snapshot(single=True, tenant_id=tenant_id) as snapshot:
-            if not await list_due_reservations(snapshot, tenant_id, limit=1):
-                return expired
-        expired += await database.transaction(work, tenant_id=tenant_id)
+            ids = await list_due_reservations(snapshot, tenant_id, limit=EXPIRE_BATCH_ROWS)
+        if not ids:
+            return expired
+        request = WriteRequest("expireReservations", ids, int)
+        decide_expiry = partial(_decide_expiry, ids)
+        written = await run_write(context, request, Needs(reservations=ids), decide_expiry)
+        expired += written.result
+
+
+def _decide_expiry(ids: Sequence[str], stock: Stock) -> Decision[int]:
+    after: dict[str, SkuRecord] = {}
+    ended = {}
+    for id_ in ids:
+        reservation = stock.reservations.get(id_)
+        if reservation is not None and _is_due(reservation, stock.now):
+            ended[id_] = _ended(reservation, ReservationStatus.EXPIRED, stock.now)
+            after |= _freed(replace(stock, skus={**stock.skus, **after}), reservation)
+    return Decision(len(ended), Changes(skus=after, reservations=ended))
 
 
 def _check(lines: Sequence[RequestedLine] | None, **problems: str | None) -> None:
@@ -339,12 +318,12 @@ def _new_reservation(
 
 
 def _with_hold(
-    line: RequestedLine, record: SkuRecord | None, before: Stock, *, may_oversell: bool
+    line: RequestedLine, record: SkuRecord | None, stock: Stock, *, may_oversell: bool
 ) -> SkuRecord | InventoryError:
     """Return the SKU with a line held, or the refusal of the line."""
     if record is None:
         return inventory_not_found(line.sku)
-    warehouse = before.warehouses.get(line.warehouse_id)
+    warehouse = stock.warehouses.get(line.warehouse_id)
     if warehouse is None:
         return warehouse_not_found(line.warehouse_id)
     level = record.level_at(warehouse)
@@ -363,19 +342,16 @@ def _with_hold(
     )
 
 
-async def _read_open(
-    session: Session, tenant_id: str, id_: str, *, locked: bool
-) -> tuple[ReservationRecord, datetime] | InventoryError:
-    """Return an open reservation and the database's time, or the refusal of the id."""
-    reservations, now = await read_reservations(session, tenant_id, [id_], locked=locked)
-    if now is None or id_ not in reservations:
+def _open_reservation(stock: Stock, id_: str) -> ReservationRecord | InventoryError:
+    """Return an open reservation, or the refusal of its id."""
+    reservation = stock.reservations.get(id_)
+    if reservation is None:
         return reservation_not_found(id_)
-    reservation = reservations[id_]
     status, ended_at = reservation.status, reservation.ended_at
-    if _is_due(reservation, now):
+    if _is_due(reservation, stock.now):
         status, ended_at = ReservationStatus.EXPIRED, reservation.expires_at
     if ended_at is None:
-        return reservation, now
+        return reservation
     ending = "expired" if status is ReservationStatus.EXPIRED else f"was {status}"
     return ReservationEnded(
         f"Reservation {id_} {ending} at {format_instant(ended_at)}. "
@@ -385,10 +361,10 @@ async def _read_open(
     )
 
 
-def _is_due(reservation: ReservationRecord, now: datetime | None) -> bool:
+def _is_due(reservation: ReservationRecord, now: datetime) -> bool:
     if reservation.status is not ReservationStatus.OPEN or reservation.expires_at is None:
         return False
-    return now is not None and reservation.expires_at <= now
+    return reservation.expires_at <= now
 
 
 def _taken(
@@ -410,21 +386,17 @@ def _taken(
     return invalid_fields(problems) if problems else taken
 
 
-async def _freed(
-    session: Session, tenant_id: str, reservations: Iterable[ReservationRecord], *, locked: bool
-) -> tuple[Stock, dict[str, SkuRecord]]:
-    """Return the stock of reservations, and its SKUs without their holds."""
-    lines = [line for reservation in reservations for line in reservation.lines]
-    levels = [(line.sku, line.warehouse_id) for line in lines]
-    before = await read_stock(session, tenant_id, levels, locked=locked)
-    after = dict(before.skus)
-    for line in lines:
-        record = after[line.sku]
+def _freed(stock: Stock, reservation: ReservationRecord) -> dict[str, SkuRecord]:
+    """Return the SKUs of a reservation without its holds."""
+    after: dict[str, SkuRecord] = {}
+    for line in reservation.lines:
+        record = after.get(line.sku) or stock.skus[line.sku]
         level = record.level_in(line.warehouse_id)
         if level is not None:
             reserved = level.reserved - line.held
-            after[line.sku] = record.with_level(structs.replace(level, reserved=reserved))
-    return before, after
+            record = record.with_level(structs.replace(level, reserved=reserved))
+        after[line.sku] = record
+    return after
 
 
 def _ended(
@@ -447,23 +419,15 @@ def _ended(
 
 
 def _decision(
-    tenant_id: str,
     reservation: ReservationRecord,
-    before: Stock,
     after: Mapping[str, SkuRecord],
     changes: Sequence[StockChange] = (),
 ) -> Decision[ReservationChange]:
     entries = [change.adjustment for change in changes]
-    outcome = ReservationChange(reservation, [after[code] for code in sorted(after)], entries)
-    at = max([before.now, *(entry.created_at for entry in entries)])
-    write = partial(
-        post_reservations,
-        tenant_id=tenant_id,
-        before=before,
-        posting=Posting(after=after, entries=entries, at=at),
-        reservations=[reservation],
+    return Decision(
+        ReservationChange(reservation, [after[code] for code in sorted(after)], entries),
+        Changes(skus=after, reservations={reservation.id: reservation}, entries=entries),
     )
-    return Decision(outcome, write)
 
 
 def _oversell_not_permitted() -> OversellNotPermitted:

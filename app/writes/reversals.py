@@ -1,12 +1,12 @@
 """Reversals: counter-entries that undo ledger entries and link to them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.database.session import Session
 from app.domain.ids import ulid
 from app.domain.records import AdjustmentRecord, StockChange
-from app.domain.stock import AdjustmentLinks, StockUpdate, decide, refusal_of_all
+from app.domain.stock import AdjustmentLinks, Stock, StockUpdate, decide, refusal_of_all
 from app.domain.validation import MAX_BULK_UPDATES, note_problem, reason_problem
 from app.errors import (
     AdjustmentNotFound,
@@ -16,10 +16,10 @@ from app.errors import (
     invalid_fields,
 )
 from app.reads.adjustments import get_reversals, list_adjustments_of_group
+from app.writes.decisions import Decision, Needs
 from app.writes.idempotency_keys import WriteRequest, WriteResult
-from app.writes.locked_reads import read_stock
-from app.writes.pipeline import Decision, WriteContext, run_write
-from app.writes.stock import decision_of, refusals_of
+from app.writes.pipeline import WriteContext, run_write
+from app.writes.stock import decision_of, needs_of, refusals_of
 
 # A transfer has two entries for each of its lines.
 MAX_REVERSED = 2 * MAX_BULK_UPDATES
@@ -52,18 +52,19 @@ async def reverse_adjustments(
     column, id_ = _column_and_id(reversal)
     caller = context.caller
 
-    async def decide_reversal(session: Session, *, locked: bool) -> Decision[list[StockChange]]:
-        entries = await list_adjustments_of_group(
+    entries: list[AdjustmentRecord] = []
+
+    async def find_entries(session: Session) -> Needs:
+        entries[:] = await list_adjustments_of_group(
             session, caller.tenant_id, name=column, id_=id_, limit=MAX_REVERSED + 1
         )
-        if refusal := _refusal(column, id_, entries):
-            return Decision(refusal)
-        levels = [(entry.sku, entry.warehouse_id) for entry in entries]
-        before = await read_stock(session, caller.tenant_id, levels, locked=locked)
-        # Read under the locks, so that no other write can reverse the entries.
         ids = [entry.id for entry in entries]
-        if reversals := await get_reversals(session, caller.tenant_id, ids=ids):
-            return Decision(_already_reversed(reversals))
+        reversals = dict(await get_reversals(session, caller.tenant_id, ids=ids))
+        return replace(needs_of(entries), reversals=reversals)
+
+    def decide_reversal(stock: Stock) -> Decision[list[StockChange]]:
+        if refusal := _refusal(column, id_, entries) or _already_reversed(entries, stock):
+            return Decision(refusal)
         updates = [
             StockUpdate(
                 sku=entry.sku,
@@ -76,14 +77,14 @@ async def reverse_adjustments(
             )
             for entry in entries
         ]
-        outcomes = decide(caller, updates, before, _part_of(column))
+        outcomes = decide(caller, updates, stock, _part_of(column))
         if refusals := refusals_of(updates, outcomes):
             return Decision(refusal_of_all(refusals, len(updates), "adjustments"))
         changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
-        return decision_of(changes, outcomes, caller, before)
+        return decision_of(changes, outcomes)
 
     request = WriteRequest("reverseAdjustments", reversal, list[StockChange])
-    return await run_write(context, request, decide_reversal, needs_locks=True)
+    return await run_write(context, request, Needs(find=find_entries), decide_reversal)
 
 
 def _column_and_id(reversal: Reversal) -> tuple[str, str]:
@@ -128,9 +129,14 @@ def _part_of(column: str) -> AdjustmentLinks:
     return AdjustmentLinks(bulk_id=f"blk_{ulid()}") if column == "bulk_id" else AdjustmentLinks()
 
 
-def _already_reversed(reversals: Sequence[tuple[str, str]]) -> AlreadyReversed:
-    [(first, by), *_] = reversals
+def _already_reversed(entries: Sequence[AdjustmentRecord], stock: Stock) -> AlreadyReversed | None:
+    reversed_by = [
+        (entry.id, stock.reversals[entry.id]) for entry in entries if entry.id in stock.reversals
+    ]
+    if not reversed_by:
+        return None
+    [(first, by), *_] = reversed_by
     return AlreadyReversed(
         f"Adjustment {first} was reversed before, by {by}; nothing was changed.",
-        details=[{"id": reversed_, "reversed_by": id_} for reversed_, id_ in reversals],
+        details=[{"id": reversed_, "reversed_by": id_} for reversed_, id_ in reversed_by],
     )

@@ -1,20 +1,19 @@
 """Changes of stock: set or adjust one level, or many in a bulk."""
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from app.database.engine import Database
-from app.database.session import Session
 from app.domain.caller import Caller
 from app.domain.ids import ulid
 from app.domain.quantities import delta_problem, expected_quantity_problem, quantity_problem
 from app.domain.records import StockChange
 from app.domain.stock import (
     AdjustmentLinks,
+    Changes,
+    HasLevel,
     LevelKey,
     RefusedItem,
     Stock,
@@ -25,15 +24,11 @@ from app.domain.stock import (
 )
 from app.domain.validation import MAX_BULK_UPDATES, note_problem, reason_problem, reference_problem
 from app.errors import InventoryError, invalid_field, invalid_fields
+from app.writes.decisions import Decision, Needs
 from app.writes.idempotency_keys import WriteRequest, WriteResult
-from app.writes.locked_reads import lock_stock, read_stock
-from app.writes.pipeline import Decision, WriteContext, run_write
-from app.writes.posting import post
-from app.writes.rows import Posting, SkuRows, rows_by_sku
+from app.writes.pipeline import WriteContext, run_write
 
 Result = TypeVar("Result")
-
-NO_ROWS: Final[Mapping[str, SkuRows]] = {}
 
 
 class OnError(StrEnum):
@@ -78,14 +73,13 @@ async def change_stock(
     if problems := _problems(change):
         raise invalid_fields(problems)
 
-    async def decide_change(session: Session, *, locked: bool) -> Decision[StockChange]:
-        before = await read_stock(session, caller.tenant_id, [change.level], locked=locked)
-        [outcome] = decide(caller, [change], before)
-        return decision_of(outcome, [outcome], caller, before)
+    def decide_change(stock: Stock) -> Decision[StockChange]:
+        [outcome] = decide(caller, [change], stock)
+        return decision_of(outcome, [outcome])
 
     context = WriteContext(database=database, caller=caller, key=key, dry_run=dry_run)
     request = WriteRequest("changeStock", change, StockChange)
-    return await run_write(context, request, decide_change, skus=[change.sku])
+    return await run_write(context, request, needs_of([change]), decide_change)
 
 
 async def bulk_change_stock(
@@ -107,11 +101,8 @@ async def bulk_change_stock(
     """
     _check_bulk(updates)
 
-    async def decide_bulk(session: Session, *, locked: bool) -> Decision[list[BulkOutcome]]:
-        part_of = AdjustmentLinks(bulk_id=f"blk_{ulid()}")
-        before, outcomes, rows = await decide_updates(
-            session, caller, updates, part_of, locked=locked
-        )
+    def decide_bulk(stock: Stock) -> Decision[list[BulkOutcome]]:
+        outcomes = decide(caller, updates, stock, AdjustmentLinks(bulk_id=f"blk_{ulid()}"))
         refusals = refusals_of(updates, outcomes)
         if on_error is OnError.ABORT and refusals:
             return Decision(refusal_of_all(refusals, len(updates), "updates"))
@@ -121,62 +112,30 @@ async def bulk_change_stock(
             else BulkOutcome(None, Refusal(outcome.code, outcome.message))
             for outcome in outcomes
         ]
-        return decision_of(results, outcomes, caller, before, rows)
+        return decision_of(results, outcomes)
 
     context = WriteContext(database=database, caller=caller, key=key, dry_run=dry_run)
     request = WriteRequest("bulkChangeStock", [on_error, list(updates)], list[BulkOutcome])
-    codes = {change.sku for change in updates}
-    return await run_write(context, request, decide_bulk, skus=codes)
+    return await run_write(context, request, needs_of(updates), decide_bulk)
 
 
-async def decide_updates(
-    session: Session,
-    caller: Caller,
-    updates: Sequence[StockUpdate],
-    part_of: AdjustmentLinks,
-    *,
-    locked: bool,
-) -> tuple[Stock, list[UpdateOutcome], Mapping[str, SkuRows]]:
-    """Return the stock of updates, their outcomes, and the rows prepared for them by SKU.
-
-    Under locks on PostgreSQL, the decision and the rows are made before the locks are taken,
-    because many updates wait long for locks and make others wait. SKUs that have changed by then
-    are decided again.
-    """
-    levels = [update.level for update in updates]
-    prepares = locked and session.dialect == "postgresql"
-    before = await read_stock(session, caller.tenant_id, levels, locked=locked and not prepares)
-    outcomes = decide(caller, updates, before, part_of)
-    # Other requests get a turn of the event loop between deciding and making rows.
-    await asyncio.sleep(0)
-    if not prepares:
-        return before, outcomes, NO_ROWS
-    changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
-    prepared = rows_by_sku(caller.tenant_id, before, _posting(changes)) if changes else {}
-    before, changed = await lock_stock(session, caller.tenant_id, levels, before)
-    changed_updates = [update for update in updates if update.sku in changed]
-    redecided = iter(decide(caller, changed_updates, before, part_of))
-    outcomes = [
-        next(redecided) if update.sku in changed else outcome
-        for update, outcome in zip(updates, outcomes, strict=True)
-    ]
-    return before, outcomes, {code: rows for code, rows in prepared.items() if code not in changed}
+def needs_of(levels: Iterable[HasLevel]) -> Needs:
+    """Return the needs of a write of some stock levels."""
+    keys = [(level.sku, level.warehouse_id) for level in levels]
+    return Needs(skus={code for code, _ in keys}, warehouses={id_ for _, id_ in keys})
 
 
 def decision_of(
-    result: Result | InventoryError,
-    outcomes: Sequence[UpdateOutcome],
-    caller: Caller,
-    before: Stock,
-    prepared: Mapping[str, SkuRows] = NO_ROWS,
+    result: Result | InventoryError, outcomes: Iterable[UpdateOutcome]
 ) -> Decision[Result]:
-    """Return the decision that posts the changes among some outcomes."""
+    """Return the decision with the changes among some outcomes."""
     changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
-    if not changes:
-        return Decision(result)
-    posting = _posting(changes, prepared)
     return Decision(
-        result, partial(post, tenant_id=caller.tenant_id, before=before, posting=posting)
+        result,
+        Changes(
+            skus={change.sku.sku: change.sku for change in changes},
+            entries=[change.adjustment for change in changes],
+        ),
     )
 
 
@@ -189,15 +148,6 @@ def refusals_of(
         for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
         if isinstance(outcome, InventoryError)
     ]
-
-
-def _posting(changes: Sequence[StockChange], prepared: Mapping[str, SkuRows] = NO_ROWS) -> Posting:
-    return Posting(
-        after={change.sku.sku: change.sku for change in changes},
-        entries=[change.adjustment for change in changes],
-        at=max(change.adjustment.created_at for change in changes),
-        prepared=prepared,
-    )
 
 
 def _check_bulk(updates: Sequence[StockUpdate]) -> None:

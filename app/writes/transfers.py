@@ -3,17 +3,24 @@
 from dataclasses import dataclass
 
 from app.database.engine import Database
-from app.database.session import Session
 from app.domain.caller import Caller
 from app.domain.ids import ulid
 from app.domain.quantities import moved_quantity_problem
 from app.domain.records import StockChange
-from app.domain.stock import AdjustmentLinks, RefusedItem, StockUpdate, refusal_of_all
+from app.domain.stock import (
+    AdjustmentLinks,
+    RefusedItem,
+    Stock,
+    StockUpdate,
+    decide,
+    refusal_of_all,
+)
 from app.domain.validation import MAX_BULK_UPDATES, note_problem, reason_problem, reference_problem
 from app.errors import InventoryError, invalid_field, invalid_fields
+from app.writes.decisions import Decision
 from app.writes.idempotency_keys import WriteRequest, WriteResult
-from app.writes.pipeline import Decision, WriteContext, run_write
-from app.writes.stock import decide_updates, decision_of
+from app.writes.pipeline import WriteContext, run_write
+from app.writes.stock import decision_of, needs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +87,10 @@ async def transfer_stock(
     """
     _check_transfer(transfer)
 
-    async def decide_transfer(session: Session, *, locked: bool) -> Decision[list[LineTransfer]]:
-        updates = [update for line in transfer.lines for update in transfer.updates(line)]
-        part_of = AdjustmentLinks(transfer_id=f"trf_{ulid()}")
-        before, outcomes, rows = await decide_updates(
-            session, caller, updates, part_of, locked=locked
-        )
+    updates = [update for line in transfer.lines for update in transfer.updates(line)]
+
+    def decide_transfer(stock: Stock) -> Decision[list[LineTransfer]]:
+        outcomes = decide(caller, updates, stock, AdjustmentLinks(transfer_id=f"trf_{ulid()}"))
         refusals = [
             RefusedItem(index // 2, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
@@ -95,12 +100,11 @@ async def transfer_stock(
             return Decision(refusal_of_all(refusals, len(transfer.lines), "lines"))
         changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
         moved = [LineTransfer(*pair) for pair in zip(changes[::2], changes[1::2], strict=True)]
-        return decision_of(moved, outcomes, caller, before, rows)
+        return decision_of(moved, outcomes)
 
     context = WriteContext(database=database, caller=caller, key=key, dry_run=dry_run)
     request = WriteRequest("transferStock", transfer, list[LineTransfer])
-    codes = {line.sku for line in transfer.lines}
-    return await run_write(context, request, decide_transfer, skus=codes)
+    return await run_write(context, request, needs_of(updates), decide_transfer)
 
 
 def _check_transfer(transfer: Transfer) -> None:

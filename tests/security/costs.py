@@ -129,7 +129,7 @@ async def _reserve(connection: AsyncConnection, service: Service, shape: Shape) 
     await connection.execute(reservation.insert(), held)
     for start in range(0, len(lines), 5_000):
         await connection.execute(reservation_line.insert(), lines[start : start + 5_000])
-    kept = {"reference": "", "status": "open", "part": 0, "reservations": len(held)}
+    kept = {"reference": "", "status": "open", "reservations": len(held)}
     await connection.execute(reservation_count.insert(), [{**of_tenant, **kept}])
 
 

@@ -1,0 +1,98 @@
+"""Batches: items that arrive while a batch is under way wait for the next one.
+
+An item that finds no batch under way is processed at once. So a single client waits for nobody,
+and many clients share the cost of a batch.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from app.runtime.deadlines import current_limit
+
+# The sum of the sizes of the items of a batch, unless a single item is larger.
+MAX_BATCH_SIZE: Final = 1_000
+
+
+@dataclass(eq=False, slots=True)
+class Pending:
+    """An item of a queue, its size, and the future of its result."""
+
+    item: Any
+    size: int
+    result: asyncio.Future[Any]
+
+    def succeed(self, result: object) -> None:
+        """Set the result, unless the caller has been cancelled."""
+        if not self.result.done():
+            self.result.set_result(result)
+
+    def fail(self, error: BaseException) -> None:
+        """Set the error, unless the caller has been cancelled."""
+        if not self.result.done():
+            self.result.set_exception(error)
+
+
+# Sets the result or the error of every item.
+RunBatch = Callable[[Sequence[Pending]], Awaitable[None]]
+
+
+class Batches:
+    """Queues of items by key. The batches of a key run one after the other."""
+
+    def __init__(self) -> None:
+        self._queues: dict[Hashable, deque[Pending]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def submit(self, key: Hashable, item: object, run: RunBatch, *, size: int = 1) -> Any:  # noqa: ANN401
+        """Process an item in a batch of its key, and return its result.
+
+        All items of a key have the same `run`. The item is processed even if the caller is
+        cancelled.
+        """
+        pending = Pending(item, size, asyncio.get_running_loop().create_future())
+        queue = self._queues.get(key)
+        if queue is not None:
+            queue.append(pending)
+        else:
+            self._queues[key] = queue = deque([pending])
+            task = asyncio.create_task(self._serve(key, queue, run))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return await pending.result
+
+    async def finish(self) -> None:
+        """Wait for the batches under way."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, key: Hashable, queue: deque[Pending], run: RunBatch) -> None:
+        # The task has the context of the first caller, but works for others too.
+        current_limit.set(None)
+        structlog.contextvars.clear_contextvars()
+        batch: list[Pending] = []
+        try:
+            while queue:
+                batch = _take(queue)
+                try:
+                    await run(batch)
+                except Exception as error:  # noqa: BLE001 - the callers raise it
+                    for pending in batch:
+                        pending.fail(error)
+        finally:
+            del self._queues[key]
+            for pending in (*batch, *queue):
+                pending.result.cancel()
+
+
+def _take(queue: deque[Pending]) -> list[Pending]:
+    """Take the items of the next batch from a queue."""
+    batch = [queue.popleft()]
+    size = batch[0].size
+    while queue and size + queue[0].size <= MAX_BATCH_SIZE:
+        batch.append(queue.popleft())
+        size += batch[-1].size
+    return batch

@@ -1,0 +1,51 @@
+"""The changes of a batch of writes, summed up."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from app.domain.records import (
+    AdjustmentRecord,
+    ReservationRecord,
+    ReservationStatus,
+    SkuRecord,
+    WarehouseRecord,
+)
+from app.domain.stock import Changes, LevelKey, Stock
+from app.writes.idempotency_keys import KeyId, StoredRow
+
+
+class BatchChanges:
+    """The changes of a batch: each record before and after it, and all entries in order."""
+
+    def __init__(self, stock: Stock) -> None:
+        self.before: Mapping[str, SkuRecord] = dict(stock.skus)
+        self.skus: dict[str, SkuRecord] = {}
+        self.warehouses: dict[str, WarehouseRecord] = {}
+        self.reservations: dict[str, ReservationRecord] = {}
+        self.entries: list[AdjustmentRecord] = []
+        # Changes of the number of reservations that hold a level.
+        self.holds: Counter[LevelKey] = Counter()
+        # Changes of the number of reservations by reference (empty for all) and status.
+        self.reservation_counts: Counter[tuple[str, str]] = Counter()
+        self.keys: dict[KeyId, StoredRow] = {}
+        self._stock = stock
+
+    def add(self, changes: Changes) -> None:
+        """Add the changes of a write, and apply them to the stock that the next write sees."""
+        self._stock.apply(changes)
+        self.skus |= changes.skus
+        self.warehouses |= changes.warehouses
+        self.entries += changes.entries
+        for reservation in changes.reservations.values():
+            self._count(reservation)
+        self.reservations |= changes.reservations
+
+    def _count(self, reservation: ReservationRecord) -> None:
+        is_open = reservation.status is ReservationStatus.OPEN
+        opened = -1 if not is_open else 1 if reservation.version == 1 else 0
+        for line in reservation.lines:
+            self.holds[line.sku, line.warehouse_id] += opened
+        for reference in {"", reservation.reference or ""}:
+            self.reservation_counts[reference, ReservationStatus.OPEN] += opened
+            if not is_open:
+                self.reservation_counts[reference, reservation.status] += 1

@@ -1,0 +1,52 @@
+"""Writes as values: the rows that a write needs, and its decision."""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Generic
+
+from app.database.session import Session
+from app.domain.caller import Caller
+from app.domain.stock import NO_CHANGES, Changes, Stock
+from app.errors import InventoryError
+from app.writes.idempotency_keys import Result, WriteRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """The keys of the rows that a write reads; rows that do not exist are absent from the stock."""
+
+    skus: Collection[str] = ()
+    warehouses: Collection[str] = ()
+    # Read with their lines and the SKUs of these.
+    reservations: Collection[str] = ()
+    # Reads rows that no key names, and returns what these need.
+    find: "Find | None" = None
+    # The ids of reversed adjustments that `find` has read, each with that of its reversal.
+    reversals: Mapping[str, str] = field(default_factory=dict)
+
+
+Find = Callable[[Session], Awaitable[Needs]]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[Result]):
+    """The outcome of a write, a result or a refusal, and its changes."""
+
+    outcome: Result | InventoryError
+    changes: Changes = NO_CHANGES
+
+
+# Decides by the rules. A refusal that is returned is stored under the idempotency key; one that is
+# raised is not.
+Decide = Callable[[Stock], Decision[Result]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write(Generic[Result]):
+    """A write of a caller, with its idempotency key if it has one."""
+
+    caller: Caller
+    key: str | None
+    request: WriteRequest[Result]
+    needs: Needs
+    decide: Decide[Result]

@@ -1,0 +1,151 @@
+"""The lane of a tenant: one transaction at a time writes all that waits.
+
+In a process, the writes of a tenant wait in a queue while a batch of them is under way. Processes
+take turns by the lock on the tenant's row, so a busy tenant gets larger batches instead of
+conflicts. Nothing can deadlock, because a transaction holds no other lock when it waits for that
+one, and different tenants never wait for each other.
+
+A refusal changes nothing for the other writes of its batch. A write whose changes the database
+refuses is found by halving the batch.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from app.database.engine import Database
+from app.database.faults import LockTimeout
+from app.database.session import Session
+from app.domain.stock import Stock
+from app.errors import IdempotencyInFlight, InventoryError, copy_error
+from app.runtime.batches import Pending
+from app.runtime.deadlines import Deadline, OutOfTime, out_of_time
+from app.writes.batch_changes import BatchChanges
+from app.writes.batch_reads import read_stock
+from app.writes.decisions import Needs, Write
+from app.writes.idempotency_keys import (
+    KeyId,
+    StoredOutcome,
+    StoredRow,
+    WriteResult,
+    read_outcomes,
+    replay,
+    stored_row,
+)
+from app.writes.posting import post
+
+# The size of a write that reads a reservation, in SKUs: its lines may name hundreds.
+RESERVATION_SIZE: Final = 20
+# Other requests get a turn of the event loop after the decisions on so many SKUs.
+PAUSE_SIZE: Final = 50
+
+
+class QueuedWrite(NamedTuple):
+    """A write in a lane, and the deadline of its request."""
+
+    write: Write[Any]
+    deadline: Deadline
+
+
+# The outcome of a write, or an error that is not stored.
+Outcome = StoredOutcome[Any] | Exception
+
+
+def size_of(needs: Needs) -> int:
+    """Return the size of a write in a batch."""
+    return 1 + len(needs.skus) + RESERVATION_SIZE * len(needs.reservations)
+
+
+async def run_batch(database: Database, tenant_id: str, batch: Sequence[Pending]) -> None:
+    """Write a batch in one transaction, and give every write its outcome."""
+    waiting = list(batch)
+    while waiting:
+        late = [pending for pending in waiting if pending.item.deadline.is_over]
+        for pending in late:
+            pending.fail(out_of_time(pending.item.deadline.seconds))
+        waiting = [pending for pending in waiting if pending not in late]
+        if waiting:
+            waiting = await _write_batch(database, tenant_id, waiting)
+
+
+async def _write_batch(
+    database: Database, tenant_id: str, batch: Sequence[Pending]
+) -> list[Pending]:
+    """Write a batch. Returns the writes that have to be repeated.
+
+    The first deadline of the batch ends the transaction; the other writes are repeated without the
+    late one.
+    """
+    writes = [pending.item.write for pending in batch]
+    deadline = min(pending.item.deadline for pending in batch)
+    work = partial(_decide_and_post, tenant_id, writes)
+    try:
+        outcomes: Sequence[Outcome] = await database.write(work, tenant_id, deadline)
+    except OutOfTime:
+        return list(batch)
+    except InventoryError as error:
+        outcomes = [_refusal_of(write, error) for write in writes]
+    except Exception as error:  # noqa: BLE001 - the caller raises it
+        if len(batch) > 1:
+            half = len(batch) // 2
+            first = await _write_batch(database, tenant_id, batch[:half])
+            return first + await _write_batch(database, tenant_id, batch[half:])
+        outcomes = [error]
+    for pending, outcome in zip(batch, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            pending.fail(outcome)
+        else:
+            pending.succeed(outcome)
+    return []
+
+
+def _refusal_of(write: Write[Any], error: InventoryError) -> InventoryError:
+    """Return the error of a write whose batch failed by an error of the database."""
+    if write.key is not None and isinstance(error, LockTimeout):
+        message = "The first request with this idempotency key has not ended yet; try again."
+        return IdempotencyInFlight(message)
+    # Each caller adds its own traceback.
+    return copy_error(error)
+
+
+async def _decide_and_post(
+    tenant_id: str, writes: Sequence[Write[Any]], session: Session
+) -> list[Outcome]:
+    """Read, decide and write a batch in a transaction that has locked the tenant."""
+    keys = [(write.caller.subject, write.key) for write in writes if write.key is not None]
+    stored = await read_outcomes(session, tenant_id, keys) if keys else {}
+    stock = await read_stock(session, tenant_id, [write.needs for write in writes])
+    changes = BatchChanges(stock)
+    outcomes = []
+    size = 0
+    for write in writes:
+        outcomes.append(_decide(write, stock, changes, stored))
+        size += size_of(write.needs)
+        if size > PAUSE_SIZE:
+            await asyncio.sleep(0)
+            size = 0
+    await post(session, tenant_id, stock, changes)
+    return outcomes
+
+
+def _decide(
+    write: Write[Any], stock: Stock, changes: BatchChanges, stored: dict[KeyId, StoredRow]
+) -> Outcome:
+    """Decide a write, or replay the outcome that is stored under its key."""
+    try:
+        if write.key is None:
+            decision = write.decide(stock)
+            changes.add(decision.changes)
+            return WriteResult(decision.outcome, replayed=False)
+        id_ = write.caller.subject, write.key
+        if id_ in stored:
+            return replay(write.request, stored[id_])
+        decision = write.decide(stock)
+        # Encoded first: an outcome that cannot be stored changes nothing.
+        row = stored_row(write.request, decision.outcome)
+        changes.add(decision.changes)
+        changes.keys[id_] = stored[id_] = row
+        return WriteResult(decision.outcome, replayed=False)
+    except Exception as error:  # noqa: BLE001 - the caller raises it
+        return error
