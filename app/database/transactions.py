@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, TypeVar
 
 import structlog
@@ -128,14 +128,17 @@ class Transactions(DatabaseConnections):
         self, work: Callable[[Session], Awaitable[Result]], tenant_id: str, commit: Commit
     ) -> Result:
         commit.is_under_way = False
-        session = await self.write_session(tenant_id)
-        try:
-            await session.lock_tenant(tenant_id, enters=self.has_row_level_security)
-            result = await work(session)
-            commit.is_under_way = True
-            await session.commit()
-        finally:
-            await session.close()
+        # On PostgreSQL, the pool of the session has the slots.
+        slot = self._write_slots.slot(tenant_id) if self.dialect == "sqlite" else nullcontext()
+        async with slot:
+            session = await self.write_session(tenant_id)
+            try:
+                await session.lock_tenant(tenant_id, enters=self.has_row_level_security)
+                result = await work(session)
+                commit.is_under_way = True
+                await session.commit()
+            finally:
+                await session.close()
         return result
 
     async def dispose(self) -> None:

@@ -190,8 +190,8 @@ async def test_a_set_goes_before_the_waiting_bulks_of_another_tenant(database_ur
                 asyncio.create_task(noted("bulk", greedy, "POST", path, body={"updates": updates}))
                 for _ in range(8)
             ]
-            waiting = database._write_slots._waiting
-            await until(lambda: len(waiting.get(greedy.tenant_id, ())) == 7)
+            queues, waiting = database.lanes._queues, database._write_slots._waiting
+            await until(lambda: len(queues.get(greedy.tenant_id, ())) == 7)
             path = "/api/inventory/A"
             writes.append(asyncio.create_task(noted("set", quiet, "PUT", path, body=counted)))
             await until(lambda: quiet.tenant_id in waiting)

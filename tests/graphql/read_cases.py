@@ -43,7 +43,6 @@ from app.reads.reservations import (
 from app.reads.skus import get_skus, list_skus
 from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
 from app.reads.stock_levels import count_levels_of_warehouses, list_levels_of_warehouses
-from app.reads.tenants import permits_oversell
 from app.reads.warehouses import get_warehouses, list_warehouses
 from benchmarks.data import OPENING, WAREHOUSES
 from tests.service import EMAIL
@@ -182,7 +181,6 @@ def reservation_reads(data: Data) -> Iterator[ReadCase]:
     yield ReadCase("reservations of ids", partial(get_reservations, tenant_id=tenant, ids=ids))
     call = partial(list_due_reservations, tenant_id=tenant, limit=PAGE)
     yield ReadCase("due reservations", call)
-    yield ReadCase("permission", partial(permits_oversell, tenant_id=tenant, locked=False))
     for name in ("id", "bulk_id", "transfer_id"):
         call = partial(list_adjustments_of_group, tenant_id=tenant, name=name)
         yield ReadCase(f"adjustments of one {name}", partial(call, id_="nobody", limit=1_001))

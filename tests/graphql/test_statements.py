@@ -9,7 +9,6 @@ import pytest
 
 from app.database.engine import Database
 from app.settings import Settings
-from app.writes.pipeline import MAX_OPTIMISTIC_SKUS
 from tests.graphql.recorder import QueryRecorder, recorded
 from tests.service import Service, counted, level, new_tenant, sku, warehouse
 
@@ -250,14 +249,9 @@ async def test_statements_of_a_bulk_do_not_depend_on_the_number_of_updates(
         updates = [{**update, "sku": f"SKU-{number}"} for number in range(size)]
         own = replace(service, tenant_id=tenant)
         taken[size] = len(await statements(own, document, input={"updates": updates}))
-    if service.database.dialect == "postgresql":
-        # A small bulk reads and writes. A large bulk reads, locks the SKUs, reads the warehouses
-        # again, and writes in two parts.
-        expected = {size: (2 if size <= MAX_OPTIMISTIC_SKUS else 1 + 2 + 2) for size in SIZES}
-    else:
-        expected = dict.fromkeys(SIZES, 1 + 4)
-    # The response needs SKUs and warehouses.
-    assert taken == {size: CREDENTIAL + number + 2 for size, number in expected.items()}
+    # A bulk reads, and writes SKUs, levels, adjustments and counts. The response needs SKUs and
+    # warehouses.
+    assert taken == dict.fromkeys(SIZES, CREDENTIAL + 1 + 4 + 2)
 
 
 async def test_recorder_counts_every_statement(service: Service) -> None:

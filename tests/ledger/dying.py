@@ -7,11 +7,10 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
-from unittest.mock import AsyncMock
-
-from sqlalchemy import event
+from unittest.mock import patch
 
 from app.database.engine import Database
+from app.database.session import DriverSession
 from rest_shim.openapi import openapi
 from tests.service import running
 from tests.statements import watched
@@ -26,19 +25,14 @@ gc.collect()
 gc.freeze()
 
 
-def die_at(
-    moment: int, database_url: str, token: str, body: dict[str, Any], *, locking: bool
-) -> None:
+def die_at(moment: int, database_url: str, token: str, body: dict[str, Any]) -> None:
     """Answer a GraphQL request in a process that is killed at moment number `moment`.
 
-    `locking`: on PostgreSQL, skip the attempt to write without a transaction. Moments are: before
-    and after each statement, before and after each commit, in order.
+    Moments are: before and after each statement, lock and commit, in order.
     """
 
     async def live() -> None:
         async with running(database_url) as (app, client):
-            if locking:
-                app.state.database.write_optimistically = AsyncMock(return_value=None)
             headers = {"Authorization": f"Bearer {token}"}
             clock = Clock(moment)
             with clock.watching(app.state.database):
@@ -57,11 +51,21 @@ class Clock:
 
     @contextmanager
     def watching(self, database: Database) -> Iterator[None]:
-        """Tick at every statement and commit of the database."""
-        for engine in {database.writer.sync_engine, database.reader.sync_engine}:
-            event.listen(engine, "commit", self.tick)
-        with watched(database, before=self.tick, after=self.tick):
+        """Tick at every statement, lock and commit of the database."""
+        with (
+            watched(database, before=self.tick, after=self.tick),
+            patch.object(DriverSession, "lock_tenant", self._around(DriverSession.lock_tenant)),
+            patch.object(DriverSession, "commit", self._around(DriverSession.commit)),
+        ):
             yield
+
+    def _around(self, original: Any) -> Any:
+        async def ticking(*arguments: Any, **options: Any) -> None:
+            self.tick()
+            await original(*arguments, **options)
+            self.tick()
+
+        return ticking
 
     def tick(self, *_what: object) -> None:
         """Pass a moment, or kill the process."""

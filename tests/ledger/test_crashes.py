@@ -8,7 +8,6 @@ from typing import Final
 import pytest
 
 from app.domain.warehouses import WarehouseType
-from app.writes.pipeline import MAX_OPTIMISTIC_SKUS
 from tests.ledger.dying import SURVIVED, die_at
 from tests.ledger.reservations import COMMIT, RESERVE
 from tests.ledger.test_reversals import REVERSE
@@ -30,9 +29,8 @@ MAIN: Final = warehouse()
 OTHER: Final = warehouse("Other")
 MARKET: Final = warehouse("Market", WarehouseType.FBA)
 KILLED: Final = -9
-# Statements of the shortest write, two moments each. Without a lock: token, read, write. With a
-# lock on the SKUs also: the SKU lock, the key lock and the stored outcome.
-FEWEST_MOMENTS: Final = {False: 2 * 3, True: 2 * 6}
+# The shortest write has two moments for each of: token, lock, stored outcome, read, key, commit.
+FEWEST_MOMENTS: Final = 2 * 6
 
 
 def update(code: str, warehouse_id: str, quantity: int, **more: object) -> Json:
@@ -45,8 +43,7 @@ def update(code: str, warehouse_id: str, quantity: int, **more: object) -> Json:
     }
 
 
-# Enough SKUs that PostgreSQL writes them one after the other.
-MANY: Final = [f"MORE-{number}" for number in range(MAX_OPTIMISTIC_SKUS)]
+MANY: Final = [f"MORE-{number}" for number in range(10)]
 
 
 def bulk(quantity: int, on_error: str) -> Json:
@@ -123,16 +120,11 @@ def forked() -> ForkServerContext:
     return context
 
 
-@pytest.mark.parametrize("locking", [False, True])
 @pytest.mark.parametrize("name", MUTATIONS)
 async def test_a_mutation_killed_at_any_moment_is_done_once_by_its_retry(
-    service: Service, forked: ForkServerContext, name: str, *, locking: bool
+    service: Service, forked: ForkServerContext, name: str
 ) -> None:
-    if locking and service.database.dialect == "sqlite":
-        pytest.skip("SQLite has one way of writing, which keeps all others out.")
     query, input_of = MUTATIONS[name]
-    if locking and (query in (SKU, SYNC, RESERVE, COMMIT, REVERSE) or "of many" in name):
-        pytest.skip("It always locks.")
     skus = [sku("A", level(MAIN, 50)), sku("B", level(MAIN, 50)), *map(sku, MANY)]
     await service.load([MAIN, OTHER, MARKET], skus)
     url = service.database.writer.url.render_as_string(hide_password=False)
@@ -147,7 +139,6 @@ async def test_a_mutation_killed_at_any_moment_is_done_once_by_its_retry(
         process = forked.Process(
             target=die_at,
             args=(moment, url, service.token("admin"), body),
-            kwargs={"locking": locking},
             daemon=True,
         )
         process.start()
@@ -173,7 +164,7 @@ async def test_a_mutation_killed_at_any_moment_is_done_once_by_its_retry(
             assert _replayed(answers[0])
             break
         moment += 1
-    assert moment >= FEWEST_MOMENTS[locking]
+    assert moment >= FEWEST_MOMENTS
     await assert_proven(service)
 
 

@@ -12,13 +12,11 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.auth.tokens import Authenticator
-from app.database.session import EngineSession
 from app.database.tables import idempotency_key
 from app.domain.caller import Caller, Scope
 from app.domain.stock import StockUpdate
 from app.maintenance import purge_idempotency_keys
-from app.writes.idempotency_keys import delete_expired_keys, lock_key
+from app.writes.idempotency_keys import delete_expired_keys
 from app.writes.stock import change_stock
 from app.writes.tenants import insert_token
 from tests.ledger.rollup import HAS_ME_BLOCKING
@@ -363,7 +361,7 @@ async def test_a_key_whose_first_request_has_not_ended_is_in_flight(stocked: Ser
     async with running(url, database_lock_timeout_ms=100) as (app, client):
         impatient = replace(stocked, app=app, client=client, database=app.state.database)
         async with stocked.database.writer.connect() as first:
-            await _begin(first, stocked, "k")
+            await _begin(first, stocked)
             response = await impatient.rest(
                 "PUT", "/api/inventory/A", json=content, headers={"Idempotency-Key": "k"}
             )
@@ -423,15 +421,11 @@ async def _second_token(service: Service) -> str:
     return token
 
 
-async def _begin(connection: AsyncConnection, service: Service, key: str) -> None:
-    """Hold the lock that the first request with a key of the write token takes."""
-    authenticator = Authenticator(service.database, cache_seconds=0)
-    principal = await authenticator.authenticate(f"Bearer {service.token('write')}")
-    if service.database.dialect == "postgresql":
-        caller = Caller(service.tenant_id, principal.subject, principal.email)
-        await lock_key(EngineSession(connection), caller, key)
-    else:
-        await connection.execute(text("SELECT 1"))
+async def _begin(connection: AsyncConnection, service: Service) -> None:
+    """Hold the lock of the tenant's lane, as the first request with a key does."""
+    lock = " FOR UPDATE" if service.database.dialect == "postgresql" else ""
+    statement = text(f"SELECT 1 FROM tenant WHERE tenant_id = :tenant{lock}")
+    await connection.execute(statement, {"tenant": service.tenant_id})
 
 
 async def _age(service: Service, hours: float) -> None:

@@ -1,19 +1,24 @@
 """SQLite finds the rows of a write by primary key, independent of the size of the table."""
 
 import pytest
-from sqlalchemy import true
 from sqlalchemy.sql.dml import Update
 
-from app.files.catalogue_imports import _update_titles
-from app.writes.statements import _write_skus
+from app.writes.statements import write_levels, write_skus
 from tests.service import Service
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True, scope="session")
 @pytest.mark.parametrize(
-    "statement", [_write_skus("sqlite", true()), _update_titles("sqlite")], ids=["stock", "titles"]
+    ("statement", "search"),
+    [
+        (write_skus("sqlite", has_new=False), "SEARCH sku USING"),
+        (write_levels("sqlite", has_new=False), "SEARCH stock_level USING"),
+    ],
+    ids=["skus", "levels"],
 )
-async def test_written_rows_are_found_by_primary_key(service: Service, statement: Update) -> None:
+async def test_written_rows_are_found_by_primary_key(
+    service: Service, statement: Update, search: str
+) -> None:
     compiled = statement.compile(service.database.writer.sync_engine)
     parameters = {name: value or "[]" for name, value in compiled.params.items()}
     async with service.database.reader.connect() as connection:
@@ -22,7 +27,7 @@ async def test_written_rows_are_found_by_primary_key(service: Service, statement
             tuple(parameters[name] for name in compiled.positiontup or ()),
         )
         steps = [row.detail for row in result]
-    assert any(
-        step.startswith("SEARCH sku USING") and "(tenant_id=? AND sku=?)" in step for step in steps
-    ), steps
+    assert any(step.startswith(search) and "(tenant_id=? AND sku=?" in step for step in steps), (
+        steps
+    )
     assert any(step.startswith("MATERIALIZE") for step in steps), steps
