@@ -297,8 +297,8 @@ COUNTS: Final = [
     GROUP BY tenant_id, warehouse_id, status
     """,
     f"""
-    INSERT INTO reservation_count (tenant_id, reference, status, part, reservations)
-    SELECT tenant_id, '', status, 0, COUNT(*) FROM reservation WHERE tenant_id = {TENANT_SQL}
+    INSERT INTO reservation_count (tenant_id, reference, status, reservations)
+    SELECT tenant_id, '', status, COUNT(*) FROM reservation WHERE tenant_id = {TENANT_SQL}
     GROUP BY tenant_id, status
     """,
 ]

@@ -14,7 +14,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from app.database.clocks import Clock
 from app.database.compilation import AnyRow, Parameters, Statement, fetch_rows
-from app.database.faults import Conflict, DatabaseFault, FaultTranslation, spoils_connection
+from app.database.faults import DatabaseFault, FaultTranslation, spoils_connection
 from app.database.pool import DriverPool
 from app.database.postgresql import IS_READONLY, READONLY
 from app.database.session import DriverSession
@@ -116,8 +116,6 @@ class DatabaseConnections:
             connection = await engine.connect()
             try:
                 yield connection
-            except Conflict:
-                raise
             except BaseException as error:
                 if spoils_connection(error):
                     await drop_connection(connection)

@@ -146,10 +146,6 @@ class Fault:
         return f"{self.state} {self.text}".strip()
 
 
-class Conflict(Exception):
-    """A concurrent change; the transaction must start over."""
-
-
 class DatabaseFault(Unavailable):
     """A fault of the database."""
 

@@ -106,6 +106,13 @@ async def current_revision(database: Database) -> str | None:
     """
     async with database.connection(database.reader) as connection:
         revision = await connection.run_sync(_revision)
+    if revision is not None and revision < revisions()[0]:
+        message = (
+            f"The database is at revision {revision}, of a development state before 0.1.0, which "
+            "cannot be upgraded. Export its data with the version that created it, and import the "
+            "files into an empty database."
+        )
+        raise NotCurrent(message)
     if revision not in (None, *revisions()):
         message = (
             f"The database is at revision {revision}, of a newer version of this service than the "

@@ -6,7 +6,7 @@ the driver, because the engine's overhead per statement exceeds the time of a sh
 """
 
 from collections.abc import Awaitable, Sequence
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import Executable
@@ -18,6 +18,8 @@ from app.database.sqlite import ROLLBACK, SqliteConnection, driver_connection
 from app.runtime.shares import Holder
 
 Outcome = TypeVar("Outcome")
+# PostgreSQL ends the transaction of a process that stalls while it holds the lock of a tenant.
+MAX_STALL_MS: Final = 3_000
 
 
 class Session(Protocol):
@@ -125,5 +127,8 @@ def _begin(dialect: str, tenant_id: str, enters: bool) -> str:  # noqa: FBT001
         return "BEGIN IMMEDIATE"
     text = "'{}'".format(tenant_id.replace("'", "''"))
     entering = f"SELECT set_config('inventory.tenant', {text}, true); " if enters else ""
-    lock = f"SELECT 1 FROM tenant WHERE tenant_id = {text} FOR NO KEY UPDATE"  # noqa: S608 - quoted
-    return f"BEGIN ISOLATION LEVEL READ COMMITTED; {entering}{lock}"
+    return (
+        "BEGIN ISOLATION LEVEL READ COMMITTED; "  # noqa: S608 - the id is quoted
+        f"SET LOCAL idle_in_transaction_session_timeout = {MAX_STALL_MS}; {entering}"
+        f"SELECT 1 FROM tenant WHERE tenant_id = {text} FOR NO KEY UPDATE"
+    )

@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Final, TypeVar
 
 import structlog
@@ -11,7 +12,7 @@ from sqlalchemy import Text, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.connections import DatabaseConnections, drop_connection
-from app.database.faults import BUSY, MESSAGES, Conflict, DatabaseFault, Fault, FaultKind
+from app.database.faults import BUSY, MESSAGES, DatabaseFault, Fault, FaultKind
 from app.database.session import Session
 from app.database.sqlite import driver_connection
 from app.errors import Unavailable
@@ -41,9 +42,9 @@ class Commit(AbstractContextManager[None]):
     def __init__(self) -> None:
         self.is_under_way = False
 
-    def may_repeat(self, fault: Fault, kinds: Collection[FaultKind]) -> bool:
-        """Check whether the transaction can be repeated after a fault of these kinds."""
-        return fault.kind in kinds and not (self.is_under_way and fault.is_ambiguous)
+    def may_repeat(self, fault: Fault) -> bool:
+        """Check whether the transaction can be repeated after a fault."""
+        return fault.kind in REPEATABLE and not (self.is_under_way and fault.is_ambiguous)
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Replace an error that leaves the outcome unknown."""
@@ -85,7 +86,8 @@ class Transactions(DatabaseConnections):
             Uncertain: the outcome of the commit is unknown.
 
         """
-        return await self.shielded(self._transact(work, tenant_id))
+        attempt = partial(self._transact_once, work, tenant_id)
+        return await self.shielded(self._repeated(attempt, self.deadline()))
 
     async def write(
         self,
@@ -105,19 +107,22 @@ class Transactions(DatabaseConnections):
 
         """
         ends = self.deadline() if deadline is None else deadline
-        return await self.shielded(self._write(work, tenant_id, ends))
+        attempt = partial(self._write_once, work, tenant_id)
+        return await self.shielded(self._repeated(attempt, ends))
 
-    async def _write(
-        self, work: Callable[[Session], Awaitable[Result]], tenant_id: str, deadline: Deadline
+    async def _repeated(
+        self, attempt_once: Callable[[Commit], Awaitable[Result]], deadline: Deadline
     ) -> Result:
+        """Attempt a transaction until a deadline; repeat it after transient faults."""
         commit = Commit()
         with commit, self.watch.until(deadline):
             for attempt in range(1, ATTEMPTS + 1):
+                commit.is_under_way = False
                 try:
                     with self.fault_translation:
-                        return await self._write_once(work, tenant_id, commit)
+                        return await attempt_once(commit)
                 except DatabaseFault as error:
-                    if attempt == ATTEMPTS or not commit.may_repeat(error.fault, REPEATABLE):
+                    if attempt == ATTEMPTS or not commit.may_repeat(error.fault):
                         raise
                     cause = str(error.fault)
                 log.warning("transaction_retried", attempt=attempt, cause=cause)
@@ -127,7 +132,6 @@ class Transactions(DatabaseConnections):
     async def _write_once(
         self, work: Callable[[Session], Awaitable[Result]], tenant_id: str, commit: Commit
     ) -> Result:
-        commit.is_under_way = False
         # On PostgreSQL, the pool of the session has the slots.
         slot = self._write_slots.slot(tenant_id) if self.dialect == "sqlite" else nullcontext()
         async with slot:
@@ -146,31 +150,12 @@ class Transactions(DatabaseConnections):
         await self.lanes.finish()
         await super().dispose()
 
-    async def _transact(
-        self, work: Callable[[AsyncConnection], Awaitable[Result]], tenant_id: str | None
-    ) -> Result:
-        commit = Commit()
-        with commit, self.limit():
-            for attempt in range(1, ATTEMPTS + 1):
-                try:
-                    return await self._attempt(work, tenant_id, commit)
-                except Conflict:
-                    cause = "conflict"
-                except DatabaseFault as error:
-                    if attempt == ATTEMPTS or not commit.may_repeat(error.fault, REPEATABLE):
-                        raise
-                    cause = str(error.fault)
-                log.warning("transaction_retried", attempt=attempt, cause=cause)
-                await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter
-        raise Unavailable(BUSY)
-
-    async def _attempt(
+    async def _transact_once(
         self,
         work: Callable[[AsyncConnection], Awaitable[Result]],
         tenant_id: str | None,
         commit: Commit,
     ) -> Result:
-        commit.is_under_way = False
         async with self._write_slots.slot(tenant_id), self.connection(self.writer) as connection:
             await connection.begin()
             if self.has_row_level_security:

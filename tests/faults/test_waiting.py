@@ -22,7 +22,7 @@ PATIENCE_MS = 60_000
 
 @asynccontextmanager
 async def locked(database: Database, tenant_id: str) -> AsyncIterator[None]:
-    """Hold a lock on the tenant's stock."""
+    """Hold the lock of the tenant's lane."""
     if database.dialect == "sqlite":
         file = str(database.writer.url.database)
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
@@ -30,7 +30,7 @@ async def locked(database: Database, tenant_id: str) -> AsyncIterator[None]:
             yield
         return
     async with database.writer.connect() as connection:
-        lock = text("SELECT 1 FROM sku WHERE tenant_id = :tenant FOR UPDATE")
+        lock = text("SELECT 1 FROM tenant WHERE tenant_id = :tenant FOR UPDATE")
         await connection.execute(lock, {"tenant": tenant_id})
         yield
 

@@ -1,6 +1,6 @@
 """The tables of the service.
 
-Revision: 0001
+Revision: 0100
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 from app.database.row_level_security import row_level_security_ddl
 from app.database.triggers import APPEND_ONLY, REOPENING
 
-revision = "0001"
+revision = "0100"
 down_revision = None
 
 KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
