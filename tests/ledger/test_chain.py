@@ -256,8 +256,7 @@ async def test_heads_taken_during_writes_stay_valid(shop: Service) -> None:
 
 async def test_a_stale_decision_is_repeated(shop: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([0.0, 120.0])
-    for module in ("locked_reads", "posting"):
-        monkeypatch.setattr(f"app.writes.{module}.uptime", lambda: next(looks, 120.0))
+    monkeypatch.setattr("app.writes.lane.uptime", lambda: next(looks, 120.0))
 
     done = await change_stock(shop.database, caller_of(shop), counting(7))
 
@@ -269,8 +268,7 @@ async def test_a_write_that_always_decides_too_late_fails(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = itertools.count(step=120)
-    for module in ("locked_reads", "posting"):
-        monkeypatch.setattr(f"app.writes.{module}.uptime", lambda: next(looks))
+    monkeypatch.setattr("app.writes.lane.uptime", lambda: next(looks))
 
     with pytest.raises(Unavailable):
         await change_stock(shop.database, caller_of(shop), counting(7), key="k")

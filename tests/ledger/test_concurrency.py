@@ -15,12 +15,12 @@ from app.domain.caller import Caller
 from app.domain.stock import StockUpdate
 from app.domain.validation import MAX_BULK_UPDATES
 from app.settings import Settings
-from app.writes.catalogue import SafetyStock, set_safety_stock, update_warehouse
+from app.writes.catalogue import SafetyStock, set_safety_stock
 from app.writes.pipeline import WriteContext
 from app.writes.stock import OnError, bulk_change_stock, change_stock
 from tests.graphql.recorder import recorded
 from tests.ledger.rollup import HAS_ME_BLOCKING
-from tests.ledger.writes import Update, assert_proven, entries, graphql_set, ledger
+from tests.ledger.writes import Update, assert_proven, graphql_set, ledger
 from tests.service import Service, level, running, sku, warehouse
 from tests.statements import BrokenOff, broken_off
 
@@ -31,10 +31,13 @@ KEYS: Final = 10_000
 READS: Final = 10_000
 WALKS: Final = 1_000
 MOVED: Final = text("UPDATE sku SET version = version + 1 WHERE tenant_id = :tenant AND sku = :sku")
-LOCKED: Final = text("SELECT 1 FROM sku WHERE tenant_id = :tenant AND sku = :sku FOR UPDATE")
-COUNTS_LOCKED: Final = text("SELECT 1 FROM sku_count WHERE tenant_id = :tenant FOR UPDATE")
-FREE_LEVELS: Final = text(
-    "SELECT 1 FROM stock_level WHERE tenant_id = :tenant FOR UPDATE SKIP LOCKED"
+# What another process does in the lane of a tenant.
+LOCKED: Final = text("SELECT 1 FROM tenant WHERE tenant_id = :tenant FOR NO KEY UPDATE")
+DEACTIVATED: Final = text(
+    "UPDATE warehouse SET is_active = false WHERE tenant_id = :tenant AND id = :id"
+)
+RENAMED: Final = text(
+    "UPDATE warehouse SET name = 'Renamed' WHERE tenant_id = :tenant AND id = :id"
 )
 
 
@@ -103,6 +106,7 @@ async def test_a_bulk_that_waited_reads_the_committed_rows_without_a_retry(
     ]
     with recorded(service.database) as recorder:
         async with service.database.writer.connect() as other:
+            await other.execute(LOCKED, {"tenant": service.tenant_id})
             await other.execute(MOVED, {"tenant": service.tenant_id, "sku": skus[-1]})
             bulk = asyncio.create_task(
                 bulk_change_stock(
@@ -129,16 +133,14 @@ async def test_a_bulk_that_waited_is_refused_by_a_warehouse_deactivated_in_betwe
     await service.load([MAIN, OTHER], [sku(code) for code in skus])
     updates = shuffled(random.Random(1), skus, 5)
     async with service.database.writer.connect() as other:
-        # The locked SKU does not change.
-        await other.execute(LOCKED, {"tenant": service.tenant_id, "sku": skus[-1]})
+        await other.execute(LOCKED, {"tenant": service.tenant_id})
         bulk = asyncio.create_task(
             bulk_change_stock(service.database, caller(service), updates, on_error=OnError.CONTINUE)
         )
         while not await other.scalar(HAS_ME_BLOCKING):
             assert not bulk.done()
-        writing = WriteContext(database=service.database, caller=caller(service))
-        await update_warehouse(writing, MAIN.id, {"is_active": False})
-        await other.rollback()
+        await other.execute(DEACTIVATED, {"tenant": service.tenant_id, "id": MAIN.id})
+        await other.commit()
     outcomes = (await bulk).result
     refused = [it.refusal.code if it.refusal else None for it in outcomes]
     assert refused == [
@@ -154,16 +156,14 @@ async def test_a_bulk_that_waited_shows_a_warehouse_renamed_in_between(service: 
     await service.load([MAIN, OTHER], [sku(code) for code in skus])
     updates = shuffled(random.Random(1), skus, 5)
     async with service.database.writer.connect() as other:
-        # The locked SKU does not change.
-        await other.execute(LOCKED, {"tenant": service.tenant_id, "sku": skus[-1]})
+        await other.execute(LOCKED, {"tenant": service.tenant_id})
         bulk = asyncio.create_task(
             bulk_change_stock(service.database, caller(service), updates, on_error=OnError.ABORT)
         )
         while not await other.scalar(HAS_ME_BLOCKING):
             assert not bulk.done()
-        writing = WriteContext(database=service.database, caller=caller(service))
-        await update_warehouse(writing, MAIN.id, {"name": "Renamed"})
-        await other.rollback()
+        await other.execute(RENAMED, {"tenant": service.tenant_id, "id": MAIN.id})
+        await other.commit()
     changes = [outcome.change for outcome in (await bulk).result if outcome.change]
     names = {level.warehouse_id: level.warehouse.name for it in changes for level in it.sku.levels}
     assert names == {MAIN.id: "Renamed", OTHER.id: OTHER.name}
@@ -175,6 +175,7 @@ async def test_a_write_to_many_skus_reads_the_rows_it_waited_for(service: Servic
     await service.load([MAIN], [sku(code) for code in skus])
     levels = [SafetyStock(code, MAIN.id, 5) for code in skus]
     async with service.database.writer.connect() as other:
+        await other.execute(LOCKED, {"tenant": service.tenant_id})
         await other.execute(MOVED, {"tenant": service.tenant_id, "sku": skus[-1]})
         writing = WriteContext(database=service.database, caller=caller(service))
         write = asyncio.create_task(set_safety_stock(writing, levels))
@@ -184,53 +185,6 @@ async def test_a_write_to_many_skus_reads_the_rows_it_waited_for(service: Servic
     assert [record.version for record in (await write).result] == [*[2] * 19, 3]
     data = await service.data(f'{{ sku(sku: "{skus[-1]}") {{ version safetyStock }} }}')
     assert data["sku"] == {"version": 3, "safetyStock": 5}
-
-
-@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
-async def test_a_single_statement_write_that_waited_retries_on_the_committed_row(
-    service: Service,
-) -> None:
-    await service.load([MAIN], [sku("A", level(MAIN, 5))])
-    change = StockUpdate(sku="A", warehouse_id=MAIN.id, delta=2, reason="correction")
-    with recorded(service.database) as recorder:
-        async with service.database.writer.connect() as other:
-            await other.execute(MOVED, {"tenant": service.tenant_id, "sku": "A"})
-            write = asyncio.create_task(change_stock(service.database, caller(service), change))
-            while not await other.scalar(HAS_ME_BLOCKING):
-                assert not write.done()
-            await other.commit()
-        done = await write
-    posting = [words for words in recorder.statements if "INSERT INTO adjustment" in words]
-    assert done.result.sku.version == 4
-    assert len(posting) == 2
-    assert await ledger(service, "A") == entries(5, 7)
-    data = await service.data('{ sku(sku: "A") { version } }')
-    assert data["sku"]["version"] == 4
-    await assert_proven(service)
-
-
-@pytest.mark.parametrize("number", [1, 20])
-@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
-async def test_shared_counts_are_locked_last(service: Service, number: int) -> None:
-    skus = codes(number)
-    await service.load([MAIN], [sku(code, level(MAIN, 5)) for code in skus])
-    updates = [
-        StockUpdate(sku=code, warehouse_id=MAIN.id, quantity=0, reason="loss") for code in skus
-    ]
-    of_tenant = {"tenant": service.tenant_id}
-    connect = service.database.writer.connect
-    async with connect() as other, connect() as another:
-        await other.execute(COUNTS_LOCKED, of_tenant)
-        write = asyncio.create_task(
-            bulk_change_stock(service.database, caller(service), updates, on_error=OnError.ABORT)
-        )
-        while not await other.scalar(HAS_ME_BLOCKING):
-            assert not write.done()
-        free = (await another.execute(FREE_LEVELS, of_tenant)).all()
-        await another.rollback()
-        await other.rollback()
-    await write
-    assert not free
 
 
 @pytest.mark.parametrize("index", [0, 1, 249, 498, 499])
