@@ -21,6 +21,7 @@ from app.database.session import DriverSession
 from app.database.sqlalchemy_engines import create_engines
 from app.database.sqlite import driver_connection, interrupt_sqlite, require_writable_file
 from app.errors import InventoryError
+from app.runtime.batches import Batches
 from app.runtime.deadlines import Deadline, Watch, database_deadline
 from app.runtime.shares import Holder
 from app.settings import Settings
@@ -61,6 +62,8 @@ class DatabaseConnections:
             self._replace_outdated(pool)
         self.fault_translation = FaultTranslation(self.address, self.drop_connections)
         self.watch = Watch()
+        # Reads of one shape that wait for each other's statement.
+        self.reads = Batches()
         self._under_way: set[asyncio.Task[Any]] = set()
 
     @property
@@ -185,6 +188,7 @@ class DatabaseConnections:
     async def dispose(self) -> None:
         """Wait for the work under way, then close all connections."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self.reads.finish()
         await self.reader.dispose()
         await self.writer.dispose()
         for pool in {self._pool, self._write_pool}:

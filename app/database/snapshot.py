@@ -1,14 +1,31 @@
 """Consistent reads."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, Self
 
 from app.database.compilation import AnyRow, Parameters, Statement
 from app.database.connections import DatabaseConnections
 from app.database.faults import ConnectionLost
 from app.database.session import DriverSession
+from app.runtime.batches import MAX_BATCH_SIZE, Pending
+from app.runtime.deadlines import Deadline
 from app.runtime.shares import Holder
+
+# The size of a joined read in a batch: a statement reads at most a hundred keys.
+JOINED_SIZE: Final = MAX_BATCH_SIZE // 100
+
+
+class QueuedKey(NamedTuple):
+    """A key to read, and the deadline of its request."""
+
+    key: Any
+    deadline: Deadline
+
+
+# Reads the results of keys in their order, by one statement.
+ReadTogether = Callable[["Snapshot", Sequence[Any]], Awaitable[Sequence[Any]]]
 
 
 class Snapshot:
@@ -51,6 +68,25 @@ class Snapshot:
     async def __aexit__(self, *_: object) -> None:
         """Close the snapshot."""
         await self.close()
+
+    @property
+    def may_join(self) -> bool:
+        """Whether the next statement may be shared with other requests of the tenant."""
+        return self.awaits_only_statement and not self._connections.has_row_level_security
+
+    async def join(self, shape: Hashable, key: object, read: "ReadTogether") -> Any:  # noqa: ANN401
+        """Read the result of a key by one statement with the keys of other requests that wait.
+
+        The statement is sent after the call, so it sees all that was acknowledged before.
+        """
+        self.statements += 1
+        connections, tenant_id = self._connections, self._tenant_id
+        read_batch = partial(_read_batch, connections, tenant_id, read)
+        queued = QueuedKey(key, connections.deadline())
+        with connections.limit():
+            return await connections.reads.submit(
+                (tenant_id, shape), queued, read_batch, size=JOINED_SIZE
+            )
 
     async def rows(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
         """Execute a SELECT and return its rows.
@@ -124,3 +160,20 @@ class Snapshot:
         if session is not None:
             with self._connections.fault_translation:
                 await session.close()
+
+
+async def _read_batch(
+    connections: DatabaseConnections,
+    tenant_id: str | None,
+    read: ReadTogether,
+    batch: Sequence[Pending],
+) -> None:
+    """Read the results of a batch of keys by one statement."""
+    deadline = max(pending.item.deadline for pending in batch)
+    with connections.watch.until(deadline):
+        async with Snapshot(
+            connections, single=True, alone=True, tenant_id=tenant_id, share=tenant_id
+        ) as snapshot:
+            results = await read(snapshot, [pending.item.key for pending in batch])
+    for pending, result in zip(batch, results, strict=True):
+        pending.succeed(result)

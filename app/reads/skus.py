@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 from msgspec.json import Decoder
@@ -120,6 +120,10 @@ async def get_skus(
         QueryTooComplex: several SKUs have more than `most_levels` levels; none is read.
 
     """
+    if len(codes) == 1 and snapshot.may_join:
+        read = partial(_get_joined, tenant_id, warehouse_id)
+        record = await snapshot.join(("sku", warehouse_id), codes[0], read)
+        return {codes[0]: record} if record else {}
     parameters: dict[str, object] = {
         "tenant_id": tenant_id,
         "warehouse_id": warehouse_id,
@@ -136,6 +140,18 @@ async def get_skus(
         raise _too_wide(most_levels)
     records = sku_records(row, warehouse_id=warehouse_id)
     return {record.sku: record for record in records}
+
+
+async def _get_joined(
+    tenant_id: str, warehouse_id: str | None, snapshot: Snapshot, codes: Sequence[str]
+) -> list[SkuRecord | None]:
+    """Read SKUs by code for several requests."""
+    statement = skus_by_code(snapshot.dialect, narrowed=warehouse_id is not None)
+    distinct = sorted(set(codes))
+    parameters = {"tenant_id": tenant_id, "warehouse_id": warehouse_id, "codes": distinct}
+    [row] = await snapshot.rows(statement, parameters)
+    by_code = {record.sku: record for record in sku_records(row, warehouse_id=warehouse_id)}
+    return [by_code.get(code) for code in codes]
 
 
 def sku_records(row: Sequence[Any], *, warehouse_id: str | None = None) -> list[SkuRecord]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import structlog
 
+from app.errors import InventoryError, copy_error
 from app.runtime.deadlines import current_limit
 
 # The sum of the sizes of the items of a batch, unless a single item is larger.
@@ -81,7 +82,9 @@ class Batches:
                     await run(batch)
                 except Exception as error:  # noqa: BLE001 - the callers raise it
                     for pending in batch:
-                        pending.fail(error)
+                        # Each caller adds its own traceback.
+                        own = copy_error(error) if isinstance(error, InventoryError) else error
+                        pending.fail(own)
         finally:
             del self._queues[key]
             for pending in (*batch, *queue):
