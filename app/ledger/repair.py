@@ -18,7 +18,6 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
-    text,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -38,7 +37,7 @@ from app.domain.instants import format_instant
 from app.domain.quantities import ARCHIVED_PREFIX, Figures, total_figures
 from app.ledger.derived_figures import held_of_level, wrong_reservation_counts, wrong_sums
 from app.ledger.replay import level_name
-from app.ledger.rollup import NO_TIMEOUT, lock_rollup, reset_rollup, roll_up_ledger
+from app.ledger.rollup import NO_TIMEOUT, lock_tenant, reset_rollup, roll_up_ledger
 
 REPAIR_BATCH_SKUS: Final = 500
 # A count of SKUs: the warehouse id (empty for all warehouses) and the status.
@@ -48,8 +47,8 @@ CountKey = tuple[str, str]
 async def repair_tenant(database: Database, tenant_id: str) -> list[str]:
     """Derive levels, SKUs, counts and rollups again; returns a message for each wrong figure.
 
-    The ledger must have been verified. Each transaction repairs a batch of SKUs and locks only
-    these. The repair of the counts blocks all writers, and the repair of the rollups none.
+    The ledger must have been verified. Each transaction holds the lane of the tenant: writes wait
+    while a batch of SKUs, the counts or the rollups are repaired.
     """
     messages: list[str] = []
     after: str | None = ""
@@ -65,22 +64,19 @@ async def _repair_skus(
     tenant_id: str, after: str, connection: AsyncConnection
 ) -> tuple[str | None, list[str]]:
     """Repair the next batch of SKUs; returns the last code, or None without further SKUs."""
+    await lock_tenant(tenant_id, connection)
     page = (
         select(sku.c.sku, sku.c.status, sku.c.archived_at)
         .where(sku.c.tenant_id == tenant_id, sku.c.sku > after)
         .order_by(sku.c.sku)
         .limit(REPAIR_BATCH_SKUS)
     )
-    if connection.dialect.name == "postgresql":
-        page = page.with_for_update(key_share=True)
     skus = (await connection.execute(page)).all()
     if not skus:
         return None, []
-    # A separate statement sees all that was committed before the locks.
     statement = _levels_with_last_entries(tenant_id, skus[0].sku, skus[-1].sku)
     archived = {row.sku: row.archived_at for row in skus}
-    # Without SKUs that were created since the locks.
-    levels = [row for row in await connection.execute(statement) if row.sku in archived]
+    levels = (await connection.execute(statement)).all()
     messages: list[str] = []
     figures: dict[str, list[Figures]] = {}
     for level in levels:
@@ -157,7 +153,7 @@ async def _repair_level(
 async def _update_sku(
     connection: AsyncConnection, tenant_id: str, code: str, **values: object
 ) -> None:
-    """Change a SKU and its version, so that writes that have read it before are retried."""
+    """Change a SKU and its version, which its ETag contains."""
     await connection.execute(
         update(sku)
         .where(sku.c.tenant_id == tenant_id, sku.c.sku == code)
@@ -166,10 +162,9 @@ async def _update_sku(
 
 
 async def _repair_counts(tenant_id: str, connection: AsyncConnection) -> list[str]:
+    await lock_tenant(tenant_id, connection)
     if connection.dialect.name == "postgresql":
         await connection.execute(NO_TIMEOUT)
-        # Every write that changes a count has this table in its statement and waits as a whole.
-        await connection.execute(text("LOCK TABLE sku_count IN SHARE ROW EXCLUSIVE MODE"))
     rows = await connection.execute(
         select(sku_count.c.warehouse_id, sku_count.c.status, sku_count.c.skus).where(
             sku_count.c.tenant_id == tenant_id
@@ -223,9 +218,9 @@ async def _replace_counts(
 
 
 async def _repair_reservation_counts(tenant_id: str, connection: AsyncConnection) -> list[str]:
+    await lock_tenant(tenant_id, connection)
     if connection.dialect.name == "postgresql":
         await connection.execute(NO_TIMEOUT)
-        await connection.execute(text("LOCK TABLE reservation_count IN SHARE ROW EXCLUSIVE MODE"))
     statement = wrong_reservation_counts()
     wrong = (await connection.execute(statement, {"tenant_id": tenant_id})).all()
     for row in wrong:
@@ -256,7 +251,7 @@ async def _repair_rollups(database: Database, tenant_id: str) -> list[str]:
 
     async def delete_rollups(connection: AsyncConnection) -> None:
         # Without the lock, a worker could store another rollup that follows from a wrong one.
-        await lock_rollup(tenant_id, connection)
+        await lock_tenant(tenant_id, connection)
         if connection.dialect.name == "postgresql":
             await connection.execute(NO_TIMEOUT)
         is_tenant = ledger_sum.c.tenant_id == tenant_id

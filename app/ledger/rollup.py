@@ -91,8 +91,8 @@ async def roll_up_ledger(database: Database, tenant_id: str) -> bool:
     return await database.transaction(work, tenant_id=tenant_id)
 
 
-async def lock_rollup(tenant_id: str, connection: AsyncConnection) -> datetime | None:
-    """Lock the tenant's `summed_until` against changes, and read it.
+async def lock_tenant(tenant_id: str, connection: AsyncConnection) -> datetime | None:
+    """Lock a tenant as its writes do, and read its `summed_until`.
 
     Only a following statement sees all that was committed before the lock.
     """
@@ -157,7 +157,7 @@ async def _store(
     """Store a rollup, unless it is stale; returns whether it was stored."""
     if connection.dialect.name == "postgresql":
         await connection.execute(NO_TIMEOUT)
-    if await lock_rollup(parameters["tenant_id"], connection) != known:
+    if await lock_tenant(parameters["tenant_id"], connection) != known:
         return False
     # After a late insertion, another worker may have reached the same instant again.
     if await connection.scalar(_entry_count(), parameters) != entries:
