@@ -267,7 +267,7 @@ class RateLimited(InventoryError):
     code = "RATE_LIMITED"
     status = 429
 
-    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+    def __init__(self, message: str, *, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
@@ -289,6 +289,9 @@ class Internal(InventoryError):
 
     code = "INTERNAL"
     status = 500
+
+    def __init__(self) -> None:
+        super().__init__("The service failed. Report this request id if it happens again.")
 
 
 class Unavailable(InventoryError):

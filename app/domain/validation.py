@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Final
 
 from app.errors import invalid_field
@@ -10,6 +11,9 @@ MAX_NOTE_LENGTH: Final = 1_000
 MAX_SKU_LENGTH: Final = 64
 MAX_REFERENCE_LENGTH: Final = 255
 MAX_BULK_UPDATES: Final = 500
+MAX_TITLE_LENGTH: Final = 500
+# Of the texts of a warehouse.
+MAX_NAME_LENGTHS: Final[Mapping[str, int]] = {"name": 200, "address": 500, "marketplace": 64}
 
 USUAL_REASONS: Final = (
     "supplier_receipt",

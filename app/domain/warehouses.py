@@ -26,3 +26,10 @@ def readonly_refusal(warehouse_id: str, warehouse_type: WarehouseType) -> Readon
         "stock is read-only.",
         details=[{"warehouse_id": warehouse_id, "type": warehouse_type.value}],
     )
+
+
+def marketplace_problem(marketplace: str | None, warehouse_type: WarehouseType) -> str | None:
+    """Describe the fault of the marketplace of a warehouse, if any."""
+    if marketplace is None or warehouse_type.is_readonly:
+        return None
+    return f"must be given for {WarehouseType.FBA} and {WarehouseType.FBS} only"

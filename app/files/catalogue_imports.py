@@ -7,7 +7,7 @@ from ulid import ULID
 
 from app.domain.records import SkuRecord, WarehouseRecord
 from app.domain.stock import Changes, Stock
-from app.domain.warehouses import WarehouseType
+from app.domain.warehouses import WarehouseType, marketplace_problem
 from app.files.columns import FileRow
 from app.files.import_runs import BatchDecision, FileRows, ImportBatch, ImportRun, ImportTally
 from app.writes.decisions import Needs
@@ -43,6 +43,8 @@ def batch_of_warehouses(run: ImportRun, rows: FileRows) -> ImportBatch:
         decision = BatchDecision()
         changed = {}
         for line, record in warehouses:
+            if problem := marketplace_problem(record.marketplace, record.type):
+                decision.problems.append((line, f"marketplace {problem}."))
             old = stock.warehouses.get(record.id)
             if old == record:
                 decision.tally.unchanged += 1

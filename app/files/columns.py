@@ -4,14 +4,21 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 from app.domain.quantities import MAX_QUANTITY
-from app.domain.validation import SHADOWED_SKUS, is_sku, note_problem
+from app.domain.validation import (
+    MAX_NAME_LENGTHS,
+    MAX_TITLE_LENGTH,
+    SHADOWED_SKUS,
+    is_sku,
+    name_problem,
+    note_problem,
+)
 from app.domain.validation import reason_problem as problem_of_reason
 from app.domain.warehouses import WarehouseType
 
-MAX_TEXT_LENGTH: Final = 500
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 FileRow = dict[str, Any]
 
@@ -32,12 +39,6 @@ class FileColumn:
     type: type[str] | type[int] | type[bool]
     problem: Callable[[Any], str | None]
     required: bool = False
-
-
-def _text_problem(text: str) -> str | None:
-    if len(text) > MAX_TEXT_LENGTH:
-        return f"must have at most {MAX_TEXT_LENGTH} characters, and has {len(text)}"
-    return None
 
 
 def _sku_problem(code: str) -> str | None:
@@ -69,16 +70,20 @@ def _no_problem(_: object) -> None:
     return None
 
 
+def _name_column(longest: int, *, required: bool = False) -> FileColumn:
+    return FileColumn(str, partial(name_problem, longest=longest), required=required)
+
+
 SKU_COLUMN: Final = FileColumn(str, _sku_problem, required=True)
 WAREHOUSE_ID_COLUMN: Final = FileColumn(str, _id_problem, required=True)
 FILE_COLUMNS: Final[Mapping[FileKind, Mapping[str, FileColumn]]] = {
-    FileKind.SKUS: {"sku": SKU_COLUMN, "title": FileColumn(str, _text_problem, required=True)},
+    FileKind.SKUS: {"sku": SKU_COLUMN, "title": _name_column(MAX_TITLE_LENGTH, required=True)},
     FileKind.WAREHOUSES: {
         "id": FileColumn(str, _id_problem),
-        "name": FileColumn(str, _text_problem, required=True),
+        "name": _name_column(MAX_NAME_LENGTHS["name"], required=True),
         "type": FileColumn(str, _type_problem, required=True),
-        "address": FileColumn(str, _text_problem),
-        "marketplace": FileColumn(str, _text_problem),
+        "address": _name_column(MAX_NAME_LENGTHS["address"]),
+        "marketplace": _name_column(MAX_NAME_LENGTHS["marketplace"]),
         "is_active": FileColumn(bool, _no_problem),
     },
     FileKind.LEVELS: {

@@ -64,12 +64,6 @@ class Staging:
         self._find_duplicates()
 
     @property
-    def number_of_rows(self) -> int:
-        """Number of rows without a problem of their own."""
-        [(number,)] = self._database.execute("SELECT COUNT(*) FROM staged")
-        return int(number)
-
-    @property
     def number_of_problems(self) -> int:
         """Number of lines with a problem."""
         [(number,)] = self._database.execute("SELECT COUNT(DISTINCT line) FROM problem")

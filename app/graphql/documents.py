@@ -310,7 +310,7 @@ def refusal_of(error: GraphQLError) -> InventoryError:
     if original is None or isinstance(original, GraphQLError):
         return ValidationFailed(error.message)
     log.error("unexpected_error", path=error.path, exc_info=original)
-    return Internal("The service failed. Report this request id if it happens again.")
+    return Internal()
 
 
 def _variables_error(

@@ -37,6 +37,7 @@ from graphql import (
 
 from app.domain.periods import assumed_periods
 from app.errors import QueryTooComplex, ValidationFailed
+from app.graphql.fragments import fragments_of
 from app.graphql.schema.budget import INPUT_COST
 from app.graphql.schema.relay import MAX_PAGE
 from app.graphql.variable_checks import LONGEST_LIST
@@ -126,7 +127,7 @@ class Count:
         variables: Mapping[str, object],
     ) -> None:
         self._schema = schema
-        self._fragments = _fragments(document)
+        self._fragments = fragments_of(document)
         self._variables = {**_defaults(operation), **variables}
         self._fragment_sizes: dict[str, Size | None] = {}
         # Variables in the input of writes, with the number of their uses.
@@ -312,7 +313,7 @@ def check_document(schema: GraphQLSchema, document: DocumentNode, limits: QueryL
 
     """
     sizes: list[Size] = []
-    unreached = _fragments(document)
+    unreached = fragments_of(document)
     for node in document.definitions:
         if isinstance(node, OperationDefinitionNode):
             count = Count(schema, document, node, {})
@@ -329,12 +330,12 @@ def check_document(schema: GraphQLSchema, document: DocumentNode, limits: QueryL
         limits.check(name, sum(getattr(size, name) for size in sizes))
     for node in document.definitions:
         if isinstance(node, OperationDefinitionNode | FragmentDefinitionNode):
-            limits.check("repeats", _repeats(node.selection_set, _fragments(document)))
+            limits.check("repeats", _repeats(node.selection_set, fragments_of(document)))
 
 
 def is_conditional(document: DocumentNode, operation: OperationDefinitionNode) -> bool:
     """Whether an operation has a directive, so that its variables may change its selections."""
-    fragments = _fragments(document)
+    fragments = fragments_of(document)
     waiting: list[SelectionSetNode] = [operation.selection_set]
     seen: set[str] = set()
     while waiting:
@@ -412,14 +413,6 @@ def _repeats(selections: SelectionSetNode, fragments: Mapping[str, FragmentDefin
         most = max(most, *names.values(), 0)
         places += below.values()
     return most
-
-
-def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
-    return {
-        definition.name.value: definition
-        for definition in document.definitions
-        if isinstance(definition, FragmentDefinitionNode)
-    }
 
 
 def _inner(selection: SelectionNode) -> SelectionSetNode | None:

@@ -11,7 +11,6 @@ from typing import Final
 from graphql import (
     DocumentNode,
     FieldNode,
-    FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLInterfaceType,
     GraphQLObjectType,
@@ -27,6 +26,8 @@ from graphql import (
 )
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
+
+from app.graphql.fragments import fragments_of
 
 # Root fields with one statement, and the fields of their filters that need another statement.
 SINGLE_STATEMENT_FIELDS: Final[Mapping[str, frozenset[str]]] = {
@@ -111,11 +112,7 @@ class _Selection:
     def __init__(self, schema: GraphQLSchema, document: DocumentNode, root: str) -> None:
         self._schema = schema
         self._root = root
-        self._fragments = {
-            definition.name.value: definition
-            for definition in document.definitions
-            if isinstance(definition, FragmentDefinitionNode)
-        }
+        self._fragments = fragments_of(document)
         self._read_fragments: dict[str, bool] = {}
 
     def is_read(self, selections: SelectionSetNode | None, type_: object) -> bool:

@@ -16,7 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.domain.ids import ulid
 from app.errors import Internal, InventoryError, MalformedRequest
 from app.http.errors import PROTECTION, error_response, inventory_error_of
-from app.http.request_id import REQUEST_ID_HEADER_NAME, current_request_id, request_id_of
+from app.http.request_id import (
+    REQUEST_ID_HEADER,
+    REQUEST_ID_HEADER_NAME,
+    current_request_id,
+    request_id_of,
+)
 from app.runtime.deadlines import Limit, OutOfTime, Uncertain, Watch, current_limit
 
 log = structlog.get_logger()
@@ -27,7 +32,7 @@ SINGLE_HEADERS: Final = (
     "Content-Type",
     "Host",
     "Idempotency-Key",
-    "X-Request-ID",
+    REQUEST_ID_HEADER,
 )
 SINGLE_HEADER_NAMES: Final = frozenset(name.lower().encode() for name in SINGLE_HEADERS)
 CLIENT_CLOSED_REQUEST: Final = 499
@@ -96,7 +101,7 @@ class HttpEdge:
             error = inventory_error_of(raised)
         except Exception:
             log.exception("unexpected_error")
-            error = Internal("The service failed. Report this request id if it happens again.")
+            error = Internal()
         if error is not None and exchange.status is None:
             response = error_response(error, path=scope["path"])
             await response(scope, receive, exchange.send)

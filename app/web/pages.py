@@ -72,7 +72,6 @@ class Tab:
 
     query: str
     variables: Mapping[str, object] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def graphiql_tabs() -> tuple[Tab, ...]:
@@ -90,23 +89,21 @@ def _variables(path: Path) -> dict[str, object]:
     return json.loads(path.read_bytes()) if path.exists() else {}
 
 
-def graphiql_page(
-    *, endpoint: str = "/graphql", authorization: str | None = None, tabs: Sequence[Tab]
-) -> Response:
+def graphiql_page(*, authorization: str | None = None, tabs: Sequence[Tab]) -> Response:
     """Render GraphiQL with tabs.
 
     `authorization` is the Authorization header of every tab, such as "Bearer inv_..". Without it
     the headers editor has a header without a token.
     """
-    headers = {"Authorization": authorization or "Bearer "}
+    headers = _pretty({"Authorization": authorization or "Bearer "})
     config = {
-        "endpoint": endpoint,
-        "headers": _pretty(headers),
+        "endpoint": "/graphql",
+        "headers": headers,
         "tabs": [
             {
                 "query": tab.query.strip(),
                 "variables": _pretty(tab.variables) if tab.variables else "",
-                "headers": _pretty({**headers, **tab.headers}),
+                "headers": headers,
             }
             for tab in tabs
         ],
@@ -114,12 +111,10 @@ def graphiql_page(
     return _page("graphiql", title="GraphiQL · Inventory API", config=config)
 
 
-def docs_page(
-    *, openapi_url: str = "/api/openapi.json", authorization: str | None = None
-) -> Response:
-    """Render the REST reference of an OpenAPI document; its requests have the given header."""
+def docs_page(*, authorization: str | None = None) -> Response:
+    """Render the REST reference; its requests have the given Authorization header."""
     config = {
-        "openapiUrl": openapi_url,
+        "openapiUrl": "/api/openapi.json",
         "token": authorization.removeprefix("Bearer ") if authorization else None,
     }
     return _page("docs", title="REST reference · Inventory API", config=config)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -11,8 +11,14 @@ from app.domain.ids import ulid
 from app.domain.quantities import MAX_QUANTITY
 from app.domain.records import SkuRecord, WarehouseRecord
 from app.domain.stock import Changes, LevelKey, RefusedItem, Stock, refusal_of_all
-from app.domain.validation import MAX_BULK_UPDATES, check_code, name_problem
-from app.domain.warehouses import WarehouseType
+from app.domain.validation import (
+    MAX_BULK_UPDATES,
+    MAX_NAME_LENGTHS,
+    MAX_TITLE_LENGTH,
+    check_code,
+    name_problem,
+)
+from app.domain.warehouses import marketplace_problem
 from app.errors import (
     InventoryError,
     SkuExists,
@@ -28,9 +34,6 @@ from app.writes.pipeline import WriteContext, run_write
 from app.writes.stock import needs_of
 
 Result = TypeVar("Result")
-MAX_TITLE_LENGTH: Final = 500
-# Of the texts of a warehouse.
-MAX_NAME_LENGTHS: Final[Mapping[str, int]] = {"name": 200, "address": 500, "marketplace": 64}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,9 +242,8 @@ def _check_warehouse(warehouse: WarehouseRecord) -> None:
         "marketplace": warehouse.marketplace,
     }
     _check_names(names, MAX_NAME_LENGTHS)
-    if warehouse.marketplace is not None and not warehouse.type.is_readonly:
-        types = f"{WarehouseType.FBA} and {WarehouseType.FBS}"
-        raise invalid_field("marketplace", f"must be given for {types} only")
+    if problem := marketplace_problem(warehouse.marketplace, warehouse.type):
+        raise invalid_field("marketplace", problem)
 
 
 def _check_names(names: Mapping[str, str | None], max_lengths: Mapping[str, int]) -> None:

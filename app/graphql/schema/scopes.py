@@ -6,7 +6,6 @@ from typing import Final
 from graphql import (
     DocumentNode,
     FieldNode,
-    FragmentDefinitionNode,
     FragmentSpreadNode,
     OperationDefinitionNode,
     OperationType,
@@ -14,6 +13,7 @@ from graphql import (
 )
 
 from app.domain.caller import Scope
+from app.graphql.fragments import fragments_of
 
 SCOPES: Final[Mapping[str, Mapping[str, Scope]]] = {
     "Query": {
@@ -60,11 +60,7 @@ def needed_scopes(document: DocumentNode, operation: OperationDefinitionNode) ->
 
 
 def _root_fields(document: DocumentNode, operation: OperationDefinitionNode) -> set[str]:
-    fragments = {
-        definition.name.value: definition
-        for definition in document.definitions
-        if isinstance(definition, FragmentDefinitionNode)
-    }
+    fragments = fragments_of(document)
     names: set[str] = set()
     seen: set[str] = set()
     waiting: list[SelectionSetNode] = [operation.selection_set]
