@@ -267,7 +267,7 @@ class RateLimited(InventoryError):
     code = "RATE_LIMITED"
     status = 429
 
-    def __init__(self, message: str, *, retry_after: int) -> None:
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
@@ -290,8 +290,10 @@ class Internal(InventoryError):
     code = "INTERNAL"
     status = 500
 
-    def __init__(self) -> None:
-        super().__init__("The service failed. Report this request id if it happens again.")
+    def __init__(
+        self, message: str = "The service failed. Report this request id if it happens again."
+    ) -> None:
+        super().__init__(message)
 
 
 class Unavailable(InventoryError):

@@ -1,11 +1,7 @@
 """Imports as the command runs them, in this process or in one that is killed."""
 
 import asyncio
-import os
-import signal
 from io import BytesIO
-
-from sqlalchemy import event
 
 from app.database.engine import Database
 from app.files import imports as importing
@@ -14,6 +10,7 @@ from app.files.import_runs import ImportTally
 from app.files.parsing import FileFormat
 from app.files.staging import Staging
 from app.settings import Settings
+from tests.ledger.dying import Clock
 
 # Small files have several batches of this size.
 BATCH = 3
@@ -53,22 +50,13 @@ async def imported(
 def die_importing(
     moment: int, database_url: str, tenant: str, content: str, kind: FileKind
 ) -> None:
-    """Import a file in a process that kills itself before or after a statement, or at a commit."""
+    """Import a file in a process that kills itself at a moment (`tests.ledger.dying`)."""
 
     async def import_until_killed() -> None:
         database = Database(Settings(database_url=database_url))
         vars(importing)["IMPORT_BATCH_ROWS"] = BATCH
-        moments = moment
-
-        def tick(*_what: object) -> None:
-            nonlocal moments
-            if moments == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            moments -= 1
-
-        for name in ("before_cursor_execute", "after_cursor_execute", "commit"):
-            event.listen(database.writer.sync_engine, name, tick)
-        await imported(database, tenant, content, kind)
+        with Clock(moment).watching(database):
+            await imported(database, tenant, content, kind)
         await database.dispose()
 
     asyncio.run(import_until_killed())
