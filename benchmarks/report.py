@@ -22,8 +22,8 @@ comparable.
 
 - **LIST50**: the first 50 SKUs with totals, status, and nested stock with its warehouse; 16
   connections. **One SKU**: the same of one of 500 SKUs in turn; 16 connections. **Set stock**:
-  another quantity for one stock level, with ledger row and status; 16 connections. **Bulk 500**:
-  500 of them, all or nothing; 4 connections.
+  another quantity for one stock level, with ledger row and status; 16 connections. **64**: the same
+  from 64 connections. **Bulk 500**: 500 of them, all or nothing; 4 connections.
 - **The floor** is hand-written for these requests only: Starlette, asyncpg, orjson. A read takes
   two statements, a write five in a transaction; it has no tokens, tenants, rules, keys or totals.
 - **This service** checks a bearer token; every write has a new idempotency key. REST lists carry
@@ -31,8 +31,7 @@ comparable.
 - **PostGraphile** returns the columns of the tables, without totals over the levels; its writes are
   plpgsql functions. **Mercurius** writes three pipelined statements. **FastAPI + SQLModel** follows
   their tutorials. None of the peers checks tokens or keys, or stores counts of SKUs by status.
-- One PostgreSQL serves all, with the same durability. Each worker has ten connections at most; this
-  service has two pools of ten, one of them for transactions that lock before they read.
+- One PostgreSQL serves all, with the same durability. Each worker has ten connections at most.
   The SQLite rows read and write a file of the same data, in WAL mode with `synchronous = FULL`.
 - Before the first sample, the responses of all contenders must be equal. During a sample, the body
   of every read must equal one of them, and every write must have status 200, no errors and the

@@ -114,7 +114,9 @@ def bulk(server: Running, size: Size, dice: random.Random) -> Load:
 WORKS: Final = (
     Work("LIST50", 16, list50),
     Work("one SKU", 16, one),
+    Work("one SKU, 64", 64, one),
     Work("set stock", 16, set_stock, rows=1),
+    Work("set stock, 64", 64, set_stock, rows=1),
     Work("bulk 500", 4, bulk, rows=BULK),
 )
 
