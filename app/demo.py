@@ -13,8 +13,9 @@ from sqlalchemy import inspect, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
-from app.database.migration import drop_all, migrate
+from app.database.migration import drop_all, migrate, schema_transaction
 from app.database.schema import METADATA
+from app.database.session import DriverSession
 from app.database.tables import tenant
 from app.domain.caller import Scope
 from app.domain.records import WarehouseRecord
@@ -63,7 +64,8 @@ async def prepare_demo(database: Database) -> None:
         NotADemoDatabase: the database holds other data; nothing was changed.
 
     """
-    await database.transaction(_empty)
+    async with schema_transaction(database) as connection:
+        await _empty(connection)
     await migrate(database)
     await database.transaction(_load)
 
@@ -89,19 +91,19 @@ async def _empty(connection: AsyncConnection) -> None:
     await connection.run_sync(drop_all)
 
 
-async def _load(connection: AsyncConnection) -> None:
-    await insert_tenant(connection, DEMO_TENANT, name="Demo")
+async def _load(session: DriverSession) -> None:
+    await insert_tenant(session, DEMO_TENANT, name="Demo")
     for token, scope in DEMO_TOKENS.items():
         await insert_token(
-            connection,
+            session,
             DEMO_TENANT,
             token=token,
             name=token,
             email="demo@example.com",
             scopes=[scope],
         )
-    await load_warehouses(connection, DEMO_TENANT, WAREHOUSES)
-    await load_skus(connection, DEMO_TENANT, demo_skus())
+    await load_warehouses(session, DEMO_TENANT, WAREHOUSES)
+    await load_skus(session, DEMO_TENANT, demo_skus())
 
 
 def demo_skus() -> Iterator[LoadedSku]:

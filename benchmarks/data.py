@@ -14,12 +14,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
+from app.database.session import DriverSession
 from app.domain.caller import Scope
 from app.domain.hash_chain import HASHED_COLUMNS
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
 from app.files.seeding import load_warehouses
 from app.writes.tenants import insert_tenant, insert_token
+from tests.engines import transact, writer_of
 
 TENANT: Final = "bench"
 TOKEN: Final = f"{TENANT}-write"
@@ -123,13 +125,13 @@ async def fill(database: Database, size: Size, *, tenant_id: str = TENANT) -> As
     """Create and fill a tenant; yield the number of its SKUs after each batch."""
     dialect = database.dialect
 
-    async def start(connection: AsyncConnection) -> None:
-        await insert_tenant(connection, tenant_id, name="Benchmark")
+    async def start(session: DriverSession) -> None:
+        await insert_tenant(session, tenant_id, name="Benchmark")
         token = f"{tenant_id}-write"
         await insert_token(
-            connection, tenant_id, token=token, name="bench", email=EMAIL, scopes=[Scope.WRITE]
+            session, tenant_id, token=token, name="bench", email=EMAIL, scopes=[Scope.WRITE]
         )
-        await load_warehouses(connection, tenant_id, WAREHOUSES)
+        await load_warehouses(session, tenant_id, WAREHOUSES)
 
     await database.transaction(start)
     for first in range(0, size.skus, STEP):
@@ -149,7 +151,7 @@ async def fill(database: Database, size: Size, *, tenant_id: str = TENANT) -> As
             for statement in statements(dialect, size):
                 await connection.execute(text(statement), parameters)
 
-        await database.transaction(batch)
+        await transact(database, batch)
         yield end
 
     async def finish(connection: AsyncConnection) -> None:
@@ -159,9 +161,9 @@ async def fill(database: Database, size: Size, *, tenant_id: str = TENANT) -> As
             await connection.execute(text(statement), {"tenant": tenant_id})
         await connection.execute(text("ANALYZE"))
 
-    await database.transaction(finish)
+    await transact(database, finish)
     if dialect == "postgresql":
-        async with database.writer.connect() as connection:
+        async with writer_of(database).connect() as connection:
             options = await connection.execution_options(isolation_level="AUTOCOMMIT")
             await options.execute(text("SET statement_timeout = 0"))
             await options.execute(text("VACUUM ANALYZE"))

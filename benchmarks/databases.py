@@ -16,6 +16,7 @@ from app.ledger.rollup import roll_up_ledger
 from app.settings import Settings
 from benchmarks.data import TENANT, Size, fill
 from tests.databases import PostgreSQL, migrated, own_postgresql
+from tests.engines import transact
 
 # No setting makes a commit less durable. A checkpoint in a sample would slow one contender only.
 SETTINGS: Final = (
@@ -55,7 +56,7 @@ def filled(database_url: str, size: Size, progress: Progress) -> str:
             while await roll_up_ledger(database, TENANT):
                 progress(f"rolling up its ledger ({database.dialect})")
             if database.dialect == "postgresql":
-                await database.transaction(allow_missing_hashes)
+                await transact(database, allow_missing_hashes)
         finally:
             await database.dispose()
 

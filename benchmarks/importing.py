@@ -81,8 +81,8 @@ async def prepare(database: Database, directory: Path, rows: int) -> None:
         file.writelines(f"SKU-{number:08},Thing {number}\n" for number in range(rows))
     for tenant_id in (TENANT, TWIN):
 
-        async def create(connection: Any, tenant_id: str = tenant_id) -> None:
-            await insert_tenant(connection, tenant_id, name=tenant_id)
+        async def create(session: Any, tenant_id: str = tenant_id) -> None:
+            await insert_tenant(session, tenant_id, name=tenant_id)
 
         await database.transaction(create)
         await load(database, tenant_id, warehouses, FileKind.WAREHOUSES)
@@ -93,7 +93,7 @@ async def slices(
     database: Database, directory: Path, rows: int
 ) -> AsyncIterator[tuple[float, float]]:
     """Yield the seconds of each import and of each COPY."""
-    url = database.writer.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
     size = rows // SLICES
     for first in range(0, size * SLICES, size):
         path = directory / f"{first}.csv"

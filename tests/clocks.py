@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
+from tests.engines import transact
 
 # The search path finds this function before PostgreSQL's own. It returns the time in the table, if
 # one is set.
@@ -41,7 +42,8 @@ async def fake_clock(database: Database) -> None:
             await connection.execute(text(statement))
 
     if database.dialect == "postgresql":
-        await database.transaction(work)
+        await transact(database, work)
+        database.drop_connections()
 
 
 async def set_clock(database: Database, instant: datetime | None) -> None:
@@ -56,7 +58,7 @@ async def set_clock(database: Database, instant: datetime | None) -> None:
     async def work(connection: AsyncConnection) -> None:
         await connection.execute(text("UPDATE faked.clock SET at = :at"), {"at": instant})
 
-    await database.transaction(work)
+    await transact(database, work)
 
 
 @asynccontextmanager

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.applications import Starlette
 from ulid import ULID
 
 from app.database.engine import Database
+from app.database.session import DriverSession
 from app.domain.caller import Scope
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
@@ -80,9 +80,9 @@ class Service:
     ) -> None:
         """Insert warehouses and SKUs with their history; at most once per test and tenant."""
 
-        async def work(connection: AsyncConnection) -> None:
-            await load_warehouses(connection, self.tenant_id, warehouses)
-            await load_skus(connection, self.tenant_id, skus)
+        async def work(session: DriverSession) -> None:
+            await load_warehouses(session, self.tenant_id, warehouses)
+            await load_skus(session, self.tenant_id, skus)
 
         await self.database.transaction(work)
 
@@ -161,11 +161,11 @@ async def new_tenant(database: Database) -> str:
     """Create a tenant with a token per scope and return its id."""
     tenant_id = f"t{ULID()}".lower()
 
-    async def work(connection: AsyncConnection) -> None:
-        await insert_tenant(connection, tenant_id, name="Test")
+    async def work(session: DriverSession) -> None:
+        await insert_tenant(session, tenant_id, name="Test")
         for scope in Scope:
             await insert_token(
-                connection,
+                session,
                 tenant_id,
                 token=f"inv_{tenant_id}-{scope.name.lower()}",
                 name=scope.name,

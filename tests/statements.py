@@ -1,12 +1,10 @@
-"""Watches the SQL statements of a database, whether SQLAlchemy or a driver executes them."""
+"""Watches the SQL statements of databases."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
-
-from sqlalchemy import event
 
 from app.database import connections as databases
 from app.database import session as sessions
@@ -18,7 +16,6 @@ from app.database.compilation import (
     compiled_statement,
     fetch_rows,
 )
-from app.database.engine import Database
 
 # Called with a statement and its parameters.
 Watcher = Callable[[str, Any], None]
@@ -33,18 +30,8 @@ def _ignore(_statement: str, _parameters: Any) -> None:
 
 
 @contextmanager
-def watched(
-    database: Database, *, before: Watcher = _ignore, after: Watcher = _ignore
-) -> Iterator[None]:
-    """Call watchers before and after every statement, and at the start of transactions."""
-    # PostgreSQL's reader is its writer with options and shares its events.
-    engines = [database.writer.sync_engine]
-    if database.dialect == "sqlite":
-        engines.append(database.reader.sync_engine)
-    listeners = {
-        "before_cursor_execute": lambda _, __, words, values, *___: before(words, values),
-        "after_cursor_execute": lambda _, __, words, values, *___: after(words, values),
-    }
+def watched(*, before: Watcher = _ignore, after: Watcher = _ignore) -> Iterator[None]:
+    """Call watchers before and after every statement."""
     own_thread = threading.get_ident()
 
     async def fetched_and_watched(
@@ -60,23 +47,15 @@ def watched(
         after(words, values)
         return rows
 
-    for engine in engines:
-        for name, listener in listeners.items():
-            event.listen(engine, name, listener)
-    try:
-        with (
-            patch.object(sessions, "fetch_rows", fetched_and_watched),
-            patch.object(databases, "fetch_rows", fetched_and_watched),
-        ):
-            yield
-    finally:
-        for engine in engines:
-            for name, listener in listeners.items():
-                event.remove(engine, name, listener)
+    with (
+        patch.object(sessions, "fetch_rows", fetched_and_watched),
+        patch.object(databases, "fetch_rows", fetched_and_watched),
+    ):
+        yield
 
 
 @contextmanager
-def broken_off(database: Database, *, after: int) -> Iterator[None]:
+def broken_off(*, after: int) -> Iterator[None]:
     """Interrupt the work after `after` statements.
 
     Raises:
@@ -91,5 +70,5 @@ def broken_off(database: Database, *, after: int) -> Iterator[None]:
         if left < 0:
             raise BrokenOff
 
-    with watched(database, after=break_off):
+    with watched(after=break_off):
         yield

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import namedtuple
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from functools import lru_cache, partial, wraps
 from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, Protocol, cast
 
@@ -55,6 +55,9 @@ class DriverConnection(Protocol):
     async def execute(self, text: str, /) -> object:
         """Execute a statement without rows."""
 
+    def stream(self, text: str, values: Sequence[Any], size: int) -> AsyncIterator[Sequence[Any]]:
+        """Yield the rows of a statement in batches, inside a transaction."""
+
     def is_closed(self) -> bool:
         """Whether the connection is closed."""
 
@@ -75,6 +78,21 @@ async def fetch_rows(
     text, binds, convert_rows = compiled_statement(statement, dialect)
     rows = await connection.fetch(text, *[bind(parameters) for bind in binds])
     return rows if convert_rows is None else await in_pieces(convert_rows, rows)
+
+
+async def stream_rows(
+    connection: DriverConnection,
+    dialect: str,
+    statement: Statement,
+    parameters: Parameters,
+    *,
+    size: int,
+) -> AsyncIterator[Sequence[AnyRow]]:
+    """Yield the rows of a statement in batches of a size, inside a transaction."""
+    text, binds, convert_rows = compiled_statement(statement, dialect)
+    values = [bind(parameters) for bind in binds]
+    async for rows in connection.stream(text, values, size):
+        yield rows if convert_rows is None else convert_rows(rows)
 
 
 class PostgresqlRow(asyncpg.Record):

@@ -4,22 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import event, make_url
-from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.pool import ConnectionPoolEntry, Pool
+from sqlalchemy import make_url
 
+from app.database.beginnings import Beginnings
 from app.database.clocks import Clock
 from app.database.compilation import AnyRow, Parameters, Statement, fetch_rows
+from app.database.connectors import connectors
 from app.database.faults import DatabaseFault, FaultTranslation, spoils_connection
 from app.database.pool import DriverPool
 from app.database.postgresql import IS_READONLY, READONLY
 from app.database.session import DriverSession
-from app.database.sqlalchemy_engines import create_engines
-from app.database.sqlite import driver_connection, interrupt_sqlite, require_writable_file
+from app.database.sqlite import require_writable_file
 from app.errors import InventoryError
 from app.runtime.batches import Batches
 from app.runtime.deadlines import Deadline, Watch, database_deadline
@@ -28,26 +26,19 @@ from app.settings import Settings
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
-# Options of BEGIN for a transaction that sees a single state of the database.
-SNAPSHOT_OPTIONS: Final = {
-    "postgresql": "ISOLATION LEVEL REPEATABLE READ READ ONLY",
-    "sqlite": "",
-}
-GENERATION: Final = "generation"
 
 
 class DatabaseConnections:
-    """Engines and driver pool of one database, with time limits and fault translation."""
+    """The driver pools of one database, with time limits and fault translation."""
 
     def __init__(self, settings: Settings) -> None:
-        self._url = make_url(settings.database_url)
+        self.settings = settings
+        self.url = make_url(settings.database_url)
         # `sqlite` or `postgresql`.
-        self.dialect = self._url.get_backend_name()
-        self.clock = Clock(self._url.database if self.dialect == "sqlite" else None)
+        self.dialect = self.url.get_backend_name()
+        self.clock = Clock(self.url.database if self.dialect == "sqlite" else None)
         self.has_row_level_security = settings.row_level_security and self.dialect == "postgresql"
-        self.writer, self.reader, connect, connect_writer = create_engines(
-            self._url, settings, self.clock
-        )
+        connect, connect_writer = connectors(self.url, settings, self.clock)
         within = settings.database_pool_timeout_seconds
         self._pool = DriverPool(connect, size=settings.database_pool_size, within=within)
         # SQLite has one writer at a time, and a queue is fairer than polling for its lock.
@@ -56,10 +47,7 @@ class DatabaseConnections:
             if self.dialect == "sqlite"
             else self._pool
         )
-        # The number of times that all connections were dropped.
-        self._generation = 0
-        for pool in {self.writer.sync_engine.pool, self.reader.sync_engine.pool}:
-            self._replace_outdated(pool)
+        self._beginnings = Beginnings(self.dialect, enters=self.has_row_level_security)
         self.fault_translation = FaultTranslation(self.address, self.drop_connections)
         self.watch = Watch()
         # Reads of one shape that wait for each other's statement.
@@ -70,9 +58,9 @@ class DatabaseConnections:
     def address(self) -> str:
         """The address without credentials."""
         if self.dialect == "sqlite":
-            return f"sqlite {self._url.database}"
-        host = self._url.host or self._url.query.get("host") or "localhost"
-        return f"postgresql {host}:{self._url.port or 5432}/{self._url.database}"
+            return f"sqlite {self.url.database}"
+        host = self.url.host or self.url.query.get("host") or "localhost"
+        return f"postgresql {host}:{self.url.port or 5432}/{self.url.database}"
 
     async def rows(
         self, statement: Statement, parameters: Parameters, *, share: Holder
@@ -92,39 +80,34 @@ class DatabaseConnections:
         self, *, single: bool, tenant_id: str | None = None, share: Holder = None
     ) -> DriverSession:
         """Open a session for reads, in a transaction unless it is for a single statement."""
-        session = DriverSession(self._pool, await self._pool.acquire(share), self.dialect, share)
-        if not single or self.has_row_level_security:
+        beginning = self._beginnings.read(tenant_id)
+        if single and not self.has_row_level_security:
+            beginning = ""
+        return await self._open(self._pool, beginning, share)
+
+    async def write_session(self, beginning: str, share: Holder) -> DriverSession:
+        """Open a session for writes, in a transaction that begins by some statements."""
+        return await self._open(self._write_pool, beginning, share)
+
+    async def _open(self, pool: DriverPool, beginning: str, share: Holder) -> DriverSession:
+        session = DriverSession(pool, await pool.acquire(share), self.dialect, share)
+        if beginning:
             try:
-                await session.begin(SNAPSHOT_OPTIONS[self.dialect])
-                if self.has_row_level_security:
-                    await session.enter_tenant(tenant_id)
+                await session.begin(beginning)
             except BaseException:
                 await session.close()
                 raise
         return session
 
-    async def write_session(self, share: Holder) -> DriverSession:
-        """Open a session for writes."""
-        pool = self._write_pool
-        return DriverSession(pool, await pool.acquire(share), self.dialect, share)
-
     @asynccontextmanager
-    async def connection(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-        """Use a connection of an engine; drop it if an error leaves its state unknown.
-
-        SQLAlchemy's context manager releases the connection in a task of its own, which ignores
-        cancellation.
-        """
+    async def reading(self) -> AsyncIterator[DriverSession]:
+        """Read one state of the database, in a session that can stream."""
         with self.fault_translation:
-            connection = await engine.connect()
+            session = await self.session(single=False)
             try:
-                yield connection
-            except BaseException as error:
-                if spoils_connection(error):
-                    await drop_connection(connection)
-                raise
+                yield session
             finally:
-                await connection.close()
+                await session.close()
 
     def limit(self) -> AbstractContextManager[Any]:
         """Limit the database work of a block to the remaining time of the request."""
@@ -147,21 +130,8 @@ class DatabaseConnections:
 
     def drop_connections(self) -> None:
         """Drop all connections: idle ones now, busy ones after their use."""
-        self._generation += 1
         for pool in {self._pool, self._write_pool}:
             pool.drop_all()
-
-    def _replace_outdated(self, pool: Pool) -> None:
-        """Make an engine's pool replace outdated connections on checkout."""
-
-        @event.listens_for(pool, "connect")
-        def on_connect(_connection: object, record: ConnectionPoolEntry) -> None:
-            record.info[GENERATION] = self._generation
-
-        @event.listens_for(pool, "checkout")
-        def on_checkout(_connection: object, record: ConnectionPoolEntry, _fairy: object) -> None:
-            if record.info[GENERATION] != self._generation:
-                raise DisconnectionError
 
     async def require_writable(self) -> None:
         """Require a writable database; drop all connections to a read-only one.
@@ -172,7 +142,7 @@ class DatabaseConnections:
         """
         with self.fault_translation:
             if self.dialect == "sqlite":
-                require_writable_file(Path(self._url.database or ""))
+                require_writable_file(Path(self.url.database or ""))
                 return
             connection = await self._pool.acquire()
             is_spoiled = True
@@ -189,8 +159,6 @@ class DatabaseConnections:
         """Wait for the work under way, then close all connections."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
         await self.reads.finish()
-        await self.reader.dispose()
-        await self.writer.dispose()
         for pool in {self._pool, self._write_pool}:
             await pool.close()
 
@@ -200,10 +168,3 @@ def _log_failure(abandoned: asyncio.Task[Any]) -> None:
     error = None if abandoned.cancelled() else abandoned.exception()
     if error is not None and not isinstance(error, InventoryError):
         log.error("unexpected_error", exc_info=error)
-
-
-async def drop_connection(connection: AsyncConnection) -> None:
-    """Drop a connection of an engine, also during a statement."""
-    if connection.dialect.name == "sqlite" and not connection.invalidated:
-        interrupt_sqlite(await driver_connection(connection))
-    await connection.invalidate()

@@ -1,14 +1,21 @@
 """Migrations and checks of the schema; the same Alembic revisions serve both databases."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, MetaData, Text, column, func, inspect, select, table, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, MetaData, NullPool, Text, column, func, select, table, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from app.database.compilation import DIALECTS
+from app.database.connectors import sqlite_pragmas
 from app.database.engine import Database
+from app.database.postgresql import connect_options
 from app.database.schema import METADATA
+from app.database.session import DriverSession
+from app.database.sqlite import WRITE_PRAGMA, prepare_sqlite_engine
 from app.database.tables import adjustment, api_token
 from app.errors import Unavailable, invalid_field
 
@@ -19,6 +26,10 @@ if TYPE_CHECKING:
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 # Alembic's table with the revision of a database.
 ALEMBIC_VERSION: Final = table("alembic_version", column("version_num", Text))
+HAS_REVISION: Final = {
+    "postgresql": "SELECT to_regclass('alembic_version') IS NOT NULL",
+    "sqlite": "SELECT 1 FROM sqlite_schema WHERE name = 'alembic_version'",
+}
 
 
 class NotCurrent(Unavailable):
@@ -63,14 +74,30 @@ async def migrate(database: Database) -> None:
         return
     from alembic import command  # noqa: PLC0415 - on demand, as above
 
-    async def work(connection: AsyncConnection) -> None:
+    async with schema_transaction(database) as connection:
         if database.dialect == "postgresql":
             await connection.execute(text("SET LOCAL statement_timeout = 0"))
         await connection.run_sync(
             lambda connection: command.upgrade(alembic_config(connection), "head")
         )
 
-    await database.transaction(work)
+
+@asynccontextmanager
+async def schema_transaction(database: Database) -> AsyncIterator[AsyncConnection]:
+    """Open a connection of SQLAlchemy's engine for a change of the schema, in a transaction."""
+    options: dict[str, Any] = {"poolclass": NullPool, "hide_parameters": True}
+    if database.dialect == "postgresql":
+        options["connect_args"] = connect_options(database.settings)
+    engine = create_async_engine(database.url, **options)
+    if database.dialect == "sqlite":
+        pragmas = [*sqlite_pragmas(database.settings), WRITE_PRAGMA]
+        prepare_sqlite_engine(engine, database.clock, begin="BEGIN IMMEDIATE", pragmas=pragmas)
+    with database.fault_translation:
+        try:
+            async with engine.begin() as connection:
+                yield connection
+        finally:
+            await engine.dispose()
 
 
 async def grant(database: Database, role: str) -> None:
@@ -83,15 +110,15 @@ async def grant(database: Database, role: str) -> None:
     if database.dialect != "postgresql":
         raise invalid_field("role", "is for PostgreSQL: SQLite has no roles")
 
-    async def work(connection: AsyncConnection) -> None:
-        name = connection.dialect.identifier_preparer.quote(role)
+    async def work(session: DriverSession) -> None:
+        name = DIALECTS["postgresql"].identifier_preparer.quote(role)
         tables = set(METADATA.tables) - {adjustment.name}
         for rights, target in (
             ("SELECT, INSERT, UPDATE, DELETE", ", ".join(sorted(tables))),
             ("SELECT, INSERT", adjustment.name),
             ("SELECT", ALEMBIC_VERSION.name),
         ):
-            await connection.execute(text(f"GRANT {rights} ON {target} TO {name}"))
+            await session.execute(text(f"GRANT {rights} ON {target} TO {name}"))
 
     await database.transaction(work)
 
@@ -104,8 +131,10 @@ async def current_revision(database: Database) -> str | None:
         Unavailable: the database is unreachable.
 
     """
-    async with database.connection(database.reader) as connection:
-        revision = await connection.run_sync(_revision)
+    async with database.reading() as session:
+        has_revision = await session.scalar(text(HAS_REVISION[database.dialect]))
+        version = select(ALEMBIC_VERSION.c.version_num)
+        revision: str | None = await session.scalar(version) if has_revision else None
     if revision is not None and revision < revisions()[0]:
         message = (
             f"The database is at revision {revision}, of a development state before 0.1.0, which "
@@ -120,13 +149,6 @@ async def current_revision(database: Database) -> str | None:
             "version."
         )
         raise NotCurrent(message)
-    return revision
-
-
-def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table(ALEMBIC_VERSION.name):
-        return None
-    revision: str | None = connection.scalar(select(ALEMBIC_VERSION.c.version_num))
     return revision
 
 
@@ -193,9 +215,9 @@ async def is_restricted_role(database: Database) -> bool:
     """Check whether row-level security restricts the connected role."""
     if database.dialect != "postgresql":
         return False
-    async with database.connection(database.reader) as connection:
+    async with database.reading() as session:
         statement = select(func.row_security_active(api_token.name))
-        return bool(await connection.scalar(statement))
+        return bool(await session.scalar(statement))
 
 
 def drop_all(connection: Connection) -> None:

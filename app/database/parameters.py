@@ -1,6 +1,7 @@
 """Bind parameters for keys, lists of keys and lists of rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -20,6 +21,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSON
 from sqlalchemy.types import TypeEngine
+
+from app.domain.instants import format_instant
 
 
 class KeyValue(TypeDecorator[str]):
@@ -88,5 +91,11 @@ def rows_from(dialect: str, name: str, columns: Mapping[str, TypeEngine[Any]]) -
 
 
 def as_json(rows: Iterable[Mapping[str, object]]) -> str:
-    """Encode rows as the JSON text for `rows_from`."""
-    return orjson.dumps(list(rows)).decode()
+    """Encode rows as the JSON text for `rows_from`; instants may be datetimes."""
+    return orjson.dumps(list(rows), _instant, orjson.OPT_PASSTHROUGH_DATETIME).decode()
+
+
+def _instant(value: object) -> str:
+    if isinstance(value, datetime):
+        return format_instant(value)
+    raise TypeError

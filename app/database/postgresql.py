@@ -1,5 +1,6 @@
 """Connections of PostgreSQL's driver, asyncpg."""
 
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -19,6 +20,14 @@ class PostgresqlConnection(asyncpg.Connection):
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - as in the base class
         """Close the connection immediately."""
         self.terminate()
+
+    async def stream(
+        self, text: str, values: Sequence[Any], size: int
+    ) -> AsyncIterator[Sequence[Any]]:
+        """Yield the rows of a statement in batches, inside a transaction."""
+        cursor = await self.cursor(text, *values)
+        while rows := await cursor.fetch(size):
+            yield rows
 
 
 def connect_options(settings: Settings) -> dict[str, Any]:

@@ -1,25 +1,34 @@
 """Sessions: connections in use.
 
-SQLAlchemy Core builds and compiles every statement, and its engine manages the write transactions.
-Reads, single-statement writes of PostgreSQL and all statements of SQLite are executed directly by
-the driver, because the engine's overhead per statement exceeds the time of a short query.
+SQLAlchemy Core builds and compiles every statement, and the driver executes it: the overhead of
+SQLAlchemy's engine per statement exceeds the time of a short query.
 """
 
-from collections.abc import Awaitable, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, Protocol, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Table, Text, select
 from sqlalchemy.sql import Executable
 
-from app.database.compilation import AnyRow, DriverConnection, Parameters, Statement, fetch_rows
+from app.database.compilation import (
+    AnyRow,
+    DriverConnection,
+    Parameters,
+    Statement,
+    fetch_rows,
+    prepare_statement,
+    stream_rows,
+)
 from app.database.faults import spoils_connection
+from app.database.parameters import as_json, rows_from
 from app.database.pool import DriverPool
-from app.database.sqlite import ROLLBACK, SqliteConnection, driver_connection
+from app.database.sqlite import ROLLBACK
 from app.runtime.shares import Holder
 
 Outcome = TypeVar("Outcome")
-# PostgreSQL ends the transaction of a process that stalls while it holds the lock of a tenant.
-MAX_STALL_MS: Final = 3_000
+INSERTED_ROWS: Final = 5_000
+NO_PARAMETERS: Final[Parameters] = MappingProxyType({})
 
 
 class Session(Protocol):
@@ -31,28 +40,6 @@ class Session(Protocol):
 
     async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
         """Execute a statement and return its rows."""
-
-    async def close(self) -> None:
-        """End the transaction, if any, and release the connection."""
-
-
-class EngineSession:
-    """A connection of SQLAlchemy's engine. Statements of SQLite go directly to the driver."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self.dialect = connection.dialect.name
-        self.close = connection.close
-        self._connection = connection
-        self._driver: SqliteConnection | None = None
-
-    async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
-        """Execute a statement and return its rows."""
-        if self.dialect == "sqlite":
-            if self._driver is None:
-                self._driver = SqliteConnection(await driver_connection(self._connection))
-            return await fetch_rows(self._driver, self.dialect, statement, parameters)
-        result = await self._connection.execute(statement, parameters)
-        return result.all() if result.returns_rows else []
 
 
 class DriverSession:
@@ -68,24 +55,11 @@ class DriverSession:
         self._is_in_transaction = False
         self._is_spoiled = False
 
-    async def begin(self, options: str) -> None:
-        """Begin a transaction; `close` rolls it back."""
+    async def begin(self, statements: str) -> None:
+        """Begin a transaction by these statements; `close` rolls it back."""
         # The transaction may be open even if the response is lost.
         self._is_in_transaction = True
-        await self._note_errors(self._connection.execute(f"BEGIN {options}"))
-
-    async def enter_tenant(self, tenant_id: str | None) -> None:
-        """Give the transaction access to the rows of a tenant."""
-        statement = "SELECT set_config('inventory.tenant', $1, true)"
-        await self._note_errors(self._connection.fetch(statement, tenant_id or ""))
-
-    async def lock_tenant(self, tenant_id: str, *, enters: bool) -> None:
-        """Begin a transaction, and lock the tenant for its writes; SQLite locks the database.
-
-        With `enters`, the transaction gets access to the rows of the tenant alone.
-        """
-        self._is_in_transaction = True
-        await self._note_errors(self._connection.execute(_begin(self.dialect, tenant_id, enters)))
+        await self._note_errors(self._connection.execute(statements))
 
     async def commit(self) -> None:
         """Commit the transaction."""
@@ -100,6 +74,38 @@ class DriverSession:
         return await self._note_errors(
             fetch_rows(self._connection, self.dialect, statement, parameters)
         )
+
+    async def execute(
+        self, statement: Executable, parameters: Parameters = NO_PARAMETERS
+    ) -> Sequence[AnyRow]:
+        """Execute a statement that is built for this use alone, and return its rows."""
+        return await self.rows(prepare_statement(statement, self.dialect), parameters)
+
+    async def scalar(self, statement: Executable, parameters: Parameters = NO_PARAMETERS) -> Any:  # noqa: ANN401
+        """Execute a statement that is built for this use alone, and return its first value."""
+        rows = await self.execute(statement, parameters)
+        return rows[0][0] if rows else None
+
+    async def insert(self, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+        """Insert rows of the same columns, at most INSERTED_ROWS by one statement."""
+        if rows:
+            statement = _insertion(table, self.dialect, tuple(rows[0]))
+        for start in range(0, len(rows), INSERTED_ROWS):
+            batch = as_json(rows[start : start + INSERTED_ROWS])
+            await self.execute(statement, {"rows": batch})
+
+    async def stream(
+        self, statement: Executable, parameters: Parameters, *, size: int
+    ) -> AsyncIterator[Sequence[AnyRow]]:
+        """Yield the rows of a statement in batches."""
+        prepared = prepare_statement(statement, self.dialect)
+        batches = stream_rows(self._connection, self.dialect, prepared, parameters, size=size)
+        try:
+            async for rows in batches:
+                yield rows
+        except BaseException as error:
+            self._is_spoiled = self._is_spoiled or spoils_connection(error)
+            raise
 
     async def close(self) -> None:
         """Roll back the transaction, if any, and release the connection; drop it after a fault."""
@@ -121,14 +127,11 @@ class DriverSession:
             raise
 
 
-def _begin(dialect: str, tenant_id: str, enters: bool) -> str:  # noqa: FBT001
-    """Return the text that begins a transaction and locks a tenant, in one round trip."""
-    if dialect == "sqlite":
-        return "BEGIN IMMEDIATE"
-    text = "'{}'".format(tenant_id.replace("'", "''"))
-    entering = f"SELECT set_config('inventory.tenant', {text}, true); " if enters else ""
-    return (
-        "BEGIN ISOLATION LEVEL READ COMMITTED; "  # noqa: S608 - the id is quoted
-        f"SET LOCAL idle_in_transaction_session_timeout = {MAX_STALL_MS}; {entering}"
-        f"SELECT 1 FROM tenant WHERE tenant_id = {text} FOR NO KEY UPDATE"
-    )
+def _insertion(table: Table, dialect: str, names: Sequence[str]) -> Executable:
+    """Return the INSERT of the JSON text `rows` with some columns."""
+    # JSON knows no collation.
+    types = {
+        name: Text() if isinstance(table.c[name].type, Text) else table.c[name].type
+        for name in names
+    }
+    return table.insert().from_select(names, select(*rows_from(dialect, "rows", types).c))

@@ -3,14 +3,14 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import aiosqlite
 from sqlalchemy import Connection, event
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.clocks import BOOT_PRAGMAS, CLOCK_FUNCTION, Clock
 from app.database.faults import CLOSED, DatabaseFault, Fault, FaultKind
@@ -36,10 +36,7 @@ class SqliteConnection:
         return rows
 
     def _fetch(self, text: str, values: Sequence[Any]) -> list[Any]:
-        """Execute a statement in the thread, unless the connection has been closed."""
-        if self._is_closed:
-            raise sqlite3.ProgrammingError(CLOSED[0])
-        return self._connection._conn.execute(text, values).fetchall()  # noqa: SLF001
+        return self._open(text, values).fetchall()
 
     async def execute(self, text: str, /) -> object:
         """Execute a statement without rows."""
@@ -47,6 +44,21 @@ class SqliteConnection:
             # SQLite ends the transaction after some errors.
             return None
         return await self.fetch(text)
+
+    async def stream(
+        self, text: str, values: Sequence[Any], size: int
+    ) -> AsyncIterator[Sequence[Any]]:
+        """Yield the rows of a statement in batches."""
+        execute: Any = self._connection._execute  # noqa: SLF001 - one hop for each batch
+        cursor = await execute(self._open, text, values)
+        while rows := await execute(cursor.fetchmany, size):
+            yield rows
+
+    def _open(self, text: str, values: Sequence[Any]) -> sqlite3.Cursor:
+        """Execute a statement in the thread, unless the connection has been closed."""
+        if self._is_closed:
+            raise sqlite3.ProgrammingError(CLOSED[0])
+        return self._connection._conn.execute(text, values)  # noqa: SLF001
 
     def is_closed(self) -> bool:
         """Whether the connection is closed."""
@@ -130,9 +142,3 @@ def require_writable_file(file: Path) -> None:
     if not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
         fault = Fault(FaultKind.READONLY, "", "the file is not writable")
         raise DatabaseFault(fault, address=str(file))
-
-
-async def driver_connection(connection: AsyncConnection) -> aiosqlite.Connection:
-    """Return the driver connection of a SQLAlchemy connection to SQLite."""
-    pooled = await connection.get_raw_connection()
-    return cast("aiosqlite.Connection", pooled.driver_connection)

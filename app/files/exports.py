@@ -67,15 +67,13 @@ async def export(
 async def _batches(
     database: Database, statement: Select[Any], tenant_id: str
 ) -> AsyncIterator[Sequence[Cells]]:
-    async with database.connection(database.reader) as connection:
+    async with database.reading() as session:
         if database.dialect == "postgresql":
             # The reader of a pipe may be slow.
             for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
-                await connection.execute(text(f"SET LOCAL {limit} = 0"))
-        options = {"yield_per": EXPORT_BATCH_ROWS}
+                await session.execute(text(f"SET LOCAL {limit} = 0"))
         parameters = {"tenant": tenant_id}
-        result = await connection.stream(statement, parameters, execution_options=options)
-        async for rows in result.partitions():
+        async for rows in session.stream(statement, parameters, size=EXPORT_BATCH_ROWS):
             yield rows
 
 

@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
 
 from msgspec import structs
 from sqlalchemy import Table
-from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
+from app.database.session import DriverSession
 from app.database.tables import (
     adjustment,
     reservation,
@@ -29,8 +28,6 @@ from app.domain.instants import format_instant
 from app.domain.quantities import Figures, total_figures
 from app.domain.records import ReservationStatus, WarehouseRecord
 from app.domain.validation import check_code
-
-SEED_BATCH_ROWS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +72,7 @@ class LoadedSku:
 
 
 async def load_warehouses(
-    connection: AsyncConnection, tenant_id: str, warehouses: Iterable[WarehouseRecord]
+    session: DriverSession, tenant_id: str, warehouses: Iterable[WarehouseRecord]
 ) -> None:
     """Insert warehouses."""
     now = datetime.now(UTC)
@@ -88,10 +85,10 @@ async def load_warehouses(
         }
         for record in warehouses
     ]
-    await _insert(connection, warehouse, rows)
+    await session.insert(warehouse, rows)
 
 
-async def load_skus(connection: AsyncConnection, tenant_id: str, skus: Iterable[LoadedSku]) -> None:
+async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[LoadedSku]) -> None:
     """Insert SKUs with their levels, ledger, reservations and counts.
 
     Raises:
@@ -129,9 +126,8 @@ async def load_skus(connection: AsyncConnection, tenant_id: str, skus: Iterable[
                 rows[reservation].append(held)
                 rows[reservation_line].append(line)
     for table, table_rows in rows.items():
-        await _insert(connection, table, table_rows)
-    await _insert(
-        connection,
+        await session.insert(table, table_rows)
+    await session.insert(
         sku_count,
         [
             {
@@ -146,7 +142,7 @@ async def load_skus(connection: AsyncConnection, tenant_id: str, skus: Iterable[
     if reservations := len(rows[reservation]):
         key = {"tenant_id": tenant_id, "reference": "", "status": ReservationStatus.OPEN.value}
         count = {**key, "reservations": reservations}
-        await _insert(connection, reservation_count, [count])
+        await session.insert(reservation_count, [count])
 
 
 def _level_row(
@@ -219,8 +215,3 @@ def _ledger_rows(tenant_id: str, code: str, level: LoadedLevel) -> Iterable[dict
         )
         yield {**row, "hash": previous}
         before = entry.quantity
-
-
-async def _insert(connection: AsyncConnection, table: Table, rows: list[Any]) -> None:
-    for start in range(0, len(rows), SEED_BATCH_ROWS):
-        await connection.execute(table.insert(), rows[start : start + SEED_BATCH_ROWS])

@@ -20,10 +20,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.clocks import Present
 from app.database.engine import Database
+from app.database.session import DriverSession
 from app.database.tables import (
     LEVEL_KEY,
     adjustment,
@@ -61,32 +61,32 @@ async def repair_tenant(database: Database, tenant_id: str) -> list[str]:
 
 
 async def _repair_skus(
-    tenant_id: str, after: str, connection: AsyncConnection
+    tenant_id: str, after: str, session: DriverSession
 ) -> tuple[str | None, list[str]]:
     """Repair the next batch of SKUs; returns the last code, or None without further SKUs."""
-    await lock_tenant(tenant_id, connection)
+    await lock_tenant(tenant_id, session)
     page = (
         select(sku.c.sku, sku.c.status, sku.c.archived_at)
         .where(sku.c.tenant_id == tenant_id, sku.c.sku > after)
         .order_by(sku.c.sku)
         .limit(REPAIR_BATCH_SKUS)
     )
-    skus = (await connection.execute(page)).all()
+    skus = await session.execute(page)
     if not skus:
         return None, []
     statement = _levels_with_last_entries(tenant_id, skus[0].sku, skus[-1].sku)
     archived = {row.sku: row.archived_at for row in skus}
-    levels = (await connection.execute(statement)).all()
+    levels = await session.execute(statement)
     messages: list[str] = []
     figures: dict[str, list[Figures]] = {}
     for level in levels:
-        messages += await _repair_level(connection, level, archived_at=archived[level.sku])
+        messages += await _repair_level(session, level, archived_at=archived[level.sku])
         figures.setdefault(level.sku, []).append(_figures(level))
     for row in skus:
         status = total_figures(figures.get(row.sku, [])).status
         if row.status != status:
             messages.append(f"status of SKU {row.sku} was {row.status}, and is {status}")
-            await _update_sku(connection, tenant_id, row.sku, status=status)
+            await _update_sku(session, tenant_id, row.sku, status=status)
     return skus[-1].sku, messages
 
 
@@ -126,7 +126,7 @@ def _figures(level: Row[Any]) -> Figures:
 
 
 async def _repair_level(
-    connection: AsyncConnection, level: Row[Any], *, archived_at: datetime | None
+    session: DriverSession, level: Row[Any], *, archived_at: datetime | None
 ) -> list[str]:
     figures = _figures(level)
     derived: dict[str, Any] = {
@@ -142,30 +142,28 @@ async def _repair_level(
     wrong = {name: value for name, value in derived.items() if getattr(level, name) != value}
     if wrong:
         is_level = [stock_level.c[name] == getattr(level, name) for name in LEVEL_KEY]
-        await connection.execute(update(stock_level).where(*is_level).values(wrong))
-        await _update_sku(connection, level.tenant_id, level.sku)
+        await session.execute(update(stock_level).where(*is_level).values(wrong))
+        await _update_sku(session, level.tenant_id, level.sku)
     return [
         f"{name} of stock level {level_name(level)} was {getattr(level, name)}, and is {value}"
         for name, value in wrong.items()
     ]
 
 
-async def _update_sku(
-    connection: AsyncConnection, tenant_id: str, code: str, **values: object
-) -> None:
+async def _update_sku(session: DriverSession, tenant_id: str, code: str, **values: object) -> None:
     """Change a SKU and its version, which its ETag contains."""
-    await connection.execute(
+    await session.execute(
         update(sku)
         .where(sku.c.tenant_id == tenant_id, sku.c.sku == code)
         .values(version=sku.c.version + 1, updated_at=Present(), **values)
     )
 
 
-async def _repair_counts(tenant_id: str, connection: AsyncConnection) -> list[str]:
-    await lock_tenant(tenant_id, connection)
-    if connection.dialect.name == "postgresql":
-        await connection.execute(NO_TIMEOUT)
-    rows = await connection.execute(
+async def _repair_counts(tenant_id: str, session: DriverSession) -> list[str]:
+    await lock_tenant(tenant_id, session)
+    if session.dialect == "postgresql":
+        await session.execute(NO_TIMEOUT)
+    rows = await session.execute(
         select(sku_count.c.warehouse_id, sku_count.c.status, sku_count.c.skus).where(
             sku_count.c.tenant_id == tenant_id
         )
@@ -173,11 +171,11 @@ async def _repair_counts(tenant_id: str, connection: AsyncConnection) -> list[st
     stored = {(row.warehouse_id, row.status): row.skus for row in rows}
     derived: dict[CountKey, int] = {}
     for statement in _countings(tenant_id):
-        derived |= {(row[0], row[1]): row[2] for row in await connection.execute(statement)}
+        derived |= {(row[0], row[1]): row[2] for row in await session.execute(statement)}
     wrong = [
         key for key in sorted(stored.keys() | derived) if stored.get(key, 0) != derived.get(key, 0)
     ]
-    await _replace_counts(connection, tenant_id, wrong, derived)
+    await _replace_counts(session, tenant_id, wrong, derived)
     return [
         f"count of {status} SKUs in {warehouse_id or 'all warehouses'} was "
         f"{stored.get((warehouse_id, status), 0)}, and is {derived.get((warehouse_id, status), 0)}"
@@ -205,29 +203,28 @@ def _counted_as(table: Table) -> ColumnElement[str]:
 
 
 async def _replace_counts(
-    connection: AsyncConnection,
+    session: DriverSession,
     tenant_id: str,
     wrong: Sequence[CountKey],
     derived: Mapping[CountKey, int],
 ) -> None:
     for warehouse_id, status in wrong:
         key = {"tenant_id": tenant_id, "warehouse_id": warehouse_id, "status": status}
-        await connection.execute(delete(sku_count).where(*_is_row(sku_count, key)))
+        await session.execute(delete(sku_count).where(*_is_row(sku_count, key)))
         if skus := derived.get((warehouse_id, status), 0):
-            await connection.execute(sku_count.insert(), {**key, "skus": skus})
+            await session.insert(sku_count, [{**key, "skus": skus}])
 
 
-async def _repair_reservation_counts(tenant_id: str, connection: AsyncConnection) -> list[str]:
-    await lock_tenant(tenant_id, connection)
-    if connection.dialect.name == "postgresql":
-        await connection.execute(NO_TIMEOUT)
+async def _repair_reservation_counts(tenant_id: str, session: DriverSession) -> list[str]:
+    await lock_tenant(tenant_id, session)
+    if session.dialect == "postgresql":
+        await session.execute(NO_TIMEOUT)
     statement = wrong_reservation_counts()
-    wrong = (await connection.execute(statement, {"tenant_id": tenant_id})).all()
+    wrong = await session.execute(statement, {"tenant_id": tenant_id})
     for row in wrong:
         key = {"tenant_id": tenant_id, "reference": row.reference, "status": row.status}
-        await connection.execute(delete(reservation_count).where(*_is_row(reservation_count, key)))
-        derived = {**key, "reservations": row.derived}
-        await connection.execute(reservation_count.insert(), derived)
+        await session.execute(delete(reservation_count).where(*_is_row(reservation_count, key)))
+        await session.insert(reservation_count, [{**key, "reservations": row.derived}])
     return [
         f"count of {row.status} reservations{f' of {row.reference}' if row.reference else ''} was "
         f"{row.kept}, and is {row.derived}"
@@ -249,15 +246,15 @@ async def _repair_rollups(database: Database, tenant_id: str) -> list[str]:
         return []
     first = wrong[0].until
 
-    async def delete_rollups(connection: AsyncConnection) -> None:
+    async def delete_rollups(session: DriverSession) -> None:
         # Without the lock, a worker could store another rollup that follows from a wrong one.
-        await lock_tenant(tenant_id, connection)
-        if connection.dialect.name == "postgresql":
-            await connection.execute(NO_TIMEOUT)
+        await lock_tenant(tenant_id, session)
+        if session.dialect == "postgresql":
+            await session.execute(NO_TIMEOUT)
         is_tenant = ledger_sum.c.tenant_id == tenant_id
-        await connection.execute(delete(ledger_sum).where(is_tenant, ledger_sum.c.until >= first))
+        await session.execute(delete(ledger_sum).where(is_tenant, ledger_sum.c.until >= first))
         last = select(func.max(ledger_sum.c.until)).where(is_tenant)
-        await reset_rollup(tenant_id, await connection.scalar(last), connection)
+        await reset_rollup(tenant_id, await session.scalar(last), session)
 
     await database.transaction(delete_rollups)
     while await roll_up_ledger(database, tenant_id):

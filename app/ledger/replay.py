@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Row, Select, Table, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.parameters import TENANT
+from app.database.session import DriverSession
 from app.database.tables import adjustment, sku, stock_level
 from app.domain.hash_chain import HASHED_COLUMNS, Head, HeadBuilder, chain_hash
 from app.domain.instants import format_instant
@@ -38,7 +38,7 @@ class LedgerReplay:
 
     def __init__(
         self,
-        connection: AsyncConnection,
+        session: DriverSession,
         tenant_id: str,
         *,
         head: Head | None,
@@ -46,7 +46,7 @@ class LedgerReplay:
         progress: ReportReplayed,
     ) -> None:
         self.adjustments = 0
-        self._connection = connection
+        self._session = session
         self._tenant_id = tenant_id
         self._head = head
         self._level_ends = level_ends
@@ -67,7 +67,7 @@ class LedgerReplay:
         """
         covered = self.cover(self._head.until) if self._head else None
         level, previous = None, None
-        async for row in stream_rows(self._connection, self._tenant_id, _levels_with_adjustments()):
+        async for row in stream_rows(self._session, self._tenant_id, _levels_with_adjustments()):
             if level is None or (row.sku, row.warehouse_id) != (level.sku, level.warehouse_id):
                 if level is not None:
                     self._level_ends(level, previous)
@@ -77,7 +77,7 @@ class LedgerReplay:
                 previous = row
         if level is not None:
             self._level_ends(level, previous)
-        await require_all_rows(self._connection, self._tenant_id, adjustment, self.adjustments)
+        await require_all_rows(self._session, self._tenant_id, adjustment, self.adjustments)
         if self._head and covered:
             _require_same_history(self._head, covered.head())
 
@@ -130,18 +130,17 @@ def _levels_with_adjustments() -> Select[Any]:
 
 
 async def stream_rows(
-    connection: AsyncConnection, tenant_id: str, statement: Select[Any]
+    session: DriverSession, tenant_id: str, statement: Select[Any]
 ) -> AsyncIterator[Row[Any]]:
     """Stream the tenant's rows of a statement, in batches."""
-    options = {"yield_per": VERIFY_BATCH_ROWS}
-    async for row in await connection.stream(
-        statement, {"tenant_id": tenant_id}, execution_options=options
-    ):
-        yield row
+    parameters = {"tenant_id": tenant_id}
+    async for rows in session.stream(statement, parameters, size=VERIFY_BATCH_ROWS):
+        for row in rows:
+            yield row
 
 
 async def require_all_rows(
-    connection: AsyncConnection, tenant_id: str, table: Table, number: int
+    session: DriverSession, tenant_id: str, table: Table, number: int
 ) -> None:
     """Check that a table has as many of the tenant's rows as were checked.
 
@@ -150,7 +149,7 @@ async def require_all_rows(
 
     """
     rows = select(func.count()).select_from(table).where(table.c.tenant_id == TENANT)
-    stored = await connection.scalar(rows, {"tenant_id": tenant_id})
+    stored = await session.scalar(rows, {"tenant_id": tenant_id})
     require_equal(f"the number of rows of {table.name} that belong to another row", number, stored)
 
 

@@ -26,12 +26,12 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.clocks import Present
 from app.database.columns import UtcDateTime
 from app.database.engine import Database
 from app.database.parameters import TENANT
+from app.database.session import DriverSession
 from app.database.snapshot import Snapshot
 from app.database.tables import adjustment, ledger_sum, tenant
 from app.domain.instants import MILLISECOND
@@ -91,22 +91,22 @@ async def roll_up_ledger(database: Database, tenant_id: str) -> bool:
     return await database.transaction(work, tenant_id=tenant_id)
 
 
-async def lock_tenant(tenant_id: str, connection: AsyncConnection) -> datetime | None:
+async def lock_tenant(tenant_id: str, session: DriverSession) -> datetime | None:
     """Lock a tenant as its writes do, and read its `summed_until`.
 
     Only a following statement sees all that was committed before the lock.
     """
     known = select(tenant.c.summed_until).where(tenant.c.tenant_id == tenant_id)
-    until: datetime | None = await connection.scalar(known.with_for_update(key_share=True))
+    until: datetime | None = await session.scalar(known.with_for_update(key_share=True))
     return until
 
 
-async def reset_rollup(tenant_id: str, until: datetime | None, connection: AsyncConnection) -> None:
+async def reset_rollup(tenant_id: str, until: datetime | None, session: DriverSession) -> None:
     """Lower the tenant's `summed_until` to an instant; None rolls up the whole ledger again."""
     is_later = tenant.c.tenant_id == tenant_id
     if until is not None:
         is_later &= tenant.c.summed_until > until
-    await connection.execute(update(tenant).where(is_later).values(summed_until=until))
+    await session.execute(update(tenant).where(is_later).values(summed_until=until))
 
 
 async def _next_period(
@@ -152,33 +152,33 @@ async def _store(
     known: datetime | None,
     entries: int,
     sums: Sequence[Mapping[str, object]],
-    connection: AsyncConnection,
+    session: DriverSession,
 ) -> bool:
     """Store a rollup, unless it is stale; returns whether it was stored."""
-    if connection.dialect.name == "postgresql":
-        await connection.execute(NO_TIMEOUT)
-    if await lock_tenant(parameters["tenant_id"], connection) != known:
+    if session.dialect == "postgresql":
+        await session.execute(NO_TIMEOUT)
+    if await lock_tenant(parameters["tenant_id"], session) != known:
         return False
     # After a late insertion, another worker may have reached the same instant again.
-    if await connection.scalar(_entry_count(), parameters) != entries:
+    if await session.scalar(_entry_count(), parameters) != entries:
         return False
-    await _delete_stale_rollups(parameters, connection)
-    await connection.execute(ledger_sum.insert(), sums)
+    await _delete_stale_rollups(parameters, session)
+    await session.insert(ledger_sum, sums)
     is_tenant = tenant.c.tenant_id == parameters["tenant_id"]
     until = parameters["until"]
-    await connection.execute(update(tenant).where(is_tenant).values(summed_until=until))
+    await session.execute(update(tenant).where(is_tenant).values(summed_until=until))
     return True
 
 
-async def _delete_stale_rollups(parameters: _Parameters, connection: AsyncConnection) -> None:
+async def _delete_stale_rollups(parameters: _Parameters, session: DriverSession) -> None:
     """Delete the rollups that were stored before a late insertion."""
     is_tenant = ledger_sum.c.tenant_id == parameters["tenant_id"]
     newest = select(func.max(ledger_sum.c.until)).where(is_tenant, *is_of_group(Group.LEDGER, {}))
-    latest = await connection.scalar(newest)
+    latest = await session.scalar(newest)
     # The deletion reads all rollups, so it is executed only if there are stale ones.
     if latest is not None and latest > parameters["since"]:
         is_stale = ledger_sum.c.until > parameters["since"]
-        await connection.execute(delete(ledger_sum).where(is_tenant, is_stale))
+        await session.execute(delete(ledger_sum).where(is_tenant, is_stale))
 
 
 @cache

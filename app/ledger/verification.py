@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Row, Select, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.clocks import Present
 from app.database.engine import Database
 from app.database.parameters import TENANT
+from app.database.session import DriverSession
 from app.database.tables import sku, sku_count, stock_level
 from app.domain.hash_chain import Head, settled_until
 from app.domain.instants import format_instant
@@ -69,20 +69,19 @@ async def verify_tenant(
         LedgerBroken: names the first break.
 
     """
-    with database.fault_translation:
-        async with _untimed(database) as connection:
-            # Read before the snapshot is taken, which then has all that was written until `now`.
-            now = (await connection.execute(select(Present()))).scalar_one()
-            check = _FigureCheck(connection, tenant_id)
-            replay = LedgerReplay(
-                connection, tenant_id, head=head, level_ends=check.level_ends, progress=progress
-            )
-            covered = replay.cover(settled_until(now))
-            await replay.run()
-            await check.figures()
-            check.proof.adjustments = replay.adjustments
-            check.proof.head = str(covered.head())
-            return check.proof
+    async with _untimed(database) as session:
+        # Read before the snapshot is taken, which then has all that was written until `now`.
+        now = await session.scalar(select(Present()))
+        check = _FigureCheck(session, tenant_id)
+        replay = LedgerReplay(
+            session, tenant_id, head=head, level_ends=check.level_ends, progress=progress
+        )
+        covered = replay.cover(settled_until(now))
+        await replay.run()
+        await check.figures()
+        check.proof.adjustments = replay.adjustments
+        check.proof.head = str(covered.head())
+        return check.proof
 
 
 async def verify_ledger(
@@ -98,25 +97,25 @@ async def verify_ledger(
         LedgerBroken: names the first break.
 
     """
-    async with _untimed(database) as connection:
+    async with _untimed(database) as session:
         replay = LedgerReplay(
-            connection,
+            session,
             tenant_id,
             head=head,
             level_ends=_require_last_adjustments,
             progress=progress,
         )
         await replay.run()
-        await _require_balanced_transfers(connection, tenant_id)
+        await _require_balanced_transfers(session, tenant_id)
 
 
 @asynccontextmanager
-async def _untimed(database: Database) -> AsyncIterator[AsyncConnection]:
-    """Open a connection for reading whose statements have no time limit."""
-    async with database.connection(database.reader) as connection:
+async def _untimed(database: Database) -> AsyncIterator[DriverSession]:
+    """Open a session for reading whose statements have no time limit."""
+    async with database.reading() as session:
         if database.dialect == "postgresql":
-            await connection.execute(NO_TIMEOUT)
-        yield connection
+            await session.execute(NO_TIMEOUT)
+        yield session
 
 
 def _require_last_adjustments(level: Row[Any], last: Row[Any] | None) -> None:
@@ -130,9 +129,9 @@ def _require_last_adjustments(level: Row[Any], last: Row[Any] | None) -> None:
         raise LedgerBroken(message)
 
 
-async def _require_balanced_transfers(connection: AsyncConnection, tenant_id: str) -> None:
+async def _require_balanced_transfers(session: DriverSession, tenant_id: str) -> None:
     """Check that every transfer subtracts from a level of a SKU the quantity it adds to another."""
-    async for row in stream_rows(connection, tenant_id, unbalanced_transfers()):
+    async for row in stream_rows(session, tenant_id, unbalanced_transfers()):
         message = (
             f"transfer {row.transfer_id} of SKU {row.sku} has {row.entries} adjustments that "
             f"sum to {row.delta}, and should have 2 that sum to 0"
@@ -143,9 +142,9 @@ async def _require_balanced_transfers(connection: AsyncConnection, tenant_id: st
 class _FigureCheck:
     """Checks of the figures that are derived from a tenant's ledger."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: str) -> None:
+    def __init__(self, session: DriverSession, tenant_id: str) -> None:
         self.proof = Proof(tenant_id)
-        self._connection = connection
+        self._session = session
         self._tenant_id = tenant_id
         self._derived_counts: Counter[tuple[str, str]] = Counter()
 
@@ -159,7 +158,7 @@ class _FigureCheck:
         await self._skus()
         await self._counts()
         await self._rollups()
-        await _require_balanced_transfers(self._connection, self._tenant_id)
+        await _require_balanced_transfers(self._session, self._tenant_id)
         await self._reservations()
 
     def level_ends(self, level: Row[Any], last: Row[Any] | None) -> None:
@@ -199,7 +198,7 @@ class _FigureCheck:
         self._sku_ends(current, figures)
         # The replay reads levels without a SKU, too; this statement does not.
         require_equal("the number of stock levels that have a SKU", levels, self.proof.stock_levels)
-        await require_all_rows(self._connection, self._tenant_id, stock_level, levels)
+        await require_all_rows(self._session, self._tenant_id, stock_level, levels)
 
     def _sku_ends(self, row: Row[Any] | None, figures: Figures) -> None:
         """Check a SKU against the sums over its levels."""
@@ -245,7 +244,7 @@ class _FigureCheck:
             require_equal(f"count of {row.status} reservations{of}", row.kept, row.derived)
 
     def _rows(self, statement: Select[Any]) -> AsyncIterator[Row[Any]]:
-        return stream_rows(self._connection, self._tenant_id, statement)
+        return stream_rows(self._session, self._tenant_id, statement)
 
 
 def _skus_with_levels() -> Select[Any]:

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from sqlalchemy import bindparam, exists, func, select, true, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import exists, func, select, true, update
 
 from app.auth.tokens import TOKEN_PREFIX, token_hash
 from app.database.clocks import Present
 from app.database.engine import Database
+from app.database.session import DriverSession
 from app.database.tables import api_token, tenant
 from app.domain.caller import Scope
 from app.domain.ids import ulid
@@ -45,11 +45,11 @@ async def create_tenant(database: Database, tenant_id: str, *, name: str) -> Non
     if tenant_id == DEMO_TENANT:
         raise invalid_field("id", "must not be demo, which `inventory demo` empties")
 
-    async def work(connection: AsyncConnection) -> None:
+    async def work(session: DriverSession) -> None:
         taken = select(exists().where(tenant.c.tenant_id == tenant_id))
-        if await connection.scalar(taken):
+        if await session.scalar(taken):
             raise invalid_field("id", f"{tenant_id} is taken")
-        await insert_tenant(connection, tenant_id, name=name)
+        await insert_tenant(session, tenant_id, name=name)
 
     await database.transaction(work)
 
@@ -63,18 +63,18 @@ async def permit_oversell(database: Database, tenant_id: str, *, permitted: bool
     """
     since = Present() if permitted else None
 
-    async def work(connection: AsyncConnection) -> None:
+    async def work(session: DriverSession) -> None:
         statement = update(tenant).where(tenant.c.tenant_id == tenant_id)
-        changed = await connection.execute(
+        changed = await session.execute(
             statement.values(permits_oversell_since=since).returning(tenant.c.tenant_id)
         )
-        if changed.first() is None:
+        if not changed:
             raise tenant_not_found(tenant_id)
 
     await database.transaction(work)
 
 
-async def insert_tenant(connection: AsyncConnection, tenant_id: str, *, name: str) -> None:
+async def insert_tenant(session: DriverSession, tenant_id: str, *, name: str) -> None:
     """Insert a tenant with a cursor key of its own."""
     row = {
         "tenant_id": tenant_id,
@@ -82,7 +82,7 @@ async def insert_tenant(connection: AsyncConnection, tenant_id: str, *, name: st
         "cursor_key": secrets.token_bytes(32),
         "created_at": Present(),
     }
-    await connection.execute(tenant.insert().values(row))
+    await session.execute(tenant.insert().values(row))
 
 
 async def create_token(
@@ -102,12 +102,12 @@ async def create_token(
     """
     token = new_secret(tenant_id)
 
-    async def work(connection: AsyncConnection) -> NewToken:
-        if not await connection.scalar(select(exists().where(tenant.c.tenant_id == tenant_id))):
+    async def work(session: DriverSession) -> NewToken:
+        if not await session.scalar(select(exists().where(tenant.c.tenant_id == tenant_id))):
             raise tenant_not_found(tenant_id)
-        expires_at = await _present(connection) + expires_in if expires_in else None
+        expires_at = await _present(session) + expires_in if expires_in else None
         id_ = await insert_token(
-            connection,
+            session,
             tenant_id,
             token=token,
             name=name,
@@ -121,7 +121,7 @@ async def create_token(
 
 
 async def insert_token(
-    connection: AsyncConnection,
+    session: DriverSession,
     tenant_id: str,
     *,
     token: str,
@@ -141,7 +141,7 @@ async def insert_token(
         "created_at": Present(),
         "expires_at": expires_at,
     }
-    await connection.execute(api_token.insert().values(row))
+    await session.execute(api_token.insert().values(row))
     return str(row["id"])
 
 
@@ -153,15 +153,15 @@ async def revoke_token(database: Database, tenant_id: str, token_id: str) -> Non
 
     """
 
-    async def work(connection: AsyncConnection) -> None:
+    async def work(session: DriverSession) -> None:
         is_token = (api_token.c.tenant_id == tenant_id) & (api_token.c.id == token_id)
-        if not await connection.scalar(select(exists().where(is_token))):
+        if not await session.scalar(select(exists().where(is_token))):
             message = (
                 f"Tenant {tenant_id} has no token {token_id}; `inventory token list` shows all."
             )
             raise NotFound(message)
         is_valid = is_token & api_token.c.revoked_at.is_(None)
-        await connection.execute(update(api_token).where(is_valid).values(revoked_at=Present()))
+        await session.execute(update(api_token).where(is_valid).values(revoked_at=Present()))
 
     await database.transaction(work)
 
@@ -180,11 +180,10 @@ async def rotate_token(
     token = new_secret(tenant_id)
     is_token = (api_token.c.tenant_id == tenant_id) & (api_token.c.id == token_id)
 
-    async def work(connection: AsyncConnection) -> NewToken:
-        now = await _present(connection)
-        old = (
-            await connection.execute(select(api_token).where(is_token).with_for_update())
-        ).first()
+    async def work(session: DriverSession) -> NewToken:
+        now = await _present(session)
+        rows = await session.execute(select(api_token).where(is_token).with_for_update())
+        old = rows[0] if rows else None
         if old is None or old.revoked_at or (old.expires_at and old.expires_at <= now):
             message = (
                 f"Tenant {tenant_id} has no valid token {token_id}; `inventory token list` "
@@ -193,7 +192,7 @@ async def rotate_token(
             raise NotFound(message)
         expires_at = now + (old.expires_at - old.created_at) if old.expires_at else None
         new_id = await insert_token(
-            connection,
+            session,
             tenant_id,
             token=token,
             name=old.name,
@@ -202,7 +201,7 @@ async def rotate_token(
             expires_at=expires_at,
         )
         ends_at = min(old.expires_at or now + overlap, now + overlap)
-        await connection.execute(update(api_token).where(is_token).values(expires_at=ends_at))
+        await session.execute(update(api_token).where(is_token).values(expires_at=ends_at))
         return NewToken(new_id, token, expires_at)
 
     return await database.transaction(work)
@@ -220,24 +219,17 @@ async def store_token_uses(database: Database, uses: Mapping[tuple[str, str], da
 
 
 async def _store_token_uses(
-    tenant_id: str, tokens: Mapping[str, datetime], connection: AsyncConnection
+    tenant_id: str, tokens: Mapping[str, datetime], session: DriverSession
 ) -> None:
-    statement = (
-        update(api_token)
-        .where(
-            api_token.c.tenant_id == tenant_id,
-            api_token.c.id == bindparam("used"),
-            # Another worker may have stored a later use.
-            func.coalesce(api_token.c.last_used_at < bindparam("at"), true()),
-        )
-        .values(last_used_at=bindparam("at"))
-    )
-    rows = [{"used": token_id, "at": at} for token_id, at in sorted(tokens.items())]
-    await connection.execute(statement, rows)
+    for token_id, at in sorted(tokens.items()):
+        is_token = (api_token.c.tenant_id == tenant_id) & (api_token.c.id == token_id)
+        # Another worker may have stored a later use.
+        is_later = func.coalesce(api_token.c.last_used_at < at, true())
+        await session.execute(update(api_token).where(is_token, is_later).values(last_used_at=at))
 
 
-async def _present(connection: AsyncConnection) -> datetime:
-    now: datetime = (await connection.execute(select(Present()))).scalar_one()
+async def _present(session: DriverSession) -> datetime:
+    now: datetime = await session.scalar(select(Present()))
     return now
 
 

@@ -13,12 +13,12 @@ from typing import Any, Final
 import httpx
 import pytest
 import uvicorn
-from sqlalchemy import QueuePool
 
 from app.database.engine import Database
 from app.ledger.verification import verify_tenant
 from app.settings import Settings
 from tests.databases import PostgreSQL, migrated, own_postgresql
+from tests.engines import writer_of
 from tests.processes import started
 from tests.rest.answers import answered, refusal
 from tests.service import Service, level, new_tenant, running, sku, warehouse
@@ -65,14 +65,12 @@ async def assert_serves_soon(service: Service) -> None:
 
 
 def url_of(database: Database) -> str:
-    return database.writer.url.render_as_string(hide_password=False)
+    return database.url.render_as_string(hide_password=False)
 
 
 def checked_out(database: Database) -> int:
     """Return number of connections in use."""
-    pools = {database.writer.pool, database.reader.pool}
-    in_engines = sum(pool.checkedout() for pool in pools if isinstance(pool, QueuePool))
-    return in_engines + database._pool.in_use
+    return sum(pool.in_use for pool in {database._pool, database._write_pool})
 
 
 async def until_nothing_is_checked_out(database: Database) -> None:
@@ -188,10 +186,11 @@ async def test_an_exhausted_pool_is_503_and_recovers(stocked: Service) -> None:
         database = app.state.database
         answered(await put(tight, 1))
         async with AsyncExitStack() as held:
-            for _ in range(database.writer.pool.size()):
-                await held.enter_async_context(database.writer.connect())
             for tenant in ("a", "b"):
                 session = await database.session(single=True, share=tenant)
+                held.push_async_callback(session.close)
+            if database._write_pool is not database._pool:
+                session = await database.write_session("", None)
                 held.push_async_callback(session.close)
             response = await put(tight, 2)
 
@@ -290,7 +289,7 @@ async def test_a_full_disk_is_503_and_recovers(sqlite_url: str) -> None:
 
 async def _limit_pages(database: Database, *, more: int | None) -> None:
     """Limit the growth of the file to `more` pages."""
-    async with database.writer.connect() as connection:
+    async with writer_of(database).connect() as connection:
         pages = (await connection.exec_driver_sql("PRAGMA page_count")).scalar_one()
         limit = pages + more if more is not None else 1_000_000
         await connection.exec_driver_sql(f"PRAGMA max_page_count = {limit}")

@@ -17,6 +17,7 @@ from app.runtime import fair_loop as scheduling
 from app.runtime.fair_loop import PIECE, FairLoop, charge, in_pieces
 from app.runtime.shares import Shares
 from app.settings import Settings
+from tests.engines import writer_of
 from tests.service import Service, level, new_tenant, running, sku, warehouse
 
 PATIENCE = 60.0
@@ -151,7 +152,7 @@ async def test_stuck_reads_of_one_tenant_leave_connections_for_another(database_
         pytest.skip("Reads of SQLite wait for no lock.")
     async with two_tenants(database_url) as (app, greedy, quiet):
         database = app.state.database
-        async with database.writer.connect() as connection:
+        async with writer_of(database).connect() as connection:
             # Only statements on adjustments wait for this lock.
             await connection.execute(text("LOCK TABLE adjustment IN ACCESS EXCLUSIVE MODE"))
             stuck = [
@@ -182,7 +183,7 @@ async def test_a_set_goes_before_the_waiting_bulks_of_another_tenant(database_ur
             served.append(name)
             return response
 
-        with closing(sqlite3.connect(str(database.writer.url.database))) as other:
+        with closing(sqlite3.connect(str(database.url.database))) as other:
             other.isolation_level = None
             other.execute("BEGIN IMMEDIATE")
             path = "/api/inventory/bulk"
@@ -190,7 +191,7 @@ async def test_a_set_goes_before_the_waiting_bulks_of_another_tenant(database_ur
                 asyncio.create_task(noted("bulk", greedy, "POST", path, body={"updates": updates}))
                 for _ in range(8)
             ]
-            queues, waiting = database.lanes._queues, database._write_slots._waiting
+            queues, waiting = database.lanes._queues, database._write_pool._shares._waiting
             await until(lambda: len(queues.get(greedy.tenant_id, ())) == 7)
             path = "/api/inventory/A"
             writes.append(asyncio.create_task(noted("set", quiet, "PUT", path, body=counted)))

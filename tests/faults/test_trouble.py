@@ -15,6 +15,7 @@ from sqlalchemy import text
 from app.cli.main import main
 from app.runtime.deadlines import Limit, OutOfTime, Watch
 from tests.databases import PostgreSQL, migrated, own_postgresql
+from tests.engines import writer_of
 from tests.faults.test_faults import (
     MAIN,
     UNAVAILABLE,
@@ -147,7 +148,7 @@ async def execute(server: PostgreSQL, statement: str) -> None:
 
 async def test_a_timed_out_read_is_not_retried(server: PostgreSQL) -> None:
     async with stocked(server, database_lock_timeout_ms=50) as service:
-        async with service.database.writer.connect() as other:
+        async with writer_of(service.database).connect() as other:
             await other.execute(text("LOCK TABLE warehouse IN ACCESS EXCLUSIVE MODE"))
             answer = await service.graphql(TWO_STATEMENTS)
         assert {it["extensions"]["code"] for it in answer["errors"]} == {"UNAVAILABLE"}

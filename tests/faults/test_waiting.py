@@ -13,6 +13,7 @@ from app.database.engine import Database
 from app.database.pool import DriverPool
 from app.errors import Unavailable
 from app.settings import Settings
+from tests.engines import writer_of
 from tests.ledger.writes import WRITES, Update, assert_proven
 from tests.service import Service, level, new_tenant, running, sku, warehouse
 
@@ -24,12 +25,12 @@ PATIENCE_MS = 60_000
 async def locked(database: Database, tenant_id: str) -> AsyncIterator[None]:
     """Hold the lock of the tenant's lane."""
     if database.dialect == "sqlite":
-        file = str(database.writer.url.database)
+        file = str(database.url.database)
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             yield
         return
-    async with database.writer.connect() as connection:
+    async with writer_of(database).connect() as connection:
         lock = text("SELECT 1 FROM tenant WHERE tenant_id = :tenant FOR UPDATE")
         await connection.execute(lock, {"tenant": tenant_id})
         yield
@@ -127,6 +128,11 @@ class Connection:
 
     async def execute(self, text: str, /) -> object:
         raise NotImplementedError(text)
+
+    def stream(
+        self, text: str, values: Sequence[object], size: int
+    ) -> AsyncIterator[Sequence[object]]:
+        raise NotImplementedError(text, values, size)
 
     def is_closed(self) -> bool:
         return False

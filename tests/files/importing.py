@@ -55,7 +55,7 @@ def die_importing(
     async def import_until_killed() -> None:
         database = Database(Settings(database_url=database_url))
         vars(importing)["IMPORT_BATCH_ROWS"] = BATCH
-        with Clock(moment).watching(database):
+        with Clock(moment).watching():
             await imported(database, tenant, content, kind)
         await database.dispose()
 

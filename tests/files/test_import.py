@@ -261,7 +261,7 @@ async def test_repeated_counts_are_skipped_despite_later_changes(
 async def test_killed_import_resumes_without_duplicates(service: Service, kind: FileKind) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.files.importing"])
-    url = service.database.writer.url.render_as_string(hide_password=False)
+    url = service.database.url.render_as_string(hide_password=False)
     codes = [f"S{number}" for number in range(2 * BATCH + 1)]
     moment, killed = 0, True
     while killed:

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
+from tests.engines import reader_of, transact
 
 BIG: Final = {
     *("sku", "stock_level", "adjustment", "idempotency_key"),
@@ -123,14 +124,14 @@ def literal_of(value: object) -> str:
 @asynccontextmanager
 async def explaining(database: Database) -> AsyncIterator[Engine]:
     """Open connections that explain the statements of a database."""
-    async with database.reader.connect() as first, database.reader.connect() as second:
+    async with reader_of(database).connect() as first, reader_of(database).connect() as second:
         one: Any = (await first.get_raw_connection()).driver_connection
         if database.dialect == "postgresql":
             yield PostgreSQLEngine(one)
         else:
             # The first connection keeps the statistics in its cache; most databases have none.
             await one.execute_fetchall("SELECT * FROM sku LIMIT 1")
-            await database.transaction(forget_statistics)
+            await transact(database, forget_statistics)
             other: Any = (await second.get_raw_connection()).driver_connection
             yield SQLiteEngine(one, other)
         await first.invalidate()

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from app.database.engine import Database
 from tests.statements import watched
 
 
@@ -26,8 +25,8 @@ class QueryRecorder:
 
 
 @contextmanager
-def recorded(database: Database) -> Iterator[QueryRecorder]:
-    """Record the statements of a database within a block."""
+def recorded() -> Iterator[QueryRecorder]:
+    """Record the statements within a block."""
     recorder = QueryRecorder()
-    with watched(database, before=recorder):
+    with watched(before=recorder):
         yield recorder

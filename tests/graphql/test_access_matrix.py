@@ -32,6 +32,7 @@ from app.graphql.schema import scopes as access
 from app.graphql.schema.scopes import SCOPES
 from app.writes.tenants import create_token, revoke_token
 from rest_shim.routes import ROUTES, RestRoute
+from tests.engines import transact
 from tests.graphql.operations import Json, refusals, send_operation
 from tests.graphql.test_schema import OBJECTS
 from tests.service import EMAIL, Service, counted, level, new_tenant, sku
@@ -205,7 +206,7 @@ async def stocked(service: Service) -> Service:
     market = structs.replace(warehouse, id=MARKET, type=WarehouseType.FBA)
     counts = replace(level(warehouse, 500), history=[replace(counted(500), id=ENTRY)])
     await service.load([warehouse, other, market], [sku(CODE, counts, title="Title of A")])
-    await service.database.transaction(partial(hold, service))
+    await transact(service.database, partial(hold, service))
     return service
 
 

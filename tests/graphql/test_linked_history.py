@@ -10,6 +10,7 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.tables import adjustment, stock_level
+from tests.engines import transact
 from tests.graphql.answers import Json, errors_of, page_of, walk
 from tests.service import Service, counted, level, new_tenant, now, sku, warehouse
 
@@ -60,7 +61,7 @@ async def linked(service: Service) -> list[dict[str, Any]]:
         is_own = stock_level.c.tenant_id == service.tenant_id
         await connection.execute(update(stock_level).where(is_own).values(version=41))
 
-    await service.database.transaction(work)
+    await transact(service.database, work)
     return sorted(rows, key=lambda row: (row["created_at"], row["sequence"]), reverse=True)
 
 

@@ -25,6 +25,7 @@ from app.reads.skus import get_skus
 from app.reads.tenants import list_tenants, list_tokens
 from app.writes.idempotency_keys import delete_expired_keys
 from benchmarks.data import OPENING, WAREHOUSES, Size, code, fill
+from tests.engines import transact
 from tests.graphql.explain import Cost, Engine, explaining
 from tests.graphql.read_cases import (
     MAIN,
@@ -70,7 +71,7 @@ async def shop(engine: str, empty_database_url: str) -> AsyncIterator[Service]:
         await shop.load(WAREHOUSES, [history(name) for name in HISTORIES])
         await fill_all(database, "small", Size(small))
         await fill_all(database, "other", Size(large // 5, adjustments_per_level=2))
-        await database.transaction(keep_keys)
+        await transact(database, keep_keys)
         # The last fill runs ANALYZE on all data.
         await fill_all(database, "large", Size(large))
         for tenant in ("small", "other", "large", shop.tenant_id):
@@ -124,7 +125,7 @@ def numbered(tenant: str, skus: int) -> Data:
 
 async def costs(engine: Engine, database: Database, case: ReadCase) -> Sequence[Cost]:
     """Return the costs of the one statement of a case."""
-    with recorded(database) as recorder:
+    with recorded() as recorder:
         async with database.snapshot(single=True) as snapshot:
             await case.call(snapshot)
     [statement], [parameters] = recorder.statements, recorder.parameters
@@ -213,7 +214,7 @@ async def scanned_by_requests(explain: Engine, shop: Service) -> dict[str, objec
     [one, *_] = updates
     change = {name: value for name, value in one.items() if name != "sku"}
     key = {"Idempotency-Key": "once"}
-    with recorded(shop.database) as recorder:
+    with recorded() as recorder:
         for method, path, body, headers in (
             ("GET", "/api/inventory?status=low", None, {}),
             ("GET", f"/api/inventory/{one['sku']}", None, {}),

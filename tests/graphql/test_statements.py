@@ -166,7 +166,7 @@ async def load(database: Database, tenant: str, size: int) -> list[str]:
 
 
 async def statements(service: Service, document: str, **variables: object) -> QueryRecorder:
-    with recorded(service.database) as recorder:
+    with recorded() as recorder:
         await service.data(document, variables)
     return recorder
 
@@ -258,7 +258,7 @@ async def test_recorder_counts_every_statement(service: Service) -> None:
     async with service.database.snapshot() as snapshot:
         from app.reads.warehouses import list_warehouses  # noqa: PLC0415
 
-        with recorded(service.database) as recorder:
+        with recorded() as recorder:
             await list_warehouses(snapshot, service.tenant_id)
             await list_warehouses(snapshot, service.tenant_id)
         await list_warehouses(snapshot, service.tenant_id)

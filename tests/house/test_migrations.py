@@ -15,6 +15,7 @@ from app.database.migration import alembic_config, drop_all, migrate, require_cu
 from app.database.schema import METADATA
 from app.errors import Unavailable
 from app.settings import Settings
+from tests.engines import transact, writer_of
 from tests.processes import run
 from tests.service import running
 
@@ -55,7 +56,7 @@ def catalogue(connection: Connection) -> list[tuple[Any, ...]]:
 async def test_migrations_and_models_make_the_same_schema(empty_database_url: str) -> None:
     database = Database(Settings(database_url=empty_database_url))
     await migrate(database)
-    async with database.writer.connect() as connection:
+    async with writer_of(database).connect() as connection:
         migrated = await connection.run_sync(catalogue)
         difference = await connection.run_sync(
             lambda sync: compare_metadata(MigrationContext.configure(sync), METADATA)
@@ -114,7 +115,7 @@ async def test_database_of_another_version_is_refused_with_its_revision(
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
 
-        await app.state.database.transaction(work)
+        await transact(app.state.database, work)
         answer = await client.get("/readyz")
 
     assert (answer.status_code, answer.json()["error"]["message"]) == (503, refusal)

@@ -8,13 +8,14 @@ from sqlalchemy import select, text
 from app.database.tables import adjustment
 from app.domain.hash_chain import HASHED_COLUMNS, chain_hash
 from app.domain.instants import format_instant
+from tests.engines import writer_of
 from tests.service import Service
 
 
 async def change_behind_its_back(shop: Service, *statements: str) -> None:
     """Run statements without constraints and triggers."""
     if shop.database.dialect == "sqlite":
-        with closing(sqlite3.connect(str(shop.database.writer.url.database))) as connection:
+        with closing(sqlite3.connect(str(shop.database.url.database))) as connection:
             connection.execute("PRAGMA ignore_check_constraints = ON")
             connection.execute("DROP TRIGGER IF EXISTS adjustment_refuses_update")
             connection.execute("DROP TRIGGER IF EXISTS adjustment_refuses_delete")
@@ -22,7 +23,7 @@ async def change_behind_its_back(shop: Service, *statements: str) -> None:
                 connection.execute(statement)
             connection.commit()
         return
-    async with shop.database.writer.connect() as connection:
+    async with writer_of(shop.database).connect() as connection:
         for step in (
             "SET LOCAL session_replication_role = replica",
             "ALTER TABLE adjustment DROP CONSTRAINT IF EXISTS adjustment_delta_check",

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
-from app.database.engine import Database
 from app.database.session import DriverSession
 from rest_shim.openapi import openapi
 from tests.service import running
@@ -28,14 +27,14 @@ gc.freeze()
 def die_at(moment: int, database_url: str, token: str, body: dict[str, Any]) -> None:
     """Answer a GraphQL request in a process that is killed at moment number `moment`.
 
-    Moments are: before and after each statement, lock and commit, in order.
+    Moments are: before and after each statement, beginning and commit, in order.
     """
 
     async def live() -> None:
-        async with running(database_url) as (app, client):
+        async with running(database_url) as (_, client):
             headers = {"Authorization": f"Bearer {token}"}
             clock = Clock(moment)
-            with clock.watching(app.state.database):
+            with clock.watching():
                 await client.post("/graphql", json=body, headers=headers)
             clock.tick()
 
@@ -50,11 +49,11 @@ class Clock:
         self.moments = moments
 
     @contextmanager
-    def watching(self, database: Database) -> Iterator[None]:
-        """Tick at every statement, lock and commit of the database."""
+    def watching(self) -> Iterator[None]:
+        """Tick at every statement, beginning and commit."""
         with (
-            watched(database, before=self.tick, after=self.tick),
-            patch.object(DriverSession, "lock_tenant", self._around(DriverSession.lock_tenant)),
+            watched(before=self.tick, after=self.tick),
+            patch.object(DriverSession, "begin", self._around(DriverSession.begin)),
             patch.object(DriverSession, "commit", self._around(DriverSession.commit)),
         ):
             yield

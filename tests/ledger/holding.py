@@ -8,7 +8,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from app.database.compilation import AnyRow
-from app.database.session import DriverSession, EngineSession
+from app.database.session import DriverSession
 
 
 class Hold:
@@ -45,8 +45,5 @@ def holding() -> Iterator[None]:
 
         return rows
 
-    with (
-        patch.object(EngineSession, "rows", stopping(EngineSession.rows)),
-        patch.object(DriverSession, "rows", stopping(DriverSession.rows)),
-    ):
+    with patch.object(DriverSession, "rows", stopping(DriverSession.rows)):
         yield

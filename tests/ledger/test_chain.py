@@ -40,7 +40,6 @@ async def shop(empty_database_url: str) -> AsyncIterator[Service]:
         database = app.state.database
         await migrate(database)
         await fake_clock(database)
-        await database.writer.dispose()
         shop = Service(app, client, database, await new_tenant(database))
         history = [
             counted(10, "2026-01-01T00:00:00Z", note="the first"),
@@ -302,7 +301,7 @@ def test_a_malformed_head_is_refused(text: str) -> None:
 
 
 async def test_the_command_prints_a_head_and_checks_the_ledger_against_it(shop: Service) -> None:
-    url = shop.database.writer.url.render_as_string(hide_password=False)
+    url = shop.database.url.render_as_string(hide_password=False)
 
     async def verify(*options: str) -> Any:
         return await asyncio.to_thread(run, "verify", *options, database_url=url)

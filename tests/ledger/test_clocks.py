@@ -54,7 +54,7 @@ async def worker(service: Service, ahead: timedelta) -> AsyncIterator[Database]:
         def now(cls, tz: Any = None) -> Any:
             return datetime.now(tz) + ahead
 
-    url = service.database.writer.url.render_as_string(hide_password=False)
+    url = service.database.url.render_as_string(hide_password=False)
     # The first process of a SQLite file joins it with its first write.
     await service.load()
     database = Database(Settings(database_url=url))

@@ -18,6 +18,7 @@ from app.settings import Settings
 from app.writes.catalogue import SafetyStock, set_safety_stock
 from app.writes.pipeline import WriteContext
 from app.writes.stock import OnError, bulk_change_stock, change_stock
+from tests.engines import writer_of
 from tests.graphql.recorder import recorded
 from tests.ledger.rollup import HAS_ME_BLOCKING
 from tests.ledger.writes import Update, assert_proven, graphql_set, ledger
@@ -71,7 +72,7 @@ async def test_overlapping_bulks_in_any_order_all_succeed(service: Service) -> N
         "database_lock_timeout_ms": 60_000,
         "database_statement_timeout_ms": 60_000,
     }
-    url = service.database.writer.url.render_as_string(hide_password=False)
+    url = service.database.url.render_as_string(hide_password=False)
     async with running(url, **patience) as (app, _client):
 
         async def writer(number: int) -> None:
@@ -104,8 +105,8 @@ async def test_a_bulk_that_waited_reads_the_committed_rows_without_a_retry(
         StockUpdate(sku=code, warehouse_id=record.id, quantity=5, reason="loss")
         for record, code in [(OTHER, skus[-1]), *((MAIN, code) for code in skus)]
     ]
-    with recorded(service.database) as recorder:
-        async with service.database.writer.connect() as other:
+    with recorded() as recorder:
+        async with writer_of(service.database).connect() as other:
             await other.execute(LOCKED, {"tenant": service.tenant_id})
             await other.execute(MOVED, {"tenant": service.tenant_id, "sku": skus[-1]})
             bulk = asyncio.create_task(
@@ -132,7 +133,7 @@ async def test_a_bulk_that_waited_is_refused_by_a_warehouse_deactivated_in_betwe
     skus = codes(20)
     await service.load([MAIN, OTHER], [sku(code) for code in skus])
     updates = shuffled(random.Random(1), skus, 5)
-    async with service.database.writer.connect() as other:
+    async with writer_of(service.database).connect() as other:
         await other.execute(LOCKED, {"tenant": service.tenant_id})
         bulk = asyncio.create_task(
             bulk_change_stock(service.database, caller(service), updates, on_error=OnError.CONTINUE)
@@ -155,7 +156,7 @@ async def test_a_bulk_that_waited_shows_a_warehouse_renamed_in_between(service: 
     skus = codes(20)
     await service.load([MAIN, OTHER], [sku(code) for code in skus])
     updates = shuffled(random.Random(1), skus, 5)
-    async with service.database.writer.connect() as other:
+    async with writer_of(service.database).connect() as other:
         await other.execute(LOCKED, {"tenant": service.tenant_id})
         bulk = asyncio.create_task(
             bulk_change_stock(service.database, caller(service), updates, on_error=OnError.ABORT)
@@ -174,7 +175,7 @@ async def test_a_write_to_many_skus_reads_the_rows_it_waited_for(service: Servic
     skus = codes(20)
     await service.load([MAIN], [sku(code) for code in skus])
     levels = [SafetyStock(code, MAIN.id, 5) for code in skus]
-    async with service.database.writer.connect() as other:
+    async with writer_of(service.database).connect() as other:
         await other.execute(LOCKED, {"tenant": service.tenant_id})
         await other.execute(MOVED, {"tenant": service.tenant_id, "sku": skus[-1]})
         writing = WriteContext(database=service.database, caller=caller(service))
@@ -224,7 +225,7 @@ async def test_a_bulk_interrupted_at_any_statement_writes_nothing(
     broken = 0
     while True:
         try:
-            with broken_off(service.database, after=broken):
+            with broken_off(after=broken):
                 await bulk_change_stock(
                     service.database,
                     caller(service),

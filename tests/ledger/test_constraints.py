@@ -7,6 +7,7 @@ from sqlalchemy.exc import DBAPIError
 from app.domain.quantities import MAX_QUANTITY, Figures, Status
 from app.errors import InventoryError
 from app.files.seeding import LoadedLevel
+from tests.engines import reader_of, writer_of
 from tests.service import Service, counted, level, sku, warehouse
 
 
@@ -62,13 +63,13 @@ async def test_the_database_refuses_an_invalid_change(service: Service, what: st
     await service.load([main], [sku("A", level(main, 5))])
 
     with pytest.raises(DBAPIError, match=r"constraint|append-only"):
-        async with service.database.writer.connect() as connection:
+        async with writer_of(service.database).connect() as connection:
             await connection.execute(text(REFUSED[what]), {"tenant": service.tenant_id})
 
 
 async def test_readers_cannot_write(service: Service) -> None:
     with pytest.raises(DBAPIError):
-        async with service.database.reader.connect() as connection:
+        async with reader_of(service.database).connect() as connection:
             await connection.execute(text("DELETE FROM sku_count"))
 
 

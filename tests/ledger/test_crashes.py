@@ -127,7 +127,7 @@ async def test_a_mutation_killed_at_any_moment_is_done_once_by_its_retry(
     query, input_of = MUTATIONS[name]
     skus = [sku("A", level(MAIN, 50)), sku("B", level(MAIN, 50)), *map(sku, MANY)]
     await service.load([MAIN, OTHER, MARKET], skus)
-    url = service.database.writer.url.render_as_string(hide_password=False)
+    url = service.database.url.render_as_string(hide_password=False)
     moment = 0
     while True:
         quantity = 100 + moment

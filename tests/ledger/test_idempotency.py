@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database.session import DriverSession
 from app.database.tables import idempotency_key
 from app.domain.caller import Caller, Scope
 from app.domain.stock import StockUpdate
@@ -19,6 +20,7 @@ from app.maintenance import purge_idempotency_keys
 from app.writes.idempotency_keys import delete_expired_keys
 from app.writes.stock import change_stock
 from app.writes.tenants import insert_token
+from tests.engines import transact, writer_of
 from tests.ledger.rollup import HAS_ME_BLOCKING
 from tests.ledger.writes import (
     WRITES,
@@ -141,7 +143,7 @@ async def test_a_long_outcome_is_stored_compressed_and_replayed_whole(service: S
         change = "UPDATE idempotency_key SET outcome = :plain WHERE tenant_id = :tenant"
         await connection.execute(text(change), {"plain": plain, "tenant": service.tenant_id})
 
-    await service.database.transaction(work)
+    await transact(service.database, work)
     answers.append(await send())
 
     assert {it.status_code for it in answers} == {200}
@@ -325,7 +327,7 @@ async def test_reaping_deletes_expired_keys(stocked: Service) -> None:
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
 async def test_a_key_that_is_used_again_during_a_purge_is_kept(stocked: Service) -> None:
     await _keys(stocked, 1, hours=25)
-    async with stocked.database.writer.connect() as other:
+    async with writer_of(stocked.database).connect() as other:
         await other.execute(
             update(idempotency_key)
             .where(idempotency_key.c.tenant_id == stocked.tenant_id)
@@ -344,7 +346,7 @@ async def test_a_running_service_reaps_expired_keys(
 ) -> None:
     await _keys(stocked, 3, hours=25)
     monkeypatch.setattr("app.maintenance.PURGE_SECONDS", 0.01)
-    url = stocked.database.writer.url.render_as_string(hide_password=False)
+    url = stocked.database.url.render_as_string(hide_password=False)
     async with (
         running(url) as (app, _client),
         app.router.lifespan_context(app),
@@ -355,12 +357,12 @@ async def test_a_running_service_reaps_expired_keys(
 
 
 async def test_a_key_whose_first_request_has_not_ended_is_in_flight(stocked: Service) -> None:
-    url = stocked.database.writer.url.render_as_string(hide_password=False)
+    url = stocked.database.url.render_as_string(hide_password=False)
     update = StockUpdate(sku="A", warehouse_id=MAIN.id, quantity=7, reason="loss")
     content = {"warehouse_id": MAIN.id, "quantity": 7, "reason": "loss"}
     async with running(url, database_lock_timeout_ms=100) as (app, client):
         impatient = replace(stocked, app=app, client=client, database=app.state.database)
-        async with stocked.database.writer.connect() as first:
+        async with writer_of(stocked.database).connect() as first:
             await _begin(first, stocked)
             response = await impatient.rest(
                 "PUT", "/api/inventory/A", json=content, headers={"Idempotency-Key": "k"}
@@ -407,9 +409,9 @@ async def test_concurrent_copies_have_one_effect_and_equal_responses(
 async def _second_token(service: Service) -> str:
     token = f"inv_{service.tenant_id}-second"
 
-    async def work(connection: AsyncConnection) -> None:
+    async def work(session: DriverSession) -> None:
         await insert_token(
-            connection,
+            session,
             service.tenant_id,
             token=token,
             name="second",
@@ -437,7 +439,7 @@ async def _age(service: Service, hours: float) -> None:
             {"then": _ago(service, hours), "tenant": service.tenant_id},
         )
 
-    await service.database.transaction(work)
+    await transact(service.database, work)
 
 
 async def _keys(service: Service, number: int, *, hours: float) -> None:
@@ -459,7 +461,7 @@ async def _keys(service: Service, number: int, *, hours: float) -> None:
             ],
         )
 
-    await service.database.transaction(work)
+    await transact(service.database, work)
 
 
 async def _outcome(service: Service) -> str:

@@ -9,6 +9,7 @@ import pytest
 from app.ledger.repair import repair_tenant
 from app.ledger.replay import LedgerBroken
 from app.ledger.verification import verify_tenant
+from tests.engines import writer_of
 from tests.ledger.reservations import MAIN, RELEASE, line, reserve, stocked
 from tests.ledger.writes import assert_proven
 from tests.service import Service, level, sku
@@ -46,7 +47,7 @@ async def test_verify_finds_wrong_reservation_figures(
         f"{change}{' AND' if 'WHERE' in change else ' WHERE'} tenant_id = '{service.tenant_id}'"
     )
 
-    async with service.database.writer.connect() as connection:
+    async with writer_of(service.database).connect() as connection:
         await connection.exec_driver_sql(statement)
         await connection.commit()
     with pytest.raises(LedgerBroken, match=message):
@@ -59,7 +60,7 @@ async def test_a_repair_recounts_reservations(service: Service) -> None:
         held = await reserve(service, line("A", 1), line("B", 1), reference="order-1")
         if number:
             await service.data(RELEASE, {"input": {"id": held["id"]}})
-    async with service.database.writer.connect() as connection:
+    async with writer_of(service.database).connect() as connection:
         for change in ("reservation_count SET status = 'expired'", "stock_level SET holds = 7"):
             statement = f"UPDATE {change} WHERE tenant_id = '{service.tenant_id}'"
             open_ = " AND status = 'open'" if "expired" in change else ""
@@ -79,7 +80,7 @@ async def test_a_repair_recounts_reservations(service: Service) -> None:
 async def test_a_repair_during_reservations_leaves_correct_counts(service: Service) -> None:
     await service.load([MAIN], [sku("A", level(MAIN, 500))])
     held = [await reserve(service, line("A", 1)) for _ in range(20)]
-    async with service.database.writer.connect() as connection:
+    async with writer_of(service.database).connect() as connection:
         change = "UPDATE reservation_count SET reservations = 100 WHERE tenant_id = "
         await connection.exec_driver_sql(f"{change}'{service.tenant_id}'")
         await connection.commit()

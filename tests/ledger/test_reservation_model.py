@@ -35,6 +35,7 @@ from app.writes.reservations import (
 )
 from app.writes.stock import change_stock
 from tests.clocks import set_clock
+from tests.engines import transact
 from tests.ledger.reservations import MAIN, OTHER
 from tests.service import EMAIL, level, new_tenant, now, sku
 
@@ -76,7 +77,7 @@ class Machine(RuleBasedStateMachine):
             skus = [sku(code, *(level(record, 6) for record in WAREHOUSES)) for code in CODES]
             await load_skus(connection, self.tenant_id, skus)
 
-        self.run(self.database.transaction(load))
+        self.run(transact(self.database, load))
 
     def tick(self, seconds: int) -> None:
         self.second += seconds

@@ -7,16 +7,18 @@ from contextlib import closing
 from typing import Final
 
 import pytest
-from sqlalchemy import URL, event, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import URL, text
 from ulid import ULID
 
 from app.database.engine import Database
+from app.database.faults import spoils_connection
+from app.database.session import DriverSession
 from app.database.transactions import ATTEMPTS
 from app.errors import Unavailable
 from app.runtime.deadlines import Uncertain
 from app.settings import Settings
 from tests.databases import create_database, migrated
+from tests.engines import writer_of
 from tests.service import new_tenant
 
 INCREMENTS: Final = 50
@@ -52,8 +54,8 @@ async def name_of(database: Database, tenant_id: str) -> str:
     return str(row[0])
 
 
-async def rename(connection: AsyncConnection, tenant_id: str, name: str) -> None:
-    await connection.execute(WRITE, {"tenant": tenant_id, "name": name})
+async def rename(session: DriverSession, tenant_id: str, name: str) -> None:
+    await session.execute(WRITE, {"tenant": tenant_id, "name": name})
 
 
 async def test_the_victim_of_a_deadlock_retries(postgresql_database: Database) -> None:
@@ -63,12 +65,12 @@ async def test_the_victim_of_a_deadlock_retries(postgresql_database: Database) -
     attempts: list[str] = []
 
     async def crosswise(first: str, second: str) -> None:
-        async def work(connection: AsyncConnection) -> None:
+        async def work(session: DriverSession) -> None:
             attempts.append(first)
-            await rename(connection, first, f"{first} first")
+            await rename(session, first, f"{first} first")
             if attempts.count(first) == 1:
                 await both_hold_one.wait()
-            await rename(connection, second, f"{first} second")
+            await rename(session, second, f"{first} second")
 
         await database.transaction(work)
 
@@ -87,12 +89,12 @@ async def test_a_connection_lost_before_commit_is_replaced(
     tenant_id = await new_tenant(database)
     attempts = 0
 
-    async def work(connection: AsyncConnection) -> None:
+    async def work(session: DriverSession) -> None:
         nonlocal attempts
         attempts += 1
-        await rename(connection, tenant_id, f"attempt {attempts}")
+        await rename(session, tenant_id, f"attempt {attempts}")
         if attempts == 1:
-            await connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+            await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
     await database.transaction(work)
 
@@ -105,20 +107,14 @@ async def test_dead_pooled_connections_are_replaced(
 ) -> None:
     database = postgresql_database
     tenant_id = await new_tenant(database)
-    connections = [await database.writer.connect() for _ in range(5)]
-    pids = [
-        (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
-        for connection in connections
-    ]
-    for connection in connections:
-        await connection.close()
+    sessions = [await database.session(single=True, share=str(number)) for number in range(5)]
+    pids = [await session.scalar(text("SELECT pg_backend_pid()")) for session in sessions]
+    for session in sessions:
+        await session.close()
 
-    async def terminate(connection: AsyncConnection) -> None:
-        own_pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
-        for pid in {*pids} - {own_pid}:
+    async with writer_of(database).connect() as connection:
+        for pid in pids:
             await connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
-
-    await database.transaction(terminate)
     for _ in range(10):
         assert await name_of(database, tenant_id) == "Test"
 
@@ -130,11 +126,11 @@ async def test_an_uncertain_commit_is_not_retried(
     tenant_id = await new_tenant(database)
     attempts = 0
 
-    async def work(connection: AsyncConnection) -> None:
+    async def work(session: DriverSession) -> None:
         nonlocal attempts
         attempts += 1
-        await rename(connection, tenant_id, f"attempt {attempts}")
-        pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        await rename(session, tenant_id, f"attempt {attempts}")
+        pid = await session.scalar(text("SELECT pg_backend_pid()"))
         await _end(database, pid)
 
     with pytest.raises(Uncertain):
@@ -146,14 +142,16 @@ async def test_an_uncertain_commit_is_not_retried(
 
 async def _end(database: Database, pid: int) -> None:
     """Terminate another connection, and wait until it is gone."""
-    async with database.writer.connect() as connection:
+    async with writer_of(database).connect() as connection:
         await connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
         activity = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
         while (await connection.execute(activity, {"pid": pid})).scalar_one():
             await asyncio.sleep(0.01)
 
 
-async def test_a_write_waits_for_the_lock_of_another_process(tmp_path: object) -> None:
+async def test_a_write_waits_for_the_lock_of_another_process(
+    tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = f"{tmp_path}/inventory.db"
     url = await asyncio.to_thread(migrated, f"sqlite+aiosqlite:///{path}")
     database = Database(Settings(database_url=url, database_lock_timeout_ms=1))
@@ -163,20 +161,21 @@ async def test_a_write_waits_for_the_lock_of_another_process(tmp_path: object) -
         other.isolation_level = None
         other.execute("BEGIN IMMEDIATE")
 
-        @event.listens_for(database.writer.sync_engine, "handle_error")
-        def let_go(_context: object) -> None:
+        def let_go(error: BaseException) -> bool:
             nonlocal refusals
             refusals += 1
             if refusals == ATTEMPTS - 1:
                 other.execute("ROLLBACK")
+            return spoils_connection(error)
 
-        await database.transaction(lambda connection: rename(connection, tenant_id, "done"))
+        monkeypatch.setattr("app.database.session.spoils_connection", let_go)
+        await database.transaction(lambda session: rename(session, tenant_id, "done"))
         assert refusals == ATTEMPTS - 1
         assert await name_of(database, tenant_id) == "done"
 
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(Unavailable, match="busy"):
-            await database.transaction(lambda connection: rename(connection, tenant_id, "never"))
+            await database.transaction(lambda session: rename(session, tenant_id, "never"))
     assert refusals == ATTEMPTS - 1 + ATTEMPTS
     assert await name_of(database, tenant_id) == "done"
     await database.dispose()
@@ -185,16 +184,16 @@ async def test_a_write_waits_for_the_lock_of_another_process(tmp_path: object) -
 async def test_processes_that_read_and_then_write_do_not_collide(database_url: str) -> None:
     processes = [Database(Settings(database_url=database_url)) for _ in range(2)]
     tenant_id = await new_tenant(processes[0])
-    await processes[0].transaction(lambda connection: rename(connection, tenant_id, "0"))
+    await processes[0].transaction(lambda session: rename(session, tenant_id, "0"))
     attempts = 0
     lock = " FOR UPDATE" if processes[0].dialect == "postgresql" else ""
     read = text(f"{READ.text}{lock}")
 
-    async def work(connection: AsyncConnection) -> None:
+    async def work(session: DriverSession) -> None:
         nonlocal attempts
         attempts += 1
-        number = (await connection.execute(read, {"tenant": tenant_id})).scalar_one()
-        await rename(connection, tenant_id, str(int(number) + 1))
+        number = await session.scalar(read, {"tenant": tenant_id})
+        await rename(session, tenant_id, str(int(number) + 1))
 
     async def process(database: Database) -> None:
         for _ in range(INCREMENTS):
@@ -212,8 +211,8 @@ async def test_a_cancelled_request_does_not_interrupt_its_transaction(database: 
     tenant_id = await new_tenant(database)
     began, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def work(connection: AsyncConnection) -> None:
-        await rename(connection, tenant_id, "changed")
+    async def work(session: DriverSession) -> None:
+        await rename(session, tenant_id, "changed")
         began.set()
         await may_end.wait()
         ended.set()

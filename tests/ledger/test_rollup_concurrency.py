@@ -26,6 +26,7 @@ from app.reads.adjustment_totals import (
 from app.settings import Settings
 from app.writes.stock import change_stock
 from tests.clocks import clocks_at
+from tests.engines import transact, writer_of
 from tests.ledger.rollup import (
     CODES,
     DAY,
@@ -97,7 +98,7 @@ async def test_sums_read_before_a_concurrent_rollup_are_discarded(
 @asynccontextmanager
 async def several(shop: Service) -> AsyncIterator[list[Database]]:
     """Yield the database as several processes open it."""
-    url = shop.database.writer.url.render_as_string(hide_password=False)
+    url = shop.database.url.render_as_string(hide_password=False)
     others = [Database(Settings(database_url=url, database_pool_timeout_seconds=60)) for _ in "abc"]
     yield [shop.database, *others]
     for other in others:
@@ -143,7 +144,7 @@ async def test_a_running_service_rolls_up_the_ledger(
     # The tenants of other tests are not needed.
     monkeypatch.setattr(upkeep, "list_tenants", this_tenant)
     monkeypatch.setattr(upkeep, "ROLLUP_SECONDS", 0.01)
-    url = shop.database.writer.url.render_as_string(hide_password=False)
+    url = shop.database.url.render_as_string(hide_password=False)
     async with (
         running(url) as (app, _client),
         app.router.lifespan_context(app),
@@ -162,7 +163,7 @@ async def test_a_rollup_interrupted_at_any_statement_stores_all_or_nothing(
     while True:
         known = await until(shop)
         try:
-            with broken_off(shop.database, after=broken):
+            with broken_off(after=broken):
                 await roll_up_ledger(shop.database, shop.tenant_id)
             break
         except BrokenOff:
@@ -199,7 +200,7 @@ async def insert_late(shop: Service, connection: AsyncConnection) -> None:
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
 async def test_a_rollup_waits_for_a_late_adjustment(shop: Service) -> None:
-    async with shop.database.writer.connect() as other:
+    async with writer_of(shop.database).connect() as other:
         await insert_late(shop, other)
         summing_up = asyncio.create_task(roll_up_ledger(shop.database, shop.tenant_id))
         while not await other.scalar(HAS_ME_BLOCKING):
@@ -219,9 +220,9 @@ async def test_a_late_adjustment_waits_for_the_rollup_and_resets_it(
 
     late = partial(insert_late, shop)
 
-    async with shop.database.writer.connect() as other:
+    async with writer_of(shop.database).connect() as other:
         await other.execute(update(tenant).where(of_tenant).values(summed_until=FIRST + DAY))
-        inserting = asyncio.create_task(shop.database.transaction(late))
+        inserting = asyncio.create_task(transact(shop.database, late))
         while not await other.scalar(HAS_ME_BLOCKING):
             assert not inserting.done()
         await other.commit()

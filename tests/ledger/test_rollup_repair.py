@@ -17,6 +17,7 @@ from app.ledger.totals import Group
 from app.ledger.verification import verify_tenant
 from app.writes.stock import change_stock
 from tests.clocks import clocks_at
+from tests.engines import writer_of
 from tests.ledger.rollup import (
     FIRST,
     HAS_ME_BLOCKING,
@@ -77,7 +78,7 @@ async def test_a_wrong_sum_is_found_and_repaired(shop: Service, what: str, kind:
     if what == "a rollup that ends too late":
         async with clocks_at(shop.database, FIRST):
             await change_stock(shop.database, caller(shop), change())
-    async with shop.database.writer.connect() as connection:
+    async with writer_of(shop.database).connect() as connection:
         if "sign" in BREAKS[what]:
             await unchecked(connection)
         await connection.execute(
@@ -106,7 +107,7 @@ async def test_a_repair_during_a_rollup_leaves_no_wrong_sums(
     known = await until(shop)
     assert known is not None
     wrong = ledger_sum.c.tenant_id == shop.tenant_id, ledger_sum.c.until == known
-    async with shop.database.writer.connect() as connection:
+    async with writer_of(shop.database).connect() as connection:
         more = update(ledger_sum).where(*wrong).values(entries=ledger_sum.c.entries + 1)
         await connection.execute(more)
         await connection.commit()
@@ -120,7 +121,7 @@ async def test_a_repair_during_a_rollup_leaves_no_wrong_sums(
         patch.setattr(shop.database, "transaction", transaction)
         await roll_up_ledger(shop.database, shop.tenant_id)
     [keep] = works
-    async with shop.database.writer.connect() as other:
+    async with writer_of(shop.database).connect() as other:
         assert await keep(other)
         await other.execute(select(ledger_sum).where(*wrong).with_for_update())
         repairing = asyncio.create_task(repair_tenant(shop.database, shop.tenant_id))

@@ -45,6 +45,7 @@ from app.writes.reversals import Reversal, reverse_adjustments
 from app.writes.stock import OnError, bulk_change_stock, change_stock
 from app.writes.tenants import permit_oversell
 from app.writes.transfers import Transfer, TransferLine, transfer_stock
+from tests.engines import transact, writer_of
 from tests.files.importing import imported
 from tests.ledger.holding import HOLD, Hold, holding
 from tests.ledger.writes import assert_proven
@@ -241,12 +242,13 @@ async def made(service: Service, other: Database, write: str) -> World:
     held = await reserve_stock(writing, ReserveRequest(lines=lines, seconds=60))
     world = World(own, other, done.result.adjustment.id, held.result.reservation.id)
     if write == "expire":
-        await own.database.transaction(
+        await transact(
+            own.database,
             lambda connection: connection.execute(
                 update(reservation)
                 .where(reservation.c.id == world.held)
                 .values(expires_at=now() - timedelta(hours=1))
-            )
+            ),
         )
     return world
 
@@ -271,11 +273,11 @@ async def ended_or_waiting(service: Service, change: asyncio.Task[Any]) -> None:
     """Wait until a change has ended or waits for the held write."""
     if service.database.dialect == "sqlite":
         # On SQLite the transaction of the only writer keeps all others out.
-        if not service.database._write_slots.held:
+        if not service.database._write_pool.in_use:
             await asyncio.wait([change])
         return
     # A transaction would see the same activity again and again.
-    async with service.database.writer.connect() as connection:
+    async with writer_of(service.database).connect() as connection:
         watching = await connection.execution_options(isolation_level="AUTOCOMMIT")
         while not change.done() and not await watching.scalar(IS_WAITING):
             await asyncio.sleep(0)

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy.sql.dml import Update
 
 from app.writes.statements import write_levels, write_skus
+from tests.engines import reader_of, writer_of
 from tests.service import Service
 
 
@@ -19,9 +20,9 @@ from tests.service import Service
 async def test_written_rows_are_found_by_primary_key(
     service: Service, statement: Update, search: str
 ) -> None:
-    compiled = statement.compile(service.database.writer.sync_engine)
+    compiled = statement.compile(writer_of(service.database).sync_engine)
     parameters = {name: value or "[]" for name, value in compiled.params.items()}
-    async with service.database.reader.connect() as connection:
+    async with reader_of(service.database).connect() as connection:
         result = await connection.exec_driver_sql(
             f"EXPLAIN QUERY PLAN {compiled}",
             tuple(parameters[name] for name in compiled.positiontup or ()),

@@ -15,6 +15,7 @@ from app.ledger.rollup import roll_up_ledger
 from app.ledger.totals import Group, closed_until
 from app.writes.stock import OnError, bulk_change_stock, change_stock
 from tests.clocks import clocks_at
+from tests.engines import writer_of
 from tests.ledger.rollup import (
     CODES,
     DAY,
@@ -141,7 +142,7 @@ async def test_sums_of_the_future_are_ignored(shop: Service) -> None:
     # As if all clocks had been days ahead, and were then corrected.
     ahead = closed_until(now()) + DAY * 3
     await sum_up_all(shop)
-    async with shop.database.writer.connect() as connection:
+    async with writer_of(shop.database).connect() as connection:
         of_tenant, sums = (
             tenant.c.tenant_id == shop.tenant_id,
             ledger_sum.c.tenant_id == shop.tenant_id,

@@ -222,7 +222,7 @@ async def test_a_repair_during_writes_leaves_correct_figures(shop: Service) -> N
 
 
 async def test_the_command_lists_its_repairs(shop: Service) -> None:
-    url = shop.database.writer.url.render_as_string(hide_password=False)
+    url = shop.database.url.render_as_string(hide_password=False)
     await change_behind_its_back(shop, BREAKS["another quantity on hand"][0])
 
     done = await asyncio.to_thread(run, "verify", "--repair", database_url=url)

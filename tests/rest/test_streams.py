@@ -69,7 +69,7 @@ async def test_next_page_is_read_while_a_page_is_sent(long: Service) -> None:
         if "FROM adjustment" in statement:
             steps.append("read")
 
-    with watched(long.database, before=note):
+    with watched(before=note):
         async with asyncio.timeout(60):
             await long.app(scope_of(long), stay_connected, send)
 

@@ -36,6 +36,7 @@ from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
 from app.graphql.schema.schema import schema
 from tests.databases import migrated
+from tests.engines import transact
 from tests.service import Service, counted, level, new_tenant, running, sku
 
 REFERENCE: Final = (
@@ -104,7 +105,7 @@ async def fill(service: Service, shape: Shape) -> None:
     ]
     object.__setattr__(long, "history", sorted(entries, key=lambda entry: entry.created_at))
     await service.load(warehouses, [*skus, sku("LONG", long)])
-    await service.database.transaction(lambda connection: _reserve(connection, service, shape))
+    await transact(service.database, lambda connection: _reserve(connection, service, shape))
 
 
 async def _reserve(connection: AsyncConnection, service: Service, shape: Shape) -> None:

@@ -118,7 +118,7 @@ async def test_the_work_done_before_an_execution_stops_is_within_the_limit(
     for seed in range(60):
         query = Composer(random.Random(seed), SHAPE).query()
         completed = executed = levels = 0
-        with recorded(small.database) as recorder:
+        with recorded() as recorder:
             await small.graphql(query.text, query.variables)
         assert completed <= LIMIT, query.text
         assert executed <= LIMIT, query.text

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.http.edge import _without_tokens
 from app.settings import Settings
+from tests.engines import transact
 from tests.service import Service, running
 
 PROTECTED = {
@@ -149,7 +150,7 @@ async def test_a_database_error_hides_its_parameters(service: Service) -> None:
     given = {"tenant": service.tenant_id, "title": "a note of theirs"}
 
     with pytest.raises(DBAPIError) as error:
-        await service.database.transaction(lambda connection: connection.execute(statement, given))
+        await transact(service.database, lambda connection: connection.execute(statement, given))
     assert "a note of theirs" not in str(error.value)
 
 

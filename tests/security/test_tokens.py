@@ -16,6 +16,7 @@ from app.files.seeding import LoadedLevel
 from app.maintenance import record_token_uses
 from app.writes.tenants import create_token, revoke_token, rotate_token
 from rest_shim.streaming import STREAM_PAGE
+from tests.engines import reader_of
 from tests.service import EMAIL, Service, counted, new_tenant, running, sku, warehouse
 
 BAD = {
@@ -69,7 +70,7 @@ async def test_a_new_token_is_long_and_stored_as_a_hash(service: Service) -> Non
         service.database, service.tenant_id, name="x", email=EMAIL, scopes=[Scope.READ]
     )
     by_id = api_token.c.id == made.id
-    async with service.database.reader.connect() as connection:
+    async with reader_of(service.database).connect() as connection:
         [row] = (await connection.execute(select(api_token).where(by_id))).all()
 
     assert made.token.startswith(f"inv_{service.tenant_id}-")
@@ -253,5 +254,5 @@ async def test_revoked_token_stops_a_running_stream(service: Service) -> None:
 
 async def _tokens(service: Service) -> Sequence[Row[Any]]:
     of_tenant = api_token.c.tenant_id == service.tenant_id
-    async with service.database.reader.connect() as connection:
+    async with reader_of(service.database).connect() as connection:
         return (await connection.execute(select(api_token).where(of_tenant))).all()

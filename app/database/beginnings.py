@@ -1,0 +1,48 @@
+"""The statements that begin a transaction, sent in one round trip."""
+
+from typing import Final
+
+# PostgreSQL ends the transaction of a process that stalls while it holds the lock of a tenant.
+MAX_STALL_MS: Final = 3_000
+
+
+class Beginnings:
+    """The statements that begin the transactions of a database.
+
+    With row-level security, a transaction gets access to the rows of one tenant.
+    """
+
+    def __init__(self, dialect: str, *, enters: bool) -> None:
+        self._is_sqlite = dialect == "sqlite"
+        self._enters = enters
+
+    def read(self, tenant_id: str | None) -> str:
+        """Begin to read one state of the database."""
+        if self._is_sqlite:
+            return "BEGIN"
+        return "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" + self._entering(tenant_id)
+
+    def write(self, tenant_id: str | None) -> str:
+        """Begin to write; SQLite excludes all other writers."""
+        if self._is_sqlite:
+            return "BEGIN IMMEDIATE"
+        return "BEGIN ISOLATION LEVEL READ COMMITTED" + self._entering(tenant_id)
+
+    def lane(self, tenant_id: str) -> str:
+        """Begin to write rows of a tenant, and lock the tenant."""
+        beginning = self.write(tenant_id)
+        if self._is_sqlite:
+            return beginning
+        stall = f"SET LOCAL idle_in_transaction_session_timeout = {MAX_STALL_MS}"
+        lock = f"SELECT 1 FROM tenant WHERE tenant_id = {_literal(tenant_id)} FOR NO KEY UPDATE"  # noqa: S608
+        return f"{beginning}; {stall}; {lock}"
+
+    def _entering(self, tenant_id: str | None) -> str:
+        if not self._enters:
+            return ""
+        return f"; SELECT set_config('inventory.tenant', {_literal(tenant_id or '')}, true)"
+
+
+def _literal(text: str) -> str:
+    """Return a text as SQL, in quotes. PostgreSQL's texts have no NUL."""
+    return "'{}'".format(text.replace("'", "''").replace("\x00", ""))
