@@ -328,6 +328,7 @@ async def test_reaping_deletes_expired_keys(stocked: Service) -> None:
 async def test_a_key_that_is_used_again_during_a_purge_is_kept(stocked: Service) -> None:
     await _keys(stocked, 1, hours=25)
     async with writer_of(stocked.database).connect() as other:
+        await _begin(other, stocked)
         await other.execute(
             update(idempotency_key)
             .where(idempotency_key.c.tenant_id == stocked.tenant_id)
@@ -454,7 +455,7 @@ async def _keys(service: Service, number: int, *, hours: float) -> None:
                     "tenant": service.tenant_id,
                     "subject": f"tok_{index % 3}",
                     "key": f"{hours}-{index}",
-                    "fingerprint": b"",
+                    "fingerprint": "",
                     "then": _ago(service, hours),
                 }
                 for index in range(number)
