@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import URL
 from ulid import ULID
 
+from app.http.logs import configure_logs
 from tests.databases import create_database, migrated, postgresql_server, with_fake_clock
 from tests.service import Service, new_tenant, running
 
@@ -38,6 +39,7 @@ def loggers_follow_the_configuration() -> Iterator[None]:
         configure(**options | {"cache_logger_on_first_use": False})
 
     with patch.object(structlog, "configure", configured):
+        configure_logs("error")
         yield
 
 
