@@ -3,11 +3,15 @@
 import gc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
+import structlog
 from sqlalchemy import URL
 from ulid import ULID
 
+from app.http.logs import configure_logs
 from tests.databases import create_database, migrated, postgresql_server, with_fake_clock
 from tests.service import Service, new_tenant, running
 
@@ -24,6 +28,27 @@ def pytest_collection_finish() -> None:
     """Exclude the collected tests from garbage collection."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loggers_follow_the_configuration() -> Iterator[None]:
+    """Let no logger keep the stream of the test that used it first; pytest closes it."""
+    configure = structlog.configure
+
+    def configured(**options: Any) -> None:
+        configure(**options | {"cache_logger_on_first_use": False})
+
+    with patch.object(structlog, "configure", configured):
+        configure_logs("error")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def logs_are_configured_as_before() -> Iterator[None]:
+    """Restore the stream and the level of the logs after each test."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

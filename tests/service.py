@@ -1,5 +1,6 @@
 """A service under test with a new tenant, and builders with defaults for its data."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -139,6 +140,17 @@ def sku(code: str, *levels: LoadedLevel, title: str = "Thing") -> LoadedSku:
     return LoadedSku(sku=code, title=title, levels=levels)
 
 
+class Transport(httpx.ASGITransport):
+    """Runs each request in a task of its own, as a server does.
+
+    Otherwise the time limit of a request would apply to the statements of the test after it.
+    """
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Run the application for a request."""
+        return await asyncio.create_task(super().handle_async_request(request))
+
+
 @asynccontextmanager
 async def running(
     database_url: str,
@@ -151,7 +163,7 @@ async def running(
     app = create_app(
         Settings(database_url=database_url, **{**defaults, **settings}), columnar=columnar
     )
-    transport = httpx.ASGITransport(app)
+    transport = Transport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         yield app, client
     await app.state.database.dispose()

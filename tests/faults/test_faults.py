@@ -18,6 +18,7 @@ from app.database.engine import Database
 from app.ledger.verification import verify_tenant
 from app.settings import Settings
 from tests.databases import PostgreSQL, migrated, own_postgresql
+from tests.effort import EFFORT
 from tests.engines import writer_of
 from tests.processes import started
 from tests.rest.answers import answered, refusal
@@ -25,7 +26,7 @@ from tests.service import Service, level, new_tenant, running, sku, warehouse
 
 MAIN: Final = warehouse()
 CLIENTS: Final = 8
-HANG_UPS: Final = 2_000
+HANG_UPS: Final = 300 * EFFORT
 # Seconds after a fault within which a valid write must succeed.
 SOON_SECONDS: Final = 10
 UNAVAILABLE: Final = (503, "UNAVAILABLE")

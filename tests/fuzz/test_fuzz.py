@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.effort import EFFORT
 from tests.fuzz.raw import fuzz_bytes
 from tests.fuzz.runs import fuzz
 from tests.fuzz.target import Target, target
 
 # Per engine. The engines have different seeds, so that no case runs twice.
-CASES = 1_000
-REQUESTS = 4_000
+CASES = 300 * EFFORT
+REQUESTS = 1_500 * EFFORT
 SEEDS = {"sqlite": 1, "postgresql": 2}
 
 

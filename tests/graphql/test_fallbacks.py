@@ -4,13 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import structlog
 from graphql import ExecutionResult, GraphQLError, parse
 from graphql.pyutils import Path
 from structlog.testing import capture_logs
 
 from app.graphql.columnar import ColumnarExecutor, OperationPlans, completions
-from app.graphql.columnar import fallbacks as fallback_module
 from app.graphql.columnar.fallbacks import LOG_INTERVAL_SECONDS, Fallbacks, NotColumnar
 from tests.graphql.toy import TOY, ToyContext
 
@@ -19,10 +17,9 @@ PATH = Path(None, "sound", "Query")
 
 @pytest.fixture
 def fallbacks(monkeypatch: pytest.MonkeyPatch) -> Fallbacks:
-    """Count from zero, and log the first exception with the present configuration."""
+    """Count from zero, so that the first exception is logged."""
     new = Fallbacks()
     monkeypatch.setattr(ColumnarExecutor, "fallbacks", new)
-    monkeypatch.setattr(fallback_module, "log", structlog.get_logger())
     return new
 
 
@@ -124,10 +121,7 @@ async def test_a_query_in_columns_has_no_fallback(fallbacks: Fallbacks) -> None:
     assert (fallbacks.expected, fallbacks.exceptions, fallbacks.repeated_queries) == ({}, {}, 0)
 
 
-def test_many_exceptions_are_counted_and_logged_at_a_bounded_rate(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(fallback_module, "log", structlog.get_logger())
+def test_many_exceptions_are_counted_and_logged_at_a_bounded_rate() -> None:
     now = 0.0
     fallbacks = Fallbacks(clock=lambda: now)
     with capture_logs() as lines:

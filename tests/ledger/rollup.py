@@ -27,6 +27,7 @@ from app.reads.adjustment_totals import (
 from app.reads.conditions import LedgerKey
 from app.writes.stock import OnError, bulk_change_stock
 from tests.clocks import clocks_at
+from tests.effort import EFFORT
 from tests.service import Service, now, sku, warehouse
 
 WAREHOUSES: Final = tuple(warehouse(name) for name in ("Main", "Other", "Empty"))
@@ -122,7 +123,7 @@ def filters(
         )
 
 
-async def assert_exact(shop: Service, dice: random.Random, number: int = 20) -> None:
+async def assert_exact(shop: Service, dice: random.Random, number: int = 5 * EFFORT) -> None:
     """Compare counts and sums of many filters with plain counting."""
     entries = await everything(shop)
     skus: list[LedgerKey] = [(code, None) for code in CODES]

@@ -59,9 +59,11 @@ async def worker(service: Service, ahead: timedelta) -> AsyncIterator[Database]:
     await service.load()
     database = Database(Settings(database_url=url))
     database.clock.wall = lambda: datetime.now(UTC).timestamp() + ahead.total_seconds()
-    with patch.object(auth, "datetime", Ahead):
-        yield database
-    await database.dispose()
+    try:
+        with patch.object(auth, "datetime", Ahead):
+            yield database
+    finally:
+        await database.dispose()
 
 
 def writing(service: Service, database: Database, key: str | None = None) -> WriteContext:

@@ -210,6 +210,10 @@ DRIPS: Final = {
 async def dripping(begin: bytes) -> AsyncIterator[tuple[str, asyncio.Queue[str]]]:
     """Serve a response that never ends. Yields its address and the events of its connections."""
     events: asyncio.Queue[str] = asyncio.Queue()
+    connections: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(asyncio.create_task(drip(reader, writer)))
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         events.put_nowait("came")
@@ -221,16 +225,19 @@ async def dripping(begin: bytes) -> AsyncIterator[tuple[str, asyncio.Queue[str]]
             await asyncio.wait({gone}, timeout=0.01)
         writer.close()
         events.put_nowait("went")
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     async def _gone(reader: asyncio.StreamReader) -> None:
         with suppress(ConnectionError):
             while await reader.read(65_536):
                 pass
 
-    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}/jwks.json", events
+    await asyncio.gather(*connections)
 
 
 @pytest.mark.parametrize("what", DRIPS)

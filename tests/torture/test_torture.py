@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from tests.effort import EFFORT
 from tests.torture.audit import Broken, Entry, compare
 from tests.torture.run import Plan, Report, torture
 
@@ -49,10 +50,10 @@ def test_the_audit_finds_wrong_entries(ledger: list[tuple[str, Entry]], says: st
 
 @pytest.mark.long
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-async def test_nothing_is_lost_or_doubled_by_twenty_kills(engine: str) -> None:
+async def test_nothing_is_lost_or_doubled_by_random_kills(engine: str) -> None:
     seed = os.environ.get("TORTURE_SEED") or secrets.token_hex(4)
     print(f"TORTURE_SEED={seed}")
-    plan = Plan(engine=engine, seed=seed, operations=5_000, kills=20)
+    plan = Plan(engine=engine, seed=seed, operations=1_500 * EFFORT, kills=6 * EFFORT)
     seen: list[Report] = []
     report = await torture(plan, progress=seen.append)
 

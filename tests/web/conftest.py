@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 import uvicorn
-from playwright.async_api import BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from app.database.engine import Database
 from app.demo import prepare_demo
@@ -107,17 +108,22 @@ def url_without_token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         yield address
 
 
-@pytest.fixture
-async def visit(base_url: str) -> AsyncIterator[Visit]:
-    """Open a browser for one test."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """Start a browser."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        context = await browser.new_context(
-            base_url=base_url, viewport={"width": 1280, "height": 800}
-        )
-        visit = Visit(page=await context.new_page(), base_url=base_url)
-        visit.watch(context)
-        yield visit
+        yield browser
         await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def visit(browser: Browser, base_url: str) -> AsyncIterator[Visit]:
+    """Open a page without the data of earlier tests."""
+    context = await browser.new_context(base_url=base_url, viewport={"width": 1280, "height": 800})
+    visit = Visit(page=await context.new_page(), base_url=base_url)
+    visit.watch(context)
+    yield visit
+    await context.close()

@@ -10,6 +10,9 @@ from tests.web.conftest import Visit
 # A busy machine with two cores needs more than Playwright's five seconds.
 expect.set_options(timeout=20_000)
 
+# They share a browser.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 READ_ONE = "[data-path='/api/inventory/{sku}']"
 
 
