@@ -75,7 +75,7 @@ class Transactions(DatabaseConnections):
         tenant_id: str,
         deadline: Deadline | None = None,
     ) -> Result:
-        """Execute and commit work on the rows of a tenant, which is locked meanwhile.
+        """Lock a tenant, and execute and commit work on its rows.
 
         Transient faults repeat the work, so its only effects must be on its session. The
         transaction continues to its end if the caller is cancelled.

@@ -79,7 +79,7 @@ KeyId = tuple[str, str]
 
 
 class StoredRow(NamedTuple):
-    """What an idempotency key keeps: the fingerprint of its request and its encoded outcome."""
+    """The row of an idempotency key: the fingerprint of its request, and its encoded outcome."""
 
     fingerprint: str
     outcome: str
@@ -107,7 +107,7 @@ async def read_outcomes(
 
 
 def stored_row(request: WriteRequest[Result], outcome: Result | InventoryError) -> StoredRow:
-    """Return what the key of a request keeps."""
+    """Return the row of the key of a request."""
     return StoredRow(request.fingerprint, _encode(outcome))
 
 
@@ -181,7 +181,7 @@ def _select_outcomes(dialect: str) -> Executable:
 
 @cache
 def _delete_expired() -> Executable:
-    """Return the DELETE of a batch of expired keys. No key is taken again meanwhile."""
+    """Return the DELETE of a batch of expired keys, for the lane of the tenant."""
     is_expired = [
         idempotency_key.c.tenant_id == TENANT,
         idempotency_key.c.created_at < EXPIRED_BEFORE,
