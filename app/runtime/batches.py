@@ -7,6 +7,7 @@ and many clients share the cost of a batch.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,8 +33,13 @@ class Pending:
         if not self.result.done():
             self.result.set_result(result)
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: Exception) -> None:
         """Set the error, unless the caller has been cancelled."""
+        if isinstance(error, StopIteration):
+            # A future refuses this one.
+            wrapped = RuntimeError("StopIteration was raised.")
+            wrapped.__cause__ = error
+            error = wrapped
         if not self.result.done():
             self.result.set_exception(error)
 
@@ -52,8 +58,8 @@ class Batches:
     async def submit(self, key: Hashable, item: object, run: RunBatch, *, size: int = 1) -> Any:  # noqa: ANN401
         """Process an item in a batch of its key, and return its result.
 
-        All items of a key have the same `run`. The item is processed even if the caller is
-        cancelled.
+        All items of a key have the same `run`. If the caller is cancelled, the item is processed
+        only if its batch has begun.
         """
         pending = Pending(item, size, asyncio.get_running_loop().create_future())
         queue = self._queues.get(key)
@@ -64,11 +70,18 @@ class Batches:
             task = asyncio.create_task(self._serve(key, queue, run))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await pending.result
+        try:
+            return await pending.result
+        except asyncio.CancelledError:
+            # Clients that hang up cannot fill a queue that stands still.
+            with suppress(ValueError):
+                queue.remove(pending)
+            raise
 
     async def finish(self) -> None:
-        """Wait for the batches under way."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Wait until the queues are empty."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, key: Hashable, queue: deque[Pending], run: RunBatch) -> None:
         # The task has the context of the first caller, but works for others too.
