@@ -173,20 +173,20 @@ def held_commit() -> Iterator[HeldCommit]:
 
 @contextmanager
 def broken_call(
-    name: str, make: MakeError, *, times: int = 1, is_done: bool = False
+    name: str, make: MakeError, *, after: int = 0, is_done: bool = False
 ) -> Iterator[None]:
-    """Raise an error at the next calls of a method of the lane's sessions.
+    """Raise an error once at a call of a method of sessions, after some calls without it.
 
     If `is_done`, the call is executed before, and its response is lost.
     """
     call: Callable[..., Awaitable[Any]] = getattr(DriverSession, name)
-    left = times
+    left = after
 
     async def broken(self: DriverSession, *arguments: Any) -> Any:
         nonlocal left
-        if left == 0:
-            return await call(self, *arguments)
         left -= 1
+        if left != -1:
+            return await call(self, *arguments)
         if is_done:
             await call(self, *arguments)
         return await self._note_errors(_raised(make()))

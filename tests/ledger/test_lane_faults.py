@@ -39,7 +39,7 @@ from tests.ledger.lane import (
 from tests.ledger.writes import assert_proven, entries, ledger
 from tests.service import Service, level, sku
 
-# Errors of the database that are no faults and no refusals by the rules.
+# Entries that the database refuses.
 Break = Callable[[AdjustmentRecord, AdjustmentRecord], AdjustmentRecord]
 BREAKS: Final[dict[str, Break]] = {
     "a broken CHECK constraint": lambda entry, _: replace(entry, before_quantity=-1),
@@ -275,6 +275,27 @@ async def test_a_fault_at_a_statement_makes_every_write_of_the_batch_unavailable
     assert not commits
     assert await ledger(stocked, "A") == entries(5)
     assert codes_of(await gathered(stocked)) == [None] * 3
+    await assert_proven(stocked)
+
+
+async def test_a_write_and_its_key_are_stored_together(stocked: Service) -> None:
+    quantity = 5
+    for after in range(20):
+        with broken_call("rows", REFUSED[stocked.database.dialect], after=after):
+            [outcome] = await asyncio.gather(
+                write(stocked, 1, key=f"k{after}"), return_exceptions=True
+            )
+        is_done = not isinstance(outcome, Unavailable)
+        again = await write(stocked, 1, key=f"k{after}")
+        assert again.replayed is is_done
+        quantity += 1
+        assert again.result.adjustment.after_quantity == quantity
+        if is_done:
+            break
+
+    # The keys, the stock, the SKU, the level, the adjustment, the counts and the key.
+    assert after >= 6
+    assert await ledger(stocked, "A") == entries(*range(5, quantity + 1))
     await assert_proven(stocked)
 
 
