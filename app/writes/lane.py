@@ -42,6 +42,8 @@ from app.writes.posting import post
 RESERVATION_SIZE: Final = 20
 # The size of a write that finds its rows itself: these may be hundreds too.
 FIND_SIZE: Final = 100
+# The size of a change of a warehouse, which touches every SKU of its batch.
+WAREHOUSE_SIZE: Final = 20
 STALE: Final = Fault(FaultKind.REPEATABLE, "", "the batch was decided too long ago")
 # Other requests get a turn of the event loop after the decisions on so many SKUs.
 PAUSE_SIZE: Final = 50
@@ -61,8 +63,12 @@ Outcome = StoredOutcome[Any] | Exception
 
 def size_of(needs: Needs) -> int:
     """Return the size of a write in a batch."""
-    named = 1 + len(needs.skus) + RESERVATION_SIZE * len(needs.reservations)
-    return named if needs.find is None else named + FIND_SIZE
+    size = 1 + len(needs.skus) + RESERVATION_SIZE * len(needs.reservations)
+    if needs.find is not None:
+        size += FIND_SIZE
+    if not needs.skus:
+        size += WAREHOUSE_SIZE * len(needs.warehouses)
+    return size
 
 
 async def run_batch(database: Database, tenant_id: str, batch: Sequence[Pending]) -> None:

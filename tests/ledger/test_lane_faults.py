@@ -17,6 +17,7 @@ from app.runtime import deadlines
 from app.runtime.batches import Pending
 from app.runtime.deadlines import Deadline, Limit, OutOfTime, Uncertain, current_limit, out_of_time
 from app.runtime.request_id import current_request_id
+from app.writes.catalogue import update_warehouse
 from app.writes.decisions import Decision, Needs, Write
 from app.writes.idempotency_keys import WriteRequest
 from app.writes.lane import QueuedWrite, run_batch
@@ -155,6 +156,20 @@ async def test_a_refusal_while_reading_rows_is_that_of_its_write_alone(stocked: 
 
     assert codes_of(outcomes) == [None, "QUERY_TOO_COMPLEX", None]
     assert await ledger(stocked, "A") == entries(5, 6, 7)
+
+
+async def test_few_changes_of_warehouses_are_in_one_batch_as_each_touches_every_sku(
+    stocked: Service,
+) -> None:
+    names = [{"name": f"Main {number}"} for number in range(60)]
+
+    with counted_commits() as commits:
+        outcomes = await together(
+            stocked, *(update_warehouse(context(stocked), MAIN.id, name) for name in names)
+        )
+
+    assert codes_of(outcomes) == [None] * 60
+    assert len(commits) == 1 + 2
 
 
 async def in_time(limit: Limit, work: Writing) -> Any:

@@ -47,7 +47,7 @@ from tests.service import Service, sku
 
 CODES: Final = tuple(f"SKU-{number}" for number in range(6))
 ROUNDS: Final = 12
-LONG_ROUNDS: Final = 400
+LONG_ROUNDS: Final = 60
 ENTRIES: Final = text(
     "SELECT sku, warehouse_id, sequence, before_quantity, after_quantity FROM adjustment"
     " WHERE tenant_id = :tenant ORDER BY sku, warehouse_id, sequence"
