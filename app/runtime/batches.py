@@ -15,6 +15,7 @@ import structlog
 
 from app.errors import InventoryError, copy_error
 from app.runtime.deadlines import current_limit
+from app.runtime.request_id import current_request_id
 
 # The sum of the sizes of the items of a batch, unless a single item is larger.
 MAX_BATCH_SIZE: Final = 1_000
@@ -22,11 +23,12 @@ MAX_BATCH_SIZE: Final = 1_000
 
 @dataclass(eq=False, slots=True)
 class Pending:
-    """An item of a queue, its size, and the future of its result."""
+    """An item of a queue, its size, the future of its result, and the id of its request."""
 
     item: Any
     size: int
     result: asyncio.Future[Any]
+    request_id: str = ""
 
     def succeed(self, result: object) -> None:
         """Set the result, unless the caller has been cancelled."""
@@ -61,7 +63,8 @@ class Batches:
         All items of a key have the same `run`. If the caller is cancelled, the item is processed
         only if its batch has begun.
         """
-        pending = Pending(item, size, asyncio.get_running_loop().create_future())
+        result = asyncio.get_running_loop().create_future()
+        pending = Pending(item, size, result, current_request_id.get())
         queue = self._queues.get(key)
         if queue is not None:
             queue.append(pending)
@@ -91,6 +94,8 @@ class Batches:
         try:
             while queue:
                 batch = _take(queue)
+                # Log lines name a request only if they are about it alone.
+                current_request_id.set(batch[0].request_id if len(batch) == 1 else "")
                 try:
                     await run(batch)
                 except Exception as error:  # noqa: BLE001 - the callers raise it

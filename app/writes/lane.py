@@ -23,7 +23,6 @@ from app.domain.stock import Stock
 from app.errors import IdempotencyInFlight, InventoryError, Unavailable, copy_error
 from app.runtime.batches import Pending
 from app.runtime.deadlines import Deadline, OutOfTime, out_of_time
-from app.runtime.request_id import current_request_id
 from app.writes.batch_changes import BatchChanges
 from app.writes.batch_reads import read_stock
 from app.writes.decisions import Needs, Write
@@ -50,11 +49,10 @@ PAUSE_SIZE: Final = 50
 
 
 class QueuedWrite(NamedTuple):
-    """A write in a lane, and the deadline and the id of its request."""
+    """A write in a lane, and the deadline of its request."""
 
     write: Write[Any]
     deadline: Deadline
-    request_id: str = ""
 
 
 # The outcome of a write, or an error that is not stored.
@@ -82,8 +80,6 @@ async def run_batch(database: Database, tenant_id: str, batch: Sequence[Pending]
             in_time.append(pending)
     if not in_time:
         return
-    # Log lines name a request only if they are about it alone.
-    current_request_id.set(in_time[0].item.request_id if len(in_time) == 1 else "")
     writes = [pending.item.write for pending in in_time]
     deadline = min(pending.item.deadline for pending in in_time)
     work = partial(_decide_and_post, tenant_id, writes)

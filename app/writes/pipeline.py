@@ -11,7 +11,6 @@ from functools import partial
 from app.database.engine import Database
 from app.domain.caller import Caller
 from app.errors import InventoryError
-from app.runtime.request_id import current_request_id
 from app.writes.batch_reads import read_stock
 from app.writes.decisions import Decide, Needs, Write
 from app.writes.idempotency_keys import (
@@ -62,7 +61,7 @@ async def run_write(
         database, tenant_id = context.database, context.caller.tenant_id
         outcome = await database.lanes.submit(
             tenant_id,
-            QueuedWrite(write, database.deadline(), current_request_id.get()),
+            QueuedWrite(write, database.deadline()),
             partial(run_batch, database, tenant_id),
             size=size_of(needs),
         )
