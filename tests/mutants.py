@@ -32,9 +32,11 @@ class Mutant:
     tests: tuple[str, ...]
 
 
+LANE: Final = "tests/ledger/test_lane.py"
+LANE_FAULTS: Final = "tests/ledger/test_lane_faults.py"
+OTHER_PROCESS: Final = f"{LANE}::test_a_write_is_decided_on_the_stock_that_another_process_left"
+SEQUENCE: Final = f"{LANE}::test_writes_of_a_batch_see_the_effects_of_those_before_them"
 CHAIN: Final = "tests/ledger/test_chain.py"
-CONCURRENCY: Final = "tests/ledger/test_concurrency.py"
-RULES: Final = "tests/ledger/test_rules.py::test_a_write_is_decided_by_the_rules_at_its_posting"
 SUMS: Final = "tests/ledger/test_sums.py"
 TOTALS: Final = f"{SUMS}::test_totals_are_exact_at_every_state_of_the_rollup"
 ROLLUPS: Final = "tests/ledger/test_rollup_concurrency.py"
@@ -46,38 +48,170 @@ RESERVATIONS: Final = (
     "tests/ledger/test_reservation_model.py",
 )
 VERSIONS: Final = "tests/ledger/test_versions.py"
-SINGLE_STATEMENT: Final = (
-    f"{CONCURRENCY}::test_a_single_statement_write_that_waited_retries_on_the_committed_row"
-)
-# The end of PostgreSQL's trigger function in the migration. `app/database/triggers.py` differs in
-# the last line.
-RESET: Final = (
-    "            UPDATE tenant SET summed_until = date_trunc('day', NEW.created_at, 'UTC')\n"
-    "            WHERE tenant_id = NEW.tenant_id;\n"
-    "          END IF;\n"
-    "          RETURN NULL;\n"
-    "        END$$\n"
-    '        """,\n'
-    '        """\n'
-)
 MUTANTS: Final = (
     Mutant(
-        "no row lock",
-        "        .with_for_update(key_share=True, of=sku)\n",
-        "",
-        (SINGLE_STATEMENT,),
+        "no lock on the tenant",
+        ' FOR NO KEY UPDATE"\n',
+        '"\n',
+        (OTHER_PROCESS,),
     ),
     Mutant(
-        "posting on changed stock",
-        "and_(sku.c.sku == rows.c.sku, sku.c.version == rows.c.version_before)",
-        "and_(sku.c.sku == rows.c.sku, sku.c.sku == sku.c.sku)",
-        (SINGLE_STATEMENT,),
+        "stock read before the lock",
+        "                await session.lock_tenant(tenant_id, enters=self.has_row_level_security)\n"
+        "                result = await work(session)\n",
+        "                await session.begin('')\n"
+        "                result = await work(session)\n"
+        "                from app.database.session import _begin\n"
+        "                lock = _begin(self.dialect, tenant_id, False).rpartition(';')[2]\n"
+        "                await session._connection.execute(lock)\n",
+        (OTHER_PROCESS,),
+    ),
+    Mutant(
+        "writes that do not see those before them",
+        "        self._stock.apply(changes)\n",
+        "        pass\n",
+        (SEQUENCE,),
+    ),
+    Mutant(
+        "a closed warehouse not seen in its batch",
+        "            self._set_warehouse(warehouse)\n",
+        "            self.warehouses[warehouse.id] = warehouse\n",
+        (f"{LANE}::test_a_warehouse_that_is_closed_in_a_batch_takes_nothing_after_it",),
+    ),
+    Mutant(
+        "a refused write whose changes reach the next",
+        "    after = dict(stock.skus)\n    outcomes",
+        "    after = stock.skus\n    outcomes",
+        (f"{LANE}::test_a_refused_write_changes_nothing_for_the_others_of_its_batch",),
+    ),
+    Mutant(
+        "refused changes that take the batch along",
+        "        if len(in_time) > 1:\n"
+        "            await _run_halves(database, tenant_id, in_time)\n"
+        "            return\n"
+        "        outcomes = [error]\n",
+        "        outcomes = [error for _ in in_time]\n",
+        (
+            f"{LANE_FAULTS}::test_changes_that_the_database_refuses_are_an_error_of_their_write_alone",
+        ),
+    ),
+    Mutant(
+        "a deadline that takes the batch along",
+        "    except OutOfTime:\n        # First",
+        "    except ZeroDivisionError:\n        # First",
+        (f"{LANE_FAULTS}::test_a_deadline_within_a_transaction_is_that_of_its_write_alone",),
+    ),
+    Mutant(
+        "deadlines that end every transaction",
+        "await _run_halves(database, tenant_id, by_time)",
+        "await run_batch(database, tenant_id, in_time)",
+        (f"{LANE_FAULTS}::test_deadlines_that_follow_each_other_do_not_end_every_transaction",),
+    ),
+    Mutant(
+        "an answer before the commit",
+        "                commit.is_under_way = True\n"
+        "                await session.commit()\n"
+        "            finally:\n",
+        "                commit.is_under_way = True\n"
+        "                asyncio.get_running_loop().create_task(session.commit())\n"
+        "                return result\n"
+        "            finally:\n",
+        (f"{LANE}::test_no_outcome_is_returned_before_the_commit",),
+    ),
+    Mutant(
+        "a commit repeated after an unknown error",
+        "        if spoils_connection(error) and not",
+        "        if False and not",
+        (f"{LANE_FAULTS}::test_an_error_at_the_commit_makes_every_write_of_the_batch_uncertain",),
+    ),
+    Mutant(
+        "batches without a maximum size",
+        "    while queue and size + queue[0].size <= MAX_BATCH_SIZE:\n",
+        "    while queue:\n",
+        (f"{LANE}::test_batches_have_a_maximum_size",),
+    ),
+    Mutant(
+        "counts of SKUs not written",
+        "    await write(add_sku_counts(dialect), _sku_counts(changes, levels))\n",
+        "",
+        (SEQUENCE,),
+    ),
+    Mutant(
+        "counts of reservations not written",
+        "    await write(add_reservation_counts(dialect), _reservation_counts(changes))\n",
+        "",
+        (SEQUENCE,),
     ),
     Mutant(
         "entries without the previous hash",
-        "chain_hash(last.get(level), tenant_id, row)",
+        "chain_hash(hashes.get(level), tenant_id, row)",
         "chain_hash(None, tenant_id, row)",
-        (f"{CHAIN}::test_heads_taken_during_writes_stay_valid",),
+        (f"{LANE}::test_concurrent_writes_of_one_sku_are_one_transaction_with_a_dense_chain",),
+    ),
+    Mutant(
+        "no limit on the age of a decision",
+        "    if changes.entries and uptime() - read_at > POSTED_WITHIN.total_seconds():\n",
+        "    if False:\n",
+        (f"{CHAIN}::test_a_stale_decision_is_repeated",),
+    ),
+    Mutant(
+        "warehouse counts not updated",
+        "_counted_status(changes.skus[new.sku], new)",
+        "_counted_status(changes.skus[new.sku], changes.skus[new.sku].figures)",
+        (DERIVED,),
+    ),
+    Mutant(
+        "the key committed before its write",
+        "    await write(upsert_warehouses(dialect), [",
+        "    await write(upsert_keys(dialect), [key_row(*kept) for kept in changes.keys.items()])\n"
+        "    await session.commit()\n"
+        "    await session.begin('')\n"
+        "    await write(upsert_warehouses(dialect), [",
+        (f"{LANE_FAULTS}::test_a_write_and_its_key_are_stored_together",),
+    ),
+    Mutant(
+        "the key stored after its write",
+        "    await write(upsert_keys(dialect), [",
+        "    await session.commit()\n"
+        "    await session.begin('')\n"
+        "    await write(upsert_keys(dialect), [",
+        (f"{LANE_FAULTS}::test_a_write_and_its_key_are_stored_together",),
+    ),
+    Mutant(
+        "a key not seen in its batch",
+        "changes.keys[id_] = stored[id_] = row",
+        "changes.keys[id_] = row",
+        (f"{LANE}::test_a_key_twice_in_a_batch_has_one_effect_and_one_answer",),
+    ),
+    Mutant(
+        "a write although its key is taken",
+        "        if id_ in stored:\n",
+        "        if False:\n",
+        ("tests/ledger/test_idempotency.py",),
+    ),
+    Mutant(
+        "the fingerprint of a key not compared",
+        "if stored.fingerprint != request.fingerprint:",
+        "if False:",
+        ("tests/ledger/test_idempotency.py",),
+    ),
+    Mutant(
+        "the version not checked",
+        "level=old) or _stale(update, record, old)",
+        "level=old)",
+        (VERSIONS,),
+    ),
+    Mutant(
+        "no rollup reset by a late adjustment",
+        "          IF NEW.created_at < known THEN\n",
+        "          IF false THEN\n",
+        (TOTALS,),
+    ),
+    Mutant(
+        "an extended reservation counted twice",
+        "1 if reservation.version == 1 else 0",
+        "1",
+        RESERVATIONS,
     ),
     Mutant(
         "a head of unsettled entries",
@@ -92,67 +226,10 @@ MUTANTS: Final = (
         (f"{CHAIN}::test_a_rehashed_history_is_detected_only_by_a_head",),
     ),
     Mutant(
-        "no limit on the age of a decision",
-        "posting.entries and uptime() - before.read_at >",
-        "posting.entries and before.read_at is None and 0 >",
-        (f"{CHAIN}::test_a_stale_decision_is_repeated",),
-    ),
-    Mutant(
-        "no row lock before reading many SKUs",
-        "        await session.rows(_lock_skus(), parameters)\n",
-        "        pass\n",
-        (f"{CONCURRENCY}::test_a_write_to_many_skus_reads_the_rows_it_waited_for",),
-    ),
-    Mutant(
-        "a bulk decided on stale warehouses",
-        "        changed = frozenset(codes)\n",
-        "        pass\n",
-        (f"{CONCURRENCY}::test_a_bulk_that_waited_shows_a_warehouse_renamed_in_between",),
-    ),
-    Mutant(
-        "warehouses not checked in the posting statement",
-        "    if shape.has_increases:\n"
-        "        is_unchanged = and_(is_unchanged, gaining_warehouses_are_active())\n",
-        "",
-        (f"{RULES}[postgresql-a deactivated warehouse-set_]",),
-    ),
-    Mutant(
-        "a deactivation without waiting for writes",
-        "        await wait_for_warehouse_writes(context.database, tenant_id, [id_])\n",
-        "        pass\n",
-        (f"{RULES}[postgresql-a deactivated warehouse-reserve]",),
-    ),
-    Mutant(
         "entries dated by the process clock",
         "                seconds = expected\n",
         "                pass\n",
         ("tests/ledger/test_clocks.py",),
-    ),
-    Mutant(
-        "a bulk decided on stale SKUs",
-        "if versions.get(row.sku) != row.version)",
-        "if row.sku not in versions)",
-        (f"{CONCURRENCY}::test_a_bulk_that_waited_reads_the_committed_rows_without_a_retry",),
-    ),
-    Mutant(
-        "stale prepared rows in a bulk",
-        "{code: rows for code, rows in prepared.items() if code not in changed}",
-        "prepared",
-        (f"{CONCURRENCY}::test_a_bulk_that_waited_reads_the_committed_rows_without_a_retry",),
-    ),
-    Mutant(
-        "counts locked first",
-        "enumerate(reversed(writes))",
-        "enumerate(writes)",
-        (f"{CONCURRENCY}::test_shared_counts_are_locked_last",),
-    ),
-    Mutant(
-        "unsorted locks",
-        "        .order_by(sku.c.sku)\n        .with_for_update(key_share=True)\n",
-        # The module does not import `func`.
-        "        .order_by(__import__('sqlalchemy').func.random())\n"
-        "        .with_for_update(key_share=True)\n",
-        (f"{CONCURRENCY}::test_overlapping_bulks_in_any_order_all_succeed",),
     ),
     Mutant(
         "no tenant in the query of SKUs to write",
@@ -168,44 +245,10 @@ MUTANTS: Final = (
         ("tests/rest/test_list.py",),
     ),
     Mutant(
-        "warehouse counts not updated",
-        "_counted_status(after[new.sku], new)",
-        "_counted_status(after[new.sku], after[new.sku].figures)",
-        (DERIVED,),
-    ),
-    Mutant(
         "a bulk that continues after a refusal",
         "if on_error is OnError.ABORT and refusals:",
         "if False and refusals:",
         (DERIVED,),
-    ),
-    Mutant(
-        "the key committed before its write",
-        "        decision = await decide(session, locked=True)\n",
-        "        decision = await decide(session, locked=True)\n"
-        "        if key is not None:\n"
-        "            row = KeyRow(caller, key, request.fingerprint, decision.outcome)\n"
-        "            await store_key(session, row)\n"
-        "            await connection.commit()\n",
-        ("tests/ledger/test_idempotency.py", "tests/ledger/test_crashes.py"),
-    ),
-    Mutant(
-        "posting although the key is taken",
-        "    is_ready = row_count(ready) == ONE\n",
-        "    is_ready = is_unchanged\n",
-        ("tests/ledger/test_idempotency.py",),
-    ),
-    Mutant(
-        "the fingerprint of a key not compared",
-        "if row.fingerprint != request.fingerprint:",
-        "if False:",
-        ("tests/ledger/test_idempotency.py",),
-    ),
-    Mutant(
-        "the version not checked",
-        "if refusal or (refusal := _stale(update, record, old)):",
-        "if refusal:",
-        (VERSIONS,),
     ),
     Mutant(
         "a rollup of open periods",
@@ -222,8 +265,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "sums stored despite a late adjustment",
-        'await lock_rollup(parameters["tenant_id"], connection) != known:',
-        'await lock_rollup(parameters["tenant_id"], connection) == 0:',
+        'await lock_tenant(parameters["tenant_id"], connection) != known:',
+        'await lock_tenant(parameters["tenant_id"], connection) == 0:',
         (BETWEEN,),
     ),
     Mutant(
@@ -231,12 +274,6 @@ MUTANTS: Final = (
         "func.coalesce(func.sum(ledger_sum.c.entries), ZERO))\n    more",
         "ZERO)\n    more",
         (f"{ROLLUPS}::test_sums_read_before_a_concurrent_rollup_are_discarded",),
-    ),
-    Mutant(
-        "no rollup reset by a late adjustment",
-        f"          IF NEW.created_at < known THEN\n{RESET}",
-        f"          IF false THEN\n{RESET}",
-        (TOTALS,),
     ),
     Mutant(
         "adjustments counted twice",
@@ -272,12 +309,6 @@ MUTANTS: Final = (
         "more reserved than is available",
         "if quantity > level.available and not may_oversell:",
         "if False:",
-        RESERVATIONS,
-    ),
-    Mutant(
-        "an extended reservation counted twice",
-        "return 1 if reservation.version == 1 else 0",
-        "return 1",
         RESERVATIONS,
     ),
     Mutant(

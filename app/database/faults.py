@@ -146,6 +146,10 @@ class Fault:
         return f"{self.state} {self.text}".strip()
 
 
+class RolledBack(Exception):
+    """The database ended a transaction without a commit."""
+
+
 class DatabaseFault(Unavailable):
     """A fault of the database."""
 

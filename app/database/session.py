@@ -20,7 +20,7 @@ from app.database.compilation import (
     prepare_statement,
     stream_rows,
 )
-from app.database.faults import spoils_connection
+from app.database.faults import RolledBack, spoils_connection
 from app.database.parameters import as_json, rows_from
 from app.database.pool import DriverPool
 from app.database.sqlite import ROLLBACK
@@ -67,7 +67,7 @@ class DriverSession:
         self._is_in_transaction = False
         if status == ROLLBACK:
             message = "The transaction was rolled back instead of committed."
-            raise RuntimeError(message)
+            raise RolledBack(message)
 
     async def rows(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
         """Execute a statement and return its rows."""

@@ -10,9 +10,9 @@ from typing import Final, TypeVar
 import structlog
 
 from app.database.connections import DatabaseConnections
-from app.database.faults import BUSY, DatabaseFault, Fault, FaultKind
+from app.database.faults import BUSY, DatabaseFault, Fault, FaultKind, RolledBack, spoils_connection
 from app.database.session import DriverSession
-from app.errors import Unavailable
+from app.errors import InventoryError, Unavailable
 from app.runtime.batches import Batches
 from app.runtime.deadlines import Deadline, OutOfTime, Uncertain
 from app.settings import Settings
@@ -40,12 +40,15 @@ class Commit(AbstractContextManager[None]):
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Replace an error that leaves the outcome unknown."""
-        if not self.is_under_way:
+        if not self.is_under_way or not isinstance(error, Exception):
             return
         if isinstance(error, OutOfTime) or (
             isinstance(error, DatabaseFault) and error.fault.is_ambiguous
         ):
             raise Uncertain(error.cause) from error
+        # An unknown error, for example a fault of the driver, says nothing about the commit.
+        if spoils_connection(error) and not isinstance(error, (InventoryError, RolledBack)):
+            raise Uncertain(f"{type(error).__name__}: {error}") from error
 
 
 class Transactions(DatabaseConnections):

@@ -16,13 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.domain.ids import ulid
 from app.errors import Internal, InventoryError, MalformedRequest
 from app.http.errors import PROTECTION, error_response, inventory_error_of
-from app.http.request_id import (
-    REQUEST_ID_HEADER,
-    REQUEST_ID_HEADER_NAME,
-    current_request_id,
-    request_id_of,
-)
+from app.http.request_id import REQUEST_ID_HEADER, REQUEST_ID_HEADER_NAME, request_id_of
 from app.runtime.deadlines import Limit, OutOfTime, Uncertain, Watch, current_limit
+from app.runtime.request_id import current_request_id
 
 log = structlog.get_logger()
 

@@ -18,7 +18,7 @@ from app.errors import (
     Unavailable,
 )
 from app.http.json import JSONResponse
-from app.http.request_id import current_request_id
+from app.runtime.request_id import current_request_id
 
 REPLAYED_HEADER: Final = {"Idempotent-Replayed": "true"}
 GRAPHQL_PATH: Final = "/graphql"

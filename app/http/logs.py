@@ -6,7 +6,7 @@ import sys
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from app.http.request_id import current_request_id
+from app.runtime.request_id import current_request_id
 
 
 def configure_logs(level: str) -> None:

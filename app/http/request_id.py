@@ -1,7 +1,6 @@
 """Request ids: from the client or generated, in every response and log line."""
 
 import re
-from contextvars import ContextVar
 from typing import Final
 
 from starlette.types import Scope
@@ -12,8 +11,6 @@ REQUEST_ID_HEADER: Final = "X-Request-ID"
 REQUEST_ID_HEADER_NAME: Final = REQUEST_ID_HEADER.lower().encode()
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-current_request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def request_id_of(scope: Scope) -> str:

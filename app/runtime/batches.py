@@ -7,6 +7,7 @@ and many clients share the cost of a batch.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ import structlog
 
 from app.errors import InventoryError, copy_error
 from app.runtime.deadlines import current_limit
+from app.runtime.request_id import current_request_id
 
 # The sum of the sizes of the items of a batch, unless a single item is larger.
 MAX_BATCH_SIZE: Final = 1_000
@@ -21,19 +23,25 @@ MAX_BATCH_SIZE: Final = 1_000
 
 @dataclass(eq=False, slots=True)
 class Pending:
-    """An item of a queue, its size, and the future of its result."""
+    """An item of a queue, its size, the future of its result, and the id of its request."""
 
     item: Any
     size: int
     result: asyncio.Future[Any]
+    request_id: str = ""
 
     def succeed(self, result: object) -> None:
         """Set the result, unless the caller has been cancelled."""
         if not self.result.done():
             self.result.set_result(result)
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: Exception) -> None:
         """Set the error, unless the caller has been cancelled."""
+        if isinstance(error, StopIteration):
+            # A future refuses this one.
+            wrapped = RuntimeError("StopIteration was raised.")
+            wrapped.__cause__ = error
+            error = wrapped
         if not self.result.done():
             self.result.set_exception(error)
 
@@ -52,10 +60,11 @@ class Batches:
     async def submit(self, key: Hashable, item: object, run: RunBatch, *, size: int = 1) -> Any:  # noqa: ANN401
         """Process an item in a batch of its key, and return its result.
 
-        All items of a key have the same `run`. The item is processed even if the caller is
-        cancelled.
+        All items of a key have the same `run`. If the caller is cancelled, the item is processed
+        only if its batch has begun.
         """
-        pending = Pending(item, size, asyncio.get_running_loop().create_future())
+        result = asyncio.get_running_loop().create_future()
+        pending = Pending(item, size, result, current_request_id.get())
         queue = self._queues.get(key)
         if queue is not None:
             queue.append(pending)
@@ -64,11 +73,18 @@ class Batches:
             task = asyncio.create_task(self._serve(key, queue, run))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await pending.result
+        try:
+            return await pending.result
+        except asyncio.CancelledError:
+            # Clients that hang up cannot fill a queue that stands still.
+            with suppress(ValueError):
+                queue.remove(pending)
+            raise
 
     async def finish(self) -> None:
-        """Wait for the batches under way."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Wait until the queues are empty."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, key: Hashable, queue: deque[Pending], run: RunBatch) -> None:
         # The task has the context of the first caller, but works for others too.
@@ -78,6 +94,8 @@ class Batches:
         try:
             while queue:
                 batch = _take(queue)
+                # Log lines name a request only if they are about it alone.
+                current_request_id.set(batch[0].request_id if len(batch) == 1 else "")
                 try:
                     await run(batch)
                 except Exception as error:  # noqa: BLE001 - the callers raise it

@@ -6,7 +6,7 @@ conflicts. Nothing can deadlock, because a transaction holds no other lock when 
 one, and different tenants never wait for each other.
 
 A refusal changes nothing for the other writes of its batch. A write whose changes the database
-refuses is found by halving the batch.
+refuses, or whose deadline ends the transaction, is found by halving the batch.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from app.database.faults import Fault, FaultKind, LockTimeout, unavailable
 from app.database.session import Session
 from app.domain.hash_chain import POSTED_WITHIN
 from app.domain.stock import Stock
-from app.errors import IdempotencyInFlight, InventoryError, copy_error
+from app.errors import IdempotencyInFlight, InventoryError, Unavailable, copy_error
 from app.runtime.batches import Pending
 from app.runtime.deadlines import Deadline, OutOfTime, out_of_time
 from app.writes.batch_changes import BatchChanges
@@ -39,6 +39,10 @@ from app.writes.posting import post
 
 # The size of a write that reads a reservation, in SKUs: its lines may name hundreds.
 RESERVATION_SIZE: Final = 20
+# The size of a write that finds its rows itself: these may be hundreds too.
+FIND_SIZE: Final = 100
+# The size of a change of a warehouse, which touches every SKU of its batch.
+WAREHOUSE_SIZE: Final = 20
 STALE: Final = Fault(FaultKind.REPEATABLE, "", "the batch was decided too long ago")
 # Other requests get a turn of the event loop after the decisions on so many SKUs.
 PAUSE_SIZE: Final = 50
@@ -57,53 +61,57 @@ Outcome = StoredOutcome[Any] | Exception
 
 def size_of(needs: Needs) -> int:
     """Return the size of a write in a batch."""
-    return 1 + len(needs.skus) + RESERVATION_SIZE * len(needs.reservations)
+    size = 1 + len(needs.skus) + RESERVATION_SIZE * len(needs.reservations)
+    if needs.find is not None:
+        size += FIND_SIZE
+    if not needs.skus:
+        size += WAREHOUSE_SIZE * len(needs.warehouses)
+    return size
 
 
 async def run_batch(database: Database, tenant_id: str, batch: Sequence[Pending]) -> None:
     """Write a batch in one transaction, and give every write its outcome."""
-    waiting = list(batch)
-    while waiting:
-        late = [pending for pending in waiting if pending.item.deadline.is_over]
-        for pending in late:
-            pending.fail(out_of_time(pending.item.deadline.seconds))
-        waiting = [pending for pending in waiting if pending not in late]
-        if waiting:
-            waiting = await _write_batch(database, tenant_id, waiting)
-
-
-async def _write_batch(
-    database: Database, tenant_id: str, batch: Sequence[Pending]
-) -> list[Pending]:
-    """Write a batch. Returns the writes that have to be repeated.
-
-    The first deadline of the batch ends the transaction; the other writes are repeated without the
-    late one.
-    """
-    writes = [pending.item.write for pending in batch]
-    deadline = min(pending.item.deadline for pending in batch)
+    in_time = []
+    for pending in batch:
+        deadline = pending.item.deadline
+        if deadline.is_over:
+            pending.fail(out_of_time(deadline.seconds))
+        else:
+            in_time.append(pending)
+    if not in_time:
+        return
+    writes = [pending.item.write for pending in in_time]
+    deadline = min(pending.item.deadline for pending in in_time)
     work = partial(_decide_and_post, tenant_id, writes)
     try:
         outcomes: Sequence[Outcome] = await database.write(work, tenant_id, deadline)
     except OutOfTime:
-        return list(batch)
-    except InventoryError as error:
+        # First those with the most time: otherwise one deadline after the other could end every
+        # transaction of an overloaded lane.
+        by_time = sorted(in_time, key=lambda pending: pending.item.deadline, reverse=True)
+        await _run_halves(database, tenant_id, by_time)
+        return
+    except Unavailable as error:
         outcomes = [_refusal_of(write, error) for write in writes]
     except Exception as error:  # noqa: BLE001 - the caller raises it
-        if len(batch) > 1:
-            half = len(batch) // 2
-            first = await _write_batch(database, tenant_id, batch[:half])
-            return first + await _write_batch(database, tenant_id, batch[half:])
+        if len(in_time) > 1:
+            await _run_halves(database, tenant_id, in_time)
+            return
         outcomes = [error]
-    for pending, outcome in zip(batch, outcomes, strict=True):
+    for pending, outcome in zip(in_time, outcomes, strict=True):
         if isinstance(outcome, Exception):
             pending.fail(outcome)
         else:
             pending.succeed(outcome)
-    return []
 
 
-def _refusal_of(write: Write[Any], error: InventoryError) -> InventoryError:
+async def _run_halves(database: Database, tenant_id: str, batch: Sequence[Pending]) -> None:
+    half = (len(batch) + 1) // 2
+    await run_batch(database, tenant_id, batch[:half])
+    await run_batch(database, tenant_id, batch[half:])
+
+
+def _refusal_of(write: Write[Any], error: Unavailable) -> InventoryError:
     """Return the error of a write whose batch failed by an error of the database."""
     if write.key is not None and isinstance(error, LockTimeout):
         message = "The first request with this idempotency key has not ended yet; try again."

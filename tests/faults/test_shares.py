@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 
 from app.cli.serving import server_options
 from app.errors import Unavailable
+from app.runtime import batches
 from app.runtime import fair_loop as scheduling
 from app.runtime.fair_loop import PIECE, FairLoop, charge, in_pieces
 from app.runtime.shares import Shares
@@ -168,9 +169,13 @@ async def test_stuck_reads_of_one_tenant_leave_connections_for_another(database_
         assert database._pool.in_use == 0
 
 
-async def test_a_set_goes_before_the_waiting_bulks_of_another_tenant(database_url: str) -> None:
+async def test_a_set_goes_before_the_waiting_bulks_of_another_tenant(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not database_url.startswith("sqlite"):
         pytest.skip("PostgreSQL has more than one writer.")
+    # Every bulk is a batch of its own.
+    monkeypatch.setattr(batches, "MAX_BATCH_SIZE", 1)
     served: list[str] = []
     counted = {"warehouse_id": MAIN.id, "quantity": 7, "reason": "cycle_count"}
     updates = [{"sku": code, **counted} for code in ("A", "B")]
