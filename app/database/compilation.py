@@ -80,7 +80,7 @@ async def fetch_rows(
     return rows if convert_rows is None else await in_pieces(convert_rows, rows)
 
 
-async def stream_rows(
+async def stream_batches(
     connection: DriverConnection,
     dialect: str,
     statement: Statement,

@@ -18,7 +18,7 @@ from app.database.compilation import (
     Statement,
     fetch_rows,
     prepare_statement,
-    stream_rows,
+    stream_batches,
 )
 from app.database.faults import RolledBack, spoils_connection
 from app.database.parameters import as_json, rows_from
@@ -99,7 +99,7 @@ class DriverSession:
     ) -> AsyncIterator[Sequence[AnyRow]]:
         """Yield the rows of a statement in batches."""
         prepared = prepare_statement(statement, self.dialect)
-        batches = stream_rows(self._connection, self.dialect, prepared, parameters, size=size)
+        batches = stream_batches(self._connection, self.dialect, prepared, parameters, size=size)
         try:
             async for rows in batches:
                 yield rows

@@ -72,7 +72,7 @@ class Changes:
     entries: Sequence[AdjustmentRecord] = ()
 
 
-NO_CHANGES: Final = Changes()
+UNCHANGED: Final = Changes()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from app.domain.stock import NO_CHANGES, Changes, Stock
+from app.domain.stock import UNCHANGED, Changes, Stock
 from app.files.columns import FileKind, FileRow
 from app.writes.decisions import Needs
 
@@ -44,7 +44,7 @@ class BatchDecision:
 
     tally: ImportTally = field(default_factory=ImportTally)
     problems: list[tuple[int, str]] = field(default_factory=list)
-    changes: Changes = NO_CHANGES
+    changes: Changes = UNCHANGED
 
 
 class DecideBatch(Protocol):

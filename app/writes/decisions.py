@@ -6,7 +6,7 @@ from typing import Generic
 
 from app.database.session import Session
 from app.domain.caller import Caller
-from app.domain.stock import NO_CHANGES, Changes, Stock
+from app.domain.stock import UNCHANGED, Changes, Stock
 from app.errors import InventoryError
 from app.writes.idempotency_keys import Result, WriteRequest
 
@@ -33,7 +33,7 @@ class Decision(Generic[Result]):
     """The outcome of a write, a result or a refusal, and its changes."""
 
     outcome: Result | InventoryError
-    changes: Changes = NO_CHANGES
+    changes: Changes = UNCHANGED
 
 
 # Decides by the rules. A refusal that is returned is stored under the idempotency key; one that is

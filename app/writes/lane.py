@@ -56,7 +56,7 @@ class QueuedWrite(NamedTuple):
 
 
 # The outcome of a write, or an error that is not stored.
-Outcome = StoredOutcome[Any] | Exception
+WriteOutcome = StoredOutcome[Any] | Exception
 
 
 def size_of(needs: Needs) -> int:
@@ -84,7 +84,7 @@ async def run_batch(database: Database, tenant_id: str, batch: Sequence[Pending]
     deadline = min(pending.item.deadline for pending in in_time)
     work = partial(_decide_and_post, tenant_id, writes)
     try:
-        outcomes: Sequence[Outcome] = await database.write(work, tenant_id, deadline)
+        outcomes: Sequence[WriteOutcome] = await database.write(work, tenant_id, deadline)
     except OutOfTime:
         # First those with the most time: otherwise one deadline after the other could end every
         # transaction of an overloaded lane.
@@ -122,7 +122,7 @@ def _refusal_of(write: Write[Any], error: Unavailable) -> InventoryError:
 
 async def _decide_and_post(
     tenant_id: str, writes: Sequence[Write[Any]], session: Session
-) -> list[Outcome]:
+) -> list[WriteOutcome]:
     """Read, decide and write a batch in a transaction that has locked the tenant."""
     read_at = uptime()
     keys = [(write.caller.subject, write.key) for write in writes if write.key is not None]
@@ -146,7 +146,7 @@ async def _decide_and_post(
 
 def _decide(
     write: Write[Any], stock: Stock, changes: BatchChanges, stored: dict[KeyId, StoredRow]
-) -> Outcome:
+) -> WriteOutcome:
     """Decide a write, or replay the outcome that is stored under its key."""
     try:
         if write.key is None:

@@ -52,7 +52,7 @@ LEVEL_TYPES: Final = column_types(stock_level)
 ADJUSTMENT_TYPES: Final = column_types(adjustment)
 RESERVATION_TYPES: Final = column_types(reservation)
 LINE_TYPES: Final = column_types(reservation_line)
-WAREHOUSE_TYPES: Final = column_types(warehouse, without=["created_at"])
+WAREHOUSE_COLUMN_TYPES: Final = column_types(warehouse, without=["created_at"])
 WAREHOUSE_CHANGES: Final = ("name", "address", "marketplace", "is_active")
 KEY_TYPES: Final = column_types(idempotency_key, without=["created_at"])
 
@@ -99,7 +99,9 @@ def insert_adjustments(dialect: str) -> Executable:
 @cache
 def upsert_warehouses(dialect: str) -> Executable:
     """Return the upsert of warehouses, whose types never change."""
-    return _upsert(dialect, warehouse, WAREHOUSE_TYPES, changes=WAREHOUSE_CHANGES, dated=True)
+    return _upsert(
+        dialect, warehouse, WAREHOUSE_COLUMN_TYPES, changes=WAREHOUSE_CHANGES, dated=True
+    )
 
 
 @cache
