@@ -1,5 +1,6 @@
 """Fixtures: databases of both engines, and a service with a new tenant per test."""
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -8,14 +9,27 @@ from unittest.mock import patch
 
 import pytest
 import structlog
+from hypothesis import settings
 from sqlalchemy import URL
 from ulid import ULID
 
+from app.database.engine import Database
+from app.demo import prepare_demo
 from app.http.logs import configure_logs
-from tests.databases import create_database, migrated, postgresql_server, with_fake_clock
+from app.settings import Settings
+from tests.databases import (
+    copied,
+    create_database,
+    migrated,
+    postgresql_server,
+    with_fake_clock,
+)
 from tests.service import Service, new_tenant, running
 
 ENGINES = ["sqlite", "postgresql"]
+# A busy machine fails no example.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(trylast=True)
@@ -76,6 +90,42 @@ def database_url(
 def empty_database_url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return an empty database that no other test uses."""
     return _fresh(engine, request, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def migrated_url(
+    engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """Return a migrated database, to be copied only."""
+    return migrated(_fresh(engine, request, tmp_path_factory.mktemp("migrated")))
+
+
+@pytest.fixture
+def own_database_url(migrated_url: str, tmp_path: Path) -> str:
+    """Return a migrated database that no other test uses."""
+    return copied(migrated_url, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def demo_url(
+    engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """Return a database with the demo data; tests must not write to it."""
+
+    async def prepare(url: str) -> None:
+        database = Database(Settings(database_url=url))
+        await prepare_demo(database)
+        await database.dispose()
+
+    url = _fresh(engine, request, tmp_path_factory.mktemp("demo"))
+    asyncio.run(prepare(url))
+    return url
+
+
+@pytest.fixture
+def own_demo_url(demo_url: str, tmp_path: Path) -> str:
+    """Return a database with the demo data that no other test uses."""
+    return copied(demo_url, tmp_path)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
+from ulid import ULID
 
 from app.database.engine import Database
 from app.database.migration import migrate
@@ -86,18 +87,28 @@ def postgresql_server() -> Iterator[URL]:
         yield server.url
 
 
-def create_database(server: URL, name: str) -> str:
-    """Create an empty PostgreSQL database and return its address."""
+def create_database(server: URL, name: str, *, template: str = "template1") -> str:
+    """Create a PostgreSQL database, empty or as a copy, and return its address."""
 
     async def create() -> None:
         engine = create_async_engine(server, isolation_level="AUTOCOMMIT")
         async with engine.connect() as connection:
             await connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
-            await connection.execute(text(f'CREATE DATABASE "{name}"'))
+            await connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
         await engine.dispose()
 
     asyncio.run(create())
     return server.set(database=name).render_as_string(hide_password=False)
+
+
+def copied(database_url: str, directory: Path) -> str:
+    """Copy a database without connections; a SQLite file into a directory. Return the address."""
+    source = make_url(database_url)
+    if source.get_backend_name() == "sqlite":
+        copy = shutil.copyfile(str(source.database), directory / "inventory.db")
+        return f"sqlite+aiosqlite:///{copy}"
+    name = f"test_{ULID()}".lower()
+    return create_database(source.set(database="postgres"), name, template=str(source.database))
 
 
 def migrated(database_url: str) -> str:

@@ -263,12 +263,6 @@ def sqlite_url(tmp_path: Path) -> str:
     return migrated(f"sqlite+aiosqlite:///{tmp_path}/inventory.db")
 
 
-@pytest.fixture
-def own_url(empty_database_url: str) -> str:
-    """Database of one test."""
-    return migrated(empty_database_url)
-
-
 async def test_a_full_disk_is_503_and_recovers(sqlite_url: str) -> None:
     async with running(sqlite_url) as (app, client):
         database = app.state.database
@@ -297,10 +291,10 @@ async def _limit_pages(database: Database, *, more: int | None) -> None:
         await connection.commit()
 
 
-async def test_a_stopping_service_finishes_running_requests(own_url: str) -> None:
-    database = Database(Settings(database_url=own_url))
+async def test_a_stopping_service_finishes_running_requests(own_database_url: str) -> None:
+    database = Database(Settings(database_url=own_database_url))
     tenant = await new_tenant(database)
-    with started("serve", database_url=own_url) as (process, address):
+    with started("serve", database_url=own_database_url) as (process, address):
         async with httpx.AsyncClient(base_url=address, timeout=30) as client:
             service = Service(None, client, database, tenant)  # type: ignore[arg-type]
             await service.load([MAIN], [sku("A", level(MAIN, 5))])
@@ -323,7 +317,7 @@ async def test_a_stopping_service_finishes_running_requests(own_url: str) -> Non
             code = await asyncio.to_thread(process.wait, 20)
     assert code in (0, -signal.SIGTERM)
 
-    async with running(own_url) as (app, client):
+    async with running(own_database_url) as (app, client):
         again = Service(app, client, app.state.database, tenant)
         history = answered(await again.rest("GET", "/api/inventory/A/adjustments"))["data"]
         written = [entry["after_quantity"] for entry in history]

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from app import errors
 from app.cli.main import app as command
-from app.demo import prepare_demo
 from app.settings import Settings
 from tests.house.architecture import rooms
 from tests.house.documents import (
@@ -42,9 +41,8 @@ def name_of(page: Path) -> str:
 
 
 @pytest.fixture
-async def demo(empty_database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(empty_database_url) as (app, client):
-        await prepare_demo(app.state.database)
+async def demo(own_demo_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(own_demo_url) as (_, client):
         yield client
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from app.database.migration import migrate
 from app.database.tables import adjustment
 from app.domain.caller import Caller
 from app.domain.hash_chain import HASHED_COLUMNS, Head, chain_hash, parse_head
@@ -34,11 +33,10 @@ FIRST = datetime(2026, 2, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-async def shop(empty_database_url: str) -> AsyncIterator[Service]:
+async def shop(own_database_url: str) -> AsyncIterator[Service]:
     """Service on its own database: two SKUs in two warehouses, with histories of last year."""
-    async with running(empty_database_url) as (app, client):
+    async with running(own_database_url) as (app, client):
         database = app.state.database
-        await migrate(database)
         await fake_clock(database)
         shop = Service(app, client, database, await new_tenant(database))
         history = [

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import text
 
-from app.database.migration import migrate
 from app.files.seeding import LoadedLevel
 from app.ledger.repair import repair_tenant
 from app.ledger.replay import LedgerBroken
@@ -112,11 +111,10 @@ BREAKS = {
 
 
 @pytest.fixture
-async def shop(empty_database_url: str) -> AsyncIterator[Service]:
+async def shop(own_database_url: str) -> AsyncIterator[Service]:
     """Service on its own database: three SKUs, one of them counted three times."""
-    async with running(empty_database_url) as (app, client):
+    async with running(own_database_url) as (app, client):
         database = app.state.database
-        await migrate(database)
         shop = Service(app, client, database, await new_tenant(database))
         main = warehouse()
         history = [counted(10), counted(20), counted(30, "2026-01-02T00:00:00Z")]

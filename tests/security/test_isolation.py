@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import httpx
-import pytest
 
 from app.domain.caller import Scope
 from app.domain.records import WarehouseRecord
@@ -17,7 +16,6 @@ from app.domain.warehouses import WarehouseType
 from app.graphql.schema.scopes import SCOPES
 from app.writes.tenants import create_token
 from rest_shim.routes import ROUTES
-from tests.databases import migrated
 from tests.graphql.test_access_matrix import CODE, HELD, OTHER, WAREHOUSE, document, selection
 from tests.graphql.test_schema import OBJECTS
 from tests.service import EMAIL, Service, level, new_tenant, running, sku
@@ -108,16 +106,10 @@ async def stock(service: Service, name: str, codes: Sequence[str], quantity: int
     await service.load(warehouses, [sku(code, *levels, title=name) for code in codes])
 
 
-@pytest.fixture
-def database_of_two(empty_database_url: str) -> str:
-    """Migrated database of one test."""
-    return migrated(empty_database_url)
-
-
 async def test_reads_do_not_depend_on_other_tenants(
-    database_of_two: str,
+    own_database_url: str,
 ) -> None:
-    async with running(database_of_two) as (app, client):
+    async with running(own_database_url) as (app, client):
         database = app.state.database
         service, other = [Service(app, client, database, await new_tenant(database)) for _ in "ab"]
         await stock(service, "Mine", [CODE, "B"], 500)
