@@ -1,4 +1,4 @@
-"""A process that is killed at a chosen moment of a request."""
+"""A process that is killed or stopped at a chosen moment of a request."""
 
 import asyncio
 import gc
@@ -24,8 +24,14 @@ gc.collect()
 gc.freeze()
 
 
-def die_at(moment: int, database_url: str, token: str, body: dict[str, Any]) -> None:
-    """Answer a GraphQL request in a process that is killed at moment number `moment`.
+def die_at(
+    moment: int,
+    database_url: str,
+    token: str,
+    body: dict[str, Any],
+    with_signal: signal.Signals = signal.SIGKILL,
+) -> None:
+    """Answer a GraphQL request in a process that gets a signal at moment number `moment`.
 
     Moments are: before and after each statement, beginning and commit, in order.
     """
@@ -33,7 +39,7 @@ def die_at(moment: int, database_url: str, token: str, body: dict[str, Any]) -> 
     async def live() -> None:
         async with running(database_url) as (_, client):
             headers = {"Authorization": f"Bearer {token}"}
-            clock = Clock(moment)
+            clock = Clock(moment, with_signal)
             with clock.watching():
                 await client.post("/graphql", json=body, headers=headers)
             clock.tick()
@@ -43,10 +49,11 @@ def die_at(moment: int, database_url: str, token: str, body: dict[str, Any]) -> 
 
 
 class Clock:
-    """Counts down the moments until the process is killed."""
+    """Counts down the moments until the process gets a signal."""
 
-    def __init__(self, moments: int) -> None:
+    def __init__(self, moments: int, with_signal: signal.Signals = signal.SIGKILL) -> None:
         self.moments = moments
+        self._signal = with_signal
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -67,7 +74,7 @@ class Clock:
         return ticking
 
     def tick(self, *_what: object) -> None:
-        """Pass a moment, or kill the process."""
+        """Pass a moment, or send the signal to this process."""
         if self.moments == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._signal)
         self.moments -= 1

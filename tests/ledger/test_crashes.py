@@ -1,10 +1,14 @@
 """A process may die at any moment of a write: a retry with the same key completes it, once."""
 
+import asyncio
 import multiprocessing
+import os
+import signal
 from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from typing import Final
 
+import psutil
 import pytest
 
 from app.domain.warehouses import WarehouseType
@@ -21,6 +25,7 @@ from tests.ledger.writes import (
     TRANSFER,
     Json,
     assert_proven,
+    entries,
     ledger,
 )
 from tests.service import Service, level, sku, warehouse
@@ -29,6 +34,8 @@ MAIN: Final = warehouse()
 OTHER: Final = warehouse("Other")
 MARKET: Final = warehouse("Market", WarehouseType.FBA)
 KILLED: Final = -9
+# The moment after the lock of a tenant is taken, and before anything is read.
+IN_LANE: Final = 3
 # The shortest write has two moments for each of: token, lock, stored outcome, read, key, commit.
 FEWEST_MOMENTS: Final = 2 * 6
 
@@ -165,6 +172,33 @@ async def test_a_mutation_killed_at_any_moment_is_done_once_by_its_retry(
             break
         moment += 1
     assert moment >= FEWEST_MOMENTS
+    await assert_proven(service)
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
+async def test_a_process_that_stands_still_in_the_lane_does_not_keep_others_from_writing(
+    service: Service, forked: ForkServerContext
+) -> None:
+    await service.load([MAIN], [sku("A", level(MAIN, 50))])
+    url = service.database.url.render_as_string(hide_password=False)
+    body = {"query": SET, "variables": {"input": update("A", MAIN.id, 7)}}
+    standing = forked.Process(
+        target=die_at, args=(IN_LANE, url, service.token("write"), body, signal.SIGSTOP)
+    )
+    standing.start()
+    while psutil.Process(standing.pid).status() != psutil.STATUS_STOPPED:
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while "errors" in await service.graphql(SET, {"input": update("A", MAIN.id, 8)}):
+            pass
+    assert await ledger(service, "A") == entries(50, 8)
+
+    os.kill(standing.pid or 0, signal.SIGCONT)
+    await asyncio.to_thread(standing.join)
+
+    assert standing.exitcode == SURVIVED
+    # Its transaction was ended, so it was decided again.
+    assert await ledger(service, "A") == entries(50, 8, 7)
     await assert_proven(service)
 
 
