@@ -24,6 +24,7 @@ from app.writes.reservations import (
 )
 from app.writes.reversals import Reversal, reverse_adjustments
 from app.writes.stock import OnError, bulk_change_stock, change_stock
+from tests.engines import writer_of
 from tests.ledger.lane import (
     MAIN,
     OTHER,
@@ -425,7 +426,7 @@ async def test_a_write_is_decided_on_the_stock_that_another_process_left(
             first = asyncio.create_task(write(stocked, adding(2), database=other))
             await held.is_reached.wait()
             second = asyncio.create_task(write(stocked, adding(3)))
-            async with stocked.database.writer.connect() as watching:
+            async with writer_of(stocked.database).connect() as watching:
                 blocked = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event = :event")
                 while not await watching.scalar(blocked, {"event": "transactionid"}):
                     assert not second.done()
@@ -445,7 +446,7 @@ async def test_tenants_do_not_wait_for_each_other(stocked: Service) -> None:
     )
     main = warehouse()
     await free.load([main], [sku("A", level(main, 5))])
-    async with stocked.database.writer.connect() as other:
+    async with writer_of(stocked.database).connect() as other:
         await other.execute(TENANT_LOCK, {"tenant": stocked.tenant_id})
         held = asyncio.create_task(write(stocked, adding(1)))
         while not await other.scalar(IS_WAITING):
