@@ -165,7 +165,7 @@ MUTANTS: Final = (
         "    await write(upsert_warehouses(dialect), [",
         "    await write(upsert_keys(dialect), [key_row(*kept) for kept in changes.keys.items()])\n"
         "    await session.commit()\n"
-        "    await session.begin('')\n"
+        "    await session.begin('BEGIN')\n"
         "    await write(upsert_warehouses(dialect), [",
         (f"{LANE_FAULTS}::test_a_write_and_its_key_are_stored_together",),
     ),
@@ -173,7 +173,7 @@ MUTANTS: Final = (
         "the key stored after its write",
         "    await write(upsert_keys(dialect), [",
         "    await session.commit()\n"
-        "    await session.begin('')\n"
+        "    await session.begin('BEGIN')\n"
         "    await write(upsert_keys(dialect), [",
         (f"{LANE_FAULTS}::test_a_write_and_its_key_are_stored_together",),
     ),
@@ -337,8 +337,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a write transaction that starts with a read",
-        'begin="BEGIN IMMEDIATE"',
-        'begin="BEGIN"',
+        'return "BEGIN IMMEDIATE"',
+        'return "BEGIN"',
         ("tests/ledger/test_retries.py",),
     ),
     Mutant(
