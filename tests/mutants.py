@@ -51,19 +51,20 @@ VERSIONS: Final = "tests/ledger/test_versions.py"
 MUTANTS: Final = (
     Mutant(
         "no lock on the tenant",
-        ' FOR NO KEY UPDATE"\n',
-        '"\n',
+        'return f"{beginning}; {stall}; {lock}"',
+        'return f"{beginning}; {stall}"',
         (OTHER_PROCESS,),
     ),
     Mutant(
         "stock read before the lock",
-        "                await session.lock_tenant(tenant_id, enters=self.has_row_level_security)\n"
-        "                result = await work(session)\n",
-        "                await session.begin('')\n"
-        "                result = await work(session)\n"
-        "                from app.database.session import _begin\n"
-        "                lock = _begin(self.dialect, tenant_id, False).rpartition(';')[2]\n"
-        "                await session._connection.execute(lock)\n",
+        "        session = await self.write_session(beginning, tenant_id)\n"
+        "        try:\n"
+        "            result = await work(session)\n",
+        "        begin, _, lock = beginning.rpartition('; ')\n"
+        "        session = await self.write_session(begin or lock, tenant_id)\n"
+        "        try:\n"
+        "            result = await work(session)\n"
+        "            await session._connection.execute(lock)\n",
         (OTHER_PROCESS,),
     ),
     Mutant(
@@ -109,14 +110,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an answer before the commit",
-        "                commit.is_under_way = True\n"
-        "                await session.commit()\n"
-        "            finally:\n",
-        "                commit.is_under_way = True\n"
+        "            commit.is_under_way = True\n            await session.commit()\n",
+        "            commit.is_under_way = True\n"
+        "            if beginning == self._beginnings.lane(tenant_id or ''):\n"
         "                asyncio.get_running_loop().create_task(session.commit())\n"
         "                return result\n"
-        "            finally:\n",
-        (f"{LANE}::test_no_outcome_is_returned_before_the_commit",),
+        "            await session.commit()\n",
+        (f"{LANE}::test_no_outcome_is_returned_before_the_commit[postgresql]",),
     ),
     Mutant(
         "a commit repeated after an unknown error",
@@ -165,7 +165,7 @@ MUTANTS: Final = (
         "    await write(upsert_warehouses(dialect), [",
         "    await write(upsert_keys(dialect), [key_row(*kept) for kept in changes.keys.items()])\n"
         "    await session.commit()\n"
-        "    await session.begin('')\n"
+        "    await session.begin('BEGIN')\n"
         "    await write(upsert_warehouses(dialect), [",
         (f"{LANE_FAULTS}::test_a_write_and_its_key_are_stored_together",),
     ),
@@ -173,7 +173,7 @@ MUTANTS: Final = (
         "the key stored after its write",
         "    await write(upsert_keys(dialect), [",
         "    await session.commit()\n"
-        "    await session.begin('')\n"
+        "    await session.begin('BEGIN')\n"
         "    await write(upsert_keys(dialect), [",
         (f"{LANE_FAULTS}::test_a_write_and_its_key_are_stored_together",),
     ),
@@ -258,15 +258,15 @@ MUTANTS: Final = (
     ),
     Mutant(
         "sums stored without newer adjustments",
-        "    if await connection.scalar(_entry_count(), parameters) != entries:\n"
+        "    if await session.scalar(_entry_count(), parameters) != entries:\n"
         "        return False\n",
         "",
         (BETWEEN,),
     ),
     Mutant(
         "sums stored despite a late adjustment",
-        'await lock_tenant(parameters["tenant_id"], connection) != known:',
-        'await lock_tenant(parameters["tenant_id"], connection) == 0:',
+        'await lock_tenant(parameters["tenant_id"], session) != known:',
+        'await lock_tenant(parameters["tenant_id"], session) == 0:',
         (BETWEEN,),
     ),
     Mutant(
@@ -331,14 +331,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a retry after COMMIT was sent",
-        "            commit.is_under_way = True\n            try:\n",
-        "            try:\n",
+        "            commit.is_under_way = True\n            await session.commit()\n",
+        "            await session.commit()\n",
         ("tests/ledger/test_retries.py",),
     ),
     Mutant(
         "a write transaction that starts with a read",
-        'begin="BEGIN IMMEDIATE"',
-        'begin="BEGIN"',
+        'return "BEGIN IMMEDIATE"',
+        'return "BEGIN"',
         ("tests/ledger/test_retries.py",),
     ),
     Mutant(
