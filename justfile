@@ -22,6 +22,10 @@ fix:
 test *arguments:
     {{ bin }}/pytest -n auto {{ arguments }}
 
+# All tests with ten times as many random cases; arguments go to pytest.
+thorough *arguments:
+    TEST_EFFORT=10 {{ bin }}/pytest -n auto {{ arguments }}
+
 # Coverage of app and rest_shim by the REST and GraphQL tests on SQLite.
 coverage *arguments:
     {{ bin }}/pytest -n auto --cov -k sqlite -m "not long" tests/rest tests/graphql {{ arguments }}

@@ -42,11 +42,9 @@ TOTALS: Final = f"{SUMS}::test_totals_are_exact_at_every_state_of_the_rollup"
 ROLLUPS: Final = "tests/ledger/test_rollup_concurrency.py"
 BETWEEN: Final = f"{ROLLUPS}::test_an_adjustment_between_reading_and_storing_discards_the_sums"
 DERIVED: Final = "tests/ledger/test_derived_figures.py"
-RESERVATIONS: Final = (
-    "tests/ledger/test_reservations.py",
-    "tests/ledger/test_reservation_figures.py",
-    "tests/ledger/test_reservation_model.py",
-)
+RESERVATIONS: Final = "tests/ledger/test_reservations.py"
+KEYS: Final = "tests/ledger/test_idempotency.py"
+RETRIES: Final = "tests/ledger/test_retries.py"
 VERSIONS: Final = "tests/ledger/test_versions.py"
 MUTANTS: Final = (
     Mutant(
@@ -303,49 +301,49 @@ MUTANTS: Final = (
         "all reservations counted without a reference",
         " & (columns.reference != EMPTY)",
         "",
-        RESERVATIONS,
+        (f"{RESERVATIONS}::test_reservations_are_listed_by_status_and_reference",),
     ),
     Mutant(
         "more reserved than is available",
         "if quantity > level.available and not may_oversell:",
         "if False:",
-        RESERVATIONS,
+        (f"{RESERVATIONS}::test_lines_of_one_level_are_summed_before_the_check",),
     ),
     Mutant(
         "a count of reservations that restarts",
         "set_={number: counts.c[number] + insert.excluded[number]},",
         "set_={number: insert.excluded[number]},",
-        RESERVATIONS,
+        (f"{RESERVATIONS}::test_reservations_are_listed_by_status_and_reference",),
     ),
     Mutant(
         "a reservation that ends twice",
         "    if ended_at is None:\n",
         "    if True:\n",
-        RESERVATIONS,
+        (f"{RESERVATIONS}::test_a_reservation_ends_once",),
     ),
     Mutant(
         "no retry",
         "ATTEMPTS: Final = 5",
         "ATTEMPTS: Final = 1",
-        ("tests/ledger/test_retries.py",),
+        (f"{RETRIES}::test_the_victim_of_a_deadlock_retries",),
     ),
     Mutant(
         "a retry after COMMIT was sent",
         "            commit.is_under_way = True\n            await session.commit()\n",
         "            await session.commit()\n",
-        ("tests/ledger/test_retries.py",),
+        (f"{RETRIES}::test_an_uncertain_commit_is_not_retried",),
     ),
     Mutant(
         "a write transaction that starts with a read",
         'return "BEGIN IMMEDIATE"',
         'return "BEGIN"',
-        ("tests/ledger/test_retries.py",),
+        (f"{RETRIES}::test_processes_that_read_and_then_write_do_not_collide",),
     ),
     Mutant(
         "a transaction cancelled with its client",
         "        return await asyncio.shield(task)\n",
         "        return await task\n",
-        ("tests/ledger/test_retries.py",),
+        (f"{RETRIES}::test_a_cancelled_request_does_not_interrupt_its_transaction",),
     ),
 )
 
