@@ -209,7 +209,7 @@ MUTANTS: Final = (
         "an extended reservation counted twice",
         "1 if reservation.version == 1 else 0",
         "1",
-        RESERVATIONS,
+        (f"{RESERVATIONS}::test_an_expired_reservation_holds_nothing",),
     ),
     Mutant(
         "a head of unsettled entries",
