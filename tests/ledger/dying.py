@@ -31,8 +31,9 @@ def die_at(
 ) -> None:
     """Answer a GraphQL request in a process that is killed at moment number `moment`.
 
-    `locking`: on PostgreSQL, skip the attempt to write without a transaction. Moments are: before
-    and after each statement, before and after each commit, in order.
+    `locking`: on PostgreSQL, skip the attempt to write without a transaction. Moments are:
+    after each statement, before each commit, and before the response, in order. Between two
+    statements nothing leaves the process.
     """
 
     async def live() -> None:
@@ -60,7 +61,7 @@ class Clock:
         """Tick at every statement and commit of the database."""
         for engine in {database.writer.sync_engine, database.reader.sync_engine}:
             event.listen(engine, "commit", self.tick)
-        with watched(database, before=self.tick, after=self.tick):
+        with watched(database, after=self.tick):
             yield
 
     def tick(self, *_what: object) -> None:
