@@ -182,7 +182,7 @@ def wrong_reservation_counts() -> Select[Any]:
         .group_by(rows.reference, status)
     )
     both = union_all(kept.where(counts.tenant_id == TENANT), of_all, of_references).subquery("both")
-    sums = [func.sum(both.c[name]) for name in ("reservations", "derived")]
+    sums = [cast(func.sum(both.c[name]), BigInteger) for name in ("reservations", "derived")]
     keys = both.c.reference, both.c.status
     return (
         select(*keys, sums[0].label("kept"), sums[1].label("derived"))

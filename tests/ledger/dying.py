@@ -33,7 +33,7 @@ def die_at(
 ) -> None:
     """Answer a GraphQL request in a process that gets a signal at moment number `moment`.
 
-    Moments are: before and after each statement, beginning and commit, in order.
+    Moments are: after each statement, beginning and commit, in order.
     """
 
     async def live() -> None:
@@ -57,17 +57,16 @@ class Clock:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Tick at every statement, beginning and commit."""
+        """Tick after every statement, beginning and commit."""
         with (
-            watched(before=self.tick, after=self.tick),
-            patch.object(DriverSession, "begin", self._around(DriverSession.begin)),
-            patch.object(DriverSession, "commit", self._around(DriverSession.commit)),
+            watched(after=self.tick),
+            patch.object(DriverSession, "begin", self._followed(DriverSession.begin)),
+            patch.object(DriverSession, "commit", self._followed(DriverSession.commit)),
         ):
             yield
 
-    def _around(self, original: Any) -> Any:
+    def _followed(self, original: Any) -> Any:
         async def ticking(*arguments: Any, **options: Any) -> None:
-            self.tick()
             await original(*arguments, **options)
             self.tick()
 

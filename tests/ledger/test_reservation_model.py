@@ -35,7 +35,6 @@ from app.writes.reservations import (
 )
 from app.writes.stock import change_stock
 from tests.clocks import set_clock
-from tests.engines import transact
 from tests.ledger.reservations import MAIN, OTHER
 from tests.service import EMAIL, level, new_tenant, now, sku
 
@@ -72,12 +71,12 @@ class Machine(RuleBasedStateMachine):
         self.held: dict[str, Held] = {}
         self.tick(0)
 
-        async def load(connection: Any) -> None:
-            await load_warehouses(connection, self.tenant_id, WAREHOUSES)
+        async def load(session: Any) -> None:
+            await load_warehouses(session, self.tenant_id, WAREHOUSES)
             skus = [sku(code, *(level(record, 6) for record in WAREHOUSES)) for code in CODES]
-            await load_skus(connection, self.tenant_id, skus)
+            await load_skus(session, self.tenant_id, skus)
 
-        self.run(transact(self.database, load))
+        self.run(self.database.transaction(load))
 
     def tick(self, seconds: int) -> None:
         self.second += seconds
