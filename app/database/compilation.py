@@ -76,7 +76,12 @@ async def fetch_rows(
     The rows support the used part of the interface of SQLAlchemy's rows.
     """
     text, binds, convert_rows = compiled_statement(statement, dialect)
-    rows = await connection.fetch(text, *[bind(parameters) for bind in binds])
+    try:
+        rows = await connection.fetch(text, *[bind(parameters) for bind in binds])
+    except asyncpg.PostgresError as error:
+        # It quotes values of rows, which logs must not contain.
+        vars(error)["detail"] = None
+        raise
     return rows if convert_rows is None else await in_pieces(convert_rows, rows)
 
 
