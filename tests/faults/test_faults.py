@@ -13,13 +13,13 @@ from typing import Any, Final
 import httpx
 import pytest
 import uvicorn
+from sqlalchemy import text
 
 from app.database.engine import Database
 from app.ledger.verification import verify_tenant
 from app.settings import Settings
 from tests.databases import PostgreSQL, migrated, own_postgresql
 from tests.effort import EFFORT
-from tests.engines import writer_of
 from tests.processes import started
 from tests.rest.answers import answered, refusal
 from tests.service import Service, level, new_tenant, running, sku, warehouse
@@ -283,12 +283,12 @@ async def test_a_full_disk_is_503_and_recovers(sqlite_url: str) -> None:
 
 
 async def _limit_pages(database: Database, *, more: int | None) -> None:
-    """Limit the growth of the file to `more` pages."""
-    async with writer_of(database).connect() as connection:
-        pages = (await connection.exec_driver_sql("PRAGMA page_count")).scalar_one()
-        limit = pages + more if more is not None else 1_000_000
-        await connection.exec_driver_sql(f"PRAGMA max_page_count = {limit}")
-        await connection.commit()
+    """Limit the growth of the file to `more` pages, for the only connection that writes."""
+    session = await database.write_session("", None)
+    pages = await session.scalar(text("PRAGMA page_count"))
+    limit = pages + more if more is not None else 1_000_000
+    await session.execute(text(f"PRAGMA max_page_count = {limit}"))
+    await session.close()
 
 
 async def test_a_stopping_service_finishes_running_requests(own_database_url: str) -> None:
