@@ -9,10 +9,10 @@ from unittest.mock import patch
 
 import psutil
 import pytest
-from asyncpg.transaction import Transaction
 from sqlalchemy import text
 
 from app.cli.main import main
+from app.database.session import DriverSession
 from app.runtime.deadlines import Limit, OutOfTime, Watch
 from tests.databases import PostgreSQL, migrated, own_postgresql
 from tests.engines import writer_of
@@ -97,15 +97,15 @@ async def test_an_unanswered_commit_is_uncertain_and_its_key_resolves_it(
     server: PostgreSQL,
 ) -> None:
     async with stocked(server, request_timeout_seconds=BUDGET_SECONDS) as service:
-        commit = Transaction.commit
+        commit = DriverSession.commit
 
-        async def unanswered(transaction: Transaction) -> None:
-            await commit(transaction)
+        async def unanswered(session: DriverSession) -> None:
+            await commit(session)
             await asyncio.Event().wait()
 
         body = {"lines": [{"sku": "A", "warehouse_id": MAIN.id, "quantity": 1}]}
         path, key = "/api/inventory/reservations", {"Idempotency-Key": "lost"}
-        with patch.object(Transaction, "commit", unanswered):
+        with patch.object(DriverSession, "commit", unanswered):
             response = await service.rest("POST", path, json=body, headers=key)
         assert refusal(response) == UNAVAILABLE
         assert "may or may not be done" in response.json()["error"]["message"]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import structlog
 from graphql import ExecutionResult, GraphQLError, parse
 from graphql.pyutils import Path
 from structlog.testing import capture_logs
@@ -13,6 +14,12 @@ from app.graphql.columnar.fallbacks import LOG_INTERVAL_SECONDS, Fallbacks, NotC
 from tests.graphql.toy import TOY, ToyContext
 
 PATH = Path(None, "sound", "Query")
+
+
+@pytest.fixture(autouse=True)
+def every_level_is_logged() -> None:
+    """Forget the level of an earlier service; the tests of all modules restore it."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -60,4 +60,4 @@ async def test_nothing_is_lost_or_doubled_by_random_kills(engine: str) -> None:
     print(report)
     assert report.operations >= plan.operations
     assert report.kills.total() == report.audits == len(seen) == plan.kills
-    assert report.counts["replayed"] > plan.operations * 0.2
+    assert report.counts["replayed"] > plan.operations * 0.15
