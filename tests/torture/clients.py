@@ -119,6 +119,8 @@ class Client:
         operation = self._operation(stock, f"{self.name}.{self._number}")
         copies = self.dice.choice((2, 3)) if self.dice.random() < REPEATED else 1
         self.log.counts["sent again on purpose"] += copies - 1
+        if operation.path != "/graphql":
+            self.log.counts["sent again by REST"] += copies - 1
         if self.dice.random() < 0.5:
             answers = await asyncio.gather(*(self._answer(operation) for _ in range(copies)))
         else:
