@@ -2,9 +2,14 @@
 
 An item that finds no batch under way is processed at once. So a single client waits for nobody,
 and many clients share the cost of a batch.
+
+The callers of a batch get their results together, and many send the next item one after the other.
+The first of these does not start a batch alone: after a batch of several items, the next one waits
+for as many items, at most for a share of the time that the batch took.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
@@ -19,6 +24,7 @@ from app.runtime.request_id import current_request_id
 
 # The sum of the sizes of the items of a batch, unless a single item is larger.
 MAX_BATCH_SIZE: Final = 1_000
+GATHERING_SHARE: Final = 0.5
 
 
 @dataclass(eq=False, slots=True)
@@ -46,6 +52,41 @@ class Pending:
             self.result.set_exception(error)
 
 
+class _Queue(deque[Pending]):
+    """The items that wait for the next batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # While the batch waits for more items: their number, and the future of that moment.
+        self._awaited = 0
+        self._is_full: asyncio.Future[None] | None = None
+
+    def add(self, pending: Pending) -> None:
+        """Append an item, and tell the batch that waits if it has enough."""
+        self.append(pending)
+        if self._is_full and not self._is_full.done() and len(self) >= self._awaited:
+            self._is_full.set_result(None)
+
+    async def fill(self, number: int, *, within: float) -> None:
+        """Wait for a number of items, at most for some seconds."""
+        if len(self) >= number:
+            return
+        self._awaited, self._is_full = number, asyncio.get_running_loop().create_future()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._is_full
+        self._is_full = None
+
+    def take(self) -> list[Pending]:
+        """Take the items of the next batch."""
+        batch = [self.popleft()]
+        size = batch[0].size
+        while self and size + self[0].size <= MAX_BATCH_SIZE:
+            batch.append(self.popleft())
+            size += batch[-1].size
+        return batch
+
+
 # Sets the result or the error of every item.
 RunBatch = Callable[[Sequence[Pending]], Awaitable[None]]
 
@@ -54,7 +95,7 @@ class Batches:
     """Queues of items by key. The batches of a key run one after the other."""
 
     def __init__(self) -> None:
-        self._queues: dict[Hashable, deque[Pending]] = {}
+        self._queues: dict[Hashable, _Queue] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(self, key: Hashable, item: object, run: RunBatch, *, size: int = 1) -> Any:  # noqa: ANN401
@@ -67,9 +108,10 @@ class Batches:
         pending = Pending(item, size, result, current_request_id.get())
         queue = self._queues.get(key)
         if queue is not None:
-            queue.append(pending)
+            queue.add(pending)
         else:
-            self._queues[key] = queue = deque([pending])
+            self._queues[key] = queue = _Queue()
+            queue.add(pending)
             task = asyncio.create_task(self._serve(key, queue, run))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -86,14 +128,15 @@ class Batches:
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _serve(self, key: Hashable, queue: deque[Pending], run: RunBatch) -> None:
+    async def _serve(self, key: Hashable, queue: _Queue, run: RunBatch) -> None:
         # The task has the context of the first caller, but works for others too.
         current_limit.set(None)
         structlog.contextvars.clear_contextvars()
         batch: list[Pending] = []
         try:
             while queue:
-                batch = _take(queue)
+                batch = queue.take()
+                began = time.monotonic()
                 # Log lines name a request only if they are about it alone.
                 current_request_id.set(batch[0].request_id if len(batch) == 1 else "")
                 try:
@@ -103,17 +146,10 @@ class Batches:
                         # Each caller adds its own traceback.
                         own = copy_error(error) if isinstance(error, InventoryError) else error
                         pending.fail(own)
+                if len(batch) > 1:
+                    took = time.monotonic() - began
+                    await queue.fill(len(batch), within=GATHERING_SHARE * took)
         finally:
             del self._queues[key]
             for pending in (*batch, *queue):
                 pending.result.cancel()
-
-
-def _take(queue: deque[Pending]) -> list[Pending]:
-    """Take the items of the next batch from a queue."""
-    batch = [queue.popleft()]
-    size = batch[0].size
-    while queue and size + queue[0].size <= MAX_BATCH_SIZE:
-        batch.append(queue.popleft())
-        size += batch[-1].size
-    return batch

@@ -169,3 +169,61 @@ async def test_many_items_leave_nothing_behind() -> None:
 
     assert not lane.batches._queues
     assert not lane.batches._tasks
+
+
+async def sent_in_turn(lane: Lane, clients: int, each: int) -> None:
+    """Let clients submit items, each one when the last one is answered and a while later."""
+
+    async def client(number: int) -> None:
+        for item in range(each):
+            # As many turns of the loop as other clients take before it.
+            for _ in range(number):
+                await asyncio.sleep(0)
+            await lane.batches.submit(KEY, (number, item), lane.run)
+
+    await asyncio.gather(*(client(number) for number in range(clients)))
+
+
+async def test_clients_that_were_answered_together_are_together_in_the_next_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.runtime.batches.GATHERING_SHARE", 1e9)
+    lane = Lane()
+    first = asyncio.create_task(sent_in_turn(lane, clients=8, each=5))
+    await lane.until(1)
+    # All clients but the first one wait for the first batch.
+    while sum(map(len, lane.batches._queues.values())) < 7:
+        await asyncio.sleep(0)
+    lane.go_on(5)
+    await lane.until(5)
+
+    sizes = [len(batch) for batch in lane.seen]
+    assert sizes[0] == 1
+    assert all(size >= 7 for size in sizes[1:])
+    first.cancel()
+    lane.go_on()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_a_single_client_never_waits_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.runtime.batches.GATHERING_SHARE", 1e9)
+    lane = Lane()
+    lane.go_on()
+    async with asyncio.timeout(30):
+        await sent_in_turn(lane, clients=1, each=20)
+
+    assert [len(batch) for batch in lane.seen] == [1] * 20
+
+
+async def test_a_batch_does_not_wait_for_clients_that_do_not_return() -> None:
+    lane = Lane()
+    first = lane.submit(0)
+    await lane.until(1)
+    rest = lane.submit(1, 2, 3)
+    lane.go_on()
+    await asyncio.gather(*first, *rest)
+
+    async with asyncio.timeout(30):
+        assert await lane.submit(4)[0] == 4
+    assert lane.seen[2:] == [[4]]
