@@ -170,7 +170,7 @@ class PreconditionFailed(StaleVersion):
 
 
 class IdempotencyInFlight(InventoryError):
-    """Another request with this idempotency key is still running; retry later."""
+    """Another write of the tenant, perhaps with this idempotency key, is running; retry later."""
 
     code = "IDEMPOTENCY_IN_FLIGHT"
     status = 409

@@ -34,15 +34,17 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(
         default=10,
         ge=1,
-        description="The maximum number of connections per worker, separately for single "
-        "statements and reads, and for write transactions. A single active tenant gets at most six "
-        "of ten.",
+        description="The maximum number of connections per worker. SQLite has one more, for "
+        "writes. A single active tenant gets at most six of ten.",
     )
     database_pool_timeout_seconds: float = Field(
         default=2.0, gt=0, description="The maximum wait of a request for a connection, before 503."
     )
     database_lock_timeout_ms: int = Field(
-        default=2_000, ge=1, description="The maximum wait of a write for a lock, before 503."
+        default=2_000,
+        ge=1,
+        description="The maximum wait of a write for a lock, before 503, or 409 for a write with "
+        "an idempotency key on PostgreSQL.",
     )
     database_statement_timeout_ms: int = Field(
         default=5_000, ge=1, description="The maximum time of a statement in PostgreSQL."

@@ -17,19 +17,19 @@ class Beginnings:
         self._enters = enters
 
     def read(self, tenant_id: str | None) -> str:
-        """Begin to read one state of the database."""
+        """Return the statements that begin to read one state of the database."""
         if self._is_sqlite:
             return "BEGIN"
         return "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" + self._entering(tenant_id)
 
     def write(self, tenant_id: str | None) -> str:
-        """Begin to write; SQLite excludes all other writers."""
+        """Return the statements that begin to write; SQLite excludes all other writers."""
         if self._is_sqlite:
             return "BEGIN IMMEDIATE"
         return "BEGIN ISOLATION LEVEL READ COMMITTED" + self._entering(tenant_id)
 
     def lane(self, tenant_id: str) -> str:
-        """Begin to write rows of a tenant, and lock the tenant."""
+        """Return the statements that begin to write rows of a tenant, and lock it."""
         beginning = self.write(tenant_id)
         if self._is_sqlite:
             return beginning

@@ -1,6 +1,6 @@
 """Bind parameters for keys, lists of keys and lists of rows."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     Dialect,
     FromClause,
+    Table,
     Text,
     TypeDecorator,
     any_,
@@ -99,3 +100,13 @@ def _instant(value: object) -> str:
     if isinstance(value, datetime):
         return format_instant(value)
     raise TypeError
+
+
+def column_types(table: Table, *, without: Collection[str] = ()) -> dict[str, TypeEngine[Any]]:
+    """Return the types of the columns of a table by name, for `rows_from`."""
+    return {
+        # JSON knows no collation; the column that a text is compared with has one.
+        column.name: Text() if isinstance(column.type, Text) else column.type
+        for column in table.c
+        if column.name not in without
+    }

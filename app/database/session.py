@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeVar
 
-from sqlalchemy import Table, Text, select
+from sqlalchemy import Table, select
 from sqlalchemy.sql import Executable
 
 from app.database.compilation import (
@@ -21,7 +21,7 @@ from app.database.compilation import (
     stream_batches,
 )
 from app.database.faults import RolledBack, spoils_connection
-from app.database.parameters import as_json, rows_from
+from app.database.parameters import as_json, column_types, rows_from
 from app.database.pool import DriverPool
 from app.database.sqlite import ROLLBACK
 from app.runtime.shares import Holder
@@ -88,11 +88,13 @@ class DriverSession:
 
     async def insert(self, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
         """Insert rows of the same columns, at most INSERTED_ROWS by one statement."""
-        if rows:
-            statement = _insertion(table, self.dialect, tuple(rows[0]))
+        if not rows:
+            return
+        insertion = _insertion(table, self.dialect, tuple(rows[0]))
+        statement = prepare_statement(insertion, self.dialect)
         for start in range(0, len(rows), INSERTED_ROWS):
             batch = as_json(rows[start : start + INSERTED_ROWS])
-            await self.execute(statement, {"rows": batch})
+            await self.rows(statement, {"rows": batch})
 
     async def stream(
         self, statement: Executable, parameters: Parameters, *, size: int
@@ -129,9 +131,6 @@ class DriverSession:
 
 def _insertion(table: Table, dialect: str, names: Sequence[str]) -> Executable:
     """Return the INSERT of the JSON text `rows` with some columns."""
-    # JSON knows no collation.
-    types = {
-        name: Text() if isinstance(table.c[name].type, Text) else table.c[name].type
-        for name in names
-    }
-    return table.insert().from_select(names, select(*rows_from(dialect, "rows", types).c))
+    types = column_types(table)
+    source = rows_from(dialect, "rows", {name: types[name] for name in names})
+    return table.insert().from_select(names, select(*source.c))

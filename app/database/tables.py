@@ -79,7 +79,7 @@ class ApiTokenTable(SQLModel, table=True):
 
 
 class SkuTable(SQLModel, table=True):
-    """A stock-keeping unit. Its row is the lock of all its stock levels."""
+    """A stock-keeping unit."""
 
     __tablename__ = "sku"
     __table_args__ = (

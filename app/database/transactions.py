@@ -1,4 +1,4 @@
-"""Transactions: the only code that commits, and the retry after conflicts and transient faults."""
+"""Transactions of driver connections, and their retry after transient faults."""
 
 import asyncio
 import random
@@ -65,9 +65,9 @@ class Transactions(DatabaseConnections):
         *,
         tenant_id: str | None = None,
     ) -> Result:
-        """Execute and commit work that needs no lane.
+        """Execute and commit work without the lock of a tenant.
 
-        The rest is as for `write`.
+        Retries, cancellation and errors are those of `write`.
         """
         once = partial(self._once, work, self._beginnings.write(tenant_id), tenant_id)
         return await self.shielded(self._repeated(once, self.deadline()))

@@ -3,7 +3,7 @@
 The hash of an adjustment is the SHA-256, in hex, of a JSON array in the form of RFC 8785: the hash
 of the previous adjustment of its stock level (null for the first), the tenant id, and the values of
 HASHED_COLUMNS, with instants as RFC 3339 in UTC with milliseconds. Each stock level has its own
-chain, so writes of different levels do not wait for each other.
+chain.
 
 An attacker with write access to the database can recompute all hashes. A head detects this if it is
 kept outside the database: it covers the last hashes of all levels at an instant.

@@ -39,7 +39,7 @@ class LevelRecord(Figures, array_like=True, gc=False):
     adjusted_at: datetime | None
     synced_at: datetime | None
     warehouse_id: str
-    # The hash of the last adjustment; the next adjustment includes it.
+    # Set only by the read of a batch of writes, which moves it to `Stock.hashes`.
     last_hash: str | None = None
     # The database returns these once per SKU or warehouse.
     sku: str = ""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from msgspec.structs import replace
@@ -149,6 +150,7 @@ class AdjustmentLinks:
 
 
 NO_LINKS: Final = AdjustmentLinks()
+NO_SKUS: Final[Mapping[str, SkuRecord]] = MappingProxyType({})
 
 
 class HasLevel(Protocol):
@@ -180,12 +182,18 @@ def decide(
     updates: Sequence[StockUpdate],
     stock: Stock,
     links: AdjustmentLinks = NO_LINKS,
+    *,
+    changed: Mapping[str, SkuRecord] = NO_SKUS,
 ) -> list[UpdateOutcome]:
-    """Apply the rules to updates in order; each update sees the results of earlier ones."""
-    after = dict(stock.skus)
+    """Apply the rules to updates in order; each update sees the results of earlier ones.
+
+    `changed` are SKUs that the same write has changed already.
+    """
+    after = dict(changed)
     outcomes: list[UpdateOutcome] = []
     for update in updates:
-        outcome = _decide_one(caller, update, after.get(update.sku), stock, links)
+        record = after.get(update.sku) or stock.skus.get(update.sku)
+        outcome = _decide_one(caller, update, record, stock, links)
         if isinstance(outcome, StockChange):
             after[update.sku] = outcome.sku
         outcomes.append(outcome)

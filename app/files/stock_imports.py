@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import structs
 from sqlalchemy import Select, Text, bindparam, select
 
-from app.database.parameters import in_key_array
+from app.database.parameters import TENANT, in_key_array
 from app.database.session import Session
 from app.database.tables import adjustment
 from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord
@@ -23,17 +23,17 @@ from app.errors import warehouse_not_found
 from app.files.columns import FileKind, FileRow
 from app.files.import_runs import BatchDecision, FileRows, ImportBatch, ImportRun
 from app.writes.decisions import Needs
-from app.writes.statements import TENANT_PARAMETER
+from app.writes.stock import needs_of_levels
 
 
 def batch_of_stock(run: ImportRun, rows: FileRows) -> ImportBatch:
     """Return a batch of levels or counts."""
     levels = [(row["sku"], row["warehouse_id"]) for _, row in rows]
-    needs = Needs(skus={code for code, _ in levels}, warehouses={id_ for _, id_ in levels})
+    needs = needs_of_levels(levels)
     imported: set[LevelKey] = set()
 
     async def find_imported(session: Session) -> Needs:
-        parameters = {"tenant": run.tenant_id, "codes": sorted(needs.skus), "run": run.id}
+        parameters = {"tenant_id": run.tenant_id, "codes": sorted(needs.skus), "run": run.id}
         statement = _select_imported_levels(session.dialect)
         imported.update((code, id_) for code, id_ in await session.rows(statement, parameters))
         return Needs()
@@ -147,7 +147,7 @@ def _select_imported_levels(dialect: str) -> Select[Any]:
     every batch, so the condition on the run excludes it.
     """
     return select(adjustment.c.sku, adjustment.c.warehouse_id).where(
-        adjustment.c.tenant_id == TENANT_PARAMETER,
+        adjustment.c.tenant_id == TENANT,
         in_key_array(dialect, adjustment.c.sku, "codes"),
         (adjustment.c.bulk_id + "") == bindparam("run", type_=Text),
     )

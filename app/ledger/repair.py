@@ -37,7 +37,7 @@ from app.domain.instants import format_instant
 from app.domain.quantities import ARCHIVED_PREFIX, Figures, total_figures
 from app.ledger.derived_figures import held_of_level, wrong_reservation_counts, wrong_sums
 from app.ledger.replay import level_name
-from app.ledger.rollup import NO_TIMEOUT, lock_tenant, reset_rollup, roll_up_ledger
+from app.ledger.rollup import NO_TIMEOUT, reset_rollup, roll_up_ledger
 
 REPAIR_BATCH_SKUS: Final = 500
 # A count of SKUs: the warehouse id (empty for all warehouses) and the status.
@@ -53,10 +53,10 @@ async def repair_tenant(database: Database, tenant_id: str) -> list[str]:
     messages: list[str] = []
     after: str | None = ""
     while after is not None:
-        after, batch = await database.transaction(partial(_repair_skus, tenant_id, after))
+        after, batch = await database.write(partial(_repair_skus, tenant_id, after), tenant_id)
         messages += batch
-    messages += await database.transaction(partial(_repair_counts, tenant_id))
-    messages += await database.transaction(partial(_repair_reservation_counts, tenant_id))
+    messages += await database.write(partial(_repair_counts, tenant_id), tenant_id)
+    messages += await database.write(partial(_repair_reservation_counts, tenant_id), tenant_id)
     return messages + await _repair_rollups(database, tenant_id)
 
 
@@ -64,7 +64,6 @@ async def _repair_skus(
     tenant_id: str, after: str, session: DriverSession
 ) -> tuple[str | None, list[str]]:
     """Repair the next batch of SKUs; returns the last code, or None without further SKUs."""
-    await lock_tenant(tenant_id, session)
     page = (
         select(sku.c.sku, sku.c.status, sku.c.archived_at)
         .where(sku.c.tenant_id == tenant_id, sku.c.sku > after)
@@ -160,7 +159,6 @@ async def _update_sku(session: DriverSession, tenant_id: str, code: str, **value
 
 
 async def _repair_counts(tenant_id: str, session: DriverSession) -> list[str]:
-    await lock_tenant(tenant_id, session)
     if session.dialect == "postgresql":
         await session.execute(NO_TIMEOUT)
     rows = await session.execute(
@@ -216,7 +214,6 @@ async def _replace_counts(
 
 
 async def _repair_reservation_counts(tenant_id: str, session: DriverSession) -> list[str]:
-    await lock_tenant(tenant_id, session)
     if session.dialect == "postgresql":
         await session.execute(NO_TIMEOUT)
     statement = wrong_reservation_counts()
@@ -247,8 +244,6 @@ async def _repair_rollups(database: Database, tenant_id: str) -> list[str]:
     first = wrong[0].until
 
     async def delete_rollups(session: DriverSession) -> None:
-        # Without the lock, a worker could store another rollup that follows from a wrong one.
-        await lock_tenant(tenant_id, session)
         if session.dialect == "postgresql":
             await session.execute(NO_TIMEOUT)
         is_tenant = ledger_sum.c.tenant_id == tenant_id
@@ -256,7 +251,7 @@ async def _repair_rollups(database: Database, tenant_id: str) -> list[str]:
         last = select(func.max(ledger_sum.c.until)).where(is_tenant)
         await reset_rollup(tenant_id, await session.scalar(last), session)
 
-    await database.transaction(delete_rollups)
+    await database.write(delete_rollups, tenant_id)
     while await roll_up_ledger(database, tenant_id):
         pass
     return [f"rollups of the ledger from {format_instant(first)} on were wrong, and are replaced"]

@@ -78,9 +78,7 @@ async def roll_up_ledger(database: Database, tenant_id: str) -> bool:
         known, closed = progress.summed_until, closed_until(progress.now)
         if known is not None and known > closed:
             # The clock was set back.
-            await database.transaction(
-                partial(reset_rollup, tenant_id, closed), tenant_id=tenant_id
-            )
+            await database.write(partial(reset_rollup, tenant_id, closed), tenant_id)
             return True
         parameters = await _next_period(snapshot, tenant_id, progress)
         if parameters is None:
@@ -88,17 +86,7 @@ async def roll_up_ledger(database: Database, tenant_id: str) -> bool:
         [(entries,)] = await snapshot.rows(_entry_count(), parameters)
         sums = await _read_sums(snapshot, parameters)
     work = partial(_store, parameters, known, entries, sums)
-    return await database.transaction(work, tenant_id=tenant_id)
-
-
-async def lock_tenant(tenant_id: str, session: DriverSession) -> datetime | None:
-    """Lock a tenant as its writes do, and read its `summed_until`.
-
-    Only a following statement sees all that was committed before the lock.
-    """
-    known = select(tenant.c.summed_until).where(tenant.c.tenant_id == tenant_id)
-    until: datetime | None = await session.scalar(known.with_for_update(key_share=True))
-    return until
+    return await database.write(work, tenant_id)
 
 
 async def reset_rollup(tenant_id: str, until: datetime | None, session: DriverSession) -> None:
@@ -157,10 +145,12 @@ async def _store(
     """Store a rollup, unless it is stale; returns whether it was stored."""
     if session.dialect == "postgresql":
         await session.execute(NO_TIMEOUT)
-    if await lock_tenant(parameters["tenant_id"], session) != known:
+    [(present,)] = await session.rows(_summed_until(), parameters)
+    if present != known:
         return False
     # After a late insertion, another worker may have reached the same instant again.
-    if await session.scalar(_entry_count(), parameters) != entries:
+    [(stored,)] = await session.rows(_entry_count(), parameters)
+    if stored != entries:
         return False
     await _delete_stale_rollups(parameters, session)
     await session.insert(ledger_sum, sums)
@@ -179,6 +169,11 @@ async def _delete_stale_rollups(parameters: _Parameters, session: DriverSession)
     if latest is not None and latest > parameters["since"]:
         is_stale = ledger_sum.c.until > parameters["since"]
         await session.execute(delete(ledger_sum).where(is_tenant, is_stale))
+
+
+@cache
+def _summed_until() -> Select[Any]:
+    return select(tenant.c.summed_until).where(tenant.c.tenant_id == TENANT)
 
 
 @cache

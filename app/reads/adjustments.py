@@ -122,12 +122,10 @@ async def list_adjustments_of_group(
     return adjustment_records(rows)
 
 
-async def get_reversals(
-    session: Session, tenant_id: str, *, ids: Sequence[str]
-) -> list[tuple[str, str]]:
-    """Read the reversed ones of some adjustments, as pairs of their id and their reversal's."""
+async def get_reversals(session: Session, tenant_id: str, *, ids: Sequence[str]) -> dict[str, str]:
+    """Read the ids of the reversals of some adjustments, by the id of the reversed one."""
     rows = await session.rows(_reversals(session.dialect), {"tenant_id": tenant_id, "ids": ids})
-    return [(row.reversal_of, row.id) for row in rows]
+    return {row.reversal_of: row.id for row in rows}
 
 
 def adjustment_record(row: Row[Any]) -> AdjustmentRecord:

@@ -8,6 +8,7 @@ from msgspec.json import Decoder
 from sqlalchemy import Select, Subquery, select
 
 from app.database.parameters import TENANT, in_key_array
+from app.database.session import Session
 from app.database.snapshot import Snapshot
 from app.database.tables import warehouse
 from app.domain.records import WarehouseRecord
@@ -25,19 +26,19 @@ async def list_warehouses(
 ) -> list[WarehouseRecord]:
     """Read the first warehouses by id, inactive ones included."""
     rows = await snapshot.rows(_first_warehouses(), {"tenant_id": tenant_id, "limit": limit})
-    return [warehouse_record(row) for row in rows]
+    return [_warehouse_record(row) for row in rows]
 
 
 async def get_warehouses(
-    snapshot: Snapshot, tenant_id: str, *, ids: Sequence[str]
+    session: Session, tenant_id: str, *, ids: Sequence[str]
 ) -> dict[str, WarehouseRecord]:
     """Read warehouses by id; missing ids are absent."""
-    statement = warehouses_by_id(snapshot.dialect)
-    rows = await snapshot.rows(statement, {"tenant_id": tenant_id, "ids": ids})
-    return {row.id: warehouse_record(row) for row in rows}
+    statement = _warehouses_by_id(session.dialect)
+    rows = await session.rows(statement, {"tenant_id": tenant_id, "ids": ids})
+    return {row.id: _warehouse_record(row) for row in rows}
 
 
-def warehouse_record(row: Sequence[Any]) -> WarehouseRecord:
+def _warehouse_record(row: Sequence[Any]) -> WarehouseRecord:
     """Convert a row of WAREHOUSE_COLUMNS."""
     id_, name, type_, address, marketplace, is_active = row
     return WarehouseRecord(id_, name, WarehouseType(type_), address, marketplace, bool(is_active))
@@ -54,8 +55,7 @@ def _first_warehouses() -> Select[Any]:
 
 
 @cache
-def warehouses_by_id(dialect: str) -> Select[Any]:
-    """Select the warehouses of `ids`."""
+def _warehouses_by_id(dialect: str) -> Select[Any]:
     return select(*WAREHOUSE_COLUMNS).where(
         warehouse.c.tenant_id == TENANT, in_key_array(dialect, warehouse.c.id, "ids")
     )

@@ -48,6 +48,9 @@ class Pending:
             wrapped = RuntimeError("StopIteration was raised.")
             wrapped.__cause__ = error
             error = wrapped
+        if isinstance(error, InventoryError):
+            # Each caller adds its own traceback.
+            error = copy_error(error)
         if not self.result.done():
             self.result.set_exception(error)
 
@@ -143,9 +146,7 @@ class Batches:
                     await run(batch)
                 except Exception as error:  # noqa: BLE001 - the callers raise it
                     for pending in batch:
-                        # Each caller adds its own traceback.
-                        own = copy_error(error) if isinstance(error, InventoryError) else error
-                        pending.fail(own)
+                        pending.fail(error)
                 if len(batch) > 1:
                     took = time.monotonic() - began
                     await queue.fill(len(batch), within=GATHERING_SHARE * took)

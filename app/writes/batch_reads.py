@@ -13,7 +13,7 @@ from app.database.tables import stock_level, tenant
 from app.domain.stock import Stock
 from app.reads.reservations import get_reservations
 from app.reads.skus import sku_records, skus_by_code
-from app.reads.warehouses import warehouse_record, warehouses_by_id
+from app.reads.warehouses import get_warehouses
 from app.writes.decisions import Needs
 
 
@@ -44,7 +44,7 @@ async def read_stock(session: Session, tenant_id: str, needs: Sequence[Needs]) -
     stock.reservations = reservations
     stock.reversals = reversals
     if missing := warehouse_ids - stock.warehouses.keys():
-        await _add_warehouses(session, tenant_id, missing, stock)
+        stock.warehouses |= await get_warehouses(session, tenant_id, ids=sorted(missing))
     return stock
 
 
@@ -60,14 +60,6 @@ async def _read_skus(session: Session, tenant_id: str, codes: Collection[str]) -
             if level.last_hash:
                 stock.hashes[code, level.warehouse_id], level.last_hash = level.last_hash, None
     return stock
-
-
-async def _add_warehouses(
-    session: Session, tenant_id: str, ids: Collection[str], stock: Stock
-) -> None:
-    parameters = {"tenant_id": tenant_id, "ids": sorted(ids)}
-    for row in await session.rows(warehouses_by_id(session.dialect), parameters):
-        stock.warehouses[row.id] = warehouse_record(row)
 
 
 @cache

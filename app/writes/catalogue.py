@@ -228,7 +228,7 @@ def _stale(record: SkuRecord) -> StaleVersion:
         details=[
             {
                 "field": "expectedVersion",
-                "message": "is not what there is",
+                "message": "differs from the current value",
                 "sku_version": record.version,
             }
         ],

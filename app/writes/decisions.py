@@ -17,9 +17,9 @@ class Needs:
 
     skus: Collection[str] = ()
     warehouses: Collection[str] = ()
-    # Read with their lines and the SKUs of these.
+    # Read with their lines, and with the SKUs of the lines.
     reservations: Collection[str] = ()
-    # Reads rows that no key names, and returns what these need.
+    # Reads rows whose keys the request does not contain, and returns the needs of these rows.
     find: "Find | None" = None
     # The ids of reversed adjustments that `find` has read, each with that of its reversal.
     reversals: Mapping[str, str] = field(default_factory=dict)

@@ -132,11 +132,12 @@ async def delete_expired_keys(database: Database, tenant_id: str) -> int:
         parameters = {"tenant_id": tenant_id}
         return len(await session.rows(_delete_expired(), parameters))
 
-    deleted = batch = await database.write(delete_batch, tenant_id)
-    while batch == DELETE_BATCH_ROWS:
+    deleted = 0
+    while True:
         batch = await database.write(delete_batch, tenant_id)
         deleted += batch
-    return deleted
+        if batch < DELETE_BATCH_ROWS:
+            return deleted
 
 
 def _encode(outcome: object) -> str:

@@ -3,7 +3,8 @@
 In a process, the writes of a tenant wait in a queue while a batch of them is under way. Processes
 take turns by the lock on the tenant's row, so a busy tenant gets larger batches instead of
 conflicts. Nothing can deadlock, because a transaction holds no other lock when it waits for that
-one, and different tenants never wait for each other.
+one. On PostgreSQL no tenant waits for the lock of another. SQLite has one writer, and tenants take
+turns.
 
 A refusal changes nothing for the other writes of its batch. A write whose changes the database
 refuses, or whose deadline ends the transaction, is found by halving the batch.
@@ -20,7 +21,7 @@ from app.database.faults import Fault, FaultKind, LockTimeout, unavailable
 from app.database.session import Session
 from app.domain.hash_chain import POSTED_WITHIN
 from app.domain.stock import Stock
-from app.errors import IdempotencyInFlight, InventoryError, Unavailable, copy_error
+from app.errors import IdempotencyInFlight, InventoryError, Unavailable
 from app.runtime.batches import Pending
 from app.runtime.deadlines import Deadline, OutOfTime, out_of_time
 from app.writes.batch_changes import BatchChanges
@@ -39,7 +40,7 @@ from app.writes.posting import post
 
 # The size of a write that reads a reservation, in SKUs: its lines may name hundreds.
 RESERVATION_SIZE: Final = 20
-# The size of a write that finds its rows itself: these may be hundreds too.
+# The size of a write with `find`, which may read hundreds of rows.
 FIND_SIZE: Final = 100
 # The size of a change of a warehouse, which touches every SKU of its batch.
 WAREHOUSE_SIZE: Final = 20
@@ -114,10 +115,12 @@ async def _run_halves(database: Database, tenant_id: str, batch: Sequence[Pendin
 def _refusal_of(write: Write[Any], error: Unavailable) -> InventoryError:
     """Return the error of a write whose batch failed by an error of the database."""
     if write.key is not None and isinstance(error, LockTimeout):
-        message = "The first request with this idempotency key has not ended yet; try again."
+        message = (
+            "Another write of this tenant has not ended yet, perhaps the first request with this "
+            "idempotency key. Send the request again with the same key."
+        )
         return IdempotencyInFlight(message)
-    # Each caller adds its own traceback.
-    return copy_error(error)
+    return error
 
 
 async def _decide_and_post(
@@ -148,19 +151,16 @@ def _decide(
     write: Write[Any], stock: Stock, changes: BatchChanges, stored: dict[KeyId, StoredRow]
 ) -> WriteOutcome:
     """Decide a write, or replay the outcome that is stored under its key."""
+    id_ = None if write.key is None else (write.caller.subject, write.key)
     try:
-        if write.key is None:
-            decision = write.decide(stock)
-            changes.add(decision.changes)
-            return WriteResult(decision.outcome, replayed=False)
-        id_ = write.caller.subject, write.key
-        if id_ in stored:
+        if id_ is not None and id_ in stored:
             return replay(write.request, stored[id_])
         decision = write.decide(stock)
         # Encoded first: an outcome that cannot be stored changes nothing.
-        row = stored_row(write.request, decision.outcome)
+        row = stored_row(write.request, decision.outcome) if id_ is not None else None
         changes.add(decision.changes)
-        changes.keys[id_] = stored[id_] = row
+        if id_ and row:
+            changes.keys[id_] = stored[id_] = row
         return WriteResult(decision.outcome, replayed=False)
     except Exception as error:  # noqa: BLE001 - the caller raises it
         return error

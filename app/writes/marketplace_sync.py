@@ -18,7 +18,6 @@ from app.domain.quantities import quantity_problem
 from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
 from app.domain.stock import (
     Changes,
-    RefusedItem,
     Stock,
     change_on_hand,
     check_new_on_hand,
@@ -36,7 +35,7 @@ from app.errors import (
 from app.writes.decisions import Decision
 from app.writes.idempotency_keys import WriteRequest, WriteResult
 from app.writes.pipeline import WriteContext, run_write
-from app.writes.stock import OnError, Refusal, needs_of
+from app.writes.stock import OnError, Refusal, needs_of, refusals_of
 
 SYNC_REASON: Final = "marketplace_sync"
 # Clocks differ, but a report from the far future would make all later ones ignored.
@@ -112,11 +111,7 @@ async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[
         if not warehouse.type.is_readonly:
             return Decision(_not_marketplace(warehouse))
         outcomes = [_outcome(caller, report, level, warehouse, stock) for level in report.levels]
-        refusals = [
-            RefusedItem(index, level, outcome)
-            for index, (level, outcome) in enumerate(zip(levels, outcomes, strict=True))
-            if isinstance(outcome, InventoryError)
-        ]
+        refusals = refusals_of(levels, outcomes)
         if report.on_error is OnError.ABORT and refusals:
             return Decision(refusal_of_all(refusals, len(report.levels), "levels"))
         results = [

@@ -115,7 +115,7 @@ async def reserve_stock(
         note=note_problem(request.note),
     )
     caller = context.caller
-    lines = _summed(request.lines)
+    lines, first_indexes = _summed(request.lines), _first_indexes(request.lines)
     await expire_reservations(context.database, caller.tenant_id)
 
     def decide_reservation(stock: Stock) -> Decision[ReservationChange]:
@@ -127,7 +127,7 @@ async def reserve_stock(
             record = after.get(line.sku) or stock.skus.get(line.sku)
             outcome = _with_hold(line, record, stock, may_oversell=request.may_oversell)
             if isinstance(outcome, InventoryError):
-                refusals.append(RefusedItem(_first_index(request.lines, line.level), line, outcome))
+                refusals.append(RefusedItem(first_indexes[line.level], line, outcome))
             else:
                 after[line.sku] = outcome
         if refusals:
@@ -165,7 +165,7 @@ async def commit_reservation(
         taken = _taken(reservation, request.lines)
         if isinstance(taken, InventoryError):
             return Decision(taken)
-        freed = _freed(stock, reservation)
+        freed = _freed(stock, [reservation])
         updates = [
             StockUpdate(
                 sku=line.sku,
@@ -178,7 +178,7 @@ async def commit_reservation(
             for line in taken
         ]
         links = AdjustmentLinks(reservation_id=reservation.id)
-        outcomes = decide(caller, updates, replace(stock, skus={**stock.skus, **freed}), links)
+        outcomes = decide(caller, updates, stock, links, changed=freed)
         if refusals := refusals_of(updates, outcomes):
             return Decision(refusal_of_all(refusals, len(updates), "lines"))
         changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
@@ -209,7 +209,7 @@ async def release_reservation(context: WriteContext, id_: str) -> WriteResult[Re
         if isinstance(reservation, InventoryError):
             return Decision(reservation)
         ended = _ended(reservation, ReservationStatus.RELEASED, stock.now)
-        return _decision(ended, _freed(stock, reservation))
+        return _decision(ended, _freed(stock, [reservation]))
 
     request = WriteRequest("releaseReservation", id_, ReservationChange)
     return await run_write(context, request, Needs(reservations=[id_]), decide_release)
@@ -259,14 +259,10 @@ async def expire_reservations(database: Database, tenant_id: str) -> int:
 
 
 def _decide_expiry(ids: Sequence[str], stock: Stock) -> Decision[int]:
-    after: dict[str, SkuRecord] = {}
-    ended = {}
-    for id_ in ids:
-        reservation = stock.reservations.get(id_)
-        if reservation is not None and _is_due(reservation, stock.now):
-            ended[id_] = _ended(reservation, ReservationStatus.EXPIRED, stock.now)
-            after |= _freed(replace(stock, skus={**stock.skus, **after}), reservation)
-    return Decision(len(ended), Changes(skus=after, reservations=ended))
+    found = [stock.reservations[id_] for id_ in ids if id_ in stock.reservations]
+    due = [reservation for reservation in found if _is_due(reservation, stock.now)]
+    ended = {each.id: _ended(each, ReservationStatus.EXPIRED, stock.now) for each in due}
+    return Decision(len(due), Changes(skus=_freed(stock, due), reservations=ended))
 
 
 def _check(lines: Sequence[RequestedLine] | None, **problems: str | None) -> None:
@@ -292,8 +288,12 @@ def _summed(lines: Iterable[RequestedLine]) -> list[RequestedLine]:
     return [RequestedLine(*level, quantity) for level, quantity in quantities.items()]
 
 
-def _first_index(lines: Sequence[RequestedLine], level: LevelKey) -> int:
-    return [line.level for line in lines].index(level)
+def _first_indexes(lines: Sequence[RequestedLine]) -> dict[LevelKey, int]:
+    """Return the index of the first line of each level."""
+    indexes: dict[LevelKey, int] = {}
+    for index, line in enumerate(lines):
+        indexes.setdefault(line.level, index)
+    return indexes
 
 
 def _new_reservation(
@@ -374,10 +374,10 @@ def _taken(
     held = {(line.sku, line.warehouse_id): line.held for line in reservation.lines}
     if lines is None:
         return [RequestedLine(*level, quantity) for level, quantity in held.items()]
-    taken = _summed(lines)
+    taken, first_indexes = _summed(lines), _first_indexes(lines)
     problems = [
         (
-            f"lines.{_first_index(lines, line.level)}",
+            f"lines.{first_indexes[line.level]}",
             f"takes {line.quantity}, and the reservation holds {held.get(line.level, 0)} there",
         )
         for line in taken
@@ -386,10 +386,10 @@ def _taken(
     return invalid_fields(problems) if problems else taken
 
 
-def _freed(stock: Stock, reservation: ReservationRecord) -> dict[str, SkuRecord]:
-    """Return the SKUs of a reservation without its holds."""
+def _freed(stock: Stock, reservations: Iterable[ReservationRecord]) -> dict[str, SkuRecord]:
+    """Return the SKUs of reservations without their holds."""
     after: dict[str, SkuRecord] = {}
-    for line in reservation.lines:
+    for line in (line for reservation in reservations for line in reservation.lines):
         record = after.get(line.sku) or stock.skus[line.sku]
         level = record.level_in(line.warehouse_id)
         if level is not None:

@@ -59,7 +59,7 @@ async def reverse_adjustments(
             session, caller.tenant_id, name=column, id_=id_, limit=MAX_REVERSED + 1
         )
         ids = [entry.id for entry in entries]
-        reversals = dict(await get_reversals(session, caller.tenant_id, ids=ids))
+        reversals = await get_reversals(session, caller.tenant_id, ids=ids)
         return replace(needs_of(entries), reversals=reversals)
 
     def decide_reversal(stock: Stock) -> Decision[list[StockChange]]:

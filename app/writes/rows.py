@@ -4,12 +4,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from msgspec import structs
-
 from app.database.columns import UtcDateTime
 from app.domain.hash_chain import chain_hash
 from app.domain.instants import format_instant
-from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
+from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord
 from app.domain.stock import LevelKey
 from app.writes.idempotency_keys import KeyId, StoredRow
 from app.writes.statements import (
@@ -17,6 +15,7 @@ from app.writes.statements import (
     LEVEL_TYPES,
     LINE_TYPES,
     RESERVATION_TYPES,
+    WAREHOUSE_COLUMN_TYPES,
     ColumnTypes,
 )
 
@@ -68,11 +67,6 @@ def level_row(
     return row
 
 
-def warehouse_row(warehouse: WarehouseRecord) -> TableRow:
-    """Return the row of a warehouse."""
-    return {**structs.asdict(warehouse), "type": warehouse.type.value}
-
-
 def key_row(id_: KeyId, stored: StoredRow) -> TableRow:
     """Return the row of an idempotency key."""
     subject, key = id_
@@ -105,5 +99,6 @@ def row_function(
 
 _adjustment_row: Final = row_function(ADJUSTMENT_TYPES, without=["hash"])
 _level_row: Final = row_function(LEVEL_TYPES, without=["archived_at", "last_hash", "holds"])
+warehouse_row: Final = row_function(WAREHOUSE_COLUMN_TYPES)
 reservation_row: Final = row_function(RESERVATION_TYPES)
 line_row: Final = row_function(LINE_TYPES)

@@ -15,7 +15,7 @@ from sqlalchemy.sql.dml import Insert
 from sqlalchemy.types import TypeEngine
 
 from app.database.clocks import Present
-from app.database.parameters import rows_from
+from app.database.parameters import column_types, rows_from
 from app.database.tables import (
     LEVEL_KEY,
     adjustment,
@@ -32,29 +32,19 @@ from app.database.tables import (
 ColumnTypes = Mapping[str, TypeEngine[Any]]
 
 
-def column_types(table: Table, *, without: Sequence[str] = ()) -> ColumnTypes:
-    """Return the types of the columns of a table by name, without the tenant id."""
-    return {
-        # JSON knows no collation; the column that a text is compared with has one.
-        column.name: Text() if isinstance(column.type, Text) else column.type
-        for column in table.c
-        if column.name not in {"tenant_id", *without}
-    }
-
-
 # Not named like the column: SQLAlchemy would assign it to the column in every INSERT and UPDATE.
 TENANT_PARAMETER: Final = bindparam("tenant", type_=Text)
 # ON CONFLICT is not in standard SQL. SQLite's INSERT has the same methods.
 INSERTS: Final[Mapping[str, Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
-SKU_TYPES: Final = column_types(sku)
+SKU_TYPES: Final = column_types(sku, without=["tenant_id"])
 SKU_CHANGES: Final = ("title", "status", "version", "updated_at", "archived_at")
-LEVEL_TYPES: Final = column_types(stock_level)
-ADJUSTMENT_TYPES: Final = column_types(adjustment)
-RESERVATION_TYPES: Final = column_types(reservation)
-LINE_TYPES: Final = column_types(reservation_line)
-WAREHOUSE_COLUMN_TYPES: Final = column_types(warehouse, without=["created_at"])
+LEVEL_TYPES: Final = column_types(stock_level, without=["tenant_id"])
+ADJUSTMENT_TYPES: Final = column_types(adjustment, without=["tenant_id"])
+RESERVATION_TYPES: Final = column_types(reservation, without=["tenant_id"])
+LINE_TYPES: Final = column_types(reservation_line, without=["tenant_id"])
+WAREHOUSE_COLUMN_TYPES: Final = column_types(warehouse, without=["tenant_id", "created_at"])
 WAREHOUSE_CHANGES: Final = ("name", "address", "marketplace", "is_active")
-KEY_TYPES: Final = column_types(idempotency_key, without=["created_at"])
+KEY_TYPES: Final = column_types(idempotency_key, without=["tenant_id", "created_at"])
 
 
 @cache
@@ -164,7 +154,7 @@ def _upsert(
 
 def _add_counts(dialect: str, counts: Table) -> Insert:
     """Return the upsert that adds to the last column of a table of counts."""
-    types = column_types(counts)
+    types = column_types(counts, without=["tenant_id"])
     *keys, number = types
     insert = _insert(dialect, counts, types)
     upsert: Insert = insert.on_conflict_do_update(

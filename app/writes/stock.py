@@ -1,6 +1,6 @@
 """Changes of stock: set or adjust one level, or many in a bulk."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -120,9 +120,13 @@ async def bulk_change_stock(
 
 
 def needs_of(levels: Iterable[HasLevel]) -> Needs:
+    """Return the needs of a write of the stock levels of some items."""
+    return needs_of_levels([(level.sku, level.warehouse_id) for level in levels])
+
+
+def needs_of_levels(levels: Collection[LevelKey]) -> Needs:
     """Return the needs of a write of some stock levels."""
-    keys = [(level.sku, level.warehouse_id) for level in levels]
-    return Needs(skus={code for code, _ in keys}, warehouses={id_ for _, id_ in keys})
+    return Needs(skus={code for code, _ in levels}, warehouses={id_ for _, id_ in levels})
 
 
 def decision_of(
@@ -139,13 +143,11 @@ def decision_of(
     )
 
 
-def refusals_of(
-    updates: Sequence[StockUpdate], outcomes: Sequence[UpdateOutcome]
-) -> list[RefusedItem]:
-    """Return the refusals among the outcomes of updates, in their order."""
+def refusals_of(items: Sequence[HasLevel], outcomes: Sequence[object]) -> list[RefusedItem]:
+    """Return the refusals among the outcomes of items, in their order."""
     return [
-        RefusedItem(index, update, outcome)
-        for index, (update, outcome) in enumerate(zip(updates, outcomes, strict=True))
+        RefusedItem(index, item, outcome)
+        for index, (item, outcome) in enumerate(zip(items, outcomes, strict=True))
         if isinstance(outcome, InventoryError)
     ]
 

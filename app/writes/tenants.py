@@ -5,14 +5,16 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Final
 
-from sqlalchemy import exists, func, select, true, update
+from sqlalchemy import Executable, Text, exists, func, select, true, update
 
 from app.auth.tokens import TOKEN_PREFIX, token_hash
 from app.database.clocks import Present
+from app.database.columns import UtcDateTime
 from app.database.engine import Database
+from app.database.parameters import TENANT, as_json, rows_from
 from app.database.session import DriverSession
 from app.database.tables import api_token, tenant
 from app.domain.caller import Scope
@@ -221,11 +223,24 @@ async def store_token_uses(database: Database, uses: Mapping[tuple[str, str], da
 async def _store_token_uses(
     tenant_id: str, tokens: Mapping[str, datetime], session: DriverSession
 ) -> None:
-    for token_id, at in sorted(tokens.items()):
-        is_token = (api_token.c.tenant_id == tenant_id) & (api_token.c.id == token_id)
-        # Another worker may have stored a later use.
-        is_later = func.coalesce(api_token.c.last_used_at < at, true())
-        await session.execute(update(api_token).where(is_token, is_later).values(last_used_at=at))
+    rows = as_json({"id": token_id, "at": at} for token_id, at in sorted(tokens.items()))
+    parameters = {"tenant_id": tenant_id, "rows": rows}
+    await session.rows(_update_last_uses(session.dialect), parameters)
+
+
+@cache
+def _update_last_uses(dialect: str) -> Executable:
+    uses = rows_from(dialect, "rows", {"id": Text(), "at": UtcDateTime()})
+    return (
+        update(api_token)
+        .where(
+            api_token.c.tenant_id == TENANT,
+            api_token.c.id == uses.c["id"],
+            # Another worker may have stored a later use.
+            func.coalesce(api_token.c.last_used_at < uses.c["at"], true()),
+        )
+        .values(last_used_at=uses.c["at"])
+    )
 
 
 async def _present(session: DriverSession) -> datetime:
