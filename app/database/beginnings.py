@@ -45,4 +45,6 @@ class Beginnings:
 
 def _literal(text: str) -> str:
     """Return a text as SQL, in quotes. PostgreSQL's texts have no NUL."""
-    return "'{}'".format(text.replace("'", "''").replace("\x00", ""))
+    # In E'', a backslash means the same whatever `standard_conforming_strings` is.
+    escaped = text.replace("\\", "\\\\").replace("'", "''").replace("\x00", "")
+    return f"E'{escaped}'"

@@ -233,3 +233,26 @@ def test_a_command_with_the_serving_role_fails_with_an_explanation(urls: tuple[s
         assert (refused.returncode, refused.stdout) == (1, "")
         assert refused.stderr.startswith("inventory: The role of DATABASE_URL")
         assert refused.stderr.count("\n") == 1
+
+
+async def test_a_claimed_tenant_id_is_no_sql_whatever_a_backslash_means_to_the_server(
+    urls: tuple[str, str],
+) -> None:
+    owner, url = urls
+    database = Database(Settings(database_url=owner))
+    tenant_id = await new_tenant(database)
+    name = make_url(owner).database
+    escaping = f'ALTER DATABASE "{name}" SET standard_conforming_strings = off'
+    async with writer_of(database).begin() as connection:
+        await connection.execute(text(escaping))
+    await database.dispose()
+    claims = ["'", "\\", "\\'", "\\\\'", "\\', true); SELECT ("]
+
+    async with running(url, row_level_security=True) as (app, client):
+        service = Service(app, client, app.state.database, tenant_id)
+        for claim in claims:
+            answer = await service.rest("GET", "/api/inventory", token=f"inv_{claim}-x")
+            assert answer.status_code == 401
+        accepted = await service.rest("GET", "/api/inventory", token="read")
+
+    assert accepted.status_code == 200
