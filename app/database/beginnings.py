@@ -44,7 +44,8 @@ class Beginnings:
 
 
 def _literal(text: str) -> str:
-    """Return a text as SQL, in quotes. PostgreSQL's texts have no NUL."""
-    # In E'', a backslash means the same whatever `standard_conforming_strings` is.
-    escaped = text.replace("\\", "\\\\").replace("'", "''").replace("\x00", "")
-    return f"E'{escaped}'"
+    """Return a text as SQL of PostgreSQL, in quotes. As a key, a text with NUL is the empty one."""
+    if "\x00" in text:
+        return "''"
+    # The prefix gives a backslash the same meaning whatever the server has set.
+    return "E'{}'".format(text.replace("\\", "\\\\").replace("'", "''"))

@@ -10,7 +10,7 @@ for as many items, at most for a share of the time that the batch took.
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ import structlog
 
 from app.errors import InventoryError, copy_error
 from app.runtime.deadlines import current_limit
+from app.runtime.fair_loop import charged_tenant
 from app.runtime.request_id import current_request_id
 
 # The sum of the sizes of the items of a batch, unless a single item is larger.
@@ -29,12 +30,14 @@ GATHERING_SHARE: Final = 0.5
 
 @dataclass(eq=False, slots=True)
 class Pending:
-    """An item of a queue, its size, the future of its result, and the id of its request."""
+    """An item of a queue, its size, the future of its result, and what it was submitted for."""
 
     item: Any
     size: int
     result: asyncio.Future[Any]
     request_id: str = ""
+    # The tenant that pays for the processor time; none for a background job.
+    tenant_id: str | None = None
 
     def succeed(self, result: object) -> None:
         """Set the result, unless the caller has been cancelled."""
@@ -55,8 +58,11 @@ class Pending:
             self.result.set_exception(error)
 
 
-class _Queue(deque[Pending]):
-    """The items that wait for the next batch."""
+class _Queue(OrderedDict[Pending, None]):
+    """The items that wait for the next batch, in order of arrival.
+
+    Thousands of callers that are cancelled together leave it without a search for each.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +72,7 @@ class _Queue(deque[Pending]):
 
     def add(self, pending: Pending) -> None:
         """Append an item, and tell the batch that waits if it has enough."""
-        self.append(pending)
+        self[pending] = None
         if self._is_full and not self._is_full.done() and len(self) >= self._awaited:
             self._is_full.set_result(None)
 
@@ -82,11 +88,15 @@ class _Queue(deque[Pending]):
 
     def take(self) -> list[Pending]:
         """Take the items of the next batch."""
-        batch = [self.popleft()]
-        size = batch[0].size
-        while self and size + self[0].size <= MAX_BATCH_SIZE:
-            batch.append(self.popleft())
-            size += batch[-1].size
+        batch: list[Pending] = []
+        size = 0
+        for pending in self:
+            size += pending.size
+            if batch and size > MAX_BATCH_SIZE:
+                break
+            batch.append(pending)
+        for pending in batch:
+            del self[pending]
         return batch
 
 
@@ -108,7 +118,7 @@ class Batches:
         only if its batch has begun.
         """
         result = asyncio.get_running_loop().create_future()
-        pending = Pending(item, size, result, current_request_id.get())
+        pending = Pending(item, size, result, current_request_id.get(), charged_tenant.get())
         queue = self._queues.get(key)
         if queue is not None:
             queue.add(pending)
@@ -122,8 +132,7 @@ class Batches:
             return await pending.result
         except asyncio.CancelledError:
             # Clients that hang up cannot fill a queue that stands still.
-            with suppress(ValueError):
-                queue.remove(pending)
+            queue.pop(pending, None)
             raise
 
     async def finish(self) -> None:
@@ -142,6 +151,7 @@ class Batches:
                 began = time.monotonic()
                 # Log lines name a request only if they are about it alone.
                 current_request_id.set(batch[0].request_id if len(batch) == 1 else "")
+                charged_tenant.set(next((it.tenant_id for it in batch if it.tenant_id), None))
                 try:
                     await run(batch)
                 except Exception as error:  # noqa: BLE001 - the callers raise it

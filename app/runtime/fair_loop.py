@@ -29,7 +29,7 @@ ALONE_AFTER_SECONDS: Final = 5.0
 PIECE: Final = 500
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_tenant_id: ContextVar[str | None] = ContextVar("charged_tenant", default=None)
+charged_tenant: ContextVar[str | None] = ContextVar("charged_tenant", default=None)
 
 
 class FairLoop(Loop):
@@ -68,7 +68,7 @@ class FairLoop(Loop):
         self, callback: Callable[..., object], *args: object, context: Context | None = None
     ) -> asyncio.Handle:
         """Schedule a callback in the queue of its tenant."""
-        tenant_id = _tenant_id.get() if context is None else context.get(_tenant_id)
+        tenant_id = charged_tenant.get() if context is None else context.get(charged_tenant)
         if tenant_id is None:
             return self._start_directly(callback, *args, context=context)
         handle = asyncio.Handle(callback, args, self, context)
@@ -107,7 +107,7 @@ class FairLoop(Loop):
 
 async def charge(tenant_id: str) -> None:
     """Charge the rest of the current task, and its new tasks, to a tenant."""
-    _tenant_id.set(tenant_id)
+    charged_tenant.set(tenant_id)
     loop = asyncio.get_running_loop()
     if isinstance(loop, FairLoop):
         loop.note_request(tenant_id)

@@ -174,6 +174,22 @@ async def new_tenant(service: Service) -> str:
         (FileKind.COUNTS, "", 1, "must be a header"),
         (FileKind.SKUS, "sku,title\nA,a\x00b\n", 2, "title must not contain the character NUL"),
         (FileKind.SKUS, "sku,title\nA,\n", 2, "title is required"),
+        (FileKind.SKUS, f"sku,title\nA,{'x' * 501}\n", 2, "title must be 1 to 500"),
+        (FileKind.SKUS, 'sku,title\nA," "\n', 2, "title must be 1 to 500"),
+        (FileKind.WAREHOUSES, f"name,type\n{'x' * 201},own\n", 2, "name must be 1 to 200"),
+        (FileKind.WAREHOUSES, "name,type\n  ,own\n", 2, "name must be 1 to 200"),
+        (
+            FileKind.WAREHOUSES,
+            f"name,type,address\nA,own,{'x' * 501}\n",
+            2,
+            "address must be 1 to 500",
+        ),
+        (
+            FileKind.WAREHOUSES,
+            f"name,type,marketplace\nA,FBA,{'x' * 65}\n",
+            2,
+            "marketplace must be 1 to 64",
+        ),
         (FileKind.WAREHOUSES, "name,type\nA,shed\n", 2, "type must be one of own, FBA, FBS, 3PL"),
         (FileKind.WAREHOUSES, "name,type,is_active\nA,own,yes\n", 2, "is_active must be true or"),
     ],
@@ -184,6 +200,17 @@ def test_invalid_row_is_reported_with_line_and_reason(
     result = reasons(content, kind)
 
     assert any(where == line and named in reason for where, reason in result), result
+
+
+async def test_the_longest_names_are_imported(service: Service) -> None:
+    names = {"name": "n" * 200, "address": "a" * 500, "marketplace": "m" * 64}
+    warehouses = f"type,{','.join(names)}\nFBA,{','.join(names.values())}\n"
+    database, tenant = service.database, service.tenant_id
+    await imported(database, tenant, warehouses, FileKind.WAREHOUSES)
+    await imported(database, tenant, f"sku,title\nA,{'t' * 500}\n", FileKind.SKUS)
+
+    data = await service.data('{ warehouses { name address marketplace } sku(sku: "A") { title } }')
+    assert data == {"warehouses": [names], "sku": {"title": "t" * 500}}
 
 
 @pytest.mark.parametrize(
@@ -231,6 +258,10 @@ async def test_rows_against_stock_rules_are_reported_and_nothing_is_written(
     warehouses = f"id,name,type\n{MAIN.id},Main,FBA\n"
     [(line, reason)] = await refused(service, warehouses, FileKind.WAREHOUSES)
     assert (line, "cannot change" in reason) == (2, True)
+    warehouses = "name,type,marketplace\nAmazon,FBA,amazon_eu\nNew,own,amazon_eu\nAny,3PL,ebay\n"
+    result = await refused(service, warehouses, FileKind.WAREHOUSES)
+    only = "marketplace must be given for FBA and FBS only."
+    assert result == [(3, only), (4, only)]
     content = COUNTS + f"B,{MAIN.id},1\n"
     with pytest.raises(FileRefused):
         await imported(service.database, other, content, FileKind.COUNTS)

@@ -8,6 +8,7 @@ import pytest
 
 from app.errors import Unavailable
 from app.runtime.batches import MAX_BATCH_SIZE, Batches, Pending
+from app.runtime.fair_loop import charged_tenant
 
 KEY: Final = "key"
 
@@ -63,6 +64,31 @@ async def test_a_batch_has_a_maximum_size_unless_a_single_item_is_larger() -> No
     assert lane.seen == [[most - 1, 1], [1], [most + 1], [most], [500], [501, 1]]
 
 
+async def test_a_batch_is_charged_to_the_tenant_of_its_items_whoever_came_first() -> None:
+    lane = Lane()
+    charged = []
+
+    async def run(batch: Sequence[Pending]) -> None:
+        charged.append(charged_tenant.get())
+        await lane.run(batch)
+
+    async def submit(tenant_id: str | None, item: object) -> Any:
+        charged_tenant.set(tenant_id)
+        return await lane.batches.submit(KEY, item, run)
+
+    # A background job comes first, and its task serves the requests that follow.
+    tasks = [asyncio.create_task(submit(None, "job"))]
+    await lane.until(1)
+    tasks += [asyncio.create_task(submit(it, "write")) for it in (None, "tenant", "tenant")]
+    lane.go_on(1)
+    await lane.until(2)
+    tasks += [asyncio.create_task(submit(None, "job"))]
+    lane.go_on()
+    await asyncio.gather(*tasks)
+
+    assert charged == [None, "tenant", None]
+
+
 async def test_keys_do_not_wait_for_each_other() -> None:
     lane = Lane()
     stuck = lane.submit("stuck", key="stuck")
@@ -105,6 +131,33 @@ async def test_an_item_of_a_cancelled_caller_leaves_the_queue() -> None:
 
     assert [await task for task in waiting[::2]] == ["one", "three"]
     assert lane.seen == [["first"], ["one", "three"]]
+
+
+async def test_callers_that_are_cancelled_together_leave_the_queue_without_a_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = 0
+    lane = Lane()
+    first = lane.submit("first")
+    await lane.until(1)
+    waiting = lane.submit(*range(500))
+    await asyncio.sleep(0)
+
+    def is_same(self: Pending, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return self is other
+
+    monkeypatch.setattr(Pending, "__eq__", is_same)
+    # The last one is farthest from the end at which a search begins.
+    for task in reversed(waiting):
+        task.cancel()
+    await asyncio.wait(waiting)
+    lane.go_on()
+    await asyncio.gather(*first, lane.batches.finish())
+
+    assert lane.seen == [["first"]]
+    assert compared <= len(waiting)
 
 
 async def test_a_queue_of_cancelled_callers_alone_ends() -> None:

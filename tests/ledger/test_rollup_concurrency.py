@@ -53,16 +53,16 @@ async def test_an_adjustment_between_reading_and_storing_discards_the_sums(
     assert await roll_up_ledger(shop.database, shop.tenant_id)
     known = await until(shop)
     assert known is not None
-    original = shop.database.transaction
+    original = shop.database.write
     late = known - timedelta(hours=1) if where == "before the read period" else known
 
-    async def transaction(work: Any, **options: Any) -> Any:
-        monkeypatch.setattr(shop.database, "transaction", original)
+    async def write(work: Any, tenant_id: str) -> Any:
+        monkeypatch.setattr(shop.database, "write", original)
         async with clocks_at(shop.database, late):
             await change_stock(shop.database, caller(shop), change())
-        return await original(work, **options)
+        return await original(work, tenant_id)
 
-    monkeypatch.setattr(shop.database, "transaction", transaction)
+    monkeypatch.setattr(shop.database, "write", write)
     assert not await roll_up_ledger(shop.database, shop.tenant_id)
     await assert_exact(shop, random.Random(3))
     assert await sum_up_all(shop) > 1
@@ -77,18 +77,18 @@ async def test_sums_read_before_a_concurrent_rollup_are_discarded(
     assert await roll_up_ledger(shop.database, shop.tenant_id)
     known = await until(shop)
     assert known is not None
-    original = shop.database.transaction
+    original = shop.database.write
 
-    async def transaction(work: Any, **options: Any) -> Any:
-        monkeypatch.setattr(shop.database, "transaction", original)
+    async def write(work: Any, tenant_id: str) -> Any:
+        monkeypatch.setattr(shop.database, "write", original)
         async with clocks_at(shop.database, known - MILLISECOND):
             await change_stock(shop.database, caller(shop), change())
         # Another process is faster and reaches the same end again.
         assert await roll_up_ledger(shop.database, shop.tenant_id)
         assert await until(shop) == known
-        return await original(work, **options)
+        return await original(work, tenant_id)
 
-    monkeypatch.setattr(shop.database, "transaction", transaction)
+    monkeypatch.setattr(shop.database, "write", write)
     assert not await roll_up_ledger(shop.database, shop.tenant_id)
     await sum_up_all(shop)
     await assert_exact(shop, random.Random(13))

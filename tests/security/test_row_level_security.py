@@ -13,7 +13,7 @@ from ulid import ULID
 
 from app.database.engine import Database
 from app.database.migration import grant
-from app.database.schema import ISOLATED_TABLES
+from app.database.schema import ISOLATED_TABLES, METADATA
 from app.database.tables import adjustment, api_token, ledger_sum, sku_count
 from app.database.tables import sku as sku_table
 from app.database.tables import tenant as tenant_table
@@ -154,6 +154,78 @@ async def test_a_statement_without_a_tenant_condition_sees_one_tenant(walled: Wa
     assert [row.tenant_id for row in mine] == [walled.service.tenant_id]
     assert [row.tenant_id for row in theirs] == [walled.other.tenant_id]
     assert list(without_tenant) == []
+
+
+async def test_a_connection_outside_a_transaction_sees_no_tenant(walled: Walled) -> None:
+    process = text("SELECT pg_backend_pid()")
+    seen = select(func.count()).select_from(sku_table)
+    database = walled.service.database
+    for beginning in ("read", "write", "lane"):
+        begin = getattr(database._beginnings, beginning)
+        within = await database.write_session(begin(walled.service.tenant_id), None)
+        used = await within.scalar(process)
+        assert await within.scalar(seen)
+        await within.close()
+        outside = await database.write_session("", None)
+
+        assert await outside.scalar(process) == used
+        assert await outside.scalar(seen) == 0
+        await outside.close()
+
+
+@pytest.mark.parametrize(
+    "claimed",
+    [
+        "x', true); SELECT set_config('inventory.tenant', '{other}",
+        "{other}\x00",
+    ],
+    ids=["quote", "NUL"],
+)
+async def test_a_claimed_tenant_id_cannot_enter_another_tenant(
+    walled: Walled, claimed: str
+) -> None:
+    database = walled.service.database
+    tenant_id = claimed.format(other=walled.other.tenant_id)
+    seen = select(func.count()).select_from(sku_table)
+    async with database.snapshot(tenant_id=tenant_id) as snapshot:
+        assert [row[0] for row in await snapshot.rows(seen, {})] == [0]
+
+    session = await database.write_session(database._beginnings.lane(tenant_id), None)
+    assert await session.scalar(seen) == 0
+    await session.close()
+
+
+@pytest.mark.parametrize("token", ["inv_it's-secret", "inv_'-'", "inv_\\'-'"])
+async def test_an_unknown_token_with_quotes_is_refused_as_any_other(
+    walled: Walled, token: str
+) -> None:
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = await walled.service.client.get("/api/inventory", headers=headers)
+
+    assert answer.status_code == 401
+
+
+async def test_the_serving_role_has_exactly_the_rights_to_serve(
+    walled: Walled, urls: tuple[str, str]
+) -> None:
+    may = text("SELECT has_table_privilege(:role, :table, :right)")
+    role = make_url(urls[1]).username
+    rights = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+    granted: dict[str, list[str]] = {}
+    async with reader_of(walled.owner.database).connect() as connection:
+        for table in (*METADATA.tables, "alembic_version"):
+            granted[table] = [
+                right
+                for right in rights
+                if await connection.scalar(may, {"role": role, "table": table, "right": right})
+            ]
+
+    expected = {table: list(rights[:4]) for table in METADATA.tables}
+    assert granted == {
+        **expected,
+        adjustment.name: ["SELECT", "INSERT"],
+        "alembic_version": ["SELECT"],
+    }
 
 
 async def test_a_write_to_another_tenant_is_refused_or_changes_nothing(
