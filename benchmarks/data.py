@@ -56,16 +56,34 @@ STATUS: Final = (
 )
 CODE: Final = "'SKU-' || (10000000 + i)"
 TENANT_SQL: Final = "CAST(:tenant AS TEXT)"
+LAST_OF_LEDGER: Final = (
+    "COALESCE((SELECT {column} FROM adjustment WHERE tenant_id = CAST(:tenant AS TEXT) "
+    "ORDER BY position DESC LIMIT 1), {default})"
+)
 NUMBERS: Final = (
     "WITH RECURSIVE numbers(i) AS (SELECT CAST(:first AS BIGINT) "
     "UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < CAST(:end AS BIGINT))"
 )
-# The hash of `app.domain.hash_chain`: of a JSON array of the previous hash, tenant and columns.
+# The hash of `app.domain.hash_chain`: of a JSON array of the previous hash and the `rest`.
+# `last` is the JSON of the hash before the first row.
 HASHED: Final = {
-    "postgresql": "encode(sha256(convert_to({text}, 'UTF8')), 'hex')",
-    "sqlite": "sha256_hex({text})",
+    "postgresql": "pg_temp.chained({rest}, {last}) OVER (ORDER BY position)",
+    "sqlite": "chained({rest}, {last})",
 }
-NUMERIC: Final = {"sequence", "before_quantity", "after_quantity", "delta"}
+CHAINED: Final = (
+    """
+    CREATE OR REPLACE FUNCTION pg_temp.next_hash(hash text, rest text, last text) RETURNS text
+    LANGUAGE sql IMMUTABLE AS $$
+    SELECT encode(sha256(convert_to(
+      '[' || coalesce('"' || hash || '"', last) || ',' || rest || ']', 'UTF8')), 'hex')
+    $$
+    """,
+    """
+    CREATE OR REPLACE AGGREGATE pg_temp.chained(rest text, last text)
+    (SFUNC = pg_temp.next_hash, STYPE = text)
+    """,
+)
+NUMERIC: Final = {"position", "sequence", "before_quantity", "after_quantity", "delta"}
 AS_TEXT: Final = {
     "postgresql": """to_char(({at}) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')""",
     "sqlite": "{at}",
@@ -141,13 +159,7 @@ async def fill(database: Database, size: Size, *, tenant_id: str = TENANT) -> As
         async def batch(
             connection: AsyncConnection, parameters: dict[str, object] = parameters
         ) -> None:
-            # A statement of millions of rows exceeds the time limit of the service.
-            if dialect == "postgresql":
-                await connection.execute(text("SET LOCAL statement_timeout = 0"))
-            else:
-                raw = await connection.get_raw_connection()
-                driver: Any = raw.driver_connection
-                await driver.create_function("sha256_hex", 1, _sha256_hex, deterministic=True)
+            await _prepare(connection)
             for statement in statements(dialect, size):
                 await connection.execute(text(statement), parameters)
 
@@ -168,6 +180,18 @@ async def fill(database: Database, size: Size, *, tenant_id: str = TENANT) -> As
             await options.execute(text("SET statement_timeout = 0"))
             await options.execute(text("VACUUM ANALYZE"))
             await options.execute(text("CHECKPOINT"))
+
+
+async def _prepare(connection: AsyncConnection) -> None:
+    """Create the function that chains hashes, in a transaction without a time limit."""
+    if connection.dialect.name == "postgresql":
+        # A statement of millions of rows exceeds the time limit of the service.
+        for statement in ("SET LOCAL statement_timeout = 0", *CHAINED):
+            await connection.execute(text(statement))
+    else:
+        raw = await connection.get_raw_connection()
+        driver: Any = raw.driver_connection
+        await driver.create_function("chained", 2, _Chain().next)
 
 
 def statements(dialect: str, size: Size) -> list[str]:
@@ -192,8 +216,6 @@ def statements(dialect: str, size: Size) -> list[str]:
     latest = at.format(n=f"MAX({number.format(n=last)})")
     single = STATUS.format(on_hand=f"({on_hand})", reserved=f"({reserved})", safety=safety)
     entry = _entry("n", number, at)
-    first, next_ = _entry("1", number, at), _entry("(n + 1)", number, at)
-    quoted = "'\"' || hash || '\"'"
     return [
         f"""
         {NUMBERS}
@@ -227,23 +249,18 @@ def statements(dialect: str, size: Size) -> list[str]:
         """,
         f"""
         {NUMBERS}, cells AS (SELECT i, w, warehouses.id AS warehouse_id FROM {cells}),
-        chain(i, w, warehouse_id, n, hash) AS (
-          SELECT i, w, warehouse_id, 1, {_hash(dialect, first, "'null'")} FROM cells
+        entries(i, w, warehouse_id, n) AS (
+          SELECT i, w, warehouse_id, 1 FROM cells
           UNION ALL
-          SELECT i, w, warehouse_id, n + 1, {_hash(dialect, next_, quoted)}
-          FROM chain WHERE n < {last}
+          SELECT i, w, warehouse_id, n + 1 FROM entries WHERE n < {last}
+        ),
+        numbered AS (
+          SELECT i, w, warehouse_id, n, {LAST_OF_LEDGER.format(column="position", default="0")}
+            + ROW_NUMBER() OVER (ORDER BY {number.format(n="n")}) AS position
+          FROM entries ORDER BY position
         )
         INSERT INTO adjustment (tenant_id, {", ".join(entry)}, hash)
-        SELECT {TENANT_SQL}, {", ".join(entry.values())}, hash FROM chain
-        """,
-        f"""
-        UPDATE stock_level SET last_hash = (
-          SELECT hash FROM adjustment a
-          WHERE a.tenant_id = stock_level.tenant_id AND a.sku = stock_level.sku
-            AND a.warehouse_id = stock_level.warehouse_id AND a.sequence = stock_level.version
-        )
-        WHERE tenant_id = {TENANT_SQL} AND sku >= 'SKU-' || (10000000 + CAST(:first AS BIGINT))
-          AND sku < 'SKU-' || (10000000 + CAST(:end AS BIGINT))
+        SELECT {TENANT_SQL}, {", ".join(entry.values())}, {_hash(dialect, entry)} FROM numbered
         """,
     ]
 
@@ -253,6 +270,7 @@ def _entry(n: str, number: str, at: str) -> dict[str, str]:
     before = f"CASE WHEN {n} = 1 THEN 0 ELSE {AFTER.format(n=f'({n} - 1)')} END"
     after = AFTER.format(n=n)
     return {
+        "position": "position",
         "id": f"'adj_01J0000000000' || (1000000000000 + {number.format(n=n)})",
         "sku": CODE,
         "warehouse_id": "warehouse_id",
@@ -267,8 +285,8 @@ def _entry(n: str, number: str, at: str) -> dict[str, str]:
     }
 
 
-def _hash(dialect: str, entry: Mapping[str, str], previous: str) -> str:
-    """Return the expression of the hash of an entry, given the JSON of the previous hash."""
+def _hash(dialect: str, entry: Mapping[str, str]) -> str:
+    """Return the expression of the hash of an entry, in the order of the positions."""
     cells = {
         name: AS_TEXT[dialect].format(at=value) if name == "created_at" else value
         for name, value in entry.items()
@@ -281,12 +299,22 @@ def _hash(dialect: str, entry: Mapping[str, str], previous: str) -> str:
         else f"'\"' || ({cells[name]}) || '\"'"
         for name in HASHED_COLUMNS
     ]
-    values = " || ',' || ".join([previous, f"'\"' || {TENANT_SQL} || '\"'", *columns])
-    return HASHED[dialect].format(text=f"'[' || {values} || ']'")
+    rest = " || ',' || ".join([f"'\"' || {TENANT_SQL} || '\"'", *columns])
+    last = LAST_OF_LEDGER.format(column="'\"' || hash || '\"'", default="'null'")
+    return HASHED[dialect].format(rest=rest, last=last)
 
 
-def _sha256_hex(text: str) -> str:
-    return sha256(text.encode()).hexdigest()
+class _Chain:
+    """The function `chained` of SQLite, for rows in the order of their positions."""
+
+    def __init__(self) -> None:
+        self._hash: str | None = None
+
+    def next(self, rest: str, last: str) -> str:
+        """Return the hash of the next row."""
+        previous = last if self._hash is None else f'"{self._hash}"'
+        self._hash = sha256(f"[{previous},{rest}]".encode()).hexdigest()
+        return self._hash
 
 
 COUNTS: Final = [

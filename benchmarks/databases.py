@@ -56,7 +56,7 @@ def filled(database_url: str, size: Size, progress: Progress) -> str:
             while await roll_up_ledger(database, TENANT):
                 progress(f"rolling up its ledger ({database.dialect})")
             if database.dialect == "postgresql":
-                await transact(database, allow_missing_hashes)
+                await transact(database, allow_plain_entries)
         finally:
             await database.dispose()
 
@@ -64,9 +64,15 @@ def filled(database_url: str, size: Size, progress: Progress) -> str:
     return database_url
 
 
-async def allow_missing_hashes(connection: AsyncConnection) -> None:
-    """Allow contenders to write adjustments without a hash."""
-    await connection.execute(text("ALTER TABLE adjustment ALTER COLUMN hash DROP NOT NULL"))
+async def allow_plain_entries(connection: AsyncConnection) -> None:
+    """Allow contenders to write adjustments without a hash, at any position after the others."""
+    for statement in (
+        "ALTER TABLE adjustment ALTER COLUMN hash DROP NOT NULL",
+        "CREATE SEQUENCE next_position",
+        "SELECT setval('next_position', max(position)) FROM adjustment",
+        "ALTER TABLE adjustment ALTER COLUMN position SET DEFAULT nextval('next_position')",
+    ):
+        await connection.execute(text(statement))
 
 
 def empty_sqlite(directory: Path, name: str) -> str:

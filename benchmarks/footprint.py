@@ -38,7 +38,7 @@ CURSOR: Final = re.compile(rb'"(?:nextCursor|endCursor)":"([^"]+)"')
 HISTORY: Final = """
 SELECT id, sku, warehouse_id, before_quantity, after_quantity, delta, reason, note, created_by,
   created_at
-FROM adjustment WHERE tenant_id = $1 ORDER BY created_at DESC, sequence DESC, id DESC
+FROM adjustment WHERE tenant_id = $1 ORDER BY position DESC
 """
 PAGES: Final = """
 query ($after: String) {

@@ -150,7 +150,7 @@ def ledger_load(
 def _adjustments(
     target: Target, where: AdjustmentFilter, position: Position
 ) -> tuple[int, list[Page]]:
-    columns = (adjustment.c.created_at, adjustment.c.sequence, adjustment.c.id)
+    columns = (adjustment.c.position,)
     conditions = {"tenant_id": TENANT, **_conditions(where)}
     statement = (
         select(adjustment.c.id, *columns)

@@ -11,7 +11,6 @@ from app.cli.output import JsonOption, clear_progress, print_json, show_progress
 from app.database.engine import Database
 from app.database.migration import require_full_access
 from app.domain.hash_chain import Head, parse_head
-from app.domain.instants import format_instant
 from app.ledger.repair import repair_tenant
 from app.ledger.verification import Proof, verify_ledger, verify_tenant
 from app.reads.tenants import list_tenants
@@ -35,9 +34,9 @@ def verify(
 ) -> None:
     """Replay the ledger and check every derived figure. The first error ends the command.
 
-    The printed head is a hash of the history of a tenant until five minutes ago. Store it where
-    users of the database cannot change it. With --head any later change of that history is found,
-    even if all hashes in the database were recomputed.
+    The printed head is a hash of the whole history of a tenant. Store it where users of the
+    database cannot change it. With --head any later change of that history is found, even if all
+    hashes in the database were recomputed.
 
     --repair corrects figures that do not follow from the ledger, and lists them on standard error.
     It never changes the ledger, and it refuses a broken ledger.
@@ -93,9 +92,7 @@ def _print_proof(proof: Proof, kept_head: Head | None) -> None:
     )
     if kept_head:
         typer.echo(
-            f"Its {kept_head.adjustments:,} adjustments until "
-            f"{format_instant(kept_head.until)} are "
-            "unchanged since the head was taken."
+            f"Its first {kept_head.position:,} adjustments are unchanged since the head was taken."
         )
     typer.echo(proof.head)
 

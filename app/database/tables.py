@@ -37,7 +37,7 @@ def _where(condition: str) -> dict[str, Any]:
 
 
 def _where_it_is_set(table: str, name: str) -> Index:
-    columns = ("tenant_id", name, "created_at", "sequence", "id")
+    columns = ("tenant_id", name, "position")
     short = name.removesuffix("_id")
     return Index(f"{table}_by_{short}_index", *columns, **_where(f"{name} IS NOT NULL"))
 
@@ -53,8 +53,6 @@ class TenantTable(SQLModel, table=True):
     created_at: datetime = instant_column()
     # Since then reservations may exceed the available stock. None: they may not.
     permits_oversell_since: datetime | None = instant_column(nullable=True)
-    # The end of the rollups of the ledger (`app.ledger.rollup`).
-    summed_until: datetime | None = instant_column(nullable=True)
 
 
 class ApiTokenTable(SQLModel, table=True):
@@ -150,8 +148,6 @@ class StockLevelTable(SQLModel, table=True):
     synced_at: datetime | None = instant_column(nullable=True)
     # The `archived_at` of the SKU, copied because lists filter by it.
     archived_at: datetime | None = instant_column(nullable=True)
-    # The hash of the last adjustment.
-    last_hash: str | None = text_column(nullable=True)
     # The number of open reservations with stock of this level.
     holds: int = integer_column(default=0, sa_column_kwargs={"server_default": "0"})
 
@@ -159,8 +155,9 @@ class StockLevelTable(SQLModel, table=True):
 class AdjustmentTable(SQLModel, table=True):
     """A change of `on_hand` at a stock level: an append-only ledger entry.
 
-    Within a level, `sequence` counts from 1 without gaps, `created_at` never decreases, and `hash`
-    covers the previous hash and the columns (`app.domain.hash_chain`).
+    `position` counts the entries of a tenant from 1 without gaps, in the order of commit, and
+    `sequence` those of a level. Along the positions `created_at` never decreases, and `hash` covers
+    the previous hash and the columns (`app.domain.hash_chain`).
     """
 
     __tablename__ = "adjustment"
@@ -172,30 +169,19 @@ class AdjustmentTable(SQLModel, table=True):
         CheckConstraint("after_quantity = before_quantity + delta", name="delta"),
         CheckConstraint(f"before_quantity BETWEEN 0 AND {MAX_QUANTITY}", name="before"),
         CheckConstraint(f"after_quantity BETWEEN 0 AND {MAX_QUANTITY}", name="after"),
+        CheckConstraint("position >= 1", name="position"),
         CheckConstraint("sequence >= 1", name="sequence"),
-        Index("adjustment_sequence_key", *LEVEL_KEY, "sequence", unique=True),
-        Index("adjustment_by_sku_index", "tenant_id", "sku", "created_at", "sequence", "id"),
-        Index(
-            "adjustment_by_level_index",
-            *(*LEVEL_KEY, "created_at", "sequence"),
-        ),
-        Index("adjustment_by_time_index", "tenant_id", "created_at", "sequence", "id"),
-        Index(
-            "adjustment_by_warehouse_index",
-            *("tenant_id", "warehouse_id", "created_at", "sequence", "id"),
-        ),
-        Index(
-            "adjustment_by_reason_index",
-            *("tenant_id", "warehouse_id", "reason", "created_at", "sequence", "id"),
-        ),
-        Index(
-            "adjustment_by_actor_index",
-            *("tenant_id", "created_by", "created_at", "sequence", "id"),
-        ),
+        Index("adjustment_id_key", "tenant_id", "id", unique=True),
+        Index("adjustment_by_sku_index", "tenant_id", "sku", "position"),
+        Index("adjustment_by_level_index", *LEVEL_KEY, "position"),
+        Index("adjustment_by_time_index", "tenant_id", "created_at", "position"),
+        Index("adjustment_by_warehouse_index", "tenant_id", "warehouse_id", "position"),
+        Index("adjustment_by_reason_index", "tenant_id", "warehouse_id", "reason", "position"),
+        Index("adjustment_by_actor_index", "tenant_id", "created_by", "position"),
         *(_where_it_is_set("adjustment", name) for name in LINK_COLUMNS),
         Index(
             "adjustment_by_reference_and_sku_index",
-            *("tenant_id", "reference", "sku", "created_at", "sequence", "id"),
+            *("tenant_id", "reference", "sku", "position"),
             **_where("reference IS NOT NULL"),
         ),
         Index(
@@ -207,7 +193,8 @@ class AdjustmentTable(SQLModel, table=True):
     )
 
     tenant_id: str = key_column(primary_key=True)
-    id: str = key_column(primary_key=True)
+    position: int = integer_column(primary_key=True)
+    id: str = key_column()
     sku: str = key_column()
     warehouse_id: str = key_column()
     sequence: int = integer_column()
@@ -232,10 +219,9 @@ class AdjustmentTable(SQLModel, table=True):
 class LedgerSumTable(SQLModel, table=True):
     """A rollup of the adjustments of a group, by warehouse, reason, actor and sign.
 
-    The rows of a group with one `until` cover all its adjustments before that instant. A group is
+    The rows of a group with one `until` cover all its adjustments up to that position. A group is
     the whole ledger, a SKU, a reference, or a SKU with a reference (`app.ledger.rollup`); unused
-    keys are empty. Rollups are valid up to the tenant's `summed_until`. The upper and the lower 32
-    bits of each delta are summed separately.
+    keys are empty. The upper and the lower 32 bits of each delta are summed separately.
     """
 
     __tablename__ = "ledger_sum"
@@ -249,7 +235,7 @@ class LedgerSumTable(SQLModel, table=True):
     kind: str = key_column(primary_key=True)
     reference: str = key_column(primary_key=True)
     sku: str = key_column(primary_key=True)
-    until: datetime = instant_column(primary_key=True)
+    until: int = integer_column(primary_key=True)
     warehouse_id: str = key_column(primary_key=True)
     reason: str = key_column(primary_key=True)
     created_by: str = text_column(primary_key=True)

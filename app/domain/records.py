@@ -39,8 +39,6 @@ class LevelRecord(Figures, array_like=True, gc=False):
     adjusted_at: datetime | None
     synced_at: datetime | None
     warehouse_id: str
-    # Set only by the read of a batch of writes, which moves it to `Stock.hashes`.
-    last_hash: str | None = None
     # The database returns these once per SKU or warehouse.
     sku: str = ""
     warehouse: WarehouseRecord = UNKNOWN_WAREHOUSE
@@ -113,6 +111,8 @@ class AdjustmentRecord:
     reservation_id: str | None = None
     reversal_of: str | None = None
     reference: str | None = None
+    # The place in the ledger of the tenant, from 1; 0 until the decision on the whole write.
+    position: int = 0
 
     @property
     def delta(self) -> int:

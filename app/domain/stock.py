@@ -88,11 +88,24 @@ class Stock:
     reservations: dict[str, ReservationRecord] = field(default_factory=dict)
     # The id of the reversal of each reversed adjustment.
     reversals: dict[str, str] = field(default_factory=dict)
-    # The hash of the last adjustment of each level that has one.
-    hashes: dict[LevelKey, str] = field(default_factory=dict)
+    # The position, the hash and the time of the last entry of the ledger.
+    last_position: int = 0
+    last_hash: str | None = None
+    last_entry_at: datetime | None = None
+
+    @property
+    def entry_time(self) -> datetime:
+        """The time of new entries: never before the last one, even if the clock was set back."""
+        return max(self.now, self.last_entry_at or self.now)
+
+    def number(self, entries: Sequence[AdjustmentRecord]) -> None:
+        """Give the entries of a write the next positions of the ledger."""
+        for position, entry in enumerate(entries, start=self.last_position + 1):
+            entry.position = position
 
     def apply(self, changes: Changes) -> None:
         """Apply the changes of a write."""
+        self.last_position += len(changes.entries)
         self.skus |= changes.skus
         for warehouse in changes.warehouses.values():
             self._set_warehouse(warehouse)
@@ -226,7 +239,7 @@ def _decide_one(
         record,
         old,
         quantity,
-        now=stock.now,
+        at=stock.entry_time,
         reason=update.reason,
         note=update.note,
         created_by=caller.email,
@@ -241,7 +254,7 @@ def change_on_hand(
     level: LevelRecord,
     quantity: int,
     *,
-    now: datetime,
+    at: datetime,
     reason: str,
     created_by: str,
     note: str | None = None,
@@ -250,11 +263,9 @@ def change_on_hand(
     reference: str | None = None,
 ) -> StockChange:
     """Set the `on_hand` of a stock level of a SKU by the next ledger entry of the level."""
-    # Entries of a level stay in order of time even if the clock is set back.
-    created_at = max(now, level.adjusted_at) if level.adjusted_at else now
-    new = replace(level, on_hand=quantity, version=level.version + 1, adjusted_at=created_at)
+    new = replace(level, on_hand=quantity, version=level.version + 1, adjusted_at=at)
     entry = AdjustmentRecord(
-        id=f"adj_{ulid(now)}",
+        id=f"adj_{ulid(at)}",
         sku=level.sku,
         warehouse_id=level.warehouse_id,
         sequence=new.version,
@@ -263,7 +274,7 @@ def change_on_hand(
         reason=reason,
         note=note,
         created_by=created_by,
-        created_at=created_at,
+        created_at=at,
         bulk_id=links.bulk_id,
         transfer_id=links.transfer_id,
         reservation_id=links.reservation_id,

@@ -100,7 +100,7 @@ def _ledger(where: ExportFilter) -> Select[Any]:
     statement = (
         select(*(column for column in entry if column.name != "tenant_id"))
         .where(entry.tenant_id == EXPORTED_TENANT)
-        .order_by(entry.created_at, entry.sequence, entry.id)
+        .order_by(entry.created_at, entry.position)
     )
     if where.warehouse_id is not None:
         statement = statement.where(entry.warehouse_id == where.warehouse_id)

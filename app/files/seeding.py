@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import attrgetter
 
 from msgspec import structs
 from sqlalchemy import Table
@@ -23,11 +24,11 @@ from app.database.tables import (
     stock_level,
     warehouse,
 )
-from app.domain.hash_chain import HASHED_COLUMNS, chain_hash
-from app.domain.instants import format_instant
 from app.domain.quantities import Figures, total_figures
-from app.domain.records import ReservationStatus, WarehouseRecord
+from app.domain.records import AdjustmentRecord, ReservationStatus, WarehouseRecord
+from app.domain.stock import Stock
 from app.domain.validation import check_code
+from app.writes.rows import adjustment_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,7 @@ async def load_warehouses(
 
 
 async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[LoadedSku]) -> None:
-    """Insert SKUs with their levels, ledger, reservations and counts.
+    """Insert SKUs with their levels, ledger, reservations and counts, once per tenant.
 
     Raises:
         ValidationFailed: a code is malformed, or a route shadows it.
@@ -97,8 +98,9 @@ async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[Loade
     """
     now = datetime.now(UTC)
     rows: dict[Table, list[dict[str, object]]] = {
-        table: [] for table in (sku, stock_level, adjustment, reservation, reservation_line)
+        table: [] for table in (sku, stock_level, reservation, reservation_line)
     }
+    entries: list[AdjustmentRecord] = []
     counts: Counter[tuple[str, str]] = Counter()
     for item in skus:
         check_code(item.sku)
@@ -117,16 +119,19 @@ async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[Loade
         )
         for level in item.levels:
             counts[level.warehouse_id, level.figures.status] += 1
-            entries = list(_ledger_rows(tenant_id, item.sku, level))
-            last_hash = entries[-1]["hash"] if entries else None
-            rows[stock_level].append(_level_row(tenant_id, item.sku, level, last_hash))
-            rows[adjustment].extend(entries)
+            entries += _entries(item.sku, level)
+            rows[stock_level].append(_level_row(tenant_id, item.sku, level))
             if level.reserved:
                 held, line = _reservation_rows(tenant_id, item.sku, level, now)
                 rows[reservation].append(held)
                 rows[reservation_line].append(line)
     for table, table_rows in rows.items():
         await session.insert(table, table_rows)
+    # The sort keeps the order of the entries of a level that have the same time.
+    entries.sort(key=attrgetter("created_at"))
+    Stock(now=now).number(entries)
+    ledger = adjustment_rows(tenant_id, entries, None)
+    await session.insert(adjustment, [{"tenant_id": tenant_id, **row} for row in ledger])
     await session.insert(
         sku_count,
         [
@@ -145,9 +150,7 @@ async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[Loade
         await session.insert(reservation_count, [count])
 
 
-def _level_row(
-    tenant_id: str, code: str, level: LoadedLevel, last_hash: object
-) -> dict[str, object]:
+def _level_row(tenant_id: str, code: str, level: LoadedLevel) -> dict[str, object]:
     figures = level.figures
     return {
         "tenant_id": tenant_id,
@@ -159,7 +162,6 @@ def _level_row(
         "status": figures.status,
         "version": len(level.history),
         "adjusted_at": level.history[-1].created_at if level.history else None,
-        "last_hash": last_hash,
         "holds": 1 if level.reserved else 0,
     }
 
@@ -191,27 +193,20 @@ def _reservation_rows(
     return held, line
 
 
-def _ledger_rows(tenant_id: str, code: str, level: LoadedLevel) -> Iterable[dict[str, object]]:
-    before, previous = 0, None
+def _entries(code: str, level: LoadedLevel) -> Iterable[AdjustmentRecord]:
+    before = 0
     for sequence, entry in enumerate(level.history, start=1):
-        row: dict[str, object] = {
-            **dict.fromkeys(HASHED_COLUMNS),
-            "tenant_id": tenant_id,
-            "id": entry.id or f"adj_{ULID.from_datetime(entry.created_at)}",
-            "sku": code,
-            "warehouse_id": level.warehouse_id,
-            "sequence": sequence,
-            "before_quantity": before,
-            "after_quantity": entry.quantity,
-            "delta": entry.quantity - before,
-            "reason": entry.reason,
-            "note": entry.note,
-            "created_by": entry.created_by,
-            "created_at": entry.created_at,
-            "reference": entry.reference,
-        }
-        previous = chain_hash(
-            previous, tenant_id, {**row, "created_at": format_instant(entry.created_at)}
+        yield AdjustmentRecord(
+            id=entry.id or f"adj_{ULID.from_datetime(entry.created_at)}",
+            sku=code,
+            warehouse_id=level.warehouse_id,
+            sequence=sequence,
+            before_quantity=before,
+            after_quantity=entry.quantity,
+            reason=entry.reason,
+            note=entry.note,
+            created_by=entry.created_by,
+            created_at=entry.created_at,
+            reference=entry.reference,
         )
-        yield {**row, "hash": previous}
         before = entry.quantity

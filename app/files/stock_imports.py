@@ -117,7 +117,7 @@ class _StockBatch:
             record,
             structs.replace(old, safety_stock=_safety_stock(row, old)),
             quantity,
-            now=self._stock.now,
+            at=self._stock.entry_time,
             reason=row.get("reason") or default_reason,
             note=row.get("note"),
             created_by=self._run.created_by,

@@ -26,7 +26,6 @@ from app.database.tables import (
     reservation_count,
     reservation_line,
     stock_level,
-    tenant,
 )
 from app.domain.records import ReservationStatus
 from app.ledger.totals import (
@@ -36,7 +35,6 @@ from app.ledger.totals import (
     SUM_KEY,
     ZERO,
     Group,
-    beginning_parameter,
     entry_columns,
 )
 
@@ -68,17 +66,16 @@ def wrong_sums() -> Select[Any]:
     is added once, and subtracted once from the next one together with the entries between them.
     Each row must then sum to 0.
     """
-    until = select(tenant.c.summed_until).where(tenant.c.tenant_id == TENANT).scalar_subquery()
-    holds = [ledger_sum.c.tenant_id == TENANT, ledger_sum.c.until <= until]
-    steps = _steps(holds)
+    is_tenant = ledger_sum.c.tenant_id == TENANT
+    steps = _steps(is_tenant)
     figures = [ledger_sum.c[name] for name in SUM_FIGURES]
     key = [ledger_sum.c[name] for name in SUM_KEY]
-    added = select(*GROUP_KEY, ledger_sum.c.until, *key, *figures).where(*holds)
+    added = select(*GROUP_KEY, ledger_sum.c.until, *key, *figures).where(is_tenant)
     is_same = and_(*(steps.c[column.name] == column for column in (*GROUP_KEY, ledger_sum.c.until)))
     subtracted = (
         select(*GROUP_KEY, steps.c.following, *key, *(-figure for figure in figures))
         .select_from(ledger_sum.join(steps, is_same))
-        .where(*holds, steps.c.following.is_not(None))
+        .where(is_tenant, steps.c.following.is_not(None))
     )
     between = [_between(kind, steps) for kind in Group]
     both = union_all(added, subtracted, *between).subquery("both")
@@ -92,9 +89,9 @@ def wrong_sums() -> Select[Any]:
     )
 
 
-def _steps(holds: list[ColumnElement[bool]]) -> FromClause:
+def _steps(is_tenant: ColumnElement[bool]) -> FromClause:
     """Rollups with the `until` of the ones before and after them in their group."""
-    rollups = select(*GROUP_KEY, ledger_sum.c.until).where(*holds).distinct().subquery("there")
+    rollups = select(*GROUP_KEY, ledger_sum.c.until).where(is_tenant).distinct().subquery("there")
     in_group = [rollups.c[column.name] for column in GROUP_KEY]
     since, following = (
         neighbor(rollups.c.until).over(partition_by=in_group, order_by=rollups.c.until)
@@ -105,12 +102,12 @@ def _steps(holds: list[ColumnElement[bool]]) -> FromClause:
 
 def _between(kind: Group, steps: FromClause) -> Select[Any]:
     """Select the negative sums of the entries between each rollup and the one before it."""
-    at = adjustment.c.created_at
+    at = adjustment.c.position
     is_between = and_(
         adjustment.c.tenant_id == TENANT,
         *(adjustment.c[name] == steps.c[name] for name in GROUP_COLUMNS[kind]),
-        at >= func.coalesce(steps.c.since, beginning_parameter()),
-        at < steps.c.until,
+        at > func.coalesce(steps.c.since, ZERO),
+        at <= steps.c.until,
     )
     entries = (
         select(*(steps.c[name] for name in ("kind", "reference", "sku", "until")), *entry_columns())

@@ -33,11 +33,10 @@ from app.database.tables import (
     sku_count,
     stock_level,
 )
-from app.domain.instants import format_instant
 from app.domain.quantities import ARCHIVED_PREFIX, Figures, total_figures
 from app.ledger.derived_figures import held_of_level, wrong_reservation_counts, wrong_sums
 from app.ledger.replay import level_name
-from app.ledger.rollup import NO_TIMEOUT, reset_rollup, roll_up_ledger
+from app.ledger.rollup import NO_TIMEOUT, roll_up_ledger
 
 REPAIR_BATCH_SKUS: Final = 500
 # A count of SKUs: the warehouse id (empty for all warehouses) and the status.
@@ -92,7 +91,7 @@ async def _repair_skus(
 def _levels_with_last_entries(tenant_id: str, first: str, last: str) -> Select[Any]:
     entry = adjustment.alias("entry").c
     newest = (
-        select(func.max(entry.sequence))
+        select(func.max(entry.position))
         .where(*(entry[name] == stock_level.c[name] for name in LEVEL_KEY))
         .correlate(stock_level)
         .scalar_subquery()
@@ -101,13 +100,12 @@ def _levels_with_last_entries(tenant_id: str, first: str, last: str) -> Select[A
         (adjustment.c.tenant_id == stock_level.c.tenant_id)
         & (adjustment.c.sku == stock_level.c.sku)
         & (adjustment.c.warehouse_id == stock_level.c.warehouse_id)
-        & (adjustment.c.sequence == newest)
+        & (adjustment.c.position == newest)
     )
     return (
         select(
             stock_level,
             *(adjustment.c.after_quantity, adjustment.c.sequence, adjustment.c.created_at),
-            adjustment.c.hash,
             *held_of_level(),
         )
         .select_from(stock_level.join(adjustment, is_newest, isouter=True))
@@ -135,7 +133,6 @@ async def _repair_level(
         "adjusted_at": level.created_at,
         "status": figures.status,
         "archived_at": archived_at,
-        "last_hash": level.hash,
         "holds": level.held_by,
     }
     wrong = {name: value for name, value in derived.items() if getattr(level, name) != value}
@@ -248,10 +245,8 @@ async def _repair_rollups(database: Database, tenant_id: str) -> list[str]:
             await session.execute(NO_TIMEOUT)
         is_tenant = ledger_sum.c.tenant_id == tenant_id
         await session.execute(delete(ledger_sum).where(is_tenant, ledger_sum.c.until >= first))
-        last = select(func.max(ledger_sum.c.until)).where(is_tenant)
-        await reset_rollup(tenant_id, await session.scalar(last), session)
 
     await database.write(delete_rollups, tenant_id)
     while await roll_up_ledger(database, tenant_id):
         pass
-    return [f"rollups of the ledger from {format_instant(first)} on were wrong, and are replaced"]
+    return [f"rollups of the ledger from position {first} on were wrong, and are replaced"]

@@ -1,7 +1,6 @@
-"""Replays the adjustments of all stock levels of a tenant and checks every link of their chains."""
+"""Replays a tenant's ledger in the order of its positions, and every level's history."""
 
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Row, Select, Table, func, select
@@ -9,7 +8,7 @@ from sqlalchemy import Row, Select, Table, func, select
 from app.database.parameters import TENANT
 from app.database.session import DriverSession
 from app.database.tables import adjustment, sku, stock_level
-from app.domain.hash_chain import HASHED_COLUMNS, Head, HeadBuilder, chain_hash
+from app.domain.hash_chain import HASHED_COLUMNS, Head, chain_hash
 from app.domain.instants import format_instant
 
 VERIFY_BATCH_ROWS: Final = 2_000
@@ -29,103 +28,111 @@ class LedgerBroken(Exception):
     """The first break of a ledger or of a derived figure, as a message."""
 
 
-class LedgerReplay:
-    """A replay of a tenant's ledger in one snapshot and bounded memory.
+async def replay_chain(
+    session: DriverSession, tenant_id: str, *, head: Head | None, progress: ReportReplayed
+) -> Head:
+    """Check the chain of a tenant's ledger, and return its head.
 
-    `level_ends` is called after the last adjustment of each stock level. With the `head` of an
-    earlier proof, the history until then must be unchanged.
+    With the head of an earlier replay, the history until then must be unchanged.
+
+    Raises:
+        LedgerBroken: names the first break.
+
     """
-
-    def __init__(
-        self,
-        session: DriverSession,
-        tenant_id: str,
-        *,
-        head: Head | None,
-        level_ends: LevelEnds,
-        progress: ReportReplayed,
-    ) -> None:
-        self.adjustments = 0
-        self._session = session
-        self._tenant_id = tenant_id
-        self._head = head
-        self._level_ends = level_ends
-        self._progress = progress
-        self._covered: list[HeadBuilder] = []
-
-    def cover(self, until: datetime) -> HeadBuilder:
-        """Collect the adjustments until an instant, inclusive, for a head."""
-        self._covered.append(HeadBuilder(self._tenant_id, until))
-        return self._covered[-1]
-
-    async def run(self) -> None:
-        """Replay the adjustments of every stock level.
-
-        Raises:
-            LedgerBroken: names the first break.
-
-        """
-        covered = self.cover(self._head.until) if self._head else None
-        level, previous = None, None
-        async for row in stream_rows(self._session, self._tenant_id, _levels_with_adjustments()):
-            if level is None or (row.sku, row.warehouse_id) != (level.sku, level.warehouse_id):
-                if level is not None:
-                    self._level_ends(level, previous)
-                level, previous = row, None
-            if row.id is not None:
-                self._follow(row, previous)
-                previous = row
-        if level is not None:
-            self._level_ends(level, previous)
-        await require_all_rows(self._session, self._tenant_id, adjustment, self.adjustments)
-        if self._head and covered:
-            _require_same_history(self._head, covered.head())
-
-    def _follow(self, row: Row[Any], previous: Row[Any] | None) -> None:
-        """Check an adjustment against the previous one of its level."""
-        name = f"adjustment {row.id} of {level_name(row)}"
-        before = previous.after_quantity if previous else 0
-        sequence = previous.sequence + 1 if previous else 1
-        require_equal(f"sequence of {name}", row.sequence, sequence)
-        require_equal(f"before_quantity of {name}", row.before_quantity, before)
-        require_equal(
-            f"after_quantity of {name}", row.after_quantity, row.before_quantity + row.delta
-        )
+    last, previous = Head(tenant_id), None
+    _require_head(head, last)
+    async for row in stream_rows(session, tenant_id, _adjustments()):
+        name = _name_of(row)
+        require_equal(f"position of {name}", row.position, last.position + 1)
         if previous and row.created_at < previous.created_at:
             message = (
                 f"created_at of {name} is {format_instant(row.created_at)}, earlier than "
-                f"{format_instant(previous.created_at)} of the previous adjustment"
+                f"{format_instant(previous.created_at)} of the adjustment before it"
             )
             raise LedgerBroken(message)
-        self._require_hash(name, row, previous)
-        for covered in self._covered:
-            covered.add((row.sku, row.warehouse_id), row.sequence, row.hash, row.created_at)
-        self.adjustments += 1
-        if self.adjustments % VERIFY_BATCH_ROWS == 0:
-            self._progress(self.adjustments)
-
-    def _require_hash(self, name: str, row: Row[Any], previous: Row[Any] | None) -> None:
         entry = {column: getattr(row, column) for column in HASHED_COLUMNS}
         entry["created_at"] = format_instant(row.created_at)
-        hash_ = chain_hash(previous.hash if previous else None, self._tenant_id, entry)
+        hash_ = chain_hash(previous.hash if previous else None, tenant_id, entry)
         if row.hash != hash_:
             message = f"{name} is not as it was written: its hash is {row.hash}, not {hash_}"
             raise LedgerBroken(message)
+        last, previous = Head(tenant_id, row.position, hash_), row
+        _require_head(head, last)
+        if row.position % VERIFY_BATCH_ROWS == 0:
+            progress(row.position)
+    if head and head.position > last.position:
+        raise _changed(head, f"the ledger ends at position {last.position}")
+    return last
+
+
+async def replay_levels(
+    session: DriverSession, tenant_id: str, *, adjustments: int, level_ends: LevelEnds
+) -> None:
+    """Check the quantities of the adjustments of every stock level.
+
+    `adjustments` is the number of entries of the ledger: each must belong to a level. `level_ends`
+    is called after the last adjustment of a level.
+
+    Raises:
+        LedgerBroken: names the first break.
+
+    """
+    level, previous, followed = None, None, 0
+    async for row in stream_rows(session, tenant_id, _levels_with_adjustments()):
+        if level is None or (row.sku, row.warehouse_id) != (level.sku, level.warehouse_id):
+            if level is not None:
+                level_ends(level, previous)
+            level, previous = row, None
+        if row.id is not None:
+            _require_follows(row, previous)
+            previous = row
+            followed += 1
+    if level is not None:
+        level_ends(level, previous)
+    require_equal("the number of adjustments that belong to a stock level", followed, adjustments)
+
+
+def _require_follows(row: Row[Any], previous: Row[Any] | None) -> None:
+    """Check an adjustment against the previous one of its level."""
+    name = _name_of(row)
+    before = previous.after_quantity if previous else 0
+    sequence = previous.sequence + 1 if previous else 1
+    require_equal(f"sequence of {name}", row.sequence, sequence)
+    require_equal(f"before_quantity of {name}", row.before_quantity, before)
+    require_equal(f"after_quantity of {name}", row.after_quantity, row.before_quantity + row.delta)
+
+
+def _require_head(head: Head | None, replayed: Head) -> None:
+    if head and head.position == replayed.position and head != replayed:
+        raise _changed(head, f"its hash is {replayed.hash}, not {head.hash}")
+
+
+def _changed(head: Head, difference: str) -> LedgerBroken:
+    message = (
+        f"the history of {head.tenant_id} up to position {head.position} has been changed since "
+        f"its head was taken: {difference}"
+    )
+    return LedgerBroken(message)
+
+
+def _adjustments() -> Select[Any]:
+    columns = (adjustment.c[name] for name in (*HASHED_COLUMNS, "hash"))
+    return select(*columns).where(adjustment.c.tenant_id == TENANT).order_by(adjustment.c.position)
 
 
 def _levels_with_adjustments() -> Select[Any]:
+    names = ("id", "position", "sequence", "before_quantity", "after_quantity", "delta")
     return (
         select(
             stock_level,
-            *(adjustment.c[name] for name in HASHED_COLUMNS if name not in stock_level.c),
-            adjustment.c.hash,
+            *(adjustment.c[name] for name in (*names, "created_at")),
             sku.c.archived_at.label("archived_at_of_sku"),
         )
         .select_from(
             stock_level.join(sku, SAME_SKU, isouter=True).join(adjustment, SAME_LEVEL, isouter=True)
         )
         .where(stock_level.c.tenant_id == TENANT)
-        .order_by(stock_level.c.sku, stock_level.c.warehouse_id, adjustment.c.sequence)
+        .order_by(stock_level.c.sku, stock_level.c.warehouse_id, adjustment.c.position)
     )
 
 
@@ -170,17 +177,5 @@ def level_name(row: Row[Any]) -> str:
     return f"({row.sku}, {row.warehouse_id})"
 
 
-def _require_same_history(head: Head, replayed: Head) -> None:
-    if replayed == head:
-        return
-    difference = (
-        f"it has {replayed.adjustments} adjustments, not {head.adjustments}"
-        if replayed.adjustments != head.adjustments
-        else f"the {head.adjustments} adjustments are not the same"
-    )
-    message = (
-        f"the history of {head.tenant_id} until {format_instant(head.until)} "
-        "has been changed since its head "
-        f"was taken: {difference}"
-    )
-    raise LedgerBroken(message)
+def _name_of(row: Row[Any]) -> str:
+    return f"adjustment {row.id} of {level_name(row)}"

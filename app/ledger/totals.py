@@ -1,39 +1,20 @@
-"""Rollups of the ledger: their groups, their columns and the instant until which they hold.
+"""Rollups of the ledger: their groups and their columns.
 
 A rollup is the rows of `ledger_sum` with the same group and the same `until`: the sums of the
-group's adjustments before that instant, by warehouse, reason, person and sign. Reads add the
-entries after it in the same statement. A background job stores rollups (`app.ledger.rollup`);
-writes of stock do not. Rollups hold up to the tenant's `summed_until`. A trigger lowers it when an
-adjustment is inserted with an earlier instant, and the job then rolls up again from there.
+group's adjustments up to that position, by warehouse, reason, actor and sign. It is exact for good,
+because new adjustments have later positions. Reads add the entries after it in the same statement.
+A background job stores rollups (`app.ledger.rollup`); writes of stock do not.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Interval,
-    Text,
-    bindparam,
-    case,
-    func,
-    literal_column,
-)
+from sqlalchemy import BigInteger, ColumnElement, Text, case, literal_column
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from app.database.columns import UtcDateTime
-from app.database.tables import adjustment, ledger_sum, tenant
-from app.database.triggers import LATE_AFTER
+from app.database.tables import adjustment, ledger_sum
 
-# An insertion later than LATE_AFTER makes the trigger lower `summed_until`. An earlier one has the
-# rest of this time to be committed.
-CLOSED_AFTER: Final = 2 * LATE_AFTER
-# Before and after all instants of the ledger.
-BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
-END: Final = datetime.max.replace(tzinfo=UTC, microsecond=999_000)
 # Deltas are summed in halves of 32 bits, because a sum of whole ones may exceed 64 bits.
 HALF_BITS: Final = 32
 ZERO: Final[ColumnElement[int]] = literal_column("0", BigInteger)
@@ -62,40 +43,15 @@ GROUP_COLUMNS: Final[Mapping[Group, tuple[str, ...]]] = {
 }
 
 
-def closed_until(now: datetime) -> datetime:
-    """Instant before which no adjustment is inserted, except late ones."""
-    return now - CLOSED_AFTER
-
-
-def summed_until(dialect: str) -> ColumnElement[datetime]:
-    """Instant until which the rollups of a row of `tenant` hold."""
-    until = func.coalesce(tenant.c.summed_until, beginning_parameter(), type_=UtcDateTime)
-    if dialect == "sqlite":
-        return until
-    # After its clock was set back, a server inserts adjustments before `summed_until`.
-    span = literal_column(f"interval '{CLOSED_AFTER // timedelta(hours=1)} hours'", Interval)
-    return earliest(dialect, until, func.now() - span)
-
-
 def is_of_group(
-    kind: Group, names: Mapping[str, ColumnElement[str]] | Columns
+    kind: Group, names: Mapping[str, ColumnElement[str]] | Columns, sums: Columns = ledger_sum.c
 ) -> list[ColumnElement[bool]]:
-    """Conditions that a row of `ledger_sum` belongs to a group."""
+    """Conditions that a row of `ledger_sum`, or of an alias of it, belongs to a group."""
     values = {name: names[name] for name in GROUP_COLUMNS[kind]}
     return [
-        ledger_sum.c.kind == literal_column(f"'{kind}'", Text),
-        *(ledger_sum.c[name] == values.get(name, EMPTY) for name in ("reference", "sku")),
+        sums.kind == literal_column(f"'{kind}'", Text),
+        *(sums[name] == values.get(name, EMPTY) for name in ("reference", "sku")),
     ]
-
-
-def earliest(dialect: str, *instants: ColumnElement[datetime]) -> ColumnElement[datetime]:
-    """First of some instants."""
-    return (func.least if dialect == "postgresql" else func.min)(*instants, type_=UtcDateTime)
-
-
-def beginning_parameter() -> ColumnElement[datetime]:
-    """Parameter with the value BEGINNING."""
-    return bindparam("beginning", BEGINNING, UtcDateTime)
 
 
 def halves_of(number: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:

@@ -1,6 +1,6 @@
 """SQL of counts and sums of adjustments, from rollups and the entries after them.
 
-A rollup holds the sums of a group of adjustments until an instant. A figure is the last rollup
+A rollup holds the sums of a group of adjustments up to a position. A figure is the last rollup
 before an end plus the entries after it, minus the same two parts before a start. If rollups do not
 distinguish the filtered column, the figure is read from the entries alone.
 """
@@ -22,7 +22,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.database.columns import UtcDateTime
 from app.database.parameters import KeyValue
 from app.database.tables import LEVEL_KEY, adjustment, ledger_sum, tenant
 from app.domain.filters import Sign
@@ -33,16 +32,14 @@ from app.ledger.totals import (
     ZERO,
     Columns,
     Group,
-    beginning_parameter,
-    earliest,
     halves_of,
     is_of_group,
-    summed_until,
 )
 from app.reads.adjustments import (
     ADJUSTMENT_CONDITIONS,
+    NO_POSITION,
     PERIOD_FILTERS,
-    newest_first,
+    first_position_at,
     uses_reason_index,
 )
 from app.reads.conditions import (
@@ -62,7 +59,7 @@ Figure = Callable[[FromClause], ColumnElement[Any]]
 # The columns of entries that figures and filters use.
 ENTRY_COLUMNS: Final = tuple(
     adjustment.c[name]
-    for name in (*LEVEL_KEY[1:], "reason", "created_by", "reference", "created_at", "delta")
+    for name in (*LEVEL_KEY[1:], "reason", "created_by", "reference", "position", "delta")
 )
 
 LEDGER_SUM_CONDITIONS: Final[Conditions] = {
@@ -101,16 +98,14 @@ class FigureQuery:
     def _parts_until(self, name: str, filters: Filters) -> list[ScalarSelect[Any]]:
         """Last rollup before the parameter `name`, and the entries from there to it."""
         group = _group_of(filters | self.key)
-        end = bindparam(name, type_=UtcDateTime)
-        limit = earliest(self.dialect, summed_until(self.dialect), end)
+        end = first_position_at(name) if name in filters else NO_POSITION
         is_sum = [*is_of_group(group, self._names_of(group, filters))]
         newest = select(func.max(ledger_sum.c.until)).where(
-            _is_of_tenant(ledger_sum.c), *is_sum, ledger_sum.c.until <= limit
+            _is_of_tenant(ledger_sum.c), *is_sum, ledger_sum.c.until < end
         )
         last = newest.correlate(*self._outer).scalar_subquery()
-        at = adjustment.c.created_at
-        since = func.coalesce(last, beginning_parameter(), type_=UtcDateTime)
-        conditions = [*self._reason_index(filters), at >= since, at < end]
+        at = adjustment.c.position
+        conditions = [*self._reason_index(filters), at > func.coalesce(last, ZERO), at < end]
         return [
             self._of_rollup(filters, *is_sum, ledger_sum.c.until == last),
             self._of_entries(
@@ -128,8 +123,8 @@ class FigureQuery:
     ) -> ScalarSelect[Any]:
         """Figure of entries, found by the `indexed` columns and then filtered by the others.
 
-        One index by time serves the indexed columns. Few entries may have a reference or a SKU, and
-        many may be of the same warehouse or person.
+        One index by position serves the indexed columns. Few entries may have a reference or a SKU,
+        and many may be of the same warehouse or person.
         """
         source: FromClause = adjustment
         conditions = [_is_of_tenant(adjustment.c), *more]
@@ -138,16 +133,16 @@ class FigureQuery:
             conditions += self._matches(
                 ADJUSTMENT_CONDITIONS, adjustment.c, filters & indexed, key & indexed
             )
-            source = self._entries_by_time(conditions)
+            source = self._entries_in_order(conditions)
             filters, key, conditions = filters - indexed, key - indexed, []
         conditions += self._matches(ADJUSTMENT_CONDITIONS, source.c, filters, key)
         return self._select(source, conditions)
 
-    def _entries_by_time(self, conditions: Iterable[ColumnElement[bool]]) -> FromClause:
+    def _entries_in_order(self, conditions: Iterable[ColumnElement[bool]]) -> FromClause:
         return (
             select(*ENTRY_COLUMNS)
             .where(*conditions)
-            .order_by(*newest_first(adjustment.c, by_level=False))
+            .order_by(adjustment.c.position.desc())
             # PostgreSQL does not merge a subquery with an offset into the outer query.
             .offset(literal_column("0"))
             .correlate(*self._outer)

@@ -11,19 +11,17 @@ from sqlalchemy import (
     FromClause,
     ScalarSelect,
     Select,
-    bindparam,
     func,
     literal_column,
     select,
 )
 
-from app.database.columns import UtcDateTime
 from app.database.parameters import TENANT, rows_from
 from app.database.snapshot import Snapshot
 from app.database.tables import LEVEL_KEY, adjustment, stock_level, tenant
 from app.domain.filters import AdjustmentFilter
 from app.domain.records import LedgerTotals
-from app.ledger.totals import BEGINNING, END, ZERO
+from app.ledger.totals import ZERO
 from app.reads.adjustment_figures import (
     ADDED_PARTS,
     FigureQuery,
@@ -31,7 +29,12 @@ from app.reads.adjustment_figures import (
     entry_sums,
     ledger_totals,
 )
-from app.reads.adjustments import ADJUSTMENT_CONDITIONS, PERIOD_FILTERS, adjustment_parameters
+from app.reads.adjustments import (
+    ADJUSTMENT_CONDITIONS,
+    PERIOD_FILTERS,
+    adjustment_parameters,
+    first_position_at,
+)
 from app.reads.conditions import (
     PARENTS,
     Filters,
@@ -51,9 +54,9 @@ NUMBERED_FILTERS: Final = frozenset({*LEVEL_KEY, *PERIOD_FILTERS})
 
 async def count_adjustments(snapshot: Snapshot, tenant_id: str, *, where: AdjustmentFilter) -> int:
     """Count the matching adjustments."""
-    parameters = adjustment_parameters(tenant_id, where, None)
+    parameters = _figure_parameters(tenant_id, where)
     statement = _count(snapshot.dialect, filters_of(parameters))
-    [row] = await snapshot.rows(statement, {**parameters, **_end_parameter(where)})
+    [row] = await snapshot.rows(statement, parameters)
     return int(row[0])
 
 
@@ -61,9 +64,9 @@ async def sum_adjustments(
     snapshot: Snapshot, tenant_id: str, *, where: AdjustmentFilter
 ) -> LedgerTotals:
     """Sum the matching adjustments."""
-    parameters = adjustment_parameters(tenant_id, where, None)
+    parameters = _figure_parameters(tenant_id, where)
     statement = _sums(snapshot.dialect, filters_of(parameters))
-    [parts] = await snapshot.rows(statement, {**parameters, **_end_parameter(where)})
+    [parts] = await snapshot.rows(statement, parameters)
     return _totals_of_parts(parts)
 
 
@@ -71,11 +74,11 @@ async def count_adjustments_of(
     snapshot: Snapshot, tenant_id: str, *, parents: Sequence[LedgerKey], where: AdjustmentFilter
 ) -> dict[LedgerKey, int]:
     """Count the matching adjustments of each parent; all parents have keys of one kind."""
-    parameters = adjustment_parameters(tenant_id, where, None)
+    parameters = _figure_parameters(tenant_id, where)
     statement = _counts_of_parents(
         snapshot.dialect, filters_of(parameters), key_columns(parents[0])
     )
-    parameters |= {"parents": parents_json(parents), **_end_parameter(where)}
+    parameters["parents"] = parents_json(parents)
     rows = await snapshot.rows(statement, parameters)
     return {(code, id_): int(number) for code, id_, number in rows}
 
@@ -84,16 +87,19 @@ async def sum_adjustments_of(
     snapshot: Snapshot, tenant_id: str, *, parents: Sequence[LedgerKey], where: AdjustmentFilter
 ) -> dict[LedgerKey, LedgerTotals]:
     """Sum the matching adjustments of each parent; all parents have keys of one kind."""
-    parameters = adjustment_parameters(tenant_id, where, None)
+    parameters = _figure_parameters(tenant_id, where)
     statement = _sums_of_parents(snapshot.dialect, filters_of(parameters), key_columns(parents[0]))
-    parameters |= {"parents": parents_json(parents), **_end_parameter(where)}
+    parameters["parents"] = parents_json(parents)
     rows = await snapshot.rows(statement, parameters)
     return {(code, id_): _totals_of_parts(parts) for code, id_, *parts in rows}
 
 
-def _end_parameter(where: AdjustmentFilter) -> dict[str, object]:
-    """End of the period, which every figure needs; never before its start."""
-    return {"end": max(where.start or BEGINNING, where.end or END)}
+def _figure_parameters(tenant_id: str, where: AdjustmentFilter) -> dict[str, object]:
+    """Parameters of a figure. The end of its period is not before the start."""
+    parameters = adjustment_parameters(tenant_id, where, None)
+    if where.start and where.end:
+        parameters["end"] = max(where.start, where.end)
+    return parameters
 
 
 def _totals_of_parts(parts: Sequence[str]) -> LedgerTotals:
@@ -173,9 +179,9 @@ def _last_sequence(name: str) -> ColumnElement[int]:
         select(adjustment.c.sequence)
         .where(
             *(adjustment.c[column] == stock_level.c[column] for column in LEVEL_KEY),
-            adjustment.c.created_at < bindparam(name, type_=UtcDateTime),
+            adjustment.c.position < first_position_at(name),
         )
-        .order_by(adjustment.c.created_at.desc(), adjustment.c.sequence.desc())
+        .order_by(adjustment.c.position.desc())
         .limit(literal_column("1"))
         .correlate(stock_level)
     )

@@ -2,11 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Row, Select, Text, bindparam, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Row,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    select,
+)
 
 from app.database.columns import UtcDateTime
 from app.database.parameters import TENANT, in_key_array, rows_from
@@ -35,10 +43,29 @@ from app.reads.paging import PAGE_LIMIT, pages_of_parents
 from app.reads.warehouses import tenant_warehouses
 from app.runtime.fair_loop import in_pieces
 
-# The position of an adjustment in a list: created_at, sequence, id.
-AdjustmentPosition = tuple[datetime, int, str]
-
 ADJUSTMENT_COLUMNS: Final = tuple(adjustment.c[field.name] for field in fields(AdjustmentRecord))
+
+# Follows all positions.
+NO_POSITION: Final = literal_column("9223372036854775807", BigInteger)
+
+
+def first_position_at(name: str) -> ColumnElement[int]:
+    """Position of the first adjustment at or after the instant of a parameter.
+
+    Positions follow the time, so this turns the bound of a period into one that every index has.
+    """
+    entry = adjustment.alias(f"first_at_{name}")
+    first = (
+        select(entry.c.position)
+        .where(
+            entry.c.tenant_id == TENANT,
+            entry.c.created_at >= bindparam(name, type_=UtcDateTime),
+        )
+        .order_by(entry.c.created_at, entry.c.position)
+        .limit(literal_column("1"))
+    )
+    return func.coalesce(first.scalar_subquery(), NO_POSITION)
+
 
 ADJUSTMENT_CONDITIONS: Final[Conditions] = {
     "tenant_id": of_tenant,
@@ -46,19 +73,12 @@ ADJUSTMENT_CONDITIONS: Final[Conditions] = {
         name: equals(name)
         for name in ("sku", "warehouse_id", "reason", "created_by", *LINK_COLUMNS)
     },
-    "start": lambda columns: columns.created_at >= bindparam("start", type_=UtcDateTime),
-    "end": lambda columns: columns.created_at < bindparam("end", type_=UtcDateTime),
+    "start": lambda columns: columns.position >= first_position_at("start"),
+    "end": lambda columns: columns.position < first_position_at("end"),
     Sign.INCREASE: lambda columns: columns.delta > 0,
     Sign.DECREASE: lambda columns: columns.delta < 0,
     Sign.UNCHANGED: lambda columns: columns.delta == 0,
-    "after": lambda columns: (
-        tuple_(columns.created_at, columns.sequence, columns.id)
-        < tuple_(
-            bindparam("after", type_=UtcDateTime),
-            bindparam("after_sequence", type_=BigInteger),
-            bindparam("after_id", type_=Text),
-        )
-    ),
+    "after": lambda columns: columns.position < bindparam("after", type_=BigInteger),
 }
 PERIOD_FILTERS: Final = frozenset({"start", "end"})
 # The fields of an AdjustmentFilter that are parameters of the same name.
@@ -72,7 +92,7 @@ async def list_adjustments(
     tenant_id: str,
     *,
     where: AdjustmentFilter,
-    after: AdjustmentPosition | None = None,
+    after: int | None = None,
     limit: int,
 ) -> list[AdjustmentRecord]:
     """Read a page of the ledger, newest first, starting after a position."""
@@ -88,7 +108,7 @@ async def list_adjustments_of(
     *,
     parents: Sequence[LedgerKey],
     where: AdjustmentFilter,
-    after: AdjustmentPosition | None = None,
+    after: int | None = None,
     limit: int,
 ) -> dict[LedgerKey, list[AdjustmentRecord]]:
     """Read a page of the ledger of each parent, newest first; all parents have keys of one kind."""
@@ -139,16 +159,13 @@ def adjustment_records(rows: Iterable[Row[Any]]) -> list[AdjustmentRecord]:
 
 
 def adjustment_parameters(
-    tenant_id: str, where: AdjustmentFilter, after: AdjustmentPosition | None
+    tenant_id: str, where: AdjustmentFilter, after: int | None
 ) -> dict[str, object]:
     """Parameters of a list of adjustments; None for each unused one."""
-    instant, sequence, id_ = after or (None, None, None)
     return {
         "tenant_id": tenant_id,
         **{name: getattr(where, name) for name in FILTER_NAMES},
-        "after": instant,
-        "after_sequence": sequence,
-        "after_id": id_,
+        "after": after,
         **({} if where.sign is None else {where.sign: True}),
     }
 
@@ -157,11 +174,10 @@ def adjustment_parameters(
 def _page_of_adjustments(dialect: str, filters: Filters) -> Select[Any]:
     if uses_reason_index(filters):
         return _page_by_reason(dialect, filters)
-    by_level = _is_in_level_order(filters, filters)
     return (
         select(*ADJUSTMENT_COLUMNS)
-        .where(*_page_conditions(filters, adjustment.c, by_level=by_level))
-        .order_by(*newest_first(adjustment.c, by_level=by_level))
+        .where(*_page_conditions(filters, adjustment.c))
+        .order_by(adjustment.c.position.desc())
         .limit(PAGE_LIMIT)
     )
 
@@ -175,27 +191,26 @@ def _page_by_reason(dialect: str, filters: Filters) -> Select[Any]:
         adjustment,
         ADJUSTMENT_COLUMNS,
         where=lambda columns: [
-            *_page_conditions(filters, columns, by_level=False),
+            *_page_conditions(filters, columns),
             columns.warehouse_id == warehouses.c.id,
         ],
-        order=lambda columns: newest_first(columns, by_level=False),
+        order=newest_first,
     ).limit(PAGE_LIMIT)
 
 
 @shaped
 def _pages_of_adjustments(dialect: str, filters: Filters, key: KeyColumns) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
-    by_level = _is_in_level_order(key | filters, filters)
     return pages_of_parents(
         dialect,
         parents,
         adjustment,
         ADJUSTMENT_COLUMNS,
         where=lambda columns: [
-            *_page_conditions(filters, columns, by_level=by_level),
+            *_page_conditions(filters, columns),
             *parent_conditions(columns, parents, key),
         ],
-        order=lambda columns: newest_first(columns, by_level=by_level),
+        order=newest_first,
     )
 
 
@@ -211,7 +226,7 @@ def _adjustments_of_group(name: str) -> Select[Any]:
     return (
         select(*ADJUSTMENT_COLUMNS)
         .where(adjustment.c.tenant_id == TENANT, equals(name)(adjustment.c))
-        .order_by(*newest_first(adjustment.c, by_level=False))
+        .order_by(adjustment.c.position.desc())
         .limit(PAGE_LIMIT)
     )
 
@@ -230,26 +245,13 @@ def uses_reason_index(filters: Filters) -> bool:
     )
 
 
-def newest_first(columns: Columns, *, by_level: bool) -> list[ColumnElement[Any]]:
-    """Order of a list; within one level, the sequence alone."""
-    if by_level:
-        return [columns.sequence.desc()]
-    return [columns.created_at.desc(), columns.sequence.desc(), columns.id.desc()]
+def newest_first(columns: Columns) -> list[ColumnElement[Any]]:
+    """Order of a list."""
+    return [columns.position.desc()]
 
 
-def _is_in_level_order(known: Filters, filters: Filters) -> bool:
-    """Whether a list is of one level and without a period, which an index by time finds."""
-    return {"sku", "warehouse_id"} <= known and filters.isdisjoint(PERIOD_FILTERS)
-
-
-def _page_conditions(
-    filters: Filters, columns: Columns, *, by_level: bool
-) -> list[ColumnElement[bool]]:
-    if "after" not in filters:
-        return conditions_of(ADJUSTMENT_CONDITIONS, filters, columns)
-    if by_level:
-        # The unique index by level and sequence serves this condition.
-        before = columns.sequence < bindparam("after_sequence", type_=BigInteger)
-        return [*conditions_of(ADJUSTMENT_CONDITIONS, filters - {"after"}, columns), before]
-    # The position is before the end. With both conditions an index would be read from the end.
-    return conditions_of(ADJUSTMENT_CONDITIONS, filters - {"end"}, columns)
+def _page_conditions(filters: Filters, columns: Columns) -> list[ColumnElement[bool]]:
+    if "after" in filters:
+        # The position is before the end. With both conditions an index would be read from the end.
+        filters -= {"end"}
+    return conditions_of(ADJUSTMENT_CONDITIONS, filters, columns)

@@ -244,11 +244,9 @@ def _source(filters: Filters) -> FromClause:
 
 
 @cache
-def skus_by_code(
-    dialect: str, *, narrowed: bool, more: tuple[ColumnElement[Any], ...] = ()
-) -> Select[Any]:
+def skus_by_code(dialect: str, *, narrowed: bool) -> Select[Any]:
     """Select the SKUs of `codes` in the row of `with_stock`."""
-    return with_stock(dialect, _with_codes(dialect).subquery("skus"), narrowed=narrowed, more=more)
+    return with_stock(dialect, _with_codes(dialect).subquery("skus"), narrowed=narrowed)
 
 
 @cache

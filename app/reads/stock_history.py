@@ -18,7 +18,6 @@ from app.reads.adjustments import (
     ADJUSTMENT_COLUMNS,
     ADJUSTMENT_CONDITIONS,
     adjustment_record,
-    newest_first,
 )
 from app.reads.conditions import (
     PARENTS,
@@ -82,14 +81,14 @@ async def get_stock_as_of(
 def _sums_by_period(dialect: str, interval: Interval, key: KeyColumns) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
     filters = frozenset({"tenant_id", "start", "end"})
-    # Without the order, PostgreSQL takes an index without the time and reads all of a SKU.
+    # Without the order, PostgreSQL takes an index without the position and reads all of a SKU.
     entries = (
         select(adjustment.c.created_at, adjustment.c.delta)
         .where(
             *conditions_of(ADJUSTMENT_CONDITIONS, filters, adjustment.c),
             *parent_conditions(adjustment.c, parents, key),
         )
-        .order_by(*newest_first(adjustment.c, by_level=False))
+        .order_by(adjustment.c.position.desc())
         .correlate(parents)
         .subquery("entries")
     )
@@ -138,11 +137,5 @@ def _stock_as_of(dialect: str, *, narrowed: bool) -> Select[Any]:
             *conditions_of(ADJUSTMENT_CONDITIONS, frozenset({"tenant_id", "end"}), columns),
             *parent_conditions(columns, levels, frozenset(PARENTS)),
         ],
-        # Adjustments of one millisecond are ordered by their sequence.
-        order=lambda columns: [
-            columns.sku,
-            columns.warehouse_id,
-            columns.created_at.desc(),
-            columns.sequence.desc(),
-        ],
+        order=lambda columns: [columns.sku, columns.warehouse_id, columns.position.desc()],
     )

@@ -54,16 +54,15 @@ def with_stock(
     *,
     narrowed: bool,
     order: Order = Order.ASCENDING,
-    more: tuple[ColumnElement[Any], ...] = (),
 ) -> Select[Any]:
     """Select a single row of two JSON texts: the SKUs with their levels, and the warehouses.
 
     The levels are all levels of a SKU or, if `narrowed`, the one in `warehouse_id`. The warehouses
-    are the ones that have a level. Each row is an array: SKU_COLUMNS and levels, LEVEL_COLUMNS and
-    `more`, WAREHOUSE_COLUMNS.
+    are the ones that have a level. Each row is an array: SKU_COLUMNS and levels, LEVEL_COLUMNS,
+    WAREHOUSE_COLUMNS.
     """
     build = _on_postgresql if dialect == "postgresql" else _on_sqlite
-    found = build(skus, (*LEVEL_COLUMNS, *more), narrowed=narrowed, order=order)
+    found = build(skus, narrowed=narrowed, order=order)
     warehouses = (
         select(*WAREHOUSE_COLUMNS)
         .where(
@@ -78,12 +77,10 @@ def with_stock(
     return select(*texts)
 
 
-def _on_postgresql(
-    skus: FromClause, columns: tuple[ColumnElement[Any], ...], *, narrowed: bool, order: Order
-) -> _SkusWithLevels:
+def _on_postgresql(skus: FromClause, *, narrowed: bool, order: Order) -> _SkusWithLevels:
     """Aggregate levels, their warehouse ids and SKUs in one pass: 10 % faster than a CTE."""
     by_warehouse = aggregate_order_by(
-        json_array("postgresql", *columns), stock_level.c.warehouse_id
+        json_array("postgresql", *LEVEL_COLUMNS), stock_level.c.warehouse_id
     )
     levels: ColumnElement[Any] = func.coalesce(
         func.json_agg(by_warehouse), literal_column("'[]'", JSON)
@@ -103,11 +100,9 @@ def _on_postgresql(
     return _SkusWithLevels(found, found.c.skus, has_level)
 
 
-def _on_sqlite(
-    skus: FromClause, columns: tuple[ColumnElement[Any], ...], *, narrowed: bool, order: Order
-) -> _SkusWithLevels:
+def _on_sqlite(skus: FromClause, *, narrowed: bool, order: Order) -> _SkusWithLevels:
     levels = (
-        select(*columns)
+        select(*LEVEL_COLUMNS)
         .where(_is_level_of(skus.c, narrowed=narrowed))
         .order_by(stock_level.c.warehouse_id)
         .correlate(skus)

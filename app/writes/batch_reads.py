@@ -4,12 +4,12 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, literal_column, select
 
 from app.database.clocks import Present
 from app.database.parameters import TENANT
 from app.database.session import Session
-from app.database.tables import stock_level, tenant
+from app.database.tables import adjustment, tenant
 from app.domain.stock import Stock
 from app.reads.reservations import get_reservations
 from app.reads.skus import sku_records, skus_by_code
@@ -51,22 +51,34 @@ async def read_stock(session: Session, tenant_id: str, needs: Sequence[Needs]) -
 async def _read_skus(session: Session, tenant_id: str, codes: Collection[str]) -> Stock:
     parameters = {"tenant_id": tenant_id, "codes": sorted(codes)}
     [row] = await session.rows(_select_stock(session.dialect), parameters)
-    stock = Stock(now=row.now, permits_oversell=row.permits_oversell_since is not None)
+    stock = Stock(
+        now=row.now,
+        permits_oversell=row.permits_oversell_since is not None,
+        last_position=row.last_position or 0,
+        last_hash=row.last_hash,
+        last_entry_at=row.last_entry_at,
+    )
     for record in sku_records(row):
         code = record.sku
         stock.skus[code] = record
         for level in record.levels:
             stock.warehouses[level.warehouse_id] = level.warehouse
-            if level.last_hash:
-                stock.hashes[code, level.warehouse_id], level.last_hash = level.last_hash, None
     return stock
 
 
 @cache
 def _select_stock(dialect: str) -> Select[Any]:
-    """Return the SELECT of SKUs with their levels, and of the time and the tenant's permission."""
-    skus = skus_by_code(dialect, narrowed=False, more=(stock_level.c.last_hash,))
+    """Return the SELECT of SKUs with their levels, the time and the tenant with its last entry."""
     permission = select(tenant.c.permits_oversell_since).where(tenant.c.tenant_id == TENANT)
-    return skus.add_columns(
-        Present().label("now"), permission.scalar_subquery().label("permits_oversell_since")
+    last = (
+        select(adjustment.c[name])
+        .where(adjustment.c.tenant_id == TENANT)
+        .order_by(adjustment.c.position.desc())
+        .limit(literal_column("1"))
+        for name in ("position", "hash", "created_at")
     )
+    columns = [statement.scalar_subquery() for statement in (permission, *last)]
+    names = ("permits_oversell_since", "last_position", "last_hash", "last_entry_at")
+    labels = [column.label(name) for column, name in zip(columns, names, strict=True)]
+    skus = skus_by_code(dialect, narrowed=False)
+    return skus.add_columns(Present().label("now"), *labels)

@@ -50,3 +50,9 @@ class Write(Generic[Result]):
     request: WriteRequest[Result]
     needs: Needs
     decide: Decide[Result]
+
+    def decide_on(self, stock: Stock) -> Decision[Result]:
+        """Return the decision by the rules, with the positions of its entries."""
+        decision = self.decide(stock)
+        stock.number(decision.changes.entries)
+        return decision

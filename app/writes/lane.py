@@ -15,11 +15,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from app.database.clocks import uptime
 from app.database.engine import Database
-from app.database.faults import Fault, FaultKind, LockTimeout, unavailable
+from app.database.faults import LockTimeout
 from app.database.session import Session
-from app.domain.hash_chain import POSTED_WITHIN
 from app.domain.stock import Stock
 from app.errors import IdempotencyInFlight, InventoryError, Unavailable
 from app.runtime.batches import Pending
@@ -44,7 +42,6 @@ RESERVATION_SIZE: Final = 20
 FIND_SIZE: Final = 100
 # The size of a change of a warehouse, which touches every SKU of its batch.
 WAREHOUSE_SIZE: Final = 20
-STALE: Final = Fault(FaultKind.REPEATABLE, "", "the batch was decided too long ago")
 # Other requests get a turn of the event loop after the decisions on so many SKUs.
 PAUSE_SIZE: Final = 50
 
@@ -127,7 +124,6 @@ async def _decide_and_post(
     tenant_id: str, writes: Sequence[Write[Any]], session: Session
 ) -> list[WriteOutcome]:
     """Read, decide and write a batch in a transaction that has locked the tenant."""
-    read_at = uptime()
     keys = [(write.caller.subject, write.key) for write in writes if write.key is not None]
     stored = await read_outcomes(session, tenant_id, keys) if keys else {}
     stock = await read_stock(session, tenant_id, [write.needs for write in writes])
@@ -141,9 +137,6 @@ async def _decide_and_post(
             await asyncio.sleep(0)
             size = 0
     await post(session, tenant_id, stock, changes)
-    if changes.entries and uptime() - read_at > POSTED_WITHIN.total_seconds():
-        # A head of the ledger may cover the time of the entries already.
-        raise unavailable(STALE)
     return outcomes
 
 
@@ -155,7 +148,7 @@ def _decide(
     try:
         if id_ is not None and id_ in stored:
             return replay(write.request, stored[id_])
-        decision = write.decide(stock)
+        decision = write.decide_on(stock)
         # Encoded first: an outcome that cannot be stored changes nothing.
         row = stored_row(write.request, decision.outcome) if id_ is not None else None
         changes.add(decision.changes)

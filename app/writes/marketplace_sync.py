@@ -157,7 +157,7 @@ def _outcome(
         record,
         synced,
         level.on_hand,
-        now=stock.now,
+        at=stock.entry_time,
         reason=SYNC_REASON,
         created_by=caller.email,
     )

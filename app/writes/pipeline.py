@@ -80,4 +80,4 @@ async def _dry_run(database: Database, write: Write[Result]) -> StoredOutcome[Re
             for outcome in stored.values():
                 return replay(write.request, outcome)
         stock = await read_stock(snapshot, tenant_id, [write.needs])
-    return WriteResult(write.decide(stock).outcome, replayed=False)
+    return WriteResult(write.decide_on(stock).outcome, replayed=False)

@@ -59,11 +59,11 @@ async def post(session: Session, tenant_id: str, stock: Stock, changes: BatchCha
         [sku_row(record, stock.now) for _, record in sorted(changes.skus.items())],
     )
     levels = _changed_levels(changes)
-    entries = adjustment_rows(tenant_id, changes.entries, stock.hashes)
+    entries = adjustment_rows(tenant_id, changes.entries, stock.last_hash)
     has_new_levels = any(old is None for old, _ in levels)
     await write(
         write_levels(dialect, has_new=has_new_levels),
-        [level_row(new, changes.skus[new.sku], stock.hashes, changes.holds) for _, new in levels],
+        [level_row(new, changes.skus[new.sku], changes.holds) for _, new in levels],
     )
     await write(insert_adjustments(dialect), entries)
     await write(upsert_reservations(dialect), [*map(reservation_row, reservations)])

@@ -23,17 +23,13 @@ TableRow = Mapping[str, object]
 
 
 def adjustment_rows(
-    tenant_id: str, entries: Sequence[AdjustmentRecord], hashes: dict[LevelKey, str]
+    tenant_id: str, entries: Sequence[AdjustmentRecord], last_hash: str | None
 ) -> list[TableRow]:
-    """Return the rows of ledger entries, each of which continues the chain of its level.
-
-    `hashes` has the last hash of each level, and is updated.
-    """
+    """Return the rows of ledger entries, which continue the chain of the tenant."""
     rows: list[TableRow] = []
     for entry in entries:
         row = _adjustment_row(entry)
-        level = entry.sku, entry.warehouse_id
-        row["hash"] = hashes[level] = chain_hash(hashes.get(level), tenant_id, row)
+        row["hash"] = last_hash = chain_hash(last_hash, tenant_id, row)
         rows.append(row)
     return rows
 
@@ -52,18 +48,11 @@ def sku_row(record: SkuRecord, now: datetime) -> TableRow:
     }
 
 
-def level_row(
-    level: LevelRecord,
-    record: SkuRecord,
-    hashes: Mapping[LevelKey, str],
-    holds: Mapping[LevelKey, int],
-) -> TableRow:
+def level_row(level: LevelRecord, record: SkuRecord, holds: Mapping[LevelKey, int]) -> TableRow:
     """Return the row of a level of a SKU; `holds` is a change, and is added to the stored one."""
-    key = level.sku, level.warehouse_id
     row = _level_row(level)
     row["archived_at"] = record.archived_at and format_instant(record.archived_at)
-    row["last_hash"] = hashes.get(key)
-    row["holds"] = holds.get(key, 0)
+    row["holds"] = holds.get((level.sku, level.warehouse_id), 0)
     return row
 
 
@@ -98,7 +87,7 @@ def row_function(
 
 
 _adjustment_row: Final = row_function(ADJUSTMENT_TYPES, without=["hash"])
-_level_row: Final = row_function(LEVEL_TYPES, without=["archived_at", "last_hash", "holds"])
+_level_row: Final = row_function(LEVEL_TYPES, without=["archived_at", "holds"])
 warehouse_row: Final = row_function(WAREHOUSE_COLUMN_TYPES)
 reservation_row: Final = row_function(RESERVATION_TYPES)
 line_row: Final = row_function(LINE_TYPES)

@@ -85,9 +85,9 @@ def test_consistent_ledger_passes_the_audit(ledger: Ledger) -> None:
             "2 levels without their last adjustment",
         ),
         (
-            "INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,"
-            " after_quantity, delta, reason, created_by, created_at, hash)"
-            " SELECT tenant_id, 'adj_x', sku, warehouse_id, sequence + 1, before_quantity,"
+            "INSERT INTO adjustment (tenant_id, position, id, sku, warehouse_id, sequence,"
+            " before_quantity, after_quantity, delta, reason, created_by, created_at, hash)"
+            " SELECT tenant_id, 999999, 'adj_x', sku, warehouse_id, sequence + 1, before_quantity,"
             " after_quantity, delta, reason, created_by, created_at, hash"
             " FROM adjustment WHERE sku = 'SKU-10000007' LIMIT 1",
             "-1 adjustments too many or too few",

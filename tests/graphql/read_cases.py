@@ -25,7 +25,6 @@ from app.reads.adjustment_totals import (
     sum_adjustments_of,
 )
 from app.reads.adjustments import (
-    AdjustmentPosition,
     get_adjustment,
     get_reversals,
     list_adjustments,
@@ -85,8 +84,8 @@ class Data:
         return START + STEP * (self.steps // 4), START + STEP * (3 * self.steps // 4)
 
     @property
-    def position(self) -> AdjustmentPosition:
-        return START + STEP * (self.steps // 2), max(1, self.steps // 2), "adj_"
+    def position(self) -> int:
+        return self.steps
 
 
 def sku_reads(data: Data) -> Iterator[ReadCase]:

@@ -35,22 +35,17 @@ async def change_behind_its_back(shop: Service, *statements: str) -> None:
 
 
 async def hash_anew(shop: Service) -> None:
-    """Recompute the hashes of adjustments and levels from the present rows."""
+    """Recompute the positions and the hashes of adjustments from the present rows."""
     of_tenant = adjustment.c.tenant_id == shop.tenant_id
-    order = adjustment.c.sku, adjustment.c.warehouse_id, adjustment.c.sequence
+    in_order = select(adjustment).where(of_tenant).order_by(adjustment.c.position)
     async with shop.database.snapshot() as snapshot:
-        rows = await snapshot.rows(select(adjustment).where(of_tenant).order_by(*order), {})
-    last: dict[tuple[str, str], str] = {}
+        rows = await snapshot.rows(in_order, {})
+    last = None
     hashing = []
-    for row in rows:
-        level = row.sku, row.warehouse_id
-        entry = {name: getattr(row, name) for name in HASHED_COLUMNS}
+    for position, row in enumerate(rows, start=1):
+        entry = {name: getattr(row, name) for name in HASHED_COLUMNS} | {"position": position}
         entry["created_at"] = format_instant(row.created_at)
-        last[level] = chain_hash(last.get(level), shop.tenant_id, entry)
-        hashing.append(f"UPDATE adjustment SET hash = '{last[level]}' WHERE id = '{row.id}'")
-    hashing += [
-        f"UPDATE stock_level SET last_hash = '{hash_}' WHERE sku = '{code}'"
-        f" AND warehouse_id = '{warehouse_id}'"
-        for (code, warehouse_id), hash_ in last.items()
-    ]
+        last = chain_hash(last, shop.tenant_id, entry)
+        values = f"position = {position}, hash = '{last}'"
+        hashing.append(f"UPDATE adjustment SET {values} WHERE position = {row.position}")
     await change_behind_its_back(shop, *hashing)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import func, select, text
 
-from app.database.tables import adjustment, ledger_sum, tenant
+from app.database.tables import adjustment, ledger_sum
 from app.domain.caller import Caller
 from app.domain.filters import AdjustmentFilter, Sign
 from app.domain.quantities import MAX_QUANTITY
@@ -17,7 +17,7 @@ from app.domain.records import LedgerTotals
 from app.domain.stock import StockUpdate
 from app.files.seeding import LoadedLevel
 from app.ledger.rollup import roll_up_ledger
-from app.ledger.totals import END
+from app.ledger.totals import Group
 from app.reads.adjustment_totals import (
     count_adjustments,
     count_adjustments_of,
@@ -39,6 +39,7 @@ FIRST: Final = datetime(2026, 3, 10, tzinfo=UTC)
 DAY: Final = timedelta(days=1)
 MILLISECOND: Final = timedelta(milliseconds=1)
 DAYS: Final = 6
+END: Final = datetime.max.replace(tzinfo=UTC, microsecond=999_000)
 
 
 # At the edges of days, and between them.
@@ -55,6 +56,7 @@ class Entry:
     created_by: str
     created_at: datetime
     delta: int
+    position: int
     bulk_id: str | None
     reference: str | None
 
@@ -63,7 +65,7 @@ async def everything(shop: Service) -> list[Entry]:
     """Return the whole ledger."""
     statement = select(*(adjustment.c[it.name] for it in fields(Entry)))
     of_tenant = adjustment.c.tenant_id == shop.tenant_id
-    in_turn = statement.where(of_tenant).order_by(adjustment.c.created_at)
+    in_turn = statement.where(of_tenant).order_by(adjustment.c.position)
     async with shop.database.snapshot() as snapshot:
         return [Entry(*row) for row in await snapshot.rows(in_turn, {})]
 
@@ -177,17 +179,18 @@ def caller(shop: Service) -> Caller:
     return Caller(shop.tenant_id, "somebody", EMAILS[0])
 
 
-async def until(shop: Service) -> datetime | None:
-    """End of the rolled-up part of the ledger."""
-    statement = select(tenant.c.summed_until).where(tenant.c.tenant_id == shop.tenant_id)
+async def until(shop: Service) -> int:
+    """Return the last position that is rolled up; 0 without a rollup."""
+    statement = select(func.max(ledger_sum.c.until)).where(
+        ledger_sum.c.tenant_id == shop.tenant_id, ledger_sum.c.kind == Group.LEDGER
+    )
     async with shop.database.snapshot() as snapshot:
         [row] = await snapshot.rows(statement, {})
-    known: datetime | None = row[0]
-    return known
+    return row[0] or 0
 
 
 async def sum_up_all(shop: Service) -> int:
-    """Roll up all closed periods. Returns the number of steps."""
+    """Roll up as much as possible, and return the number of steps."""
     steps = 0
     while await roll_up_ledger(shop.database, shop.tenant_id):
         steps += 1

@@ -14,10 +14,10 @@ from tests.service import Service, counted, level, sku, warehouse
 def _entry(level_and_figures: str) -> str:
     """Statement that copies the adjustment with another level and other figures."""
     return (
-        "INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,"
-        " after_quantity, delta, reason, note, created_by, created_at, hash)"
-        f" SELECT tenant_id, 'adj_x', {level_and_figures}, reason, note, created_by, created_at,"
-        " hash FROM adjustment WHERE tenant_id = :tenant"
+        "INSERT INTO adjustment (tenant_id, position, id, sku, warehouse_id, sequence,"
+        " before_quantity, after_quantity, delta, reason, note, created_by, created_at, hash)"
+        f" SELECT tenant_id, 99, 'adj_x', {level_and_figures}, reason, note, created_by,"
+        " created_at, hash FROM adjustment WHERE tenant_id = :tenant"
     )
 
 
@@ -28,7 +28,9 @@ REFUSED = {
     ),
     "an adjustment is deleted": "DELETE FROM adjustment WHERE tenant_id = :tenant",
     "a delta does not match its quantities": _entry("sku, warehouse_id, 9, 1, 3, 1"),
-    "a sequence occurs twice": _entry("sku, warehouse_id, sequence, 1, 2, 1"),
+    "a position occurs twice": _entry("sku, warehouse_id, 2, 1, 2, 1").replace("99", "position"),
+    "an id occurs twice": _entry("sku, warehouse_id, 2, 1, 2, 1").replace("'adj_x'", "id"),
+    "a position starts before 1": _entry("sku, warehouse_id, 2, 1, 2, 1").replace("99", "0"),
     "a sequence starts before 1": _entry("sku, warehouse_id, 0, 1, 2, 1"),
     "an adjustment has no level": _entry("sku, 'wh_x', 1, 1, 2, 1"),
     "a negative quantity on hand": (

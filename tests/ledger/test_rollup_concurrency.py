@@ -1,38 +1,29 @@
-"""The rollup beside late adjustments, other rollups, readers and interruptions."""
+"""The rollup beside writers, other rollups, readers and interruptions."""
 
 import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
-from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import func, select
 
 from app import maintenance as upkeep
 from app.database.engine import Database
 from app.database.snapshot import Snapshot
-from app.database.tables import adjustment, tenant
+from app.database.tables import adjustment
 from app.domain.filters import AdjustmentFilter
-from app.ledger import rollup as summing
 from app.ledger.rollup import roll_up_ledger
 from app.reads.adjustment_totals import (
     sum_adjustments,
 )
 from app.settings import Settings
 from app.writes.stock import change_stock
-from tests.clocks import clocks_at
-from tests.engines import transact, writer_of
 from tests.ledger.rollup import (
     CODES,
-    DAY,
-    FIRST,
     HAS_ME_BLOCKING,
-    MILLISECOND,
     assert_exact,
     caller,
     change,
@@ -46,50 +37,22 @@ from tests.statements import BrokenOff, broken_off
 pytestmark = pytest.mark.usefixtures("small_steps")
 
 
-@pytest.mark.parametrize("where", ["before the read period", "within the read period"])
-async def test_an_adjustment_between_reading_and_storing_discards_the_sums(
-    shop: Service, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
-    assert await roll_up_ledger(shop.database, shop.tenant_id)
-    known = await until(shop)
-    assert known is not None
-    original = shop.database.write
-    late = known - timedelta(hours=1) if where == "before the read period" else known
-
-    async def write(work: Any, tenant_id: str) -> Any:
-        monkeypatch.setattr(shop.database, "write", original)
-        async with clocks_at(shop.database, late):
-            await change_stock(shop.database, caller(shop), change())
-        return await original(work, tenant_id)
-
-    monkeypatch.setattr(shop.database, "write", write)
-    assert not await roll_up_ledger(shop.database, shop.tenant_id)
-    await assert_exact(shop, random.Random(3))
-    assert await sum_up_all(shop) > 1
-    await assert_exact(shop, random.Random(3))
-    await assert_proven(shop)
-
-
-async def test_sums_read_before_a_concurrent_rollup_are_discarded(
+async def test_sums_that_another_rollup_has_stored_meanwhile_are_discarded(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(summing, "MIN_ENTRIES", 1)
     assert await roll_up_ledger(shop.database, shop.tenant_id)
-    known = await until(shop)
-    assert known is not None
     original = shop.database.write
 
     async def write(work: Any, tenant_id: str) -> Any:
         monkeypatch.setattr(shop.database, "write", original)
-        async with clocks_at(shop.database, known - MILLISECOND):
-            await change_stock(shop.database, caller(shop), change())
-        # Another process is faster and reaches the same end again.
+        await change_stock(shop.database, caller(shop), change())
+        # Another process is faster.
         assert await roll_up_ledger(shop.database, shop.tenant_id)
-        assert await until(shop) == known
         return await original(work, tenant_id)
 
     monkeypatch.setattr(shop.database, "write", write)
     assert not await roll_up_ledger(shop.database, shop.tenant_id)
+    await assert_exact(shop, random.Random(3))
     await sum_up_all(shop)
     await assert_exact(shop, random.Random(13))
     await assert_proven(shop)
@@ -123,7 +86,7 @@ async def test_concurrent_rollups_writers_and_readers_agree(
                 [expected] = await snapshot.rows(plainly.where(of_tenant), {})
             assert (result.entries, result.net_change) == tuple(expected)
 
-    async with clocks_at(shop.database, FIRST + DAY * 2), several(shop) as databases:
+    async with several(shop) as databases:
         await asyncio.gather(
             *(sum_up_all(replace(shop, database=database)) for database in databases),
             *(write(database) for database in databases),
@@ -150,7 +113,7 @@ async def test_a_running_service_rolls_up_the_ledger(
         app.router.lifespan_context(app),
         asyncio.timeout(30),
     ):
-        while await until(shop) is None:
+        while not await until(shop):
             await asyncio.sleep(0.01)
     await assert_exact(shop, random.Random(10))
 
@@ -172,60 +135,21 @@ async def test_a_rollup_interrupted_at_any_statement_stores_all_or_nothing(
         await assert_proven(shop)
         await assert_exact(shop, random.Random(broken), 3)
     assert broken > 10
-    assert known is not None
-    assert await until(shop) > known  # type: ignore[operator]
+    assert await until(shop) > known
     await sum_up_all(shop)
     await assert_proven(shop)
 
 
-LATE: Final = (
-    "INSERT INTO stock_level (tenant_id, sku, warehouse_id, on_hand, reserved, safety_stock,"
-    " status, version, adjusted_at)"
-    f" SELECT tenant_id, '{CODES[-1]}', warehouse_id, 5, 0, 0, 'normal', 1, adjusted_at"
-    " FROM stock_level WHERE tenant_id = :tenant ORDER BY sku LIMIT 1",
-    "INSERT INTO adjustment (tenant_id, id, sku, warehouse_id, sequence, before_quantity,"
-    " after_quantity, delta, reason, created_by, created_at, hash)"
-    f" SELECT tenant_id, 'adj_late', '{CODES[-1]}', warehouse_id, 1, 0, 5, 5, reason, created_by,"
-    " created_at, hash FROM adjustment"
-    " WHERE tenant_id = :tenant AND created_at < '2026-03-11T00:00:00.000Z'"
-    " ORDER BY sku, warehouse_id LIMIT 1",
-)
-
-
-async def insert_late(shop: Service, connection: AsyncConnection) -> None:
-    """Insert an adjustment of the first day."""
-    for statement in LATE:
-        await connection.execute(text(statement), {"tenant": shop.tenant_id})
-
-
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
-async def test_a_rollup_waits_for_a_late_adjustment(shop: Service) -> None:
-    async with writer_of(shop.database).connect() as other:
-        await insert_late(shop, other)
-        summing_up = asyncio.create_task(roll_up_ledger(shop.database, shop.tenant_id))
-        while not await other.scalar(HAS_ME_BLOCKING):
-            assert not summing_up.done()
-        await other.commit()
-    # It read before the late adjustment.
-    assert not await summing_up
-    assert await sum_up_all(shop) > 1
+async def test_a_rollup_waits_for_the_lane_of_the_tenant(shop: Service) -> None:
+    beginning = shop.database._beginnings.lane(shop.tenant_id)
+    other = await shop.database.write_session(beginning, "another")
+    summing_up = asyncio.create_task(roll_up_ledger(shop.database, shop.tenant_id))
+    while not await other.scalar(HAS_ME_BLOCKING):
+        assert not summing_up.done()
+    await other.commit()
+    await other.close()
+
+    assert await summing_up
     await assert_exact(shop, random.Random(5))
-
-
-@pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
-async def test_a_late_adjustment_waits_for_the_rollup_and_resets_it(
-    shop: Service,
-) -> None:
-    of_tenant = tenant.c.tenant_id == shop.tenant_id
-
-    late = partial(insert_late, shop)
-
-    async with writer_of(shop.database).connect() as other:
-        await other.execute(update(tenant).where(of_tenant).values(summed_until=FIRST + DAY))
-        inserting = asyncio.create_task(transact(shop.database, late))
-        while not await other.scalar(HAS_ME_BLOCKING):
-            assert not inserting.done()
-        await other.commit()
-    await inserting
-    assert await until(shop) == FIRST
-    await assert_exact(shop, random.Random(6))
+    await assert_proven(shop)

@@ -1,25 +1,21 @@
-"""Ledger totals are exact at every state of the rollup, with late adjustments too."""
+"""Ledger totals are exact at every state of the rollup."""
 
 import random
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
-from app.database.tables import ledger_sum, tenant
+from app.database.tables import ledger_sum
 from app.ledger import rollup as summing
-from app.ledger.repair import repair_tenant
 from app.ledger.rollup import roll_up_ledger
-from app.ledger.totals import Group, closed_until
+from app.ledger.totals import Group
 from app.writes.stock import OnError, bulk_change_stock, change_stock
 from tests.clocks import clocks_at
 from tests.effort import EFFORT
-from tests.engines import writer_of
 from tests.ledger.rollup import (
     CODES,
-    DAY,
     FIRST,
     REFERENCES,
     WAREHOUSES,
@@ -33,7 +29,7 @@ from tests.ledger.rollup import (
     until,
 )
 from tests.ledger.writes import assert_proven
-from tests.service import Service, new_tenant, now
+from tests.service import Service, new_tenant
 
 pytestmark = pytest.mark.usefixtures("small_steps")
 
@@ -54,14 +50,16 @@ async def test_totals_are_exact_at_every_state_of_the_rollup(service: Service, s
     await bulk_change_stock(service.database, caller(service), updates, on_error=OnError.ABORT)
     await assert_exact(service, dice, 15 * EFFORT)
 
-    late = FIRST + DAY * dice.choice((0, 1, 3)) + timedelta(hours=1)
-    async with clocks_at(service.database, late):
+    # The clock is set back.
+    known = await until(service)
+    async with clocks_at(service.database, FIRST):
         entry = replace(change(CODES[0], warehouse_id=WAREHOUSES[2].id), reference=REFERENCES[0])
         await change_stock(service.database, caller(service), entry)
-    assert await until(service) == late - timedelta(hours=1)
+    *_, before, last = await everything(service)
+    assert last.created_at == before.created_at
+    assert await until(service) == known
     await assert_exact(service, dice)
-    await assert_proven(service)
-    assert await sum_up_all(service) >= 1
+    await sum_up_all(service)
     await assert_exact(service, dice, 15 * EFFORT)
     await assert_proven(service)
 
@@ -70,11 +68,11 @@ async def test_a_sum_covers_all_earlier_adjustments(shop: Service) -> None:
     await sum_up_all(shop)
     entries = await everything(shop)
     for kind, sums in (await kept(shop)).items():
-        for reference, code, instant, number in sums:
+        for reference, code, position, number in sums:
             matching = [
                 it
                 for it in entries
-                if it.created_at < instant
+                if it.position <= position
                 and reference in ("", it.reference)
                 and code in ("", it.sku)
             ]
@@ -105,62 +103,18 @@ async def test_a_sum_is_stored_only_after_enough_adjustments(
     assert len(rows) > len(CODES)
 
 
-async def test_the_rollup_ends_before_adjustments_that_may_still_be_committed(
-    shop: Service,
+async def test_the_rollup_follows_the_ledger_to_its_end(
+    shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for minutes in range(400, 20, -2):
-        await change_at(shop, minutes)
+    monkeypatch.setattr(summing, "MIN_ENTRIES", 1)
+    monkeypatch.setattr(summing, "ENTRIES_PER_ROW", 0)
     await sum_up_all(shop)
-    last = await until(shop)
-    assert last is not None
-    assert now() - timedelta(hours=4) < last <= closed_until(now())
+    for _ in range(3):
+        await change_stock(shop.database, caller(shop), change())
+        assert await roll_up_ledger(shop.database, shop.tenant_id)
+        assert await until(shop) == (await everything(shop))[-1].position
+        assert not await roll_up_ledger(shop.database, shop.tenant_id)
     await assert_exact(shop, random.Random(12))
-
-
-async def change_at(shop: Service, minutes: int) -> None:
-    """Count a level `minutes` ago."""
-    async with clocks_at(shop.database, now() - timedelta(minutes=minutes)):
-        await change_stock(shop.database, caller(shop), change())
-
-
-def test_a_period_closes_after_two_hours() -> None:
-    noon = datetime(2026, 3, 10, 12, tzinfo=UTC)
-    assert closed_until(noon) == noon - timedelta(hours=2)
-
-
-async def test_a_late_adjustment_after_the_rollup_does_not_reset_it(
-    shop: Service,
-) -> None:
-    assert await roll_up_ledger(shop.database, shop.tenant_id)
-    known = await until(shop)
-    async with clocks_at(shop.database, FIRST + DAY * 4):
-        await change_stock(shop.database, caller(shop), change())
-    assert await until(shop) == known
-    await assert_exact(shop, random.Random(2))
-
-
-async def test_sums_of_the_future_are_ignored(shop: Service) -> None:
-    # As if all clocks had been days ahead, and were then corrected.
-    ahead = closed_until(now()) + DAY * 3
-    await sum_up_all(shop)
-    async with writer_of(shop.database).connect() as connection:
-        of_tenant, sums = (
-            tenant.c.tenant_id == shop.tenant_id,
-            ledger_sum.c.tenant_id == shop.tenant_id,
-        )
-        await connection.execute(update(tenant).where(of_tenant).values(summed_until=ahead))
-        last = select(func.max(ledger_sum.c.until)).where(sums).scalar_subquery()
-        moved = update(ledger_sum).where(sums, ledger_sum.c.until == last)
-        await connection.execute(moved.values(until=ahead))
-        await connection.commit()
-
-    await change_stock(shop.database, caller(shop), change())
-    await assert_exact(shop, random.Random(7))
-    await sum_up_all(shop)
-    known = await until(shop)
-    assert known is not None
-    assert known <= closed_until(now())
-    await assert_exact(shop, random.Random(7))
     await assert_proven(shop)
 
 
@@ -169,26 +123,12 @@ async def test_a_rollup_covers_one_tenant(shop: Service) -> None:
     await load(other, random.Random(8))
     await sum_up_all(shop)
 
-    assert await until(other) is None
+    assert await until(other) == 0
     assert await kept(other) == {}
     await assert_exact(other, random.Random(8))
     await sum_up_all(other)
     await assert_exact(other, random.Random(8))
     await assert_exact(shop, random.Random(8))
-
-
-async def test_leftover_sums_after_a_reset_are_valid(
-    shop: Service,
-) -> None:
-    await sum_up_all(shop)
-    async with clocks_at(shop.database, FIRST + timedelta(hours=1)):
-        await change_stock(shop.database, caller(shop), change())
-    await assert_proven(shop)
-    assert await repair_tenant(shop.database, shop.tenant_id) == []
-    await sum_up_all(shop)
-    await assert_proven(shop)
-    [*_, (_, _, instant, number)] = (await kept(shop))[Group.LEDGER]
-    assert number == sum(it.created_at < instant for it in await everything(shop))
 
 
 async def test_a_group_is_considered_only_when_drawn(

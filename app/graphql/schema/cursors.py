@@ -9,14 +9,12 @@ import base64
 import binascii
 import hashlib
 import hmac
-from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
 from app.domain.records import AdjustmentRecord
 from app.errors import InvalidCursor
-from app.reads.adjustments import AdjustmentPosition
 
 PREFIX: Final = "cursor_"
 MAC_LENGTH: Final = 12
@@ -74,16 +72,14 @@ class AdjustmentCursors:
 
     def encode(self, record: AdjustmentRecord) -> str:
         """Cursor of an adjustment."""
-        return self._cursors.encode([record.created_at, record.sequence, record.id])
+        return self._cursors.encode(record.position)
 
-    def decode(self, cursor: str | None) -> AdjustmentPosition | None:
+    def decode(self, cursor: str | None) -> int | None:
         """Position of a cursor; None without a cursor.
 
         Raises:
             InvalidCursor: the cursor is forged or belongs to another list.
 
         """
-        if cursor is None:
-            return None
-        created_at, sequence, id_ = self._cursors.decode(cursor)
-        return datetime.fromisoformat(created_at), sequence, id_
+        position: int | None = self._cursors.decode(cursor)
+        return position

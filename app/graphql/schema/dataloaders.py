@@ -38,7 +38,7 @@ from app.graphql.schema.budget import (
     Budget,
 )
 from app.reads.adjustment_totals import count_adjustments_of, sum_adjustments_of
-from app.reads.adjustments import AdjustmentPosition, list_adjustments_of
+from app.reads.adjustments import list_adjustments_of
 from app.reads.conditions import KeyColumns, LedgerKey, StockKey
 from app.reads.reservations import count_holds_of, get_reservations, list_holds_of
 from app.reads.skus import get_skus
@@ -57,7 +57,7 @@ class AdjustmentPage:
     """The arguments of a list of adjustments."""
 
     where: AdjustmentFilter
-    after: AdjustmentPosition | None
+    after: int | None
     limit: int
 
 

@@ -334,6 +334,11 @@ class Adjustment(Node):
 
     record: Private[AdjustmentRecord]
     id: strawberry.ID = read_from("record.id", ID_DESCRIPTION)
+    position: int = quantity_from(
+        "record.position",
+        "Number of the adjustment within the whole ledger, from 1 without gaps: the order in which "
+        "adjustments were written.",
+    )
     sequence: int = quantity_from(
         "record.sequence",
         "Number of the adjustment within its stock level, from 1 without gaps.",

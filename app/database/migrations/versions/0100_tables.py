@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from app.database.row_level_security import row_level_security_ddl
-from app.database.triggers import APPEND_ONLY, REOPENING
+from app.database.triggers import APPEND_ONLY
 
 revision = "0100"
 down_revision = None
@@ -38,7 +38,6 @@ def upgrade() -> None:
         sa.Column("cursor_key", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("permits_oversell_since", INSTANT, nullable=True),
-        sa.Column("summed_until", INSTANT, nullable=True),
         sa.PrimaryKeyConstraint("tenant_id", name=op.f("tenant_pkey")),
     )
     op.create_table(
@@ -84,7 +83,7 @@ def upgrade() -> None:
         sa.Column("kind", KEY, nullable=False),
         sa.Column("reference", KEY, nullable=False),
         sa.Column("sku", KEY, nullable=False),
-        sa.Column("until", INSTANT, nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
         sa.Column("warehouse_id", KEY, nullable=False),
         sa.Column("reason", KEY, nullable=False),
         sa.Column("created_by", sa.Text(), nullable=False),
@@ -232,7 +231,6 @@ def upgrade() -> None:
         sa.Column("adjusted_at", INSTANT, nullable=True),
         sa.Column("synced_at", INSTANT, nullable=True),
         sa.Column("archived_at", INSTANT, nullable=True),
-        sa.Column("last_hash", sa.Text(), nullable=True),
         sa.Column("holds", sa.BigInteger(), server_default="0", nullable=False),
         sa.CheckConstraint(
             "status IN ('normal', 'low', 'critical', 'out_of_stock')",
@@ -269,6 +267,7 @@ def upgrade() -> None:
     op.create_table(
         "adjustment",
         sa.Column("tenant_id", KEY, nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("id", KEY, nullable=False),
         sa.Column("sku", KEY, nullable=False),
         sa.Column("warehouse_id", KEY, nullable=False),
@@ -295,24 +294,25 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "before_quantity BETWEEN 0 AND 1000000000000", name=op.f("adjustment_before_check")
         ),
+        sa.CheckConstraint("position >= 1", name=op.f("adjustment_position_check")),
         sa.CheckConstraint("sequence >= 1", name=op.f("adjustment_sequence_check")),
         sa.ForeignKeyConstraint(
             ["tenant_id", "sku", "warehouse_id"],
             ["stock_level.tenant_id", "stock_level.sku", "stock_level.warehouse_id"],
             name=op.f("adjustment_stock_level_fkey"),
         ),
-        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("adjustment_pkey")),
+        sa.PrimaryKeyConstraint("tenant_id", "position", name=op.f("adjustment_pkey")),
     )
     op.create_index(
         "adjustment_by_actor_index",
         "adjustment",
-        ["tenant_id", "created_by", "created_at", "sequence", "id"],
+        ["tenant_id", "created_by", "position"],
         unique=False,
     )
     op.create_index(
         "adjustment_by_bulk_index",
         "adjustment",
-        ["tenant_id", "bulk_id", "created_at", "sequence", "id"],
+        ["tenant_id", "bulk_id", "position"],
         unique=False,
         postgresql_where=sa.text("bulk_id IS NOT NULL"),
         sqlite_where=sa.text("bulk_id IS NOT NULL"),
@@ -320,19 +320,19 @@ def upgrade() -> None:
     op.create_index(
         "adjustment_by_level_index",
         "adjustment",
-        ["tenant_id", "sku", "warehouse_id", "created_at", "sequence"],
+        ["tenant_id", "sku", "warehouse_id", "position"],
         unique=False,
     )
     op.create_index(
         "adjustment_by_reason_index",
         "adjustment",
-        ["tenant_id", "warehouse_id", "reason", "created_at", "sequence", "id"],
+        ["tenant_id", "warehouse_id", "reason", "position"],
         unique=False,
     )
     op.create_index(
         "adjustment_by_reference_and_sku_index",
         "adjustment",
-        ["tenant_id", "reference", "sku", "created_at", "sequence", "id"],
+        ["tenant_id", "reference", "sku", "position"],
         unique=False,
         postgresql_where=sa.text("reference IS NOT NULL"),
         sqlite_where=sa.text("reference IS NOT NULL"),
@@ -340,7 +340,7 @@ def upgrade() -> None:
     op.create_index(
         "adjustment_by_reference_index",
         "adjustment",
-        ["tenant_id", "reference", "created_at", "sequence", "id"],
+        ["tenant_id", "reference", "position"],
         unique=False,
         postgresql_where=sa.text("reference IS NOT NULL"),
         sqlite_where=sa.text("reference IS NOT NULL"),
@@ -348,7 +348,7 @@ def upgrade() -> None:
     op.create_index(
         "adjustment_by_reservation_index",
         "adjustment",
-        ["tenant_id", "reservation_id", "created_at", "sequence", "id"],
+        ["tenant_id", "reservation_id", "position"],
         unique=False,
         postgresql_where=sa.text("reservation_id IS NOT NULL"),
         sqlite_where=sa.text("reservation_id IS NOT NULL"),
@@ -356,19 +356,19 @@ def upgrade() -> None:
     op.create_index(
         "adjustment_by_sku_index",
         "adjustment",
-        ["tenant_id", "sku", "created_at", "sequence", "id"],
+        ["tenant_id", "sku", "position"],
         unique=False,
     )
     op.create_index(
         "adjustment_by_time_index",
         "adjustment",
-        ["tenant_id", "created_at", "sequence", "id"],
+        ["tenant_id", "created_at", "position"],
         unique=False,
     )
     op.create_index(
         "adjustment_by_transfer_index",
         "adjustment",
-        ["tenant_id", "transfer_id", "created_at", "sequence", "id"],
+        ["tenant_id", "transfer_id", "position"],
         unique=False,
         postgresql_where=sa.text("transfer_id IS NOT NULL"),
         sqlite_where=sa.text("transfer_id IS NOT NULL"),
@@ -376,7 +376,7 @@ def upgrade() -> None:
     op.create_index(
         "adjustment_by_warehouse_index",
         "adjustment",
-        ["tenant_id", "warehouse_id", "created_at", "sequence", "id"],
+        ["tenant_id", "warehouse_id", "position"],
         unique=False,
     )
     op.create_index(
@@ -387,12 +387,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("reversal_of IS NOT NULL"),
         sqlite_where=sa.text("reversal_of IS NOT NULL"),
     )
-    op.create_index(
-        "adjustment_sequence_key",
-        "adjustment",
-        ["tenant_id", "sku", "warehouse_id", "sequence"],
-        unique=True,
-    )
+    op.create_index("adjustment_id_key", "adjustment", ["tenant_id", "id"], unique=True)
     op.create_table(
         "reservation_line",
         sa.Column("tenant_id", KEY, nullable=False),
@@ -438,7 +433,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("held > 0"),
     )
     dialect = op.get_bind().dialect.name
-    for statement in (*APPEND_ONLY[dialect], *REOPENING[dialect]):
+    for statement in APPEND_ONLY[dialect]:
         op.execute(statement)
     if dialect == "postgresql":
         for table in ISOLATED_TABLES:
