@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
 from app.database.session import DriverSession
+from app.database.tables import person
 from app.domain.caller import Scope
 from app.domain.hash_chain import HASHED_COLUMNS
 from app.domain.records import WarehouseRecord
@@ -26,6 +27,8 @@ from tests.engines import transact, writer_of
 TENANT: Final = "bench"
 TOKEN: Final = f"{TENANT}-write"
 EMAIL: Final = "bench@example.com"
+# The id of the person with this address.
+AUTHOR: Final = "per_bench"
 WAREHOUSES: Final = tuple(
     WarehouseRecord(
         f"wh_01J000000000000000000000{letter}0",
@@ -149,6 +152,7 @@ async def fill(database: Database, size: Size, *, tenant_id: str = TENANT) -> As
         await insert_token(
             session, tenant_id, token=token, name="bench", email=EMAIL, scopes=[Scope.WRITE]
         )
+        await session.insert(person, [{"tenant_id": tenant_id, "id": AUTHOR, "email": EMAIL}])
         await load_warehouses(session, tenant_id, WAREHOUSES)
 
     await database.transaction(start)
@@ -237,7 +241,7 @@ def statements(dialect: str, size: Size) -> list[str]:
         f"""
         {NUMBERS}
         INSERT INTO reservation (tenant_id, id, status, created_by, created_at, version)
-        SELECT {TENANT_SQL}, {hold}, 'open', '{EMAIL}', {at.format(n=0)}, 1
+        SELECT {TENANT_SQL}, {hold}, 'open', '{AUTHOR}', {at.format(n=0)}, 1
         FROM {cells} WHERE {reserved} > 0
         """,
         f"""
@@ -279,7 +283,7 @@ def _entry(n: str, number: str, at: str) -> dict[str, str]:
         "after_quantity": after,
         "delta": f"{after} - {before}",
         "reason": f"CASE WHEN {n} = 1 THEN 'initial_stock' ELSE 'cycle_count' END",
-        "created_by": f"'{EMAIL}'",
+        "created_by": f"'{AUTHOR}'",
         "created_at": at.format(n=f"({number.format(n=n)})"),
         "reference": f"CASE WHEN {n} = 1 THEN '{OPENING}' ELSE '{RECOUNT}' END",
     }

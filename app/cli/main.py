@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
-from app.cli import database, files, ledger, serving, tenants
+from app.cli import database, files, ledger, persons, serving, tenants
 from app.demo import NotADemoDatabase
 from app.errors import InventoryError, Unavailable
 from app.files.imports import FileRefused
@@ -42,6 +42,7 @@ app.command("import")(files.import_command)
 app.command("export")(files.export_command)
 app.add_typer(tenants.tenant_app, name="tenant")
 app.add_typer(tenants.token_app, name="token")
+app.add_typer(persons.person_app, name="person")
 
 
 def main() -> None:

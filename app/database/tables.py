@@ -76,6 +76,20 @@ class ApiTokenTable(SQLModel, table=True):
     last_used_at: datetime | None = instant_column(nullable=True)
 
 
+class PersonTable(SQLModel, table=True):
+    """An author of adjustments and reservations. Without an e-mail address it was erased."""
+
+    __tablename__ = "person"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
+        Index("person_email_key", "tenant_id", "email", unique=True),
+    )
+
+    tenant_id: str = key_column(primary_key=True)
+    id: str = key_column(primary_key=True)
+    email: str | None = key_column(nullable=True)
+
+
 class SkuTable(SQLModel, table=True):
     """A stock-keeping unit."""
 
@@ -203,7 +217,8 @@ class AdjustmentTable(SQLModel, table=True):
     delta: int = integer_column()
     reason: str = key_column()
     note: str | None = text_column(nullable=True)
-    created_by: str = text_column()
+    # The id of a person.
+    created_by: str = key_column()
     created_at: datetime = instant_column()
     # The write that created the adjustment, if it was a bulk, a transfer or a commit.
     bulk_id: str | None = key_column(nullable=True)
@@ -238,7 +253,7 @@ class LedgerSumTable(SQLModel, table=True):
     until: int = integer_column(primary_key=True)
     warehouse_id: str = key_column(primary_key=True)
     reason: str = key_column(primary_key=True)
-    created_by: str = text_column(primary_key=True)
+    created_by: str = key_column(primary_key=True)
     sign: int = integer_column(primary_key=True)
     entries: int = integer_column()
     delta_upper: int = integer_column()
@@ -268,7 +283,8 @@ class ReservationTable(SQLModel, table=True):
     status: str = key_column()
     reference: str | None = key_column(nullable=True)
     note: str | None = text_column(nullable=True)
-    created_by: str = text_column()
+    # The id of a person.
+    created_by: str = key_column()
     created_at: datetime = instant_column()
     # None: the reservation does not expire.
     expires_at: datetime | None = instant_column(nullable=True)
@@ -359,6 +375,7 @@ class IdempotencyKeyTable(SQLModel, table=True):
 _TABLES: Final = SQLModel.metadata.tables
 tenant: Final = _TABLES["tenant"]
 api_token: Final = _TABLES["api_token"]
+person: Final = _TABLES["person"]
 sku: Final = _TABLES["sku"]
 warehouse: Final = _TABLES["warehouse"]
 stock_level: Final = _TABLES["stock_level"]

@@ -88,6 +88,8 @@ class Stock:
     reservations: dict[str, ReservationRecord] = field(default_factory=dict)
     # The id of the reversal of each reversed adjustment.
     reversals: dict[str, str] = field(default_factory=dict)
+    # The ids of the authors of the writes, by e-mail address; new ones are absent.
+    persons: Mapping[str, str] = field(default_factory=dict)
     # The position, the hash and the time of the last entry of the ledger.
     last_position: int = 0
     last_hash: str | None = None

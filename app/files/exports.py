@@ -16,6 +16,7 @@ from app.database.tables import adjustment, sku, stock_level
 from app.domain.instants import format_instant
 from app.files.parsing import FORMULA, FileFormat
 from app.files.staging import ReportRows
+from app.reads.persons import author_of
 
 EXPORT_BATCH_ROWS: Final = 2_000
 EXPORTED_TENANT: Final = bindparam("tenant", type_=Text)
@@ -98,7 +99,13 @@ def _stock(where: ExportFilter) -> Select[Any]:
 def _ledger(where: ExportFilter) -> Select[Any]:
     entry = adjustment.c
     statement = (
-        select(*(column for column in entry if column.name != "tenant_id"))
+        select(
+            *(
+                author_of(adjustment) if column.name == "created_by" else column
+                for column in entry
+                if column.name != "tenant_id"
+            )
+        )
         .where(entry.tenant_id == EXPORTED_TENANT)
         .order_by(entry.created_at, entry.position)
     )

@@ -16,6 +16,7 @@ from ulid import ULID
 from app.database.session import DriverSession
 from app.database.tables import (
     adjustment,
+    person,
     reservation,
     reservation_count,
     reservation_line,
@@ -125,13 +126,23 @@ async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[Loade
                 held, line = _reservation_rows(tenant_id, item.sku, level, now)
                 rows[reservation].append(held)
                 rows[reservation_line].append(line)
-    for table, table_rows in rows.items():
-        await session.insert(table, table_rows)
     # The sort keeps the order of the entries of a level that have the same time.
     entries.sort(key=attrgetter("created_at"))
     Stock(now=now).number(entries)
-    ledger = adjustment_rows(tenant_id, entries, None)
-    await session.insert(adjustment, [{"tenant_id": tenant_id, **row} for row in ledger])
+    emails = {entry.created_by for entry in entries}
+    emails |= {str(row["created_by"]) for row in rows[reservation]}
+    persons = {email: f"per_{ULID()}" for email in sorted(emails)}
+    await session.insert(
+        person,
+        [{"tenant_id": tenant_id, "id": id_, "email": email} for email, id_ in persons.items()],
+    )
+    ledger = adjustment_rows(tenant_id, entries, None, persons)
+    rows[reservation] = [
+        {**row, "created_by": persons[str(row["created_by"])]} for row in rows[reservation]
+    ]
+    rows[adjustment] = [{"tenant_id": tenant_id, **row} for row in ledger]
+    for table, table_rows in rows.items():
+        await session.insert(table, table_rows)
     await session.insert(
         sku_count,
         [

@@ -51,6 +51,7 @@ from app.reads.conditions import (
     parent_conditions,
 )
 from app.reads.json_rows import json_array
+from app.reads.persons import is_by_author
 from app.reads.warehouses import tenant_warehouses
 
 # A figure of the rows of a rollup or of entries.
@@ -63,7 +64,8 @@ ENTRY_COLUMNS: Final = tuple(
 )
 
 LEDGER_SUM_CONDITIONS: Final[Conditions] = {
-    **{name: equals(name) for name in ("warehouse_id", "reason", "created_by")},
+    **{name: equals(name) for name in ("warehouse_id", "reason")},
+    "created_by": is_by_author,
     Sign.INCREASE: lambda columns: columns.sign > ZERO,
     Sign.DECREASE: lambda columns: columns.sign < ZERO,
     Sign.UNCHANGED: lambda columns: columns.sign == ZERO,

@@ -40,10 +40,14 @@ from app.reads.conditions import (
     shaped,
 )
 from app.reads.paging import PAGE_LIMIT, pages_of_parents
+from app.reads.persons import author_of, is_by_author
 from app.reads.warehouses import tenant_warehouses
 from app.runtime.fair_loop import in_pieces
 
-ADJUSTMENT_COLUMNS: Final = tuple(adjustment.c[field.name] for field in fields(AdjustmentRecord))
+ADJUSTMENT_COLUMNS: Final = tuple(
+    author_of(adjustment) if field.name == "created_by" else adjustment.c[field.name]
+    for field in fields(AdjustmentRecord)
+)
 
 # Follows all positions.
 NO_POSITION: Final = literal_column("9223372036854775807", BigInteger)
@@ -69,10 +73,8 @@ def first_position_at(name: str) -> ColumnElement[int]:
 
 ADJUSTMENT_CONDITIONS: Final[Conditions] = {
     "tenant_id": of_tenant,
-    **{
-        name: equals(name)
-        for name in ("sku", "warehouse_id", "reason", "created_by", *LINK_COLUMNS)
-    },
+    **{name: equals(name) for name in ("sku", "warehouse_id", "reason", *LINK_COLUMNS)},
+    "created_by": is_by_author,
     "start": lambda columns: columns.position >= first_position_at("start"),
     "end": lambda columns: columns.position < first_position_at("end"),
     Sign.INCREASE: lambda columns: columns.delta > 0,

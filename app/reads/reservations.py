@@ -41,13 +41,16 @@ from app.reads.conditions import (
     shaped,
 )
 from app.reads.paging import LARGEST_PAGE, PAGE_LIMIT, pages_of_parents
+from app.reads.persons import author_of
 
 # A statement reads one line more than it may, to detect that there are too many.
 MOST_LINES: Final = 25_000
 LINE_LIMIT: Final = literal_column(str(MOST_LINES + 1), BigInteger)
 
 RESERVATION_COLUMNS: Final = tuple(
-    reservation.c[field.name] for field in fields(ReservationRecord) if field.name != "lines"
+    author_of(reservation) if field.name == "created_by" else reservation.c[field.name]
+    for field in fields(ReservationRecord)
+    if field.name != "lines"
 )
 LINE_COLUMNS: Final = tuple(
     reservation_line.c[field.name] for field in fields(ReservationLineRecord)
@@ -198,7 +201,7 @@ def _reservation_parameters(
 @shaped
 def _page_of_reservations(_dialect: str, filters: Filters) -> Select[Any]:
     longest = (
-        select(reservation)
+        select(reservation.c.tenant_id, *RESERVATION_COLUMNS)
         .where(*conditions_of(RESERVATION_CONDITIONS, filters, reservation.c))
         .order_by(reservation.c.id.desc())
         .limit(LARGEST_PAGE)

@@ -28,10 +28,14 @@ class BatchChanges:
         # Changes of the number of reservations by reference (empty for all) and status.
         self.reservation_counts: Counter[tuple[str, str]] = Counter()
         self.keys: dict[KeyId, StoredRow] = {}
+        # The e-mail addresses of the authors of entries and of new reservations.
+        self.authors: set[str] = set()
         self._stock = stock
 
-    def add(self, changes: Changes) -> None:
+    def add(self, changes: Changes, *, author: str) -> None:
         """Add the changes of a write, and apply them to the stock that the next write sees."""
+        if changes.entries or any(each.version == 1 for each in changes.reservations.values()):
+            self.authors.add(author)
         self._stock.apply(changes)
         self.skus |= changes.skus
         self.warehouses |= changes.warehouses

@@ -4,21 +4,25 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
+import orjson
 from sqlalchemy import Select, literal_column, select
 
 from app.database.clocks import Present
-from app.database.parameters import TENANT
+from app.database.parameters import TENANT, in_key_array
 from app.database.session import Session
-from app.database.tables import adjustment, tenant
+from app.database.tables import adjustment, person, tenant
 from app.domain.stock import Stock
+from app.reads.json_rows import json_rows_of
 from app.reads.reservations import get_reservations
 from app.reads.skus import sku_records, skus_by_code
 from app.reads.warehouses import get_warehouses
 from app.writes.decisions import Needs
 
 
-async def read_stock(session: Session, tenant_id: str, needs: Sequence[Needs]) -> Stock:
-    """Return the stock that some writes need.
+async def read_stock(
+    session: Session, tenant_id: str, needs: Sequence[Needs], *, emails: Collection[str] = ()
+) -> Stock:
+    """Return the stock that some writes need, with the ids of their authors.
 
     Raises:
         QueryTooComplex: the reservations have too many lines.
@@ -40,7 +44,7 @@ async def read_stock(session: Session, tenant_id: str, needs: Sequence[Needs]) -
             codes |= set(found.skus)
             warehouse_ids |= set(found.warehouses)
             reversals |= found.reversals
-    stock = await _read_skus(session, tenant_id, codes)
+    stock = await _read_skus(session, tenant_id, codes, sorted(emails))
     stock.reservations = reservations
     stock.reversals = reversals
     if missing := warehouse_ids - stock.warehouses.keys():
@@ -48,12 +52,15 @@ async def read_stock(session: Session, tenant_id: str, needs: Sequence[Needs]) -
     return stock
 
 
-async def _read_skus(session: Session, tenant_id: str, codes: Collection[str]) -> Stock:
-    parameters = {"tenant_id": tenant_id, "codes": sorted(codes)}
+async def _read_skus(
+    session: Session, tenant_id: str, codes: Collection[str], emails: Sequence[str]
+) -> Stock:
+    parameters = {"tenant_id": tenant_id, "codes": sorted(codes), "emails": emails}
     [row] = await session.rows(_select_stock(session.dialect), parameters)
     stock = Stock(
         now=row.now,
         permits_oversell=row.permits_oversell_since is not None,
+        persons=dict(orjson.loads(row.persons or "[]")),
         last_position=row.last_position or 0,
         last_hash=row.last_hash,
         last_entry_at=row.last_entry_at,
@@ -68,7 +75,10 @@ async def _read_skus(session: Session, tenant_id: str, codes: Collection[str]) -
 
 @cache
 def _select_stock(dialect: str) -> Select[Any]:
-    """Return the SELECT of SKUs with their levels, the time and the tenant with its last entry."""
+    """Return the SELECT of SKUs with their levels, the time, and the tenant with its last entry."""
+    persons = select(person.c.email, person.c.id).where(
+        person.c.tenant_id == TENANT, in_key_array(dialect, person.c.email, "emails")
+    )
     permission = select(tenant.c.permits_oversell_since).where(tenant.c.tenant_id == TENANT)
     last = (
         select(adjustment.c[name])
@@ -81,4 +91,6 @@ def _select_stock(dialect: str) -> Select[Any]:
     names = ("permits_oversell_since", "last_position", "last_hash", "last_entry_at")
     labels = [column.label(name) for column, name in zip(columns, names, strict=True)]
     skus = skus_by_code(dialect, narrowed=False)
-    return skus.add_columns(Present().label("now"), *labels)
+    return skus.add_columns(
+        Present().label("now"), json_rows_of(dialect, persons).label("persons"), *labels
+    )

@@ -126,7 +126,12 @@ async def _decide_and_post(
     """Read, decide and write a batch in a transaction that has locked the tenant."""
     keys = [(write.caller.subject, write.key) for write in writes if write.key is not None]
     stored = await read_outcomes(session, tenant_id, keys) if keys else {}
-    stock = await read_stock(session, tenant_id, [write.needs for write in writes])
+    stock = await read_stock(
+        session,
+        tenant_id,
+        [write.needs for write in writes],
+        emails={write.caller.email for write in writes},
+    )
     changes = BatchChanges(stock)
     outcomes = []
     size = 0
@@ -151,7 +156,7 @@ def _decide(
         decision = write.decide_on(stock)
         # Encoded first: an outcome that cannot be stored changes nothing.
         row = stored_row(write.request, decision.outcome) if id_ is not None else None
-        changes.add(decision.changes)
+        changes.add(decision.changes, author=write.caller.email)
         if id_ and row:
             changes.keys[id_] = stored[id_] = row
         return WriteResult(decision.outcome, replayed=False)

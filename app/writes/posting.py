@@ -9,6 +9,7 @@ from sqlalchemy.sql import Executable
 
 from app.database.parameters import as_json
 from app.database.session import Session
+from app.domain.ids import ulid
 from app.domain.quantities import ARCHIVED_PREFIX, Figures
 from app.domain.records import LevelRecord, SkuRecord
 from app.domain.stock import Stock
@@ -27,6 +28,7 @@ from app.writes.statements import (
     add_reservation_counts,
     add_sku_counts,
     insert_adjustments,
+    insert_persons,
     upsert_keys,
     upsert_lines,
     upsert_reservations,
@@ -52,6 +54,11 @@ async def post(session: Session, tenant_id: str, stock: Stock, changes: BatchCha
         if rows:
             await session.rows(statement, {"tenant": tenant_id, "rows": as_json(rows)})
 
+    new = {email: f"per_{ulid()}" for email in sorted(changes.authors - stock.persons.keys())}
+    persons = {**stock.persons, **new}
+    await write(
+        insert_persons(dialect), [{"id": id_, "email": email} for email, id_ in new.items()]
+    )
     await write(upsert_warehouses(dialect), [*map(warehouse_row, changes.warehouses.values())])
     has_new_skus = not changes.before.keys() >= changes.skus.keys()
     await write(
@@ -59,14 +66,16 @@ async def post(session: Session, tenant_id: str, stock: Stock, changes: BatchCha
         [sku_row(record, stock.now) for _, record in sorted(changes.skus.items())],
     )
     levels = _changed_levels(changes)
-    entries = adjustment_rows(tenant_id, changes.entries, stock.last_hash)
+    entries = adjustment_rows(tenant_id, changes.entries, stock.last_hash, persons)
     has_new_levels = any(old is None for old, _ in levels)
     await write(
         write_levels(dialect, has_new=has_new_levels),
         [level_row(new, changes.skus[new.sku], changes.holds) for _, new in levels],
     )
     await write(insert_adjustments(dialect), entries)
-    await write(upsert_reservations(dialect), [*map(reservation_row, reservations)])
+    await write(
+        upsert_reservations(dialect), [reservation_row(each, persons) for each in reservations]
+    )
     lines = [line_row(line) for reservation in reservations for line in reservation.lines]
     await write(upsert_lines(dialect), lines)
     await write(add_sku_counts(dialect), _sku_counts(changes, levels))

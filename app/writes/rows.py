@@ -7,7 +7,7 @@ from typing import Final
 from app.database.columns import UtcDateTime
 from app.domain.hash_chain import chain_hash
 from app.domain.instants import format_instant
-from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord
+from app.domain.records import AdjustmentRecord, LevelRecord, ReservationRecord, SkuRecord
 from app.domain.stock import LevelKey
 from app.writes.idempotency_keys import KeyId, StoredRow
 from app.writes.statements import (
@@ -23,12 +23,19 @@ TableRow = Mapping[str, object]
 
 
 def adjustment_rows(
-    tenant_id: str, entries: Sequence[AdjustmentRecord], last_hash: str | None
+    tenant_id: str,
+    entries: Sequence[AdjustmentRecord],
+    last_hash: str | None,
+    persons: Mapping[str, str],
 ) -> list[TableRow]:
-    """Return the rows of ledger entries, which continue the chain of the tenant."""
+    """Return the rows of ledger entries, which continue the chain of the tenant.
+
+    `persons` has the ids of the authors by e-mail address.
+    """
     rows: list[TableRow] = []
     for entry in entries:
         row = _adjustment_row(entry)
+        row["created_by"] = persons[entry.created_by]
         row["hash"] = last_hash = chain_hash(last_hash, tenant_id, row)
         rows.append(row)
     return rows
@@ -53,6 +60,13 @@ def level_row(level: LevelRecord, record: SkuRecord, holds: Mapping[LevelKey, in
     row = _level_row(level)
     row["archived_at"] = record.archived_at and format_instant(record.archived_at)
     row["holds"] = holds.get((level.sku, level.warehouse_id), 0)
+    return row
+
+
+def reservation_row(record: ReservationRecord, persons: Mapping[str, str]) -> TableRow:
+    """Return the row of a reservation; only a new one stores its author."""
+    row = _reservation_row(record)
+    row["created_by"] = persons.get(record.created_by, "")
     return row
 
 
@@ -89,5 +103,5 @@ def row_function(
 _adjustment_row: Final = row_function(ADJUSTMENT_TYPES, without=["hash"])
 _level_row: Final = row_function(LEVEL_TYPES, without=["archived_at", "holds"])
 warehouse_row: Final = row_function(WAREHOUSE_COLUMN_TYPES)
-reservation_row: Final = row_function(RESERVATION_TYPES)
+_reservation_row: Final = row_function(RESERVATION_TYPES)
 line_row: Final = row_function(LINE_TYPES)

@@ -20,6 +20,7 @@ from app.database.tables import (
     LEVEL_KEY,
     adjustment,
     idempotency_key,
+    person,
     reservation,
     reservation_count,
     reservation_line,
@@ -44,6 +45,7 @@ RESERVATION_TYPES: Final = column_types(reservation, without=["tenant_id"])
 LINE_TYPES: Final = column_types(reservation_line, without=["tenant_id"])
 WAREHOUSE_COLUMN_TYPES: Final = column_types(warehouse, without=["tenant_id", "created_at"])
 WAREHOUSE_CHANGES: Final = ("name", "address", "marketplace", "is_active")
+PERSON_TYPES: Final = column_types(person, without=["tenant_id"])
 KEY_TYPES: Final = column_types(idempotency_key, without=["tenant_id", "created_at"])
 
 
@@ -79,11 +81,17 @@ def write_levels(dialect: str, *, has_new: bool) -> Executable:
 
 
 @cache
+def insert_persons(dialect: str) -> Executable:
+    """Return the INSERT of persons."""
+    insert: Executable = _insert(dialect, person, PERSON_TYPES)
+    return insert
+
+
+@cache
 def insert_adjustments(dialect: str) -> Executable:
     """Return the INSERT of adjustments."""
-    rows = rows_from(dialect, "rows", ADJUSTMENT_TYPES)
-    source = select(TENANT_PARAMETER, *rows.c)
-    return adjustment.insert().from_select(["tenant_id", *ADJUSTMENT_TYPES], source)
+    insert: Executable = _insert(dialect, adjustment, ADJUSTMENT_TYPES)
+    return insert
 
 
 @cache

@@ -16,6 +16,7 @@ KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 INSTANT = sa.Text().with_variant(sa.DateTime(timezone=True), "postgresql")
 ISOLATED_TABLES = (
     "api_token",
+    "person",
     "sku",
     "warehouse",
     "stock_level",
@@ -86,7 +87,7 @@ def upgrade() -> None:
         sa.Column("until", sa.BigInteger(), nullable=False),
         sa.Column("warehouse_id", KEY, nullable=False),
         sa.Column("reason", KEY, nullable=False),
-        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("created_by", KEY, nullable=False),
         sa.Column("sign", sa.BigInteger(), nullable=False),
         sa.Column("entries", sa.BigInteger(), nullable=False),
         sa.Column("delta_upper", sa.BigInteger(), nullable=False),
@@ -116,7 +117,7 @@ def upgrade() -> None:
         sa.Column("status", KEY, nullable=False),
         sa.Column("reference", KEY, nullable=True),
         sa.Column("note", sa.Text(), nullable=True),
-        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("created_by", KEY, nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("expires_at", INSTANT, nullable=True),
         sa.Column("ended_at", INSTANT, nullable=True),
@@ -169,6 +170,17 @@ def upgrade() -> None:
             "tenant_id", "reference", "status", name=op.f("reservation_count_pkey")
         ),
     )
+    op.create_table(
+        "person",
+        sa.Column("tenant_id", KEY, nullable=False),
+        sa.Column("id", KEY, nullable=False),
+        sa.Column("email", KEY, nullable=True),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenant.tenant_id"], name=op.f("person_tenant_fkey")
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("person_pkey")),
+    )
+    op.create_index("person_email_key", "person", ["tenant_id", "email"], unique=True)
     op.create_table(
         "sku",
         sa.Column("tenant_id", KEY, nullable=False),
@@ -277,7 +289,7 @@ def upgrade() -> None:
         sa.Column("delta", sa.BigInteger(), nullable=False),
         sa.Column("reason", KEY, nullable=False),
         sa.Column("note", sa.Text(), nullable=True),
-        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("created_by", KEY, nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("bulk_id", KEY, nullable=True),
         sa.Column("transfer_id", KEY, nullable=True),
