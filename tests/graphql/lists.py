@@ -15,7 +15,7 @@ RECORD: Final = (
 )
 LEVEL: Final = "onHand status sku { sku } warehouse { id }"
 ENTRY: Final = (
-    "id sequence beforeQuantity afterQuantity delta reason note createdBy createdAt "
+    "id position sequence beforeQuantity afterQuantity delta reason note createdBy createdAt "
     "sku { sku } warehouse { id }"
 )
 SKUS: Final = (

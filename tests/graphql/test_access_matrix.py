@@ -21,10 +21,10 @@ from graphql import (
     is_required_input_field,
 )
 from msgspec import structs
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.tables import reservation, reservation_line, stock_level
+from app.database.tables import person, reservation, reservation_line, stock_level
 from app.domain.caller import Scope
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
@@ -214,7 +214,13 @@ async def hold(service: Service, connection: AsyncConnection) -> None:
     """Insert a reservation with the id HELD."""
     tenant = {"tenant_id": service.tenant_id}
     now = datetime.now(UTC)
-    held = {"id": HELD, "status": "open", "created_by": EMAIL, "created_at": now, "version": 1}
+    author = select(person.c.id).where(
+        person.c.tenant_id == service.tenant_id, person.c.email == EMAIL
+    )
+    held = {
+        **{"id": HELD, "status": "open", "created_by": await connection.scalar(author)},
+        **{"created_at": now, "version": 1},
+    }
     line = {"reservation_id": HELD, "sku": CODE, "warehouse_id": WAREHOUSE}
     await connection.execute(reservation.insert(), {**tenant, **held})
     await connection.execute(

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.tables import adjustment, stock_level
+from app.database.tables import adjustment, person, stock_level
 from tests.engines import transact
 from tests.graphql.answers import Json, errors_of, page_of, walk
 from tests.service import Service, counted, level, new_tenant, now, sku, warehouse
@@ -43,6 +43,7 @@ async def linked(service: Service) -> list[dict[str, Any]]:
             "id": f"adj_{sequence:03}",
             "sku": "A",
             "warehouse_id": main.id,
+            "position": sequence,
             "sequence": sequence,
             "before_quantity": 5,
             "after_quantity": 5,
@@ -57,12 +58,20 @@ async def linked(service: Service) -> list[dict[str, Any]]:
     ]
 
     async def work(connection: AsyncConnection) -> None:
-        await connection.execute(adjustment.insert(), rows)
+        await connection.execute(
+            person.insert(),
+            [
+                {"tenant_id": service.tenant_id, "id": f"per_{email}", "email": email}
+                for email in ("one", "two")
+            ],
+        )
+        by_id = [{**row, "created_by": f"per_{row['created_by']}"} for row in rows]
+        await connection.execute(adjustment.insert(), by_id)
         is_own = stock_level.c.tenant_id == service.tenant_id
         await connection.execute(update(stock_level).where(is_own).values(version=41))
 
     await transact(service.database, work)
-    return sorted(rows, key=lambda row: (row["created_at"], row["sequence"]), reverse=True)
+    return sorted(rows, key=lambda row: row["position"], reverse=True)
 
 
 @pytest.mark.parametrize(("query", "path"), [(LEDGER, []), (SKU_LEDGER, ["sku"])])
