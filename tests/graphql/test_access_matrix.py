@@ -218,8 +218,11 @@ async def hold(service: Service, connection: AsyncConnection) -> None:
         person.c.tenant_id == service.tenant_id, person.c.email == EMAIL
     )
     held = {
-        **{"id": HELD, "status": "open", "created_by": await connection.scalar(author)},
-        **{"created_at": now, "version": 1},
+        "id": HELD,
+        "status": "open",
+        "created_by": await connection.scalar(author),
+        "created_at": now,
+        "version": 1,
     }
     line = {"reservation_id": HELD, "sku": CODE, "warehouse_id": WAREHOUSE}
     await connection.execute(reservation.insert(), {**tenant, **held})
