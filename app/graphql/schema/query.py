@@ -65,7 +65,7 @@ class Query:
         order_by: Annotated[
             Order, strawberry.argument(description="Order of the list.")
         ] = Order.ASCENDING,
-    ) -> Connection[Sku]:
+    ) -> Connection[Sku] | None:
         """Page of SKUs.
 
         Raises:
@@ -108,7 +108,7 @@ class Query:
         return Sku(record=await require_sku(info.context, (None, sku)))
 
     @strawberry.field(description="All warehouses, ordered by id, including inactive ones.")
-    async def warehouses(self, info: Info) -> list[Warehouse]:
+    async def warehouses(self, info: Info) -> list[Warehouse] | None:
         """All warehouses."""
         context = info.context
         context.budget.spend(STATEMENT_COST)
@@ -133,7 +133,7 @@ class Query:
         first: First = DEFAULT_PAGE,
         after: After = None,
         filter: LedgerFilterArgument = None,
-    ) -> AdjustmentConnection:
+    ) -> AdjustmentConnection | None:
         """Page of the ledger.
 
         Raises:
@@ -176,7 +176,7 @@ class Query:
             ReservationFilterInput | None,
             strawberry.argument(description="Filters; without them, all reservations."),
         ] = None,
-    ) -> Connection[Reservation]:
+    ) -> Connection[Reservation] | None:
         """Page of reservations.
 
         Raises:

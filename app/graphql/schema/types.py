@@ -95,7 +95,7 @@ class Warehouse(Node):
         archived: Annotated[
             bool | None, strawberry.argument(description=ARCHIVED_DESCRIPTION)
         ] = False,
-    ) -> Connection["StockLevel"]:
+    ) -> Connection["StockLevel"] | None:
         """Page of stock levels."""
         context = info.context
         loaders = context.loaders
@@ -119,7 +119,7 @@ class Warehouse(Node):
         first: First = DEFAULT_PAGE,
         after: After = None,
         filter: WarehouseAdjustmentFilterArgument = None,
-    ) -> "AdjustmentConnection":
+    ) -> "AdjustmentConnection | None":
         """Page of adjustments in the warehouse."""
         where = filter.conditions() if filter else AdjustmentFilter()
         return await adjustments_of(info.context, (None, self.record.id), where, first, after)
@@ -179,7 +179,7 @@ class Sku(Node):
                 "end of the day. A future instant gives the current stock."
             ),
         ],
-    ) -> "StockAsOf":
+    ) -> "StockAsOf | None":
         """Stock at a past instant."""
         key = (self.record.sku, self.record.warehouse_id)
         info.context.budget.spend(len(self.record.levels) * ROW_COST)
@@ -216,7 +216,7 @@ class Sku(Node):
                 "summed."
             ),
         ] = None,
-    ) -> list[StockPeriod]:
+    ) -> list[StockPeriod] | None:
         """Stock per period.
 
         Raises:
@@ -238,7 +238,7 @@ class Sku(Node):
         first: First = DEFAULT_PAGE,
         after: After = None,
         filter: AdjustmentFilterArgument = None,
-    ) -> "AdjustmentConnection":
+    ) -> "AdjustmentConnection | None":
         """Page of adjustments of the SKU."""
         where = filter.conditions() if filter else AdjustmentFilter()
         if self.record.warehouse_id is not None and where.warehouse_id is None:
@@ -292,7 +292,7 @@ class StockLevel(Node):
         "record.warehouse", lambda record: Warehouse(record=record), "The warehouse."
     )
     # In a list that is filtered by warehouse, the SKU keeps this filter.
-    sku: Sku = sku_edge(lambda record: (record.view, record.sku))
+    sku: Sku | None = sku_edge(lambda record: (record.view, record.sku))
 
     @strawberry.field(description="Adjustments of the stock level, newest first.")
     async def adjustments(
@@ -301,7 +301,7 @@ class StockLevel(Node):
         first: First = DEFAULT_PAGE,
         after: After = None,
         filter: AdjustmentFilterArgument = None,
-    ) -> "AdjustmentConnection":
+    ) -> "AdjustmentConnection | None":
         """Page of adjustments of the stock level."""
         where = filter.conditions() if filter else AdjustmentFilter()
         key = (self.record.sku, self.record.warehouse_id)
@@ -313,7 +313,7 @@ class StockLevel(Node):
     )
     async def reservations(
         self, info: Info, first: First = DEFAULT_PAGE, after: After = None
-    ) -> Connection["ReservationLine"]:
+    ) -> Connection["ReservationLine"] | None:
         """Page of open reservation lines."""
         context = info.context
         key = (self.record.sku, self.record.warehouse_id)
@@ -368,8 +368,8 @@ class Adjustment(Node):
     reference: str | None = read_from(
         "record.reference", "The caller's id of the order, delivery or count."
     )
-    sku: Sku = sku_edge()
-    warehouse: Warehouse = warehouse_edge()
+    sku: Sku | None = sku_edge()
+    warehouse: Warehouse | None = warehouse_edge()
 
 
 @strawberry.type(description="The part of a reservation at one stock level.")
@@ -385,9 +385,9 @@ class ReservationLine:
     committed: int = quantity_from(
         "record.committed", "Quantity that the commit took from the quantity on hand."
     )
-    sku: Sku = sku_edge()
-    warehouse: Warehouse = warehouse_edge()
-    reservation: "Reservation" = edge_to(
+    sku: Sku | None = sku_edge()
+    warehouse: Warehouse | None = warehouse_edge()
+    reservation: "Reservation | None" = edge_to(
         require_reservation,
         lambda record: record.reservation_id,
         lambda record: Reservation(record=record),
@@ -452,7 +452,7 @@ class StockLevelAsOf:
         lambda self: Adjustment(record=self.record),
         "Last adjustment at or before the instant.",
     )
-    warehouse: Warehouse = warehouse_edge()
+    warehouse: Warehouse | None = warehouse_edge()
 
 
 @strawberry.type(description="A page of a list of adjustments (Relay).")
@@ -462,7 +462,7 @@ class AdjustmentConnection(Connection[Adjustment]):
     sum_up: Private[Any]
 
     @strawberry.field(description="Exact totals of the whole list, not only of the page.")
-    async def totals(self) -> AdjustmentTotals:
+    async def totals(self) -> AdjustmentTotals | None:
         """Totals of the whole list, summed when they are selected."""
         return AdjustmentTotals(record=await self.sum_up())
 
