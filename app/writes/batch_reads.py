@@ -65,7 +65,7 @@ async def _read_skus(session: Session, tenant_id: str, codes: Collection[str]) -
 @cache
 def _select_stock(dialect: str) -> Select[Any]:
     """Return the SELECT of SKUs with their levels, and of the time and the tenant's permission."""
-    skus = skus_by_code(dialect, narrowed=False, more=(stock_level.c.last_hash,))
+    skus = skus_by_code(dialect, more=(stock_level.c.last_hash,))
     permission = select(tenant.c.permits_oversell_since).where(tenant.c.tenant_id == TENANT)
     return skus.add_columns(
         Present().label("now"), permission.scalar_subquery().label("permits_oversell_since")

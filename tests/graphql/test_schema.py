@@ -191,7 +191,7 @@ ARGUMENTS: Final[dict[tuple[str, str], dict[str, str]]] = {
         "interval": "StockInterval!",
         "warehouseId": "ID",
     },
-    ("Warehouse", "stock"): {"status": "SkuStatus", "archived": "Boolean"},
+    ("Warehouse", "stock"): {"filter": "StockLevelFilterInput"},
     ("Warehouse", "adjustments"): {"filter": "WarehouseAdjustmentFilterInput"},
     ("Mutation", "setStock"): {"input": "SetStockInput!"},
     ("Mutation", "bulkSetStock"): {"input": "BulkSetStockInput!"},
