@@ -44,6 +44,17 @@ CORS_REQUEST_HEADERS: Final = (
     "If-Match",
     "If-None-Match",
     REQUEST_ID_HEADER,
+    # Tracing: W3C Trace Context and Baggage.
+    "traceparent",
+    "tracestate",
+    "baggage",
+    # Apollo Client, and its libraries for iOS and Kotlin.
+    "Apollo-Require-Preflight",
+    "apollographql-client-name",
+    "apollographql-client-version",
+    "X-Apollo-Operation-Id",
+    "X-Apollo-Operation-Name",
+    "X-Apollo-Operation-Type",
 )
 CORS_RESPONSE_HEADERS: Final = ("ETag", "Idempotent-Replayed", "Retry-After", REQUEST_ID_HEADER)
 
@@ -201,7 +212,7 @@ def _cors_middleware(settings: Settings) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "HEAD", "POST", "PUT"],
-            allow_headers=CORS_REQUEST_HEADERS,
+            allow_headers=[*CORS_REQUEST_HEADERS, *comma_separated(settings.cors_headers)],
             expose_headers=CORS_RESPONSE_HEADERS,
         )
     ]

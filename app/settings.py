@@ -174,6 +174,13 @@ class Settings(BaseSettings):
         description="Origins whose pages can call the service from a browser, separated by commas. "
         "Unset: none.",
     )
+    cors_headers: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_-]+(\s*,\s*[A-Za-z0-9_-]+)*$",
+        description="Further request headers that these pages can send, separated by commas. The "
+        "service's own headers, `traceparent`, `tracestate`, `baggage` and those of Apollo Client "
+        "are always accepted.",
+    )
     trusted_hosts: str | None = Field(
         default=None,
         description="Accepted `Host` headers, separated by commas. Unset: any.",

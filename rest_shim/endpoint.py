@@ -104,6 +104,8 @@ class Shim:
         if route.stream_operation and route.page_parameters.isdisjoint(variables):
             stream_operation = self.operations[route.stream_operation]
             return await stream_pages(self._page_reader(stream_operation, variables, request))
+        if route.narrowed_by in variables:
+            operation = self.operations[route.narrowed_operation]
         data = await self.execute(operation, variables, principal)
         headers = route.response_headers(data)
         if request.method in ("GET", "HEAD") and is_unmodified(headers.get("ETag"), request):

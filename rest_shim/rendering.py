@@ -32,11 +32,13 @@ HeaderRenderer = Callable[[Data], Mapping[str, str]]
 
 def render_record_page(data: Data, variables: Data) -> Body:
     """Render the body with a page of inventory records."""
-    page = data["skus"]
-    return {
-        "data": [_render_record(sku) for sku in page["nodes"]],
-        "meta": _render_page_meta(page, variables),
-    }
+    if "warehouse" in data:
+        page = data["warehouse"]["stock"]
+        records = [_render_level_record(level) for level in page["nodes"]]
+    else:
+        page = data["skus"]
+        records = [_render_record(sku) for sku in page["nodes"]]
+    return {"data": records, "meta": _render_page_meta(page, variables)}
 
 
 def render_single_record(data: Data, _variables: Data) -> Body:
@@ -159,6 +161,18 @@ def _render_record(sku: Data) -> Body:
     # The version is a header.
     body.pop("version", None)
     return body
+
+
+def _render_level_record(level: Data) -> Body:
+    """Render the record of a SKU as if its tenant had only the warehouse of the level."""
+    return {
+        "sku": level["sku"],
+        "title": level["title"],
+        **{f"total_{name}": level[name] for name in ("on_hand", "reserved", "available")},
+        "safety_stock": level["safety_stock"],
+        "status": _REST_STATUS[level["status"]],
+        "warehouses": [_render_stock_level(level)],
+    }
 
 
 def _render_stock_level(level: Data) -> Body:

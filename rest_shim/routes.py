@@ -101,6 +101,9 @@ class RestRoute:
     body: Readers | None = None
     request_headers: HeaderReaders = field(default_factory=dict)
     response_headers: Callable[[Data], Mapping[str, str]] = rendering.render_no_headers
+    # The operation of requests with this parameter.
+    narrowed_by: str | None = None
+    narrowed_operation: str = ""
     # This operation is streamed if the request has none of the page parameters.
     stream_operation: str | None = None
     page_parameters: frozenset[str] = frozenset()
@@ -118,6 +121,8 @@ ROUTES: Final = (
             "warehouse_id": unchanged,
             "sku": unchanged,
         },
+        narrowed_by="warehouse_id",
+        narrowed_operation="ListWarehouseInventory",
     ),
     RestRoute(
         "POST",

@@ -25,7 +25,7 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkuFilter:
-    """A filter of SKUs. With a warehouse, figures and status are of that warehouse alone."""
+    """A filter of SKUs; `warehouse_id` finds the SKUs that have a level there."""
 
     status: Status | None = None
     warehouse_id: str | None = None

@@ -42,8 +42,6 @@ class LevelRecord(Figures, array_like=True, gc=False):
     # The database returns these once per SKU or warehouse.
     sku: str = ""
     warehouse: WarehouseRecord = UNKNOWN_WAREHOUSE
-    # The warehouse to which the record of its SKU is limited, if any.
-    view: str | None = None
 
     @property
     def id(self) -> str:
@@ -52,14 +50,13 @@ class LevelRecord(Figures, array_like=True, gc=False):
 
 
 class SkuRecord(Struct, array_like=True, gc=False):
-    """A SKU and its stock levels by warehouse id: all, or only that of `warehouse_id`."""
+    """A SKU and all its stock levels by warehouse id."""
 
     sku: str
     title: str
     version: int
     archived_at: datetime | None
     levels: list[LevelRecord]
-    warehouse_id: str | None = None
 
     @property
     def id(self) -> str:

@@ -22,6 +22,9 @@ PAGE_LIMIT: Final = bindparam("limit", type_=BigInteger)
 # PostgreSQL plans once for all values of a parameter and estimates an unknown limit at a tenth of
 # the table. A constant limit keeps the estimate small.
 LARGEST_PAGE: Final = literal_column("201", BigInteger)
+# Counts of rows stop here. Counts that writes maintain have no limit.
+MAX_COUNT: Final = 10_000
+COUNT_LIMIT: Final = literal_column(str(MAX_COUNT), BigInteger)
 # The default limit of the stock levels, or warehouses, that a statement reads.
 MOST_LEVELS: Final = 1_000_000
 

@@ -38,7 +38,7 @@ from app.reads.conditions import (
     of_tenant,
     shaped,
 )
-from app.reads.paging import LARGEST_PAGE, MOST_LEVELS, PAGE_LIMIT, in_sku_order
+from app.reads.paging import COUNT_LIMIT, LARGEST_PAGE, MOST_LEVELS, PAGE_LIMIT, in_sku_order
 from app.reads.stock_json import SKU_COLUMNS, same_sku, with_stock
 from app.reads.warehouses import WAREHOUSE_DECODER
 
@@ -103,62 +103,52 @@ async def list_skus(
     [row] = await snapshot.rows(statement, parameters)
     if row.is_wide:
         raise _too_wide(most_levels)
-    return SkuPage(sku_records(row, warehouse_id=where.warehouse_id), int(row.total))
+    return SkuPage(sku_records(row), int(row.total))
 
 
 async def get_skus(
-    snapshot: Snapshot,
-    tenant_id: str,
-    *,
-    codes: Sequence[str],
-    warehouse_id: str | None = None,
-    most_levels: int = MOST_LEVELS,
+    snapshot: Snapshot, tenant_id: str, *, codes: Sequence[str], most_levels: int = MOST_LEVELS
 ) -> dict[str, SkuRecord]:
-    """Read SKUs by code with all their levels, or the one in a warehouse; missing codes are absent.
+    """Read SKUs by code with their levels; missing codes are absent.
 
     Raises:
         QueryTooComplex: several SKUs have more than `most_levels` levels; none is read.
 
     """
     if len(codes) == 1 and snapshot.may_join:
-        read = partial(_get_joined, tenant_id, warehouse_id)
-        record = await snapshot.join(("sku", warehouse_id), codes[0], read)
+        read = partial(_get_joined, tenant_id)
+        record = await snapshot.join("sku", codes[0], read)
         return {codes[0]: record} if record else {}
-    parameters: dict[str, object] = {
-        "tenant_id": tenant_id,
-        "warehouse_id": warehouse_id,
-        "codes": codes,
-    }
-    has_few_levels = warehouse_id is not None or len(codes) == 1
-    if has_few_levels:
-        statement = skus_by_code(snapshot.dialect, narrowed=warehouse_id is not None)
+    parameters: dict[str, object] = {"tenant_id": tenant_id, "codes": codes}
+    if len(codes) == 1:
+        [row] = await snapshot.rows(skus_by_code(snapshot.dialect), parameters)
     else:
-        statement = _skus_by_code_within_limit(snapshot.dialect)
         parameters |= {"limit": len(codes), "most_levels": most_levels}
-    [row] = await snapshot.rows(statement, parameters)
-    if not has_few_levels and row.is_wide:
-        raise _too_wide(most_levels)
-    records = sku_records(row, warehouse_id=warehouse_id)
-    return {record.sku: record for record in records}
+        [row] = await snapshot.rows(_skus_by_code_within_limit(snapshot.dialect), parameters)
+        if row.is_wide:
+            raise _too_wide(most_levels)
+    return {record.sku: record for record in sku_records(row)}
+
+
+async def get_titles(snapshot: Snapshot, tenant_id: str, *, codes: Sequence[str]) -> dict[str, str]:
+    """Read the titles of SKUs by code; missing codes are absent."""
+    parameters = {"tenant_id": tenant_id, "codes": codes}
+    rows = await snapshot.rows(_titles(snapshot.dialect), parameters)
+    return {row.sku: row.title for row in rows}
 
 
 async def _get_joined(
-    tenant_id: str, warehouse_id: str | None, snapshot: Snapshot, codes: Sequence[str]
+    tenant_id: str, snapshot: Snapshot, codes: Sequence[str]
 ) -> list[SkuRecord | None]:
     """Read SKUs by code for several requests."""
-    statement = skus_by_code(snapshot.dialect, narrowed=warehouse_id is not None)
-    distinct = sorted(set(codes))
-    parameters = {"tenant_id": tenant_id, "warehouse_id": warehouse_id, "codes": distinct}
-    [row] = await snapshot.rows(statement, parameters)
-    by_code = {record.sku: record for record in sku_records(row, warehouse_id=warehouse_id)}
+    parameters = {"tenant_id": tenant_id, "codes": sorted(set(codes))}
+    [row] = await snapshot.rows(skus_by_code(snapshot.dialect), parameters)
+    by_code = {record.sku: record for record in sku_records(row)}
     return [by_code.get(code) for code in codes]
 
 
-def sku_records(row: Sequence[Any], *, warehouse_id: str | None = None) -> list[SkuRecord]:
-    """Convert a row of `with_stock`.
-
-    With a warehouse, SKUs without a level in it are left out.
-    """
+def sku_records(row: Sequence[Any]) -> list[SkuRecord]:
+    """Convert a row of `with_stock`."""
     skus_json, warehouses_json = row[:2]
     # PostgreSQL aggregates no rows to null.
     warehouses = WAREHOUSE_DECODER.decode(warehouses_json or "[]")
@@ -166,14 +156,10 @@ def sku_records(row: Sequence[Any], *, warehouse_id: str | None = None) -> list[
     records = SKU_DECODER.decode(skus_json or "[]")
     for record in records:
         code = record.sku
-        record.warehouse_id = warehouse_id
         for level in record.levels:
             level.sku = code
             level.warehouse = by_id[level.warehouse_id]
-            level.view = warehouse_id
-    if warehouse_id is None:
-        return records
-    return [record for record in records if record.levels]
+    return records
 
 
 def archived_parameters(archived: bool | None) -> dict[str, object]:  # noqa: FBT001 - a filter's value
@@ -194,43 +180,59 @@ def page_of_skus(dialect: str, filters: Filters, order: Order) -> Select[Any]:
 
     A wide page has more than `most_levels` levels; its SKUs are left out.
     """
-    narrowed = "warehouse_id" in filters
     longest = _longest_page(filters, order)
     page = select(longest).order_by(in_sku_order(longest.c.sku, order))
-    is_wide = literal_column("0") if narrowed else _is_wide(page.limit(PAGE_LIMIT))
-    skus = page.limit(PAGE_LIMIT if narrowed else _zero_if(is_wide)).subquery("page")
-    if narrowed:
-        # Joined after the limit: before it, the planner may join the whole table.
-        codes = skus.join(sku, same_sku(skus.c, sku.c))
-        skus = select(sku.c.tenant_id, *SKU_COLUMNS).select_from(codes).subquery("skus")
+    is_wide = _is_wide(page.limit(PAGE_LIMIT))
+    skus = page.limit(_zero_if(is_wide)).subquery("page")
     total = _number_of_skus(filters - {"after", "before"})
-    return with_stock(dialect, skus, narrowed=narrowed, order=order).add_columns(
+    return with_stock(dialect, skus, order=order).add_columns(
         total.label("total"), is_wide.label("is_wide")
     )
 
 
 def _longest_page(filters: Filters, order: Order) -> FromClause:
-    """SKUs of the longest page; of a warehouse's list, the tenant and code alone."""
-    source = _source(filters)
-    columns = SKU_COLUMNS if source is sku else (source.c.sku,)
-    return (
-        select(source.c.tenant_id, *columns)
-        .where(*conditions_of(SKU_CONDITIONS, filters, source.c))
-        .order_by(in_sku_order(source.c.sku, order))
+    """SKUs of the longest page."""
+    if "warehouse_id" not in filters:
+        return (
+            select(sku.c.tenant_id, *SKU_COLUMNS)
+            .where(*conditions_of(SKU_CONDITIONS, filters, sku.c))
+            .order_by(in_sku_order(sku.c.sku, order))
+            .limit(LARGEST_PAGE)
+            .subquery("longest")
+        )
+    # Joined after the limit: before it, the planner may join the whole table.
+    codes = (
+        select(stock_level.c.tenant_id, stock_level.c.sku)
+        .where(*_in_warehouse(filters))
+        .order_by(in_sku_order(stock_level.c.sku, order))
         .limit(LARGEST_PAGE)
-        .subquery("longest")
+        .subquery("codes")
     )
+    of_codes = codes.join(sku, same_sku(codes.c, sku.c))
+    return select(sku.c.tenant_id, *SKU_COLUMNS).select_from(of_codes).subquery("longest")
+
+
+def _in_warehouse(filters: Filters) -> list[ColumnElement[bool]]:
+    """Conditions on the levels of a warehouse; a status is the status of the whole SKU."""
+    conditions = conditions_of(SKU_CONDITIONS, filters - {"status"}, stock_level.c)
+    if "status" in filters:
+        # A scalar subquery, because the planner may join the whole table for an EXISTS.
+        status = select(sku.c.status).where(same_sku(sku.c, stock_level.c)).scalar_subquery()
+        conditions.append(status == bindparam("status", type_=KeyValue))
+    return conditions
 
 
 def _number_of_skus(filters: Filters) -> ScalarSelect[int]:
     """Count the matching SKUs, from counts that every write maintains.
 
-    Counts do not distinguish SKUs: with a filter by SKU, its row is counted.
+    Counts do not distinguish SKUs: with a filter by SKU, its row is counted. Counts of a warehouse
+    have the statuses of its levels: with a status of the whole SKU, the levels are counted.
     """
+    if "warehouse_id" in filters and not filters.isdisjoint({"sku", "status"}):
+        return _bounded_count(select(stock_level.c.sku).where(*_in_warehouse(filters)))
     if "sku" in filters:
-        source = _source(filters)
-        conditions = conditions_of(SKU_CONDITIONS, filters, source.c)
-        return select(func.count()).select_from(source).where(*conditions).scalar_subquery()
+        conditions = conditions_of(SKU_CONDITIONS, filters, sku.c)
+        return _bounded_count(select(sku.c.sku).where(*conditions))
     conditions = conditions_of(COUNT_CONDITIONS, filters, sku_count.c)
     if "warehouse_id" not in filters:
         conditions.append(sku_count.c.warehouse_id == "")
@@ -238,15 +240,16 @@ def _number_of_skus(filters: Filters) -> ScalarSelect[int]:
     return select(number).where(*conditions).scalar_subquery()
 
 
-def _source(filters: Filters) -> FromClause:
-    """Table of a list of SKUs: `stock_level` for the list of one warehouse, else `sku`."""
-    return stock_level if "warehouse_id" in filters else sku
+def _bounded_count(rows: Select[Any]) -> ScalarSelect[int]:
+    """Count rows up to COUNT_LIMIT."""
+    some = rows.limit(COUNT_LIMIT).subquery("some")
+    return select(func.count()).select_from(some).scalar_subquery()
 
 
 @cache
-def skus_by_code(dialect: str, *, narrowed: bool) -> Select[Any]:
+def skus_by_code(dialect: str) -> Select[Any]:
     """Select the SKUs of `codes` in the row of `with_stock`."""
-    return with_stock(dialect, _with_codes(dialect).subquery("skus"), narrowed=narrowed)
+    return with_stock(dialect, _with_codes(dialect).subquery("skus"))
 
 
 @cache
@@ -255,7 +258,14 @@ def _skus_by_code_within_limit(dialect: str) -> Select[Any]:
     skus = _with_codes(dialect)
     is_wide = _is_wide(skus)
     limited = skus.limit(_zero_if(is_wide)).subquery("skus")
-    return with_stock(dialect, limited, narrowed=False).add_columns(is_wide.label("is_wide"))
+    return with_stock(dialect, limited).add_columns(is_wide.label("is_wide"))
+
+
+@cache
+def _titles(dialect: str) -> Select[Any]:
+    return select(sku.c.sku, sku.c.title).where(
+        sku.c.tenant_id == TENANT, in_key_array(dialect, sku.c.sku, "codes")
+    )
 
 
 def _with_codes(dialect: str) -> Select[Any]:

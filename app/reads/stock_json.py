@@ -12,7 +12,6 @@ from sqlalchemy import (
     Text,
     and_,
     any_,
-    bindparam,
     func,
     literal_column,
     select,
@@ -20,12 +19,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSON, aggregate_order_by
 
-from app.database.parameters import TENANT, KeyValue
+from app.database.parameters import TENANT
 from app.database.tables import sku, stock_level, warehouse
 from app.domain.filters import Order
 from app.domain.records import LevelRecord, SkuRecord
 from app.ledger.totals import Columns
-from app.reads.conditions import equals
 from app.reads.json_rows import json_agg, json_array, json_rows_of
 from app.reads.paging import in_sku_order
 from app.reads.warehouses import WAREHOUSE_COLUMNS
@@ -52,32 +50,25 @@ def with_stock(
     dialect: str,
     skus: FromClause,
     *,
-    narrowed: bool,
     order: Order = Order.ASCENDING,
 ) -> Select[Any]:
     """Select a single row of two JSON texts: the SKUs with their levels, and the warehouses.
 
-    The levels are all levels of a SKU or, if `narrowed`, the one in `warehouse_id`. The warehouses
-    are the ones that have a level. Each row is an array: SKU_COLUMNS and levels, LEVEL_COLUMNS,
-    WAREHOUSE_COLUMNS.
+    The warehouses are the ones that have a level. Each row is an array: SKU_COLUMNS and levels,
+    LEVEL_COLUMNS, WAREHOUSE_COLUMNS.
     """
     build = _on_postgresql if dialect == "postgresql" else _on_sqlite
-    found = build(skus, narrowed=narrowed, order=order)
+    found = build(skus, order)
     warehouses = (
         select(*WAREHOUSE_COLUMNS)
-        .where(
-            warehouse.c.tenant_id == TENANT,
-            warehouse.c.id == bindparam("warehouse_id", type_=KeyValue)
-            if narrowed
-            else found.has_level,
-        )
+        .where(warehouse.c.tenant_id == TENANT, found.has_level)
         .correlate(found.relation)
     )
     texts = found.skus_json, json_rows_of(dialect, warehouses).label("warehouses")
     return select(*texts)
 
 
-def _on_postgresql(skus: FromClause, *, narrowed: bool, order: Order) -> _SkusWithLevels:
+def _on_postgresql(skus: FromClause, order: Order) -> _SkusWithLevels:
     """Aggregate levels, their warehouse ids and SKUs in one pass: 10 % faster than a CTE."""
     by_warehouse = aggregate_order_by(
         json_array("postgresql", *LEVEL_COLUMNS), stock_level.c.warehouse_id
@@ -88,7 +79,7 @@ def _on_postgresql(skus: FromClause, *, narrowed: bool, order: Order) -> _SkusWi
     ids = func.string_agg(stock_level.c.warehouse_id, SPACE)
     each = (
         select(levels.label("levels"), ids.label("ids"))
-        .where(_is_level_of(skus.c, narrowed=narrowed))
+        .where(same_sku(skus.c, stock_level.c))
         .lateral("each")
     )
     joined = select(skus, each).select_from(skus.join(each, true())).subquery("joined")
@@ -100,27 +91,22 @@ def _on_postgresql(skus: FromClause, *, narrowed: bool, order: Order) -> _SkusWi
     return _SkusWithLevels(found, found.c.skus, has_level)
 
 
-def _on_sqlite(skus: FromClause, *, narrowed: bool, order: Order) -> _SkusWithLevels:
+def _on_sqlite(skus: FromClause, order: Order) -> _SkusWithLevels:
     levels = (
         select(*LEVEL_COLUMNS)
-        .where(_is_level_of(skus.c, narrowed=narrowed))
+        .where(same_sku(skus.c, stock_level.c))
         .order_by(stock_level.c.warehouse_id)
         .correlate(skus)
     )
     found = select(skus, json_rows_of("sqlite", levels).label("levels")).cte("found")
     skus_json = json_rows_of("sqlite", _in_order(found, order), nested="levels").label("skus")
-    ids = select(stock_level.c.warehouse_id).where(_is_level_of(found.c, narrowed=narrowed))
+    ids = select(stock_level.c.warehouse_id).where(same_sku(found.c, stock_level.c))
     return _SkusWithLevels(found, skus_json, warehouse.c.id.in_(ids))
 
 
 def _in_order(skus: FromClause, order: Order, *more: ColumnElement[Any]) -> Select[Any]:
     columns = [skus.c[column.name] for column in SKU_COLUMNS]
     return select(*columns, skus.c.levels, *more).order_by(in_sku_order(skus.c.sku, order))
-
-
-def _is_level_of(skus: Columns, *, narrowed: bool) -> ColumnElement[bool]:
-    same = same_sku(skus, stock_level.c)
-    return same & equals("warehouse_id")(stock_level.c) if narrowed else same
 
 
 def same_sku(left: Columns, right: Columns) -> ColumnElement[bool]:

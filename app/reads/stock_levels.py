@@ -1,19 +1,23 @@
 """Reads of stock levels by warehouse."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 from sqlalchemy import Select, Text, func, select
 
-from app.database.parameters import as_json, in_key_array, rows_from
+from app.database.parameters import as_json, rows_from
 from app.database.snapshot import Snapshot
 from app.database.tables import sku_count, stock_level
-from app.domain.quantities import Status
+from app.domain.filters import SkuFilter
 from app.domain.records import LevelRecord, WarehouseRecord
+from app.ledger.totals import ZERO
 from app.reads.conditions import Filters, conditions_of, filters_of, shaped
-from app.reads.paging import pages_of_parents
+from app.reads.paging import COUNT_LIMIT, pages_of_parents
 from app.reads.skus import COUNT_CONDITIONS, SKU_CONDITIONS, archived_parameters
 from app.reads.stock_json import LEVEL_COLUMNS
+
+# The filters of levels by which writes maintain counts.
+COUNTED_FILTERS: Final = frozenset({"tenant_id", "status", "listed", "archived"})
 
 
 async def list_levels_of_warehouses(
@@ -21,20 +25,17 @@ async def list_levels_of_warehouses(
     tenant_id: str,
     *,
     warehouses: Sequence[WarehouseRecord],
-    status: Status | None,
-    archived: bool | None = False,
+    where: SkuFilter,
     after: str | None,
     limit: int,
 ) -> dict[str, list[LevelRecord]]:
-    """Read a page of stock levels by SKU code for each warehouse id, starting after a code."""
-    parameters = {
-        "tenant_id": tenant_id,
-        "status": status,
-        "after": after,
-        **archived_parameters(archived),
-    }
+    """Read a page of stock levels by SKU code for each warehouse id, starting after a code.
+
+    The status of `where` is the status of the level.
+    """
+    parameters = {**_level_parameters(tenant_id, where), "after": after}
     statement = _levels_of_warehouses(snapshot.dialect, filters_of(parameters))
-    parents = as_json({"warehouse_id": warehouse.id} for warehouse in warehouses)
+    parents = _warehouses_json(warehouse.id for warehouse in warehouses)
     by_id = {warehouse.id: warehouse for warehouse in warehouses}
     pages: dict[str, list[LevelRecord]] = {id_: [] for id_ in by_id}
     rows = await snapshot.rows(statement, {**parameters, "parents": parents, "limit": limit})
@@ -46,18 +47,32 @@ async def list_levels_of_warehouses(
 
 
 async def count_levels_of_warehouses(
-    snapshot: Snapshot,
-    tenant_id: str,
-    *,
-    ids: Sequence[str],
-    status: Status | None,
-    archived: bool | None = False,
+    snapshot: Snapshot, tenant_id: str, *, ids: Sequence[str], where: SkuFilter
 ) -> dict[str, int]:
-    """Count the stock levels of each warehouse id, from counts that every write maintains."""
-    parameters = {"tenant_id": tenant_id, "status": status, **archived_parameters(archived)}
-    statement = _level_counts(snapshot.dialect, filters_of(parameters))
-    rows = await snapshot.rows(statement, {**parameters, "ids": ids})
-    return dict.fromkeys(ids, 0) | {row.warehouse_id: int(row.skus) for row in rows}
+    """Count the stock levels of each warehouse id.
+
+    Without a filter by SKU, the numbers come from counts that every write maintains.
+    """
+    parameters = _level_parameters(tenant_id, where)
+    filters = filters_of(parameters)
+    counts = _level_counts if filters <= COUNTED_FILTERS else _counted_levels
+    rows = await snapshot.rows(
+        counts(snapshot.dialect, filters), {**parameters, "parents": _warehouses_json(ids)}
+    )
+    return {row.warehouse_id: int(row.skus) for row in rows}
+
+
+def _level_parameters(tenant_id: str, where: SkuFilter) -> dict[str, object]:
+    return {
+        "tenant_id": tenant_id,
+        "status": where.status,
+        "sku": where.sku,
+        **archived_parameters(where.archived),
+    }
+
+
+def _warehouses_json(ids: Iterable[str]) -> str:
+    return as_json({"warehouse_id": id_} for id_ in ids)
 
 
 @shaped
@@ -78,11 +93,29 @@ def _levels_of_warehouses(dialect: str, filters: Filters) -> Select[Any]:
 
 @shaped
 def _level_counts(dialect: str, filters: Filters) -> Select[Any]:
-    return (
-        select(sku_count.c.warehouse_id, func.sum(sku_count.c.skus).label("skus"))
-        .where(
-            *conditions_of(COUNT_CONDITIONS, filters, sku_count.c),
-            in_key_array(dialect, sku_count.c.warehouse_id, "ids"),
-        )
-        .group_by(sku_count.c.warehouse_id)
+    """Sum the counts that writes maintain, by warehouse."""
+    parents = rows_from(dialect, "parents", {"warehouse_id": Text()})
+    number = select(func.coalesce(func.sum(sku_count.c.skus), ZERO)).where(
+        *conditions_of(COUNT_CONDITIONS, filters, sku_count.c),
+        sku_count.c.warehouse_id == parents.c.warehouse_id,
     )
+    skus = number.correlate(parents).scalar_subquery().label("skus")
+    return select(parents.c.warehouse_id, skus)
+
+
+@shaped
+def _counted_levels(dialect: str, filters: Filters) -> Select[Any]:
+    """Count the levels of each warehouse, up to COUNT_LIMIT."""
+    parents = rows_from(dialect, "parents", {"warehouse_id": Text()})
+    some = (
+        select(stock_level.c.sku)
+        .where(
+            *conditions_of(SKU_CONDITIONS, filters, stock_level.c),
+            stock_level.c.warehouse_id == parents.c.warehouse_id,
+        )
+        .limit(COUNT_LIMIT)
+        .correlate(parents)
+        .subquery("some")
+    )
+    skus = select(func.count()).select_from(some).correlate(parents).scalar_subquery()
+    return select(parents.c.warehouse_id, skus.label("skus"))

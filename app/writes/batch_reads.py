@@ -90,7 +90,6 @@ def _select_stock(dialect: str) -> Select[Any]:
     columns = [statement.scalar_subquery() for statement in (permission, *last)]
     names = ("permits_oversell_since", "last_position", "last_hash", "last_entry_at")
     labels = [column.label(name) for column, name in zip(columns, names, strict=True)]
-    skus = skus_by_code(dialect, narrowed=False)
-    return skus.add_columns(
+    return skus_by_code(dialect).add_columns(
         Present().label("now"), json_rows_of(dialect, persons).label("persons"), *labels
     )

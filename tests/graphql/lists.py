@@ -13,7 +13,7 @@ RECORD: Final = (
     "id sku title totalOnHand totalReserved totalAvailable safetyStock status "
     "stock { id onHand reserved safetyStock available status version warehouse { id } }"
 )
-LEVEL: Final = "onHand status sku { sku } warehouse { id }"
+LEVEL: Final = "code title onHand status sku { sku title } warehouse { id }"
 ENTRY: Final = (
     "id position sequence beforeQuantity afterQuantity delta reason note createdBy createdAt "
     "sku { sku } warehouse { id }"
@@ -24,8 +24,9 @@ SKUS: Final = (
     f"{{ {page_of(RECORD)} }} }}"
 )
 LEVELS: Final = (
-    "query ($id: ID!, $first: Int!, $after: String, $status: SkuStatus) { warehouse(id: $id) { "
-    f"stock(first: $first, after: $after, status: $status) {{ {page_of(LEVEL)} }} }} }}"
+    "query ($id: ID!, $first: Int!, $after: String, $filter: StockLevelFilterInput) { "
+    "warehouse(id: $id) { "
+    f"stock(first: $first, after: $after, filter: $filter) {{ {page_of(LEVEL)} }} }} }}"
 )
 LEDGER: Final = (
     "query ($first: Int!, $after: String, $filter: LedgerFilterInput) { "

@@ -46,7 +46,7 @@ class Catalogue:
     ) -> list[dict[str, object]]:
         """SKUs of a list with these filters, in ascending order."""
         records = [
-            record_of(item, warehouse_id)
+            record_of(item)
             for item in sorted(self.skus, key=lambda item: item.sku)
             if warehouse_id is None or warehouse_id in {each.warehouse_id for each in item.levels}
         ]
@@ -150,13 +150,9 @@ def status_of(on_hand: int, reserved: int, safety_stock: int) -> str:
     return "LOW" if sellable <= 2 * safety_stock else "NORMAL"
 
 
-def record_of(item: LoadedSku, warehouse_id: str | None = None) -> dict[str, object]:
-    """Return a SKU as GraphQL shows it, of one warehouse or (None) of all."""
-    levels = [
-        each
-        for each in sorted(item.levels, key=lambda each: each.warehouse_id)
-        if warehouse_id in (None, each.warehouse_id)
-    ]
+def record_of(item: LoadedSku) -> dict[str, object]:
+    """Return a SKU as GraphQL shows it."""
+    levels = sorted(item.levels, key=lambda each: each.warehouse_id)
     total = sum(on_hand(each) for each in levels)
     reserved = sum(each.reserved for each in levels)
     safety_stock = sum(each.safety_stock for each in levels)

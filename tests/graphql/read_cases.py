@@ -39,7 +39,7 @@ from app.reads.reservations import (
     list_holds_of,
     list_reservations,
 )
-from app.reads.skus import get_skus, list_skus
+from app.reads.skus import get_skus, get_titles, list_skus
 from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
 from app.reads.stock_levels import count_levels_of_warehouses, list_levels_of_warehouses
 from app.reads.warehouses import get_warehouses, list_warehouses
@@ -103,17 +103,18 @@ def sku_reads(data: Data) -> Iterator[ReadCase]:
             list_skus, tenant_id=tenant, where=where, after=after, order=order, limit=PAGE
         )
         yield ReadCase(f"SKUs {conditions}", call)
-    for warehouse in (None, MAIN):
-        call = partial(get_skus, tenant_id=tenant, codes=data.codes, warehouse_id=warehouse)
-        yield ReadCase(f"SKUs of codes {named(warehouse=warehouse)}", call)
+    yield ReadCase("SKUs of codes", partial(get_skus, tenant_id=tenant, codes=data.codes))
+    yield ReadCase("titles", partial(get_titles, tenant_id=tenant, codes=data.codes))
     for status, after in product((None, Status.CRITICAL), (None, data.code)):
         call = partial(list_levels_of_warehouses, tenant_id=tenant, warehouses=WAREHOUSES)
-        call = partial(call, status=status, after=after, limit=PAGE)
+        call = partial(call, where=SkuFilter(status=status), after=after, limit=PAGE)
         yield ReadCase(f"levels {named(status=status, after=after)}", call)
     ids = [warehouse.id for warehouse in WAREHOUSES]
     for status in (None, Status.CRITICAL):
-        call = partial(count_levels_of_warehouses, tenant_id=tenant, ids=ids, status=status)
-        yield ReadCase(f"total of levels {named(status=status)}", call)
+        for sku_code in (None, data.code):
+            where = SkuFilter(status=status, sku=sku_code)
+            call = partial(count_levels_of_warehouses, tenant_id=tenant, ids=ids, where=where)
+            yield ReadCase(f"total of levels {named(status=status, sku=sku_code)}", call)
     yield ReadCase("warehouses", partial(list_warehouses, tenant_id=tenant))
     yield ReadCase("warehouses of ids", partial(get_warehouses, tenant_id=tenant, ids=ids))
     yield ReadCase("adjustment", partial(get_adjustment, tenant_id=tenant, id_="adj_0"))

@@ -137,16 +137,3 @@ async def test_unknown_object_is_null_with_an_error_and_siblings_succeed(
     assert (error["extensions"]["status"], error["extensions"]["code"]) == (404, code)
     assert answer["data"]["it"] is None
     assert len(answer["data"]["warehouses"]) == 4
-
-
-async def test_nested_error_sets_the_nearest_nullable_parent_to_null(stocked: Stocked) -> None:
-    answer = await stocked.service.graphql(
-        '{ good: sku(sku: "A") { sku } bad: sku(sku: "A") { sku adjustments(first: 0) '
-        "{ totalCount } } warehouses { id } }"
-    )
-
-    [error] = errors_of(answer)
-    assert error["path"] == ["bad", "adjustments"]
-    assert answer["data"]["bad"] is None
-    assert answer["data"]["good"] == {"sku": "A"}
-    assert len(answer["data"]["warehouses"]) == 4

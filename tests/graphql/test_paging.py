@@ -101,7 +101,8 @@ CURSORS: Final = {
         ["warehouse", "stock"],
     ),
     "levels by status": (
-        '{ warehouse(id: "MAIN") { stock(first: 1, status: LOW%s) { pageInfo { endCursor } } } }',
+        '{ warehouse(id: "MAIN") { stock(first: 1, filter: {status: LOW}%s) '
+        "{ pageInfo { endCursor } } } }",
         ["warehouse", "stock"],
     ),
     "levels elsewhere": (

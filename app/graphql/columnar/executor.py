@@ -19,6 +19,7 @@ from graphql import (
     GraphQLError,
     GraphQLLeafType,
     GraphQLList,
+    GraphQLNonNull,
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLResolveInfo,
@@ -73,6 +74,19 @@ class BudgetedExecutor(Executor[Any]):
         return self.execute_affordable_field(
             parent_type, source, field_details_list, path, position_context
         )
+
+    def handle_field_error(
+        self,
+        raw_error: Exception,
+        return_type: GraphQLOutputType,
+        field_details_list: FieldDetailsList,
+        path: Path,
+    ) -> None:
+        """Set a nullable field with an error to null; a query over its budget stops instead."""
+        is_query = self.operation.operation is OperationType.QUERY
+        if is_query and self.budget.is_exceeded and not isinstance(return_type, GraphQLNonNull):
+            return_type = GraphQLNonNull(return_type)
+        super().handle_field_error(raw_error, return_type, field_details_list, path)
 
     def execute_affordable_field(
         self,

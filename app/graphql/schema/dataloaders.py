@@ -14,9 +14,8 @@ from typing import Any, Generic, TypeVar
 from strawberry.dataloader import DataLoader
 
 from app.database.snapshot import Snapshot
-from app.domain.filters import AdjustmentFilter
+from app.domain.filters import AdjustmentFilter, SkuFilter
 from app.domain.periods import PeriodSeries
-from app.domain.quantities import Status
 from app.domain.records import (
     AdjustmentRecord,
     LedgerTotals,
@@ -41,15 +40,13 @@ from app.reads.adjustment_totals import count_adjustments_of, sum_adjustments_of
 from app.reads.adjustments import list_adjustments_of
 from app.reads.conditions import KeyColumns, LedgerKey, StockKey
 from app.reads.reservations import count_holds_of, get_reservations, list_holds_of
-from app.reads.skus import get_skus
+from app.reads.skus import get_skus, get_titles
 from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
 from app.reads.stock_levels import count_levels_of_warehouses, list_levels_of_warehouses
 from app.reads.warehouses import get_warehouses
 
 LoaderKey = TypeVar("LoaderKey")
 LoaderValue = TypeVar("LoaderValue")
-# A warehouse id, or None for all warehouses, and a SKU code.
-SkuKey = tuple[str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +62,7 @@ class AdjustmentPage:
 class LevelPage:
     """The arguments of a warehouse's list of stock levels."""
 
-    status: Status | None
-    archived: bool | None
+    where: SkuFilter
     after: str | None
     limit: int
 
@@ -115,9 +111,14 @@ class Loaders:
         self._by_arguments: dict[Hashable, Loader[Any, Any]] = {}
 
     @property
-    def sku(self) -> Loader[SkuKey, SkuRecord | None]:
-        """Record of a SKU with the levels of one warehouse or of all."""
-        return self._for("sku", self._load_skus)
+    def sku(self) -> Loader[str, SkuRecord | None]:
+        """Record of a SKU with its levels."""
+        return self._for("sku", self._seeking(self._load_skus, KEY_COST))
+
+    @property
+    def title(self) -> Loader[str, str | None]:
+        """Title of a SKU by code."""
+        return self._for("title", self._seeking(self._load_titles, KEY_COST))
 
     @property
     def warehouse(self) -> Loader[str, WarehouseRecord | None]:
@@ -142,8 +143,7 @@ class Loaders:
                 self._snapshot,
                 self._tenant_id,
                 warehouses=warehouses,
-                status=page.status,
-                archived=page.archived,
+                where=page.where,
                 after=page.after,
                 limit=page.limit,
             )
@@ -151,18 +151,16 @@ class Loaders:
 
         return self._for(("levels", page), self._paged(page.limit, load))
 
-    def level_count_by_warehouse(
-        self, status: Status | None, *, archived: bool | None
-    ) -> Loader[str, int]:
+    def level_count_by_warehouse(self, where: SkuFilter) -> Loader[str, int]:
         """Count of stock levels by warehouse id."""
 
         async def load(ids: Sequence[str]) -> list[int]:
             counts = await count_levels_of_warehouses(
-                self._snapshot, self._tenant_id, ids=ids, status=status, archived=archived
+                self._snapshot, self._tenant_id, ids=ids, where=where
             )
             return [counts[id_] for id_ in ids]
 
-        return self._for(("level count", status, archived), self._seeking(load))
+        return self._for(("level count", where), self._seeking(load))
 
     def adjustments(
         self, page: AdjustmentPage, by: KeyColumns
@@ -298,22 +296,21 @@ class Loaders:
             loader = self._by_arguments[arguments] = Loader(load, self._snapshot)
         return loader
 
-    async def _load_skus(self, keys: Sequence[SkuKey]) -> list[SkuRecord | None]:
-        by_key: dict[SkuKey, SkuRecord] = {}
-        for warehouse_id in {view for view, _ in keys}:
-            codes = [code for view, code in keys if view == warehouse_id]
-            self._budget.spend(STATEMENT_COST + len(codes) * KEY_COST)
-            with self._budget.exhausted_by_refusal():
-                records = await get_skus(
-                    self._snapshot,
-                    self._tenant_id,
-                    codes=codes,
-                    warehouse_id=warehouse_id,
-                    most_levels=self._budget.affordable(LEVEL_COST),
-                )
-            self._budget.spend_stock(records.values())
-            by_key |= {(warehouse_id, code): record for code, record in records.items()}
-        return [by_key.get(key) for key in keys]
+    async def _load_skus(self, codes: Sequence[str]) -> list[SkuRecord | None]:
+        with self._budget.exhausted_by_refusal():
+            records = await get_skus(
+                self._snapshot,
+                self._tenant_id,
+                codes=codes,
+                most_levels=self._budget.affordable(LEVEL_COST),
+            )
+        self._budget.spend_stock(records.values())
+        return [records.get(code) for code in codes]
+
+    async def _load_titles(self, codes: Sequence[str]) -> list[str | None]:
+        titles = await get_titles(self._snapshot, self._tenant_id, codes=codes)
+        self._budget.spend_text(titles.values())
+        return [titles.get(code) for code in codes]
 
     async def _load_warehouses(self, ids: Sequence[str]) -> list[WarehouseRecord | None]:
         records = await get_warehouses(self._snapshot, self._tenant_id, ids=ids)

@@ -14,6 +14,7 @@ from app.graphql.schema.fields import of_plain_values, optional
 
 ARCHIVED_DESCRIPTION: Final = "false: without archived SKUs; true: only archived SKUs; null: both."
 ALL_ADJUSTMENTS: Final = strawberry.argument(description="Filters; without them, all adjustments.")
+LEVELS_DESCRIPTION: Final = "Filters; without them, all stock levels of SKUs that are not archived."
 ADJUSTMENTS_DESCRIPTION: Final = "Filters of a list of adjustments. All conditions must hold."
 
 
@@ -96,14 +97,30 @@ class LedgerFilterInput(AdjustmentFilterInput):
 
 
 @of_plain_values
+@strawberry.input(
+    description="Filters of a warehouse's list of stock levels. All conditions must hold."
+)
+class StockLevelFilterInput:
+    """Conditions on the stock levels of one warehouse."""
+
+    status: Status | None = optional("Stock levels with this status.")
+    sku: str | None = optional("The stock level of this SKU.")
+    archived: bool | None = strawberry.field(default=False, description=ARCHIVED_DESCRIPTION)
+
+    def conditions(self) -> SkuFilter:
+        """Filter of the reads."""
+        return SkuFilter(status=self.status, sku=self.sku, archived=self.archived)
+
+
+@of_plain_values
 @strawberry.input(description="Filters of a list of SKUs. All conditions must hold.")
 class SkuFilterInput:
     """Conditions on SKUs."""
 
     status: Status | None = optional("SKUs with this status.")
     warehouse_id: strawberry.ID | None = optional(
-        "SKUs with a stock level in this warehouse. Their totals, status and `stock` are those of "
-        "this warehouse."
+        "SKUs with a stock level in this warehouse. Their fields are those of all warehouses: "
+        "`Warehouse.stock` and `Sku.stockLevel` have the figures of one warehouse."
     )
     sku: str | None = optional("The SKU with this code.")
     archived: bool | None = strawberry.field(default=False, description=ARCHIVED_DESCRIPTION)
@@ -130,6 +147,9 @@ class ReservationFilterInput:
         return ReservationFilter(status=self.status, reference=self.reference)
 
 
+StockLevelFilterArgument = Annotated[
+    StockLevelFilterInput | None, strawberry.argument(description=LEVELS_DESCRIPTION)
+]
 AdjustmentFilterArgument = Annotated[AdjustmentFilterInput | None, ALL_ADJUSTMENTS]
 WarehouseAdjustmentFilterArgument = Annotated[
     WarehouseAdjustmentFilterInput | None, ALL_ADJUSTMENTS

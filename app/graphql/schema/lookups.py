@@ -4,21 +4,24 @@ from app.domain.filters import AdjustmentFilter
 from app.domain.records import ReservationRecord, SkuRecord, WarehouseRecord
 from app.errors import inventory_not_found, reservation_not_found, warehouse_not_found
 from app.graphql.schema.context import Context
-from app.graphql.schema.dataloaders import SkuKey
 
 
-async def require_sku(context: Context, key: SkuKey) -> SkuRecord:
-    """Record of a SKU, with the levels of one warehouse or of all.
+async def require_sku(context: Context, code: str) -> SkuRecord:
+    """Record of a SKU with its levels.
 
     Raises:
         InventoryNotFound: the tenant does not have the SKU.
 
     """
-    record = await context.loaders.sku.load(key)
+    record = await context.loaders.sku.load(code)
     if record is None:
-        _, code = key
         raise inventory_not_found(code)
     return record
+
+
+async def get_title(context: Context, code: str) -> str | None:
+    """Title of a SKU."""
+    return await context.loaders.title.load(code)
 
 
 async def require_warehouse(context: Context, warehouse_id: str) -> WarehouseRecord:
@@ -55,6 +58,6 @@ async def require_filtered(context: Context, where: AdjustmentFilter) -> None:
 
     """
     if where.sku is not None:
-        await require_sku(context, (None, where.sku))
+        await require_sku(context, where.sku)
     if where.warehouse_id is not None:
         await require_warehouse(context, where.warehouse_id)

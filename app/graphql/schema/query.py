@@ -65,7 +65,7 @@ class Query:
         order_by: Annotated[
             Order, strawberry.argument(description="Order of the list.")
         ] = Order.ASCENDING,
-    ) -> Connection[Sku]:
+    ) -> Connection[Sku] | None:
         """Page of SKUs.
 
         Raises:
@@ -105,10 +105,10 @@ class Query:
         self, info: Info, sku: Annotated[str, strawberry.argument(description="SKU code.")]
     ) -> Sku | None:
         """SKU with a code."""
-        return Sku(record=await require_sku(info.context, (None, sku)))
+        return Sku(record=await require_sku(info.context, sku))
 
     @strawberry.field(description="All warehouses, ordered by id, including inactive ones.")
-    async def warehouses(self, info: Info) -> list[Warehouse]:
+    async def warehouses(self, info: Info) -> list[Warehouse] | None:
         """All warehouses."""
         context = info.context
         context.budget.spend(STATEMENT_COST)
@@ -133,7 +133,7 @@ class Query:
         first: First = DEFAULT_PAGE,
         after: After = None,
         filter: LedgerFilterArgument = None,
-    ) -> AdjustmentConnection:
+    ) -> AdjustmentConnection | None:
         """Page of the ledger.
 
         Raises:
@@ -176,7 +176,7 @@ class Query:
             ReservationFilterInput | None,
             strawberry.argument(description="Filters; without them, all reservations."),
         ] = None,
-    ) -> Connection[Reservation]:
+    ) -> Connection[Reservation] | None:
         """Page of reservations.
 
         Raises:
@@ -228,7 +228,7 @@ class Query:
         context = info.context
         kind, _, rest = id.partition("_")
         if kind == "sku":
-            sku = await context.loaders.sku.load((None, rest))
+            sku = await context.loaders.sku.load(rest)
             return Sku(record=sku) if sku else None
         if kind == "wh":
             warehouse = await context.loaders.warehouse.load(id)
@@ -248,6 +248,6 @@ class Query:
 async def _stock_level(context: Context, rest: str) -> StockLevel | None:
     """Stock level with the global id `level_wh_<ULID>_<SKU>`, given without `level_`."""
     prefix, ulid, code = [*rest.split("_", 2), "", ""][:3]
-    record = await context.loaders.sku.load((None, code))
+    record = await context.loaders.sku.load(code)
     level = record.level_in(f"{prefix}_{ulid}") if record else None
     return StockLevel(record=level) if level else None

@@ -92,7 +92,7 @@ class Connection(Generic[T]):
         description="Exact number of items in the whole list.",
         metadata=ColumnarField(batch=totals_of).metadata,
     )
-    async def total_count(self) -> int:
+    async def total_count(self) -> int | None:
         """Count the items of the whole list when the field is selected."""
         total: int = self.count if isinstance(self.count, int) else await self.count()
         return total

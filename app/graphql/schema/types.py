@@ -1,14 +1,13 @@
 """The object types of the schema, made from records."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 
 import strawberry
 from strawberry import Private
 
-from app.domain.filters import AdjustmentFilter
+from app.domain.filters import AdjustmentFilter, SkuFilter
 from app.domain.periods import MAX_PERIODS, TimeRange, period_series
 from app.domain.records import (
     AdjustmentRecord,
@@ -22,7 +21,7 @@ from app.domain.records import (
 from app.graphql.schema.budget import ROW_COST
 from app.graphql.schema.context import Context, Info
 from app.graphql.schema.cursors import AdjustmentCursors
-from app.graphql.schema.dataloaders import AdjustmentPage, LevelPage, SkuKey
+from app.graphql.schema.dataloaders import AdjustmentPage, LevelPage
 from app.graphql.schema.edges import edge_to
 from app.graphql.schema.enums import Interval, ReservationStatus, Status, WarehouseType
 from app.graphql.schema.fields import (
@@ -33,12 +32,13 @@ from app.graphql.schema.fields import (
     read_from,
 )
 from app.graphql.schema.filters import (
-    ARCHIVED_DESCRIPTION,
     AdjustmentFilterArgument,
+    StockLevelFilterArgument,
     WarehouseAdjustmentFilterArgument,
 )
 from app.graphql.schema.ledger_totals import AdjustmentTotals, StockPeriod
 from app.graphql.schema.lookups import (
+    get_title,
     require_filtered,
     require_reservation,
     require_sku,
@@ -88,28 +88,21 @@ class Warehouse(Node):
         info: Info,
         first: First = DEFAULT_PAGE,
         after: After = None,
-        status: Annotated[
-            Status | None, strawberry.argument(description="Stock levels with this status.")
-        ] = None,
-        *,
-        archived: Annotated[
-            bool | None, strawberry.argument(description=ARCHIVED_DESCRIPTION)
-        ] = False,
-    ) -> Connection["StockLevel"]:
+        filter: StockLevelFilterArgument = None,
+    ) -> Connection["StockLevel"] | None:
         """Page of stock levels."""
         context = info.context
         loaders = context.loaders
-        cursors = context.cursors("levels", self.record.id, status, archived)
-        page = LevelPage(status, archived, cursors.decode(after), page_size(first) + 1)
+        where = filter.conditions() if filter else SkuFilter()
+        cursors = context.cursors("levels", self.record.id, where)
+        page = LevelPage(where, cursors.decode(after), page_size(first) + 1)
         levels = await loaders.levels_by_warehouse(page).load(self.record)
         return connection_of(
             [StockLevel(record=level) for level in levels],
             limit=first,
             after=after,
             cursor_of=lambda level: cursors.encode(level.record.sku),
-            count=lambda: loaders.level_count_by_warehouse(status, archived=archived).load(
-                self.record.id
-            ),
+            count=lambda: loaders.level_count_by_warehouse(where).load(self.record.id),
         )
 
     @strawberry.field(description="Adjustments in the warehouse, newest first.")
@@ -119,7 +112,7 @@ class Warehouse(Node):
         first: First = DEFAULT_PAGE,
         after: After = None,
         filter: WarehouseAdjustmentFilterArgument = None,
-    ) -> "AdjustmentConnection":
+    ) -> "AdjustmentConnection | None":
         """Page of adjustments in the warehouse."""
         where = filter.conditions() if filter else AdjustmentFilter()
         return await adjustments_of(info.context, (None, self.record.id), where, first, after)
@@ -161,9 +154,21 @@ class Sku(Node):
     stock: list["StockLevel"] = objects_from(
         "record.levels",
         lambda record: StockLevel(record=record),
-        "Stock levels, ordered by warehouse id. In a list that is filtered by warehouse, only the "
-        "level of this warehouse is included and the totals are its figures.",
+        "Stock levels, ordered by warehouse id.",
     )
+
+    @strawberry.field(
+        description="Stock level in one warehouse; null if the SKU has no stock level there."
+    )
+    def stock_level(
+        self,
+        warehouse_id: Annotated[
+            strawberry.ID, strawberry.argument(description="Warehouse id, wh_...")
+        ],
+    ) -> "StockLevel | None":
+        """Stock level in one warehouse."""
+        record = self.record.level_in(warehouse_id)
+        return StockLevel(record=record) if record else None
 
     @strawberry.field(
         description="Exact quantity on hand at a past instant, computed from the ledger. Reserved "
@@ -179,11 +184,11 @@ class Sku(Node):
                 "end of the day. A future instant gives the current stock."
             ),
         ],
-    ) -> "StockAsOf":
+    ) -> "StockAsOf | None":
         """Stock at a past instant."""
-        key = (self.record.sku, self.record.warehouse_id)
         info.context.budget.spend(len(self.record.levels) * ROW_COST)
-        return StockAsOf(records=await info.context.loaders.stock_as_of(at.end).load(key))
+        loader = info.context.loaders.stock_as_of(at.end)
+        return StockAsOf(records=await loader.load((self.record.sku, None)))
 
     @strawberry.field(
         description="Exact quantity on hand per hour or day, computed from the ledger. Every "
@@ -216,7 +221,7 @@ class Sku(Node):
                 "summed."
             ),
         ] = None,
-    ) -> list[StockPeriod]:
+    ) -> list[StockPeriod] | None:
         """Stock per period.
 
         Raises:
@@ -227,8 +232,8 @@ class Sku(Node):
         info.context.budget.spend(len(self.record.levels) * ROW_COST)
         if warehouse_id is not None:
             await require_warehouse(info.context, warehouse_id)
-        key = (self.record.sku, self.record.warehouse_id if warehouse_id is None else warehouse_id)
-        records = await info.context.loaders.stock_history(series).load(key)
+        loader = info.context.loaders.stock_history(series)
+        records = await loader.load((self.record.sku, warehouse_id))
         return [StockPeriod(record=record) for record in records]
 
     @strawberry.field(description="Adjustments of the SKU in all warehouses, newest first.")
@@ -238,17 +243,17 @@ class Sku(Node):
         first: First = DEFAULT_PAGE,
         after: After = None,
         filter: AdjustmentFilterArgument = None,
-    ) -> "AdjustmentConnection":
+    ) -> "AdjustmentConnection | None":
         """Page of adjustments of the SKU."""
         where = filter.conditions() if filter else AdjustmentFilter()
-        if self.record.warehouse_id is not None and where.warehouse_id is None:
-            where = replace(where, warehouse_id=self.record.warehouse_id)
         return await adjustments_of(info.context, (self.record.sku, None), where, first, after)
 
 
-def sku_edge(key_of: Callable[[Any], SkuKey] = lambda record: (None, record.sku)) -> Any:  # noqa: ANN401
+def sku_edge() -> Any:  # noqa: ANN401
     """Define the field that leads from a record with a SKU code to its SKU."""
-    return edge_to(require_sku, key_of, lambda record: Sku(record=record), "The SKU.")
+    return edge_to(
+        require_sku, lambda record: record.sku, lambda record: Sku(record=record), "The SKU."
+    )
 
 
 def warehouse_edge() -> Any:  # noqa: ANN401
@@ -288,11 +293,17 @@ class StockLevel(Node):
         "record.synced_at", "Time of the last marketplace report; null without reports."
     )
 
+    code: str = read_from("record.sku", "SKU code.")
+    title: str | None = edge_to(
+        get_title,
+        lambda record: record.sku,
+        lambda title: title,
+        "Display title of the product. `sku { title }` also reads the stock in all warehouses.",
+    )
     warehouse: Warehouse = object_from(
         "record.warehouse", lambda record: Warehouse(record=record), "The warehouse."
     )
-    # In a list that is filtered by warehouse, the SKU keeps this filter.
-    sku: Sku = sku_edge(lambda record: (record.view, record.sku))
+    sku: Sku | None = sku_edge()
 
     @strawberry.field(description="Adjustments of the stock level, newest first.")
     async def adjustments(
@@ -301,7 +312,7 @@ class StockLevel(Node):
         first: First = DEFAULT_PAGE,
         after: After = None,
         filter: AdjustmentFilterArgument = None,
-    ) -> "AdjustmentConnection":
+    ) -> "AdjustmentConnection | None":
         """Page of adjustments of the stock level."""
         where = filter.conditions() if filter else AdjustmentFilter()
         key = (self.record.sku, self.record.warehouse_id)
@@ -313,7 +324,7 @@ class StockLevel(Node):
     )
     async def reservations(
         self, info: Info, first: First = DEFAULT_PAGE, after: After = None
-    ) -> Connection["ReservationLine"]:
+    ) -> Connection["ReservationLine"] | None:
         """Page of open reservation lines."""
         context = info.context
         key = (self.record.sku, self.record.warehouse_id)
@@ -373,8 +384,8 @@ class Adjustment(Node):
     reference: str | None = read_from(
         "record.reference", "The caller's id of the order, delivery or count."
     )
-    sku: Sku = sku_edge()
-    warehouse: Warehouse = warehouse_edge()
+    sku: Sku | None = sku_edge()
+    warehouse: Warehouse | None = warehouse_edge()
 
 
 @strawberry.type(description="The part of a reservation at one stock level.")
@@ -390,9 +401,9 @@ class ReservationLine:
     committed: int = quantity_from(
         "record.committed", "Quantity that the commit took from the quantity on hand."
     )
-    sku: Sku = sku_edge()
-    warehouse: Warehouse = warehouse_edge()
-    reservation: "Reservation" = edge_to(
+    sku: Sku | None = sku_edge()
+    warehouse: Warehouse | None = warehouse_edge()
+    reservation: "Reservation | None" = edge_to(
         require_reservation,
         lambda record: record.reservation_id,
         lambda record: Reservation(record=record),
@@ -457,7 +468,7 @@ class StockLevelAsOf:
         lambda self: Adjustment(record=self.record),
         "Last adjustment at or before the instant.",
     )
-    warehouse: Warehouse = warehouse_edge()
+    warehouse: Warehouse | None = warehouse_edge()
 
 
 @strawberry.type(description="A page of a list of adjustments (Relay).")
@@ -467,7 +478,7 @@ class AdjustmentConnection(Connection[Adjustment]):
     sum_up: Private[Any]
 
     @strawberry.field(description="Exact totals of the whole list, not only of the page.")
-    async def totals(self) -> AdjustmentTotals:
+    async def totals(self) -> AdjustmentTotals | None:
         """Totals of the whole list, summed when they are selected."""
         return AdjustmentTotals(record=await self.sum_up())
 

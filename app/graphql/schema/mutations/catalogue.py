@@ -182,7 +182,7 @@ class CatalogueMutation:
         self,
         info: Info,
         input: Annotated[CreateSkuInput, strawberry.argument(description="SKU to create.")],
-    ) -> SkuPayload:
+    ) -> SkuPayload | None:
         """Create a SKU."""
         return _sku_payload(
             await info.context.write(
@@ -195,7 +195,7 @@ class CatalogueMutation:
         self,
         info: Info,
         input: Annotated[UpdateSkuInput, strawberry.argument(description="SKU to change.")],
-    ) -> SkuPayload:
+    ) -> SkuPayload | None:
         """Change the title of a SKU."""
         change = SkuChange(
             sku=input.sku, title=input.title, expected_version=input.expected_version
@@ -211,7 +211,7 @@ class CatalogueMutation:
         self,
         info: Info,
         input: Annotated[SkuInput, strawberry.argument(description="SKU to archive.")],
-    ) -> SkuPayload:
+    ) -> SkuPayload | None:
         """Archive a SKU."""
         change = SkuChange(sku=input.sku, is_archived=True, expected_version=input.expected_version)
         return await _change_sku(info.context, input, "archiveSku", change)
@@ -221,7 +221,7 @@ class CatalogueMutation:
         self,
         info: Info,
         input: Annotated[SkuInput, strawberry.argument(description="SKU to restore.")],
-    ) -> SkuPayload:
+    ) -> SkuPayload | None:
         """Restore a SKU."""
         change = SkuChange(
             sku=input.sku, is_archived=False, expected_version=input.expected_version
@@ -235,7 +235,7 @@ class CatalogueMutation:
         input: Annotated[
             CreateWarehouseInput, strawberry.argument(description="Warehouse to create.")
         ],
-    ) -> WarehousePayload:
+    ) -> WarehousePayload | None:
         """Create a warehouse."""
         warehouse = WarehouseRecord(
             "", input.name, input.type, input.address, input.marketplace, is_active=True
@@ -254,7 +254,7 @@ class CatalogueMutation:
         input: Annotated[
             UpdateWarehouseInput, strawberry.argument(description="Changes of the warehouse.")
         ],
-    ) -> WarehousePayload:
+    ) -> WarehousePayload | None:
         """Change a warehouse."""
         return WarehousePayload.of(
             await info.context.write(
@@ -272,7 +272,7 @@ class CatalogueMutation:
         input: Annotated[
             SetSafetyStockInput, strawberry.argument(description="Safety stock to set.")
         ],
-    ) -> SetSafetyStockPayload:
+    ) -> SetSafetyStockPayload | None:
         """Set the safety stock of stock levels."""
         levels = [
             SafetyStock(level.sku, level.warehouse_id, level.safety_stock) for level in input.levels

@@ -128,7 +128,7 @@ class SyncMutation:
         self,
         info: Info,
         input: Annotated[SyncStockInput, strawberry.argument(description="The report.")],
-    ) -> SyncStockPayload:
+    ) -> SyncStockPayload | None:
         """Take over a report."""
         report = input.report()
         written = await info.context.write(

@@ -163,7 +163,7 @@ class ReservationMutation:
         self,
         info: Info,
         input: Annotated[ReserveStockInput, strawberry.argument(description="Stock to reserve.")],
-    ) -> ReserveStockPayload:
+    ) -> ReserveStockPayload | None:
         """Reserve stock."""
         order = ReserveRequest(
             lines=tuple(line.line() for line in input.lines),
@@ -187,7 +187,7 @@ class ReservationMutation:
         input: Annotated[
             CommitReservationInput, strawberry.argument(description="Reservation to commit.")
         ],
-    ) -> CommitReservationPayload:
+    ) -> CommitReservationPayload | None:
         """Commit a reservation."""
         lines = None if input.lines is None else tuple(line.line() for line in input.lines)
         order = CommitRequest(id=input.id, lines=lines, reason=input.reason, note=input.note)
@@ -206,7 +206,7 @@ class ReservationMutation:
         input: Annotated[
             ReleaseReservationInput, strawberry.argument(description="Reservation to release.")
         ],
-    ) -> ReleaseReservationPayload:
+    ) -> ReleaseReservationPayload | None:
         """Release a reservation."""
         written = await info.context.write(
             input, lambda writing: release_reservation(writing, input.id), count=_line_count
@@ -222,7 +222,7 @@ class ReservationMutation:
         input: Annotated[
             ExtendReservationInput, strawberry.argument(description="Reservation to extend.")
         ],
-    ) -> ExtendReservationPayload:
+    ) -> ExtendReservationPayload | None:
         """Extend a reservation."""
         written = await info.context.write(
             input, lambda writing: extend_reservation(writing, input.id, input.expires_in)

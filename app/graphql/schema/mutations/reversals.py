@@ -62,7 +62,7 @@ class ReversalMutation:
         input: Annotated[
             ReverseAdjustmentsInput, strawberry.argument(description="Adjustments to reverse.")
         ],
-    ) -> ReverseAdjustmentsPayload:
+    ) -> ReverseAdjustmentsPayload | None:
         """Reverse adjustments."""
         reversal = Reversal(
             adjustment_id=input.adjustment_id,

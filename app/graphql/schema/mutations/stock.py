@@ -232,7 +232,7 @@ class StockMutation:
         self,
         info: Info,
         input: Annotated[SetStockInput, strawberry.argument(description="Stock level to set.")],
-    ) -> SetStockPayload:
+    ) -> SetStockPayload | None:
         """Set a stock level."""
         update = input.update(quantity=input.quantity, sku_versions=input.expected_sku_versions)
         return SetStockPayload.of(await _write_change(info.context, input, update))
@@ -247,7 +247,7 @@ class StockMutation:
         input: Annotated[
             AdjustStockInput, strawberry.argument(description="Stock level to adjust.")
         ],
-    ) -> AdjustStockPayload:
+    ) -> AdjustStockPayload | None:
         """Adjust a stock level."""
         update = input.update(delta=input.delta, sku_versions=input.expected_sku_versions)
         return AdjustStockPayload.of(await _write_change(info.context, input, update))
@@ -262,7 +262,7 @@ class StockMutation:
         input: Annotated[
             BulkSetStockInput, strawberry.argument(description="Stock levels to set or adjust.")
         ],
-    ) -> BulkSetStockPayload:
+    ) -> BulkSetStockPayload | None:
         """Change many stock levels."""
         updates = [item.update(quantity=item.quantity, delta=item.delta) for item in input.updates]
         written = await info.context.write(

@@ -105,7 +105,7 @@ class TransferMutation:
         self,
         info: Info,
         input: Annotated[TransferStockInput, strawberry.argument(description="Stock to move.")],
-    ) -> TransferStockPayload:
+    ) -> TransferStockPayload | None:
         """Move stock."""
         written = await info.context.write(
             input,
