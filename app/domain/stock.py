@@ -1,12 +1,12 @@
 """Changes of stock levels: the rules and the decision."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from msgspec.structs import replace
+from msgspec import structs
 
 from app.domain.caller import Caller
 from app.domain.ids import ulid
@@ -17,6 +17,7 @@ from app.domain.records import (
     ReservationRecord,
     SkuRecord,
     StockChange,
+    UnchangedStock,
     WarehouseRecord,
 )
 from app.domain.warehouses import readonly_refusal
@@ -105,7 +106,7 @@ class Stock:
         self.warehouses[warehouse.id] = warehouse
         for code, record in self.skus.items():
             if level := record.level_in(warehouse.id):
-                changed = record.with_level(replace(level, warehouse=warehouse))
+                changed = record.with_level(structs.replace(level, warehouse=warehouse))
                 changed.version = record.version
                 self.skus[code] = changed
 
@@ -129,6 +130,8 @@ class StockUpdate:
     expected_sku_versions: tuple[int, ...] | None = None
     reference: str | None = None
     reversal_of: str | None = None
+    # Whether an update to the present quantity of an existing level writes no entry.
+    skip_unchanged: bool = False
 
     @property
     def level(self) -> LevelKey:
@@ -174,7 +177,7 @@ class RefusedItem:
     error: InventoryError
 
 
-UpdateOutcome = StockChange | InventoryError
+UpdateOutcome = StockChange | UnchangedStock | InventoryError
 
 
 def decide(
@@ -198,9 +201,9 @@ def decide(
             after[update.sku] = outcome.sku
         outcomes.append(outcome)
     return [
-        StockChange(outcome.adjustment, after[outcome.sku.sku])
-        if isinstance(outcome, StockChange)
-        else outcome
+        outcome
+        if isinstance(outcome, InventoryError)
+        else replace(outcome, sku=after.get(outcome.sku.sku, outcome.sku))
         for outcome in outcomes
     ]
 
@@ -222,6 +225,9 @@ def _decide_one(
     refusal = check_new_on_hand(quantity, record=record, level=old) or _stale(update, record, old)
     if refusal:
         return refusal
+    exists = record.level_in(warehouse.id) is not None
+    if update.skip_unchanged and exists and quantity == old.on_hand:
+        return UnchangedStock(record)
     return change_on_hand(
         record,
         old,
@@ -252,7 +258,9 @@ def change_on_hand(
     """Set the `on_hand` of a stock level of a SKU by the next ledger entry of the level."""
     # Entries of a level stay in order of time even if the clock is set back.
     created_at = max(now, level.adjusted_at) if level.adjusted_at else now
-    new = replace(level, on_hand=quantity, version=level.version + 1, adjusted_at=created_at)
+    new = structs.replace(
+        level, on_hand=quantity, version=level.version + 1, adjusted_at=created_at
+    )
     entry = AdjustmentRecord(
         id=f"adj_{ulid(now)}",
         sku=level.sku,

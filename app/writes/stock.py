@@ -3,13 +3,13 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from app.database.engine import Database
 from app.domain.caller import Caller
 from app.domain.ids import ulid
 from app.domain.quantities import delta_problem, expected_quantity_problem, quantity_problem
-from app.domain.records import StockChange
+from app.domain.records import AdjustmentRecord, SkuRecord, StockChange, UnchangedStock
 from app.domain.stock import (
     AdjustmentLinks,
     Changes,
@@ -47,10 +47,24 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class BulkOutcome:
-    """The outcome of one update of a bulk: a change or a refusal."""
+class UpdatedStock:
+    """The entry of an update, unless nothing changed, and the SKU with all its levels."""
 
-    change: StockChange | None
+    adjustment: AdjustmentRecord | None
+    sku: SkuRecord
+
+    @classmethod
+    def of(cls, outcome: StockChange | UnchangedStock) -> Self:
+        """Build the result of an update that was not refused."""
+        entry = outcome.adjustment if isinstance(outcome, StockChange) else None
+        return cls(entry, outcome.sku)
+
+
+@dataclass(frozen=True, slots=True)
+class BulkOutcome:
+    """The outcome of one update of a bulk: the updated stock or a refusal."""
+
+    change: UpdatedStock | None
     refusal: Refusal | None
 
 
@@ -61,7 +75,7 @@ async def change_stock(
     *,
     key: str | None = None,
     dry_run: bool = False,
-) -> WriteResult[StockChange]:
+) -> WriteResult[UpdatedStock]:
     """Set or adjust the `on_hand` of one stock level.
 
     Raises:
@@ -73,12 +87,14 @@ async def change_stock(
     if problems := _problems(change):
         raise invalid_fields(problems)
 
-    def decide_change(stock: Stock) -> Decision[StockChange]:
+    def decide_change(stock: Stock) -> Decision[UpdatedStock]:
         [outcome] = decide(caller, [change], stock)
-        return decision_of(outcome, [outcome])
+        if isinstance(outcome, InventoryError):
+            return Decision(outcome)
+        return decision_of(UpdatedStock.of(outcome), [outcome])
 
     context = WriteContext(database=database, caller=caller, key=key, dry_run=dry_run)
-    request = WriteRequest("changeStock", change, StockChange)
+    request = WriteRequest("changeStock", change, UpdatedStock)
     return await run_write(context, request, needs_of([change]), decide_change)
 
 
@@ -107,9 +123,9 @@ async def bulk_change_stock(
         if on_error is OnError.ABORT and refusals:
             return Decision(refusal_of_all(refusals, len(updates), "updates"))
         results = [
-            BulkOutcome(outcome, None)
-            if isinstance(outcome, StockChange)
-            else BulkOutcome(None, Refusal(outcome.code, outcome.message))
+            BulkOutcome(None, Refusal(outcome.code, outcome.message))
+            if isinstance(outcome, InventoryError)
+            else BulkOutcome(UpdatedStock.of(outcome), None)
             for outcome in outcomes
         ]
         return decision_of(results, outcomes)

@@ -258,6 +258,7 @@ async def test_a_stale_decision_is_repeated(shop: Service, monkeypatch: pytest.M
     done = await change_stock(shop.database, caller_of(shop), counting(7))
 
     assert next(looks, None) is None
+    assert done.result.adjustment is not None
     assert now() - done.result.adjustment.created_at < timedelta(minutes=1)
 
 
