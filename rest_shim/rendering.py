@@ -208,6 +208,10 @@ def _render_bulk_result(result: Data) -> Body:
     body = {name: result[name] for name in ("index", "sku", "warehouse_id")}
     if result["error"] is not None:
         return {**body, "status": "failed", "error": result["error"]}
+    if result["adjustment"] is None:
+        on_hand = result["stock_level"]["on_hand"]
+        quantities = {"before_quantity": on_hand, "after_quantity": on_hand, "delta": 0}
+        return {**body, "status": "unchanged", **quantities}
     return {**body, "status": "updated", **result["adjustment"]}
 
 

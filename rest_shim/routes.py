@@ -30,6 +30,7 @@ SET_BODY: Final[Readers] = {
     "note": string,
     "reference": string,
     "expected_quantity": unchanged,
+    "skip_unchanged": unchanged,
 }
 ADJUST_BODY: Final[Readers] = {
     "warehouse_id": string,
@@ -125,7 +126,11 @@ ROUTES: Final = (
         "BulkSetStock",
         rendering.render_bulk_results,
         query=DRY_RUN_QUERY,
-        body={"updates": list_of(BULK_ITEM), "on_error": one_of(ON_ERROR)},
+        body={
+            "updates": list_of(BULK_ITEM),
+            "on_error": one_of(ON_ERROR),
+            "skip_unchanged": unchanged,
+        },
         request_headers=KEY_HEADER,
         response_headers=rendering.replay_renderer("bulkSetStock"),
     ),
