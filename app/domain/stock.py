@@ -31,6 +31,11 @@ from app.errors import (
 )
 
 LevelKey = tuple[str, str]
+# A field and the problem of its value; an empty field is the object itself.
+FieldProblem = tuple[str, str]
+# Problems of items of a list, by index.
+RowProblems = Mapping[int, Sequence[FieldProblem]]
+NO_PROBLEMS: Final[RowProblems] = MappingProxyType({})
 
 
 def check_new_on_hand(

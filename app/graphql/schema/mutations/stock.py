@@ -9,6 +9,7 @@ from strawberry import Private
 
 from app.domain.records import SkuRecord
 from app.domain.stock import StockUpdate
+from app.errors import ValidationFailed
 from app.graphql.schema.context import Context, Info
 from app.graphql.schema.enums import OnError
 from app.graphql.schema.fields import described_field, of_plain_values, optional
@@ -24,7 +25,7 @@ from app.graphql.schema.mutations.write_input import (
 from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Adjustment, Sku, StockLevel
 from app.writes.idempotency_keys import WriteResult
-from app.writes.stock import BulkOutcome, UpdatedStock, bulk_change_stock, change_stock
+from app.writes.stock import BulkOutcome, Refusal, UpdatedStock, bulk_change_stock, change_stock
 
 QUANTITY_DESCRIPTION: Final = (
     "New quantity on hand, 0 to 1,000,000,000,000. It may be below the reserved quantity."
@@ -185,12 +186,33 @@ class BulkResultStatus(Enum):
     )
 
 
+@strawberry.type(description="A malformed field and its problem.")
+class InvalidField:
+    """A malformed field and its problem."""
+
+    field: str = described_field("Name of the field; `update` for the update as a whole.")
+    message: str = described_field("Problem of its value.")
+
+
 @strawberry.type(description="Error of a refused item.")
 class BulkError:
     """Error of a refused item."""
 
     code: str = described_field("Error code.")
     message: str = described_field("Error message.")
+    fields: list[InvalidField] = described_field(
+        "All malformed fields, for VALIDATION_ERROR; empty for other errors."
+    )
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> "BulkError":
+        """Error of a refusal."""
+        is_malformed = refusal.code == ValidationFailed.code
+        fields = [
+            InvalidField(field=detail["field"], message=detail["message"])
+            for detail in (refusal.details if is_malformed else ())
+        ]
+        return cls(code=refusal.code, message=refusal.message, fields=fields)
 
 
 @strawberry.type(description="Result of one update of a bulk.")
@@ -222,7 +244,7 @@ class BulkResult:
             status=status if updated else BulkResultStatus.FAILED,
             adjustment=Adjustment(record=entry) if entry else None,
             stock_level=_level_of(updated, update.warehouse_id) if updated else None,
-            error=BulkError(code=refusal.code, message=refusal.message) if refusal else None,
+            error=BulkError.of(refusal) if refusal else None,
         )
 
 
@@ -307,6 +329,7 @@ class StockMutation:
                 writing.caller,
                 updates,
                 on_error=input.on_error,
+                row_problems=info.context.row_problems,
                 key=writing.key,
                 dry_run=writing.dry_run,
             ),
