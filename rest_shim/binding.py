@@ -111,7 +111,7 @@ def list_of(fields: FieldReaders) -> Reader:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class BoundRows:
     """Objects of a list that may fail alone, and the problems of their fields by index."""
 
     items: list[dict[str, object]]
@@ -130,7 +130,7 @@ def rows_of(fields: FieldReaders, required: Collection[str]) -> Reader:
         if not isinstance(value, list):
             problems.append((name, "must be a list of objects"))
             return None
-        rows = Rows([], {})
+        rows = BoundRows([], {})
         for index, item in enumerate(value):
             if not isinstance(item, dict):
                 problems.append((f"{name}.{index}", "must be an object"))
@@ -181,7 +181,7 @@ def bind_body(body: object, readers: Readers) -> dict[str, object]:
     problems: Problems = []
     variables = bind_object(body, readers, problems)
     for name, rows in [*variables.items()]:
-        if isinstance(rows, Rows):
+        if isinstance(rows, BoundRows):
             variables |= {name: rows.items, ROW_PROBLEMS: rows.problems}
             if problems:
                 problems += [
