@@ -4,13 +4,16 @@ Only shapes are checked here; the schema and the operation check values.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
 
 from app.errors import MalformedRequest, invalid_fields
+from app.graphql.schema.scalars import parse_quantity
+from rest_shim.names import UNKNOWN_FIELD, rest_name
 
 # Pairs of a field and what is wrong with its value.
 Problems = list[tuple[str, str]]
@@ -27,6 +30,9 @@ BOOLEANS: Final = {"true": True, "false": False}
 # The service has no weak tags, and its strong tags are versions: other tags match no record.
 _STRONG_TAG: Final = re.compile(r'(?<!W/)"([0-9]{1,18})"')
 _INTEGER: Final = re.compile(r"-?[0-9]{1,9}")
+ROW_PROBLEMS: Final = "row_problems"
+# The most problems of a row that an error lists: of all known fields, and of some unknown ones.
+MAX_ROW_PROBLEMS: Final = 20
 
 
 def unchanged(value: object, _name: str, _problems: Problems) -> object:
@@ -52,9 +58,19 @@ def boolean(value: str, name: str, problems: Problems) -> object:
 
 def string(value: object, name: str, problems: Problems) -> object:
     """Check that a value is a string: the type ID of GraphQL would accept a number."""
-    if value is not None and not isinstance(value, str):
-        problems.append((name, "must be a string"))
-    return value
+    if isinstance(value, str):
+        return value
+    problems.append((name, "must be a string"))
+    return None
+
+
+def whole_number(value: object, name: str, problems: Problems) -> object:
+    """Check that a value is a whole number."""
+    try:
+        return parse_quantity(value)
+    except ValueError as error:
+        problems.append((name, str(error)))
+        return None
 
 
 def sku_versions(value: object, _name: str, _problems: Problems) -> object:
@@ -94,26 +110,69 @@ def list_of(fields: FieldReaders) -> Reader:
     return read
 
 
+@dataclass(frozen=True, slots=True)
+class BoundRows:
+    """Objects of a list that may fail alone, and the problems of their fields by index."""
+
+    items: list[dict[str, object]]
+    problems: dict[int, Problems]
+
+
+def rows_of(fields: FieldReaders, required: Collection[str]) -> Reader:
+    """Make a reader of a list of objects that may fail alone.
+
+    A value at fault becomes null, or the empty text if it is `required`, so that the schema takes
+    the object.
+    """
+    readers = {name: reader for name, (_, reader) in fields.items()}
+
+    def read(value: object, name: str, problems: Problems) -> object:
+        if not isinstance(value, list):
+            problems.append((name, "must be a list of objects"))
+            return None
+        rows = BoundRows([], {})
+        for index, item in enumerate(value):
+            if not isinstance(item, dict):
+                problems.append((f"{name}.{index}", "must be an object"))
+                continue
+            own = [(field, "is required") for field in required if item.get(field) is None]
+            values = bind_object(item, readers, own)
+            values |= {field: "" for field in required if values.get(field) is None}
+            rows.items.append({graphql: values.get(rest) for rest, (graphql, _) in fields.items()})
+            if own:
+                # Known fields get their GraphQL names, as those that the operation reports.
+                rows.problems[index] = [
+                    (fields[field][0] if field in fields else f"{UNKNOWN_FIELD}{field}", message)
+                    for field, message in own[:MAX_ROW_PROBLEMS]
+                ]
+        return rows
+
+    return read
+
+
 def bind_object(
     value: object, readers: Readers, problems: Problems, *, prefix: str = ""
 ) -> dict[str, object]:
-    """Read the fields of a JSON object. An unknown field is a problem."""
+    """Read the fields of a JSON object. Null is as if left out. An unknown field is a problem."""
     if not isinstance(value, dict):
         problems.append((prefix.rstrip(".") or "body", "must be an object"))
         return {}
+    values = {
+        name: reader(value[name], f"{prefix}{name}", problems)
+        for name, reader in readers.items()
+        if value.get(name) is not None
+    }
     known = f"the known fields are {', '.join(readers)}" if readers else "no fields are known"
     problems += [
         (f"{prefix}{name}", f"is unknown; {known}") for name in value if name not in readers
     ]
-    return {
-        name: reader(value[name], f"{prefix}{name}", problems)
-        for name, reader in readers.items()
-        if name in value
-    }
+    return values
 
 
 def bind_body(body: object, readers: Readers) -> dict[str, object]:
     """Bind a JSON body to variables.
+
+    Problems of rows are the value of ROW_PROBLEMS, which no operation declares as a variable.
 
     Raises:
         ValidationFailed: the body has a wrong shape.
@@ -121,6 +180,15 @@ def bind_body(body: object, readers: Readers) -> dict[str, object]:
     """
     problems: Problems = []
     variables = bind_object(body, readers, problems)
+    for name, rows in [*variables.items()]:
+        if isinstance(rows, BoundRows):
+            variables |= {name: rows.items, ROW_PROBLEMS: rows.problems}
+            if problems:
+                problems += [
+                    (f"{name}.{index}.{rest_name(field)}", message)
+                    for index, own in rows.problems.items()
+                    for field, message in own
+                ]
     _raise_if_any(problems)
     return variables
 

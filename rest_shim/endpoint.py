@@ -1,6 +1,5 @@
 """Responds to REST requests: bind variables, execute the operation, render the result."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from app.auth.tokens import Authenticator
 from app.database.engine import Database
 from app.domain.caller import Principal
+from app.domain.stock import NO_PROBLEMS
 from app.errors import (
     InventoryError,
     MalformedRequest,
@@ -28,19 +28,13 @@ from app.graphql.documents import Operation, prepared_operations, refusal_of, ru
 from app.graphql.schema.relay import MAX_PAGE
 from app.http.json import JSONResponse, read_json
 from app.settings import Settings
-from rest_shim.binding import bind_body, bind_headers, bind_query
+from rest_shim.binding import ROW_PROBLEMS, bind_body, bind_headers, bind_query
+from rest_shim.names import rest_name
 from rest_shim.rendering import Data
 from rest_shim.routes import ROUTES, RestRoute
 from rest_shim.streaming import STREAM_PAGE, PageReader, stream_pages
 
 OPERATIONS: Final = Path(__file__).with_name("operations.graphql").read_text(encoding="utf-8")
-REST_NAMES: Final = {
-    "first": "limit",
-    "after": "cursor",
-    "expectedSkuVersions": "If-Match",
-    "idempotencyKey": "Idempotency-Key",
-}
-_WORD_START: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class SegmentConvertor(Convertor[str]):
@@ -115,7 +109,7 @@ class Shim:
     async def execute(
         self,
         operation: Operation,
-        variables: Mapping[str, object],
+        variables: Mapping[str, Any],
         principal: Principal,
         *,
         longest_page: int = MAX_PAGE,
@@ -136,6 +130,7 @@ class Shim:
                 limit=self.settings.max_answer_cost * longest_page // MAX_PAGE,
                 columnar=self.columnar,
                 longest_page=longest_page,
+                row_problems=variables.get(ROW_PROBLEMS, NO_PROBLEMS),
             )
         except ValidationFailed as error:
             raise with_rest_names(error) from error
@@ -194,7 +189,7 @@ def is_unmodified(etag: str | None, request: Request) -> bool:
 def with_rest_names(error: InventoryError) -> InventoryError:
     """Convert an error to REST: field names of REST, and 412 if If-Match failed."""
     details = [
-        {**detail, "field": _rest_name(str(detail["field"]))} if "field" in detail else detail
+        {**detail, "field": rest_name(str(detail["field"]))} if "field" in detail else detail
         for detail in error.details
     ]
     fields = [detail.get("field") for detail in details]
@@ -209,9 +204,3 @@ def with_rest_names(error: InventoryError) -> InventoryError:
         )
     error.details = details
     return error
-
-
-def _rest_name(field: str) -> str:
-    return ".".join(
-        REST_NAMES.get(part, _WORD_START.sub("_", part).lower()) for part in field.split(".")
-    )

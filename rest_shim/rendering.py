@@ -6,8 +6,10 @@ Bodies have the keys of the published API, in its order.
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from app.errors import invalid_fields
 from app.graphql.schema.relay import DEFAULT_PAGE
 from app.http.errors import REPLAYED_HEADER
+from rest_shim.names import rest_name
 
 STATUSES: Final = {
     "normal": "NORMAL",
@@ -221,8 +223,22 @@ def _render_reservation(node: Data) -> Body:
 def _render_bulk_result(result: Data) -> Body:
     body = {name: result[name] for name in ("index", "sku", "warehouse_id")}
     if result["error"] is not None:
-        return {**body, "status": "failed", "error": result["error"]}
+        return {**body, "status": "failed", "error": _render_row_error(result["error"])}
+    if result["adjustment"] is None:
+        on_hand = result["stock_level"]["on_hand"]
+        quantities = {"before_quantity": on_hand, "after_quantity": on_hand, "delta": 0}
+        return {**body, "status": "unchanged", **quantities}
     return {**body, "status": "updated", **result["adjustment"]}
+
+
+def _render_row_error(error: Data) -> Body:
+    if not error["details"]:
+        return {"code": error["code"], "message": error["message"]}
+    # The message names the fields, so it is written again.
+    refusal = invalid_fields(
+        [(rest_name(detail["field"]), detail["message"]) for detail in error["details"]]
+    )
+    return {"code": error["code"], "message": refusal.message, "details": refusal.details}
 
 
 def _render_page_meta(page: Data, variables: Data) -> Body:

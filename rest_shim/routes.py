@@ -16,9 +16,11 @@ from rest_shim.binding import (
     integer,
     list_of,
     one_of,
+    rows_of,
     sku_versions,
     string,
     unchanged,
+    whole_number,
 )
 from rest_shim.rendering import ON_ERROR, RESERVATION_STATUSES, STATUSES, Body, Data
 
@@ -30,6 +32,7 @@ SET_BODY: Final[Readers] = {
     "note": string,
     "reference": string,
     "expected_quantity": unchanged,
+    "skip_unchanged": unchanged,
 }
 ADJUST_BODY: Final[Readers] = {
     "warehouse_id": string,
@@ -80,12 +83,12 @@ ADJUSTMENT_QUERY: Final[Readers] = {
 BULK_ITEM: Final[FieldReaders] = {
     "sku": ("sku", string),
     "warehouse_id": ("warehouseId", string),
-    "quantity": ("quantity", unchanged),
-    "delta": ("delta", unchanged),
+    "quantity": ("quantity", whole_number),
+    "delta": ("delta", whole_number),
     "reason": ("reason", string),
     "note": ("note", string),
     "reference": ("reference", string),
-    "expected_quantity": ("expectedQuantity", unchanged),
+    "expected_quantity": ("expectedQuantity", whole_number),
 }
 
 
@@ -130,7 +133,11 @@ ROUTES: Final = (
         "BulkSetStock",
         rendering.render_bulk_results,
         query=DRY_RUN_QUERY,
-        body={"updates": list_of(BULK_ITEM), "on_error": one_of(ON_ERROR)},
+        body={
+            "updates": rows_of(BULK_ITEM, required=("sku", "warehouse_id", "reason")),
+            "on_error": one_of(ON_ERROR),
+            "skip_unchanged": unchanged,
+        },
         request_headers=KEY_HEADER,
         response_headers=rendering.replay_renderer("bulkSetStock"),
     ),

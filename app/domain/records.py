@@ -125,6 +125,13 @@ class StockChange:
     sku: SkuRecord
 
 
+@dataclass(frozen=True, slots=True)
+class UnchangedStock:
+    """An update that changed nothing and wrote no entry: the SKU with all its levels."""
+
+    sku: SkuRecord
+
+
 class ReservationStatus(StrEnum):
     """The status of a reservation: open, or ended in one of three ways."""
 

@@ -1,12 +1,12 @@
 """Changes of stock levels: the rules and the decision."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from msgspec.structs import replace
+from msgspec import structs
 
 from app.domain.caller import Caller
 from app.domain.ids import ulid
@@ -17,6 +17,7 @@ from app.domain.records import (
     ReservationRecord,
     SkuRecord,
     StockChange,
+    UnchangedStock,
     WarehouseRecord,
 )
 from app.domain.warehouses import readonly_refusal
@@ -30,6 +31,11 @@ from app.errors import (
 )
 
 LevelKey = tuple[str, str]
+# A field and the problem of its value; an empty field is the object itself.
+FieldProblem = tuple[str, str]
+# Problems of items of a list, by index.
+RowProblems = Mapping[int, Sequence[FieldProblem]]
+NO_PROBLEMS: Final[RowProblems] = MappingProxyType({})
 
 
 def check_new_on_hand(
@@ -120,7 +126,7 @@ class Stock:
         self.warehouses[warehouse.id] = warehouse
         for code, record in self.skus.items():
             if level := record.level_in(warehouse.id):
-                changed = record.with_level(replace(level, warehouse=warehouse))
+                changed = record.with_level(structs.replace(level, warehouse=warehouse))
                 changed.version = record.version
                 self.skus[code] = changed
 
@@ -144,6 +150,8 @@ class StockUpdate:
     expected_sku_versions: tuple[int, ...] | None = None
     reference: str | None = None
     reversal_of: str | None = None
+    # Whether an update to the present quantity of an existing level writes no entry.
+    skip_unchanged: bool = False
 
     @property
     def level(self) -> LevelKey:
@@ -189,7 +197,7 @@ class RefusedItem:
     error: InventoryError
 
 
-UpdateOutcome = StockChange | InventoryError
+UpdateOutcome = StockChange | UnchangedStock | InventoryError
 
 
 def decide(
@@ -213,9 +221,9 @@ def decide(
             after[update.sku] = outcome.sku
         outcomes.append(outcome)
     return [
-        StockChange(outcome.adjustment, after[outcome.sku.sku])
-        if isinstance(outcome, StockChange)
-        else outcome
+        outcome
+        if isinstance(outcome, InventoryError)
+        else replace(outcome, sku=after.get(outcome.sku.sku, outcome.sku))
         for outcome in outcomes
     ]
 
@@ -237,6 +245,9 @@ def _decide_one(
     refusal = check_new_on_hand(quantity, record=record, level=old) or _stale(update, record, old)
     if refusal:
         return refusal
+    exists = record.level_in(warehouse.id) is not None
+    if update.skip_unchanged and exists and quantity == old.on_hand:
+        return UnchangedStock(record)
     return change_on_hand(
         record,
         old,
@@ -265,7 +276,7 @@ def change_on_hand(
     reference: str | None = None,
 ) -> StockChange:
     """Set the `on_hand` of a stock level of a SKU by the next ledger entry of the level."""
-    new = replace(level, on_hand=quantity, version=level.version + 1, adjusted_at=at)
+    new = structs.replace(level, on_hand=quantity, version=level.version + 1, adjusted_at=at)
     entry = AdjustmentRecord(
         id=f"adj_{ulid(at)}",
         sku=level.sku,

@@ -30,6 +30,7 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from app.database.engine import Database
 from app.domain.caller import Principal, Scope
+from app.domain.stock import NO_PROBLEMS, RowProblems
 from app.errors import (
     Internal,
     InventoryError,
@@ -257,6 +258,7 @@ async def run(
     limit: int,
     columnar: bool,
     longest_page: int = MAX_PAGE,
+    row_problems: RowProblems = NO_PROBLEMS,
 ) -> ExecutionResult:
     """Execute an operation for a principal, in one snapshot of the database.
 
@@ -290,6 +292,7 @@ async def run(
                 columnar=columnar,
                 plans=operation.plans,
                 longest_page=longest_page,
+                row_problems=row_problems,
             ),
         )
     if budget.is_exceeded and not operation.is_mutation:

@@ -1,21 +1,24 @@
 """Changes of stock: set or adjust one level, or many in a bulk."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 from app.database.engine import Database
 from app.domain.caller import Caller
 from app.domain.ids import ulid
 from app.domain.quantities import delta_problem, expected_quantity_problem, quantity_problem
-from app.domain.records import StockChange
+from app.domain.records import AdjustmentRecord, SkuRecord, StockChange, UnchangedStock
 from app.domain.stock import (
+    NO_PROBLEMS,
     AdjustmentLinks,
     Changes,
+    FieldProblem,
     HasLevel,
     LevelKey,
     RefusedItem,
+    RowProblems,
     Stock,
     StockUpdate,
     UpdateOutcome,
@@ -40,17 +43,32 @@ class OnError(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Error code and message of a refused update."""
+    """Error code, message and details of a refused update."""
 
     code: str
     message: str
+    details: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatedStock:
+    """The entry of an update, unless nothing changed, and the SKU with all its levels."""
+
+    adjustment: AdjustmentRecord | None
+    sku: SkuRecord
+
+    @classmethod
+    def of(cls, outcome: StockChange | UnchangedStock) -> Self:
+        """Build the result of an update that was not refused."""
+        entry = outcome.adjustment if isinstance(outcome, StockChange) else None
+        return cls(entry, outcome.sku)
 
 
 @dataclass(frozen=True, slots=True)
 class BulkOutcome:
-    """The outcome of one update of a bulk: a change or a refusal."""
+    """The outcome of one update of a bulk: the updated stock or a refusal."""
 
-    change: StockChange | None
+    change: UpdatedStock | None
     refusal: Refusal | None
 
 
@@ -61,7 +79,7 @@ async def change_stock(
     *,
     key: str | None = None,
     dry_run: bool = False,
-) -> WriteResult[StockChange]:
+) -> WriteResult[UpdatedStock]:
     """Set or adjust the `on_hand` of one stock level.
 
     Raises:
@@ -73,12 +91,14 @@ async def change_stock(
     if problems := _problems(change):
         raise invalid_fields(problems)
 
-    def decide_change(stock: Stock) -> Decision[StockChange]:
+    def decide_change(stock: Stock) -> Decision[UpdatedStock]:
         [outcome] = decide(caller, [change], stock)
-        return decision_of(outcome, [outcome])
+        if isinstance(outcome, InventoryError):
+            return Decision(outcome)
+        return decision_of(UpdatedStock.of(outcome), [outcome])
 
     context = WriteContext(database=database, caller=caller, key=key, dry_run=dry_run)
-    request = WriteRequest("changeStock", change, StockChange)
+    request = WriteRequest("changeStock", change, UpdatedStock)
     return await run_write(context, request, needs_of([change]), decide_change)
 
 
@@ -88,35 +108,61 @@ async def bulk_change_stock(
     updates: Sequence[StockUpdate],
     *,
     on_error: OnError,
+    row_problems: RowProblems = NO_PROBLEMS,
     key: str | None = None,
     dry_run: bool = False,
 ) -> WriteResult[list[BulkOutcome]]:
     """Change many stock levels in one transaction; outcomes in the order of the updates.
 
+    `row_problems` are problems that the parser of the request found in updates. The values at
+    fault are absent from these updates.
+
     Raises:
-        ValidationFailed: not 1 to 500 updates, one is malformed, or two are for the same level.
+        ValidationFailed: not 1 to 500 updates; or, with ABORT, one is malformed, or two are for
+            the same level.
         InventoryError: with ABORT, the first refusal, with every refusal in its details; or an
             error of `run_write`.
 
     """
-    _check_bulk(updates)
+    if not 1 <= len(updates) <= MAX_BULK_UPDATES:
+        message = f"must hold 1 to {MAX_BULK_UPDATES} updates, and holds {len(updates)}"
+        raise invalid_field("updates", message)
+    malformed = _malformed_updates(updates, row_problems, on_error)
+    if malformed and on_error is OnError.ABORT:
+        raise invalid_fields(
+            [
+                (".".join(filter(None, ("updates", str(index), field))), message)
+                for index, problems in sorted(malformed.items())
+                for field, message in problems
+            ]
+        )
+    refused = {
+        index: invalid_fields([(field or "update", message) for field, message in problems])
+        for index, problems in malformed.items()
+    }
+    well_formed = [update for index, update in enumerate(updates) if index not in refused]
 
     def decide_bulk(stock: Stock) -> Decision[list[BulkOutcome]]:
-        outcomes = decide(caller, updates, stock, AdjustmentLinks(bulk_id=f"blk_{ulid()}"))
+        links = AdjustmentLinks(bulk_id=f"blk_{ulid()}")
+        decided = iter(decide(caller, well_formed, stock, links))
+        outcomes: list[UpdateOutcome] = [
+            refused[index] if index in refused else next(decided) for index in range(len(updates))
+        ]
         refusals = refusals_of(updates, outcomes)
         if on_error is OnError.ABORT and refusals:
             return Decision(refusal_of_all(refusals, len(updates), "updates"))
         results = [
-            BulkOutcome(outcome, None)
-            if isinstance(outcome, StockChange)
-            else BulkOutcome(None, Refusal(outcome.code, outcome.message))
+            BulkOutcome(None, Refusal(outcome.code, outcome.message, outcome.details))
+            if isinstance(outcome, InventoryError)
+            else BulkOutcome(UpdatedStock.of(outcome), None)
             for outcome in outcomes
         ]
         return decision_of(results, outcomes)
 
     context = WriteContext(database=database, caller=caller, key=key, dry_run=dry_run)
-    request = WriteRequest("bulkChangeStock", [on_error, list(updates)], list[BulkOutcome])
-    return await run_write(context, request, needs_of(updates), decide_bulk)
+    content = [on_error, list(updates), {str(index): row_problems[index] for index in row_problems}]
+    request = WriteRequest("bulkChangeStock", content, list[BulkOutcome])
+    return await run_write(context, request, needs_of(well_formed), decide_bulk)
 
 
 def needs_of(levels: Iterable[HasLevel]) -> Needs:
@@ -152,25 +198,35 @@ def refusals_of(items: Sequence[HasLevel], outcomes: Sequence[object]) -> list[R
     ]
 
 
-def _check_bulk(updates: Sequence[StockUpdate]) -> None:
-    if not 1 <= len(updates) <= MAX_BULK_UPDATES:
-        message = f"must hold 1 to {MAX_BULK_UPDATES} updates, and holds {len(updates)}"
-        raise invalid_field("updates", message)
-    problems = [
-        (f"updates.{index}.{field}", message)
-        for index, change in enumerate(updates)
-        for field, message in _problems(change)
-    ]
-    first_index: dict[LevelKey, int] = {}
-    for index, change in enumerate(updates):
-        first = first_index.setdefault(change.level, index)
-        if first != index:
-            problems.append((f"updates.{index}", f"is for the same level as updates.{first}"))
-    if problems:
-        raise invalid_fields(problems)
+def _malformed_updates(
+    updates: Sequence[StockUpdate], row_problems: RowProblems, on_error: OnError
+) -> dict[int, list[FieldProblem]]:
+    """Return the problems of malformed updates by index, each with all problems of its fields.
+
+    With CONTINUE, every update of a repeated level is malformed: none of them is the right one.
+    """
+    malformed: dict[int, list[FieldProblem]] = {}
+    indexes: dict[LevelKey, list[int]] = {}
+    for index, update in enumerate(updates):
+        parsed = row_problems.get(index, ())
+        absent = {field for field, _ in parsed}
+        if "delta" in absent:
+            absent.add("quantity")
+        own = [problem for problem in _problems(update) if problem[0] not in absent]
+        if problems := [*parsed, *own]:
+            malformed[index] = problems
+        if absent.isdisjoint(("sku", "warehouseId")):
+            indexes.setdefault(update.level, []).append(index)
+    for repeated in (each for each in indexes.values() if len(each) > 1):
+        first, second, *_ = repeated
+        for index in repeated if on_error is OnError.CONTINUE else repeated[1:]:
+            other = second if index == first else first
+            problem = ("", f"is for the same level as updates.{other}")
+            malformed.setdefault(index, []).append(problem)
+    return malformed
 
 
-def _problems(change: StockUpdate) -> list[tuple[str, str]]:
+def _problems(change: StockUpdate) -> list[FieldProblem]:
     """Return the malformed fields of an update, each with its problem."""
     checks = {
         "quantity": quantity_problem(change.quantity, change.delta),

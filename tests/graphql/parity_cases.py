@@ -374,7 +374,7 @@ CASES: Final = [
     bulk("501 updates", INVALID, [{"sku": f"S{n}"} for n in range(501)], ["updates"]),
     bulk("a level twice", INVALID, [{}, {}], ["1"]),
     bulk("a bad reason", INVALID, [{}, {"sku": "B", "reason": "Bad"}], ["reason"]),
-    bulk("a bad reason let through", INVALID, [{"reason": "B"}], ["reason"], on_error="continue"),
+    bulk("a bad reason let through", None, [{"reason": "B"}], [], on_error="continue"),
     bulk("a decimal quantity", INVALID, [{"quantity": 1.0}], ["quantity"]),
     bulk("an unknown mode", INVALID, [{}], ["on_error"], on_error="maybe"),
     Case(

@@ -119,7 +119,7 @@ PUBLISHED: Final[dict[str, dict[str, str]]] = {
     "SetStockPayload": {
         "sku": "Sku!",
         "stockLevel": "StockLevel!",
-        "adjustment": "Adjustment!",
+        "adjustment": "Adjustment",
     },
     "BulkSetStockPayload": {
         "results": "[BulkResult!]!",
@@ -173,7 +173,7 @@ PUBLISHED_ENUMS: Final = {
     "WarehouseType": {"OWN", "FBA", "FBS", "THIRD_PARTY"},
     "SkuOrder": {"SKU_ASC", "SKU_DESC"},
     "BulkOnError": {"ABORT", "CONTINUE"},
-    "BulkResultStatus": {"UPDATED", "FAILED"},
+    "BulkResultStatus": {"UPDATED", "UNCHANGED", "FAILED"},
     "AdjustmentSign": {"INCREASE", "DECREASE", "UNCHANGED"},
     "StockInterval": {"HOUR", "DAY"},
 }

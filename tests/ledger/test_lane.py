@@ -261,6 +261,7 @@ async def test_an_adjustment_is_reversed_once_in_a_batch(stocked: Service) -> No
     bulk = [adding(2), adding(3, "B")]
     done = await bulk_change_stock(stocked.database, caller(stocked), bulk, on_error=OnError.ABORT)
     [first, _] = [it.change.adjustment for it in done.result if it.change]
+    assert first is not None
     bulk_id = str(first.bulk_id)
 
     outcomes = await together(

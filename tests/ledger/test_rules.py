@@ -238,6 +238,7 @@ async def made(service: Service, other: Database, write: str) -> World:
     writing = World(own, other, "", "").writing
     loss = StockUpdate(sku="SKU-00", warehouse_id=MAIN.id, delta=-1, reason="loss")
     done = await change_stock(own.database, writing.caller, loss)
+    assert done.result.adjustment is not None
     lines = (RequestedLine("SKU-00", MAIN.id, 2),)
     held = await reserve_stock(writing, ReserveRequest(lines=lines, seconds=60))
     world = World(own, other, done.result.adjustment.id, held.result.reservation.id)

@@ -13,13 +13,12 @@ from app.domain.records import (
     ReservationRecord,
     ReservationStatus,
     SkuRecord,
-    StockChange,
     WarehouseRecord,
 )
 from app.domain.warehouses import WarehouseType
 from app.errors import NegativeQuantity
 from app.writes.idempotency_keys import StoredRow, WriteRequest, replay, stored_row
-from app.writes.stock import BulkOutcome, Refusal
+from app.writes.stock import BulkOutcome, Refusal, UpdatedStock
 
 AT: Final = datetime(2026, 12, 1, 8, 30, tzinfo=UTC)
 MAIN: Final = WarehouseRecord("wh_1", "Main", WarehouseType.OWN, None, None, is_active=True)
@@ -28,7 +27,7 @@ SKU: Final = SkuRecord("A", "Thing", 4, None, [LEVEL])
 ENTRY: Final = AdjustmentRecord(
     "adj_1", "A", "wh_1", 3, 5, 7, "loss", None, "a@b.example", AT, reference="PO-1"
 )
-CHANGE: Final = StockChange(ENTRY, SKU)
+CHANGE: Final = UpdatedStock(ENTRY, SKU)
 LINE: Final = ReservationLineRecord("rsv_1", "A", "wh_1", 2, 2, 0)
 RESERVATION: Final = ReservationRecord(
     "rsv_1", ReservationStatus.OPEN, None, None, "a@b.example", AT, AT, None, 1, [LINE]
@@ -54,7 +53,7 @@ RESERVATION_TEXT: Final = (
 # Each outcome with its type and the text of version 1. A released text never changes: a new form
 # gets a new version, and the old texts stay here.
 VERSION_1: Final[dict[str, tuple[Any, Any, str]]] = {
-    "a change": (StockChange, CHANGE, f'"result":{CHANGE_TEXT}'),
+    "a change": (UpdatedStock, CHANGE, f'"result":{CHANGE_TEXT}'),
     "a bulk": (
         list[BulkOutcome],
         [BulkOutcome(CHANGE, None), BulkOutcome(None, Refusal("X", "y"))],
@@ -84,7 +83,7 @@ def test_a_result_of_version_1_is_replayed(name: str) -> None:
 
 def test_a_refusal_of_version_1_is_replayed() -> None:
     refusal = '{"code":"NEGATIVE_QUANTITY","message":"No.","details":[{"field":"quantity"}]}'
-    request = WriteRequest("write", "refused", StockChange)
+    request = WriteRequest("write", "refused", UpdatedStock)
     stored = StoredRow(request.fingerprint, f'{{"version":1,"refusal":{refusal}}}')
 
     replayed = replay(request, stored).result

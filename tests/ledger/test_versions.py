@@ -256,6 +256,7 @@ async def test_the_final_quantity_equals_the_accepted_increments(
                 refused += 1
             else:
                 made = done_once.result.adjustment
+                assert made is not None
                 version, quantity = made.sequence, made.after_quantity
                 done += 1
         return done, refused

@@ -8,6 +8,7 @@ import strawberry
 from app.database.engine import Database
 from app.database.snapshot import Snapshot
 from app.domain.caller import Caller, Principal
+from app.domain.stock import NO_PROBLEMS, RowProblems
 from app.graphql.columnar import OperationPlans
 from app.graphql.schema.budget import Budget
 from app.graphql.schema.cursors import ListCursors
@@ -42,6 +43,7 @@ class Context:
         columnar: bool,
         plans: OperationPlans | None = None,
         longest_page: int = MAX_PAGE,
+        row_problems: RowProblems = NO_PROBLEMS,
     ) -> None:
         self.principal = principal
         self.snapshot = snapshot
@@ -54,6 +56,8 @@ class Context:
         self.piece_size = PIECE
         # Limit of the page size of the ledger.
         self.longest_page = longest_page
+        # Problems that REST found in the items of a bulk, in values that GraphQL cannot contain.
+        self.row_problems = row_problems
         self._database = database
 
     def cursors(self, *identity: object) -> ListCursors:
@@ -70,6 +74,7 @@ class Context:
             budget=self.budget,
             columnar=self.columnar,
             longest_page=self.longest_page,
+            row_problems=self.row_problems,
         )
 
     async def write(

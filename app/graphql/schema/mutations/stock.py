@@ -7,8 +7,9 @@ from typing import Annotated, Final, Self
 import strawberry
 from strawberry import Private
 
-from app.domain.records import SkuRecord, StockChange
+from app.domain.records import SkuRecord
 from app.domain.stock import StockUpdate
+from app.errors import ValidationFailed
 from app.graphql.schema.context import Context, Info
 from app.graphql.schema.enums import OnError
 from app.graphql.schema.fields import described_field, of_plain_values, optional
@@ -24,7 +25,7 @@ from app.graphql.schema.mutations.write_input import (
 from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Adjustment, Sku, StockLevel
 from app.writes.idempotency_keys import WriteResult
-from app.writes.stock import BulkOutcome, bulk_change_stock, change_stock
+from app.writes.stock import BulkOutcome, Refusal, UpdatedStock, bulk_change_stock, change_stock
 
 QUANTITY_DESCRIPTION: Final = (
     "New quantity on hand, 0 to 1,000,000,000,000. It may be below the reserved quantity."
@@ -35,6 +36,10 @@ DELTA_DESCRIPTION: Final = (
 SKU_VERSIONS_DESCRIPTION: Final = (
     "Expected versions of the SKU. If the current version is not in the list, the error is "
     "STALE_VERSION and nothing changes."
+)
+SKIP_UNCHANGED_DESCRIPTION: Final = (
+    "Write no adjustment for an existing stock level that has the new quantity already. All checks "
+    "apply as usual."
 )
 
 
@@ -67,6 +72,7 @@ class StockLevelInput:
         quantity: int | None = None,
         delta: int | None = None,
         sku_versions: list[Quantity] | None = None,
+        skip_unchanged: bool = False,
     ) -> StockUpdate:
         """Update that the write takes."""
         return StockUpdate(
@@ -80,6 +86,7 @@ class StockLevelInput:
             expected_quantity=self.expected_quantity,
             expected_version=self.expected_version,
             expected_sku_versions=None if sku_versions is None else tuple(sku_versions),
+            skip_unchanged=skip_unchanged,
         )
 
 
@@ -101,6 +108,7 @@ class SetStockInput(StockLevelInput):
 
     quantity: Quantity = described_field(QUANTITY_DESCRIPTION)
     expected_sku_versions: list[Quantity] | None = optional(SKU_VERSIONS_DESCRIPTION)
+    skip_unchanged: bool = strawberry.field(default=False, description=SKIP_UNCHANGED_DESCRIPTION)
     idempotency_key: str | None = optional(IDEMPOTENCY_KEY_DESCRIPTION)
     dry_run: bool = strawberry.field(default=False, description=DRY_RUN_DESCRIPTION)
 
@@ -122,18 +130,19 @@ class StockChangePayload:
 
     sku: Sku = described_field("The SKU after the change.")
     stock_level: StockLevel = described_field("The stock level after the change.")
-    adjustment: Adjustment = described_field("The new adjustment.")
+    adjustment: Adjustment | None = described_field(
+        "The new adjustment; null if `skipUnchanged` is set and the level had the quantity already."
+    )
     replayed: bool = described_field(REPLAYED_DESCRIPTION)
 
     @classmethod
-    def of(cls, written: WriteResult[StockChange]) -> Self:
-        """Payload of a write result."""
-        entry, sku = written.result.adjustment, written.result.sku
-        [level] = [level for level in sku.levels if level.warehouse_id == entry.warehouse_id]
+    def of(cls, written: WriteResult[UpdatedStock], warehouse_id: str) -> Self:
+        """Payload of a write to a warehouse."""
+        updated = written.result
         return cls(
-            sku=Sku(record=sku),
-            stock_level=StockLevel(record=level),
-            adjustment=Adjustment(record=entry),
+            sku=Sku(record=updated.sku),
+            stock_level=_level_of(updated, warehouse_id),
+            adjustment=Adjustment(record=updated.adjustment) if updated.adjustment else None,
             replayed=written.replayed,
         )
 
@@ -147,6 +156,8 @@ class SetStockPayload(StockChangePayload):
 class AdjustStockPayload(StockChangePayload):
     """Result of adjustStock."""
 
+    adjustment: Adjustment = described_field("The new adjustment.")
+
 
 @of_plain_values
 @strawberry.input(description="Stock levels to set or adjust in one transaction.")
@@ -155,6 +166,7 @@ class BulkSetStockInput:
 
     updates: list[StockUpdateInput] = described_field("1 to 500 updates of distinct stock levels.")
     on_error: OnError = strawberry.field(default=OnError.ABORT, description=ON_ERROR_DESCRIPTION)
+    skip_unchanged: bool = strawberry.field(default=False, description=SKIP_UNCHANGED_DESCRIPTION)
     idempotency_key: str | None = optional(IDEMPOTENCY_KEY_DESCRIPTION)
     dry_run: bool = strawberry.field(default=False, description=DRY_RUN_DESCRIPTION)
 
@@ -164,9 +176,22 @@ class BulkResultStatus(Enum):
     """Outcome of one update of a bulk."""
 
     UPDATED = strawberry.enum_value("updated", description="The update was applied.")
+    UNCHANGED = strawberry.enum_value(
+        "unchanged",
+        description="The level had the quantity already, and `skipUnchanged` is set: no adjustment "
+        "was written.",
+    )
     FAILED = strawberry.enum_value(
         "failed", description="The update was refused; `error` has the reason."
     )
+
+
+@strawberry.type(description="A malformed field and its problem.")
+class InvalidField:
+    """A malformed field and its problem."""
+
+    field: str = described_field("Name of the field; `update` for the update as a whole.")
+    message: str = described_field("Problem of its value.")
 
 
 @strawberry.type(description="Error of a refused item.")
@@ -175,6 +200,19 @@ class BulkError:
 
     code: str = described_field("Error code.")
     message: str = described_field("Error message.")
+    fields: list[InvalidField] = described_field(
+        "All malformed fields, for VALIDATION_ERROR; empty for other errors."
+    )
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> "BulkError":
+        """Error of a refusal."""
+        is_malformed = refusal.code == ValidationFailed.code
+        fields = [
+            InvalidField(field=detail["field"], message=detail["message"])
+            for detail in (refusal.details if is_malformed else ())
+        ]
+        return cls(code=refusal.code, message=refusal.message, fields=fields)
 
 
 @strawberry.type(description="Result of one update of a bulk.")
@@ -186,21 +224,27 @@ class BulkResult:
     warehouse_id: strawberry.ID = described_field("Warehouse id of the update.")
     status: BulkResultStatus = described_field("Outcome of the update.")
     adjustment: Adjustment | None = described_field(
-        "The new adjustment; null if the update was refused."
+        "The new adjustment; null if the update was refused or changed nothing."
+    )
+    stock_level: StockLevel | None = described_field(
+        "The stock level after the bulk; null if the update was refused."
     )
     error: BulkError | None = described_field("Error of a refused update; null for others.")
 
     @classmethod
     def of(cls, index: int, update: StockUpdate, outcome: BulkOutcome) -> "BulkResult":
         """Build the result of an outcome."""
-        change, refusal = outcome.change, outcome.refusal
+        updated, refusal = outcome.change, outcome.refusal
+        entry = updated.adjustment if updated else None
+        status = BulkResultStatus.UPDATED if entry else BulkResultStatus.UNCHANGED
         return cls(
             index=index,
             sku=update.sku,
             warehouse_id=strawberry.ID(update.warehouse_id),
-            status=BulkResultStatus.UPDATED if change else BulkResultStatus.FAILED,
-            adjustment=Adjustment(record=change.adjustment) if change else None,
-            error=BulkError(code=refusal.code, message=refusal.message) if refusal else None,
+            status=status if updated else BulkResultStatus.FAILED,
+            adjustment=Adjustment(record=entry) if entry else None,
+            stock_level=_level_of(updated, update.warehouse_id) if updated else None,
+            error=BulkError.of(refusal) if refusal else None,
         )
 
 
@@ -210,7 +254,7 @@ class BulkSetStockPayload:
 
     results: list[BulkResult] = described_field("Results in the order of the updates.")
     total: int = described_field("Number of updates.")
-    succeeded: int = described_field("Number of applied updates.")
+    succeeded: int = described_field("Number of updates that were not refused.")
     failed: int = described_field("Number of refused updates.")
     replayed: bool = described_field(REPLAYED_DESCRIPTION)
     changed: Private[Mapping[str, SkuRecord]]
@@ -234,8 +278,14 @@ class StockMutation:
         input: Annotated[SetStockInput, strawberry.argument(description="Stock level to set.")],
     ) -> SetStockPayload | None:
         """Set a stock level."""
-        update = input.update(quantity=input.quantity, sku_versions=input.expected_sku_versions)
-        return SetStockPayload.of(await _write_change(info.context, input, update))
+        update = input.update(
+            quantity=input.quantity,
+            sku_versions=input.expected_sku_versions,
+            skip_unchanged=input.skip_unchanged,
+        )
+        return SetStockPayload.of(
+            await _write_change(info.context, input, update), update.warehouse_id
+        )
 
     @strawberry.mutation(
         description="Add to the quantity on hand of one stock level, or subtract from it. Needs "
@@ -250,7 +300,9 @@ class StockMutation:
     ) -> AdjustStockPayload | None:
         """Adjust a stock level."""
         update = input.update(delta=input.delta, sku_versions=input.expected_sku_versions)
-        return AdjustStockPayload.of(await _write_change(info.context, input, update))
+        return AdjustStockPayload.of(
+            await _write_change(info.context, input, update), update.warehouse_id
+        )
 
     @strawberry.mutation(
         description="Set or adjust the quantity on hand of up to 500 stock levels. Needs the scope "
@@ -264,7 +316,12 @@ class StockMutation:
         ],
     ) -> BulkSetStockPayload | None:
         """Change many stock levels."""
-        updates = [item.update(quantity=item.quantity, delta=item.delta) for item in input.updates]
+        updates = [
+            item.update(
+                quantity=item.quantity, delta=item.delta, skip_unchanged=input.skip_unchanged
+            )
+            for item in input.updates
+        ]
         written = await info.context.write(
             input,
             lambda writing: bulk_change_stock(
@@ -272,6 +329,7 @@ class StockMutation:
                 writing.caller,
                 updates,
                 on_error=input.on_error,
+                row_problems=info.context.row_problems,
                 key=writing.key,
                 dry_run=writing.dry_run,
             ),
@@ -281,20 +339,25 @@ class StockMutation:
             BulkResult.of(index, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, written.result, strict=True))
         ]
-        changes = [outcome.change for outcome in written.result if outcome.change]
+        done = [outcome.change for outcome in written.result if outcome.change]
         return BulkSetStockPayload(
             results=results,
             total=len(results),
-            succeeded=len(changes),
-            failed=len(results) - len(changes),
+            succeeded=len(done),
+            failed=len(results) - len(done),
             replayed=written.replayed,
-            changed={change.sku.sku: change.sku for change in changes},
+            changed={updated.sku.sku: updated.sku for updated in done if updated.adjustment},
         )
+
+
+def _level_of(updated: UpdatedStock, warehouse_id: str) -> StockLevel:
+    [level] = [level for level in updated.sku.levels if level.warehouse_id == warehouse_id]
+    return StockLevel(record=level)
 
 
 async def _write_change(
     context: Context, input: SetStockInput | AdjustStockInput, update: StockUpdate
-) -> WriteResult[StockChange]:
+) -> WriteResult[UpdatedStock]:
     return await context.write(
         input,
         lambda writing: change_stock(
