@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -93,7 +94,7 @@ def demo(
             def greet() -> None:
                 typer.echo(DEMO_GREETING.format(base=base))
                 if open_browser:
-                    typer.launch(f"{base}/graphql")
+                    webbrowser.open(f"{base}/graphql")
 
             run_server(create_app(settings), settings, listener, on_ready=greet)
     finally:

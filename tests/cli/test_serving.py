@@ -2,6 +2,8 @@
 
 import os
 import pty
+import re
+import select
 import signal
 import socket
 import subprocess
@@ -33,9 +35,12 @@ def serve_in_terminal(*words: str, directory: Path) -> tuple[subprocess.Popen[by
 def text_until(terminal: int, *words: str) -> str:
     text = ""
     while not all(word in text for word in words):
+        is_ready, _, _ = select.select([terminal], [], [], 60)
         try:
-            text += os.read(terminal, 4096).decode()
+            text += os.read(terminal, 4096).decode() if is_ready else ""
         except OSError:
+            is_ready = []
+        if not is_ready:
             pytest.fail(text)
     return text.replace("\r\n", "\n")
 
@@ -58,6 +63,28 @@ def test_a_terminal_is_greeted_when_the_service_responds(tmp_path: Path) -> None
         process.wait()
         os.close(terminal)
     assert process.returncode == 0
+
+
+def test_a_demo_responds_when_it_says_ready_and_opens_a_browser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o700)
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    process, terminal = serve_in_terminal("demo", "--open", "--port", "0", directory=tmp_path)
+    try:
+        text = text_until(terminal, "Press Ctrl+C", "totalAvailable")
+        assert text.startswith("The demo is ready: 1,248 SKUs in three warehouses.")
+        [address] = set(re.findall(r"(http://\S+)/graphql", text))
+        headers = {"Authorization": "Bearer demo-read"}
+        warehouses = httpx.get(f"{address}/api/inventory/warehouses", headers=headers).json()
+        assert len(warehouses["data"]) == 3
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        os.close(terminal)
+    assert (tmp_path / "opened").read_text() == f"{address}/graphql\n"
 
 
 def test_a_used_port_is_refused_before_any_work(command: Command, tmp_path: Path) -> None:
