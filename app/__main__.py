@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command."""
-    with _importing():
-        from app.cli.main import main as command  # noqa: PLC0415
+    from app.cli.main import main as command  # noqa: PLC0415 - a worker does not need it
+
     command()
 
 

@@ -1,4 +1,4 @@
-"""The demo tenant: 1,248 SKUs in the two warehouses of the published document.
+"""The demo tenant: 1,248 SKUs in the two warehouses of the published document, and an empty one.
 
 SKU-001 is the example of the document. The data is the same at every start, because one seed
 generates it.
@@ -34,6 +34,8 @@ DOCUMENT_EMAIL: Final = "[email protected]"
 
 WAREHOUSE_A: Final = "wh_01HXAAAAAAAAAAAAAAAAAAAAAA"
 FBA_EU: Final = "wh_01HYAAAAAAAAAAAAAAAAAAAAAA"
+# The destination of the first transfers: the other warehouses refuse or are the source.
+WAREHOUSE_B: Final = "wh_01J0AAAAAAAAAAAAAAAAAAAAAA"
 WAREHOUSES: Final = (
     WarehouseRecord(
         WAREHOUSE_A,
@@ -44,8 +46,18 @@ WAREHOUSES: Final = (
         is_active=True,
     ),
     WarehouseRecord(FBA_EU, "FBA EU", WarehouseType.FBA, None, "amazon_eu", is_active=True),
+    WarehouseRecord(
+        WAREHOUSE_B,
+        "Warehouse B",
+        WarehouseType.OWN,
+        "Hafenweg 7, 20457 Hamburg, DE",
+        None,
+        is_active=True,
+    ),
 )
 DOCUMENT_ADJUSTMENT: Final = "adj_01HXAAAAAAAAAAAAAAAAAAAAAA"
+# As in the examples of the REST reference.
+EXAMPLE_RESERVATION: Final = "rsv_01HXAAAAAAAAAAAAAAAAAAAAAA"
 
 COLOURS: Final = ("Blue", "Red", "Green", "Black", "White", "Amber", "Clear", "Silver")
 THINGS: Final = ("Widget", "Bottle", "Lamp", "Cable", "Filter", "Bracket", "Kettle", "Notebook")
@@ -117,6 +129,7 @@ def demo_skus() -> Iterator[LoadedSku]:
                 reserved=18,
                 safety_stock=15,
                 history=_document_history(),
+                reservation_id=EXAMPLE_RESERVATION,
             ),
             LoadedLevel(
                 warehouse_id=FBA_EU,
@@ -162,7 +175,7 @@ def _count(quantity: int, reason: str, created_at: str) -> LoadedCount:
 
 def _sku(number: int, chance: random.Random) -> LoadedSku:
     title = " ".join(chance.choice(words) for words in (COLOURS, THINGS, SIZES))
-    ids = chance.sample([warehouse.id for warehouse in WAREHOUSES], chance.randint(1, 2))
+    ids = chance.sample([WAREHOUSE_A, FBA_EU], chance.randint(1, 2))
     levels = [_level(warehouse_id, chance) for warehouse_id in sorted(ids)]
     return LoadedSku(sku=f"SKU-{number:03}", title=title, levels=levels)
 

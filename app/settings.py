@@ -1,23 +1,39 @@
-"""Settings of a process, read from the environment.
+"""Settings of a process, read from the environment and from the file `.env`.
 
 Each field is an environment variable: its name in capitals with the prefix `INVENTORY_`, except
 `DATABASE_URL`. `docs/settings.md` lists all settings.
 """
 
+import os
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Final, Literal, NoReturn, Self
 
+from dotenv import dotenv_values
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 DEFAULT_DATABASE_URL = "sqlite+aiosqlite:///./inventory.db"
+SETTING_PREFIX: Final = "INVENTORY_"
+FILE_SUFFIX: Final = "_FILE"
+# Kubernetes sets these in every pod beside a Service with the name `inventory` or `inventory-..`.
+SERVICE_LINK: Final = re.compile(
+    r"INVENTORY_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)"
+)
+
+
+class BadEnvironment(Exception):
+    """A variable of the environment is unknown, or its file cannot be read."""
 
 
 class Settings(BaseSettings):
     """Settings for operators; immutable."""
 
     model_config = SettingsConfigDict(
-        env_prefix="INVENTORY_",
+        env_prefix=SETTING_PREFIX,
         frozen=True,
         validate_by_name=True,
         validate_by_alias=True,
@@ -28,8 +44,9 @@ class Settings(BaseSettings):
     database_url: str = Field(
         default=DEFAULT_DATABASE_URL,
         validation_alias="DATABASE_URL",
-        pattern=r"^(sqlite\+aiosqlite|postgresql\+asyncpg)://",
-        description="The address of the database: `sqlite+aiosqlite:///..` or `postgresql+asyncpg://..`.",
+        description="The address of the database: `sqlite:///FILE` or "
+        "`postgresql://USER:PASSWORD@HOST:PORT/NAME` "
+        "([details](operations.md#database-addresses)).",
     )
     database_pool_size: int = Field(
         default=10,
@@ -159,6 +176,12 @@ class Settings(BaseSettings):
         description="The time after which a client that takes nothing of its response is "
         "disconnected.",
     )
+    keep_alive_seconds: int = Field(
+        default=75,
+        ge=1,
+        description="The time for which an idle connection stays open. It must exceed the idle "
+        "timeout of a load balancer in front, which is often 60 s.",
+    )
     max_head_bytes: int = Field(
         default=32 * 1024,
         ge=1024,
@@ -202,10 +225,91 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return self
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments first, then the environment and its files."""
+        del env_settings, dotenv_settings, file_secret_settings
+        return init_settings, Environment(settings_cls)
+
     @property
     def page_authorization(self) -> str | None:
         """The Authorization header of the pages, from `page_token`."""
         return f"Bearer {self.page_token}" if self.page_token else None
+
+
+class Environment(PydanticBaseSettingsSource):
+    """Variables of the process and, for those it lacks, of the file `.env`.
+
+    Instead of a value, `NAME_FILE` can name a file with the value.
+
+    Raises:
+        BadEnvironment: a variable with the prefix is unknown, or a file cannot be read.
+
+    """
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> NoReturn:
+        """Not used: `__call__` returns all values."""
+        raise NotImplementedError
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the values by the alias or the name of their field."""
+        variables = {
+            name.upper(): value
+            for source in (dotenv_values(".env"), os.environ)
+            for name, value in source.items()
+            if value is not None
+        }
+        known = {variable_of(name): name for name in self.settings_cls.model_fields}
+        _require_known(variables, known)
+        result = {}
+        for variable, field in known.items():
+            alias = str(self.settings_cls.model_fields[field].validation_alias or field)
+            in_file = f"{variable}{FILE_SUFFIX}"
+            if {variable, in_file} <= os.environ.keys():
+                message = f"{variable} and {in_file} are both set; unset one."
+                raise BadEnvironment(message)
+            if variable in variables:
+                result[alias] = variables[variable]
+            if in_file in variables and variable not in os.environ:
+                result[alias] = _content(variables[in_file], in_file)
+        return result
+
+
+def variable_of(field: str) -> str:
+    """Return the environment variable of a field."""
+    return str(Settings.model_fields[field].validation_alias or f"{SETTING_PREFIX}{field.upper()}")
+
+
+def _require_known(variables: Iterable[str], known: Iterable[str]) -> None:
+    names = {*known, *(f"{name}{FILE_SUFFIX}" for name in known)}
+    for variable in sorted(variables):
+        if (
+            not variable.startswith(SETTING_PREFIX)
+            or variable in names
+            or SERVICE_LINK.fullmatch(variable)
+        ):
+            continue
+        suffixes = [name.removeprefix(SETTING_PREFIX) for name in names]
+        near = get_close_matches(variable.removeprefix(SETTING_PREFIX), suffixes, n=1)
+        advice = f"Did you mean {SETTING_PREFIX}{near[0]}?" if near else "Unset it."
+        message = f"{variable} is set, but there is no such setting. {advice}"
+        raise BadEnvironment(message)
+
+
+def _content(file: str, variable: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        message = f"{variable} names the file {file}, which cannot be read: {reason}."
+        raise BadEnvironment(message) from error
 
 
 def comma_separated(text: str | None) -> list[str]:

@@ -23,8 +23,8 @@ from sqlalchemy import make_url
 from app.database.engine import Database
 from app.database.migration import migrate
 from app.files import imports as importing
-from app.files.columns import FileKind
-from app.files.exports import ExportFilter, ExportSubject, export
+from app.files.columns import ExportSubject, FileKind
+from app.files.exports import ExportFilter, export
 from app.files.parsing import FileFormat
 from app.files.staging import Staging
 from app.ledger.verification import verify_tenant

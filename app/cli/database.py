@@ -1,30 +1,59 @@
-"""Commands with a database: run work on DATABASE_URL, and migrate it."""
+"""Commands with a database: run work on it, and migrate it."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from app.database.engine import Database
-from app.database.migration import grant, migrate, require_full_access
-from app.http.logs import configure_logs
-from app.reads.tenants import list_tenants
-from app.settings import Settings
-from app.writes.tenants import tenant_not_found
+from app.cli.options import DatabaseOption, JsonOption, with_examples
+from app.cli.output import print_json
+
+if TYPE_CHECKING:
+    from app.database.engine import Database
+    from app.settings import Settings
 
 Result = TypeVar("Result")
 
+database_commands = typer.Typer()
+
+
+def settings_for(database_url: str | None, **overrides: object) -> "Settings":
+    """Read the settings; the option --database-url replaces DATABASE_URL."""
+    from app.settings import Settings
+
+    if database_url is not None:
+        overrides["database_url"] = database_url
+    return Settings.model_validate(overrides)
+
 
 def run_with_database(
-    work: Callable[[Database], Awaitable[Result]], settings: Settings | None = None
+    work: "Callable[[Database], Coroutine[Any, Any, Result]]",
+    settings: "Settings",
+    *,
+    creates: bool = False,
+    log_level: str = "error",
 ) -> Result:
-    """Run a coroutine with the database of the settings, by default those of the environment."""
-    settings = settings or Settings()
-    configure_logs(settings.log_level)
+    """Run a coroutine with the database of the settings.
+
+    Only work that `creates` a database makes a missing SQLite file. By default faults are not
+    logged, because the error of a command has their cause.
+
+    Raises:
+        Unavailable: the SQLite file does not exist.
+
+    """
+    import asyncio
+
+    from app.database.engine import Database
+    from app.http.logs import configure_logs
+
+    configure_logs(log_level)
 
     async def run() -> Result:
         database = Database(settings)
+        if not creates:
+            require_file(database)
         try:
             return await work(database)
         finally:
@@ -33,7 +62,24 @@ def run_with_database(
     return asyncio.run(run())
 
 
-async def require_tenant(database: Database, tenant_id: str) -> None:
+def require_file(database: "Database") -> None:
+    """Require the file of a SQLite database.
+
+    Raises:
+        Unavailable: the file does not exist.
+
+    """
+    from app.errors import Unavailable
+
+    if database.dialect == "sqlite" and not Path(database.url.database or "").is_file():
+        message = (
+            f"There is no database file {database.url.database}. Run: inventory migrate, or name "
+            "another database with --database-url or DATABASE_URL."
+        )
+        raise Unavailable(message)
+
+
+async def require_tenant(database: "Database", tenant_id: str) -> None:
     """Check that the database is current and has a tenant.
 
     Raises:
@@ -41,27 +87,74 @@ async def require_tenant(database: Database, tenant_id: str) -> None:
         Unavailable: the database is not current.
 
     """
+    from app.database.migration import require_full_access
+    from app.reads.tenants import list_tenants
+    from app.writes.tenants import tenant_not_found
+
     await require_full_access(database)
     async with database.snapshot() as snapshot:
         if tenant_id not in await list_tenants(snapshot):
             raise tenant_not_found(tenant_id)
 
 
+@database_commands.command(
+    "migrate",
+    epilog=with_examples(
+        "inventory migrate", "inventory migrate --status", "inventory migrate --grant-to service"
+    ),
+)
 def migrate_command(
+    *,
     grant_to: Annotated[
         str | None,
         typer.Option(
+            metavar="ROLE",
             help="A PostgreSQL role that gets the privileges to serve without owning the tables, "
-            "for INVENTORY_ROW_LEVEL_SECURITY."
+            "for INVENTORY_ROW_LEVEL_SECURITY.",
         ),
     ] = None,
+    status: Annotated[
+        bool,
+        typer.Option(
+            "--status",
+            help="Change nothing: print the revision of the database and the one that this version "
+            "needs. The exit status is 1 if they differ.",
+        ),
+    ] = False,
+    json: JsonOption = False,
+    database_url: DatabaseOption = None,
 ) -> None:
-    """Migrate the database at DATABASE_URL to the schema of this version."""
+    """Migrate the database to the schema of this version; create a missing SQLite file."""
+    from app.database.migration import grant, migrate
 
-    async def work(database: Database) -> None:
+    settings = settings_for(database_url)
+    if status:
+        if grant_to is not None:
+            raise typer.BadParameter("--status changes nothing, so it excludes --grant-to")
+        _print_status(settings, json=json)
+        return
+
+    async def work(database: "Database") -> None:
         await migrate(database)
         if grant_to is not None:
             await grant(database, grant_to)
 
-    run_with_database(work)
-    typer.echo("The database is current.")
+    run_with_database(work, settings, creates=True)
+    if json:
+        _print_status(settings, json=True)
+    else:
+        typer.echo("The database is current.")
+
+
+def _print_status(settings: "Settings", *, json: bool) -> None:
+    from app.database.migration import current_revision, newest_revision
+
+    revision, needed = run_with_database(current_revision, settings), newest_revision()
+    if json:
+        print_json({"revision": revision, "needed": needed, "current": revision == needed})
+    else:
+        typer.echo(f"The database is at revision {revision or 'none'}; {needed} is needed.")
+    if revision != needed:
+        if not json:
+            typer.echo("Run: inventory migrate")
+        raise typer.Exit(1)

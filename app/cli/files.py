@@ -8,21 +8,22 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
-import orjson
 import typer
 
-from app.cli.database import require_tenant, run_with_database
-from app.cli.output import JsonOption, clear_progress, print_json, show_progress
-from app.database.engine import Database
-from app.files import imports
-from app.files.columns import FileKind
-from app.files.exports import ExportFilter, ExportSubject, export
-from app.files.import_runs import ImportTally
+from app.cli.database import require_tenant, run_with_database, settings_for
+from app.cli.options import DatabaseOption, JsonOption, with_examples
+from app.cli.output import clear_progress, print_json, show_progress
+from app.files.columns import ExportSubject, FileKind
 from app.files.parsing import FileFormat
-from app.files.staging import Staging
 
+if TYPE_CHECKING:
+    from app.database.engine import Database
+    from app.files.import_runs import ImportTally
+    from app.files.staging import Staging
+
+file_commands = typer.Typer()
 TenantOption = Annotated[str, typer.Option("--tenant", help="The id of the tenant.")]
 FormatOption = Annotated[
     FileFormat | None,
@@ -30,12 +31,20 @@ FormatOption = Annotated[
 ]
 
 
-def import_command(  # noqa: PLR0917 - options have names
+@file_commands.command(
+    "import",
+    epilog=with_examples(
+        "inventory import counts.csv --tenant acme --dry-run",
+        "inventory import skus.jsonl --tenant acme --kind skus --errors bad.csv",
+    ),
+)
+def import_command(
     file: Annotated[str, typer.Argument(help="A file in UTF-8, or - for standard input.")],
+    *,
     tenant_id: TenantOption,
     kind: Annotated[FileKind, typer.Option(help="The kind of the rows.")] = FileKind.COUNTS,
     form: FormatOption = None,
-    dry_run: Annotated[  # noqa: FBT002 - a flag
+    dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the whole file without changing anything.")
     ] = False,
     errors: Annotated[
@@ -49,7 +58,8 @@ def import_command(  # noqa: PLR0917 - options have names
     by: Annotated[
         str, typer.Option(help="The author in the ledger (created_by).")
     ] = "inventory import",
-    json: JsonOption = False,  # noqa: FBT002 - a flag
+    json: JsonOption = False,
+    database_url: DatabaseOption = None,
 ) -> None:
     """Import SKUs, warehouses, stock levels or counts from CSV or JSON Lines.
 
@@ -59,9 +69,13 @@ def import_command(  # noqa: PLR0917 - options have names
     The whole file is checked first: if a row is bad, nothing is changed. To resume an interrupted
     import, start it again.
     """
+    from app.files import imports
+    from app.files.staging import Staging
+
+    settings = settings_for(database_url)
     form = form or _format_of(file)
 
-    async def work(database: Database) -> ImportTally:
+    async def work(database: "Database") -> "ImportTally":
         await require_tenant(database, tenant_id)
         import_run = imports.run_of(staging, tenant_id, name=run, created_by=by)
         tally = await imports.validate(database, staging, import_run, show_progress)
@@ -73,7 +87,7 @@ def import_command(  # noqa: PLR0917 - options have names
     try:
         with _open_source(file) as source:
             staging.read(source, form, show_progress)
-        tally = asdict(run_with_database(work))
+        tally = asdict(run_with_database(work, settings))
     finally:
         clear_progress()
         _list_problems(staging, errors)
@@ -87,8 +101,16 @@ def import_command(  # noqa: PLR0917 - options have names
         typer.echo(f"{kind}{' (dry run, nothing is changed)' if dry_run else ''}: {numbers}.")
 
 
-def export_command(  # noqa: PLR0917 - options have names
+@file_commands.command(
+    "export",
+    epilog=with_examples(
+        "inventory export stock --tenant acme --output stock.csv",
+        "inventory export ledger --tenant acme --since 2026-03-01 --format jsonl",
+    ),
+)
+def export_command(
     subject: Annotated[ExportSubject, typer.Argument(help="The data to export.")],
+    *,
     tenant_id: TenantOption,
     form: FormatOption = None,
     output: Annotated[
@@ -103,8 +125,11 @@ def export_command(  # noqa: PLR0917 - options have names
     until: Annotated[
         datetime | None, typer.Option(help="Ledger: the end, in UTC, exclusive.")
     ] = None,
+    database_url: DatabaseOption = None,
 ) -> None:
     """Export the stock or the ledger of one instant as CSV or JSON Lines."""
+    from app.files.exports import ExportFilter, export
+
     if subject is ExportSubject.STOCK and (since or until):
         raise typer.BadParameter("--since and --until are options of the ledger export")
     filter_ = ExportFilter(
@@ -114,7 +139,7 @@ def export_command(  # noqa: PLR0917 - options have names
     )
     form = form or _format_of(output)
 
-    async def work(database: Database) -> None:
+    async def work(database: "Database") -> None:
         await require_tenant(database, tenant_id)
         with open_target(output) as target:
             await export(
@@ -128,7 +153,7 @@ def export_command(  # noqa: PLR0917 - options have names
             )
 
     try:
-        run_with_database(work)
+        run_with_database(work, settings_for(database_url))
     except BrokenPipeError:
         # The reader closed the pipe. Python must not flush the rest at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -167,7 +192,7 @@ def open_target(file: str) -> Iterator[BinaryIO]:
         unfinished.unlink(missing_ok=True)
 
 
-def _list_problems(staging: Staging, errors: Path | None) -> None:
+def _list_problems(staging: "Staging", errors: Path | None) -> None:
     """List the bad rows in a file, or on standard error."""
     if errors is None:
         for line, reason in staging.problems():
@@ -175,6 +200,8 @@ def _list_problems(staging: Staging, errors: Path | None) -> None:
         return
     with errors.open("w", encoding="utf-8", newline="") as file:
         if _format_of(errors.name) is FileFormat.JSONL:
+            import orjson
+
             for line, reason in staging.problems():
                 file.write(orjson.dumps({"line": line, "reason": reason}).decode() + "\n")
             return

@@ -2,35 +2,45 @@
 
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.database import run_with_database
-from app.cli.output import JsonOption, clear_progress, print_json, show_progress
-from app.database.engine import Database
-from app.database.migration import require_full_access
-from app.domain.hash_chain import Head, parse_head
-from app.ledger.repair import repair_tenant
-from app.ledger.verification import Proof, verify_ledger, verify_tenant
-from app.reads.tenants import list_tenants
-from app.writes.tenants import tenant_not_found
+from app.cli.database import run_with_database, settings_for
+from app.cli.options import DatabaseOption, JsonOption, with_examples
+from app.cli.output import clear_progress, print_json, show_progress
 
+if TYPE_CHECKING:
+    from app.database.engine import Database
+    from app.domain.hash_chain import Head
+    from app.ledger.verification import Proof
+
+ledger_commands = typer.Typer()
 _show_replayed = partial(show_progress, "adjustments replayed")
 
 
+@ledger_commands.command(
+    "verify",
+    epilog=with_examples(
+        "inventory verify",
+        "inventory verify --tenant acme --repair",
+        "inventory verify --head head_1.acme.2026-03-12T14:05:09Z.31795.5f0c",
+    ),
+)
 def verify(
+    *,
     tenant_id: Annotated[
         str | None, typer.Option("--tenant", help="One tenant; by default all.")
     ] = None,
-    repair: Annotated[  # noqa: FBT002 - a flag
+    repair: Annotated[
         bool, typer.Option("--repair", help="Correct the figures that are derived from the ledger.")
     ] = False,
     head: Annotated[
         str | None,
         typer.Option(help="A head printed earlier: the history until then must be unchanged."),
     ] = None,
-    json: JsonOption = False,  # noqa: FBT002 - a flag
+    json: JsonOption = False,
+    database_url: DatabaseOption = None,
 ) -> None:
     """Replay the ledger and check every derived figure. The first error ends the command.
 
@@ -41,13 +51,16 @@ def verify(
     --repair corrects figures that do not follow from the ledger, and lists them on standard error.
     It never changes the ledger, and it refuses a broken ledger.
     """
+    from app.domain.hash_chain import parse_head
+    from app.ledger.verification import verify_tenant
+
     kept_head = parse_head(head) if head is not None else None
     if kept_head and tenant_id not in (None, kept_head.tenant_id):
         message = f"--head belongs to the tenant {kept_head.tenant_id}, not to {tenant_id}"
         raise typer.BadParameter(message)
     wanted = kept_head.tenant_id if kept_head else tenant_id
 
-    async def work(database: Database) -> list[Proof]:
+    async def work(database: "Database") -> "list[Proof]":
         proofs = []
         for id_ in await _tenant_ids(database, wanted):
             if repair:
@@ -59,15 +72,19 @@ def verify(
                 _print_proof(proof, kept_head)
         return proofs
 
-    proofs = run_with_database(work)
+    proofs = run_with_database(work, settings_for(database_url))
     if json:
         print_json([_as_json(proof) for proof in proofs])
     elif not proofs:
         typer.echo("There are no tenants.")
 
 
-async def _tenant_ids(database: Database, wanted: str | None) -> list[str]:
+async def _tenant_ids(database: "Database", wanted: str | None) -> list[str]:
     """Ids of the tenants to verify: the wanted one or all."""
+    from app.database.migration import require_full_access
+    from app.reads.tenants import list_tenants
+    from app.writes.tenants import tenant_not_found
+
     await require_full_access(database)
     async with database.snapshot() as snapshot:
         tenant_ids = await list_tenants(snapshot)
@@ -78,14 +95,17 @@ async def _tenant_ids(database: Database, wanted: str | None) -> list[str]:
     return [wanted]
 
 
-async def _repair(database: Database, tenant_id: str, kept_head: Head | None) -> None:
+async def _repair(database: "Database", tenant_id: str, kept_head: "Head | None") -> None:
+    from app.ledger.repair import repair_tenant
+    from app.ledger.verification import verify_ledger
+
     await verify_ledger(database, tenant_id, head=kept_head, progress=_show_replayed)
     clear_progress()
     for correction in await repair_tenant(database, tenant_id):
         typer.echo(f"{tenant_id}: repaired: {correction}", err=True)
 
 
-def _print_proof(proof: Proof, kept_head: Head | None) -> None:
+def _print_proof(proof: "Proof", kept_head: "Head | None") -> None:
     typer.echo(
         f"{proof.tenant_id}: {proof.skus:,} SKUs, {proof.stock_levels:,} stock levels, "
         f"{proof.adjustments:,} adjustments, {proof.counts:,} counts. All add up."
@@ -97,6 +117,6 @@ def _print_proof(proof: Proof, kept_head: Head | None) -> None:
     typer.echo(proof.head)
 
 
-def _as_json(proof: Proof) -> dict[str, object]:
+def _as_json(proof: "Proof") -> dict[str, object]:
     figures = asdict(proof)
     return {"tenant": figures.pop("tenant_id"), **figures}

@@ -1,68 +1,74 @@
-"""The command `inventory`: its subcommands, and errors as one line."""
+"""The command `inventory`: its subcommands, and errors as one line.
 
-import sqlite3
+Modules of commands import the service inside their functions, so that `--help` and the completion
+of words in a shell do not wait for it.
+"""
+
 import sys
-from typing import Final, NoReturn
+from typing import Annotated
 
-import asyncpg
 import typer
-from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError
 
-from app.cli import database, files, ledger, persons, serving, tenants
-from app.demo import NotADemoDatabase
-from app.errors import InventoryError, Unavailable
-from app.files.imports import FileRefused
-from app.graphql.schema.schema import schema
-from app.graphql.trusted_documents import BadManifest
-from app.ledger.replay import LedgerBroken
-
-# Errors whose message is complete.
-PLAIN_ERRORS: Final = (BadManifest, LedgerBroken, NotADemoDatabase, FileRefused)
+from app.cli import database, doctor, files, ledger, persons, schema, serving, tenants, warehouses
+from app.cli.options import with_examples
 
 app = typer.Typer(
     help="The inventory service: stock levels across warehouses, over GraphQL and REST.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=with_examples(
+        "inventory demo --open",
+        "inventory serve --host 0.0.0.0 --port 8000",
+        "inventory tenant create acme",
+    ),
 )
-app.command()(serving.demo)
-app.command()(serving.serve)
-app.command("migrate")(database.migrate_command)
 
 
-@app.command("schema")
-def schema_command() -> None:
-    """Print the GraphQL schema (SDL), the content of schema.graphql."""
-    typer.echo(schema.as_str())
+def _print_version(value: bool) -> None:  # noqa: FBT001 - Typer calls it
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"inventory {version('inventory-api')}")
+        raise typer.Exit
 
 
-app.command()(ledger.verify)
-app.command("import")(files.import_command)
-app.command("export")(files.export_command)
-app.add_typer(tenants.tenant_app, name="tenant")
-app.add_typer(tenants.token_app, name="token")
-app.add_typer(persons.person_app, name="person")
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Define the options of `inventory` without a subcommand."""
+    _ = version
+
+
+app.add_typer(serving.serving_commands)
+app.add_typer(database.database_commands)
+app.add_typer(doctor.doctor_commands)
+app.add_typer(tenants.tenant_commands, name="tenant")
+app.add_typer(tenants.token_commands, name="token")
+app.add_typer(persons.person_commands, name="person")
+app.add_typer(warehouses.warehouse_commands, name="warehouse")
+app.add_typer(files.file_commands)
+app.add_typer(ledger.ledger_commands)
+app.add_typer(schema.schema_commands)
 
 
 def main() -> None:
     """Run the command. An error is printed as one line, with a non-zero exit status."""
     try:
         app()
-    except ValidationError as error:
-        _fail("; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors()))
-    except Unavailable as error:
-        _fail(f"{error.message} ({error.cause})" if error.cause else error.message)
-    except InventoryError as error:
-        _fail(error.message)
-    except (DBAPIError, asyncpg.PostgresError, sqlite3.Error) as error:
-        _fail(f"The database reports an error: {getattr(error, 'orig', error)}")
-    except OSError as error:
-        _fail(f"{error.filename or 'the file'}: {error.strerror}")
-    except PLAIN_ERRORS as error:
-        _fail(str(error))
+    except Exception as error:
+        from app.cli.failures import explain
 
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"inventory: {message}", err=True)
-    sys.exit(1)
+        message = explain(error)
+        if message is None:
+            raise
+        typer.echo(f"inventory: {message}", err=True)
+        sys.exit(1)

@@ -1,17 +1,33 @@
-"""Output of commands: JSON on standard output, progress on a terminal."""
+"""Output of commands: tables and JSON on standard output, progress on a terminal."""
 
 import sys
-from typing import Annotated
+from collections.abc import Mapping, Sequence
 
-import orjson
 import typer
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def print_json(value: object) -> None:
     """Print a value as indented JSON."""
+    import orjson
+
     typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def print_rows(rows: Sequence[Mapping[str, object]], *, json: bool, empty: str) -> None:
+    """Print rows as JSON or as a table with aligned columns; without rows, say so."""
+    if json:
+        print_json(rows)
+    elif not rows:
+        typer.echo(empty, err=True)
+    else:
+        cells = [
+            [name.upper() for name in rows[0]],
+            *([_cell(value) for value in row.values()] for row in rows),
+        ]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for line in cells:
+            padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            typer.echo("  ".join(padded).rstrip())
 
 
 def show_progress(unit: str, number: int) -> None:
@@ -22,6 +38,14 @@ def show_progress(unit: str, number: int) -> None:
 def clear_progress() -> None:
     """Clear the progress line."""
     _write_line("")
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    # Other characters could control the terminal.
+    text = "-" if value in (None, "") else str(value)
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _write_line(text: str) -> None:

@@ -1,37 +1,25 @@
 """The commands `inventory demo` and `inventory serve`."""
 
+import os
 import shutil
 import signal
 import sys
 import tempfile
+import webbrowser
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-import structlog
 import typer
-import uvicorn
 
-from app.cli.database import run_with_database
-from app.database.engine import Database
-from app.database.migration import (
-    NotCurrent,
-    WrongRole,
-    migrate,
-    require_current,
-    require_matching_role,
-)
-from app.demo import prepare_demo
-from app.errors import Unavailable
-from app.http.logs import configure_logs
-from app.http.uvicorn_protocol import bounded_protocol
-from app.main import create_app
-from app.settings import Settings
+from app.cli.database import run_with_database, settings_for
+from app.cli.options import DatabaseOption, with_examples
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from app.database.engine import Database
+
 HOST: Final = "127.0.0.1"
-GRACE_SECONDS: Final = 10
 DEMO_GREETING: Final = """\
-The demo is ready: 1,248 SKUs in two warehouses. Press Ctrl+C to stop it and delete its data.
+The demo is ready: 1,248 SKUs in three warehouses. Press Ctrl+C to stop it and delete its data.
 
   GraphiQL        {base}/graphql
   REST reference  {base}/docs
@@ -43,82 +31,155 @@ The demo is ready: 1,248 SKUs in two warehouses. Press Ctrl+C to stop it and del
     -H 'Authorization: Bearer demo-read' -H 'Content-Type: application/json' \\
     -d '{{"query": "{{ skus(first: 3) {{ totalCount nodes {{ sku status totalAvailable }} }} }}"}}'
 """
-PortOption = Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on.")]
+SERVE_GREETING: Final = """\
+Serving the database {where}. Press Ctrl+C to stop.
+
+  GraphQL         {base}/graphql
+  REST reference  {base}/docs
+"""
+NO_TENANT: Final = """
+  There is no tenant yet. Create one with a token:
+
+    inventory tenant create acme
+    inventory token create acme --name shop --email you@example.com --scope inventory:write
+"""
+PortOption = Annotated[
+    int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 takes a free one.")
+]
+
+serving_commands = typer.Typer()
 
 
+@serving_commands.command(
+    "demo",
+    epilog=with_examples(
+        "inventory demo",
+        "inventory demo --open",
+        "inventory demo --port 9000 --database-url postgresql://localhost/demo",
+    ),
+)
 def demo(
+    *,
     port: PortOption = 8000,
     database_url: Annotated[
         str | None,
         typer.Option(
+            metavar="URL",
             help="An empty database or the database of an earlier demo; by default a temporary "
-            "file."
+            "file.",
         ),
     ] = None,
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="Open GraphiQL in the browser.")
+    ] = False,
 ) -> None:
     """Start the service on localhost with example data and public tokens."""
+    from app.cli.listening import listening, run_server, url_of
+    from app.demo import prepare_demo
+    from app.main import create_app
+
     directory = Path(tempfile.mkdtemp(prefix="inventory-demo-"))
     # uvicorn raises the signal again after its shutdown. The exit then runs the `finally` below.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
-        settings = Settings(
-            database_url=database_url or f"sqlite+aiosqlite:///{directory}/demo.db",
-            page_token="demo-write",  # noqa: S106 - public by design
+        settings = settings_for(
+            database_url or f"sqlite:///{directory}/demo.db",
+            page_token="demo-admin",  # noqa: S106 - public by design
             log_level="warning",
         )
-        run_with_database(prepare_demo, settings)
-        typer.echo(DEMO_GREETING.format(base=f"http://{HOST}:{port}"))
-        uvicorn.run(create_app(settings), host=HOST, port=port, **server_options(settings))
+        with listening(HOST, port) as listener:
+            base = url_of(listener)
+            run_with_database(prepare_demo, settings, creates=True)
+
+            def greet() -> None:
+                typer.echo(DEMO_GREETING.format(base=base))
+                if open_browser:
+                    webbrowser.open(f"{base}/graphql")
+
+            run_server(create_app(settings), settings, listener, on_ready=greet)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+@serving_commands.command(
+    "serve",
+    epilog=with_examples(
+        "inventory serve",
+        "inventory serve --host 0.0.0.0 --port 8000 --workers 4",
+        "inventory serve --uds /run/inventory.sock",
+    ),
+)
 def serve(
+    *,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = HOST,
     port: PortOption = 8000,
+    uds: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Listen on a Unix socket instead of a port."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="The number of worker processes.")] = 1,
+    database_url: DatabaseOption = None,
 ) -> None:
-    """Start the service on DATABASE_URL.
+    """Start the service.
 
-    A SQLite database is migrated first. A PostgreSQL database must be current; run
+    A SQLite database is created and migrated first. A PostgreSQL database must be current; run
     `inventory migrate` before.
     """
-    settings = Settings()
-    configure_logs(settings.log_level)
-    run_with_database(_prepare, settings)
-    uvicorn.run(
-        "app.__main__:create_app",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        **server_options(settings),
+    from app.cli.listening import listening, run_server, url_of
+    from app.database.address import describe_address, parse_address
+
+    settings = settings_for(database_url)
+    # Each worker builds its application from the environment.
+    os.environ["DATABASE_URL"] = settings.database_url
+    os.environ.pop("DATABASE_URL_FILE", None)
+    with listening(host, port, uds) as listener:
+        lacks_tenants = run_with_database(
+            _prepare, settings, creates=True, log_level=settings.log_level
+        )
+        where = describe_address(parse_address(settings.database_url))
+        greeting = SERVE_GREETING.format(where=where, base=url_of(listener))
+        if lacks_tenants:
+            greeting += NO_TENANT
+
+        def greet() -> None:
+            if sys.stderr.isatty():
+                typer.echo(greeting, err=True)
+
+        application = "app.__main__:create_app"
+        run_server(application, settings, listener, workers=workers, on_ready=greet)
+
+
+async def _prepare(database: "Database") -> bool:
+    """Migrate a SQLite database or check a PostgreSQL database; return whether it lacks tenants."""
+    import structlog
+
+    from app.database.migration import (
+        NotCurrent,
+        WrongRole,
+        is_restricted_role,
+        migrate,
+        require_current,
+        require_matching_role,
     )
+    from app.errors import Unavailable
+    from app.reads.tenants import list_tenants
 
-
-def server_options(settings: Settings) -> dict[str, Any]:
-    """Options of uvicorn besides the application and the address."""
-    return {
-        "loop": "app.runtime.fair_loop:FairLoop",
-        "http": bounded_protocol(settings),
-        "ws": "none",
-        "log_config": None,
-        "access_log": False,
-        "server_header": False,
-        "timeout_graceful_shutdown": GRACE_SECONDS,
-    }
-
-
-async def _prepare(database: Database) -> None:
-    """Migrate a SQLite database; check that a PostgreSQL database is current."""
-    if database.dialect == "sqlite":
-        await migrate(database)
-        return
     try:
+        if database.dialect == "sqlite":
+            await migrate(database)
         await require_current(database)
         await require_matching_role(database)
+        # A role that sees one tenant at a time lists none.
+        if await is_restricted_role(database):
+            return False
+        async with database.snapshot() as snapshot:
+            return not await list_tenants(snapshot)
     except (NotCurrent, WrongRole):
         raise
     except Unavailable as error:
+        if database.dialect == "sqlite":
+            raise
         # The service starts anyway: until the database is back, requests get 503.
+        log = structlog.get_logger()
         log.warning("database_unreachable", message=error.message, cause=error.cause)
+        return False

@@ -1,52 +1,77 @@
 """The commands `inventory tenant` and `inventory token`."""
 
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from app.cli.database import require_tenant, run_with_database
-from app.cli.output import JsonOption, print_json
-from app.database.engine import Database
-from app.database.migration import require_full_access
+from app.cli.database import require_tenant, run_with_database, settings_for
+from app.cli.options import DatabaseOption, JsonOption, TenantArgument, with_examples
+from app.cli.output import print_json, print_rows
 from app.domain.caller import Scope
-from app.domain.instants import format_instant
-from app.reads.tenants import list_tokens
-from app.writes import tenants
+
+if TYPE_CHECKING:
+    from app.database.engine import Database
+    from app.writes.tenants import NewToken
 
 MAX_OVERLAP_HOURS: Final = 24 * 90
 MAX_TOKEN_DAYS: Final = 3_650
-TenantArgument = Annotated[str, typer.Argument(help="The id of a tenant.")]
 TokenArgument = Annotated[
-    str, typer.Argument(help="The id of a token (tok_...); `token list` prints it.")
+    str, typer.Argument(help="The id of a token (tok_...); `inventory token list` prints it.")
 ]
 
-tenant_app = typer.Typer(help="Manage tenants, the customers of the service.", no_args_is_help=True)
-token_app = typer.Typer(help="Manage the API tokens of a tenant.", no_args_is_help=True)
+tenant_commands = typer.Typer(
+    help="Manage tenants, the customers of the service.", no_args_is_help=True
+)
+token_commands = typer.Typer(help="Manage the API tokens of a tenant.", no_args_is_help=True)
 
 
-@tenant_app.command("create")
+@tenant_commands.command(
+    "create", epilog=with_examples('inventory tenant create acme --name "Acme GmbH"')
+)
 def tenant_create(
     tenant_id: Annotated[
         str, typer.Argument(help="The id: 1 to 32 of a-z, 0-9 and _, a letter first.")
     ],
+    *,
     name: Annotated[str | None, typer.Option(help="The display name; by default the id.")] = None,
+    database_url: DatabaseOption = None,
 ) -> None:
     """Create a tenant."""
+    from app.database.migration import require_full_access
+    from app.writes.tenants import create_tenant
 
-    async def work(database: Database) -> None:
+    async def work(database: "Database") -> None:
         await require_full_access(database)
-        await tenants.create_tenant(database, tenant_id, name=name or tenant_id)
+        await create_tenant(database, tenant_id, name=name or tenant_id)
 
-    run_with_database(work)
+    run_with_database(work, settings_for(database_url))
     typer.echo(
         f"Created {tenant_id}. Next: inventory token create {tenant_id} --name .. --email .."
     )
 
 
-@tenant_app.command("update")
+@tenant_commands.command("list", epilog=with_examples("inventory tenant list --json"))
+def tenant_list(*, json: JsonOption = False, database_url: DatabaseOption = None) -> None:
+    """List all tenants."""
+    from app.database.migration import require_full_access
+    from app.reads.tenants import list_tenant_rows
+
+    async def work(database: "Database") -> list[dict[str, object]]:
+        await require_full_access(database)
+        async with database.snapshot() as snapshot:
+            return await list_tenant_rows(snapshot)
+
+    rows = run_with_database(work, settings_for(database_url))
+    print_rows(rows, json=json, empty="There are no tenants; `inventory tenant create` makes one.")
+
+
+@tenant_commands.command(
+    "update", epilog=with_examples("inventory tenant update acme --permit-oversell")
+)
 def tenant_update(
     tenant_id: TenantArgument,
+    *,
     permit_oversell: Annotated[
         bool,
         typer.Option(
@@ -54,20 +79,29 @@ def tenant_update(
             help="Whether reservations with allowOversell may exceed the available stock.",
         ),
     ],
+    database_url: DatabaseOption = None,
 ) -> None:
     """Change the permissions of a tenant."""
+    from app.database.migration import require_full_access
+    from app.writes.tenants import permit_oversell as write_permission
 
-    async def work(database: Database) -> None:
+    async def work(database: "Database") -> None:
         await require_full_access(database)
-        await tenants.permit_oversell(database, tenant_id, permitted=permit_oversell)
+        await write_permission(database, tenant_id, permitted=permit_oversell)
 
-    run_with_database(work)
+    run_with_database(work, settings_for(database_url))
     typer.echo(f"{tenant_id} {'permits' if permit_oversell else 'refuses'} oversell.")
 
 
-@token_app.command("create")
-def token_create(  # noqa: PLR0917 - options have names
+@token_commands.command(
+    "create",
+    epilog=with_examples(
+        "inventory token create acme --name shop --email it@acme.example --scope inventory:write"
+    ),
+)
+def token_create(
     tenant_id: TenantArgument,
+    *,
     name: Annotated[str, typer.Option(help="The purpose of the token.")],
     email: Annotated[
         str, typer.Option(help="The e-mail address of the owner, which the ledger records.")
@@ -80,13 +114,16 @@ def token_create(  # noqa: PLR0917 - options have names
         int | None,
         typer.Option(min=1, max=MAX_TOKEN_DAYS, help="The lifetime; by default unlimited."),
     ] = None,
-    json: JsonOption = False,  # noqa: FBT002 - a flag
+    json: JsonOption = False,
+    database_url: DatabaseOption = None,
 ) -> None:
     """Create a token and print it. Only its hash is stored, so it cannot be printed again."""
+    from app.database.migration import require_full_access
+    from app.writes.tenants import create_token
 
-    async def work(database: Database) -> tenants.NewToken:
+    async def work(database: "Database") -> "NewToken":
         await require_full_access(database)
-        return await tenants.create_token(
+        return await create_token(
             database,
             tenant_id,
             name=name,
@@ -95,62 +132,72 @@ def token_create(  # noqa: PLR0917 - options have names
             expires_in=timedelta(days=expires_in_days) if expires_in_days else None,
         )
 
-    _print_token(run_with_database(work), json=json)
+    _print_token(run_with_database(work, settings_for(database_url)), json=json)
 
 
-@token_app.command("list")
+@token_commands.command("list", epilog=with_examples("inventory token list acme"))
 def token_list(
-    tenant_id: TenantArgument,
-    json: JsonOption = False,  # noqa: FBT002 - a flag
+    tenant_id: TenantArgument, *, json: JsonOption = False, database_url: DatabaseOption = None
 ) -> None:
     """List the tokens of a tenant, without their secrets."""
+    from app.reads.tenants import list_tokens
 
-    async def work(database: Database) -> list[dict[str, object]]:
+    async def work(database: "Database") -> list[dict[str, object]]:
         await require_tenant(database, tenant_id)
         async with database.snapshot() as snapshot:
             return await list_tokens(snapshot, tenant_id)
 
-    tokens = run_with_database(work)
-    if json:
-        print_json(tokens)
-        return
-    for token in tokens:
-        typer.echo("  ".join(f"{name}={value}" for name, value in token.items() if value))
+    rows = run_with_database(work, settings_for(database_url))
+    print_rows(
+        rows, json=json, empty=f"{tenant_id} has no tokens; `inventory token create` makes one."
+    )
 
 
-@token_app.command("revoke")
-def token_revoke(tenant_id: TenantArgument, token_id: TokenArgument) -> None:
+@token_commands.command("revoke", epilog=with_examples("inventory token revoke acme tok_01HX"))
+def token_revoke(
+    tenant_id: TenantArgument, token_id: TokenArgument, *, database_url: DatabaseOption = None
+) -> None:
     """Revoke a token. Workers accept it for up to INVENTORY_TOKEN_CACHE_SECONDS more."""
+    from app.database.migration import require_full_access
+    from app.writes.tenants import revoke_token
 
-    async def work(database: Database) -> None:
+    async def work(database: "Database") -> None:
         await require_full_access(database)
-        await tenants.revoke_token(database, tenant_id, token_id)
+        await revoke_token(database, tenant_id, token_id)
 
-    run_with_database(work)
+    run_with_database(work, settings_for(database_url))
     typer.echo(f"Revoked {token_id}.")
 
 
-@token_app.command("rotate")
+@token_commands.command(
+    "rotate", epilog=with_examples("inventory token rotate acme tok_01HX --overlap-hours 1")
+)
 def token_rotate(
     tenant_id: TenantArgument,
     token_id: TokenArgument,
+    *,
     overlap_hours: Annotated[
         float,
         typer.Option(min=0, max=MAX_OVERLAP_HOURS, help="The hours until the old token expires."),
     ] = 24,
-    json: JsonOption = False,  # noqa: FBT002 - a flag
+    json: JsonOption = False,
+    database_url: DatabaseOption = None,
 ) -> None:
     """Create a token with the properties of another and print it. The old token then expires."""
+    from app.database.migration import require_full_access
+    from app.writes.tenants import rotate_token
 
-    async def work(database: Database) -> tenants.NewToken:
+    async def work(database: "Database") -> "NewToken":
         await require_full_access(database)
         overlap = timedelta(hours=overlap_hours)
-        return await tenants.rotate_token(database, tenant_id, token_id, overlap=overlap)
+        return await rotate_token(database, tenant_id, token_id, overlap=overlap)
 
-    _print_token(run_with_database(work), json=json)
+    _print_token(run_with_database(work, settings_for(database_url)), json=json)
 
 
-def _print_token(token: tenants.NewToken, *, json: bool) -> None:
+def _print_token(token: "NewToken", *, json: bool) -> None:
+    from app.domain.instants import format_instant
+
     if json:
         expires_at = format_instant(token.expires_at) if token.expires_at else None
         print_json({"id": token.id, "token": token.token, "expires_at": expires_at})

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import make_url
 
+from app.database.address import describe_address, parse_address
 from app.database.beginnings import Beginnings
 from app.database.clocks import Clock
 from app.database.compilation import AnyRow, Parameters, Statement, fetch_rows
@@ -33,7 +33,7 @@ class DatabaseConnections:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.url = make_url(settings.database_url)
+        self.url = parse_address(settings.database_url)
         # `sqlite` or `postgresql`.
         self.dialect = self.url.get_backend_name()
         self.clock = Clock(self.url.database if self.dialect == "sqlite" else None)
@@ -57,10 +57,7 @@ class DatabaseConnections:
     @property
     def address(self) -> str:
         """The address without credentials."""
-        if self.dialect == "sqlite":
-            return f"sqlite {self.url.database}"
-        host = self.url.host or self.url.query.get("host") or "localhost"
-        return f"postgresql {host}:{self.url.port or 5432}/{self.url.database}"
+        return describe_address(self.url)
 
     async def rows(
         self, statement: Statement, parameters: Parameters, *, share: Holder

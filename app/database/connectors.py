@@ -8,8 +8,9 @@ from typing import Final, NamedTuple
 import asyncpg
 from sqlalchemy import URL
 
+from app.database.address import dsn_of
 from app.database.clocks import Clock
-from app.database.compilation import DIALECTS, DriverConnection, PostgresqlRow
+from app.database.compilation import DriverConnection, PostgresqlRow
 from app.database.postgresql import connect_options
 from app.database.sqlite import READ_PRAGMA, WRITE_PRAGMA, connect_sqlite
 from app.errors import Unavailable
@@ -34,9 +35,8 @@ def connectors(url: URL, settings: Settings, clock: Clock) -> Connectors:
 
     """
     if url.get_backend_name() == "postgresql":
-        address = DIALECTS["postgresql"].create_connect_args(url)[1]
-        options = {**address, **connect_options(settings)}
-        connect = partial(asyncpg.connect, **options, record_class=PostgresqlRow)
+        options = connect_options(settings)
+        connect = partial(asyncpg.connect, dsn_of(url), **options, record_class=PostgresqlRow)
         return Connectors(connect, connect)
     file = url.database or ""
     directory = Path(file).parent

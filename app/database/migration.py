@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+import asyncpg
 from sqlalchemy import Connection, MetaData, NullPool, Text, column, func, select, table, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from app.database.address import dsn_of
 from app.database.compilation import DIALECTS
 from app.database.connectors import sqlite_pragmas
 from app.database.engine import Database
@@ -85,10 +87,14 @@ async def migrate(database: Database) -> None:
 @asynccontextmanager
 async def schema_transaction(database: Database) -> AsyncIterator[AsyncConnection]:
     """Open a connection of SQLAlchemy's engine for a change of the schema, in a transaction."""
-    options: dict[str, Any] = {"poolclass": NullPool, "hide_parameters": True}
+    url, options = database.url, {"poolclass": NullPool, "hide_parameters": True}
     if database.dialect == "postgresql":
-        options["connect_args"] = connect_options(database.settings)
-    engine = create_async_engine(database.url, **options)
+        # The driver implements more parameters of an address than SQLAlchemy.
+        options["async_creator"] = partial(
+            asyncpg.connect, dsn_of(url), **connect_options(database.settings)
+        )
+        url = url.set(query={})
+    engine = create_async_engine(url, **options)
     if database.dialect == "sqlite":
         pragmas = [*sqlite_pragmas(database.settings), WRITE_PRAGMA]
         prepare_sqlite_engine(engine, database.clock, begin="BEGIN IMMEDIATE", pragmas=pragmas)

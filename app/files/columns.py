@@ -32,6 +32,13 @@ class FileKind(StrEnum):
     COUNTS = "counts"
 
 
+class ExportSubject(StrEnum):
+    """The rows of an export: stock levels or ledger entries."""
+
+    STOCK = "stock"
+    LEDGER = "ledger"
+
+
 @dataclass(frozen=True, slots=True)
 class FileColumn:
     """The type of a column and the check of its values."""

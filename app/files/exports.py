@@ -5,7 +5,6 @@ import io
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, BinaryIO, Final
 
 import orjson
@@ -14,6 +13,7 @@ from sqlalchemy import Select, Text, bindparam, select, text
 from app.database.engine import Database
 from app.database.tables import adjustment, sku, stock_level
 from app.domain.instants import format_instant
+from app.files.columns import ExportSubject
 from app.files.parsing import FORMULA, FileFormat
 from app.files.staging import ReportRows
 from app.reads.persons import author_of
@@ -22,13 +22,6 @@ EXPORT_BATCH_ROWS: Final = 2_000
 EXPORTED_TENANT: Final = bindparam("tenant", type_=Text)
 Cells = Sequence[object]
 EncodeRows = Callable[[Sequence[Cells]], bytes]
-
-
-class ExportSubject(StrEnum):
-    """The rows of an export: stock levels or ledger entries."""
-
-    STOCK = "stock"
-    LEDGER = "ledger"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,8 @@ class LoadedLevel:
     reserved: int = 0
     safety_stock: int = 0
     history: Sequence[LoadedCount] = ()
+    # By default a new id.
+    reservation_id: str | None = None
 
     @property
     def figures(self) -> Figures:
@@ -182,7 +184,7 @@ def _reservation_rows(
 ) -> tuple[dict[str, object], dict[str, object]]:
     """Return the reservation of the reserved quantity of a level, and its line."""
     last = level.history[-1] if level.history else None
-    id_ = f"rsv_{ULID()}"
+    id_ = level.reservation_id or f"rsv_{ULID()}"
     held = {
         "tenant_id": tenant_id,
         "id": id_,

@@ -50,15 +50,12 @@ class Staging:
         lines = FileLines(source)
         rows_of = csv_rows if form is FileFormat.CSV else json_rows
         parse_cell = csv_value if form is FileFormat.CSV else json_value
-        rows = rows_of(lines, self.kind)
+        rows = _readable_rows(rows_of(lines, self.kind))
         read = 0
-        try:
-            while batch := list(islice(rows, STAGING_BATCH_ROWS)):
-                self._stage(batch, parse_cell)
-                read += len(batch)
-                progress("rows read", read)
-        except UnreadableFile as error:
-            self.add_problems([(error.line, f"{error.reason}; nothing below was read")])
+        while batch := list(islice(rows, STAGING_BATCH_ROWS)):
+            self._stage(batch, parse_cell)
+            read += len(batch)
+            progress("rows read", read)
         self.digest = lines.digest.hexdigest()
         self._database.execute("CREATE INDEX staged_by_key ON staged (key, line)")
         self._find_duplicates()
@@ -117,3 +114,11 @@ class Staging:
             FROM (SELECT key, MIN(line) AS first FROM staged GROUP BY key HAVING COUNT(*) > 1) twin
             JOIN staged ON staged.key = twin.key AND staged.line > first
         """)
+
+
+def _readable_rows(rows: Iterator[ParsedRow]) -> Iterator[ParsedRow]:
+    """Yield rows; the last one has the problem of the line from which the file is unreadable."""
+    try:
+        yield from rows
+    except UnreadableFile as error:
+        yield ParsedRow(error.line, {}, f"{error.reason}; nothing below was read")

@@ -1,6 +1,10 @@
-"""Logs: one JSON object per line on standard error, with the id of the request."""
+"""Logs on standard error, with the id of the request.
+
+Each entry is a JSON object on a line; on a terminal it is a line for people.
+"""
 
 import logging
+import os
 import sys
 
 import structlog
@@ -16,11 +20,11 @@ def configure_logs(level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_request_id,
     ]
+    renderers = _renderers()
     structlog.configure(
         processors=[
             *shared,
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -32,8 +36,7 @@ def configure_logs(level: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
+                *renderers,
             ],
         )
     )
@@ -43,6 +46,15 @@ def configure_logs(level: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], name != "uvicorn.access"
         logger.setLevel(level.upper())
+
+
+def _renderers() -> list[Processor]:
+    if sys.stderr.isatty():
+        # Without the option, tracebacks have the values of all variables.
+        plain = structlog.dev.plain_traceback
+        colors = not os.environ.get("NO_COLOR")
+        return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
 
 
 def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -1,10 +1,11 @@
 """Reads of tenants and their tokens."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Select, select
+from sqlalchemy import Column, Select, select
 
 from app.database.parameters import TENANT
 from app.database.snapshot import Snapshot
@@ -23,6 +24,13 @@ TOKEN_COLUMNS: Final = (
     api_token.c.last_used_at,
 )
 
+TENANT_COLUMNS: Final = (
+    tenant.c.tenant_id,
+    tenant.c.name,
+    tenant.c.created_at,
+    tenant.c.permits_oversell_since,
+)
+TENANT_ROWS: Final = select(*TENANT_COLUMNS).order_by(tenant.c.tenant_id)
 TENANT_IDS: Final = select(tenant.c.tenant_id).order_by(tenant.c.tenant_id)
 
 
@@ -32,16 +40,23 @@ async def list_tenants(snapshot: Snapshot) -> list[str]:
     return [row.tenant_id for row in rows]
 
 
+async def list_tenant_rows(snapshot: Snapshot) -> list[dict[str, object]]:
+    """List all tenants without their cursor keys, for operators only; instants are text."""
+    rows = await snapshot.rows(TENANT_ROWS, {})
+    return [_with_names(TENANT_COLUMNS, row) for row in rows]
+
+
 async def list_tokens(snapshot: Snapshot, tenant_id: str) -> list[dict[str, object]]:
     """List the tokens of a tenant without their hashes, oldest first; instants are text."""
     rows = await snapshot.rows(_tokens(), {"tenant_id": tenant_id})
-    return [
-        {
-            column.name: format_instant(value) if isinstance(value, datetime) else value
-            for column, value in zip(TOKEN_COLUMNS, row, strict=True)
-        }
-        for row in rows
-    ]
+    return [_with_names(TOKEN_COLUMNS, row) for row in rows]
+
+
+def _with_names(columns: Iterable[Column[Any]], row: Iterable[Any]) -> dict[str, object]:
+    return {
+        column.name: format_instant(value) if isinstance(value, datetime) else value
+        for column, value in zip(columns, row, strict=True)
+    }
 
 
 @cache

@@ -11,7 +11,7 @@ import uvicorn
 from sqlalchemy import text
 from starlette.applications import Starlette
 
-from app.cli.serving import server_options
+from app.cli.listening import server_options
 from app.errors import Unavailable
 from app.runtime import batches
 from app.runtime import fair_loop as scheduling

@@ -166,7 +166,7 @@ def test_the_command_line_names_the_host_and_the_state(
         main()
 
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert line.startswith("inventory: The database cannot answer now")
+    assert line.startswith("inventory: The database does not exist.")
     assert "3D000" in line
     assert "/missing" in line
     assert "secret" not in line

@@ -13,8 +13,8 @@ import pytest
 
 from app.cli.files import open_target
 from app.files import exports as exporting
-from app.files.columns import FileKind
-from app.files.exports import ExportFilter, ExportSubject, export
+from app.files.columns import ExportSubject, FileKind
+from app.files.exports import ExportFilter, export
 from app.files.import_runs import ImportTally
 from app.files.parsing import FileFormat
 from app.files.seeding import LoadedLevel

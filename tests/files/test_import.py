@@ -202,6 +202,23 @@ def test_invalid_row_is_reported_with_line_and_reason(
     assert any(where == line and named in reason for where, reason in result), result
 
 
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        (COUNTS + 'A,w,x\nB,w,1\nB,w,2\n"C,w,1\nD,w,x\n', FileFormat.CSV),
+        ("{\n\n[]\n{}" + "x" * MAX_LINE_BYTES + "\n[]\n", FileFormat.JSONL),
+    ],
+    ids=["csv", "jsonl"],
+)
+def test_bad_rows_above_an_unreadable_line_are_reported(content: str, form: FileFormat) -> None:
+    result = reasons(content, FileKind.COUNTS, form)
+
+    above = [2, 4] if form is FileFormat.CSV else [1, 3]
+    last = content.count("\n") if form is FileFormat.CSV else 4
+    assert [line for line, _ in result] == [*above, last]
+    assert "nothing below was read" in result[-1][1]
+
+
 async def test_the_longest_names_are_imported(service: Service) -> None:
     names = {"name": "n" * 200, "address": "a" * 500, "marketplace": "m" * 64}
     warehouses = f"type,{','.join(names)}\nFBA,{','.join(names.values())}\n"

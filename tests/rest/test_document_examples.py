@@ -2,7 +2,7 @@
 
 import json
 
-from app.demo import DOCUMENT_ADJUSTMENT, FBA_EU, WAREHOUSE_A
+from app.demo import DOCUMENT_ADJUSTMENT, FBA_EU, WAREHOUSE_A, WAREHOUSE_B
 from app.domain.warehouses import WarehouseType
 from tests.rest.answers import answered, ordered
 from tests.service import Service, warehouse
@@ -132,11 +132,14 @@ async def test_single_sku_is_the_documented_record(demo: Service) -> None:
     assert ordered(response.text) == ordered(f'{{"data": {with_ids(RECORD)}}}')
 
 
-async def test_warehouses_are_the_two_documented_ones(demo: Service) -> None:
+async def test_warehouses_begin_with_the_documented_ones(demo: Service) -> None:
     response = await demo.rest("GET", "/api/inventory/warehouses", token=READER)
 
     assert response.status_code == 200
-    assert ordered(response.text) == ordered(f'{{"data": {with_ids(WAREHOUSES)}}}')
+    _, [(key, result)] = ordered(response.text)
+    assert (key, result[:-1]) == ("data", ordered(with_ids(WAREHOUSES)))
+    # The demo has a third warehouse, to which stock can be transferred.
+    assert dict(result[-1][1])["id"] == WAREHOUSE_B
 
 
 async def test_history_has_the_documented_adjustment(demo: Service) -> None:

@@ -97,7 +97,7 @@ async def _prepare(settings: Settings) -> None:
 @pytest.fixture(scope="session")
 def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve the demo; its pages contain a token."""
-    with demo(tmp_path_factory.mktemp("demo"), page_token="demo-write") as address:
+    with demo(tmp_path_factory.mktemp("demo"), page_token="demo-admin") as address:
         yield address
 
 

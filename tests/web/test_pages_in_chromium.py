@@ -51,7 +51,9 @@ async def test_graphiql_runs_the_unchanged_first_tab(visit: Visit) -> None:
     assert visit.complaints == []
 
 
-@pytest.mark.parametrize("tab", ["History", "Chart", "Warehouses", "Count", "Reserve", "Holds"])
+@pytest.mark.parametrize(
+    "tab", ["History", "Chart", "Warehouses", "Count", "Transfer", "Reserve", "Holds", "Sync"]
+)
 async def test_graphiql_runs_every_unchanged_tab(visit: Visit, tab: str) -> None:
     await visit.page.goto("/graphql")
     await visit.page.get_by_role("tab", name=tab).click()
@@ -68,12 +70,13 @@ async def test_graphiql_runs_every_unchanged_tab(visit: Visit, tab: str) -> None
 async def test_graphiql_shows_tabs_variables_and_token(visit: Visit) -> None:
     await visit.page.goto("/graphql")
 
-    tabs = ["Stock", "History", "Chart", "Warehouses", "Count", "Reserve", "Holds", "Sync"]
+    tabs = ["Stock", "History", "Chart", "Warehouses", "Count", "Transfer", "Reserve", "Holds"]
+    tabs.append("Sync")
     await expect(visit.page.get_by_role("tab")).to_contain_text(tabs)
     editor_tools = visit.page.locator(".graphiql-editor-tool")
     await expect(editor_tools).to_contain_text('"NORMAL"')
     await visit.page.get_by_role("button", name="Headers").click()
-    await expect(editor_tools).to_contain_text("demo-write")
+    await expect(editor_tools).to_contain_text("demo-admin")
 
 
 async def test_graphiql_loads_the_schema_and_validates_in_workers(visit: Visit) -> None:

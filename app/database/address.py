@@ -1,0 +1,116 @@
+"""The address of the database, in the forms that platforms give DATABASE_URL."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+DRIVERS: Final = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+}
+SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+SESSION_KINDS: Final = ("any", "primary", "standby", "read-write", "read-only", "prefer-standby")
+# The parameters of a PostgreSQL address that the driver implements.
+DSN_PARAMETERS: Final = (
+    *("host", "port", "user", "password", "dbname", "passfile", "target_session_attrs"),
+    *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "sslnegotiation"),
+    *("ssl_min_protocol_version", "ssl_max_protocol_version", "krbsrvname"),
+)
+HOSTS: Final = re.compile(
+    r"(?P<start>[\w+]+://(?:[^/?#]*@)?)(?P<hosts>[^/?#@]*,[^/?#@]*)(?P<end>(?:[/?#].*)?)"
+)
+
+
+class BadAddress(Exception):
+    """DATABASE_URL cannot be used."""
+
+
+def parse_address(text: str) -> URL:
+    """Parse the address of a database. Several hosts become the parameter `host`.
+
+    Raises:
+        BadAddress: the address is malformed, or demands something that is not supported.
+
+    """
+    scheme, separator, _ = text.partition("://")
+    if not separator or scheme not in DRIVERS:
+        message = (
+            "DATABASE_URL must be the address of a SQLite file or of a PostgreSQL database: "
+            "sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME."
+        )
+        raise BadAddress(message)
+    hosts = HOSTS.fullmatch(text)
+    try:
+        url = make_url(hosts["start"] + hosts["end"] if hosts else text)
+    except (ArgumentError, ValueError) as error:
+        message = (
+            "DATABASE_URL is not a valid address. In a user or a password, the characters "
+            "@ : / ? # % must be percent-encoded, for example %40 for @."
+        )
+        raise BadAddress(message) from error
+    if hosts:
+        url = url.update_query_dict({"host": hosts["hosts"]})
+    url = url.set(drivername=DRIVERS[scheme])
+    return _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
+
+
+def dsn_of(url: URL) -> str:
+    """Return the address of a PostgreSQL database in the form of libpq, with the password."""
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def describe_address(url: URL) -> str:
+    """Return an address without credentials."""
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite {Path(str(url.database)).resolve()}"
+    host = url.query.get("host") or url.host or "localhost"
+    port = "" if ":" in str(host) else f":{url.query.get('port') or url.port or 5432}"
+    return f"postgresql {host}{port}/{url.database or url.query.get('dbname') or ''}"
+
+
+def _sqlite(url: URL) -> URL:
+    if not url.database or url.database == ":memory:":
+        message = "DATABASE_URL names no file; write sqlite:///FILE, or sqlite:////FILE from /."
+        raise BadAddress(message)
+    if url.host or url.query:
+        message = "A SQLite address has only a file: sqlite:///FILE, or sqlite:////FILE from /."
+        raise BadAddress(message)
+    return url
+
+
+def _postgresql(url: URL) -> URL:
+    parameters = {name: _joined(values) for name, values in url.query.items()}
+    # The name of the parameter in SQLAlchemy's addresses.
+    if "ssl" in parameters:
+        parameters.setdefault("sslmode", parameters.pop("ssl"))
+    if parameters.get("channel_binding") in ("disable", "prefer"):
+        del parameters["channel_binding"]
+    if unknown := sorted(parameters.keys() - set(DSN_PARAMETERS)):
+        message = (
+            f"DATABASE_URL has the parameter {', '.join(unknown)}, which is not supported; remove "
+            f"it. Supported are {', '.join(DSN_PARAMETERS)}."
+        )
+        raise BadAddress(message)
+    _require_choice(parameters, "sslmode", SSL_MODES)
+    _require_choice(parameters, "target_session_attrs", SESSION_KINDS)
+    if not re.fullmatch(r"(\d{1,5}(,\d{1,5})*)?", parameters.get("port", "")):
+        message = "DATABASE_URL has a port that is not a number."
+        raise BadAddress(message)
+    return url.set(query=parameters)
+
+
+def _joined(values: str | Sequence[str]) -> str:
+    return values if isinstance(values, str) else ",".join(values)
+
+
+def _require_choice(parameters: Mapping[str, str], name: str, choices: Sequence[str]) -> None:
+    if parameters.get(name, choices[0]) not in choices:
+        message = f"DATABASE_URL has a wrong {name}; it must be one of {', '.join(choices)}."
+        raise BadAddress(message)

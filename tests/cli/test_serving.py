@@ -1,0 +1,143 @@
+"""`inventory serve` and `inventory demo`: their address, and their greeting."""
+
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.cli.conftest import Command
+from tests.processes import free_port
+
+
+def serve_in_terminal(*words: str, directory: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a command whose standard error is a terminal; return it and the terminal."""
+    terminal, standard_error = pty.openpty()
+    environment = {name: os.environ[name] for name in os.environ if name != "DATABASE_URL"}
+    process = subprocess.Popen(  # noqa: S603 - fixed arguments
+        [sys.executable, "-m", "app", *words],
+        env={**environment, "NO_COLOR": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=directory,
+        stdout=standard_error,
+        stderr=standard_error,
+    )
+    os.close(standard_error)
+    return process, terminal
+
+
+def text_until(terminal: int, *words: str) -> str:
+    text = ""
+    while not all(word in text for word in words):
+        is_ready, _, _ = select.select([terminal], [], [], 60)
+        try:
+            text += os.read(terminal, 4096).decode() if is_ready else ""
+        except OSError:
+            is_ready = []
+        if not is_ready:
+            pytest.fail(text)
+    return text.replace("\r\n", "\n")
+
+
+def test_a_terminal_is_greeted_when_the_service_responds(tmp_path: Path) -> None:
+    port = free_port()
+    process, terminal = serve_in_terminal("serve", "--port", str(port), directory=tmp_path)
+    try:
+        text = text_until(terminal, "inventory token create acme")
+        assert f"Serving the database sqlite {tmp_path}/inventory.db." in text
+        assert f"http://127.0.0.1:{port}/graphql" in text
+        assert f"http://127.0.0.1:{port}/docs" in text
+        assert "inventory tenant create acme" in text
+        assert httpx.get(f"http://127.0.0.1:{port}/readyz").text == "ready\n"
+        log = text_until(terminal, "path=/readyz")
+        assert "status=200" in log
+        assert '{"' not in log
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        os.close(terminal)
+    assert process.returncode == 0
+
+
+def test_a_demo_responds_when_it_says_ready_and_opens_a_browser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o700)
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    process, terminal = serve_in_terminal("demo", "--open", "--port", "0", directory=tmp_path)
+    try:
+        text = text_until(terminal, "Press Ctrl+C", "totalAvailable")
+        assert text.startswith("The demo is ready: 1,248 SKUs in three warehouses.")
+        [address] = set(re.findall(r"(http://\S+)/graphql", text))
+        headers = {"Authorization": "Bearer demo-read"}
+        warehouses = httpx.get(f"{address}/api/inventory/warehouses", headers=headers).json()
+        assert len(warehouses["data"]) == 3
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        os.close(terminal)
+    assert (tmp_path / "opened").read_text() == f"{address}/graphql\n"
+
+
+def test_a_used_port_is_refused_before_any_work(command: Command, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        for words in (("demo",), ("serve",), ("serve", "--workers", "2")):
+            done = command(*words, "--port", port)
+            assert done.status == 1
+            assert done.errors.startswith(f"inventory: Cannot listen on port {port} of 127.0.0.1")
+            assert "--port" in done.errors
+            assert done.output == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_settings_of_a_demo_are_refused_first(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INVENTORY_RATE_LIMIT", "often")
+    done = command("demo")
+
+    assert done.status == 1
+    assert done.output == ""
+    assert done.errors.startswith("inventory: INVENTORY_RATE_LIMIT: ")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_unix_socket_is_served_and_removed(workers: str, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    # A server that was killed leaves its socket.
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    process, terminal = serve_in_terminal(
+        "serve", "--uds", str(path), "--workers", workers, directory=tmp_path
+    )
+    try:
+        text_until(terminal, "Application startup complete", f"http://unix:{path}:/graphql")
+        transport = httpx.HTTPTransport(uds=str(path))
+        with httpx.Client(transport=transport, base_url="http://service") as client:
+            assert client.get("/healthz").text == "alive\n"
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        os.close(terminal)
+    assert not path.exists()
+
+
+def test_another_file_is_not_replaced_by_a_socket(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("kept")
+    assert "it exists" in command("serve", "--uds", str(path)).errors
+    assert path.read_text() == "kept"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "s"))
+        other.listen()
+        assert "it exists" in command("serve", "--uds", str(tmp_path / "s")).errors
+        assert (tmp_path / "s").exists()
