@@ -23,7 +23,7 @@ from app.files.columns import FileKind
 from app.files.import_runs import FileRows, ImportRun, ImportTally, PrepareBatch
 from app.files.staging import ReportRows, Staging
 from app.files.stock_imports import batch_of_stock
-from app.writes.batch_reads import read_stock
+from app.writes.batch_reads import read_batch
 from app.writes.decisions import Decision
 from app.writes.idempotency_keys import WriteRequest
 from app.writes.pipeline import WriteContext, run_write
@@ -65,7 +65,7 @@ async def validate(
     for rows in staging.batches(IMPORT_BATCH_ROWS):
         batch = PREPARE_BATCH[run.kind](run, rows)
         async with database.snapshot() as snapshot:
-            stock = await read_stock(snapshot, run.tenant_id, [batch.needs])
+            stock, _ = await read_batch(snapshot, run.tenant_id, [batch.needs])
         decision = batch.decide(stock, is_final=False)
         staging.add_problems(decision.problems)
         tally.add(decision.tally)

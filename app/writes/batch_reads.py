@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import Select, literal_column, select
 
 from app.database.clocks import Present
+from app.database.compilation import AnyRow
 from app.database.parameters import TENANT, in_key_array
 from app.database.session import Session
 from app.database.tables import adjustment, person, tenant
@@ -17,12 +18,25 @@ from app.reads.reservations import get_reservations
 from app.reads.skus import sku_records, skus_by_code
 from app.reads.warehouses import get_warehouses
 from app.writes.decisions import Needs
+from app.writes.idempotency_keys import KeyId, StoredRow, keys_json, select_outcomes
 
 
-async def read_stock(
-    session: Session, tenant_id: str, needs: Sequence[Needs], *, emails: Collection[str] = ()
-) -> Stock:
-    """Return the stock that some writes need, with the ids of their authors.
+class BatchRows(NamedTuple):
+    """The stock that some writes need, and the stored outcomes of their idempotency keys."""
+
+    stock: Stock
+    outcomes: dict[KeyId, StoredRow]
+
+
+async def read_batch(
+    session: Session,
+    tenant_id: str,
+    needs: Sequence[Needs],
+    *,
+    emails: Collection[str] = (),
+    keys: Collection[KeyId] = (),
+) -> BatchRows:
+    """Read what some writes need, by authors with these e-mail addresses.
 
     Raises:
         QueryTooComplex: the reservations have too many lines.
@@ -44,19 +58,22 @@ async def read_stock(
             codes |= set(found.skus)
             warehouse_ids |= set(found.warehouses)
             reversals |= found.reversals
-    stock = await _read_skus(session, tenant_id, codes, sorted(emails))
+    parameters = {"codes": sorted(codes), "emails": sorted(emails), "keys": keys_json(keys)}
+    statement = _select_rows(session.dialect)
+    [row] = await session.rows(statement, {"tenant_id": tenant_id, **parameters})
+    stock = _stock_of(row)
     stock.reservations = reservations
     stock.reversals = reversals
     if missing := warehouse_ids - stock.warehouses.keys():
         stock.warehouses |= await get_warehouses(session, tenant_id, ids=sorted(missing))
-    return stock
+    outcomes = {
+        (subject, key): StoredRow(fingerprint, outcome)
+        for subject, key, fingerprint, outcome in orjson.loads(row.outcomes or "[]")
+    }
+    return BatchRows(stock, outcomes)
 
 
-async def _read_skus(
-    session: Session, tenant_id: str, codes: Collection[str], emails: Sequence[str]
-) -> Stock:
-    parameters = {"tenant_id": tenant_id, "codes": sorted(codes), "emails": emails}
-    [row] = await session.rows(_select_stock(session.dialect), parameters)
+def _stock_of(row: AnyRow) -> Stock:
     stock = Stock(
         now=row.now,
         permits_oversell=row.permits_oversell_since is not None,
@@ -74,8 +91,8 @@ async def _read_skus(
 
 
 @cache
-def _select_stock(dialect: str) -> Select[Any]:
-    """Return the SELECT of SKUs with their levels, the time, and the tenant with its last entry."""
+def _select_rows(dialect: str) -> Select[Any]:
+    """Return the SELECT of SKUs with their levels, outcomes, the time, and the last entry."""
     persons = select(person.c.email, person.c.id).where(
         person.c.tenant_id == TENANT, in_key_array(dialect, person.c.email, "emails")
     )
@@ -91,5 +108,8 @@ def _select_stock(dialect: str) -> Select[Any]:
     names = ("permits_oversell_since", "last_position", "last_hash", "last_entry_at")
     labels = [column.label(name) for column, name in zip(columns, names, strict=True)]
     return skus_by_code(dialect).add_columns(
-        Present().label("now"), json_rows_of(dialect, persons).label("persons"), *labels
+        Present().label("now"),
+        json_rows_of(dialect, select_outcomes(dialect)).label("outcomes"),
+        json_rows_of(dialect, persons).label("persons"),
+        *labels,
     )

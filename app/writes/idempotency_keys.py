@@ -10,15 +10,15 @@ import hashlib
 import re
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import orjson
 from msgspec import convert, json, to_builtins
-from sqlalchemy import Text, delete, literal_column, select, tuple_
+from sqlalchemy import Select, Text, delete, literal_column, select, tuple_
 from sqlalchemy.sql import Executable
 
 from app.database.clocks import Present
@@ -96,14 +96,9 @@ def check_key(key: str | None) -> None:
         raise invalid_field("idempotencyKey", "must be 1 to 255 visible ASCII characters")
 
 
-async def read_outcomes(
-    session: Session, tenant_id: str, keys: Sequence[KeyId]
-) -> dict[KeyId, StoredRow]:
-    """Return the stored outcomes of some keys; new and expired keys are absent."""
-    rows_json = as_json({"subject": subject, "key": key} for subject, key in keys)
-    parameters = {"tenant_id": tenant_id, "keys": rows_json}
-    rows = await session.rows(_select_outcomes(session.dialect), parameters)
-    return {(row.subject, row.key): StoredRow(row.fingerprint, row.outcome) for row in rows}
+def keys_json(keys: Iterable[KeyId]) -> str:
+    """Return the parameter `keys` of `select_outcomes`."""
+    return as_json({"subject": subject, "key": key} for subject, key in keys)
 
 
 def stored_row(request: WriteRequest[Result], outcome: Result | InventoryError) -> StoredRow:
@@ -166,7 +161,8 @@ def _decode(request: WriteRequest[Result], text: str) -> Result | InventoryError
 
 
 @cache
-def _select_outcomes(dialect: str) -> Executable:
+def select_outcomes(dialect: str) -> Select[Any]:
+    """Return the SELECT of the stored outcomes of some keys, without expired ones."""
     keys = rows_from(dialect, "keys", KEY_ID_TYPES)
     is_key = (idempotency_key.c.subject == keys.c.subject) & (idempotency_key.c.key == keys.c.key)
     columns = (idempotency_key.c[name] for name in ("subject", "key", "fingerprint", "outcome"))

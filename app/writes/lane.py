@@ -23,14 +23,13 @@ from app.errors import IdempotencyInFlight, InventoryError, Unavailable
 from app.runtime.batches import Pending
 from app.runtime.deadlines import Deadline, OutOfTime, out_of_time
 from app.writes.batch_changes import BatchChanges
-from app.writes.batch_reads import read_stock
+from app.writes.batch_reads import read_batch
 from app.writes.decisions import Needs, Write
 from app.writes.idempotency_keys import (
     KeyId,
     StoredOutcome,
     StoredRow,
     WriteResult,
-    read_outcomes,
     replay,
     stored_row,
 )
@@ -125,12 +124,12 @@ async def _decide_and_post(
 ) -> list[WriteOutcome]:
     """Read, decide and write a batch in a transaction that has locked the tenant."""
     keys = [(write.caller.subject, write.key) for write in writes if write.key is not None]
-    stored = await read_outcomes(session, tenant_id, keys) if keys else {}
-    stock = await read_stock(
+    stock, stored = await read_batch(
         session,
         tenant_id,
         [write.needs for write in writes],
         emails={write.caller.email for write in writes},
+        keys=keys,
     )
     changes = BatchChanges(stock)
     outcomes = []

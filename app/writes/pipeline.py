@@ -11,7 +11,7 @@ from functools import partial
 from app.database.engine import Database
 from app.domain.caller import Caller
 from app.errors import InventoryError
-from app.writes.batch_reads import read_stock
+from app.writes.batch_reads import read_batch
 from app.writes.decisions import Decide, Needs, Write
 from app.writes.idempotency_keys import (
     Result,
@@ -19,7 +19,6 @@ from app.writes.idempotency_keys import (
     WriteRequest,
     WriteResult,
     check_key,
-    read_outcomes,
     replay,
 )
 from app.writes.lane import QueuedWrite, run_batch, size_of
@@ -75,9 +74,8 @@ async def _dry_run(database: Database, write: Write[Result]) -> StoredOutcome[Re
     """Return the outcome that the write would have now; nothing is written."""
     tenant_id = write.caller.tenant_id
     async with database.snapshot(tenant_id=tenant_id) as snapshot:
-        if write.key is not None:
-            stored = await read_outcomes(snapshot, tenant_id, [(write.caller.subject, write.key)])
-            for outcome in stored.values():
-                return replay(write.request, outcome)
-        stock = await read_stock(snapshot, tenant_id, [write.needs])
+        keys = [] if write.key is None else [(write.caller.subject, write.key)]
+        stock, stored = await read_batch(snapshot, tenant_id, [write.needs], keys=keys)
+    for outcome in stored.values():
+        return replay(write.request, outcome)
     return WriteResult(write.decide_on(stock).outcome, replayed=False)

@@ -9,12 +9,14 @@ from typing import Any, Final
 from unittest.mock import patch
 
 import pytest
+from sqlalchemy import select
 
 from app.auth import tokens as auth
 from app.auth.tokens import Authenticator
 from app.database import clocks
 from app.database.clocks import Clock
 from app.database.engine import Database
+from app.database.tables import adjustment
 from app.domain.caller import Caller, Scope
 from app.domain.hash_chain import parse_head
 from app.domain.records import ReservationStatus
@@ -132,6 +134,24 @@ async def test_a_write_is_dated_by_the_database_clock(stocked: Service, days: in
     near = (await adjust(stocked, stocked.database)).result.adjustment
     assert abs(far.created_at - now()) < MINUTES
     assert far.created_at <= near.created_at < now() + MINUTES
+    await assert_proven(stocked)
+
+
+async def test_time_follows_position_although_clocks_differ(stocked: Service) -> None:
+    async with worker(stocked, 10 * MINUTES) as ahead, worker(stocked, -10 * MINUTES) as behind:
+        for _ in range(3):
+            for database in (ahead, behind, stocked.database):
+                await adjust(stocked, database)
+    in_order = select(adjustment.c.position, adjustment.c.created_at).order_by(
+        adjustment.c.position
+    )
+    of_tenant = adjustment.c.tenant_id == stocked.tenant_id
+    async with stocked.database.snapshot() as snapshot:
+        positions, times = zip(*await snapshot.rows(in_order.where(of_tenant), {}), strict=True)
+
+    assert positions == (*range(1, 11),)
+    assert list(times) == sorted(times)
+    assert abs(times[-1] - now()) < MINUTES
     await assert_proven(stocked)
 
 
