@@ -318,6 +318,11 @@ def inventory_not_found(code: str) -> InventoryNotFound:
     return InventoryNotFound(f"SKU {code!r} has no inventory record.", details=[{"sku": code}])
 
 
+def similar_code_hint(similar: str) -> str:
+    """Build the sentence that points out an existing code like an unknown one."""
+    return f" SKU {similar!r} exists: codes differ by case and by leading zeros."
+
+
 def warehouse_not_found(warehouse_id: str) -> WarehouseNotFound:
     """Create the refusal of an unknown warehouse id."""
     return WarehouseNotFound(

@@ -241,7 +241,10 @@ def _is_access_token(header: Mapping[str, object]) -> bool:
 
 
 def _is_name(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and 0 < len(value) <= MAX_SUBJECT_LENGTH and value.isprintable()
+    if not isinstance(value, str) or not value.isprintable():
+        return False
+    # In bytes: indexes of PostgreSQL hold an address beside a SKU code and a reference.
+    return 0 < len(value.encode()) <= MAX_SUBJECT_LENGTH
 
 
 def _scopes(claim: object) -> frozenset[str]:

@@ -3,12 +3,13 @@
 import re
 import unicodedata
 from collections.abc import Mapping
+from itertools import chain, groupby
 from typing import Final
 
 from app.errors import invalid_field
 
 MAX_NOTE_LENGTH: Final = 1_000
-MAX_SKU_LENGTH: Final = 64
+MAX_SKU_LENGTH: Final = 255
 MAX_REFERENCE_LENGTH: Final = 255
 MAX_BULK_UPDATES: Final = 500
 MAX_TITLE_LENGTH: Final = 500
@@ -24,40 +25,81 @@ USUAL_REASONS: Final = (
     "correction",
     "initial_stock",
 )
-# Routes such as /api/inventory/warehouses shadow these codes.
-SHADOWED_SKUS: Final = frozenset({"warehouses", "bulk", "transfers", "reservations"})
+# Routes such as /api/inventory/warehouses shadow these codes; clients resolve dots in paths.
+RESERVED_SKUS: Final = frozenset({"warehouses", "bulk", "transfers", "reservations", ".", ".."})
+# Letters, marks, numbers, punctuation and symbols.
+PRINTED_CATEGORIES: Final = frozenset("LMNPS")
+CATEGORY_NAMES: Final = {
+    "Cc": "a control character",
+    "Cf": "an invisible format character",
+    "Cn": "an unassigned character",
+    "Co": "a private-use character",
+    "Cs": "a surrogate",
+    "Zl": "a line separator",
+    "Zp": "a paragraph separator",
+    "Zs": "a space other than U+0020",
+}
+# The most characters that one character of a code in NFC has in another form.
+LONGEST_DECOMPOSITION: Final = 4
 REASON_PATTERN: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_SKU_PUNCTUATION: Final = frozenset(" ._:/+-")
+_UPPER: Final = re.compile("[A-Z]+")
 
 
-def is_sku(code: str) -> bool:
-    """Check the form of a SKU code.
+def normalized_code(code: str) -> str:
+    """Return a SKU code in NFC, the form in which codes are stored.
 
-    1 to 64 characters in NFC: letters, digits, space and `._:/+-`, a letter or digit first.
+    A text that is too long for a code in any form is returned as it is.
     """
-    return (
-        0 < len(code) <= MAX_SKU_LENGTH
-        and code[0].isalnum()
-        and all(letter.isalnum() or letter in _SKU_PUNCTUATION for letter in code)
-        and unicodedata.is_normalized("NFC", code)
-    )
+    if code.isascii() or len(code) > MAX_SKU_LENGTH * LONGEST_DECOMPOSITION:
+        return code
+    # Sorted before: unicodedata takes time that grows with the square of unsorted marks.
+    runs = groupby(code, key=lambda character: unicodedata.combining(character) > 0)
+    ordered = chain.from_iterable(sorted(run, key=unicodedata.combining) for _, run in runs)
+    return unicodedata.normalize("NFC", "".join(ordered))
+
+
+def folded_codes(code: str) -> set[str]:
+    """Return a code, and its upper and lower case, in the form in which codes are compared.
+
+    Databases convert only A-Z to lower case.
+    """
+    return {_UPPER.sub(_lower, each).lstrip("0") for each in (code, code.upper(), code.lower())}
+
+
+def _lower(match: re.Match[str]) -> str:
+    return match[0].lower()
+
+
+def sku_problem(code: str) -> str | None:
+    """Describe the fault of a SKU code in NFC, if any, with the character and its place."""
+    if not 1 <= len(code) <= MAX_SKU_LENGTH:
+        return f"must have 1 to {MAX_SKU_LENGTH} characters, and has {len(code)}"
+    for place, character in enumerate(code, start=1):
+        category = unicodedata.category(character)
+        if category[0] not in PRINTED_CATEGORIES and character != " ":
+            named = f"U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
+            kind = CATEGORY_NAMES[category]
+            return f"must not contain {named}, {kind}, which is its character {place}"
+    if code[0] == " " or code[-1] == " ":
+        place = 1 if code[0] == " " else len(code)
+        return f"must not start or end with a space, which is its character {place}"
+    if "  " in code:
+        place = code.index("  ") + 2
+        return f"must not contain two spaces in a row, which are its characters {place - 1}-{place}"
+    if code in RESERVED_SKUS:
+        return f"must not be {code!r}, which means another path in a URL"
+    return None
 
 
 def check_code(code: str) -> None:
     """Check that a new SKU may have a code.
 
     Raises:
-        ValidationFailed: the code is malformed, or a route shadows it.
+        ValidationFailed: the code is malformed, or a path of the service.
 
     """
-    if not is_sku(code):
-        raise invalid_field(
-            "sku",
-            "must be 1 to 64 characters in NFC: letters, digits, space and ._:/+-, a letter or "
-            f"digit first, and is {code!r}",
-        )
-    if code in SHADOWED_SKUS:
-        raise invalid_field("sku", f"must not be {code}, the name of a route")
+    if problem := sku_problem(code):
+        raise invalid_field("sku", problem)
 
 
 def is_reason(text: str) -> bool:

@@ -11,10 +11,10 @@ from app.domain.quantities import MAX_QUANTITY
 from app.domain.validation import (
     MAX_NAME_LENGTHS,
     MAX_TITLE_LENGTH,
-    SHADOWED_SKUS,
-    is_sku,
     name_problem,
+    normalized_code,
     note_problem,
+    sku_problem,
 )
 from app.domain.validation import reason_problem as problem_of_reason
 from app.domain.warehouses import WarehouseType
@@ -39,23 +39,18 @@ class ExportSubject(StrEnum):
     LEDGER = "ledger"
 
 
+def _unchanged(value: object) -> object:
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class FileColumn:
-    """The type of a column and the check of its values."""
+    """The type of a column and the check of its values, which are normalized before."""
 
     type: type[str] | type[int] | type[bool]
     problem: Callable[[Any], str | None]
     required: bool = False
-
-
-def _sku_problem(code: str) -> str | None:
-    if code in SHADOWED_SKUS:
-        return f"must not be {code}, the name of a route"
-    if not is_sku(code):
-        return (
-            "must be 1 to 64 characters: letters, digits, space and ._:/+-, a letter or digit first"
-        )
-    return None
+    normalize: Callable[[Any], Any] = _unchanged
 
 
 def _id_problem(text: str) -> str | None:
@@ -81,7 +76,7 @@ def _name_column(longest: int, *, required: bool = False) -> FileColumn:
     return FileColumn(str, partial(name_problem, longest=longest), required=required)
 
 
-SKU_COLUMN: Final = FileColumn(str, _sku_problem, required=True)
+SKU_COLUMN: Final = FileColumn(str, sku_problem, required=True, normalize=normalized_code)
 WAREHOUSE_ID_COLUMN: Final = FileColumn(str, _id_problem, required=True)
 FILE_COLUMNS: Final[Mapping[FileKind, Mapping[str, FileColumn]]] = {
     FileKind.SKUS: {"sku": SKU_COLUMN, "title": _name_column(MAX_TITLE_LENGTH, required=True)},

@@ -170,6 +170,8 @@ def checked_row(
         except ValueError as error:
             problems.append(f"{name} {error}")
             continue
+        if value is not None:
+            value = column.normalize(value)
         if problem := _problem(value, column):
             problems.append(f"{name} {problem}")
         row[name] = value

@@ -39,6 +39,7 @@ from app.errors import (
     invalid_field,
     invalid_fields,
 )
+from app.graphql.code_hints import add_code_hints
 from app.graphql.columnar import ColumnarExecutor, OperationPlans
 from app.graphql.limits import Costs, QueryLimits, check_document, is_conditional
 from app.graphql.schema.budget import Budget
@@ -295,6 +296,8 @@ async def run(
                 row_problems=row_problems,
             ),
         )
+    if result.errors:
+        await add_code_hints(database, principal.tenant_id, result.errors)
     if budget.is_exceeded and not operation.is_mutation:
         raise budget.refusal()
     budget.spend_answer(result.data)

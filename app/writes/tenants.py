@@ -22,6 +22,8 @@ from app.domain.ids import ulid
 from app.errors import NotFound, invalid_field
 
 TENANT_ID: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+# The longest e-mail address (RFC 5321). It is part of an index with a SKU code and a reference.
+MAX_EMAIL_BYTES: Final = 254
 # The tokens of this tenant are public, and every start of a demo empties it.
 DEMO_TENANT: Final = "demo"
 
@@ -99,9 +101,12 @@ async def create_token(
     """Create a token of 256 random bits; the database stores only its hash.
 
     Raises:
+        ValidationFailed: the e-mail address is too long.
         NotFound: the tenant does not exist.
 
     """
+    if len(email.encode()) > MAX_EMAIL_BYTES:
+        raise invalid_field("email", f"must have at most {MAX_EMAIL_BYTES} bytes")
     token = new_secret(tenant_id)
 
     async def work(session: DriverSession) -> NewToken:

@@ -364,7 +364,7 @@ def test_import_command_validates_and_resumes(empty_database_url: str, tmp_path:
     run("tenant", "create", "acme", database_url=url)
     good, bad, listed = tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "errors.jsonl"
     good.write_text("sku,title\nA,Thing\n", encoding="utf-8")
-    bad.write_text("sku,title\n*,x\nB,Thing\n", encoding="utf-8")
+    bad.write_text("sku,title\nbulk,x\nB,Thing\n", encoding="utf-8")
     options = ("--tenant", "acme", "--kind", "skus")
 
     dry = run("import", str(good), *options, "--dry-run", "--json", database_url=url)

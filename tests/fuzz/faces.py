@@ -16,7 +16,7 @@ from schemathesis.core.failures import AcceptedNegativeData
 from schemathesis.graphql import nodes
 from schemathesis.graphql.checks import GraphQLClientError, GraphQLServerError
 
-from app.domain.validation import is_sku
+from app.domain.validation import sku_problem
 from app.graphql.schema.schema import schema as graphql_schema
 from rest_shim.openapi import openapi
 from tests.fuzz.target import CODES, WAREHOUSES, Target, check_answer
@@ -54,7 +54,7 @@ KNOWN: Final = {
     **dict.fromkeys(("warehouse_id", "from_warehouse_id", "to_warehouse_id"), IDS),
 }
 _FIT: Final[dict[str, Callable[[str], object]]] = {
-    "sku": is_sku,
+    "sku": lambda code: sku_problem(code) is None,
     **dict.fromkeys(KNOWN.keys() - {"sku"}, re.compile("wh_[0-9A-Z]{26}").fullmatch),
 }
 
@@ -138,7 +138,7 @@ def _without_security(description: dict[str, Any]) -> dict[str, Any]:
 def _with_known_names(case: Any, dice: random.Random) -> Any:
     """Replace most valid names by existing ones; otherwise nearly every case would be a 404."""
     code = case.path_parameters.get("sku")
-    if code and is_sku(unquote(code)) and dice.random() < EXISTING:
+    if code and sku_problem(unquote(code)) is None and dice.random() < EXISTING:
         case.path_parameters["sku"] = quote(dice.choice(CODES), safe="")
     lines = [
         line

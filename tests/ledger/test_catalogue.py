@@ -90,7 +90,7 @@ async def test_a_sku_is_created_once_and_takes_stock(stocked: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["", " A", "é" * 65, "e\u0301", "A\x00", "A?", "bulk", "warehouses", "transfers"]
+    "code", ["", " A", "é" * 256, "A\x00", ".", "..", "bulk", "warehouses", "transfers"]
 )
 async def test_a_code_that_no_route_could_serve_is_refused(stocked: Service, code: str) -> None:
     assert await refused(stocked, SKU, sku=code, title="New") == "VALIDATION_ERROR"

@@ -1,6 +1,5 @@
-"""SKU codes in paths: percent-decoded exactly once, without other normalization."""
+"""SKU codes in paths: percent-decoded exactly once."""
 
-import unicodedata
 from typing import Final
 from urllib.parse import quote
 
@@ -28,8 +27,15 @@ CODES: Final = [
     ("A//B", "A%2F%2FB"),
     ("adjustments", "adjustments"),
     ("Warehouses", "Warehouses"),
-    ("x" * 64, "x" * 64),
-    ("é" * 64, "%C3%A9" * 64),
+    ("Größe", "Gro%CC%88%C3%9Fe"),
+    ("x" * 255, "x" * 255),
+    ("é" * 255, "%C3%A9" * 255),
+    ("é" * 255, "e%CC%81" * 255),
+    ("100%", "100%25"),
+    ("A&B=C;D", "A%26B%3DC%3BD"),
+    ("A,(B)'\"#?", "A%2C%28B%29%27%22%23%3F"),
+    ("A..B", "A..B"),
+    ("...", "..."),
 ]
 
 
@@ -85,12 +91,11 @@ async def test_every_route_accepts_the_encoded_code(service: Service, code: str,
         "AB%2F12%2F",
         "A%20B%2Fadjustments",
         "A%C2%A0B",
-        quote(unicodedata.normalize("NFD", "Größe")),
         "GR%C3%96%C3%9FE",
         "bulk%20",
         "%62ulk",
         "%77arehouses",
-        "x" * 65,
+        "x" * 256,
         "x" * 10_000,
         "%F0%9F%92%A9" * 1000,
         "%2F",

@@ -99,6 +99,7 @@ BAD_CLAIMS: dict[str, Change] = {
     "a tenant that is not a string": lambda claims, _: claims.update(tenant=["t"]),
     "a tenant with NUL": lambda claims, _: claims.update(tenant="t\x00"),
     "an email with a line break": lambda claims, _: claims.update(email="a@b\nc"),
+    "an email of too many bytes": lambda claims, _: claims.update(email="\U00020000" * 64),
     "an email that is not a string": lambda claims, _: claims.update(email=7),
     "no key id": lambda _, header: header.update(kid=None) or header.pop("kid"),
     "an unknown key id": lambda _, header: header.update(kid="two"),

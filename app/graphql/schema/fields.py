@@ -10,6 +10,7 @@ from strawberry.types import get_object_definition, has_object_definition
 from strawberry.types.base import StrawberryList
 from strawberry.utils.str_converters import to_camel_case
 
+from app.domain.validation import normalized_code
 from app.graphql.columnar import ColumnarField
 from app.graphql.schema.scalars import Quantity
 
@@ -84,7 +85,8 @@ def of_plain_values(input_type: type[T]) -> type[T]:
     """Build an input directly from its coerced values, which is fast for lists of hundreds.
 
     Strawberry converts each value by its type. Scalars and enums need no conversion. Lists of
-    inputs are converted item by item, and their items must be inputs of plain values too.
+    inputs are converted item by item, and their items must be inputs of plain values too. The
+    field `sku`, a SKU code, is normalized.
     """
     definition = get_object_definition(input_type, strict=True)
     names = {to_camel_case(field.python_name): field.python_name for field in definition.fields}
@@ -103,6 +105,8 @@ def of_plain_values(input_type: type[T]) -> type[T]:
 
     def from_values(type_: type[T], value: Mapping[str, Any], context: Any) -> T:  # noqa: ANN401
         fields = {names[name]: given for name, given in value.items()}
+        if code := fields.get("sku"):
+            fields["sku"] = normalized_code(code)
         for name, make in inputs.items():
             fields[names[name]] = [make(item, context) for item in value[name]]
         return type_(**fields)

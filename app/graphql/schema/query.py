@@ -6,6 +6,7 @@ import strawberry
 
 from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
 from app.domain.records import LedgerTotals
+from app.domain.validation import normalized_code
 from app.errors import ERRORS, meanings
 from app.graphql.schema.budget import LEVEL_COST, PARENT_COST, ROW_COST, STATEMENT_COST
 from app.graphql.schema.context import Context, Info
@@ -105,7 +106,7 @@ class Query:
         self, info: Info, sku: Annotated[str, strawberry.argument(description="SKU code.")]
     ) -> Sku | None:
         """SKU with a code."""
-        return Sku(record=await require_sku(info.context, sku))
+        return Sku(record=await require_sku(info.context, normalized_code(sku)))
 
     @strawberry.field(description="All warehouses, ordered by id, including inactive ones.")
     async def warehouses(self, info: Info) -> list[Warehouse] | None:
@@ -228,7 +229,7 @@ class Query:
         context = info.context
         kind, _, rest = id.partition("_")
         if kind == "sku":
-            sku = await context.loaders.sku.load(rest)
+            sku = await context.loaders.sku.load(normalized_code(rest))
             return Sku(record=sku) if sku else None
         if kind == "wh":
             warehouse = await context.loaders.warehouse.load(id)
@@ -248,6 +249,6 @@ class Query:
 async def _stock_level(context: Context, rest: str) -> StockLevel | None:
     """Stock level with the global id `level_wh_<ULID>_<SKU>`, given without `level_`."""
     prefix, ulid, code = [*rest.split("_", 2), "", ""][:3]
-    record = await context.loaders.sku.load(code)
+    record = await context.loaders.sku.load(normalized_code(code))
     level = record.level_in(f"{prefix}_{ulid}") if record else None
     return StockLevel(record=level) if level else None

@@ -201,6 +201,12 @@ def upgrade() -> None:
     op.create_index(
         op.f("sku_tenant_id_status_sku_index"), "sku", ["tenant_id", "status", "sku"], unique=False
     )
+    op.create_index(
+        "sku_by_folded_code_index",
+        "sku",
+        ["tenant_id", sa.text("ltrim(lower(sku), '0')")],
+        unique=False,
+    )
     op.create_table(
         "sku_count",
         sa.Column("tenant_id", KEY, nullable=False),

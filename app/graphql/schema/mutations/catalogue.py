@@ -40,17 +40,20 @@ MARKETPLACE_DESCRIPTION: Final = (
 )
 
 
+@of_plain_values
 @strawberry.input(description="A SKU to create.")
 class CreateSkuInput(WriteInput):
     """A SKU to create."""
 
     sku: str = described_field(
-        "SKU code, which never changes: 1 to 64 letters, digits, spaces and ._:/+-, starting with "
-        "a letter or digit, in NFC. Names of REST routes are refused."
+        "SKU code, which never changes: 1 to 255 letters, marks, numbers, punctuation characters "
+        "and symbols of Unicode, with single spaces inside. It is stored in NFC. Names of REST "
+        "routes, `.` and `..` are refused."
     )
     title: str = described_field(TITLE_DESCRIPTION)
 
 
+@of_plain_values
 @strawberry.input(description="A SKU to change.")
 class UpdateSkuInput(WriteInput):
     """A SKU to change."""
@@ -60,6 +63,7 @@ class UpdateSkuInput(WriteInput):
     expected_version: Quantity | None = optional(VERSION_DESCRIPTION)
 
 
+@of_plain_values
 @strawberry.input(description="A SKU to archive or to restore.")
 class SkuInput(WriteInput):
     """A SKU to archive or to restore."""

@@ -1,6 +1,6 @@
 """The mutations that set and adjust stock levels, one or many."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Annotated, Final, Self
 
@@ -9,7 +9,7 @@ from strawberry import Private
 
 from app.domain.records import SkuRecord
 from app.domain.stock import StockUpdate
-from app.errors import ValidationFailed
+from app.errors import InventoryNotFound, ValidationFailed, similar_code_hint
 from app.graphql.schema.context import Context, Info
 from app.graphql.schema.enums import OnError
 from app.graphql.schema.fields import described_field, of_plain_values, optional
@@ -24,6 +24,7 @@ from app.graphql.schema.mutations.write_input import (
 )
 from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Adjustment, Sku, StockLevel
+from app.reads.similar_codes import find_similar_codes
 from app.writes.idempotency_keys import WriteResult
 from app.writes.stock import BulkOutcome, Refusal, UpdatedStock, bulk_change_stock, change_stock
 
@@ -335,10 +336,14 @@ class StockMutation:
             ),
             count=len,
         )
+        hints = await _code_hints(info.context, updates, written.result)
         results = [
             BulkResult.of(index, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, written.result, strict=True))
         ]
+        for result in results:
+            if result.error and result.sku in hints:
+                result.error.message += similar_code_hint(hints[result.sku])
         done = [outcome.change for outcome in written.result if outcome.change]
         return BulkSetStockPayload(
             results=results,
@@ -353,6 +358,21 @@ class StockMutation:
 def _level_of(updated: UpdatedStock, warehouse_id: str) -> StockLevel:
     [level] = [level for level in updated.sku.levels if level.warehouse_id == warehouse_id]
     return StockLevel(record=level)
+
+
+async def _code_hints(
+    context: Context, updates: Sequence[StockUpdate], outcomes: Sequence[BulkOutcome]
+) -> Mapping[str, str]:
+    """Find similar codes for the unknown codes of a bulk."""
+    unknown = {
+        update.sku
+        for update, outcome in zip(updates, outcomes, strict=True)
+        if outcome.refusal and outcome.refusal.code == InventoryNotFound.code
+    }
+    if not unknown:
+        return {}
+    tenant_id = context.principal.tenant_id
+    return await find_similar_codes(context.snapshot, tenant_id, unknown)
 
 
 async def _write_change(
