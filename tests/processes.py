@@ -26,7 +26,7 @@ def run(*words: str, database_url: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def started(
-    *words: str, database_url: str, **settings: str
+    *words: str, database_url: str, module: str = "app", **settings: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """Start a server on a free port. Yields the process and its address once it responds."""
     port = free_port()
@@ -34,7 +34,7 @@ def started(
     environment = {**os.environ, "DATABASE_URL": database_url, **settings}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 - fixed arguments
-            [sys.executable, "-m", "app", *words, "--port", str(port)],
+            [sys.executable, "-m", module, *words, "--port", str(port)],
             env=environment,
             stderr=log,
             stdout=log,

@@ -262,8 +262,9 @@ async def test_examples_work_on_the_demo(own_demo: Service) -> None:
             content_of(operation["requestBody"])["example"] if "requestBody" in operation else None
         )
         address = path.format(**given["path"])
-        options = {"params": query, "headers": headers, "token": "demo-admin"}
-        answer = await own_demo.rest(method, address, json=body, **options)
+        answer = await own_demo.rest(
+            method, address, token="demo-admin", json=body, params=query, headers=headers
+        )
         assert answer.status_code == 200, (method, path, answer.text)
         if query.get("start_date"):
             [entry] = answer.json()["data"]
