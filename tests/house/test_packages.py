@@ -121,9 +121,11 @@ def test_an_installed_service_runs_beside_packages_with_the_names_of_its_rooms(
     )
     assert done.stdout == f"{installed}/inventory_api/app/__init__.py\n", done.stderr
 
-    url = f"sqlite:///{tmp_path}/inventory.db"
+    # The workers of the Kubernetes example read the address from a file.
+    (tmp_path / "address").write_text(f"sqlite:///{tmp_path}/inventory.db")
+    settings = {"DATABASE_URL_FILE": str(tmp_path / "address")}
     words = ("serve", "--workers", "2")
-    with started(*words, database_url=url, module="inventory_api") as (_, address):
+    with started(*words, database_url=None, module="inventory_api", **settings) as (_, address):
         assert httpx.get(f"{address}/readyz").text == "ready\n"
         assert "<title>REST reference" in httpx.get(f"{address}/docs").text
         assert httpx.get(f"{address}/api/openapi.json").json()["openapi"] == "3.1.0"
