@@ -42,6 +42,12 @@ schema:
 docs:
     {{ bin }}/python -m tests.house.generated
 
+# Write the installed versions to constraints.txt.
+constraints:
+    head -2 constraints.txt > constraints.new
+    {{ bin }}/pip freeze --exclude-editable >> constraints.new
+    mv constraints.new constraints.txt
+
 # Compare the speed with hand-written SQL and other stacks; needs wrk and the benchmark extra.
 bench *arguments:
     {{ bin }}/python -m benchmarks {{ arguments }}

@@ -1,4 +1,7 @@
-"""Entry points of processes: the command `inventory` (`python -m app`), and its workers."""
+"""Entry points of processes: the command `inventory` (`python -m app`), and its workers.
+
+An installation enters through `inventory_api`.
+"""
 
 import gc
 from collections.abc import Iterator

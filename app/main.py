@@ -166,14 +166,16 @@ def _page_routes(settings: Settings) -> list[Route]:
     """Routes of the start page, the REST reference and the OpenAPI document."""
 
     async def index(_request: Request) -> Response:
-        return RedirectResponse(GRAPHQL_PATH if settings.graphiql else "/docs")
+        # Relative, because a proxy may publish the service at a path prefix.
+        return RedirectResponse("graphql" if settings.graphiql else "docs")
 
     async def docs(_request: Request) -> Response:
         return docs_page(authorization=settings.page_authorization)
 
     # Not a coroutine: the first request loads the YAML file in a thread.
-    def openapi_document(_request: Request) -> Response:
-        return JSONResponse(openapi())
+    def openapi_document(request: Request) -> Response:
+        servers = [{"url": request.scope.get("root_path") or "/"}]
+        return JSONResponse({**openapi(), "servers": servers})
 
     return [
         Route("/", index),

@@ -26,15 +26,16 @@ def run(*words: str, database_url: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def started(
-    *words: str, database_url: str, **settings: str
+    *words: str, database_url: str | None, module: str = "app", **settings: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """Start a server on a free port. Yields the process and its address once it responds."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    environment = {**os.environ, "DATABASE_URL": database_url, **settings}
+    address_setting = {} if database_url is None else {"DATABASE_URL": database_url}
+    environment = {**os.environ, **address_setting, **settings}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 - fixed arguments
-            [sys.executable, "-m", "app", *words, "--port", str(port)],
+            [sys.executable, "-m", module, *words, "--port", str(port)],
             env=environment,
             stderr=log,
             stdout=log,

@@ -75,10 +75,17 @@ def run_server(
     *,
     on_ready: Callable[[], None],
     workers: int = 1,
+    root_path: str = "",
 ) -> None:
     """Run an application, or workers with the application of a factory, until a signal."""
     is_factory = isinstance(app, str)
-    config = uvicorn.Config(app, factory=is_factory, workers=workers, **server_options(settings))
+    config = uvicorn.Config(
+        app,
+        factory=is_factory,
+        workers=workers,
+        root_path=root_path,
+        **server_options(settings),
+    )
     with suppress(KeyboardInterrupt):
         if workers > 1:
             on_ready()

@@ -1,6 +1,7 @@
 """The commands `inventory demo` and `inventory serve`."""
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -43,9 +44,6 @@ NO_TENANT: Final = """
     inventory tenant create acme
     inventory token create acme --name shop --email you@example.com --scope inventory:write
 """
-PortOption = Annotated[
-    int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 takes a free one.")
-]
 
 serving_commands = typer.Typer()
 
@@ -60,7 +58,9 @@ serving_commands = typer.Typer()
 )
 def demo(
     *,
-    port: PortOption = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 takes a free one.")
+    ] = 8000,
     database_url: Annotated[
         str | None,
         typer.Option(
@@ -107,16 +107,30 @@ def demo(
         "inventory serve",
         "inventory serve --host 0.0.0.0 --port 8000 --workers 4",
         "inventory serve --uds /run/inventory.sock",
+        "inventory serve --root-path /inventory",
     ),
 )
 def serve(
     *,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = HOST,
-    port: PortOption = 8000,
+    port: Annotated[
+        int,
+        typer.Option(
+            envvar="PORT", min=0, max=65_535, help="The port to listen on; 0 takes a free one."
+        ),
+    ] = 8000,
     uds: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Listen on a Unix socket instead of a port."),
     ] = None,
+    root_path: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH",
+            help="The path prefix at which a proxy publishes the service, such as /inventory. The "
+            "proxy must remove it from requests.",
+        ),
+    ] = "",
     workers: Annotated[int, typer.Option(min=1, help="The number of worker processes.")] = 1,
     database_url: DatabaseOption = None,
 ) -> None:
@@ -128,6 +142,8 @@ def serve(
     from app.cli.listening import listening, run_server, url_of
     from app.database.address import describe_address, parse_address
 
+    if root_path and not re.fullmatch(r"(/[\w.~-]+)+", root_path, re.ASCII):
+        raise typer.BadParameter("--root-path must be a path without a / at its end")
     settings = settings_for(database_url)
     # Each worker builds its application from the environment.
     os.environ["DATABASE_URL"] = settings.database_url
@@ -146,7 +162,14 @@ def serve(
                 typer.echo(greeting, err=True)
 
         application = "app.__main__:create_app"
-        run_server(application, settings, listener, workers=workers, on_ready=greet)
+        run_server(
+            application,
+            settings,
+            listener,
+            on_ready=greet,
+            workers=workers,
+            root_path=root_path,
+        )
 
 
 async def _prepare(database: "Database") -> bool:

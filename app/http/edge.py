@@ -99,7 +99,8 @@ class HttpEdge:
             log.exception("unexpected_error")
             error = Internal()
         if error is not None and exchange.status is None:
-            response = error_response(error, path=scope["path"])
+            route_path = scope["path"].removeprefix(scope.get("root_path", ""))
+            response = error_response(error, path=route_path)
             await response(scope, receive, exchange.send)
         log.info(
             "request",

@@ -54,10 +54,10 @@ _PAGE: Final = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <link rel="icon" href="{favicon}">
-<link rel="stylesheet" href="/static/{style}">
+<link rel="stylesheet" href="static/{style}">
 <style>{layout}</style>
 <script type="application/json" id="config">{config}</script>
-<script type="module" src="/static/{script}"></script>
+<script type="module" src="static/{script}"></script>
 </head>
 <body>
 <div id="app"><noscript>This page needs JavaScript.</noscript></div>
@@ -97,7 +97,7 @@ def graphiql_page(*, authorization: str | None = None, tabs: Sequence[Tab]) -> R
     """
     headers = _pretty({"Authorization": authorization or "Bearer "})
     config = {
-        "endpoint": "/graphql",
+        "endpoint": "graphql",
         "headers": headers,
         "tabs": [
             {
@@ -114,7 +114,7 @@ def graphiql_page(*, authorization: str | None = None, tabs: Sequence[Tab]) -> R
 def docs_page(*, authorization: str | None = None) -> Response:
     """Render the REST reference; its requests have the given Authorization header."""
     config = {
-        "openapiUrl": "/api/openapi.json",
+        "openapiUrl": "api/openapi.json",
         "token": authorization.removeprefix("Bearer ") if authorization else None,
     }
     return _page("docs", title="REST reference · Inventory API", config=config)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.cli.conftest import Command
-from tests.processes import free_port
+from tests.processes import free_port, started
 
 
 def serve_in_terminal(*words: str, directory: Path) -> tuple[subprocess.Popen[bytes], int]:
@@ -129,6 +129,34 @@ def test_a_unix_socket_is_served_and_removed(workers: str, tmp_path: Path) -> No
         process.wait()
         os.close(terminal)
     assert not path.exists()
+
+
+def test_a_path_prefix_is_in_no_route_and_in_the_description(
+    tmp_path: Path, command: Command
+) -> None:
+    url = f"sqlite:///{tmp_path}/inventory.db"
+    words = ("serve", "--root-path", "/one/two")
+    with started(*words, database_url=url) as (_, address):
+        # The proxy has removed the prefix.
+        assert 'src="static/docs-' in httpx.get(f"{address}/docs").text
+        assert httpx.get(f"{address}/").headers["location"] == "graphql"
+        document = httpx.get(f"{address}/api/openapi.json").json()
+        assert document["servers"] == [{"url": "/one/two"}]
+        refused = httpx.post(f"{address}/graphql", json={"query": "{ skus { totalCount } }"})
+        assert refused.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+        assert httpx.get(f"{address}/api/inventory/A").status_code == 401
+        assert httpx.get(f"{address}/one/two/healthz").status_code == 404
+    for path in ("one", "/one/", "/", "/a b", "/../x?"):
+        assert command("serve", "--root-path", path).status == 2
+
+
+def test_the_port_is_read_from_the_environment(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        monkeypatch.setenv("PORT", port)
+        assert f"port {port} of" in command("serve").errors
 
 
 def test_another_file_is_not_replaced_by_a_socket(command: Command, tmp_path: Path) -> None:

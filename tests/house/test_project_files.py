@@ -5,6 +5,8 @@ import subprocess
 import tomllib
 from typing import Final
 
+from packaging.requirements import Requirement
+
 from tests.house.documents import ROOT
 
 # In two parts, so that this file contains no host.
@@ -64,6 +66,28 @@ def test_the_readme_and_the_justfile_run_the_same_tests() -> None:
     assert f"{install} && .venv/bin/pytest -n auto\n" in text_of("README.md")
     assert f"{install}\n" in text_of(".ci/run")
     assert "{{ bin }}/pytest -n auto {{ arguments }}\n" in text_of("justfile")
+
+
+def test_constraints_are_within_the_bounds_of_the_dependencies() -> None:
+    lines = [line for line in text_of("constraints.txt").splitlines() if not line.startswith("#")]
+    pinned = dict(line.split("==") for line in lines)
+    versions = {name.lower().replace("_", "-"): version for name, version in pinned.items()}
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    required = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+
+    for text in required:
+        requirement = Requirement(text)
+        assert versions[requirement.name.lower()] in requirement.specifier, text
+
+
+def test_every_dependency_has_an_upper_bound() -> None:
+    project = tomllib.loads(text_of("pyproject.toml"))
+    optional = project["project"]["optional-dependencies"].values()
+    groups = [project["build-system"]["requires"], project["project"]["dependencies"], *optional]
+
+    for text in [requirement for group in groups for requirement in group]:
+        operators = {each.operator for each in Requirement(text).specifier}
+        assert operators == {">=", "<"}, text
 
 
 def test_coverage_has_a_floor() -> None:

@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 import pytest
 
 from app.files import exports
-from app.files.columns import FileKind
+from app.files.columns import ExportSubject, FileKind
 from app.files.parsing import FileFormat
 from app.http.logs import configure_logs
 from tests.alphabet import codes_of_the_alphabet
@@ -90,7 +90,7 @@ async def test_files_carry_every_character(service: Service, form: FileFormat) -
     await exports.export(
         service.database,
         service.tenant_id,
-        exports.ExportSubject.STOCK,
+        ExportSubject.STOCK,
         exports.ExportFilter(),
         form=form,
         target=target,

@@ -270,7 +270,7 @@ async def test_examples_work_on_the_demo(own_demo: Service) -> None:
         )
         address = path.format(**given["path"])
         answer = await own_demo.rest(
-            method, address, json=body, params=query, headers=headers, token="demo-admin"
+            method, address, token="demo-admin", json=body, params=query, headers=headers
         )
         assert answer.status_code == 200, (method, path, answer.text)
         if query.get("start_date"):

@@ -14,6 +14,8 @@ import pytest
 import pytest_asyncio
 import uvicorn
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from app.database.engine import Database
 from app.demo import prepare_demo
@@ -70,20 +72,21 @@ class Visit:
 
 
 @contextmanager
-def demo(directory: Path, **settings: str) -> Iterator[str]:
-    """Serve the demo data on a free port and yield the address."""
+def demo(directory: Path, *, prefix: str = "", **settings: str) -> Iterator[str]:
+    """Serve the demo data on a free port, at a path prefix, and yield the address."""
     url = f"sqlite+aiosqlite:///{directory}/demo.db"
     chosen = Settings(database_url=url, log_level="error", **settings)  # type: ignore[arg-type]
     asyncio.run(_prepare(chosen))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(create_app(chosen), log_config=None, access_log=False, ws="none")
+        app = Starlette(routes=[Mount(prefix, create_app(chosen))])
+        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         while not server.started and thread.is_alive():
             time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}{prefix}"
         server.should_exit = True
         thread.join()
 
@@ -98,6 +101,14 @@ async def _prepare(settings: Settings) -> None:
 def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve the demo; its pages contain a token."""
     with demo(tmp_path_factory.mktemp("demo"), page_token="demo-admin") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def prefixed_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the demo as behind a proxy that publishes it at a path prefix."""
+    directory = tmp_path_factory.mktemp("demo")
+    with demo(directory, prefix="/inventory", page_token="demo-admin") as address:
         yield address
 
 

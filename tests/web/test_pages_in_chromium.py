@@ -153,6 +153,26 @@ async def test_the_reference_lists_an_operation_and_tries_it_out(visit: Visit) -
     assert visit.complaints == []
 
 
+async def test_graphiql_works_at_a_path_prefix(visit: Visit, prefixed_url: str) -> None:
+    await visit.page.goto(f"{prefixed_url}/graphql")
+    await run_query(visit.page)
+    answer = visit.page.locator(".graphiql-response .view-lines")
+    await expect(answer).to_contain_text("Blue Widget 500ml", use_inner_text=True)
+    assert {url for url in visit.requested if not url.startswith((prefixed_url, "data:"))} == set()
+    assert visit.complaints == []
+
+
+async def test_the_reference_works_at_a_path_prefix(visit: Visit, prefixed_url: str) -> None:
+    await visit.page.goto(f"{prefixed_url}/docs")
+    operation = visit.page.locator(".opblock-get", has=visit.page.locator(READ_ONE))
+    await operation.locator(".opblock-summary-control").click()
+    await operation.get_by_role("button", name="Try it out").click()
+    await operation.get_by_role("button", name="Execute").click()
+    await expect(operation.locator(".live-responses-table")).to_contain_text("total_on_hand")
+    assert {url for url in visit.requested if not url.startswith((prefixed_url, "data:"))} == set()
+    assert visit.complaints == []
+
+
 @pytest.mark.parametrize("path", ["/graphql", "/docs"])
 async def test_page_cannot_send_requests_to_another_host(visit: Visit, path: str) -> None:
     await visit.page.goto(path)
