@@ -239,8 +239,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no tenant in the query of SKUs to write",
-        'sku.c.tenant_id == TENANT, in_key_array(dialect, sku.c.sku, "codes")',
-        'in_key_array(dialect, sku.c.sku, "codes")',
+        "*SKU_COLUMNS).where(\n        sku.c.tenant_id == TENANT, in_key",
+        "*SKU_COLUMNS).where(\n        in_key",
         ("tests/rest/test_set.py",),
     ),
     Mutant(
@@ -260,7 +260,7 @@ MUTANTS: Final = (
         "sums stored despite a concurrent rollup",
         "    if present != since:\n",
         "    if False:\n",
-        (f"{ROLLUPS}::test_sums_that_another_rollup_has_stored_meanwhile_are_discarded",),
+        (f"{ROLLUPS}::test_sums_that_another_rollup_has_stored_first_are_discarded",),
     ),
     Mutant(
         "adjustments counted twice",

@@ -64,7 +64,7 @@ async def test_a_batch_has_a_maximum_size_unless_a_single_item_is_larger() -> No
     assert lane.seen == [[most - 1, 1], [1], [most + 1], [most], [500], [501, 1]]
 
 
-async def test_a_batch_is_charged_to_the_tenant_of_its_items_whoever_came_first() -> None:
+async def test_a_batch_is_charged_to_the_tenant_of_its_items() -> None:
     lane = Lane()
     charged = []
 

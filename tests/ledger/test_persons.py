@@ -94,7 +94,7 @@ async def test_an_erased_person_is_named_nowhere_and_the_ledger_holds(shop: Serv
     await assert_proven(shop)
 
 
-async def test_a_person_who_writes_again_is_recorded_anew(shop: Service) -> None:
+async def test_an_erased_person_who_writes_again_is_a_new_person(shop: Service) -> None:
     await count_by(shop, ANNA, 6)
     await erase_person(shop.database, shop.tenant_id, ANNA)
     await count_by(shop, ANNA, 7)

@@ -37,7 +37,7 @@ from tests.statements import BrokenOff, broken_off
 pytestmark = pytest.mark.usefixtures("small_steps")
 
 
-async def test_sums_that_another_rollup_has_stored_meanwhile_are_discarded(
+async def test_sums_that_another_rollup_has_stored_first_are_discarded(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await roll_up_ledger(shop.database, shop.tenant_id)

@@ -35,7 +35,7 @@ RESERVATION: Final = ReservationRecord(
 
 SKU_TEXT: Final = (
     '["A","Thing",4,null,[[7,2,1,3,"2026-12-01T08:30:00Z",null,"wh_1","A",'
-    '["wh_1","Main","own",null,null,true],null]],null]'
+    '["wh_1","Main","own",null,null,true]]]]'
 )
 ENTRY_TEXT: Final = (
     '{"id":"adj_1","sku":"A","warehouse_id":"wh_1","sequence":3,"before_quantity":5,'
@@ -58,7 +58,7 @@ VERSION_1: Final[dict[str, tuple[Any, Any, str]]] = {
         list[BulkOutcome],
         [BulkOutcome(CHANGE, None), BulkOutcome(None, Refusal("X", "y"))],
         f'"result":[{{"change":{CHANGE_TEXT},"refusal":null}},'
-        '{"change":null,"refusal":{"code":"X","message":"y"}}]',
+        '{"change":null,"refusal":{"code":"X","message":"y","details":[]}}]',
     ),
     "a reservation": (
         ReservationChange,

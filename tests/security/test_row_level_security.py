@@ -307,7 +307,7 @@ def test_a_command_with_the_serving_role_fails_with_an_explanation(urls: tuple[s
         assert refused.stderr.count("\n") == 1
 
 
-async def test_a_claimed_tenant_id_is_no_sql_whatever_a_backslash_means_to_the_server(
+async def test_a_claimed_tenant_id_cannot_end_its_literal_by_a_backslash(
     urls: tuple[str, str],
 ) -> None:
     owner, url = urls
