@@ -7,7 +7,7 @@ from typing import Final
 import httpx
 
 from tests.databases import migrated
-from tests.processes import run, started
+from tests.processes import free_port, run, started
 
 SCHEMA: Final = (Path(__file__).parents[2] / "schema.graphql").read_text(encoding="utf-8")
 
@@ -84,7 +84,8 @@ def test_demo_resets_its_data_and_passes_verification(empty_database_url: str) -
 def test_demo_keeps_other_data(empty_database_url: str) -> None:
     url = migrated(empty_database_url)
     run("tenant", "create", "acme", database_url=url)
-    done = run("demo", "--database-url", url, database_url=url)
+    port = str(free_port())
+    done = run("demo", "--database-url", url, "--port", port, database_url=url)
 
     assert done.returncode == 1
     assert done.stderr.startswith("inventory: The database holds the tenants acme")

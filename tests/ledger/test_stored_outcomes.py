@@ -56,7 +56,7 @@ VERSION_1: Final[dict[str, tuple[Any, Any, str]]] = {
     "a change": (UpdatedStock, CHANGE, f'"result":{CHANGE_TEXT}'),
     "a bulk": (
         list[BulkOutcome],
-        [BulkOutcome(CHANGE, None), BulkOutcome(None, Refusal("X", "y"))],
+        [BulkOutcome(CHANGE, None), BulkOutcome(None, Refusal("X", "y", []))],
         f'"result":[{{"change":{CHANGE_TEXT},"refusal":null}},'
         '{"change":null,"refusal":{"code":"X","message":"y","details":[]}}]',
     ),
