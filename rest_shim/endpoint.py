@@ -30,6 +30,7 @@ from app.http.json import JSONResponse, read_json
 from app.settings import Settings
 from rest_shim.binding import ROW_PROBLEMS, bind_body, bind_headers, bind_query
 from rest_shim.names import rest_name
+from rest_shim.preconditions import check_headers, check_read
 from rest_shim.rendering import Data
 from rest_shim.routes import ROUTES, RestRoute
 from rest_shim.streaming import STREAM_PAGE, PageReader, stream_pages
@@ -92,6 +93,8 @@ class Shim:
             **request.path_params,
             **bind_query(request.scope["query_string"], route.query),
         }
+        is_read = request.method in ("GET", "HEAD")
+        check_headers(request.headers, is_read=is_read, has_tag=route.has_tag)
         variables |= bind_headers(request.headers, route.request_headers)
         if route.body is not None:
             variables |= bind_body(await read_json(request, self.settings), route.body)
@@ -100,7 +103,7 @@ class Shim:
             return await stream_pages(self._page_reader(stream_operation, variables, request))
         data = await self.execute(operation, variables, principal)
         headers = route.response_headers(data)
-        if request.method in ("GET", "HEAD") and is_unmodified(headers.get("ETag"), request):
+        if is_read and check_read(request.headers, headers.get("ETag")):
             return Response(status_code=304, headers=headers)
         return JSONResponse(route.render(data, variables), headers=headers)
 
@@ -172,16 +175,6 @@ class PathEndpoint:
             raise MethodNotAllowed(", ".join(sorted(head | self._routes.keys())))
         response = await self._shim.respond(self._routes[method], Request(scope, receive))
         await response(scope, receive, send)
-
-
-def is_unmodified(etag: str | None, request: Request) -> bool:
-    """Whether If-None-Match lists this entity tag."""
-    header = request.headers.get("if-none-match")
-    if etag is None or header is None:
-        return False
-    return header.strip() == "*" or etag in (
-        tag.strip(" ").removeprefix("W/") for tag in header.split(",")
-    )
 
 
 def with_rest_names(error: InventoryError) -> InventoryError:

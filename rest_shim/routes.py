@@ -108,6 +108,12 @@ class RestRoute:
     stream_operation: str | None = None
     page_parameters: frozenset[str] = frozenset()
 
+    @property
+    def has_tag(self) -> bool:
+        """Whether the route compares If-Match with the tag of a record."""
+        is_record = self.response_headers is rendering.render_version_headers
+        return is_record or "if-match" in self.request_headers
+
 
 ROUTES: Final = (
     RestRoute(
