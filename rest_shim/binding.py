@@ -29,6 +29,8 @@ FieldReaders = Mapping[str, tuple[str, Reader]]
 MAX_PARAMETERS: Final = 50
 BOOLEANS: Final = {"true": True, "false": False}
 _INTEGER: Final = re.compile(r"-?[0-9]{1,9}")
+# The end of a timestamp whose offset began with a plus sign.
+_DECODED_PLUS: Final = re.compile(r"^[0-9T:.-]{19,40} [0-9]{2}:[0-9]{2}$", re.IGNORECASE)
 ROW_PROBLEMS: Final = "row_problems"
 # The most problems of a row that an error lists: of all known fields, and of some unknown ones.
 MAX_ROW_PROBLEMS: Final = 20
@@ -45,6 +47,15 @@ def integer(value: str, name: str, problems: Problems) -> object:
         return int(value)
     problems.append((name, "must be an integer, such as 50"))
     return None
+
+
+def instant(value: str, name: str, problems: Problems) -> object:
+    """Pass a date or a timestamp on to the schema, unless its `+` was decoded as a space."""
+    if _DECODED_PLUS.search(value):
+        encoded = value.replace(" ", "%2B")
+        problems.append((name, f"has a + that means a space in a query; send it as {encoded}"))
+        return None
+    return value
 
 
 def boolean(value: str, name: str, problems: Problems) -> object:

@@ -97,7 +97,8 @@ class Shim:
         check_headers(request.headers, is_read=is_read, has_tag=route.has_tag)
         variables |= bind_headers(request.headers, route.request_headers)
         if route.body is not None:
-            variables |= bind_body(await read_json(request, self.settings), route.body)
+            body = await read_json(request, self.settings, may_be_empty=route.may_lack_body)
+            variables |= bind_body(body, route.body)
         if route.stream_operation and route.page_parameters.isdisjoint(variables):
             stream_operation = self.operations[route.stream_operation]
             return await stream_pages(self._page_reader(stream_operation, variables, request))
