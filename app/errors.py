@@ -212,10 +212,15 @@ class PayloadTooLarge(InventoryError):
 
 
 class UnsupportedMediaType(InventoryError):
-    """The `Content-Type` of the body is not `application/json`."""
+    """The `Content-Type` of the body is not `application/json`, or the body is compressed."""
 
     code = "UNSUPPORTED_MEDIA_TYPE"
     status = 415
+
+    def __init__(self, message: str, *, accept_encoding: str | None = None) -> None:
+        super().__init__(message)
+        # The encodings of bodies that the service takes, if the encoding is the fault.
+        self.accept_encoding = accept_encoding
 
 
 class ValidationFailed(InventoryError):

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from app.errors import MalformedRequest, invalid_fields
 from app.graphql.schema.scalars import parse_quantity
 from rest_shim.names import UNKNOWN_FIELD, rest_name
+from rest_shim.preconditions import matched_versions
 
 # Pairs of a field and what is wrong with its value.
 Problems = list[tuple[str, str]]
@@ -27,9 +28,9 @@ FieldReaders = Mapping[str, tuple[str, Reader]]
 
 MAX_PARAMETERS: Final = 50
 BOOLEANS: Final = {"true": True, "false": False}
-# The service has no weak tags, and its strong tags are versions: other tags match no record.
-_STRONG_TAG: Final = re.compile(r'(?<!W/)"([0-9]{1,18})"')
 _INTEGER: Final = re.compile(r"-?[0-9]{1,9}")
+# The end of a timestamp whose offset began with a plus sign.
+_DECODED_PLUS: Final = re.compile(r"^[0-9T:.-]{19,40} [0-9]{2}:[0-9]{2}$", re.IGNORECASE)
 ROW_PROBLEMS: Final = "row_problems"
 # The most problems of a row that an error lists: of all known fields, and of some unknown ones.
 MAX_ROW_PROBLEMS: Final = 20
@@ -46,6 +47,15 @@ def integer(value: str, name: str, problems: Problems) -> object:
         return int(value)
     problems.append((name, "must be an integer, such as 50"))
     return None
+
+
+def instant(value: str, name: str, problems: Problems) -> object:
+    """Pass a date or a timestamp on to the schema, unless its `+` was decoded as a space."""
+    if _DECODED_PLUS.search(value):
+        encoded = value.replace(" ", "%2B")
+        problems.append((name, f"has a + that means a space in a query; send it as {encoded}"))
+        return None
+    return value
 
 
 def boolean(value: str, name: str, problems: Problems) -> object:
@@ -75,9 +85,7 @@ def whole_number(value: object, name: str, problems: Problems) -> object:
 
 def sku_versions(value: object, _name: str, _problems: Problems) -> object:
     """Read the versions from the entity tags of If-Match, or None for any version."""
-    if value == "*":
-        return None
-    return [int(tag) for tag in _STRONG_TAG.findall(str(value))]
+    return matched_versions(str(value))
 
 
 def one_of(names: Mapping[str, str]) -> Reader:

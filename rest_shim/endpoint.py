@@ -30,6 +30,7 @@ from app.http.json import JSONResponse, read_json
 from app.settings import Settings
 from rest_shim.binding import ROW_PROBLEMS, bind_body, bind_headers, bind_query
 from rest_shim.names import rest_name
+from rest_shim.preconditions import check_headers, check_read
 from rest_shim.rendering import Data
 from rest_shim.routes import ROUTES, RestRoute
 from rest_shim.streaming import STREAM_PAGE, PageReader, stream_pages
@@ -92,9 +93,12 @@ class Shim:
             **request.path_params,
             **bind_query(request.scope["query_string"], route.query),
         }
+        is_read = request.method in ("GET", "HEAD")
+        check_headers(request.headers, is_read=is_read, has_tag=route.has_tag)
         variables |= bind_headers(request.headers, route.request_headers)
         if route.body is not None:
-            variables |= bind_body(await read_json(request, self.settings), route.body)
+            body = await read_json(request, self.settings, may_be_empty=route.may_lack_body)
+            variables |= bind_body(body, route.body)
         if route.stream_operation and route.page_parameters.isdisjoint(variables):
             stream_operation = self.operations[route.stream_operation]
             return await stream_pages(self._page_reader(stream_operation, variables, request))
@@ -102,7 +106,7 @@ class Shim:
             operation = self.operations[route.narrowed_operation]
         data = await self.execute(operation, variables, principal)
         headers = route.response_headers(data)
-        if request.method in ("GET", "HEAD") and is_unmodified(headers.get("ETag"), request):
+        if is_read and check_read(request.headers, headers.get("ETag")):
             return Response(status_code=304, headers=headers)
         return JSONResponse(route.render(data, variables), headers=headers)
 
@@ -174,16 +178,6 @@ class PathEndpoint:
             raise MethodNotAllowed(", ".join(sorted(head | self._routes.keys())))
         response = await self._shim.respond(self._routes[method], Request(scope, receive))
         await response(scope, receive, send)
-
-
-def is_unmodified(etag: str | None, request: Request) -> bool:
-    """Whether If-None-Match lists this entity tag."""
-    header = request.headers.get("if-none-match")
-    if etag is None or header is None:
-        return False
-    return header.strip() == "*" or etag in (
-        tag.strip(" ").removeprefix("W/") for tag in header.split(",")
-    )
 
 
 def with_rest_names(error: InventoryError) -> InventoryError:

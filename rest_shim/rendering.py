@@ -4,11 +4,13 @@ Bodies have the keys of the published API, in its order.
 """
 
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from typing import Any, Final
 
 from app.errors import invalid_fields
 from app.graphql.schema.relay import DEFAULT_PAGE
 from app.http.errors import REPLAYED_HEADER
+from app.http.json import JSONResponse
 from rest_shim.names import rest_name
 
 STATUSES: Final = {
@@ -26,6 +28,8 @@ RESERVATION_STATUSES: Final = {
 ON_ERROR: Final = {"abort": "ABORT", "continue": "CONTINUE"}
 WAREHOUSE_TYPES: Final = {"OWN": "own", "FBA": "FBA", "FBS": "FBS", "THIRD_PARTY": "3PL"}
 _REST_STATUS: Final = {graphql: rest for rest, graphql in (STATUSES | RESERVATION_STATUSES).items()}
+
+TAG_DIGEST_BYTES: Final = 8
 
 Data = Mapping[str, Any]
 Body = dict[str, Any]
@@ -123,8 +127,11 @@ def render_no_headers(_data: Data) -> dict[str, str]:
 
 def render_version_headers(data: Data) -> dict[str, str]:
     """Render the headers of a record, which a client may cache if it revalidates its copy."""
-    tag = _etag(data["sku"]["version"])
-    return {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization"}
+    return {
+        "ETag": _etag(data["sku"]),
+        "Cache-Control": "private, no-cache",
+        "Vary": "Authorization",
+    }
 
 
 def version_and_replay_renderer(mutation: str) -> HeaderRenderer:
@@ -132,7 +139,7 @@ def version_and_replay_renderer(mutation: str) -> HeaderRenderer:
 
     def render(data: Data) -> Mapping[str, str]:
         result = data[mutation]
-        return {"ETag": _etag(result["sku"]["version"]), **_replay_mark(result)}
+        return {"ETag": _etag(result["sku"]), **_replay_mark(result)}
 
     return render
 
@@ -250,8 +257,11 @@ def _render_page_meta(page: Data, variables: Data) -> Body:
     }
 
 
-def _etag(version: int) -> str:
-    return f'"{version}"'
+def _etag(sku: Data) -> str:
+    """Render the tag of a record: its version, for If-Match, and a digest of its whole answer."""
+    answer = bytes(JSONResponse({"data": _render_record(sku)}).body)
+    digest = blake2b(answer, digest_size=TAG_DIGEST_BYTES).hexdigest()
+    return f'"{sku["version"]}-{digest}"'
 
 
 def _replay_mark(result: Data) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from rest_shim.binding import (
     HeaderReaders,
     Readers,
     boolean,
+    instant,
     integer,
     list_of,
     one_of,
@@ -75,8 +76,8 @@ KEY_AND_IF_MATCH_HEADERS: Final[HeaderReaders] = {
     "if-match": ("expected_sku_versions", sku_versions),
 }
 ADJUSTMENT_QUERY: Final[Readers] = {
-    "start_date": unchanged,
-    "end_date": unchanged,
+    "start_date": instant,
+    "end_date": instant,
     "warehouse_id": unchanged,
     "reason": string,
 }
@@ -102,6 +103,8 @@ class RestRoute:
     render: Callable[[Data, Mapping[str, object]], Body]
     query: Readers = field(default_factory=dict)
     body: Readers | None = None
+    # Whether a request without a body is as if it had no field.
+    may_lack_body: bool = False
     request_headers: HeaderReaders = field(default_factory=dict)
     response_headers: Callable[[Data], Mapping[str, str]] = rendering.render_no_headers
     # The operation of requests with this parameter.
@@ -110,6 +113,12 @@ class RestRoute:
     # This operation is streamed if the request has none of the page parameters.
     stream_operation: str | None = None
     page_parameters: frozenset[str] = frozenset()
+
+    @property
+    def has_tag(self) -> bool:
+        """Whether the route compares If-Match with the tag of a record."""
+        is_record = self.response_headers is rendering.render_version_headers
+        return is_record or "if-match" in self.request_headers
 
 
 ROUTES: Final = (
@@ -181,6 +190,7 @@ ROUTES: Final = (
         rendering.render_committed_reservation,
         query=DRY_RUN_QUERY,
         body=COMMIT_BODY,
+        may_lack_body=True,
         request_headers=KEY_HEADER,
         response_headers=rendering.replay_renderer("commitReservation"),
     ),
@@ -191,6 +201,7 @@ ROUTES: Final = (
         rendering.render_released_reservation,
         query=DRY_RUN_QUERY,
         body={},
+        may_lack_body=True,
         request_headers=KEY_HEADER,
         response_headers=rendering.replay_renderer("releaseReservation"),
     ),

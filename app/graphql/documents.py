@@ -48,7 +48,12 @@ from app.graphql.schema.relay import MAX_PAGE
 from app.graphql.schema.schema import schema
 from app.graphql.schema.scopes import needed_scopes
 from app.graphql.single_statement import SingleStatement, single_statement_of
-from app.graphql.variable_checks import Variables, declared_variables, variable_problems
+from app.graphql.variable_checks import (
+    Variables,
+    declared_variables,
+    in_json_words,
+    variable_problems,
+)
 from app.settings import Settings
 
 log = structlog.get_logger()
@@ -147,7 +152,7 @@ class Documents:
             raise copy(prepared)
         matches = [operation for operation in prepared if name is None or operation.name == name]
         if len(matches) != 1:
-            names = ", ".join(str(operation.name) for operation in prepared)
+            names = ", ".join(operation.name or "one without a name" for operation in prepared)
             problem = f"must name one operation of the document, which has: {names or 'none'}"
             raise invalid_field("operationName", problem)
         return matches[0]
@@ -314,7 +319,7 @@ def refusal_of(error: GraphQLError) -> InventoryError:
     if isinstance(original, InventoryError):
         return original
     if original is None or isinstance(original, GraphQLError):
-        return ValidationFailed(error.message)
+        return ValidationFailed(in_json_words(error.message))
     log.error("unexpected_error", path=error.path, exc_info=original)
     return Internal()
 
@@ -331,7 +336,8 @@ def _variables_error(
     )
     if problems:
         return invalid_fields(problems)
-    return ValidationFailed(" ".join(error.message for error in errors[:MAX_DOCUMENT_ERRORS]))
+    messages = [in_json_words(error.message) for error in errors[:MAX_DOCUMENT_ERRORS]]
+    return ValidationFailed(" ".join(messages))
 
 
 def _details(error: GraphQLError) -> list[dict[str, object]]:
@@ -342,5 +348,6 @@ def _details(error: GraphQLError) -> list[dict[str, object]]:
 
 
 def _short(message: str) -> str:
-    """Shorten a message, which may quote the request."""
+    """Shorten a message of graphql-core, which may quote the request."""
+    message = in_json_words(message)
     return message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}.."

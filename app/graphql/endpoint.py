@@ -73,7 +73,8 @@ class GraphQLEndpoint:
         has_response_type = RESPONSE_TYPE in request.headers.get("accept", "")
         try:
             text = self._trusted.text(parameters) if self._trusted else parameters["query"]
-            operation = self._documents.operation(text, parameters.get("operationName"))
+            # Clients send an empty name if they have none.
+            operation = self._documents.operation(text, parameters.get("operationName") or None)
             _refuse_writing_get(request, operation)
             cost = operation.costs.cost(parameters.get("variables") or {})
             self._documents.limits.check("cost", cost)

@@ -5,7 +5,7 @@ with too many items or fields is refused here first, in one pass.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -15,7 +15,9 @@ from graphql import (
     GraphQLList,
     GraphQLSchema,
     OperationDefinitionNode,
+    VariableDefinitionNode,
     get_nullable_type,
+    is_required_input_field,
     type_from_ast,
 )
 from graphql.utilities import validate_input_value
@@ -27,6 +29,9 @@ LONGEST_LIST: Final = 1_000
 # Unknown fields that an error names, and characters of a name that it contains.
 LISTED_FIELDS: Final = 5
 LONGEST_NAME: Final = 100
+IS_REQUIRED: Final = "is required"
+JSON_WORDS: Final = {"None": "null", "True": "true", "False": "false"}
+_PYTHON_WORD: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\b(?:None|True|False)\b")
 _MISSING_OR_UNKNOWN: Final = re.compile(
     r"Expected value of type '[^']+' (to include required|not to include unknown) field '([^']*)'"
 )
@@ -89,8 +94,16 @@ def variable_problems(
             if name not in variables and definition.default_value is not None:
                 continue
 
-            def add(error: GraphQLError, path: list[str | int], name: str = name) -> None:
+            def add(
+                error: GraphQLError,
+                path: list[str | int],
+                name: str = name,
+                definition: VariableDefinitionNode = definition,
+            ) -> None:
                 field, message = _field_and_message(error)
+                is_null = message == IS_REQUIRED and not field
+                if is_null and _has_default(definition, schema, path):
+                    message = "must not be null; leave it out for its default"
                 problems.append((path_text(name, *path, *field), message))
                 if len(problems) >= DETAILED:
                     raise _Enough
@@ -118,10 +131,33 @@ def _field_and_message(error: GraphQLError) -> tuple[list[str], str]:
     if error.original_error is not None:
         return [], str(error.original_error)
     if error.message.startswith("Expected value of non-null type"):
-        return [], "is required"
+        return [], IS_REQUIRED
     if match := _MISSING_OR_UNKNOWN.match(error.message):
         return [match[2]], "is required" if match[1].startswith("to") else "is not known"
-    return [], f"is not valid: {error.message.rstrip('.?')}"
+    return [], f"is not valid: {in_json_words(error.message).rstrip('.?')}"
+
+
+def in_json_words(message: str) -> str:
+    """Replace Python's constants outside quotes in a message of graphql-core."""
+    return _PYTHON_WORD.sub(lambda match: JSON_WORDS.get(match[0], match[0]), message)
+
+
+def _has_default(
+    definition: VariableDefinitionNode, schema: GraphQLSchema, path: Sequence[str | int]
+) -> bool:
+    """Whether a variable or a field in its value has a default."""
+    if not path:
+        return definition.default_value is not None
+    type_: Any = type_from_ast(schema, definition.type)
+    has_default = False
+    for step in path:
+        type_ = get_nullable_type(type_)
+        if isinstance(type_, GraphQLList):
+            type_, has_default = type_.of_type, False
+        else:
+            field = type_.fields[step]
+            type_, has_default = field.type, not is_required_input_field(field)
+    return has_default
 
 
 def _items(value: list[Any], type_: object, steps: Steps) -> list[Child]:

@@ -16,6 +16,7 @@ from app.errors import (
     RequestTimeout,
     Unauthenticated,
     Unavailable,
+    UnsupportedMediaType,
 )
 from app.http.json import JSONResponse
 from app.runtime.request_id import current_request_id
@@ -31,6 +32,15 @@ PROTECTION: Final = (
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 )
+
+# Headers of the responses to some errors.
+FIXED_HEADERS: Final[Mapping[type[InventoryError], Mapping[str, str]]] = {
+    Unauthenticated: {"WWW-Authenticate": "Bearer"},
+    # The rest of the body is not read, so that no other request can follow it.
+    RequestTimeout: {"Connection": "close"},
+    IdempotencyInFlight: {"Retry-After": "1"},
+    Unavailable: {"Retry-After": "1"},
+}
 
 
 def error_facts(error: InventoryError) -> dict[str, object]:
@@ -56,15 +66,13 @@ def error_response(error: InventoryError, *, path: str) -> Response:
 
 def error_headers(error: InventoryError) -> Mapping[str, str]:
     """Headers of the response to an error."""
-    if isinstance(error, Unauthenticated):
-        return {"WWW-Authenticate": "Bearer"}
+    for type_, headers in FIXED_HEADERS.items():
+        if isinstance(error, type_):
+            return headers
     if isinstance(error, RateLimited):
         return {"Retry-After": str(error.retry_after)}
-    if isinstance(error, RequestTimeout):
-        # The rest of the body is not read, so that no other request can follow it.
-        return {"Connection": "close"}
-    if isinstance(error, (IdempotencyInFlight, Unavailable)):
-        return {"Retry-After": "1"}
+    if isinstance(error, UnsupportedMediaType) and error.accept_encoding:
+        return {"Accept-Encoding": error.accept_encoding}
     if isinstance(error, MethodNotAllowed):
         return {"Allow": error.allowed}
     return {}

@@ -15,6 +15,8 @@ from app.settings import Settings
 
 MAX_DEPTH: Final = 64
 NOT_CANONICAL: Final = object()
+# The only encoding of bodies that is taken (RFC 9110).
+IDENTITY: Final = "identity"
 
 # The most commas in a body, which is about the number of its values.
 MAX_VALUES: Final = 20_000
@@ -43,20 +45,28 @@ class JSONResponse(Response):
             return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-async def read_json(request: Request, settings: Settings) -> Any:  # noqa: ANN401 - any JSON value
-    """Read and parse the body of a request.
+async def read_json(request: Request, settings: Settings, *, may_be_empty: bool = False) -> Any:  # noqa: ANN401 - any JSON value
+    """Read and parse the body of a request. A body that may be empty is an empty object then.
 
     Raises:
-        UnsupportedMediaType: the Content-Type is not JSON in UTF-8.
+        UnsupportedMediaType: the Content-Type is not JSON in UTF-8, or the body is encoded.
         RequestTimeout: the body did not arrive in time.
         PayloadTooLarge: the body has more bytes than the settings allow.
         MalformedRequest: the body is not exactly one JSON value (RFC 8259).
 
     """
+    if may_be_empty:
+        body = await _body(request, settings)
+        if not body:
+            return {}
+    encoding = request.headers.get("content-encoding", IDENTITY)
+    if encoding.strip().lower() != IDENTITY:
+        message = f"The body has the Content-Encoding {encoding[:100]}. Send it without one."
+        raise UnsupportedMediaType(message, accept_encoding=IDENTITY)
     if not _JSON_TYPE.fullmatch(request.headers.get("content-type", "")):
         message = "Send the body as JSON, with the header `Content-Type: application/json`."
         raise UnsupportedMediaType(message)
-    return parse_json(await _body(request, settings))
+    return parse_json(body if may_be_empty else await _body(request, settings))
 
 
 async def _body(request: Request, settings: Settings) -> bytes:

@@ -78,7 +78,7 @@ def listed(name: str, expected: tuple[int, str] | None = None, **parameters: str
         if key in GRAPHQL_NAMES
     }
     page = page_of(parameters)
-    fields = [key for key in parameters if key in ("limit", "status")]
+    fields = [key for key in parameters if key in ("limit", "status") or parameters[key] == ""]
     return Case(
         f"a list with {name}",
         "GET",
@@ -271,7 +271,9 @@ CASES: Final = [
     listed("a negative limit", INVALID, limit="-1"),
     listed("an unknown status", INVALID, status="gone"),
     listed("an unknown warehouse", (404, "WAREHOUSE_NOT_FOUND"), warehouse_id="wh_1"),
-    listed("an empty warehouse", (404, "WAREHOUSE_NOT_FOUND"), warehouse_id=""),
+    listed("an empty warehouse", INVALID, warehouse_id=""),
+    listed("an empty SKU", INVALID, sku=""),
+    listed("an empty status", INVALID, status=""),
     listed("NUL for a warehouse", (404, "WAREHOUSE_NOT_FOUND"), warehouse_id="\x00"),
     listed("a made-up cursor", (422, "INVALID_CURSOR"), cursor="cursor_abc123"),
     listed("an empty cursor", (422, "INVALID_CURSOR"), cursor=""),
@@ -302,6 +304,7 @@ CASES: Final = [
     history("limit 201", INVALID, limit="201"),
     history("a bad reason", INVALID, reason="Bad reason"),
     history("an empty reason", INVALID, reason=""),
+    history("an empty warehouse", INVALID, warehouse_id=""),
     history("a bad start", INVALID, start_date="yesterday"),
     history("a bad end", INVALID, end_date="2026-02-30"),
     history("bad dates", INVALID, start_date="2026", end_date="03/01/2026"),

@@ -111,8 +111,8 @@ ENTRIES: Final = {
         ("end_date=9999-12-31T23:59:59.999Z", "fedcba"),
         ("start_date=9999-12-31T23:59:59.999999Z", ""),
         ("start_date=2024-02-29", "fedcba"),
-        ("start_date=2026-03-13&end_date=2026-03-12", ""),
-        ("start_date=2026-03-12T14:00:00.001Z&end_date=2026-03-12T14:00:00Z", ""),
+        ("start_date=2026-03-12T18:00:00Z&end_date=2026-03-12", "e"),
+        ("start_date=2026-03-12T14:00:00.0005Z&end_date=2026-03-12T14:00:00.0005Z", ""),
         ("start_date=2026-03-12T14:00:00Z", "fedc"),
         ("start_date=2026-03-12t14:00:00z", "fedc"),
         ("start_date=2026-03-12T14:00:00.000Z", "fedc"),
@@ -149,6 +149,21 @@ async def test_a_range_of_dates_is_whole_utc_days_and_of_timestamps_exact(
     assert page["data"] == whole[:2]
     assert page["meta"]["total"] == len(expected)
     assert (page["meta"]["nextCursor"] is None) == (len(expected) <= 2)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "start_date=2026-03-13&end_date=2026-03-12",
+        "start_date=2026-03-12T14:00:00.001Z&end_date=2026-03-12T14:00:00Z",
+        "start_date=2026-03-13T00:00:00Z&end_date=2026-03-12",
+        "start_date=2026-03-12&end_date=2026-03-11T23:59:59Z",
+    ],
+)
+async def test_a_start_after_the_end_is_refused(service: Service, query: str) -> None:
+    await service.load([], [sku("A")])
+    for limit in ("", "&limit=2"):
+        assert refused_fields(await service.rest("GET", f"{PATH}?{query}{limit}")) == ["start_date"]
 
 
 NO_DATES: Final = {

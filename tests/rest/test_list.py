@@ -214,7 +214,7 @@ async def test_a_query_that_is_not_utf8_is_malformed(service: Service, query: st
 
 
 @pytest.mark.parametrize(
-    "code", ["unknown", "", "a", "A ", "A\x00", "\x00", "x" * 5000, "💩", "A%"]
+    "code", ["unknown", "a", "A ", "A\x00", "\x00", "x" * 5000, "💩", "A%", "A,A"]
 )
 async def test_an_unknown_sku_gives_an_empty_list(service: Service, code: str) -> None:
     await service.load([], [sku("A")])
@@ -225,7 +225,7 @@ async def test_an_unknown_sku_gives_an_empty_list(service: Service, code: str) -
     }
 
 
-@pytest.mark.parametrize("id_", ["wh_unknown", "", "\x00", "wh_\x00", "x" * 5000, "Ä", "null"])
+@pytest.mark.parametrize("id_", ["wh_unknown", "\x00", "wh_\x00", "x" * 5000, "Ä", "null"])
 async def test_an_unknown_warehouse_is_not_found(service: Service, id_: str) -> None:
     await service.load([], [sku("A")])
 
@@ -233,6 +233,31 @@ async def test_an_unknown_warehouse_is_not_found(service: Service, id_: str) -> 
         response = await service.rest("GET", path, params={"warehouse_id": id_})
         assert refusal(response) == (404, "WAREHOUSE_NOT_FOUND")
         assert response.json()["error"]["details"] == [{"warehouse_id": id_}]
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        (PATH, ["sku", "warehouse_id", "status", "limit", "cursor"]),
+        (
+            f"{PATH}/A/adjustments",
+            ["start_date", "end_date", "warehouse_id", "reason", "limit", "cursor"],
+        ),
+        (f"{PATH}/reservations", ["status", "reference", "limit", "cursor"]),
+    ],
+)
+async def test_an_empty_parameter_is_refused_and_a_parameter_has_one_value(
+    service: Service, path: str, names: list[str]
+) -> None:
+    await service.load([], [sku("A")])
+
+    for name in names:
+        response = await service.rest("GET", f"{path}?{name}=")
+        code = "INVALID_CURSOR" if name == "cursor" else "VALIDATION_ERROR"
+        assert refusal(response) == (422, code)
+        assert [each["field"] for each in response.json()["error"]["details"]] == [name]
+        response = await service.rest("GET", f"{path}?{name}=1&{name}=1")
+        assert set(refused_fields(response)) == {name}
 
 
 async def test_data_of_another_tenant_is_indistinguishable_from_missing_data(

@@ -8,10 +8,11 @@ import strawberry
 from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
 from app.domain.periods import TimeRange
 from app.domain.validation import reason_problem
-from app.errors import invalid_field
+from app.errors import invalid_field, invalid_fields
 from app.graphql.schema.enums import ReservationStatus, Sign, Status
 from app.graphql.schema.fields import of_plain_values, optional
 
+EMPTY: Final = "must not be empty; leave it out for no condition"
 ARCHIVED_DESCRIPTION: Final = "false: without archived SKUs; true: only archived SKUs; null: both."
 ALL_ADJUSTMENTS: Final = strawberry.argument(description="Filters; without them, all adjustments.")
 LEVELS_DESCRIPTION: Final = "Filters; without them, all stock levels of SKUs that are not archived."
@@ -40,9 +41,20 @@ class EntryFilterInput:
         """Filter of the reads.
 
         Raises:
-            ValidationFailed: the reason is not valid.
+            ValidationFailed: a text is empty, the reason is not valid, or the start is later than
+                the end.
 
         """
+        _refuse_empty(
+            createdBy=self.created_by,
+            bulkId=self.bulk_id,
+            transferId=self.transfer_id,
+            reservationId=self.reservation_id,
+            reference=self.reference,
+        )
+        start, end = self.start_date, self.end_date
+        if start and end and end.start < start.start and end.end <= start.start:
+            raise invalid_field("startDate", "must not be later than endDate")
         if self.reason is not None and (problem := reason_problem(self.reason)):
             raise invalid_field("reason", problem)
         return AdjustmentFilter(
@@ -67,6 +79,7 @@ class AdjustmentFilterInput(EntryFilterInput):
 
     def conditions(self) -> AdjustmentFilter:
         """Filter of the reads."""
+        _refuse_empty(warehouseId=self.warehouse_id)
         return replace(super().conditions(), warehouse_id=self.warehouse_id)
 
 
@@ -81,6 +94,7 @@ class WarehouseAdjustmentFilterInput(EntryFilterInput):
 
     def conditions(self) -> AdjustmentFilter:
         """Filter of the reads."""
+        _refuse_empty(sku=self.sku)
         return replace(super().conditions(), sku=self.sku)
 
 
@@ -93,6 +107,7 @@ class LedgerFilterInput(AdjustmentFilterInput):
 
     def conditions(self) -> AdjustmentFilter:
         """Filter of the reads."""
+        _refuse_empty(sku=self.sku)
         return replace(super().conditions(), sku=self.sku)
 
 
@@ -127,6 +142,7 @@ class SkuFilterInput:
 
     def conditions(self) -> SkuFilter:
         """Filter of the reads."""
+        _refuse_empty(warehouseId=self.warehouse_id, sku=self.sku)
         return SkuFilter(
             status=self.status,
             warehouse_id=self.warehouse_id,
@@ -144,7 +160,14 @@ class ReservationFilterInput:
 
     def conditions(self) -> ReservationFilter:
         """Filter of the reads."""
+        _refuse_empty(reference=self.reference)
         return ReservationFilter(status=self.status, reference=self.reference)
+
+
+def _refuse_empty(**texts: str | None) -> None:
+    """Refuse an empty text, which matches nothing: a client may have meant to leave it out."""
+    if empty := [(field, EMPTY) for field, text in texts.items() if text == ""]:
+        raise invalid_fields(empty)
 
 
 StockLevelFilterArgument = Annotated[
