@@ -94,6 +94,20 @@ def list_of(fields: FieldReaders) -> Reader:
     return read
 
 
+def stock_updates(fields: FieldReaders) -> Reader:
+    """Make a reader of a list of updates, whose `quantity` or `delta` is an object in GraphQL."""
+    read_list = list_of(fields)
+
+    def read(value: object, name: str, problems: Problems) -> object:
+        items: Any = read_list(value, name, problems)
+        for item in items or ():
+            change = {key: item.pop(key) for key in ("quantity", "delta")}
+            item["change"] = {key: number for key, number in change.items() if number is not None}
+        return items
+
+    return read
+
+
 def bind_object(
     value: object, readers: Readers, problems: Problems, *, prefix: str = ""
 ) -> dict[str, object]:

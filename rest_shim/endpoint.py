@@ -213,5 +213,8 @@ def with_rest_names(error: InventoryError) -> InventoryError:
 
 def _rest_name(field: str) -> str:
     return ".".join(
-        REST_NAMES.get(part, _WORD_START.sub("_", part).lower()) for part in field.split(".")
+        REST_NAMES.get(part, _WORD_START.sub("_", part).lower())
+        for part in field.split(".")
+        # REST has the fields of this object in the update itself.
+        if part != "change"
     )

@@ -17,6 +17,7 @@ from rest_shim.binding import (
     list_of,
     one_of,
     sku_versions,
+    stock_updates,
     string,
     unchanged,
 )
@@ -130,7 +131,7 @@ ROUTES: Final = (
         "BulkSetStock",
         rendering.render_bulk_results,
         query=DRY_RUN_QUERY,
-        body={"updates": list_of(BULK_ITEM), "on_error": one_of(ON_ERROR)},
+        body={"updates": stock_updates(BULK_ITEM), "on_error": one_of(ON_ERROR)},
         request_headers=KEY_HEADER,
         response_headers=rendering.replay_renderer("bulkSetStock"),
     ),

@@ -15,6 +15,7 @@ from graphql import (
     GraphQLList,
     GraphQLSchema,
     OperationDefinitionNode,
+    assert_input_object_type,
     get_nullable_type,
     type_from_ast,
 )
@@ -30,6 +31,7 @@ LONGEST_NAME: Final = 100
 _MISSING_OR_UNKNOWN: Final = re.compile(
     r"Expected value of type '[^']+' (to include required|not to include unknown) field '([^']*)'"
 )
+_ONE_OF: Final = re.compile(r"Within OneOf Input Object type '([^']*)'")
 Variables = Mapping[str, object]
 # The steps to a value, the last one first. Only errors render a path.
 Steps = tuple[str | int, "Steps | None"]
@@ -90,7 +92,7 @@ def variable_problems(
                 continue
 
             def add(error: GraphQLError, path: list[str | int], name: str = name) -> None:
-                field, message = _field_and_message(error)
+                field, message = _field_and_message(schema, error)
                 problems.append((path_text(name, *path, *field), message))
                 if len(problems) >= DETAILED:
                     raise _Enough
@@ -113,10 +115,13 @@ class _Enough(Exception):
     """The number of problems that an error lists is reached."""
 
 
-def _field_and_message(error: GraphQLError) -> tuple[list[str], str]:
+def _field_and_message(schema: GraphQLSchema, error: GraphQLError) -> tuple[list[str], str]:
     """Field of the value that is wrong, empty for the value itself, and the message."""
     if error.original_error is not None:
         return [], str(error.original_error)
+    if match := _ONE_OF.match(error.message):
+        fields = assert_input_object_type(schema.get_type(match[1])).fields
+        return [], f"must have exactly one of {', '.join(fields)}, which is not null"
     if error.message.startswith("Expected value of non-null type"):
         return [], "is required"
     if match := _MISSING_OR_UNKNOWN.match(error.message):

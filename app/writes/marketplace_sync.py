@@ -115,7 +115,7 @@ async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[
         if report.on_error is OnError.ABORT and refusals:
             return Decision(refusal_of_all(refusals, len(report.levels), "levels"))
         results = [
-            SyncedLevel(SyncStatus.FAILED, refusal=Refusal(outcome.code, outcome.message))
+            SyncedLevel(SyncStatus.FAILED, refusal=Refusal.of(outcome))
             if isinstance(outcome, InventoryError)
             else outcome
             for outcome in outcomes

@@ -1,7 +1,7 @@
 """Changes of stock: set or adjust one level, or many in a bulk."""
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
@@ -40,10 +40,18 @@ class OnError(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Error code and message of a refused update."""
+    """Error code and message of a refused update, and the numbers in its first detail."""
 
     code: str
     message: str
+    numbers: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, error: InventoryError) -> "Refusal":
+        """Refusal of an error."""
+        first = error.details[0] if error.details else {}
+        numbers = {name: value for name, value in first.items() if isinstance(value, int)}
+        return cls(error.code, error.message, numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,7 @@ async def bulk_change_stock(
         results = [
             BulkOutcome(outcome, None)
             if isinstance(outcome, StockChange)
-            else BulkOutcome(None, Refusal(outcome.code, outcome.message))
+            else BulkOutcome(None, Refusal.of(outcome))
             for outcome in outcomes
         ]
         return decision_of(results, outcomes)

@@ -148,7 +148,7 @@ PUBLISHED_INPUTS: Final[dict[str, dict[str, str]]] = {
     "StockUpdateInput": {
         "sku": "String!",
         "warehouseId": "ID!",
-        "quantity": "Quantity",
+        "change": "QuantityChangeInput!",
         "reason": "String!",
         "note": "String",
     },

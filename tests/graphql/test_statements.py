@@ -245,7 +245,7 @@ async def test_statements_of_a_bulk_do_not_depend_on_the_number_of_updates(
     for size in SIZES:
         tenant = await new_tenant(service.database)
         [main, *_] = await load(service.database, tenant, size)
-        update = {"warehouseId": main, "quantity": 0, "reason": "loss"}
+        update = {"warehouseId": main, "change": {"quantity": 0}, "reason": "loss"}
         updates = [{**update, "sku": f"SKU-{number}"} for number in range(size)]
         own = replace(service, tenant_id=tenant)
         taken[size] = len(await statements(own, document, input={"updates": updates}))

@@ -324,7 +324,7 @@ async def test_the_same_level_twice_is_refused(service: Service, on_error: str) 
         ({"updates": [[]]}, ["updates.0"]),
         (
             {"updates": [{}]},
-            [f"updates.0.{name}" for name in ("sku", "warehouse_id", "reason")],
+            [*(f"updates.0.{name}" for name in ("sku", "warehouse_id", "reason")), "updates.0"],
         ),
         ({"updates": [update("A", "wh"), update("B", "wh", extra=1)]}, ["updates.1.extra"]),
         ({"updates": [update("A", "wh", warehouseId="x")]}, ["updates.0.warehouseId"]),

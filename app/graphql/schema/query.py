@@ -6,7 +6,6 @@ import strawberry
 
 from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
 from app.domain.records import LedgerTotals
-from app.errors import ERRORS, meanings
 from app.graphql.schema.budget import LEVEL_COST, PARENT_COST, ROW_COST, STATEMENT_COST
 from app.graphql.schema.context import Context, Info
 from app.graphql.schema.cursors import AdjustmentCursors
@@ -44,8 +43,8 @@ from app.reads.warehouses import list_warehouses
 
 
 @strawberry.type(
-    description="The reads. Each needs the scope inventory:read or inventory:write.\n\nErrors of "
-    f"reads and writes have one of these codes in `errors[].extensions.code`:\n\n{meanings(ERRORS)}"
+    description="The reads. Each needs the scope inventory:read or inventory:write. Errors of "
+    "reads and writes have an `ErrorCode` in `errors[].extensions.code`."
 )
 class Query:
     """The root type of the reads."""

@@ -1,6 +1,6 @@
 """The mutations that set and adjust stock levels, one or many."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Annotated, Final, Self
 
@@ -9,9 +9,16 @@ from strawberry import Private
 
 from app.domain.records import SkuRecord, StockChange
 from app.domain.stock import StockUpdate
+from app.errors import InsufficientStock, StaleVersion
 from app.graphql.schema.context import Context, Info
-from app.graphql.schema.enums import OnError
-from app.graphql.schema.fields import described_field, of_plain_values, optional
+from app.graphql.schema.enums import ErrorCode, OnError
+from app.graphql.schema.fields import (
+    described_field,
+    exactly_one,
+    given_fields,
+    of_plain_values,
+    optional,
+)
 from app.graphql.schema.mutations.write_input import (
     DRY_RUN_DESCRIPTION,
     IDEMPOTENCY_KEY_DESCRIPTION,
@@ -24,7 +31,7 @@ from app.graphql.schema.mutations.write_input import (
 from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Adjustment, Sku, StockLevel
 from app.writes.idempotency_keys import WriteResult
-from app.writes.stock import BulkOutcome, bulk_change_stock, change_stock
+from app.writes.stock import BulkOutcome, Refusal, bulk_change_stock, change_stock
 
 QUANTITY_DESCRIPTION: Final = (
     "New quantity on hand, 0 to 1,000,000,000,000. It may be below the reserved quantity."
@@ -84,14 +91,20 @@ class StockLevelInput:
 
 
 @of_plain_values
-@strawberry.input(
-    description="A stock level to set or to adjust: exactly one of `quantity` and `delta`."
-)
+@strawberry.input(one_of=True, description="A change of the quantity on hand: set it or add to it.")
+class QuantityChangeInput:
+    """A change of the quantity on hand."""
+
+    quantity: Quantity | None = exactly_one(QUANTITY_DESCRIPTION)
+    delta: Quantity | None = exactly_one(DELTA_DESCRIPTION)
+
+
+@of_plain_values
+@strawberry.input(description="A stock level to set or to adjust.")
 class StockUpdateInput(StockLevelInput):
     """One update of a bulk."""
 
-    quantity: Quantity | None = optional(QUANTITY_DESCRIPTION)
-    delta: Quantity | None = optional(DELTA_DESCRIPTION)
+    change: QuantityChangeInput = described_field("Change of the quantity on hand.")
 
 
 @of_plain_values
@@ -169,12 +182,59 @@ class BulkResultStatus(Enum):
     )
 
 
+@strawberry.type(description="Details of the error STALE_VERSION: the current state.")
+class StaleVersionDetails:
+    """The current state of a stock level that differs from the expected one."""
+
+    on_hand: int = strawberry.field(
+        graphql_type=Quantity, description="Current quantity on hand of the stock level."
+    )
+    version: int = strawberry.field(
+        graphql_type=Quantity, description="Current version of the stock level."
+    )
+    sku_version: int = strawberry.field(
+        graphql_type=Quantity, description="Current version of the SKU."
+    )
+
+
+@strawberry.type(description="Details of the error INSUFFICIENT_STOCK: the quantities.")
+class InsufficientStockDetails:
+    """The available quantity that is less than the requested one."""
+
+    available: int = strawberry.field(
+        graphql_type=Quantity, description="Available quantity of the stock level."
+    )
+    quantity: int = strawberry.field(graphql_type=Quantity, description="Requested quantity.")
+
+
+BulkErrorDetails = Annotated[
+    StaleVersionDetails | InsufficientStockDetails,
+    strawberry.union("BulkErrorDetails", description="Details of an error, by its code."),
+]
+
+
 @strawberry.type(description="Error of a refused item.")
 class BulkError:
     """Error of a refused item."""
 
-    code: str = described_field("Error code.")
+    code: ErrorCode = described_field("Error code.")
     message: str = described_field("Error message.")
+    details: BulkErrorDetails | None = described_field(
+        "Details of the errors STALE_VERSION and INSUFFICIENT_STOCK; null for others."
+    )
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> "BulkError":
+        """Error of a refusal."""
+        make = DETAILS.get(refusal.code)
+        details = make(**refusal.numbers) if make else None
+        return cls(code=ErrorCode(refusal.code), message=refusal.message, details=details)
+
+
+DETAILS: Final[Mapping[str, Callable[..., StaleVersionDetails | InsufficientStockDetails]]] = {
+    StaleVersion.code: StaleVersionDetails,
+    InsufficientStock.code: InsufficientStockDetails,
+}
 
 
 @strawberry.type(description="Result of one update of a bulk.")
@@ -200,7 +260,7 @@ class BulkResult:
             warehouse_id=strawberry.ID(update.warehouse_id),
             status=BulkResultStatus.UPDATED if change else BulkResultStatus.FAILED,
             adjustment=Adjustment(record=change.adjustment) if change else None,
-            error=BulkError(code=refusal.code, message=refusal.message) if refusal else None,
+            error=BulkError.of(refusal) if refusal else None,
         )
 
 
@@ -264,7 +324,7 @@ class StockMutation:
         ],
     ) -> BulkSetStockPayload | None:
         """Change many stock levels."""
-        updates = [item.update(quantity=item.quantity, delta=item.delta) for item in input.updates]
+        updates = [item.update(**given_fields(item.change)) for item in input.updates]
         written = await info.context.write(
             input,
             lambda writing: bulk_change_stock(
