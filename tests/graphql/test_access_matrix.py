@@ -82,6 +82,8 @@ SAMPLES: Final[Mapping[str, object]] = {
     "fromWarehouseId": WAREHOUSE,
     "toWarehouseId": OTHER,
     "adjustmentId": ENTRY,
+    "codes": CODE,
+    "ids": WAREHOUSE,
     "at": "2026-11-25",
     "dryRun": True,
     "expiresIn": 60,

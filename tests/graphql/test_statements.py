@@ -125,6 +125,14 @@ DOCUMENTS: Final = {
         '{ sku(sku: "SKU-0") { stock { warehouse { name } sku { sku stock { sku { id } } } } } }',
         1,
     ),
+    "SKUs by code": (
+        '{ skusByCode(codes: ["SKU-0", "NOPE", "SKU-0"]) { stock { warehouse { name } } } }',
+        1,
+    ),
+    "nodes of two kinds": (
+        '{ nodes(ids: ["sku_SKU-0", "sku_NOPE", "adj_1", "adj_2", "wh_1", "wh_2", "x"]) { id } }',
+        3,
+    ),
     "one by one": (
         '{ a: sku(sku: "SKU-0") { sku } b: node(id: "sku_NOPE") { id } '
         'c: sku(sku: "SKU-0") { id } }',
