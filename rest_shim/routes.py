@@ -17,10 +17,10 @@ from rest_shim.binding import (
     integer,
     list_of,
     one_of,
-    rows_of,
     sku_versions,
     string,
     unchanged,
+    updates_of,
     whole_number,
 )
 from rest_shim.rendering import ON_ERROR, RESERVATION_STATUSES, STATUSES, Body, Data
@@ -143,7 +143,7 @@ ROUTES: Final = (
         rendering.render_bulk_results,
         query=DRY_RUN_QUERY,
         body={
-            "updates": rows_of(BULK_ITEM, required=("sku", "warehouse_id", "reason")),
+            "updates": updates_of(BULK_ITEM, required=("sku", "warehouse_id", "reason")),
             "on_error": one_of(ON_ERROR),
             "skip_unchanged": unchanged,
         },
