@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from starlette.datastructures import Headers
 
 from app.errors import MalformedRequest, invalid_fields
+from app.graphql.schema.filters import EMPTY
 from app.graphql.schema.scalars import parse_quantity
 from rest_shim.names import UNKNOWN_FIELD, rest_name
 from rest_shim.preconditions import matched_versions
@@ -55,6 +56,13 @@ def instant(value: str, name: str, problems: Problems) -> object:
         encoded = value.replace(" ", "%2B")
         problems.append((name, f"has a + that means a space in a query; send it as {encoded}"))
         return None
+    return value
+
+
+def condition(value: str, name: str, problems: Problems) -> object:
+    """Pass the text of a condition on, unless it is empty."""
+    if not value:
+        problems.append((name, EMPTY))
     return value
 
 
@@ -148,9 +156,8 @@ def updates_of(fields: FieldReaders, required: Collection[str]) -> Reader:
             values = bind_object(item, readers, own)
             values |= {field: "" for field in required if values.get(field) is None}
             bound = {graphql: values.get(rest) for rest, (graphql, _) in fields.items()}
-            rows.items.append(
-                {**bound, "change": _change_of(bound.pop("quantity"), bound.pop("delta"))}
-            )
+            change = _change_of(bound.pop("quantity"), bound.pop("delta"))
+            rows.items.append({**bound, "change": change})
             if own:
                 # Known fields get their GraphQL names, as those that the operation reports.
                 rows.problems[index] = [

@@ -13,6 +13,7 @@ from rest_shim.binding import (
     HeaderReaders,
     Readers,
     boolean,
+    condition,
     instant,
     integer,
     list_of,
@@ -130,8 +131,8 @@ ROUTES: Final = (
         query={
             **PAGE_QUERY,
             "status": one_of(STATUSES),
-            "warehouse_id": unchanged,
-            "sku": unchanged,
+            "warehouse_id": condition,
+            "sku": condition,
         },
         narrowed_by="warehouse_id",
         narrowed_operation="ListWarehouseInventory",

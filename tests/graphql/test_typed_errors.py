@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from app.errors import ERRORS, InsufficientStock, InventoryNotFound, StaleVersion
+from app.errors import ERRORS, InsufficientStock, InventoryNotFound, StaleVersion, ValidationFailed
 from app.graphql.schema.mutations.stock import BulkError
 from app.writes.stock import Refusal
 from tests.graphql.operations import refused_fields
@@ -41,13 +41,18 @@ def test_every_error_becomes_an_error_of_an_item(error: Any) -> None:
     details = {
         StaleVersion.code: {"on_hand": 1, "version": 2, "sku_version": 3, "field": "x"},
         InsufficientStock.code: {"available": 1, "quantity": 2, "sku": "A"},
+        ValidationFailed.code: {"field": "note", "message": "is long"},
     }.get(error.code, {"index": 1})
     refusal = InventoryNotFound("x", details=[details])
     refusal.__class__ = error
 
     made = BulkError.of(Refusal.of(refusal))
     assert made.code.value == error.code
-    assert (made.details is not None) is (len(details) > 1)
+    is_malformed = error.code == ValidationFailed.code
+    assert (made.details is not None) is (len(details) > 1 and not is_malformed)
+    assert [(each.field, each.message) for each in made.fields] == (
+        [("note", "is long")] if is_malformed else []
+    )
 
 
 @pytest.mark.parametrize(

@@ -101,10 +101,11 @@ async def test_null_for_a_default_of_graphql_names_the_remedy(stocked: Service) 
     answer = await stocked.graphql(document, given)
 
     details = answer["errors"][0]["extensions"]["details"]
+    first = "input.updates.0"
     assert {detail["field"]: detail["message"] for detail in details} == {
         "dry": "must not be null; leave it out for its default",
-        "input.updates.0.sku": "is required",
-        "input.updates.0.change.quantity": "must be a whole number, without quotes or decimal point",
+        f"{first}.sku": "is required",
+        f"{first}.change.quantity": "must be a whole number, without quotes or decimal point",
         "input.dryRun": "must not be null; leave it out for its default",
     }
 

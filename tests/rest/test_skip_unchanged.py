@@ -128,12 +128,13 @@ async def test_graphql_returns_the_level_without_an_adjustment(
     main = warehouse()
     await service.load([main], [sku("A", level(main, 5))])
     level_fields = f'sku: "A", warehouseId: "{main.id}", reason: "cycle_count"'
+    update = f"{{{level_fields}, change: {{quantity: 5}}}}"
     options = f"skipUnchanged: true, dryRun: {dry_run}"
 
     data = await service.data(
         f"mutation {{ setStock(input: {{{level_fields}, quantity: 5, {options}}}) "
         "{ adjustment { id } stockLevel { onHand version } } "
-        f"bulkSetStock(input: {{updates: [{{{level_fields}, change: {{quantity: 5}}}}], {options}}}) "
+        f"bulkSetStock(input: {{updates: [{update}], {options}}}) "
         "{ succeeded skus { sku } results { status adjustment { id } stockLevel { onHand } } } }"
     )
 
