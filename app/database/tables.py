@@ -99,6 +99,8 @@ class SkuTable(SQLModel, table=True):
         CheckConstraint("status IN ('normal', 'low', 'critical', 'out_of_stock')", name="status"),
         CheckConstraint("version >= 1", name="version"),
         Index(None, "tenant_id", "status", "sku"),
+        Index(None, "tenant_id", "available", "sku"),
+        Index(None, "tenant_id", "updated_at", "sku"),
         # Codes that differ in case or leading zeros.
         Index("sku_by_folded_code_index", "tenant_id", text("ltrim(lower(sku), '0')")),
     )
@@ -107,6 +109,8 @@ class SkuTable(SQLModel, table=True):
     sku: str = key_column(primary_key=True)
     title: str = text_column()
     status: str = key_column()
+    # The sum over the levels, for the order of lists.
+    available: int = integer_column()
     version: int = integer_column()
     created_at: datetime = instant_column()
     updated_at: datetime = instant_column()

@@ -95,7 +95,7 @@ def listed(name: str, expected: tuple[int, str] | None = None, **parameters: str
         "GET",
         PATH,
         {"params": parameters},
-        operation(LEVELS if id_ is not None else SKUS, filter=conditions, **variables),
+        operation(LEVELS if id_ else SKUS, filter=conditions, **variables),
         expected,
         fields=fields if expected == INVALID else ["cursor"] if is_cursor(expected) else [],
     )

@@ -1,5 +1,6 @@
 """Filter inputs of lists, and the filters that reads take."""
 
+from collections.abc import Sized
 from dataclasses import replace
 from typing import Annotated, Final
 
@@ -7,9 +8,9 @@ import strawberry
 
 from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
 from app.domain.periods import TimeRange
-from app.domain.validation import reason_problem
+from app.domain.validation import normalized_code, reason_problem
 from app.errors import invalid_field, invalid_fields
-from app.graphql.schema.enums import ReservationStatus, Sign, Status
+from app.graphql.schema.enums import LevelOrder, ReservationStatus, Sign, Status
 from app.graphql.schema.fields import of_plain_values, optional
 
 EMPTY: Final = "must not be empty; leave it out for no condition"
@@ -116,40 +117,50 @@ class LedgerFilterInput(AdjustmentFilterInput):
     description="Filters of a warehouse's list of stock levels. All conditions must hold."
 )
 class StockLevelFilterInput:
-    """Conditions on the stock levels of one warehouse."""
+    """Conditions on SKUs, or on the stock levels of one warehouse."""
 
-    status: Status | None = optional("Stock levels with this status.")
-    sku: str | None = optional("The stock level of this SKU.")
+    status: Status | None = optional("This status.")
+    status_in: list[Status] | None = optional("One of these statuses.")
+    sku: str | None = optional("This SKU code.")
+    code_prefix: str | None = optional("SKU codes that begin with this text.")
+    updated_since: TimeRange | None = optional(
+        "SKUs that changed at or after this time: stock, reservations, safety stock, title or "
+        "archiving. Start some seconds before the last request, because a change that was being "
+        "written then has an earlier time."
+    )
     archived: bool | None = strawberry.field(default=False, description=ARCHIVED_DESCRIPTION)
 
     def conditions(self) -> SkuFilter:
         """Filter of the reads."""
-        _refuse_empty(sku=self.sku)
-        return SkuFilter(status=self.status, sku=self.sku, archived=self.archived)
+        _refuse_empty(statusIn=self.status_in, sku=self.sku, codePrefix=self.code_prefix)
+        return SkuFilter(
+            statuses=self._statuses(),
+            sku=self.sku,
+            code_prefix=normalized_code(self.code_prefix or "") or None,
+            updated_since=self.updated_since.start if self.updated_since else None,
+            archived=self.archived,
+        )
+
+    def _statuses(self) -> tuple[Status, ...] | None:
+        if self.status_in is None:
+            return None if self.status is None else (self.status,)
+        return tuple(sorted({*self.status_in} & ({self.status} if self.status else {*Status})))
 
 
 @of_plain_values
 @strawberry.input(description="Filters of a list of SKUs. All conditions must hold.")
-class SkuFilterInput:
+class SkuFilterInput(StockLevelFilterInput):
     """Conditions on SKUs."""
 
-    status: Status | None = optional("SKUs with this status.")
     warehouse_id: strawberry.ID | None = optional(
         "SKUs with a stock level in this warehouse. Their fields are those of all warehouses: "
         "`Warehouse.stock` and `Sku.stockLevel` have the figures of one warehouse."
     )
-    sku: str | None = optional("The SKU with this code.")
-    archived: bool | None = strawberry.field(default=False, description=ARCHIVED_DESCRIPTION)
 
     def conditions(self) -> SkuFilter:
         """Filter of the reads."""
-        _refuse_empty(warehouseId=self.warehouse_id, sku=self.sku)
-        return SkuFilter(
-            status=self.status,
-            warehouse_id=self.warehouse_id,
-            sku=self.sku,
-            archived=self.archived,
-        )
+        _refuse_empty(warehouseId=self.warehouse_id)
+        return replace(super().conditions(), warehouse_id=self.warehouse_id)
 
 
 @strawberry.input(description="Filters of a list of reservations. All conditions must hold.")
@@ -165,15 +176,21 @@ class ReservationFilterInput:
         return ReservationFilter(status=self.status, reference=self.reference)
 
 
-def _refuse_empty(**texts: str | None) -> None:
-    """Refuse an empty text, which matches nothing: a client may have meant to leave it out."""
-    if empty := [(field, EMPTY) for field, text in texts.items() if text == ""]:
+def _refuse_empty(**conditions: Sized | None) -> None:
+    """Refuse an empty text or list: a client may have meant to leave it out."""
+    empty = [
+        (field, EMPTY)
+        for field, condition in conditions.items()
+        if condition is not None and not len(condition)
+    ]
+    if empty:
         raise invalid_fields(empty)
 
 
 StockLevelFilterArgument = Annotated[
     StockLevelFilterInput | None, strawberry.argument(description=LEVELS_DESCRIPTION)
 ]
+LevelOrderArgument = Annotated[LevelOrder, strawberry.argument(description="Order of the list.")]
 AdjustmentFilterArgument = Annotated[AdjustmentFilterInput | None, ALL_ADJUSTMENTS]
 WarehouseAdjustmentFilterArgument = Annotated[
     WarehouseAdjustmentFilterInput | None, ALL_ADJUSTMENTS
