@@ -54,10 +54,6 @@ PERIODS: Final[list[tuple[Mapping[str, str], tuple[datetime | None, datetime | N
             datetime(2026, 3, 11, 0, 0, 0, 1000, tzinfo=UTC),
         ),
     ),
-    (
-        {"startDate": "2026-03-12", "endDate": "2026-03-10"},
-        (datetime(2026, 3, 12, tzinfo=UTC), datetime(2026, 3, 11, tzinfo=UTC)),
-    ),
 ]
 
 

@@ -160,7 +160,6 @@ async def test_a_break_of_another_tenant_is_ignored(shop: Service) -> None:
 REPAIRED = (
     "another quantity on hand",
     "a level was adjusted at another time",
-    "a level has the hash of another entry",
     "a level has another status",
     "a SKU has another status",
     "a count of a missing SKU",
