@@ -7,6 +7,8 @@ InventoryError
 ├── ReadonlyWarehouse       403 READONLY_WAREHOUSE
 ├── DocumentNotTrusted      403 DOCUMENT_NOT_TRUSTED
 ├── OversellNotPermitted    403 OVERSELL_NOT_PERMITTED
+├── PersistedQueryNotFound  404 PERSISTED_QUERY_NOT_FOUND
+├── PersistedQueryNotSupported 400 PERSISTED_QUERY_NOT_SUPPORTED
 ├── NotFound                404 NOT_FOUND
 │   ├── InventoryNotFound       INVENTORY_NOT_FOUND
 │   ├── WarehouseNotFound       WAREHOUSE_NOT_FOUND
@@ -105,6 +107,20 @@ class DocumentNotTrusted(InventoryError):
 
     code = "DOCUMENT_NOT_TRUSTED"
     status = 403
+
+
+class PersistedQueryNotFound(InventoryError):
+    """The hash of the persisted query is not registered; send the text of the document."""
+
+    code = "PERSISTED_QUERY_NOT_FOUND"
+    status = 404
+
+
+class PersistedQueryNotSupported(InventoryError):
+    """The service does not store queries of clients; send the text of the document."""
+
+    code = "PERSISTED_QUERY_NOT_SUPPORTED"
+    status = 400
 
 
 class OversellNotPermitted(InventoryError):
@@ -312,10 +328,15 @@ class Unavailable(InventoryError):
 
 def meanings(errors: Iterable[type[InventoryError]]) -> str:
     """Render a Markdown list of error codes and their meanings."""
+    return "\n".join(f"- `{code}` {text}" for code, text in code_meanings(errors).items())
+
+
+def code_meanings(errors: Iterable[type[InventoryError]]) -> dict[str, str]:
+    """Statuses and meanings of errors by code."""
     by_code: dict[str, list[str]] = {}
     for error in errors:
         by_code.setdefault(error.code, []).append(f"{error.status}: {error.__doc__}")
-    return "\n".join(f"- `{code}` {' '.join(texts)}" for code, texts in by_code.items())
+    return {code: " ".join(texts) for code, texts in by_code.items()}
 
 
 def inventory_not_found(code: str) -> InventoryNotFound:

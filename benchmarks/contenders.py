@@ -101,7 +101,10 @@ def _graphql_update(update: Update) -> dict[str, object]:
 
 
 def _graphql_bulk(updates: Sequence[Update]) -> Ask:
-    rows = [_graphql_update(update) for update in updates]
+    rows = []
+    for update in updates:
+        row = _graphql_update(update)
+        rows.append({**row, "change": {"quantity": row.pop("quantity")}})
     return _graphql(BULK, {"input": {"updates": rows, "idempotencyKey": KEY}})
 
 

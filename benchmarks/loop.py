@@ -113,8 +113,10 @@ def camel(updates: Sequence[Mapping[str, object]]) -> dict[str, object]:
     return {
         "updates": [
             {
-                ("warehouseId" if name == "warehouse_id" else name): value
-                for name, value in update.items()
+                "sku": update["sku"],
+                "warehouseId": update["warehouse_id"],
+                "change": {"quantity": update["quantity"]},
+                "reason": update["reason"],
             }
             for update in updates
         ]

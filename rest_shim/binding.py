@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from starlette.datastructures import Headers
 
 from app.errors import MalformedRequest, invalid_fields
+from app.graphql.schema.filters import EMPTY
 from app.graphql.schema.scalars import parse_quantity
 from rest_shim.names import UNKNOWN_FIELD, rest_name
 from rest_shim.preconditions import matched_versions
@@ -55,6 +56,13 @@ def instant(value: str, name: str, problems: Problems) -> object:
         encoded = value.replace(" ", "%2B")
         problems.append((name, f"has a + that means a space in a query; send it as {encoded}"))
         return None
+    return value
+
+
+def condition(value: str, name: str, problems: Problems) -> object:
+    """Pass the text of a condition on, unless it is empty."""
+    if not value:
+        problems.append((name, EMPTY))
     return value
 
 
@@ -126,11 +134,11 @@ class BoundRows:
     problems: dict[int, Problems]
 
 
-def rows_of(fields: FieldReaders, required: Collection[str]) -> Reader:
-    """Make a reader of a list of objects that may fail alone.
+def updates_of(fields: FieldReaders, required: Collection[str]) -> Reader:
+    """Make a reader of the updates of a bulk, which may fail alone.
 
-    A value at fault becomes null, or the empty text if it is `required`, so that the schema takes
-    the object.
+    The schema must take an update at fault. So a faulty value becomes null, the empty text if it is
+    `required`, or a delta of 0.
     """
     readers = {name: reader for name, (_, reader) in fields.items()}
 
@@ -144,9 +152,12 @@ def rows_of(fields: FieldReaders, required: Collection[str]) -> Reader:
                 problems.append((f"{name}.{index}", "must be an object"))
                 continue
             own = [(field, "is required") for field in required if item.get(field) is None]
+            own += _change_problems(item)
             values = bind_object(item, readers, own)
             values |= {field: "" for field in required if values.get(field) is None}
-            rows.items.append({graphql: values.get(rest) for rest, (graphql, _) in fields.items()})
+            bound = {graphql: values.get(rest) for rest, (graphql, _) in fields.items()}
+            change = _change_of(bound.pop("quantity"), bound.pop("delta"))
+            rows.items.append({**bound, "change": change})
             if own:
                 # Known fields get their GraphQL names, as those that the operation reports.
                 rows.problems[index] = [
@@ -156,6 +167,23 @@ def rows_of(fields: FieldReaders, required: Collection[str]) -> Reader:
         return rows
 
     return read
+
+
+def _change_problems(item: Mapping[str, object]) -> Problems:
+    """Problem of an update that does not have exactly one of quantity and delta."""
+    has_quantity, has_delta = (item.get(name) is not None for name in ("quantity", "delta"))
+    if has_quantity != has_delta:
+        return []
+    if has_quantity:
+        return [("quantity", "must not be given together with a delta")]
+    return [("quantity", "is required, unless there is a delta")]
+
+
+def _change_of(quantity: object, delta: object) -> dict[str, object]:
+    """Change of an update. If both are given, the schema gets the delta."""
+    if quantity is not None and delta is None:
+        return {"quantity": quantity}
+    return {"delta": 0 if delta is None else delta}
 
 
 def bind_object(

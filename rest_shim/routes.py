@@ -13,14 +13,15 @@ from rest_shim.binding import (
     HeaderReaders,
     Readers,
     boolean,
+    condition,
     instant,
     integer,
     list_of,
     one_of,
-    rows_of,
     sku_versions,
     string,
     unchanged,
+    updates_of,
     whole_number,
 )
 from rest_shim.rendering import ON_ERROR, RESERVATION_STATUSES, STATUSES, Body, Data
@@ -130,8 +131,8 @@ ROUTES: Final = (
         query={
             **PAGE_QUERY,
             "status": one_of(STATUSES),
-            "warehouse_id": unchanged,
-            "sku": unchanged,
+            "warehouse_id": condition,
+            "sku": condition,
         },
         narrowed_by="warehouse_id",
         narrowed_operation="ListWarehouseInventory",
@@ -143,7 +144,7 @@ ROUTES: Final = (
         rendering.render_bulk_results,
         query=DRY_RUN_QUERY,
         body={
-            "updates": rows_of(BULK_ITEM, required=("sku", "warehouse_id", "reason")),
+            "updates": updates_of(BULK_ITEM, required=("sku", "warehouse_id", "reason")),
             "on_error": one_of(ON_ERROR),
             "skip_unchanged": unchanged,
         },

@@ -71,12 +71,8 @@ def refuse_quantity(quantity: int) -> InventoryError | None:
     return None
 
 
-def quantity_problem(quantity: int | None, delta: int | None) -> str | None:
+def quantity_problem(quantity: int | None) -> str | None:
     """Describe the fault of a requested quantity, if any; `refuse_quantity` checks the result."""
-    if quantity is None and delta is None:
-        return "is required, unless there is a delta"
-    if quantity is not None and delta is not None:
-        return "must not be given together with a delta"
     if quantity is not None and quantity > MAX_QUANTITY:
         return f"must be at most {MAX_QUANTITY}"
     return None

@@ -26,7 +26,6 @@ from graphql import (
     validate,
 )
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
-from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from app.database.engine import Database
 from app.domain.caller import Principal, Scope
@@ -69,7 +68,7 @@ TEXT_COPIES: Final = 3
 TOKEN_BYTES: Final = 2 * 2**10
 PROBLEM_BYTES: Final = 4 * 2**10
 TOO_DEEP: Final = "The query is nested too deeply."
-VALIDATION_RULES: Final = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+VALIDATION_RULES: Final = (*specified_rules, MaybeNullValidationRule)
 
 
 @dataclass(slots=True)

@@ -16,15 +16,18 @@ from app.errors import (
     InventoryError,
     MalformedRequest,
     MethodNotAllowed,
+    PersistedQueryNotFound,
+    PersistedQueryNotSupported,
     ValidationFailed,
 )
 from app.graphql.documents import Documents, Operation, refusal_of, run
-from app.graphql.trusted_documents import TrustedDocuments
+from app.graphql.trusted_documents import TrustedDocuments, is_probe, persisted_query_error
 from app.http.errors import GRAPHQL_PATH, error_facts, error_response
 from app.http.json import JSONResponse, parse_json, read_json
 from app.settings import Settings
 
 RESPONSE_TYPE: Final = "application/graphql-response+json"
+NO_QUERY: Final = 'Send a JSON object: {"query": "..", "variables": {..}}.'
 PARAMETERS: Final = {
     "query": str,
     "documentId": str | None,
@@ -72,9 +75,10 @@ class GraphQLEndpoint:
         parameters = await self._parameters(request)
         has_response_type = RESPONSE_TYPE in request.headers.get("accept", "")
         try:
-            text = self._trusted.text(parameters) if self._trusted else parameters["query"]
             # Clients send an empty name if they have none.
-            operation = self._documents.operation(text, parameters.get("operationName") or None)
+            operation = self._documents.operation(
+                self._text(parameters), parameters.get("operationName") or None
+            )
             _refuse_writing_get(request, operation)
             cost = operation.costs.cost(parameters.get("variables") or {})
             self._documents.limits.check("cost", cost)
@@ -90,6 +94,8 @@ class GraphQLEndpoint:
             DocumentNotTrusted,
             InsufficientScope,
             MalformedRequest,
+            PersistedQueryNotFound,
+            PersistedQueryNotSupported,
             ValidationFailed,
         ) as error:
             return _request_error(error, has_response_type=has_response_type)
@@ -106,14 +112,23 @@ class GraphQLEndpoint:
             parameters = await read_json(request, self._settings)
         else:
             parameters = _query_parameters(request)
-        if not isinstance(parameters, dict) or not (self._trusted or "query" in parameters):
-            message = 'Send a JSON object: {"query": "..", "variables": {..}}.'
-            raise MalformedRequest(message)
+        if not isinstance(parameters, dict):
+            raise MalformedRequest(NO_QUERY)
         for name, type_ in PARAMETERS.items():
             if name in parameters and not isinstance(parameters[name], type_):
                 message = f"`{name}` has the wrong type."
                 raise MalformedRequest(message, details=[{"field": name}])
+        if not (self._trusted or "query" in parameters or is_probe(parameters)):
+            raise MalformedRequest(NO_QUERY)
         return parameters
+
+    def _text(self, parameters: Mapping[str, Any]) -> str:
+        if self._trusted is not None:
+            return self._trusted.text(parameters)
+        if is_probe(parameters):
+            raise persisted_query_error(PersistedQueryNotSupported)
+        text: str = parameters["query"]
+        return text
 
 
 def rendered(result: ExecutionResult) -> dict[str, object]:

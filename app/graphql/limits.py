@@ -43,6 +43,8 @@ from app.graphql.schema.relay import MAX_PAGE
 from app.graphql.variable_checks import LONGEST_LIST
 from app.settings import Settings
 
+# Arguments with the keys of objects: their number is the number of items.
+LOOKUPS: Final = frozenset({"codes", "ids"})
 # Assumed number of items in a list without a page size.
 UNPAGED_ITEMS: Final = 5
 # Costs of an operation that are cached by its page sizes.
@@ -235,6 +237,8 @@ class Count:
         return items * INPUT_COST
 
     def _items(self, node: FieldNode, field: GraphQLField) -> int:
+        for name in LOOKUPS & field.args.keys():
+            return assumed_page(self._argument(node, field, name))
         if "interval" not in field.args:
             return UNPAGED_ITEMS
         first, last, interval = (
@@ -358,7 +362,12 @@ def assumed_page(value: object) -> int:
 
 
 def size_value(value: object) -> int | str | None:
-    """Size that a value in variables determines: a page size, a short text, or None for others."""
+    """Size that a value determines: a page size, a short text, or None for others.
+
+    A list determines a page size by its length.
+    """
+    if isinstance(value, list):
+        return assumed_page(len(value))
     if isinstance(value, str):
         return value if len(value) <= LONGEST_TEXT else None
     return assumed_page(value) if type(value) is int else None
@@ -440,7 +449,9 @@ def _defaults(operation: OperationDefinitionNode | None) -> dict[str, object]:
 
 
 def _literal(node: object) -> object:
-    """Size in a literal; None if it is not a text, an enum value or a short number."""
+    """Size in a literal; None if it is not a list, a text, an enum value or a short number."""
+    if isinstance(node, ListValueNode):
+        return len(node.values)
     if isinstance(node, StringValueNode | EnumValueNode):
         return node.value
     is_short = isinstance(node, IntValueNode) and len(node.value) <= len(str(MAX_PAGE))

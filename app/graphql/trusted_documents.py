@@ -1,4 +1,8 @@
-"""Trusted documents: a service with a manifest executes only the documents in the manifest."""
+"""Trusted documents: a service with a manifest executes only the documents in the manifest.
+
+A manifest is a JSON object from ids to documents, or the manifest of Apollo's tools. A request that
+has the hash of a document without its text is a persisted query.
+"""
 
 import hashlib
 import json
@@ -6,9 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from app.errors import DocumentNotTrusted
+from app.errors import (
+    DocumentNotTrusted,
+    InventoryError,
+    PersistedQueryNotFound,
+)
 
 SHA256: Final = "sha256:"
+APOLLO_FORMAT: Final = "apollo-persisted-query-manifest"
 
 
 class BadManifest(Exception):
@@ -25,7 +34,7 @@ class TrustedDocuments:
 
     @classmethod
     def read(cls, path: Path) -> "TrustedDocuments":
-        """Read a manifest: a JSON object from ids to documents.
+        """Read a manifest.
 
         Raises:
             BadManifest: the file is missing or malformed.
@@ -36,15 +45,15 @@ class TrustedDocuments:
         except (OSError, ValueError) as error:
             message = f"The manifest of trusted documents cannot be read: {error}."
             raise BadManifest(message) from error
-        if not isinstance(manifest, dict) or not all(
-            isinstance(text, str) for text in manifest.values()
-        ):
+        pairs = _pairs_of(manifest)
+        if pairs is None or not all(isinstance(text, str) for pair in pairs for text in pair):
             message = (
                 f"The manifest of trusted documents {path} must be a JSON object from ids to "
-                "documents."
+                f'documents, or have "format": "{APOLLO_FORMAT}", "version": 1 and "operations", '
+                "each with an id and a body."
             )
             raise BadManifest(message)
-        return cls(manifest)
+        return cls(dict(pairs))
 
     def text(self, parameters: Mapping[str, Any]) -> str:
         """Text of the document that a request names by `documentId`, by hash or by text.
@@ -60,6 +69,8 @@ class TrustedDocuments:
             named.append(self._by_id.get(id_))
         if (digest := persisted_hash(parameters)) is not None:
             named.append(self._by_hash.get(digest))
+        if named == [None] and is_probe(parameters):
+            raise persisted_query_error(PersistedQueryNotFound)
         if not named or None in named or len(set(named)) > 1:
             raise DocumentNotTrusted(
                 "Only registered documents are executed. Name one by `documentId`, by "
@@ -73,6 +84,31 @@ def persisted_hash(parameters: Mapping[str, Any]) -> str | None:
     persisted = (parameters.get("extensions") or {}).get("persistedQuery")
     digest = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
     return digest if isinstance(digest, str) else None
+
+
+def is_probe(parameters: Mapping[str, Any]) -> bool:
+    """Whether a request names its document by nothing but the hash of a persisted query."""
+    names = parameters.get("query") or parameters.get("documentId")
+    return not names and persisted_hash(parameters) is not None
+
+
+def persisted_query_error(error: type[InventoryError]) -> InventoryError:
+    """Create the error of a persisted query; some clients recognize only this message."""
+    return error(error.__name__)
+
+
+def _pairs_of(manifest: Any) -> list[tuple[Any, Any]] | None:  # noqa: ANN401 - any JSON value
+    """Pairs of an id and a document; None if the manifest is malformed."""
+    if not isinstance(manifest, dict):
+        return None
+    if manifest.get("format") != APOLLO_FORMAT:
+        return [*manifest.items()]
+    operations = manifest.get("operations")
+    if manifest.get("version") != 1 or not isinstance(operations, list):
+        return None
+    if not all(isinstance(operation, dict) for operation in operations):
+        return None
+    return [(operation.get("id"), operation.get("body")) for operation in operations]
 
 
 def document_hash(text: str) -> str:

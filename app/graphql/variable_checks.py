@@ -16,6 +16,7 @@ from graphql import (
     GraphQLSchema,
     OperationDefinitionNode,
     VariableDefinitionNode,
+    assert_input_object_type,
     get_nullable_type,
     is_required_input_field,
     type_from_ast,
@@ -35,6 +36,7 @@ _PYTHON_WORD: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\b(?:None|True|False)\b")
 _MISSING_OR_UNKNOWN: Final = re.compile(
     r"Expected value of type '[^']+' (to include required|not to include unknown) field '([^']*)'"
 )
+_ONE_OF: Final = re.compile(r"Within OneOf Input Object type '([^']*)'")
 Variables = Mapping[str, object]
 # The steps to a value, the last one first. Only errors render a path.
 Steps = tuple[str | int, "Steps | None"]
@@ -100,7 +102,7 @@ def variable_problems(
                 name: str = name,
                 definition: VariableDefinitionNode = definition,
             ) -> None:
-                field, message = _field_and_message(error)
+                field, message = _field_and_message(schema, error)
                 is_null = message == IS_REQUIRED and not field
                 if is_null and _has_default(definition, schema, path):
                     message = "must not be null; leave it out for its default"
@@ -126,10 +128,13 @@ class _Enough(Exception):
     """The number of problems that an error lists is reached."""
 
 
-def _field_and_message(error: GraphQLError) -> tuple[list[str], str]:
+def _field_and_message(schema: GraphQLSchema, error: GraphQLError) -> tuple[list[str], str]:
     """Field of the value that is wrong, empty for the value itself, and the message."""
     if error.original_error is not None:
         return [], str(error.original_error)
+    if match := _ONE_OF.match(error.message):
+        fields = assert_input_object_type(schema.get_type(match[1])).fields
+        return [], f"must have exactly one of {', '.join(fields)}, which is not null"
     if error.message.startswith("Expected value of non-null type"):
         return [], IS_REQUIRED
     if match := _MISSING_OR_UNKNOWN.match(error.message):

@@ -127,12 +127,13 @@ async def list_adjustments_of(
     return pages
 
 
-async def get_adjustment(
-    snapshot: Snapshot, tenant_id: str, *, id_: str
-) -> AdjustmentRecord | None:
-    """Read the adjustment of an id; None if it does not exist."""
-    rows = await snapshot.rows(_adjustment_by_id(), {"tenant_id": tenant_id, "id": id_})
-    return adjustment_record(rows[0]) if rows else None
+async def get_adjustments(
+    snapshot: Snapshot, tenant_id: str, *, ids: Sequence[str]
+) -> dict[str, AdjustmentRecord]:
+    """Read adjustments by id; missing ids are absent."""
+    statement = _adjustments_by_id(snapshot.dialect)
+    rows = await snapshot.rows(statement, {"tenant_id": tenant_id, "ids": ids})
+    return {row.id: adjustment_record(row) for row in rows}
 
 
 async def list_adjustments_of_group(
@@ -217,9 +218,9 @@ def _pages_of_adjustments(dialect: str, filters: Filters, key: KeyColumns) -> Se
 
 
 @cache
-def _adjustment_by_id() -> Select[Any]:
+def _adjustments_by_id(dialect: str) -> Select[Any]:
     return select(*ADJUSTMENT_COLUMNS).where(
-        adjustment.c.tenant_id == TENANT, equals("id")(adjustment.c)
+        adjustment.c.tenant_id == TENANT, in_key_array(dialect, adjustment.c.id, "ids")
     )
 
 

@@ -263,9 +263,7 @@ def _skus_by_code_within_limit(dialect: str) -> Select[Any]:
 
 @cache
 def _titles(dialect: str) -> Select[Any]:
-    return select(sku.c.sku, sku.c.title).where(
-        sku.c.tenant_id == TENANT, in_key_array(dialect, sku.c.sku, "codes")
-    )
+    return _with_codes(dialect).with_only_columns(sku.c.sku, sku.c.title)
 
 
 def _with_codes(dialect: str) -> Select[Any]:

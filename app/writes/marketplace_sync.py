@@ -115,7 +115,7 @@ async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[
         if report.on_error is OnError.ABORT and refusals:
             return Decision(refusal_of_all(refusals, len(report.levels), "levels"))
         results = [
-            SyncedLevel(SyncStatus.FAILED, refusal=Refusal(outcome.code, outcome.message))
+            SyncedLevel(SyncStatus.FAILED, refusal=Refusal.of(outcome))
             if isinstance(outcome, InventoryError)
             else outcome
             for outcome in outcomes
@@ -190,7 +190,7 @@ def _check(report: StockReport) -> None:
     problems = []
     first_index: dict[str, int] = {}
     for index, level in enumerate(report.levels):
-        if problem := quantity_problem(level.on_hand, None):
+        if problem := quantity_problem(level.on_hand):
             problems.append((f"levels.{index}.onHand", problem))
         first = first_index.setdefault(level.sku, index)
         if first != index:

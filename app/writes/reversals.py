@@ -29,9 +29,9 @@ MAX_REVERSED = 2 * MAX_BULK_UPDATES
 class Reversal:
     """An adjustment, a bulk or a transfer to undo, exactly one of them, with a reason."""
 
-    adjustment_id: str | None
-    bulk_id: str | None
-    transfer_id: str | None
+    adjustment_id: str | None = None
+    bulk_id: str | None = None
+    transfer_id: str | None = None
     reason: str
     note: str | None = None
 

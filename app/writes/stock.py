@@ -49,6 +49,11 @@ class Refusal:
     message: str
     details: Sequence[Mapping[str, Any]] = ()
 
+    @classmethod
+    def of(cls, error: InventoryError) -> Self:
+        """Build the refusal of an error."""
+        return cls(error.code, error.message, error.details)
+
 
 @dataclass(frozen=True, slots=True)
 class UpdatedStock:
@@ -152,7 +157,7 @@ async def bulk_change_stock(
         if on_error is OnError.ABORT and refusals:
             return Decision(refusal_of_all(refusals, len(updates), "updates"))
         results = [
-            BulkOutcome(None, Refusal(outcome.code, outcome.message, outcome.details))
+            BulkOutcome(None, Refusal.of(outcome))
             if isinstance(outcome, InventoryError)
             else BulkOutcome(UpdatedStock.of(outcome), None)
             for outcome in outcomes
@@ -210,8 +215,6 @@ def _malformed_updates(
     for index, update in enumerate(updates):
         parsed = row_problems.get(index, ())
         absent = {field for field, _ in parsed}
-        if "delta" in absent:
-            absent.add("quantity")
         own = [problem for problem in _problems(update) if problem[0] not in absent]
         if problems := [*parsed, *own]:
             malformed[index] = problems
@@ -229,7 +232,7 @@ def _malformed_updates(
 def _problems(change: StockUpdate) -> list[FieldProblem]:
     """Return the malformed fields of an update, each with its problem."""
     checks = {
-        "quantity": quantity_problem(change.quantity, change.delta),
+        "quantity": quantity_problem(change.quantity),
         "delta": delta_problem(change.delta),
         "reason": reason_problem(change.reason),
         "note": note_problem(change.note),

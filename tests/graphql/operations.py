@@ -12,6 +12,13 @@ ERROR_KEYS: Final = ["message", "locations", "path", "extensions"]
 FACTS: Final = ["code", "status", "details", "request_id", "replayed"]
 
 
+def bulk_item(update: Mapping[str, Any]) -> Json:
+    """Update of a bulk, from the fields of the input of setStock or adjustStock."""
+    change = {name: update[name] for name in ("quantity", "delta") if name in update}
+    others = {name: value for name, value in update.items() if name not in change}
+    return {**others, "change": change}
+
+
 async def send_operation(
     service: Service,
     query: str,

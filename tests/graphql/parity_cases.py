@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
-from tests.graphql.operations import Json
+from tests.graphql.operations import Json, bulk_item
 
 Options = Mapping[str, Any]
 
@@ -25,6 +25,7 @@ RECORDS: Final = [
 # Codes of one API alone, or codes that need several requests.
 ELSEWHERE: Final = {
     *("NOT_FOUND", "IDEMPOTENCY_IN_FLIGHT", "IDEMPOTENCY_KEY_REUSED"),
+    *("PERSISTED_QUERY_NOT_FOUND", "PERSISTED_QUERY_NOT_SUPPORTED"),
     *("DOCUMENT_NOT_TRUSTED", "QUERY_TOO_COMPLEX", "RATE_LIMITED", "REQUEST_TIMEOUT"),
     *("SKU_ARCHIVED", "SKU_EXISTS", "WAREHOUSE_NOT_MARKETPLACE"),
     *("ADJUSTMENT_NOT_FOUND", "ALREADY_REVERSED", "RESERVATION_ENDED"),
@@ -33,6 +34,12 @@ ELSEWHERE: Final = {
 SKUS: Final = (
     "query ($first: Int! = 50, $after: String, $filter: SkuFilterInput) "
     "{ skus(first: $first, after: $after, filter: $filter) { nodes { sku } } }"
+)
+# The list of one warehouse, which REST has at the same path.
+LEVELS: Final = (
+    "query ($id: ID!, $first: Int! = 50, $after: String, $filter: StockLevelFilterInput) "
+    "{ warehouse(id: $id) { stock(first: $first, after: $after, filter: $filter) "
+    "{ nodes { code } } } }"
 )
 SKU: Final = "query ($sku: String!) { sku(sku: $sku) { sku } }"
 WAREHOUSES: Final = "{ warehouses { id } }"
@@ -48,7 +55,8 @@ ADJUST: Final = SET.replace("SetStockInput", "AdjustStockInput").replace("setSto
 ADJUSTMENT: Final[Json] = {"warehouse_id": MAIN, "delta": 7, "reason": "correction"}
 UPDATE: Final[Json] = {"warehouse_id": MAIN, "quantity": 7, "reason": "cycle_count"}
 INVALID: Final = (422, "VALIDATION_ERROR")
-NAMES: Final = {"first": "limit", "after": "cursor"}
+# REST has the fields of `change` in the update itself, and names the first of them.
+NAMES: Final = {"first": "limit", "after": "cursor", "change": "quantity"}
 
 
 @dataclass(frozen=True)
@@ -77,14 +85,17 @@ def listed(name: str, expected: tuple[int, str] | None = None, **parameters: str
         for key, value in parameters.items()
         if key in GRAPHQL_NAMES
     }
-    page = page_of(parameters)
+    variables = page_of(parameters)
+    if id_ := conditions.get("warehouseId"):
+        variables["id"] = id_
+        del conditions["warehouseId"]
     fields = [key for key in parameters if key in ("limit", "status") or parameters[key] == ""]
     return Case(
         f"a list with {name}",
         "GET",
         PATH,
         {"params": parameters},
-        operation(SKUS, filter=conditions, **page),
+        operation(LEVELS if id_ is not None else SKUS, filter=conditions, **variables),
         expected,
         fields=fields if expected == INVALID else ["cursor"] if is_cursor(expected) else [],
     )
@@ -164,7 +175,9 @@ def bulk(
         "POST",
         f"{PATH}/bulk",
         {"json": {"updates": whole, **more}},
-        operation(BULK, input={"updates": [camel(update_) for update_ in whole], **on_error}),
+        operation(
+            BULK, input={"updates": [graphql_item(update_) for update_ in whole], **on_error}
+        ),
         expected,
         fields=fields,
     )
@@ -175,6 +188,11 @@ def page_of(parameters: Mapping[str, Any]) -> Json:
         **({"first": int(parameters["limit"])} if "limit" in parameters else {}),
         **({"after": parameters["cursor"]} if "cursor" in parameters else {}),
     }
+
+
+def graphql_item(update: Json) -> Json:
+    """Update of a GraphQL bulk; null in a REST body is a missing field."""
+    return bulk_item({name: value for name, value in camel(update).items() if value is not None})
 
 
 def camel(body: Json) -> Json:
@@ -277,7 +295,11 @@ CASES: Final = [
     listed("NUL for a warehouse", (404, "WAREHOUSE_NOT_FOUND"), warehouse_id="\x00"),
     listed("a made-up cursor", (422, "INVALID_CURSOR"), cursor="cursor_abc123"),
     listed("an empty cursor", (422, "INVALID_CURSOR"), cursor=""),
-    listed("a bad cursor and warehouse", (422, "INVALID_CURSOR"), cursor="x", warehouse_id="w"),
+    # The warehouse is looked up before its list is read.
+    listed(
+        "a bad cursor and warehouse", (404, "WAREHOUSE_NOT_FOUND"), cursor="x", warehouse_id="w"
+    ),
+    listed("a bad cursor of a warehouse", (422, "INVALID_CURSOR"), cursor="x", warehouse_id=MAIN),
     Case("a SKU", "GET", f"{PATH}/A", {}, operation(SKU, sku="A")),
     Case(
         "an unknown SKU",

@@ -25,7 +25,7 @@ from app.reads.adjustment_totals import (
     sum_adjustments_of,
 )
 from app.reads.adjustments import (
-    get_adjustment,
+    get_adjustments,
     get_reversals,
     list_adjustments,
     list_adjustments_of,
@@ -117,7 +117,8 @@ def sku_reads(data: Data) -> Iterator[ReadCase]:
             yield ReadCase(f"total of levels {named(status=status, sku=sku_code)}", call)
     yield ReadCase("warehouses", partial(list_warehouses, tenant_id=tenant))
     yield ReadCase("warehouses of ids", partial(get_warehouses, tenant_id=tenant, ids=ids))
-    yield ReadCase("adjustment", partial(get_adjustment, tenant_id=tenant, id_="adj_0"))
+    entries = [f"adj_{number}" for number in range(9)]
+    yield ReadCase("adjustments of ids", partial(get_adjustments, tenant_id=tenant, ids=entries))
 
 
 def past_reads(data: Data) -> Iterator[ReadCase]:

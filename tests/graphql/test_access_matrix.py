@@ -15,6 +15,7 @@ from graphql import (
     GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
+    GraphQLUnionType,
     get_named_type,
     is_leaf_type,
     is_required_argument,
@@ -81,6 +82,8 @@ SAMPLES: Final[Mapping[str, object]] = {
     "fromWarehouseId": WAREHOUSE,
     "toWarehouseId": OTHER,
     "adjustmentId": ENTRY,
+    "codes": CODE,
+    "ids": WAREHOUSE,
     "at": "2026-11-25",
     "dryRun": True,
     "expiresIn": 60,
@@ -106,11 +109,12 @@ OTHERS: Final = {
 MAKERS: Final = ("createSku", "createWarehouse")
 # Optional fields that these requests set.
 CHOSEN: Final = {
-    "StockUpdateInput": ("quantity",),
+    "QuantityChangeInput": ("quantity",),
+    "ReversalTargetInput": ("adjustmentId",),
     # Operations that succeed once are dry runs, so that every credential can send them.
     "CommitReservationInput": ("dryRun",),
     "ReleaseReservationInput": ("dryRun",),
-    "ReverseAdjustmentsInput": ("adjustmentId", "dryRun"),
+    "ReverseAdjustmentsInput": ("dryRun",),
 }
 ONCE: Final = ("CommitReservation", "ReleaseReservation")
 INTROSPECTION: Final[Mapping[str, str]] = {
@@ -149,6 +153,9 @@ def selection(type_: Any, depth: int = 3) -> str:
     named = get_named_type(type_)
     if is_leaf_type(named):
         return ""
+    if isinstance(named, GraphQLUnionType):
+        inner = (f"... on {type_.name} {selection(type_, depth)}" for type_ in named.types)
+        return f"{{ {' '.join(inner)} }}"
     assert isinstance(named, (GraphQLObjectType, GraphQLInterfaceType))
     fields = [
         f"{name}{needed_by(field)} {selection(field.type, depth - 1)}"

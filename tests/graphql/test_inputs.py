@@ -19,6 +19,7 @@ from graphql import (
     coerce_input_value,
     get_argument_values,
     get_variable_values,
+    is_non_null_type,
     parse,
     print_ast,
 )
@@ -53,10 +54,16 @@ def value_for(type_: Any, dice: random.Random, *, wrong: float = 0.03) -> object
     if isinstance(type_, GraphQLNonNull):
         return value_for(type_.of_type, dice, wrong=wrong)
     if isinstance(type_, GraphQLInputObjectType):
+        only = dice.choice([*type_.fields])
+        is_one = type_.is_one_of and dice.random() >= wrong
         fields = {
             name: value_for(field.type, dice, wrong=wrong)
             for name, field in type_.fields.items()
-            if dice.random() < (1 - wrong / 3 if isinstance(field.type, GraphQLNonNull) else 0.5)
+            if (
+                name == only
+                if is_one
+                else dice.random() < (1 - wrong / 3 if is_non_null_type(field.type) else 0.5)
+            )
         }
         return {**fields, "unknownField": 1} if dice.random() < wrong else fields
     if isinstance(type_, GraphQLEnumType):

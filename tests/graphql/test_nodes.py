@@ -137,3 +137,65 @@ async def test_unknown_object_is_null_with_an_error_and_siblings_succeed(
     assert (error["extensions"]["status"], error["extensions"]["code"]) == (404, code)
     assert answer["data"]["it"] is None
     assert len(answer["data"]["warehouses"]) == 4
+
+
+async def test_skus_by_code_are_in_the_order_of_the_codes(stocked: Stocked) -> None:
+    query = f"query ($codes: [String!]!) {{ skusByCode(codes: $codes) {{ {RECORD} }} }}"
+    known = {item.sku: record_of(item) for item in stocked.model.skus}
+    codes = [*reversed(CODES), "NOPE", "", "\x00", CODES[3], CODES[3], "x" * 5000]
+
+    for asked in (codes, codes[:1], ["NOPE"], []):
+        data = await stocked.service.data(query, {"codes": asked})
+        assert data["skusByCode"] == [known.get(code) for code in asked]
+    single = await stocked.service.data(f'{{ skusByCode(codes: "A") {{ {RECORD} }} }}')
+    assert single["skusByCode"] == [known["A"]]
+
+
+async def test_nodes_are_in_the_order_of_the_ids(stocked: Stocked) -> None:
+    lists = await stocked.service.data(
+        "{ skus { nodes { id stock { id } adjustments { nodes { id } } } } warehouses { id } "
+        "reservations { nodes { id } } }"
+    )
+    ids = [node["id"] for node in lists["skus"]["nodes"]]
+    ids += [level["id"] for node in lists["skus"]["nodes"] for level in node["stock"]]
+    ids += [it["id"] for node in lists["skus"]["nodes"] for it in node["adjustments"]["nodes"]]
+    ids += [node["id"] for node in (*lists["warehouses"], *lists["reservations"]["nodes"])]
+    mixed = [*ids[:: len(ids) // 90], *map(str, GARBAGE), ids[0], ids[0]]
+    query = "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }"
+
+    data = await stocked.service.data(query, {"ids": mixed})
+    assert data["nodes"] == [{"id": id_} if id_ in ids else None for id_ in mixed]
+    other = replace(stocked.service, tenant_id=await new_tenant(stocked.service.database))
+    assert (await other.data(query, {"ids": mixed}))["nodes"] == [None] * len(mixed)
+
+
+@pytest.mark.parametrize(
+    "query", ["skusByCode(codes: $keys) { sku }", "nodes(ids: $keys) { id }"], ids=["codes", "ids"]
+)
+async def test_more_than_200_keys_are_refused_and_each_key_costs(
+    stocked: Stocked, query: str
+) -> None:
+    field = query.partition("(")[0]
+    type_ = "[ID!]!" if field == "nodes" else "[String!]!"
+    document = f"query ($keys: {type_}) {{ {query} good: warehouses {{ id }} }}"
+    keys = [f"sku_{number}" for number in range(201)]
+    answer = await stocked.service.graphql(document, {"keys": keys})
+    [error] = errors_of(answer)
+    assert (error["path"], error["extensions"]["code"]) == ([field], "VALIDATION_ERROR")
+    assert answer["data"][field] is None
+    assert len(answer["data"]["good"]) == 4
+
+    costs = []
+    for number in (1, 100):
+        body = {
+            "query": document,
+            "variables": {"keys": keys[:number]},
+            "extensions": {"cost": True},
+        }
+        response = await stocked.service.rest("POST", "/graphql", json=body)
+        costs.append(response.json()["extensions"]["cost"]["most"])
+    literal = query.replace("$keys", '["a", "b", "c"]')
+    body = {"query": f"{{ {literal} }}", "extensions": {"cost": True}}
+    response = await stocked.service.rest("POST", "/graphql", json=body)
+    assert costs[1] - costs[0] == 99
+    assert response.json()["extensions"]["cost"]["most"] == 1 + 3

@@ -36,6 +36,8 @@ ARGUMENTS: Final[Mapping[tuple[str, str], list[str]]] = {
         '(id: "{entry}")',
         '(id: "{held}")',
     ],
+    ("Query", "skusByCode"): ['(codes: ["{code}", "A"])'],
+    ("Query", "nodes"): ['(ids: ["{two}", "sku_{code}", "level_{one}_{code}"])'],
     ("Sku", "stockLevel"): ['(warehouseId: "{one}")', '(warehouseId: "{two}")'],
     ("Sku", "stockAsOf"): ['(at: "2030-01-01")'],
     ("Sku", "adjustments"): ["(first: 3)", '(first: 2, filter: {warehouseId: "{two}"})'],

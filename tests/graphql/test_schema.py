@@ -47,6 +47,8 @@ PUBLISHED: Final[dict[str, dict[str, str]]] = {
         "warehouses": "[Warehouse!]",
         "warehouse": "Warehouse",
         "node": "Node",
+        "nodes": "[Node]",
+        "skusByCode": "[Sku]",
     },
     "Mutation": {"setStock": "SetStockPayload", "bulkSetStock": "BulkSetStockPayload"},
     "Node": {"id": "ID!"},
@@ -148,7 +150,7 @@ PUBLISHED_INPUTS: Final[dict[str, dict[str, str]]] = {
     "StockUpdateInput": {
         "sku": "String!",
         "warehouseId": "ID!",
-        "quantity": "Quantity",
+        "change": "QuantityChangeInput!",
         "reason": "String!",
         "note": "String",
     },
@@ -183,6 +185,8 @@ ARGUMENTS: Final[dict[tuple[str, str], dict[str, str]]] = {
     ("Query", "sku"): {"sku": "String!"},
     ("Query", "warehouse"): {"id": "ID!"},
     ("Query", "node"): {"id": "ID!"},
+    ("Query", "nodes"): {"ids": "[ID!]!"},
+    ("Query", "skusByCode"): {"codes": "[String!]!"},
     ("Sku", "adjustments"): {"filter": "AdjustmentFilterInput"},
     ("StockLevel", "adjustments"): {"filter": "AdjustmentFilterInput"},
     ("Sku", "stockHistory"): {

@@ -125,6 +125,14 @@ DOCUMENTS: Final = {
         '{ sku(sku: "SKU-0") { stock { warehouse { name } sku { sku stock { sku { id } } } } } }',
         1,
     ),
+    "SKUs by code": (
+        '{ skusByCode(codes: ["SKU-0", "NOPE", "SKU-0"]) { stock { warehouse { name } } } }',
+        1,
+    ),
+    "nodes of two kinds": (
+        '{ nodes(ids: ["sku_SKU-0", "sku_NOPE", "adj_1", "adj_2", "wh_1", "wh_2", "x"]) { id } }',
+        3,
+    ),
     "one by one": (
         '{ a: sku(sku: "SKU-0") { sku } b: node(id: "sku_NOPE") { id } '
         'c: sku(sku: "SKU-0") { id } }',
@@ -245,7 +253,7 @@ async def test_statements_of_a_bulk_do_not_depend_on_the_number_of_updates(
     for size in SIZES:
         tenant = await new_tenant(service.database)
         [main, *_] = await load(service.database, tenant, size)
-        update = {"warehouseId": main, "quantity": 0, "reason": "loss"}
+        update = {"warehouseId": main, "change": {"quantity": 0}, "reason": "loss"}
         updates = [{**update, "sku": f"SKU-{number}"} for number in range(size)]
         own = replace(service, tenant_id=tenant)
         taken[size] = len(await statements(own, document, input={"updates": updates}))

@@ -9,6 +9,7 @@ from msgspec import structs
 
 from app.domain.warehouses import WarehouseType
 from tests.graphql.model import status_of
+from tests.graphql.operations import bulk_item
 from tests.service import warehouse
 
 WAREHOUSES: Final = tuple(
@@ -73,7 +74,11 @@ class Update:
             "expectedQuantity": self.expected_quantity,
             "expectedVersion": self.expected_version,
         }
-        return result if bulk else {**result, "expectedSkuVersions": self.expected_sku_versions}
+        return (
+            bulk_item(result)
+            if bulk
+            else {**result, "expectedSkuVersions": self.expected_sku_versions}
+        )
 
 
 @dataclass

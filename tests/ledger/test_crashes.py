@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from app.domain.warehouses import WarehouseType
+from tests.graphql.operations import bulk_item
 from tests.ledger.dying import SURVIVED, die_at
 from tests.ledger.reservations import COMMIT, RESERVE
 from tests.ledger.test_reversals import REVERSE
@@ -62,7 +63,7 @@ def bulk(quantity: int, on_error: str) -> Json:
     if on_error == "CONTINUE":
         updates.insert(1, update("NOPE", MAIN.id, quantity))
         updates += [update(code, OTHER.id, quantity) for code in MANY]
-    return {"updates": updates, "onError": on_error}
+    return {"updates": [bulk_item(each) for each in updates], "onError": on_error}
 
 
 # Each sets A in the main warehouse to the quantity, or adjusts it by the quantity, among other
@@ -210,7 +211,7 @@ async def made_for(service: Service, query: str) -> Json:
         return {"id": made["reserveStock"]["reservation"]["id"]}
     if query == REVERSE:
         made = await service.data(SET, {"input": update("A", MAIN.id, 50)})
-        return {"adjustmentId": made["setStock"]["adjustment"]["id"]}
+        return {"target": {"adjustmentId": made["setStock"]["adjustment"]["id"]}}
     return {}
 
 

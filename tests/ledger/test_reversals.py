@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from app.domain.warehouses import WarehouseType
+from tests.graphql.operations import bulk_item
 from tests.ledger.writes import (
     ADJUST,
     BULK,
@@ -53,8 +54,18 @@ async def adjust(service: Service, delta: int) -> str:
     return id_
 
 
+def reversal(content: Json) -> Json:
+    """Input of a reversal, from its fields and those of its target."""
+    names = ("adjustmentId", "bulkId", "transferId")
+    target = {name: content[name] for name in names if name in content}
+    return {
+        "target": target,
+        **{name: value for name, value in content.items() if name not in target},
+    }
+
+
 async def reverse(service: Service, **content: object) -> dict[str, Any]:
-    data = await service.data(REVERSE, {"input": content})
+    data = await service.data(REVERSE, {"input": reversal(content)})
     result: dict[str, Any] = data["reverseAdjustments"]
     return result
 
@@ -66,7 +77,7 @@ async def bulk_of(service: Service, adjustment: str) -> str:
 
 
 async def refusal(service: Service, **content: object) -> dict[str, Any]:
-    answer = await service.graphql(REVERSE, {"input": content})
+    answer = await service.graphql(REVERSE, {"input": reversal(content)})
     assert not any((answer.get("data") or {}).values()), answer
     result: dict[str, Any] = answer["errors"][0]["extensions"]
     return result
@@ -95,9 +106,9 @@ async def test_an_adjustment_is_reversed_once(service: Service) -> None:
 async def test_a_bulk_is_reversed_as_a_whole(service: Service) -> None:
     await stocked(service)
     updates = [
-        Update("A", MAIN.id, 4).graphql,
-        Update("B", MAIN.id, 9).graphql,
-        Update("A", OTHER.id, 5).graphql,
+        bulk_item(Update("A", MAIN.id, 4).graphql),
+        bulk_item(Update("B", MAIN.id, 9).graphql),
+        bulk_item(Update("A", OTHER.id, 5).graphql),
     ]
     done = await service.data(BULK, {"input": {"updates": updates}})
     first = done["bulkSetStock"]["results"][0]["adjustment"]["id"]
@@ -134,7 +145,10 @@ async def test_a_transfer_is_reversed_by_a_transfer(service: Service) -> None:
 
 async def test_an_impossible_reversal_is_refused_as_a_whole(service: Service) -> None:
     await stocked(service)
-    updates = [Update("A", MAIN.id, 20).graphql, Update("B", MAIN.id, 9).graphql]
+    updates = [
+        bulk_item(Update("A", MAIN.id, 20).graphql),
+        bulk_item(Update("B", MAIN.id, 9).graphql),
+    ]
     done = await service.data(BULK, {"input": {"updates": updates}})
     first = done["bulkSetStock"]["results"][0]["adjustment"]["id"]
     bulk = await bulk_of(service, first)
@@ -162,6 +176,8 @@ async def test_a_marketplace_adjustment_cannot_be_reversed(service: Service) -> 
     [
         ({}, "VALIDATION_ERROR"),
         ({"adjustmentId": "adj_1", "bulkId": "blk_1"}, "VALIDATION_ERROR"),
+        ({"adjustmentId": "adj_1", "bulkId": None}, "VALIDATION_ERROR"),
+        ({"adjustmentId": None}, "VALIDATION_ERROR"),
         ({"adjustmentId": "adj_1", "reason": "No"}, "VALIDATION_ERROR"),
         ({"adjustmentId": "adj_1", "note": "x" * 1001}, "VALIDATION_ERROR"),
         ({"adjustmentId": "adj_1"}, "ADJUSTMENT_NOT_FOUND"),
@@ -181,7 +197,7 @@ async def test_concurrent_reversals_reverse_once(service: Service) -> None:
     await stocked(service)
     id_ = await adjust(service, -4)
     answers = await asyncio.gather(
-        *(service.graphql(REVERSE, {"input": {"adjustmentId": id_}}) for _ in range(10))
+        *(service.graphql(REVERSE, {"input": reversal({"adjustmentId": id_})}) for _ in range(10))
     )
     codes = Counter(
         it["errors"][0]["extensions"]["code"] if "errors" in it else "done" for it in answers

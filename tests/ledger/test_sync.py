@@ -211,7 +211,10 @@ async def test_a_dry_run_report_writes_nothing(stocked: Service) -> None:
 async def test_concurrent_reports_leave_the_latest(stocked: Service) -> None:
     instants = [f"2026-01-01T00:00:{second:02}.000Z" for second in (5, 1, 7, 3, 6, 2, 4, 0)]
     contents = [report(at, A=5 if int(at[17:19]) % 2 else 8, B=int(at[17:19])) for at in instants]
-    others = [{"sku": code, "warehouseId": MAIN.id, "delta": 1, "reason": "loss"} for code in "BA"]
+    others = [
+        {"sku": code, "warehouseId": MAIN.id, "change": {"delta": 1}, "reason": "loss"}
+        for code in "BA"
+    ]
     levels = [{"sku": "A", "warehouseId": FBA.id, "safetyStock": number} for number in range(4)]
     await asyncio.gather(
         *(sync(stocked, content) for content in contents),

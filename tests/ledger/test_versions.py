@@ -16,6 +16,7 @@ from app.domain.stock import StockUpdate
 from app.errors import StaleVersion, Unavailable
 from app.settings import Settings
 from app.writes.stock import change_stock
+from tests.graphql.operations import bulk_item
 from tests.ledger.writes import BULK, SET, Json, assert_proven, entries, ledger
 from tests.rest.answers import answered, refusal
 from tests.service import Service, level, sku, warehouse
@@ -90,7 +91,10 @@ async def test_a_set_checks_the_expected_level(
 async def test_a_bulk_item_checks_its_expected_level(
     stocked: Service, expected: Json, *, holds: bool
 ) -> None:
-    updates = [update(9, warehouse_id=OTHER.id), update(7, **expected), update(8, sku="B")]
+    updates = [
+        bulk_item(each)
+        for each in (update(9, warehouse_id=OTHER.id), update(7, **expected), update(8, sku="B"))
+    ]
     aborted = await stocked.graphql(BULK, {"input": {"updates": updates}})
     assert ("errors" in aborted) is not holds
     if holds:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import httpx
 
 from app.ledger.verification import verify_tenant
+from tests.graphql.operations import bulk_item
 from tests.service import Service
 
 Json = dict[str, Any]
@@ -174,7 +175,7 @@ async def graphql_bulk(
     service: Service, update: Update, key: str | None = None, *, token: str = "write"
 ) -> Answer:
     """Set through a GraphQL bulk of one item."""
-    content = {"updates": [update.graphql], "idempotencyKey": key}
+    content = {"updates": [bulk_item(update.graphql)], "idempotencyKey": key}
     answer = await service.graphql(BULK, {"input": content}, token=token)
     return _of_graphql(answer, "bulkSetStock")
 

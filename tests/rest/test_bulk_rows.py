@@ -198,9 +198,9 @@ async def test_graphql_fails_rows_with_faulty_values_alone(
     service: Service, main: WarehouseRecord
 ) -> None:
     updates = [
-        {"sku": "A", "warehouseId": main.id, "quantity": TOO_MUCH, "reason": "No"},
-        {"sku": "B", "warehouseId": main.id, "quantity": 9, "reason": "cycle_count"},
-        {"sku": "C", "warehouseId": "wh_x", "quantity": 9, "reason": "cycle_count"},
+        {"sku": "A", "warehouseId": main.id, "change": {"quantity": TOO_MUCH}, "reason": "No"},
+        {"sku": "B", "warehouseId": main.id, "change": {"quantity": 9}, "reason": "cycle_count"},
+        {"sku": "C", "warehouseId": "wh_x", "change": {"delta": 9}, "reason": "cycle_count"},
     ]
     data = await service.data(
         "mutation ($updates: [StockUpdateInput!]!) { bulkSetStock(input: {updates: $updates, "

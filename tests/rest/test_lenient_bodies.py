@@ -96,15 +96,16 @@ async def test_null_for_a_default_of_graphql_names_the_remedy(stocked: Service) 
         "{ bulkSetStock(input: $input) { total } "
         "b: bulkSetStock(input: {updates: [], dryRun: $dry}) { total } }"
     )
-    row = {"sku": None, "warehouseId": MAIN.id, "reason": "x", "quantity": True}
+    row = {"sku": None, "warehouseId": MAIN.id, "reason": "x", "change": {"quantity": True}}
     given = {"dry": None, "input": {"updates": [row], "dryRun": None}}
     answer = await stocked.graphql(document, given)
 
     details = answer["errors"][0]["extensions"]["details"]
+    first = "input.updates.0"
     assert {detail["field"]: detail["message"] for detail in details} == {
         "dry": "must not be null; leave it out for its default",
-        "input.updates.0.sku": "is required",
-        "input.updates.0.quantity": "must be a whole number, without quotes or decimal point",
+        f"{first}.sku": "is required",
+        f"{first}.change.quantity": "must be a whole number, without quotes or decimal point",
         "input.dryRun": "must not be null; leave it out for its default",
     }
 

@@ -127,13 +127,14 @@ async def test_graphql_returns_the_level_without_an_adjustment(
 ) -> None:
     main = warehouse()
     await service.load([main], [sku("A", level(main, 5))])
-    level_fields = f'sku: "A", warehouseId: "{main.id}", quantity: 5, reason: "cycle_count"'
+    level_fields = f'sku: "A", warehouseId: "{main.id}", reason: "cycle_count"'
+    update = f"{{{level_fields}, change: {{quantity: 5}}}}"
     options = f"skipUnchanged: true, dryRun: {dry_run}"
 
     data = await service.data(
-        f"mutation {{ setStock(input: {{{level_fields}, {options}}}) "
+        f"mutation {{ setStock(input: {{{level_fields}, quantity: 5, {options}}}) "
         "{ adjustment { id } stockLevel { onHand version } } "
-        f"bulkSetStock(input: {{updates: [{{{level_fields}}}], {options}}}) "
+        f"bulkSetStock(input: {{updates: [{update}], {options}}}) "
         "{ succeeded skus { sku } results { status adjustment { id } stockLevel { onHand } } } }"
     )
 

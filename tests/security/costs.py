@@ -174,7 +174,7 @@ class Composer:
     def _bulk(self) -> Query:
         times = self._dice.choice((1, 2, 5, 10))
         updates = [
-            {"sku": code, "warehouseId": _id(0), "quantity": 5, "reason": "count"}
+            {"sku": code, "warehouseId": _id(0), "change": {"quantity": 5}, "reason": "count"}
             for code in self._codes(self._dice.choice((1, 50, ITEMS)))
         ]
         shown = "results { adjustment { id note sku { stock { warehouse { name } } } } } "

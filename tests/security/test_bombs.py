@@ -271,14 +271,25 @@ async def test_only_registered_documents_are_served(
         {"documentId": digest},
         {"documentId": "type", "query": "{ skus { totalCount } }"},
         {"documentId": "type", "query": TRUSTED["count"]},
-        {"extensions": {"persistedQuery": {"sha256Hash": digest.upper()}}},
-        {"extensions": {"persistedQuery": {"sha256Hash": document_hash("{ x }")}, "cost": True}},
+        {
+            "query": "{ x }",
+            "extensions": {"persistedQuery": {"sha256Hash": document_hash("{ x }")}},
+        },
         {"documentId": "count", "extensions": {"persistedQuery": {"sha256Hash": digest}}},
         {"extensions": {"persistedQuery": 5}},
         {},
     ]
+    unknown: list[dict[str, object]] = [
+        {"extensions": {"persistedQuery": {"sha256Hash": digest.upper()}}},
+        {"extensions": {"persistedQuery": {"sha256Hash": document_hash("{ x }")}, "cost": True}},
+    ]
     async with running(database_url, trusted_documents=manifest) as (app, client):
         closed = Service(app, client, service.database, service.tenant_id)
+        for body in unknown:
+            # Clients recognize the message or the code, and send the text.
+            answer = (await send(closed, body)).json()
+            assert refusal(answer) == (404, "PERSISTED_QUERY_NOT_FOUND"), body
+            assert answer["errors"][0]["message"] == "PersistedQueryNotFound"
         for body in good:
             answer = await send(closed, body)
             assert answer.json() == {"data": {"__typename": "Query"}}, body
@@ -295,7 +306,59 @@ async def test_a_document_id_is_refused_without_registered_documents(service: Se
     assert (await send(service, {"documentId": "type"})).status_code == 400
 
 
-@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"a": 1}', "5", '{"a": null}'])
+async def test_documents_of_an_apollo_manifest_are_served(
+    database_url: str, service: Service, tmp_path: Path
+) -> None:
+    digest = document_hash(TRUSTED["type"])
+    operation = {"id": digest, "name": "Type", "type": "query", "body": TRUSTED["type"]}
+    path = tmp_path / "apollo.json"
+    path.write_text(
+        json.dumps(
+            {"format": "apollo-persisted-query-manifest", "version": 1, "operations": [operation]}
+        )
+    )
+    async with running(database_url, trusted_documents=path) as (app, client):
+        closed = Service(app, client, service.database, service.tenant_id)
+        named: list[dict[str, object]] = [
+            {"documentId": digest},
+            {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": digest}}},
+            {"query": TRUSTED["type"]},
+        ]
+        for body in named:
+            assert (await send(closed, body)).json() == {"data": {"__typename": "Query"}}, body
+        refused = await send(closed, {"query": TRUSTED["count"]})
+
+    assert refusal(refused.json()) == (403, "DOCUMENT_NOT_TRUSTED")
+
+
+async def test_a_probe_for_persisted_queries_gets_the_error_that_clients_recognize(
+    service: Service,
+) -> None:
+    probe = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": document_hash("{ x }")}}}
+    for extra in ({}, {"query": ""}, {"variables": {}, "operationName": "X"}):
+        answer = await send(service, {**probe, **extra})
+        assert answer.status_code == 200
+        assert refusal(answer.json()) == (400, "PERSISTED_QUERY_NOT_SUPPORTED")
+        assert answer.json()["errors"][0]["message"] == "PersistedQueryNotSupported"
+    # With its text, the document is executed.
+    answer = await send(service, {**probe, "query": "{ __typename }"})
+    assert answer.json() == {"data": {"__typename": "Query"}}
+
+
+APOLLO: Final = '{"format": "apollo-persisted-query-manifest", "version": %s, "operations": %s}'
+MALFORMED: Final = [
+    *(None, "", "{", "[]", '{"a": 1}', "5", '{"a": null}'),
+    APOLLO % (2, "[]"),
+    APOLLO % (1, "null"),
+    APOLLO % (1, "{}"),
+    APOLLO % (1, "[5]"),
+    APOLLO % (1, '[{"id": "a"}]'),
+    APOLLO % (1, '[{"body": "{ __typename }"}]'),
+    APOLLO % (1, '[{"id": 5, "body": "{ __typename }"}]'),
+]
+
+
+@pytest.mark.parametrize("text", MALFORMED)
 def test_an_invalid_manifest_stops_the_start(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "documents.json"
     if text is not None:

@@ -141,7 +141,11 @@ async def test_a_page_of_too_many_levels_is_not_read(
 
 async def test_too_many_items_are_refused_before_the_first_write(small: Service) -> None:
     updates = [
-        {"sku": f"A{n:04d}", "warehouseId": (await first_warehouse(small)), "quantity": 3}
+        {
+            "sku": f"A{n:04d}",
+            "warehouseId": (await first_warehouse(small)),
+            "change": {"quantity": 3},
+        }
         for n in range(667)
     ]
     updates = [{**it, "reason": "count"} for it in updates]
@@ -158,7 +162,7 @@ async def test_no_write_follows_a_spent_budget(small: Service) -> None:
     warehouse_id = await first_warehouse(small)
     aliases = (f"s{n}: stock {{ warehouse {{ name address }} }}" for n in range(20))
     large = f"skus {{ {' '.join(aliases)} }}"
-    update = '{sku: "%s", warehouseId: "%s", quantity: 3, reason: "count"}'
+    update = '{sku: "%s", warehouseId: "%s", change: {quantity: 3}, reason: "count"}'
     first, second = update % ("W000", warehouse_id), update % ("W001", warehouse_id)
 
     answer = await small.graphql(
@@ -186,7 +190,7 @@ async def test_the_reference_and_full_pages_are_answered(service: Service) -> No
         warehouses, [sku(code, *(level(record, 9) for record in warehouses)) for code in codes]
     )
     updates = [
-        {"sku": code, "warehouseId": warehouses[0].id, "quantity": 5, "reason": "count"}
+        {"sku": code, "warehouseId": warehouses[0].id, "change": {"quantity": 5}, "reason": "count"}
         for code in codes
     ]
 

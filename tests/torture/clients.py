@@ -10,6 +10,7 @@ from typing import Any, Final, TextIO
 
 import httpx
 
+from tests.graphql.operations import bulk_item
 from tests.torture.audit import Broken, Entry
 
 Json = dict[str, Any]
@@ -199,7 +200,8 @@ class Client:
             return Operation(key, "PUT", path, items[0], headers, updates)
         content: Json = {"idempotencyKey": key}
         if is_bulk:
-            content |= {"updates": updates, "onError": on_error.upper()}
+            items = [bulk_item(update) for update in updates]
+            content |= {"updates": items, "onError": on_error.upper()}
         else:
             content |= updates[0]
         single = ADJUST if "delta" in content else SET

@@ -1,7 +1,7 @@
 """Coerces the values of variables with one function per type, planned once.
 
-The functions cover lists, input objects and scalars that need no conversion. Enums, converted
-numbers and one-of inputs are coerced by graphql-core.
+The functions cover lists, input objects and scalars that need no conversion. Enums and converted
+numbers are coerced by graphql-core.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def coercion(type_: GraphQLInputType) -> Coercion:
     by_graphql_core = partial(coerce_input_value, type_=type_)
     if isinstance(type_, GraphQLList):
         return _list_coercion(coercion(type_.of_type), by_graphql_core)
-    if isinstance(type_, GraphQLInputObjectType) and not type_.is_one_of:
+    if isinstance(type_, GraphQLInputObjectType):
         return _object_coercion(type_, by_graphql_core)
     if (unconverted := UNCONVERTED.get(type_.name)) is not None:
         return lambda value: value if type(value) is unconverted else by_graphql_core(value)
@@ -68,6 +68,8 @@ def _object_coercion(type_: GraphQLInputObjectType, by_graphql_core: Coercion) -
             if coerce is None or (field := coerce(given)) is Undefined:
                 return Undefined
             fields[names[name]] = field
+        if type_.is_one_of and (len(fields) != 1 or None in fields.values()):
+            return Undefined
         return type_.out_type(fields) if required <= fields.keys() else Undefined
 
     return coerced

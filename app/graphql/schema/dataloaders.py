@@ -37,7 +37,7 @@ from app.graphql.schema.budget import (
     Budget,
 )
 from app.reads.adjustment_totals import count_adjustments_of, sum_adjustments_of
-from app.reads.adjustments import list_adjustments_of
+from app.reads.adjustments import get_adjustments, list_adjustments_of
 from app.reads.conditions import KeyColumns, LedgerKey, StockKey
 from app.reads.reservations import count_holds_of, get_reservations, list_holds_of
 from app.reads.skus import get_skus, get_titles
@@ -124,6 +124,11 @@ class Loaders:
     def warehouse(self) -> Loader[str, WarehouseRecord | None]:
         """Record of a warehouse by id."""
         return self._for("warehouse", self._seeking(self._load_warehouses, KEY_COST))
+
+    @property
+    def adjustment(self) -> Loader[str, AdjustmentRecord | None]:
+        """Record of an adjustment by id."""
+        return self._for("adjustment", self._seeking(self._load_adjustments, KEY_COST))
 
     @property
     def reservation(self) -> Loader[str, ReservationRecord | None]:
@@ -314,6 +319,12 @@ class Loaders:
 
     async def _load_warehouses(self, ids: Sequence[str]) -> list[WarehouseRecord | None]:
         records = await get_warehouses(self._snapshot, self._tenant_id, ids=ids)
+        return [records.get(id_) for id_ in ids]
+
+    async def _load_adjustments(self, ids: Sequence[str]) -> list[AdjustmentRecord | None]:
+        records = await get_adjustments(self._snapshot, self._tenant_id, ids=ids)
+        self._budget.spend(len(records) * ROW_COST)
+        self._budget.spend_text(record.note for record in records.values())
         return [records.get(id_) for id_ in ids]
 
     async def _load_reservations(self, ids: Sequence[str]) -> list[ReservationRecord | None]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import strawberry
 from strawberry.types.enum import StrawberryEnumDefinition
@@ -12,9 +12,11 @@ from app.domain.periods import Interval
 from app.domain.quantities import Status
 from app.domain.records import ReservationStatus
 from app.domain.warehouses import WarehouseType
+from app.errors import ERRORS, code_meanings
 from app.writes.stock import OnError
 
 __all__ = [
+    "ErrorCode",
     "Interval",
     "OnError",
     "Order",
@@ -42,6 +44,15 @@ def described(
         value.name = (names or {}).get(member, value.name)
 
 
+# The codes of all errors, also of those that GraphQL never answers.
+ErrorCode: Final = Enum("ErrorCode", {error.code: error.code for error in ERRORS})  # type: ignore[misc]
+
+described(
+    ErrorCode,
+    name="ErrorCode",
+    description="Code of an error. `errors[].extensions.code` has the same values.",
+    values={ErrorCode(code): text for code, text in code_meanings(ERRORS).items()},
+)
 described(
     Status,
     name="SkuStatus",

@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 import strawberry
+from strawberry import UNSET
 from strawberry.types import get_object_definition, has_object_definition
 from strawberry.types.base import StrawberryList
 from strawberry.utils.str_converters import to_camel_case
@@ -76,6 +77,16 @@ def described_field(description: str) -> Any:  # noqa: ANN401
     return strawberry.field(description=description)
 
 
+def exactly_one(description: str) -> Any:  # noqa: ANN401
+    """Define a field of an input of which exactly one field is given."""
+    return strawberry.field(default=UNSET, description=description)
+
+
+def given_fields(value: object) -> dict[str, Any]:
+    """Fields of an input that the request contains."""
+    return {name: field for name, field in vars(value).items() if field is not UNSET}
+
+
 def optional(description: str) -> Any:  # noqa: ANN401
     """Define an input field whose default is null."""
     return strawberry.field(default=None, description=description)
@@ -84,13 +95,13 @@ def optional(description: str) -> Any:  # noqa: ANN401
 def of_plain_values(input_type: type[T]) -> type[T]:
     """Build an input directly from its coerced values, which is fast for lists of hundreds.
 
-    Strawberry converts each value by its type. Scalars and enums need no conversion. Lists of
-    inputs are converted item by item, and their items must be inputs of plain values too. The
-    field `sku`, a SKU code, is normalized.
+    Strawberry converts each value by its type. Scalars and enums need no conversion. Inputs in a
+    field, one or a list of them, must be inputs of plain values too. The field `sku`, a SKU code,
+    is normalized.
     """
     definition = get_object_definition(input_type, strict=True)
     names = {to_camel_case(field.python_name): field.python_name for field in definition.fields}
-    inputs: dict[str, Callable[[Mapping[str, Any], Any], Any]] = {}
+    inputs: dict[str, Callable[[Any, Any], Any]] = {}
     for field in definition.fields:
         inner: Any = field.type
         while hasattr(inner, "of_type"):
@@ -98,18 +109,24 @@ def of_plain_values(input_type: type[T]) -> type[T]:
         if not has_object_definition(inner):
             continue
         make: Any = get_object_definition(inner, strict=True).from_input
-        if make is None or not isinstance(field.type, StrawberryList):
-            message = f"{input_type.__name__}.{field.python_name} must be a list of plain inputs."
+        if make is None:
+            message = f"{input_type.__name__}.{field.python_name} must hold plain inputs."
             raise TypeError(message)
-        inputs[to_camel_case(field.python_name)] = partial(make, inner)
+        convert = partial(make, inner)
+        is_list = isinstance(field.type, StrawberryList)
+        inputs[to_camel_case(field.python_name)] = _each(convert) if is_list else convert
 
     def from_values(type_: type[T], value: Mapping[str, Any], context: Any) -> T:  # noqa: ANN401
         fields = {names[name]: given for name, given in value.items()}
         if code := fields.get("sku"):
             fields["sku"] = normalized_code(code)
         for name, make in inputs.items():
-            fields[names[name]] = [make(item, context) for item in value[name]]
+            fields[names[name]] = make(value[name], context)
         return type_(**fields)
 
     definition.from_input = from_values
     return input_type
+
+
+def _each(convert: Callable[[Any, Any], Any]) -> Callable[[Any, Any], list[Any]]:
+    return lambda items, context: [convert(item, context) for item in items]

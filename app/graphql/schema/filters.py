@@ -124,6 +124,7 @@ class StockLevelFilterInput:
 
     def conditions(self) -> SkuFilter:
         """Filter of the reads."""
+        _refuse_empty(sku=self.sku)
         return SkuFilter(status=self.status, sku=self.sku, archived=self.archived)
 
 

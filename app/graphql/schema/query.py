@@ -3,11 +3,11 @@
 from typing import Annotated
 
 import strawberry
+from graphql.pyutils import gather_with_cancel
 
 from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
 from app.domain.records import LedgerTotals
 from app.domain.validation import normalized_code
-from app.errors import ERRORS, meanings
 from app.graphql.schema.budget import LEVEL_COST, PARENT_COST, ROW_COST, STATEMENT_COST
 from app.graphql.schema.context import Context, Info
 from app.graphql.schema.cursors import AdjustmentCursors
@@ -21,10 +21,12 @@ from app.graphql.schema.lookups import (
 )
 from app.graphql.schema.relay import (
     DEFAULT_PAGE,
+    MAX_PAGE,
     After,
     Connection,
     First,
     Node,
+    check_number,
     connection_of,
     page_size,
 )
@@ -38,15 +40,15 @@ from app.graphql.schema.types import (
     adjustment_connection,
 )
 from app.reads.adjustment_totals import count_adjustments, sum_adjustments
-from app.reads.adjustments import get_adjustment, list_adjustments
+from app.reads.adjustments import list_adjustments
 from app.reads.reservations import count_reservations, list_reservations
 from app.reads.skus import list_skus
 from app.reads.warehouses import list_warehouses
 
 
 @strawberry.type(
-    description="The reads. Each needs the scope inventory:read or inventory:write.\n\nErrors of "
-    f"reads and writes have one of these codes in `errors[].extensions.code`:\n\n{meanings(ERRORS)}"
+    description="The reads. Each needs the scope inventory:read or inventory:write. Errors of "
+    "reads and writes have an `ErrorCode` in `errors[].extensions.code`."
 )
 class Query:
     """The root type of the reads."""
@@ -219,6 +221,24 @@ class Query:
         """Reservation with an id."""
         return Reservation(record=await require_reservation(info.context, id))
 
+    @strawberry.field(
+        description=f"SKUs with these codes, in their order; null where there is none. Up to "
+        f"{MAX_PAGE} codes."
+    )
+    async def skus_by_code(
+        self, info: Info, codes: Annotated[list[str], strawberry.argument(description="SKU codes.")]
+    ) -> list[Sku | None] | None:
+        """SKUs with codes, in their order.
+
+        Raises:
+            ValidationFailed: there are too many codes.
+
+        """
+        check_number("codes", codes)
+        load = info.context.loaders.sku.load
+        records = await gather_with_cancel(*(load(normalized_code(code)) for code in codes))
+        return [Sku(record=record) if record else None for record in records]
+
     @strawberry.field(description="The object with a global id; null if it does not exist.")
     async def node(
         self,
@@ -226,24 +246,46 @@ class Query:
         id: Annotated[strawberry.ID, strawberry.argument(description="`id` of any object.")],
     ) -> Node | None:
         """Object with a global id; None if it does not exist."""
-        context = info.context
-        kind, _, rest = id.partition("_")
-        if kind == "sku":
-            sku = await context.loaders.sku.load(normalized_code(rest))
-            return Sku(record=sku) if sku else None
-        if kind == "wh":
-            warehouse = await context.loaders.warehouse.load(id)
-            return Warehouse(record=warehouse) if warehouse else None
-        if kind == "rsv":
-            reservation = await context.loaders.reservation.load(id)
-            return Reservation(record=reservation) if reservation else None
-        if kind == "adj":
-            context.budget.spend(STATEMENT_COST)
-            entry = await get_adjustment(context.snapshot, context.principal.tenant_id, id_=id)
-            return Adjustment(record=entry) if entry else None
-        if kind == "level":
-            return await _stock_level(context, rest)
-        return None
+        return await node_of(info.context, id)
+
+    @strawberry.field(
+        description=f"Objects with these global ids, in their order; null where there is none. Up "
+        f"to {MAX_PAGE} ids."
+    )
+    async def nodes(
+        self,
+        info: Info,
+        ids: Annotated[
+            list[strawberry.ID], strawberry.argument(description="`id` of any objects.")
+        ],
+    ) -> list[Node | None] | None:
+        """Objects with global ids, in their order.
+
+        Raises:
+            ValidationFailed: there are too many ids.
+
+        """
+        check_number("ids", ids)
+        return await gather_with_cancel(*(node_of(info.context, id_) for id_ in ids))
+
+
+async def node_of(context: Context, id_: str) -> Node | None:
+    """Object with a global id; None if it does not exist."""
+    loaders = context.loaders
+    kind, _, rest = id_.partition("_")
+    if kind == "sku":
+        sku = await loaders.sku.load(normalized_code(rest))
+        return Sku(record=sku) if sku else None
+    if kind == "wh":
+        warehouse = await loaders.warehouse.load(id_)
+        return Warehouse(record=warehouse) if warehouse else None
+    if kind == "rsv":
+        reservation = await loaders.reservation.load(id_)
+        return Reservation(record=reservation) if reservation else None
+    if kind == "adj":
+        entry = await loaders.adjustment.load(id_)
+        return Adjustment(record=entry) if entry else None
+    return await _stock_level(context, rest) if kind == "level" else None
 
 
 async def _stock_level(context: Context, rest: str) -> StockLevel | None:

@@ -124,6 +124,17 @@ def page_info(
     )
 
 
+def check_number(field: str, keys: Sequence[str]) -> None:
+    """Check the number of keys to look up.
+
+    Raises:
+        ValidationFailed: there are more than MAX_PAGE.
+
+    """
+    if len(keys) > MAX_PAGE:
+        raise invalid_field(field, f"must hold at most {MAX_PAGE} items, and holds {len(keys)}")
+
+
 def page_size(first: int, *, longest: int = MAX_PAGE) -> int:
     """Check a page size.
 

@@ -32,6 +32,7 @@ def _parse_quantity_literal(node: Any, _variables: object = None) -> int:  # noq
 SCALARS: Final[dict[object, ScalarDefinition]] = {
     Quantity: strawberry.scalar(
         name="Quantity",
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc8259#section-6",
         description=(
             "A whole number of pieces, wider than the 32 bits of Int. Stored quantities are 0 to "
             "1,000,000,000,000. Derived quantities may be negative."
@@ -42,12 +43,14 @@ SCALARS: Final[dict[object, ScalarDefinition]] = {
     ),
     datetime: strawberry.scalar(
         name="DateTime",
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc3339#section-5.6",
         description="An instant in UTC with milliseconds, for example 2026-03-12T14:00:00.000Z.",
         serialize=format_instant,
         parse_value=lambda value: parse_time_range(value).start,
     ),
     TimeRange: strawberry.scalar(
         name="DateOrDateTime",
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc3339#section-5.6",
         description=(
             "A date (2026-03-12), which means the whole UTC day, or an RFC 3339 timestamp "
             "(2026-03-12T14:00:00Z)."

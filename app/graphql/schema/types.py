@@ -58,6 +58,8 @@ from app.graphql.schema.relay import (
 from app.graphql.schema.scalars import Quantity
 from app.reads.conditions import LedgerKey, key_columns
 
+WarehouseId = Annotated[strawberry.ID, strawberry.argument(description="Warehouse id, wh_...")]
+
 
 @strawberry.type(description="A place that holds stock.")
 class Warehouse(Node):
@@ -150,22 +152,14 @@ class Sku(Node):
     archived_at: datetime | None = read_from(
         "record.archived_at", "Time of archiving; null if the SKU is not archived."
     )
-
     stock: list["StockLevel"] = objects_from(
         "record.levels",
         lambda record: StockLevel(record=record),
         "Stock levels, ordered by warehouse id.",
     )
 
-    @strawberry.field(
-        description="Stock level in one warehouse; null if the SKU has no stock level there."
-    )
-    def stock_level(
-        self,
-        warehouse_id: Annotated[
-            strawberry.ID, strawberry.argument(description="Warehouse id, wh_...")
-        ],
-    ) -> "StockLevel | None":
+    @strawberry.field(description="Stock level in one warehouse; null if there is none.")
+    def stock_level(self, warehouse_id: WarehouseId) -> "StockLevel | None":
         """Stock level in one warehouse."""
         record = self.record.level_in(warehouse_id)
         return StockLevel(record=record) if record else None

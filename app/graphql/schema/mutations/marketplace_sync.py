@@ -99,7 +99,7 @@ class SyncResult:
             sku=Sku(record=record) if record else None,
             stock_level=StockLevel(record=level) if level else None,
             adjustment=Adjustment(record=entry) if entry else None,
-            error=BulkError(code=refusal.code, message=refusal.message) if refusal else None,
+            error=BulkError.of(refusal) if refusal else None,
         )
 
 

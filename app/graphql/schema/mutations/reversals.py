@@ -7,7 +7,7 @@ from strawberry import Private
 
 from app.domain.records import SkuRecord
 from app.graphql.schema.context import Info
-from app.graphql.schema.fields import described_field, optional
+from app.graphql.schema.fields import described_field, exactly_one, given_fields, optional
 from app.graphql.schema.mutations.write_input import (
     NOTE_DESCRIPTION,
     REASON_DESCRIPTION,
@@ -18,15 +18,22 @@ from app.graphql.schema.types import Adjustment, Sku
 from app.writes.reversals import Reversal, reverse_adjustments
 
 
-@strawberry.input(
-    description="Adjustments to reverse: exactly one of an adjustment, a bulk and a transfer."
-)
+@strawberry.input(one_of=True, description="An adjustment, a bulk or a transfer to reverse.")
+class ReversalTargetInput:
+    """An adjustment, a bulk or a transfer to reverse."""
+
+    adjustment_id: strawberry.ID | None = exactly_one(
+        "One adjustment that is not part of a transfer."
+    )
+    bulk_id: strawberry.ID | None = exactly_one("All adjustments of a bulk.")
+    transfer_id: strawberry.ID | None = exactly_one("All adjustments of a transfer.")
+
+
+@strawberry.input(description="Adjustments to reverse.")
 class ReverseAdjustmentsInput(WriteInput):
     """Adjustments to reverse."""
 
-    adjustment_id: strawberry.ID | None = optional("One adjustment that is not part of a transfer.")
-    bulk_id: strawberry.ID | None = optional("All adjustments of a bulk.")
-    transfer_id: strawberry.ID | None = optional("All adjustments of a transfer.")
+    target: ReversalTargetInput = described_field("The adjustments.")
     reason: str = strawberry.field(default="reversal", description=REASON_DESCRIPTION)
     note: str | None = optional(NOTE_DESCRIPTION)
 
@@ -64,13 +71,7 @@ class ReversalMutation:
         ],
     ) -> ReverseAdjustmentsPayload | None:
         """Reverse adjustments."""
-        reversal = Reversal(
-            adjustment_id=input.adjustment_id,
-            bulk_id=input.bulk_id,
-            transfer_id=input.transfer_id,
-            reason=input.reason,
-            note=input.note,
-        )
+        reversal = Reversal(**given_fields(input.target), reason=input.reason, note=input.note)
         written = await info.context.write(
             input, lambda writing: reverse_adjustments(writing, reversal), count=len
         )

@@ -9,10 +9,22 @@ from strawberry import Private
 
 from app.domain.records import SkuRecord
 from app.domain.stock import StockUpdate
-from app.errors import InventoryNotFound, ValidationFailed, similar_code_hint
+from app.errors import (
+    InsufficientStock,
+    InventoryNotFound,
+    StaleVersion,
+    ValidationFailed,
+    similar_code_hint,
+)
 from app.graphql.schema.context import Context, Info
-from app.graphql.schema.enums import OnError
-from app.graphql.schema.fields import described_field, of_plain_values, optional
+from app.graphql.schema.enums import ErrorCode, OnError
+from app.graphql.schema.fields import (
+    described_field,
+    exactly_one,
+    given_fields,
+    of_plain_values,
+    optional,
+)
 from app.graphql.schema.mutations.write_input import (
     DRY_RUN_DESCRIPTION,
     IDEMPOTENCY_KEY_DESCRIPTION,
@@ -92,14 +104,20 @@ class StockLevelInput:
 
 
 @of_plain_values
-@strawberry.input(
-    description="A stock level to set or to adjust: exactly one of `quantity` and `delta`."
-)
+@strawberry.input(one_of=True, description="A change of the quantity on hand: set it or add to it.")
+class QuantityChangeInput:
+    """A change of the quantity on hand."""
+
+    quantity: Quantity | None = exactly_one(QUANTITY_DESCRIPTION)
+    delta: Quantity | None = exactly_one(DELTA_DESCRIPTION)
+
+
+@of_plain_values
+@strawberry.input(description="A stock level to set or to adjust.")
 class StockUpdateInput(StockLevelInput):
     """One update of a bulk."""
 
-    quantity: Quantity | None = optional(QUANTITY_DESCRIPTION)
-    delta: Quantity | None = optional(DELTA_DESCRIPTION)
+    change: QuantityChangeInput = described_field("Change of the quantity on hand.")
 
 
 @of_plain_values
@@ -195,14 +213,48 @@ class InvalidField:
     message: str = described_field("Problem of its value.")
 
 
+@strawberry.type(description="Details of the error STALE_VERSION: the current state.")
+class StaleVersionDetails:
+    """The current state of a stock level that differs from the expected one."""
+
+    on_hand: int = strawberry.field(
+        graphql_type=Quantity, description="Current quantity on hand of the stock level."
+    )
+    version: int = strawberry.field(
+        graphql_type=Quantity, description="Current version of the stock level."
+    )
+    sku_version: int = strawberry.field(
+        graphql_type=Quantity, description="Current version of the SKU."
+    )
+
+
+@strawberry.type(description="Details of the error INSUFFICIENT_STOCK: the quantities.")
+class InsufficientStockDetails:
+    """The available quantity that is less than the requested one."""
+
+    available: int = strawberry.field(
+        graphql_type=Quantity, description="Available quantity of the stock level."
+    )
+    quantity: int = strawberry.field(graphql_type=Quantity, description="Requested quantity.")
+
+
+BulkErrorDetails = Annotated[
+    StaleVersionDetails | InsufficientStockDetails,
+    strawberry.union("BulkErrorDetails", description="Details of an error, by its code."),
+]
+
+
 @strawberry.type(description="Error of a refused item.")
 class BulkError:
     """Error of a refused item."""
 
-    code: str = described_field("Error code.")
+    code: ErrorCode = described_field("Error code.")
     message: str = described_field("Error message.")
     fields: list[InvalidField] = described_field(
         "All malformed fields, for VALIDATION_ERROR; empty for other errors."
+    )
+    details: BulkErrorDetails | None = described_field(
+        "Details of the errors STALE_VERSION and INSUFFICIENT_STOCK; null for others."
     )
 
     @classmethod
@@ -213,7 +265,27 @@ class BulkError:
             InvalidField(field=detail["field"], message=detail["message"])
             for detail in (refusal.details if is_malformed else ())
         ]
-        return cls(code=refusal.code, message=refusal.message, fields=fields)
+        return cls(
+            code=ErrorCode(refusal.code),
+            message=refusal.message,
+            fields=fields,
+            details=_details_of(refusal),
+        )
+
+
+DETAILS: Final[Mapping[str, type[StaleVersionDetails | InsufficientStockDetails]]] = {
+    StaleVersion.code: StaleVersionDetails,
+    InsufficientStock.code: InsufficientStockDetails,
+}
+
+
+def _details_of(refusal: Refusal) -> StaleVersionDetails | InsufficientStockDetails | None:
+    """Typed details of a refusal, from its first detail."""
+    type_ = DETAILS.get(refusal.code)
+    if type_ is None:
+        return None
+    names = type_.__annotations__
+    return type_(**{name: refusal.details[0][name] for name in names})
 
 
 @strawberry.type(description="Result of one update of a bulk.")
@@ -318,9 +390,7 @@ class StockMutation:
     ) -> BulkSetStockPayload | None:
         """Change many stock levels."""
         updates = [
-            item.update(
-                quantity=item.quantity, delta=item.delta, skip_unchanged=input.skip_unchanged
-            )
+            item.update(**given_fields(item.change), skip_unchanged=input.skip_unchanged)
             for item in input.updates
         ]
         written = await info.context.write(
