@@ -108,7 +108,11 @@ class Shim:
         headers = route.response_headers(data)
         if request.method in ("GET", "HEAD") and is_unmodified(headers.get("ETag"), request):
             return Response(status_code=304, headers=headers)
-        return JSONResponse(route.render(data, variables), headers=headers)
+        body = route.render(data, variables)
+        if not route.creates or variables.get("dry_run"):
+            return JSONResponse(body, headers=headers)
+        location = f"{request.scope.get('root_path', '')}{route.path}/{_created_id(body)}"
+        return JSONResponse(body, status_code=201, headers={**headers, "Location": location})
 
     async def execute(
         self,
@@ -187,6 +191,10 @@ def is_unmodified(etag: str | None, request: Request) -> bool:
     return header.strip() == "*" or etag in (
         tag.strip(" ").removeprefix("W/") for tag in header.split(",")
     )
+
+
+def _created_id(body: Any) -> str:  # noqa: ANN401 - any JSON
+    return str(body["data"]["id"])
 
 
 def with_rest_names(error: InventoryError) -> InventoryError:

@@ -101,6 +101,8 @@ class RestRoute:
     body: Readers | None = None
     request_headers: HeaderReaders = field(default_factory=dict)
     response_headers: Callable[[Data], Mapping[str, str]] = rendering.render_no_headers
+    # The response is 201 with the address of the new resource, whose id is in its data.
+    creates: bool = False
     # This operation is streamed if the request has none of the page parameters.
     stream_operation: str | None = None
     page_parameters: frozenset[str] = frozenset()
@@ -155,6 +157,7 @@ ROUTES: Final = (
         body=RESERVE_BODY,
         request_headers=KEY_HEADER,
         response_headers=rendering.replay_renderer("reserveStock"),
+        creates=True,
     ),
     RestRoute(
         "GET",

@@ -141,7 +141,7 @@ def test_a_path_prefix_is_in_no_route_and_in_the_description(
         assert 'src="static/docs-' in httpx.get(f"{address}/docs").text
         assert httpx.get(f"{address}/").headers["location"] == "graphql"
         document = httpx.get(f"{address}/api/openapi.json").json()
-        assert document["servers"] == [{"url": "/one/two"}]
+        assert document["servers"][0]["url"] == "/one/two"
         refused = httpx.post(f"{address}/graphql", json={"query": "{ skus { totalCount } }"})
         assert refused.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
         assert httpx.get(f"{address}/api/inventory/A").status_code == 401
