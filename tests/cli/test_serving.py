@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.cli.listening import server_options
+from app.settings import Settings
 from tests.cli.conftest import Command
 from tests.processes import free_port, started
 
@@ -148,6 +150,11 @@ def test_a_path_prefix_is_in_no_route_and_in_the_description(
         assert httpx.get(f"{address}/one/two/healthz").status_code == 404
     for path in ("one", "/one/", "/", "/a b", "/../x?"):
         assert command("serve", "--root-path", path).status == 2
+
+
+def test_connections_stay_open_longer_than_those_of_load_balancers() -> None:
+    assert server_options(Settings())["timeout_keep_alive"] > 60
+    assert server_options(Settings(keep_alive_seconds=5))["timeout_keep_alive"] == 5
 
 
 def test_the_port_is_read_from_the_environment(

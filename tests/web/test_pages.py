@@ -98,6 +98,14 @@ def test_every_file_of_the_tabs_is_loaded() -> None:
     assert sum(1 for tab in tabs if tab.variables) == len(variables)
 
 
+def test_lines_of_tabs_fit_into_the_editor() -> None:
+    lines = [line for tab in graphiql_tabs() for line in tab.query.splitlines()]
+    comments = [line for line in lines if line.startswith("#")]
+
+    assert len(comments) >= len(graphiql_tabs())
+    assert max(map(len, comments)) <= 60
+
+
 def test_tabs_have_the_warehouse_ids_of_the_demo() -> None:
     text = json.dumps([dict(tab.variables) for tab in graphiql_tabs()])
 
