@@ -24,9 +24,24 @@ def body(quantity: Any = 4, **more: Any) -> dict[str, Any]:
 
 async def reserved(service: Service, **more: Any) -> dict[str, Any]:
     response = await service.rest("POST", PATH, json=body(**more))
-    assert response.status_code == 200, response.text
+    assert response.status_code == 201, response.text
     result: dict[str, Any] = response.json()["data"]
+    assert response.headers["Location"] == f"{PATH}/{result['id']}"
     return result
+
+
+async def test_a_repeated_creation_has_the_same_location_and_a_dry_run_has_none(
+    stocked: Service,
+) -> None:
+    key = {"Idempotency-Key": "once"}
+    first, again = [await stocked.rest("POST", PATH, json=body(), headers=key) for _ in "12"]
+    preview = await stocked.rest("POST", f"{PATH}?dry_run=true", json=body())
+
+    assert (first.status_code, again.status_code, preview.status_code) == (201, 201, 200)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert first.headers["Location"] == again.headers["Location"]
+    assert (await stocked.rest("GET", first.headers["Location"])).json() == first.json()
+    assert "Location" not in preview.headers
 
 
 async def test_committed_reservation_is_readable_and_in_the_ledger(
