@@ -38,7 +38,7 @@ async def test_a_stale_item_has_the_current_state_and_others_have_no_details(
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
 def test_every_error_becomes_an_error_of_an_item(error: Any) -> None:
-    details = {
+    details: Any = {
         StaleVersion.code: {"on_hand": 1, "version": 2, "sku_version": 3, "field": "x"},
         InsufficientStock.code: {"available": 1, "quantity": 2, "sku": "A"},
         ValidationFailed.code: {"field": "note", "message": "is long"},
