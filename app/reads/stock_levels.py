@@ -1,17 +1,18 @@
 """Reads of stock levels by warehouse."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Select, Text, func, select
+from sqlalchemy import Select, Text, func, literal_column, select
 
-from app.database.parameters import as_json, rows_from
+from app.database.parameters import TENANT, as_json, rows_from
 from app.database.snapshot import Snapshot
 from app.database.tables import sku_count, stock_level
 from app.domain.filters import SkuFilter
 from app.domain.records import LevelRecord, WarehouseRecord
 from app.ledger.totals import ZERO
-from app.reads.conditions import Filters, conditions_of, filters_of, shaped
+from app.reads.conditions import Filters, conditions_of, equals, filters_of, shaped
 from app.reads.paging import COUNT_LIMIT, pages_of_parents
 from app.reads.skus import COUNT_CONDITIONS, SKU_CONDITIONS, archived_parameters
 from app.reads.stock_json import LEVEL_COLUMNS
@@ -73,6 +74,25 @@ def _level_parameters(tenant_id: str, where: SkuFilter) -> dict[str, object]:
 
 def _warehouses_json(ids: Iterable[str]) -> str:
     return as_json({"warehouse_id": id_} for id_ in ids)
+
+
+async def count_stocked_levels(
+    snapshot: Snapshot, tenant_id: str, *, warehouse_id: str
+) -> tuple[int, int]:
+    """Count the stock levels of a warehouse with stock on hand, and those with reserved stock."""
+    parameters = {"tenant_id": tenant_id, "warehouse_id": warehouse_id}
+    [row] = await snapshot.rows(_stocked_counts(), parameters)
+    return int(row.stocked), int(row.reserved)
+
+
+@cache
+def _stocked_counts() -> Select[int, int]:
+    level = stock_level.c
+    counts = (
+        func.count().filter(level.on_hand > literal_column("0")).label("stocked"),
+        func.count().filter(level.reserved > literal_column("0")).label("reserved"),
+    )
+    return select(*counts).where(level.tenant_id == TENANT, equals("warehouse_id")(level))
 
 
 @shaped

@@ -12,7 +12,7 @@ from app.errors import invalid_field, invalid_fields
 from app.graphql.schema.enums import ReservationStatus, Sign, Status
 from app.graphql.schema.fields import of_plain_values, optional
 
-EMPTY: Final = "must not be empty; leave it out for no condition"
+EMPTY_TEXT: Final = "must not be empty; leave it out for no condition"
 ARCHIVED_DESCRIPTION: Final = "false: without archived SKUs; true: only archived SKUs; null: both."
 ALL_ADJUSTMENTS: Final = strawberry.argument(description="Filters; without them, all adjustments.")
 LEVELS_DESCRIPTION: Final = "Filters; without them, all stock levels of SKUs that are not archived."
@@ -167,7 +167,7 @@ class ReservationFilterInput:
 
 def _refuse_empty(**texts: str | None) -> None:
     """Refuse an empty text, which matches nothing: a client may have meant to leave it out."""
-    if empty := [(field, EMPTY) for field, text in texts.items() if text == ""]:
+    if empty := [(field, EMPTY_TEXT) for field, text in texts.items() if text == ""]:
         raise invalid_fields(empty)
 
 
