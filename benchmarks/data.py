@@ -57,6 +57,7 @@ STATUS: Final = (
     "WHEN {on_hand} - {reserved} <= {safety} THEN 'critical' "
     "WHEN {on_hand} - {reserved} <= 2 * {safety} THEN 'low' ELSE 'normal' END"
 )
+AVAILABLE: Final = "{on_hand} - {reserved} - {safety}"
 CODE: Final = "'SKU-' || (10000000 + i)"
 TENANT_SQL: Final = "CAST(:tenant AS TEXT)"
 LAST_OF_LEDGER: Final = (
@@ -223,8 +224,9 @@ def statements(dialect: str, size: Size) -> list[str]:
     return [
         f"""
         {NUMBERS}
-        INSERT INTO sku (tenant_id, sku, title, status, version, created_at, updated_at)
+        INSERT INTO sku (tenant_id, sku, title, status, available, version, created_at, updated_at)
         SELECT {TENANT_SQL}, {CODE}, 'Thing ' || i, {STATUS.format(**sums)},
+               {AVAILABLE.format(**sums)},
                1 + COUNT(*) * {last}, {at.format(n=0)}, {latest}
         FROM {cells} GROUP BY i
         """,

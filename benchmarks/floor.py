@@ -50,8 +50,10 @@ FROM unnest($3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::
   AS n(id, sku, warehouse_id, sequence, old, new)
 """
 WRITE_SKUS: Final = """
-UPDATE sku s SET status = n.status, version = s.version + 1, updated_at = $2
-FROM unnest($3::text[], $4::text[]) AS n(sku, status) WHERE s.tenant_id = $1 AND s.sku = n.sku
+UPDATE sku s SET status = n.status, available = n.available, version = s.version + 1,
+  updated_at = $2
+FROM unnest($3::text[], $4::text[], $5::bigint[]) AS n(sku, status, available)
+WHERE s.tenant_id = $1 AND s.sku = n.sku
 """
 
 Update = Mapping[str, Any]
@@ -161,7 +163,9 @@ async def write(request: Request, updates: Sequence[Update]) -> list[dict[str, A
                 reserved + level.reserved,
                 safety + level.safety_stock,
             )
-        statuses = [Figures(*sums[code]).status for code in codes]
+        totals = [Figures(*sums[code]) for code in codes]
+        statuses = [total.status for total in totals]
+        available = [total.available for total in totals]
         skus, warehouse_ids, sequences, after = (
             [result[name] for result in results]
             for name in ("sku", "warehouse_id", "sequence", "after")
@@ -174,7 +178,7 @@ async def write(request: Request, updates: Sequence[Update]) -> list[dict[str, A
         await connection.execute(
             WRITE_LEDGER, TENANT, now, ids, skus, warehouse_ids, sequences, before, after
         )
-        await connection.execute(WRITE_SKUS, TENANT, now, codes, statuses)
+        await connection.execute(WRITE_SKUS, TENANT, now, codes, statuses, available)
     return results
 
 

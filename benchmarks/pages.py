@@ -5,7 +5,7 @@ The cursor of a page deep in a list is encoded by the function of the service.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -78,7 +78,10 @@ def inventory_load(target: Target, where: SkuFilter, position: Position) -> Load
         .where(*(source.c[name] == value for name, value in conditions.items()))
         .order_by(source.c.sku)
     )
-    question = ["skus", where, Order.ASCENDING]
+    question: list[object] = ["skus", where, Order.CODE_ASCENDING]
+    if where.warehouse_id is not None:
+        question = ["levels", where.warehouse_id, replace(where, warehouse_id=None)]
+        question.append(Order.CODE_ASCENDING)
     total, pages = _pages(target, statement, position, question=question)
 
     def request(cursor: str | None) -> Ask:
@@ -193,8 +196,7 @@ def _pages(
 def _cursor(row: Sequence[Any] | None, *, question: object, key: bytes) -> str | None:
     if row is None:
         return None
-    position = row[1] if len(row) == 2 else list(row[1:])
-    return ListCursors(question, key=key).encode(position)
+    return ListCursors(question, key=key).encode(list(row[1:]))
 
 
 def _load(
@@ -216,7 +218,12 @@ def _load(
 
 def _conditions(where: SkuFilter | AdjustmentFilter) -> dict[str, Any]:
     # The data has no archived SKUs, so a False flag adds no condition.
-    return {name: value for name, value in asdict(where).items() if value not in (None, False)}
+    conditions = {
+        name: value for name, value in asdict(where).items() if value not in (None, False)
+    }
+    if "statuses" in conditions:
+        [conditions["status"]] = conditions.pop("statuses")
+    return conditions
 
 
 def _query(parameters: dict[str, Any]) -> str:

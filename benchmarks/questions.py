@@ -33,9 +33,9 @@ def questions() -> dict[str, Question]:
     all_questions: dict[str, Question] = {}
     filters = {
         "": SkuFilter(),
-        ", by status": SkuFilter(status=Status.LOW),
+        ", by status": SkuFilter(statuses=(Status.LOW,)),
         ", by warehouse": SkuFilter(warehouse_id=WAREHOUSES[1].id),
-        ", by both": SkuFilter(status=Status.OUT_OF_STOCK, warehouse_id=WAREHOUSES[1].id),
+        ", by both": SkuFilter(statuses=(Status.OUT_OF_STOCK,), warehouse_id=WAREHOUSES[1].id),
     }
     for (name, where), position in product(filters.items(), Position):
         all_questions[f"list{name}, {position.value}"] = partial(

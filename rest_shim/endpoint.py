@@ -104,6 +104,8 @@ class Shim:
             return await stream_pages(self._page_reader(stream_operation, variables, request))
         if route.narrowed_by in variables:
             operation = self.operations[route.narrowed_operation]
+            readers = {**route.query, **route.narrowed_query}
+            variables |= bind_query(request.scope["query_string"], readers)
         data = await self.execute(operation, variables, principal)
         headers = route.response_headers(data)
         if is_read and check_read(request.headers, headers.get("ETag")):

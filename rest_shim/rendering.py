@@ -25,6 +25,14 @@ RESERVATION_STATUSES: Final = {
     "released": "RELEASED",
     "expired": "EXPIRED",
 }
+CODE_SORTS: Final = {"sku": "SKU_ASC", "-sku": "SKU_DESC"}
+SORTS: Final = {
+    **CODE_SORTS,
+    "available": "AVAILABLE_ASC",
+    "-available": "AVAILABLE_DESC",
+    "updated": "UPDATED_ASC",
+    "-updated": "UPDATED_DESC",
+}
 ON_ERROR: Final = {"abort": "ABORT", "continue": "CONTINUE"}
 WAREHOUSE_TYPES: Final = {"OWN": "own", "FBA": "FBA", "FBS": "FBS", "THIRD_PARTY": "3PL"}
 _REST_STATUS: Final = {graphql: rest for rest, graphql in (STATUSES | RESERVATION_STATUSES).items()}

@@ -24,7 +24,15 @@ from rest_shim.binding import (
     updates_of,
     whole_number,
 )
-from rest_shim.rendering import ON_ERROR, RESERVATION_STATUSES, STATUSES, Body, Data
+from rest_shim.rendering import (
+    CODE_SORTS,
+    ON_ERROR,
+    RESERVATION_STATUSES,
+    SORTS,
+    STATUSES,
+    Body,
+    Data,
+)
 
 PAGE_QUERY: Final[Readers] = {"limit": integer, "cursor": unchanged}
 SET_BODY: Final[Readers] = {
@@ -108,11 +116,12 @@ class RestRoute:
     may_lack_body: bool = False
     request_headers: HeaderReaders = field(default_factory=dict)
     response_headers: Callable[[Data], Mapping[str, str]] = rendering.render_no_headers
-    # The operation of requests with this parameter.
+    # The operation of requests with this parameter, and its stricter query parameters.
     narrowed_by: str | None = None
     narrowed_operation: str = ""
     # The response is 201 with the address of the new resource, whose id is in its data.
     creates: bool = False
+    narrowed_query: Readers = field(default_factory=dict)
     # This operation is streamed if the request has none of the page parameters.
     stream_operation: str | None = None
     page_parameters: frozenset[str] = frozenset()
@@ -135,8 +144,11 @@ ROUTES: Final = (
             "status": one_of(STATUSES),
             "warehouse_id": condition,
             "sku": condition,
+            "updated_since": condition,
+            "sort": one_of(SORTS),
         },
         narrowed_by="warehouse_id",
+        narrowed_query={"sort": one_of(CODE_SORTS)},
         narrowed_operation="ListWarehouseInventory",
     ),
     RestRoute(

@@ -101,12 +101,16 @@ class SkuTable(SQLModel, table=True):
         Index(None, "tenant_id", "status", "sku"),
         # Codes that differ in case or leading zeros. SQLite uses it only if it covers the code.
         Index("sku_by_folded_code_index", "tenant_id", text("ltrim(lower(sku), '0')"), "sku"),
+        Index(None, "tenant_id", "available", "sku"),
+        Index(None, "tenant_id", "updated_at", "sku"),
     )
 
     tenant_id: str = key_column(primary_key=True)
     sku: str = key_column(primary_key=True)
     title: str = text_column()
     status: str = key_column()
+    # The sum over the levels, for the order of lists.
+    available: int = integer_column()
     version: int = integer_column()
     created_at: datetime = instant_column()
     updated_at: datetime = instant_column()

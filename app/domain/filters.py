@@ -17,19 +17,36 @@ class Sign(StrEnum):
 
 
 class Order(StrEnum):
-    """The order of a list of SKUs, by code point."""
+    """The order of a list of SKUs; SKUs with one value are ordered by code point."""
 
-    ASCENDING = "ascending"
-    DESCENDING = "descending"
+    CODE_ASCENDING = "code"
+    CODE_DESCENDING = "-code"
+    AVAILABLE_ASCENDING = "available"
+    AVAILABLE_DESCENDING = "-available"
+    UPDATED_ASCENDING = "updated"
+    UPDATED_DESCENDING = "-updated"
+
+    @property
+    def is_descending(self) -> bool:
+        """Whether the largest value is first."""
+        return self.startswith("-")
+
+    @property
+    def subject(self) -> str:
+        """The ordered value: `code`, `available` or `updated`."""
+        return self.removeprefix("-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkuFilter:
     """A filter of SKUs; `warehouse_id` finds the SKUs that have a level there."""
 
-    status: Status | None = None
+    # None: SKUs with any status.
+    statuses: tuple[Status, ...] | None = None
     warehouse_id: str | None = None
     sku: str | None = None
+    code_prefix: str | None = None
+    updated_since: datetime | None = None
     # None: both archived and active SKUs.
     archived: bool | None = False
 

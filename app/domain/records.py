@@ -57,6 +57,8 @@ class SkuRecord(Struct, array_like=True, gc=False):
     version: int
     archived_at: datetime | None
     levels: list[LevelRecord]
+    # Only lists that are ordered by it read it.
+    updated_at: datetime | None = None
 
     @property
     def id(self) -> str:

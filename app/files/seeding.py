@@ -107,14 +107,15 @@ async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[Loade
     counts: Counter[tuple[str, str]] = Counter()
     for item in skus:
         check_code(item.sku)
-        status = total_figures(level.figures for level in item.levels).status
-        counts["", status] += 1
+        figures = total_figures(level.figures for level in item.levels)
+        counts["", figures.status] += 1
         rows[sku].append(
             {
                 "tenant_id": tenant_id,
                 "sku": item.sku,
                 "title": item.title,
-                "status": status,
+                "status": figures.status,
+                "available": figures.available,
                 "version": 1 + sum(len(level.history) for level in item.levels),
                 "created_at": now,
                 "updated_at": now,

@@ -64,7 +64,7 @@ async def _repair_skus(
 ) -> tuple[str | None, list[str]]:
     """Repair the next batch of SKUs; returns the last code, or None without further SKUs."""
     page = (
-        select(sku.c.sku, sku.c.status, sku.c.archived_at)
+        select(sku.c.sku, sku.c.status, sku.c.available, sku.c.archived_at)
         .where(sku.c.tenant_id == tenant_id, sku.c.sku > after)
         .order_by(sku.c.sku)
         .limit(REPAIR_BATCH_SKUS)
@@ -81,10 +81,15 @@ async def _repair_skus(
         messages += await _repair_level(session, level, archived_at=archived[level.sku])
         figures.setdefault(level.sku, []).append(_figures(level))
     for row in skus:
-        status = total_figures(figures.get(row.sku, [])).status
-        if row.status != status:
-            messages.append(f"status of SKU {row.sku} was {row.status}, and is {status}")
-            await _update_sku(session, tenant_id, row.sku, status=status)
+        total = total_figures(figures.get(row.sku, []))
+        derived = {"status": total.status, "available": total.available}
+        wrong = {name: value for name, value in derived.items() if getattr(row, name) != value}
+        if wrong:
+            await _update_sku(session, tenant_id, row.sku, **wrong)
+        messages += [
+            f"{name} of SKU {row.sku} was {getattr(row, name)}, and is {value}"
+            for name, value in wrong.items()
+        ]
     return skus[-1].sku, messages
 
 

@@ -177,7 +177,7 @@ class _FigureCheck:
         self.proof.stock_levels += 1
 
     async def _skus(self) -> None:
-        """Derive the status of every SKU from its levels."""
+        """Derive the status and the available quantity of every SKU from its levels."""
         current, figures = None, NO_STOCK
         levels = 0
         async for row in self._rows(_skus_with_levels()):
@@ -196,6 +196,7 @@ class _FigureCheck:
         """Check a SKU against the sums over its levels."""
         if row is not None:
             require_equal(f"status of SKU {row.sku}", row.status, figures.status)
+            require_equal(f"available of SKU {row.sku}", row.available, figures.available)
             self._derived_counts["", _counted_as(row, figures)] += 1
             self.proof.skus += 1
 
@@ -244,6 +245,7 @@ def _skus_with_levels() -> Select[Any]:
         select(
             sku.c.sku,
             sku.c.status,
+            sku.c.available,
             sku.c.archived_at,
             stock_level.c.warehouse_id,
             stock_level.c.on_hand,

@@ -1,6 +1,6 @@
 """Keyset pages, of one list or of many parents in one statement."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -8,12 +8,16 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Select,
+    Text,
     bindparam,
     literal_column,
     select,
     true,
+    tuple_,
 )
+from sqlalchemy.types import TypeEngine
 
+from app.database.columns import UtcDateTime
 from app.domain.filters import Order
 from app.ledger.totals import Columns
 
@@ -29,9 +33,31 @@ COUNT_LIMIT: Final = literal_column(str(MAX_COUNT), BigInteger)
 MOST_LEVELS: Final = 1_000_000
 
 
-def in_sku_order(code: ColumnElement[str], order: Order) -> ColumnElement[str]:
-    """Order by SKU code."""
-    return code if order is Order.ASCENDING else code.desc()
+# The columns of an order of SKUs; the code makes it total.
+ORDER_COLUMNS: Final = {
+    "code": ("sku",),
+    "available": ("available", "sku"),
+    "updated": ("updated_at", "sku"),
+}
+POSITION_TYPES: Final[Mapping[str, TypeEngine[Any]]] = {
+    "sku": Text(),
+    "available": BigInteger(),
+    "updated_at": UtcDateTime(),
+}
+
+
+def in_sku_order(columns: Columns, order: Order) -> list[ColumnElement[Any]]:
+    """Columns of an order of SKUs, for ORDER BY."""
+    ordered = [columns[name] for name in ORDER_COLUMNS[order.subject]]
+    return [column.desc() for column in ordered] if order.is_descending else ordered
+
+
+def after_position(columns: Columns, order: Order) -> ColumnElement[bool]:
+    """Condition that a row follows the position `after_<column>` of an order."""
+    names = ORDER_COLUMNS[order.subject]
+    row = tuple_(*(columns[name] for name in names))
+    position = tuple_(*(bindparam(f"after_{name}", type_=POSITION_TYPES[name]) for name in names))
+    return row < position if order.is_descending else row > position
 
 
 def pages_of_parents(

@@ -28,7 +28,9 @@ from app.reads.json_rows import json_agg, json_array, json_rows_of
 from app.reads.paging import in_sku_order
 from app.reads.warehouses import WAREHOUSE_COLUMNS
 
-SKU_COLUMNS: Final = tuple(sku.c[name] for name in SkuRecord.__struct_fields__ if name in sku.c)
+SKU_COLUMNS: Final = tuple(
+    sku.c[name] for name in SkuRecord.__struct_fields__ if name in sku.c and name != "updated_at"
+)
 # The fields of a level without a default. The others are not read here.
 LEVEL_COLUMNS: Final = tuple(
     stock_level.c[name]
@@ -50,7 +52,7 @@ def with_stock(
     dialect: str,
     skus: FromClause,
     *,
-    order: Order = Order.ASCENDING,
+    order: Order = Order.CODE_ASCENDING,
 ) -> Select[Any]:
     """Select a single row of two JSON texts: the SKUs with their levels, and the warehouses.
 
@@ -106,7 +108,9 @@ def _on_sqlite(skus: FromClause, order: Order) -> _SkusWithLevels:
 
 def _in_order(skus: FromClause, order: Order, *more: ColumnElement[Any]) -> Select[Any]:
     columns = [skus.c[column.name] for column in SKU_COLUMNS]
-    return select(*columns, skus.c.levels, *more).order_by(in_sku_order(skus.c.sku, order))
+    # The fields of a record in their order: `updated_at` is the last one, and optional.
+    last = [skus.c.updated_at] if order.subject == "updated" else []
+    return select(*columns, skus.c.levels, *last, *more).order_by(*in_sku_order(skus.c, order))
 
 
 def same_sku(left: Columns, right: Columns) -> ColumnElement[bool]:

@@ -2,23 +2,20 @@
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import Select, Text, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, Text, func, literal_column, select
 
 from app.database.parameters import TENANT, as_json, rows_from
 from app.database.snapshot import Snapshot
 from app.database.tables import sku_count, stock_level
-from app.domain.filters import SkuFilter
+from app.domain.filters import Order, SkuFilter
 from app.domain.records import LevelRecord, WarehouseRecord
-from app.ledger.totals import ZERO
-from app.reads.conditions import Filters, conditions_of, equals, filters_of, shaped
-from app.reads.paging import COUNT_LIMIT, pages_of_parents
-from app.reads.skus import COUNT_CONDITIONS, SKU_CONDITIONS, archived_parameters
+from app.ledger.totals import ZERO, Columns
+from app.reads.conditions import Filters, equals, filters_of, shaped
+from app.reads.paging import COUNT_LIMIT, after_position, in_sku_order, pages_of_parents
+from app.reads.skus import COUNTED_FILTERS, count_conditions, level_conditions, sku_parameters
 from app.reads.stock_json import LEVEL_COLUMNS
-
-# The filters of levels by which writes maintain counts.
-COUNTED_FILTERS: Final = frozenset({"tenant_id", "status", "listed", "archived"})
 
 
 async def list_levels_of_warehouses(
@@ -28,14 +25,15 @@ async def list_levels_of_warehouses(
     warehouses: Sequence[WarehouseRecord],
     where: SkuFilter,
     after: str | None,
+    order: Order = Order.CODE_ASCENDING,
     limit: int,
 ) -> dict[str, list[LevelRecord]]:
     """Read a page of stock levels by SKU code for each warehouse id, starting after a code.
 
     The status of `where` is the status of the level.
     """
-    parameters = {**_level_parameters(tenant_id, where), "after": after}
-    statement = _levels_of_warehouses(snapshot.dialect, filters_of(parameters))
+    parameters = {**sku_parameters(tenant_id, where), "after": after and True, "after_sku": after}
+    statement = _levels_of_warehouses(snapshot.dialect, filters_of(parameters), order)
     parents = _warehouses_json(warehouse.id for warehouse in warehouses)
     by_id = {warehouse.id: warehouse for warehouse in warehouses}
     pages: dict[str, list[LevelRecord]] = {id_: [] for id_ in by_id}
@@ -52,24 +50,15 @@ async def count_levels_of_warehouses(
 ) -> dict[str, int]:
     """Count the stock levels of each warehouse id.
 
-    Without a filter by SKU, the numbers come from counts that every write maintains.
+    Some numbers come from counts that every write maintains. Others end at MAX_COUNT.
     """
-    parameters = _level_parameters(tenant_id, where)
+    parameters = sku_parameters(tenant_id, where)
     filters = filters_of(parameters)
     counts = _level_counts if filters <= COUNTED_FILTERS else _counted_levels
     rows = await snapshot.rows(
         counts(snapshot.dialect, filters), {**parameters, "parents": _warehouses_json(ids)}
     )
     return {row.warehouse_id: int(row.skus) for row in rows}
-
-
-def _level_parameters(tenant_id: str, where: SkuFilter) -> dict[str, object]:
-    return {
-        "tenant_id": tenant_id,
-        "status": where.status,
-        "sku": where.sku,
-        **archived_parameters(where.archived),
-    }
 
 
 def _warehouses_json(ids: Iterable[str]) -> str:
@@ -96,18 +85,21 @@ def _stocked_counts() -> Select[int, int]:
 
 
 @shaped
-def _levels_of_warehouses(dialect: str, filters: Filters) -> Select[Any]:
+def _levels_of_warehouses(dialect: str, filters: Filters, order: Order) -> Select[Any]:
     parents = rows_from(dialect, "parents", {"warehouse_id": Text()})
+
+    def conditions(columns: Columns) -> list[ColumnElement[bool]]:
+        found = level_conditions(filters, columns)
+        found.append(columns.warehouse_id == parents.c.warehouse_id)
+        return [*found, after_position(columns, order)] if "after" in filters else found
+
     return pages_of_parents(
         dialect,
         parents,
         stock_level,
         (stock_level.c.sku, *LEVEL_COLUMNS),
-        where=lambda columns: [
-            *conditions_of(SKU_CONDITIONS, filters, columns),
-            columns.warehouse_id == parents.c.warehouse_id,
-        ],
-        order=lambda columns: [columns.warehouse_id, columns.sku],
+        where=conditions,
+        order=lambda columns: [columns.warehouse_id, *in_sku_order(columns, order)],
     )
 
 
@@ -116,8 +108,7 @@ def _level_counts(dialect: str, filters: Filters) -> Select[Any]:
     """Sum the counts that writes maintain, by warehouse."""
     parents = rows_from(dialect, "parents", {"warehouse_id": Text()})
     number = select(func.coalesce(func.sum(sku_count.c.skus), ZERO)).where(
-        *conditions_of(COUNT_CONDITIONS, filters, sku_count.c),
-        sku_count.c.warehouse_id == parents.c.warehouse_id,
+        *count_conditions(filters), sku_count.c.warehouse_id == parents.c.warehouse_id
     )
     skus = number.correlate(parents).scalar_subquery().label("skus")
     return select(parents.c.warehouse_id, skus)
@@ -130,7 +121,7 @@ def _counted_levels(dialect: str, filters: Filters) -> Select[Any]:
     some = (
         select(stock_level.c.sku)
         .where(
-            *conditions_of(SKU_CONDITIONS, filters, stock_level.c),
+            *level_conditions(filters, stock_level.c),
             stock_level.c.warehouse_id == parents.c.warehouse_id,
         )
         .limit(COUNT_LIMIT)

@@ -48,6 +48,7 @@ def sku_row(record: SkuRecord, now: datetime) -> TableRow:
         "sku": record.sku,
         "title": record.title,
         "status": record.figures.status,
+        "available": record.figures.available,
         "version": record.version,
         "created_at": written_at,
         "updated_at": written_at,

@@ -38,7 +38,7 @@ TENANT_PARAMETER: Final = bindparam("tenant", type_=Text)
 # ON CONFLICT is not in standard SQL. SQLite's INSERT has the same methods.
 INSERTS: Final[Mapping[str, Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 SKU_TYPES: Final = column_types(sku, without=["tenant_id"])
-SKU_CHANGES: Final = ("title", "status", "version", "updated_at", "archived_at")
+SKU_CHANGES: Final = ("title", "status", "available", "version", "updated_at", "archived_at")
 LEVEL_TYPES: Final = column_types(stock_level, without=["tenant_id"])
 ADJUSTMENT_TYPES: Final = column_types(adjustment, without=["tenant_id"])
 RESERVATION_TYPES: Final = column_types(reservation, without=["tenant_id"])

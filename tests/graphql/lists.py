@@ -24,9 +24,10 @@ SKUS: Final = (
     f"{{ {page_of(RECORD)} }} }}"
 )
 LEVELS: Final = (
-    "query ($id: ID!, $first: Int!, $after: String, $filter: StockLevelFilterInput) { "
-    "warehouse(id: $id) { "
-    f"stock(first: $first, after: $after, filter: $filter) {{ {page_of(LEVEL)} }} }} }}"
+    "query ($id: ID!, $first: Int!, $after: String, $filter: StockLevelFilterInput, "
+    "$order: StockLevelOrder! = SKU_ASC) { warehouse(id: $id) { "
+    "stock(first: $first, after: $after, filter: $filter, orderBy: $order) "
+    f"{{ {page_of(LEVEL)} }} }} }}"
 )
 LEDGER: Final = (
     "query ($first: Int!, $after: String, $filter: LedgerFilterInput) { "

@@ -39,7 +39,7 @@ from app.reads.reservations import (
     list_holds_of,
     list_reservations,
 )
-from app.reads.skus import get_skus, get_titles, list_skus
+from app.reads.skus import count_skus, get_skus, get_titles, list_skus
 from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
 from app.reads.stock_levels import count_levels_of_warehouses, list_levels_of_warehouses
 from app.reads.warehouses import get_warehouses, list_warehouses
@@ -52,6 +52,7 @@ MAIN: Final = WAREHOUSES[1].id
 # A warehouse and a reason without adjustments: a bad plan reads all rows to find none.
 UNUSED: Final = WAREHOUSES[3].id
 RARE: Final = "loss"
+STATUSES: Final = (None, (Status.CRITICAL,), (Status.CRITICAL, Status.LOW))
 # Whole days, in which the large tenant has many adjustments.
 DAYS: Final = START, START + timedelta(days=3)
 # Time between two SKUs, and between two entries of a history.
@@ -92,33 +93,56 @@ def sku_reads(data: Data) -> Iterator[ReadCase]:
     """Yield reads of SKUs, levels and warehouses."""
     call: partial[Any]
     tenant = data.tenant
-    for status, warehouse, sku_code, after, order in product(
-        (None, Status.CRITICAL), (None, MAIN), (None, data.code), (None, data.code), Order
+    by_code = (Order.CODE_ASCENDING, Order.CODE_DESCENDING)
+    for statuses, warehouse, sku_code, position, order in product(
+        STATUSES, (None, MAIN), (None, data.code), (None, [data.code]), by_code
     ):
         conditions = named(
-            order=order, status=status, warehouse=warehouse, sku=sku_code, after=after
+            order=order, status=statuses, warehouse=warehouse, sku=sku_code, after=position
         )
-        where = SkuFilter(status=status, warehouse_id=warehouse, sku=sku_code)
+        where = SkuFilter(statuses=statuses, warehouse_id=warehouse, sku=sku_code)
         call = partial(
-            list_skus, tenant_id=tenant, where=where, after=after, order=order, limit=PAGE
+            list_skus, tenant_id=tenant, where=where, after=position, order=order, limit=PAGE
         )
         yield ReadCase(f"SKUs {conditions}", call)
+    yield from ordered_reads(data)
     yield ReadCase("SKUs of codes", partial(get_skus, tenant_id=tenant, codes=data.codes))
     yield ReadCase("titles", partial(get_titles, tenant_id=tenant, codes=data.codes))
-    for status, after in product((None, Status.CRITICAL), (None, data.code)):
+    for statuses, after in product(STATUSES, (None, data.code)):
         call = partial(list_levels_of_warehouses, tenant_id=tenant, warehouses=WAREHOUSES)
-        call = partial(call, where=SkuFilter(status=status), after=after, limit=PAGE)
-        yield ReadCase(f"levels {named(status=status, after=after)}", call)
+        call = partial(call, where=SkuFilter(statuses=statuses), after=after, limit=PAGE)
+        yield ReadCase(f"levels {named(status=statuses, after=after)}", call)
     ids = [warehouse.id for warehouse in WAREHOUSES]
-    for status in (None, Status.CRITICAL):
+    for statuses in STATUSES:
         for sku_code in (None, data.code):
-            where = SkuFilter(status=status, sku=sku_code)
+            where = SkuFilter(statuses=statuses, sku=sku_code)
             call = partial(count_levels_of_warehouses, tenant_id=tenant, ids=ids, where=where)
-            yield ReadCase(f"total of levels {named(status=status, sku=sku_code)}", call)
+            yield ReadCase(f"total of levels {named(status=statuses, sku=sku_code)}", call)
     yield ReadCase("warehouses", partial(list_warehouses, tenant_id=tenant))
     yield ReadCase("warehouses of ids", partial(get_warehouses, tenant_id=tenant, ids=ids))
     entries = [f"adj_{number}" for number in range(9)]
     yield ReadCase("adjustments of ids", partial(get_adjustments, tenant_id=tenant, ids=entries))
+
+
+def ordered_reads(data: Data) -> Iterator[ReadCase]:
+    """Yield reads of SKUs in every order, by prefix and by the last change."""
+    since = data.period[0]
+    positions: dict[str, list[object]] = {
+        "code": [data.code],
+        "available": [5, data.code],
+        "updated": [since, data.code],
+    }
+    prefixed, changed = SkuFilter(code_prefix=data.code[:-1]), SkuFilter(updated_since=since)
+    filters = {"code": prefixed, "updated": changed}
+    for order, is_first in product(Order, (True, False)):
+        position = None if is_first else positions[order.subject]
+        call = partial(list_skus, tenant_id=data.tenant, after=position, order=order, limit=PAGE)
+        for where in (SkuFilter(), filters.get(order.subject, SkuFilter())):
+            prefix, at = where.code_prefix, where.updated_since
+            conditions = named(order=order, after=position, prefix=prefix, updated=at)
+            yield ReadCase(f"SKUs in order {conditions}", partial(call, where=where))
+    total = partial(count_skus, tenant_id=data.tenant, where=prefixed)
+    yield ReadCase("total of SKUs of a prefix", total)
 
 
 def past_reads(data: Data) -> Iterator[ReadCase]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from itertools import product
+from typing import Any, Final
 
 import pytest
 
@@ -64,6 +66,98 @@ async def test_sku_filter_matches_the_exact_code(stocked: Stocked, code: str) ->
             filter_ = {"sku": code, "status": status, "warehouseId": id_}
             nodes = await walk(stocked.service, SKUS, ["skus"], {"filter": filter_}, first=1)
             assert nodes == stocked.model.list_skus(code=code, status=status, warehouse_id=id_)
+
+
+def value_of(record: Mapping[str, Any], order: str) -> Any:
+    return record["totalAvailable"] if order.startswith("AVAILABLE") else record["sku"]
+
+
+FILTERS: Final[list[Json]] = [
+    {},
+    *({"codePrefix": prefix} for prefix in ("", "A", "A-", "日", "x", "\x00", "\U0010ffff")),
+    *({"statusIn": statuses} for statuses in ([], ["LOW"], ["LOW", "NORMAL"], ["CRITICAL"] * 9)),
+    {"statusIn": ["LOW", "NORMAL"], "status": "LOW"},
+    {"statusIn": ["NORMAL"], "status": "LOW"},
+    {"statusIn": ["OUT_OF_STOCK", "CRITICAL"], "codePrefix": "A", "warehouseId": "MAIN"},
+    {"statusIn": ["OUT_OF_STOCK", "NORMAL"], "warehouseId": "MAIN"},
+    {"codePrefix": "A", "sku": "A"},
+    {"codePrefix": "B", "sku": "A"},
+    {"codePrefix": "A", "updatedSince": "2020-01-01", "statusIn": ["NORMAL", "LOW"]},
+    {"updatedSince": "2099-01-01"},
+]
+
+
+@pytest.mark.parametrize("first", [1, 4])
+@pytest.mark.parametrize("order", ["AVAILABLE_ASC", "AVAILABLE_DESC", "SKU_ASC", "SKU_DESC"])
+async def test_skus_are_ordered_and_filtered_by_prefix_and_statuses(
+    stocked: Stocked, order: str, first: int
+) -> None:
+    main = stocked.model.warehouses[0].id
+    for case in FILTERS:
+        filter_ = {**case, "warehouseId": main} if "warehouseId" in case else case
+        records = stocked.model.list_skus(
+            status=filter_.get("status"),
+            warehouse_id=filter_.get("warehouseId"),
+            code=filter_.get("sku"),
+        )
+        expected = [
+            record
+            for record in records
+            if record["status"] in filter_.get("statusIn", [record["status"]])
+            and str(record["sku"]).startswith(filter_.get("codePrefix", ""))
+            and filter_.get("updatedSince", "2000") < "2030"
+        ]
+        expected.sort(key=lambda record: (value_of(record, order), record["sku"]))
+        if order.endswith("DESC"):
+            expected.reverse()
+        variables = {"filter": filter_, "order": order}
+        nodes = await walk(stocked.service, SKUS, ["skus"], variables, first=first)
+        assert nodes == expected, filter_
+
+
+async def test_changed_skus_are_listed_in_the_order_of_their_changes(service: Service) -> None:
+    main = warehouse()
+    codes = ["D", "A", "C", "B", "E"]
+    await service.load([main], [sku(code, level(main, 5)) for code in codes])
+    instants = []
+    adjust = (
+        "mutation ($i: AdjustStockInput!) { adjustStock(input: $i) { adjustment { createdAt } } }"
+    )
+    rename = "mutation ($i: UpdateSkuInput!) { updateSku(input: $i) { replayed } }"
+    for code in ("B", "D", "A"):
+        content = {"sku": code, "warehouseId": main.id, "delta": 1, "reason": "loss"}
+        made = await service.data(adjust, {"i": content})
+        instants.append(made["adjustStock"]["adjustment"]["createdAt"])
+        await service.data(rename, {"i": {"sku": code, "title": "New"}}, token="admin")
+
+    since = {"updatedSince": instants[0]}
+    for first in (1, 2, 200):
+        variables: Json = {"filter": since, "order": "UPDATED_DESC"}
+        changed = await walk(service, SKUS, ["skus"], variables, first=first)
+        assert [node["sku"] for node in changed] == ["A", "D", "B"]
+        variables = {"filter": since, "order": "UPDATED_ASC"}
+        changed = await walk(service, SKUS, ["skus"], variables, first=first)
+        assert [node["sku"] for node in changed] == ["B", "D", "A"]
+        everything = await walk(service, SKUS, ["skus"], {"order": "UPDATED_ASC"}, first=first)
+        assert [node["sku"] for node in everything] == ["C", "E", "B", "D", "A"]
+        variables = {"id": main.id, "filter": since, "order": "SKU_DESC"}
+        levels = await walk(service, LEVELS, ["warehouse", "stock"], variables, first=first)
+        assert [node["code"] for node in levels] == ["D", "B", "A"]
+
+
+@pytest.mark.parametrize("prefix", ["A", "A-", "9", "\x00", "\U0010ffff", ""])
+async def test_levels_of_a_warehouse_are_filtered_by_prefix_and_statuses(
+    stocked: Stocked, prefix: str
+) -> None:
+    for each, statuses in product(stocked.model.warehouses, ([], ["LOW", "OUT_OF_STOCK"])):
+        filter_ = {"codePrefix": prefix, "statusIn": statuses}
+        variables = {"id": each.id, "filter": filter_, "order": "SKU_DESC"}
+        nodes = await walk(stocked.service, LEVELS, ["warehouse", "stock"], variables, first=2)
+        assert [node["code"] for node in nodes] == [
+            code
+            for code, _, status in reversed(stocked.model.list_levels(each.id))
+            if code.startswith(prefix) and status in statuses
+        ]
 
 
 async def test_null_filters_match_everything(stocked: Stocked) -> None:

@@ -173,7 +173,9 @@ PUBLISHED_INPUTS: Final[dict[str, dict[str, str]]] = {
 PUBLISHED_ENUMS: Final = {
     "SkuStatus": {"NORMAL", "LOW", "CRITICAL", "OUT_OF_STOCK"},
     "WarehouseType": {"OWN", "FBA", "FBS", "THIRD_PARTY"},
-    "SkuOrder": {"SKU_ASC", "SKU_DESC"},
+    "SkuOrder": {
+        f"{name}_{way}" for name in ("SKU", "AVAILABLE", "UPDATED") for way in ("ASC", "DESC")
+    },
     "BulkOnError": {"ABORT", "CONTINUE"},
     "BulkResultStatus": {"UPDATED", "UNCHANGED", "FAILED"},
     "AdjustmentSign": {"INCREASE", "DECREASE", "UNCHANGED"},
@@ -195,7 +197,7 @@ ARGUMENTS: Final[dict[tuple[str, str], dict[str, str]]] = {
         "interval": "StockInterval!",
         "warehouseId": "ID",
     },
-    ("Warehouse", "stock"): {"filter": "StockLevelFilterInput"},
+    ("Warehouse", "stock"): {"filter": "StockLevelFilterInput", "orderBy": "StockLevelOrder!"},
     ("Warehouse", "adjustments"): {"filter": "WarehouseAdjustmentFilterInput"},
     ("Mutation", "setStock"): {"input": "SetStockInput!"},
     ("Mutation", "bulkSetStock"): {"input": "BulkSetStockInput!"},

@@ -92,6 +92,10 @@ BREAKS = {
         "UPDATE sku SET status = 'critical' WHERE sku = 'A'",
         "status of SKU A",
     ),
+    "a SKU has another available quantity": (
+        "UPDATE sku SET available = available + 1 WHERE sku = 'A'",
+        "available of SKU A",
+    ),
     "a level belongs to a SKU that does not exist": (
         "UPDATE stock_level SET sku = 'Z' WHERE sku = 'C'",
         "the number of stock levels that have a SKU",

@@ -340,3 +340,82 @@ async def test_a_route_without_parameters_refuses_any(
 
     field = query.partition("=")[0]
     assert refused_fields(await service.rest("GET", f"{path}?{query}")) == [field]
+
+
+SORTS: Final = ["sku", "-sku", "available", "-available", "updated", "-updated"]
+
+
+@pytest.mark.parametrize("sort", SORTS)
+async def test_records_are_sorted_and_paged(service: Service, sort: str) -> None:
+    main, other = warehouse(), warehouse("Other")
+    stock = {"C": (5, 9), "A": (5, 1), "B": (7, 0), "D": (0, 0)}
+    items = [
+        sku(code, level(main, on_hand), level(other, more))
+        for code, (on_hand, more) in stock.items()
+    ]
+    await service.load([main, other], items)
+    for code in "BA":
+        body = {"warehouse_id": main.id, "quantity": stock[code][0], "reason": "cycle_count"}
+        answered(await service.rest("PUT", f"{PATH}/{code}", json=body))
+    keys = {
+        "sku": ["A", "B", "C", "D"],
+        "available": ["D", "A", "B", "C"],
+        "updated": ["C", "D", "B", "A"],
+    }
+
+    expected = keys[sort.removeprefix("-")]
+    for limit in (1, 3, 200):
+        records, totals = await walk(service, PATH, limit=limit, sort=sort)
+        found = [record["sku"] for record in records]
+        assert found == (expected[::-1] if sort.startswith("-") else expected)
+        assert set(totals) == {4}
+
+
+async def test_changed_records_are_found_by_the_time_of_their_change(service: Service) -> None:
+    main = warehouse()
+    await service.load([main], [sku(code, level(main, 5)) for code in "ABC"])
+    body = {"warehouse_id": main.id, "delta": 1, "reason": "loss"}
+    made = answered(await service.rest("POST", f"{PATH}/B/adjustments", json=body))
+    since = made["data"]["created_at"]
+
+    for narrowed in ({}, {"warehouse_id": main.id}):
+        records, totals = await walk(service, PATH, limit=1, updated_since=since, **narrowed)
+        assert [record["sku"] for record in records] == ["B"]
+        assert totals == [1]
+        records, _ = await walk(service, PATH, limit=9, updated_since="2099-01-01", **narrowed)
+        assert records == []
+    in_order, _ = await walk(service, PATH, limit=2, warehouse_id=main.id, sort="-sku")
+    assert [record["sku"] for record in in_order] == ["C", "B", "A"]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"sort": ""}, "sort"),
+        ({"sort": "title"}, "sort"),
+        ({"sort": "SKU_ASC"}, "sort"),
+        ({"sort": "--sku"}, "sort"),
+        ({"sort": "available", "warehouse_id": "wh_1"}, "sort"),
+        ({"updated_since": "yesterday"}, "updated_since"),
+        ({"updated_since": ""}, "updated_since"),
+    ],
+)
+async def test_invalid_orders_and_times_are_refused(
+    service: Service, query: dict[str, str], field: str
+) -> None:
+    response = await service.rest("GET", PATH, params=query)
+
+    assert refused_fields(response) == [field]
+    for word in ("SkuOrder", "enum", "SKU_ASC,"):
+        assert word not in response.json()["error"]["message"]
+
+
+async def test_a_cursor_is_bound_to_the_order(service: Service) -> None:
+    await service.load([], [sku(code) for code in "ABC"])
+    first = answered(await service.rest("GET", PATH, params={"limit": 1, "sort": "available"}))
+    cursor = first["meta"]["nextCursor"]
+
+    for sort in (None, "-available", "updated", "sku"):
+        query = {"limit": 1, "cursor": cursor, **({"sort": sort} if sort else {})}
+        response = await service.rest("GET", PATH, params=query)
+        assert refusal(response) == (422, "INVALID_CURSOR")

@@ -9,11 +9,13 @@ import base64
 import binascii
 import hashlib
 import hmac
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
-from app.domain.records import AdjustmentRecord
+from app.domain.filters import Order
+from app.domain.records import AdjustmentRecord, SkuRecord
 from app.errors import InvalidCursor
 
 PREFIX: Final = "cursor_"
@@ -62,6 +64,21 @@ class ListCursors:
         identity = orjson.dumps(self._identity)
         message = len(identity).to_bytes(4, "big") + identity + payload
         return hmac.new(self._key, message, hashlib.sha256).digest()[:MAC_LENGTH]
+
+
+def sku_position(record: SkuRecord, order: Order) -> list[object]:
+    """Position of a SKU in an order."""
+    if order.subject == "available":
+        return [record.figures.available, record.sku]
+    return [record.updated_at, record.sku] if order.subject == "updated" else [record.sku]
+
+
+def sku_position_of(position: list[Any] | None, order: Order) -> list[object] | None:
+    """Position that reads take, from the position in a cursor."""
+    if position is None or order.subject != "updated":
+        return position
+    updated_at, code = position
+    return [datetime.fromisoformat(updated_at), code]
 
 
 class AdjustmentCursors:

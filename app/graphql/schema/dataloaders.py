@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from strawberry.dataloader import DataLoader
 
 from app.database.snapshot import Snapshot
-from app.domain.filters import AdjustmentFilter, SkuFilter
+from app.domain.filters import AdjustmentFilter, Order, SkuFilter
 from app.domain.periods import PeriodSeries
 from app.domain.records import (
     AdjustmentRecord,
@@ -64,6 +64,7 @@ class LevelPage:
 
     where: SkuFilter
     after: str | None
+    order: Order
     limit: int
 
 
@@ -150,6 +151,7 @@ class Loaders:
                 warehouses=warehouses,
                 where=page.where,
                 after=page.after,
+                order=page.order,
                 limit=page.limit,
             )
             return [pages[warehouse.id] for warehouse in warehouses]

@@ -16,8 +16,10 @@ from app.errors import ERRORS, code_meanings
 from app.writes.stock import OnError
 
 __all__ = [
+    "LEVEL_ORDERS",
     "ErrorCode",
     "Interval",
+    "LevelOrder",
     "OnError",
     "Order",
     "ReservationStatus",
@@ -92,11 +94,40 @@ described(
     name="SkuOrder",
     description="Order of a list of SKUs.",
     values={
-        Order.ASCENDING: "By code in ascending order of code points.",
-        Order.DESCENDING: "By code in descending order of code points.",
+        Order.CODE_ASCENDING: "By code in ascending order of code points.",
+        Order.CODE_DESCENDING: "By code in descending order of code points.",
+        Order.AVAILABLE_ASCENDING: "By `totalAvailable`, the smallest first, then by code.",
+        Order.AVAILABLE_DESCENDING: "By `totalAvailable`, the largest first, then by code.",
+        Order.UPDATED_ASCENDING: "By the last change, the oldest first, then by code.",
+        Order.UPDATED_DESCENDING: "By the last change, the newest first, then by code.",
     },
-    names={Order.ASCENDING: "SKU_ASC", Order.DESCENDING: "SKU_DESC"},
+    names={
+        Order.CODE_ASCENDING: "SKU_ASC",
+        Order.CODE_DESCENDING: "SKU_DESC",
+        Order.AVAILABLE_ASCENDING: "AVAILABLE_ASC",
+        Order.AVAILABLE_DESCENDING: "AVAILABLE_DESC",
+        Order.UPDATED_ASCENDING: "UPDATED_ASC",
+        Order.UPDATED_DESCENDING: "UPDATED_DESC",
+    },
 )
+
+
+@strawberry.enum(name="StockLevelOrder", description="Order of a warehouse's list of stock levels.")
+class LevelOrder(Enum):
+    """The order of a list of stock levels."""
+
+    SKU_ASC = strawberry.enum_value(
+        Order.CODE_ASCENDING.value, description="By SKU code in ascending order of code points."
+    )
+    SKU_DESC = strawberry.enum_value(
+        Order.CODE_DESCENDING.value, description="By SKU code in descending order of code points."
+    )
+
+
+LEVEL_ORDERS: Final = {
+    LevelOrder.SKU_ASC: Order.CODE_ASCENDING,
+    LevelOrder.SKU_DESC: Order.CODE_DESCENDING,
+}
 described(
     ReservationStatus,
     name="ReservationStatus",

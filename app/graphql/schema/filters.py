@@ -9,7 +9,7 @@ from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
 from app.domain.periods import TimeRange
 from app.domain.validation import reason_problem
 from app.errors import invalid_field, invalid_fields
-from app.graphql.schema.enums import ReservationStatus, Sign, Status
+from app.graphql.schema.enums import LevelOrder, ReservationStatus, Sign, Status
 from app.graphql.schema.fields import of_plain_values, optional
 
 EMPTY_TEXT: Final = "must not be empty; leave it out for no condition"
@@ -80,6 +80,7 @@ class AdjustmentFilterInput(EntryFilterInput):
     def conditions(self) -> AdjustmentFilter:
         """Filter of the reads."""
         _refuse_empty(warehouseId=self.warehouse_id)
+        _refuse_empty(warehouseId=self.warehouse_id)
         return replace(super().conditions(), warehouse_id=self.warehouse_id)
 
 
@@ -116,40 +117,50 @@ class LedgerFilterInput(AdjustmentFilterInput):
     description="Filters of a warehouse's list of stock levels. All conditions must hold."
 )
 class StockLevelFilterInput:
-    """Conditions on the stock levels of one warehouse."""
+    """Conditions on SKUs, or on the stock levels of one warehouse."""
 
-    status: Status | None = optional("Stock levels with this status.")
-    sku: str | None = optional("The stock level of this SKU.")
+    status: Status | None = optional("This status.")
+    status_in: list[Status] | None = optional("One of these statuses.")
+    sku: str | None = optional("This SKU code.")
+    code_prefix: str | None = optional("SKU codes that begin with this text.")
+    updated_since: TimeRange | None = optional(
+        "SKUs that changed at or after this time: stock, reservations, safety stock, title or "
+        "archiving. Start some seconds before the last request, because a change that was being "
+        "written then has an earlier time."
+    )
     archived: bool | None = strawberry.field(default=False, description=ARCHIVED_DESCRIPTION)
 
     def conditions(self) -> SkuFilter:
         """Filter of the reads."""
-        _refuse_empty(sku=self.sku)
-        return SkuFilter(status=self.status, sku=self.sku, archived=self.archived)
+        _refuse_empty(sku=self.sku, codePrefix=self.code_prefix)
+        return SkuFilter(
+            statuses=self._statuses(),
+            sku=self.sku,
+            code_prefix=self.code_prefix,
+            updated_since=self.updated_since.start if self.updated_since else None,
+            archived=self.archived,
+        )
+
+    def _statuses(self) -> tuple[Status, ...] | None:
+        if self.status_in is None:
+            return None if self.status is None else (self.status,)
+        return tuple(sorted({*self.status_in} & ({self.status} if self.status else {*Status})))
 
 
 @of_plain_values
 @strawberry.input(description="Filters of a list of SKUs. All conditions must hold.")
-class SkuFilterInput:
+class SkuFilterInput(StockLevelFilterInput):
     """Conditions on SKUs."""
 
-    status: Status | None = optional("SKUs with this status.")
     warehouse_id: strawberry.ID | None = optional(
         "SKUs with a stock level in this warehouse. Their fields are those of all warehouses: "
         "`Warehouse.stock` and `Sku.stockLevel` have the figures of one warehouse."
     )
-    sku: str | None = optional("The SKU with this code.")
-    archived: bool | None = strawberry.field(default=False, description=ARCHIVED_DESCRIPTION)
 
     def conditions(self) -> SkuFilter:
         """Filter of the reads."""
-        _refuse_empty(warehouseId=self.warehouse_id, sku=self.sku)
-        return SkuFilter(
-            status=self.status,
-            warehouse_id=self.warehouse_id,
-            sku=self.sku,
-            archived=self.archived,
-        )
+        _refuse_empty(warehouseId=self.warehouse_id)
+        return replace(super().conditions(), warehouse_id=self.warehouse_id)
 
 
 @strawberry.input(description="Filters of a list of reservations. All conditions must hold.")
@@ -174,6 +185,7 @@ def _refuse_empty(**texts: str | None) -> None:
 StockLevelFilterArgument = Annotated[
     StockLevelFilterInput | None, strawberry.argument(description=LEVELS_DESCRIPTION)
 ]
+LevelOrderArgument = Annotated[LevelOrder, strawberry.argument(description="Order of the list.")]
 AdjustmentFilterArgument = Annotated[AdjustmentFilterInput | None, ALL_ADJUSTMENTS]
 WarehouseAdjustmentFilterArgument = Annotated[
     WarehouseAdjustmentFilterInput | None, ALL_ADJUSTMENTS

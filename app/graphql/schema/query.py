@@ -8,9 +8,15 @@ from graphql.pyutils import gather_with_cancel
 from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
 from app.domain.records import LedgerTotals
 from app.domain.validation import normalized_code
-from app.graphql.schema.budget import LEVEL_COST, PARENT_COST, ROW_COST, STATEMENT_COST
+from app.graphql.schema.budget import (
+    ENTRIES_PER_UNIT,
+    LEVEL_COST,
+    PARENT_COST,
+    ROW_COST,
+    STATEMENT_COST,
+)
 from app.graphql.schema.context import Context, Info
-from app.graphql.schema.cursors import AdjustmentCursors
+from app.graphql.schema.cursors import AdjustmentCursors, sku_position, sku_position_of
 from app.graphql.schema.enums import Order
 from app.graphql.schema.filters import LedgerFilterArgument, ReservationFilterInput, SkuFilterInput
 from app.graphql.schema.lookups import (
@@ -41,8 +47,9 @@ from app.graphql.schema.types import (
 )
 from app.reads.adjustment_totals import count_adjustments, sum_adjustments
 from app.reads.adjustments import list_adjustments
+from app.reads.paging import MAX_COUNT
 from app.reads.reservations import count_reservations, list_reservations
-from app.reads.skus import list_skus
+from app.reads.skus import count_skus, list_skus
 from app.reads.warehouses import list_warehouses
 
 
@@ -53,7 +60,7 @@ from app.reads.warehouses import list_warehouses
 class Query:
     """The root type of the reads."""
 
-    @strawberry.field(description="SKUs with their stock, ordered by code.")
+    @strawberry.field(description="SKUs with their stock.")
     async def skus(
         self,
         info: Info,
@@ -67,7 +74,7 @@ class Query:
         ] = None,
         order_by: Annotated[
             Order, strawberry.argument(description="Order of the list.")
-        ] = Order.ASCENDING,
+        ] = Order.CODE_ASCENDING,
     ) -> Connection[Sku] | None:
         """Page of SKUs.
 
@@ -79,7 +86,7 @@ class Query:
         where = filter.conditions() if filter else SkuFilter()
         limit = page_size(first)
         cursors = context.cursors("skus", where, order_by)
-        position = cursors.decode(after)
+        position = sku_position_of(cursors.decode(after), order_by)
         if where.warehouse_id is not None:
             await require_warehouse(context, where.warehouse_id)
         context.budget.spend(STATEMENT_COST)
@@ -95,12 +102,16 @@ class Query:
             )
         context.budget.spend_stock(page.records)
 
+        async def count() -> int:
+            context.budget.spend(STATEMENT_COST + MAX_COUNT // ENTRIES_PER_UNIT)
+            return await count_skus(context.snapshot, context.principal.tenant_id, where=where)
+
         return connection_of(
             [Sku(record=record) for record in page.records],
             limit=limit,
             after=after,
-            cursor_of=lambda sku: cursors.encode(sku.record.sku),
-            count=page.total,
+            cursor_of=lambda sku: cursors.encode(sku_position(sku.record, order_by)),
+            count=count if page.total is None else page.total,
         )
 
     @strawberry.field(description="The SKU with a code, or the error INVENTORY_NOT_FOUND.")

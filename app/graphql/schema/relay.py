@@ -10,6 +10,7 @@ from strawberry import Private
 from app.errors import invalid_field
 from app.graphql.columnar import ColumnarField
 from app.graphql.schema.fields import described_field
+from app.reads.paging import MAX_COUNT
 
 DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 200
@@ -89,7 +90,8 @@ class Connection(Generic[T]):
         return [Edge(node=node, cursor=self.cursor_of(node)) for node in self.nodes]
 
     @strawberry.field(
-        description="Exact number of items in the whole list.",
+        description="Number of items in the whole list. It is exact, except that counts of SKUs by "
+        f"`codePrefix`, `updatedSince`, or `status` with `warehouseId` end at {MAX_COUNT:,}.",
         metadata=ColumnarField(batch=totals_of).metadata,
     )
     async def total_count(self) -> int | None:

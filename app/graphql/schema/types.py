@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import strawberry
 from strawberry import Private
 
-from app.domain.filters import AdjustmentFilter, SkuFilter
+from app.domain.filters import AdjustmentFilter
 from app.domain.periods import MAX_PERIODS, TimeRange, period_series
 from app.domain.records import (
     AdjustmentRecord,
@@ -21,9 +21,15 @@ from app.domain.records import (
 from app.graphql.schema.budget import ROW_COST
 from app.graphql.schema.context import Context, Info
 from app.graphql.schema.cursors import AdjustmentCursors
-from app.graphql.schema.dataloaders import AdjustmentPage, LevelPage
+from app.graphql.schema.dataloaders import AdjustmentPage
 from app.graphql.schema.edges import edge_to
-from app.graphql.schema.enums import Interval, ReservationStatus, Status, WarehouseType
+from app.graphql.schema.enums import (
+    Interval,
+    LevelOrder,
+    ReservationStatus,
+    Status,
+    WarehouseType,
+)
 from app.graphql.schema.fields import (
     made_from,
     object_from,
@@ -33,10 +39,12 @@ from app.graphql.schema.fields import (
 )
 from app.graphql.schema.filters import (
     AdjustmentFilterArgument,
+    LevelOrderArgument,
     StockLevelFilterArgument,
     WarehouseAdjustmentFilterArgument,
 )
 from app.graphql.schema.ledger_totals import AdjustmentTotals, StockPeriod
+from app.graphql.schema.level_pages import LevelsArgument, level_connection
 from app.graphql.schema.lookups import (
     get_title,
     require_filtered,
@@ -84,27 +92,19 @@ class Warehouse(Node):
         "Whether a marketplace operates the warehouse. Stock writes to it are refused.",
     )
 
-    @strawberry.field(description="Stock levels of the warehouse, ordered by SKU code.")
+    @strawberry.field(description="Stock levels of the warehouse.")
     async def stock(
         self,
         info: Info,
         first: First = DEFAULT_PAGE,
         after: After = None,
         filter: StockLevelFilterArgument = None,
+        order_by: LevelOrderArgument = LevelOrder.SKU_ASC,
     ) -> Connection["StockLevel"] | None:
         """Page of stock levels."""
-        context = info.context
-        loaders = context.loaders
-        where = filter.conditions() if filter else SkuFilter()
-        cursors = context.cursors("levels", self.record.id, where)
-        page = LevelPage(where, cursors.decode(after), page_size(first) + 1)
-        levels = await loaders.levels_by_warehouse(page).load(self.record)
-        return connection_of(
-            [StockLevel(record=level) for level in levels],
-            limit=first,
-            after=after,
-            cursor_of=lambda level: cursors.encode(level.record.sku),
-            count=lambda: loaders.level_count_by_warehouse(where).load(self.record.id),
+        page = LevelsArgument(filter, order_by, first, after)
+        return await level_connection(
+            info.context, self.record, page, lambda record: StockLevel(record=record)
         )
 
     @strawberry.field(description="Adjustments in the warehouse, newest first.")

@@ -187,6 +187,7 @@ def upgrade() -> None:
         sa.Column("sku", KEY, nullable=False),
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("status", KEY, nullable=False),
+        sa.Column("available", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("updated_at", INSTANT, nullable=False),
@@ -198,9 +199,10 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"], name=op.f("sku_tenant_fkey")),
         sa.PrimaryKeyConstraint("tenant_id", "sku", name=op.f("sku_pkey")),
     )
-    op.create_index(
-        op.f("sku_tenant_id_status_sku_index"), "sku", ["tenant_id", "status", "sku"], unique=False
-    )
+    for name in ("status", "available", "updated_at"):
+        op.create_index(
+            op.f(f"sku_tenant_id_{name}_sku_index"), "sku", ["tenant_id", name, "sku"], unique=False
+        )
     op.create_index(
         "sku_by_folded_code_index",
         "sku",
