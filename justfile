@@ -42,6 +42,10 @@ schema:
 docs:
     {{ bin }}/python -m tests.house.generated
 
+# Generate clients with other tools, compile them, and call a demo with them; needs a network.
+clients:
+    {{ bin }}/python -m tests.clients
+
 # Write the installed versions to constraints.txt.
 constraints:
     head -2 constraints.txt > constraints.new

@@ -180,7 +180,7 @@ class StaleVersion(InventoryError):
 
 
 class PreconditionFailed(StaleVersion):
-    """The record matches no `ETag` in `If-Match`."""
+    """A condition in `If-Match` or `If-None-Match` is not met, or cannot be met."""
 
     status = 412
 

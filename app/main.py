@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -29,7 +29,7 @@ from app.maintenance import record_token_uses, run_jobs
 from app.settings import Settings, comma_separated
 from app.web.pages import docs_page, graphiql_page, graphiql_tabs, static_routes
 from rest_shim.endpoint import Shim
-from rest_shim.openapi import openapi
+from rest_shim.openapi import openapi, openapi_for_gateways
 
 if TYPE_CHECKING:
     from app.auth.jwt import IdentityProvider
@@ -56,7 +56,13 @@ CORS_REQUEST_HEADERS: Final = (
     "X-Apollo-Operation-Name",
     "X-Apollo-Operation-Type",
 )
-CORS_RESPONSE_HEADERS: Final = ("ETag", "Idempotent-Replayed", "Retry-After", REQUEST_ID_HEADER)
+CORS_RESPONSE_HEADERS: Final = (
+    "ETag",
+    "Idempotent-Replayed",
+    "Location",
+    "Retry-After",
+    REQUEST_ID_HEADER,
+)
 
 
 def create_app(settings: Settings | None = None, *, columnar: bool = True) -> Starlette:
@@ -174,13 +180,21 @@ def _page_routes(settings: Settings) -> list[Route]:
 
     # Not a coroutine: the first request loads the YAML file in a thread.
     def openapi_document(request: Request) -> Response:
-        servers = [{"url": request.scope.get("root_path") or "/"}]
-        return JSONResponse({**openapi(), "servers": servers})
+        return describe(openapi(), request)
+
+    def openapi_30_document(request: Request) -> Response:
+        return describe(openapi_for_gateways(), request)
+
+    def describe(document: Mapping[str, object], request: Request) -> Response:
+        url = request.scope.get("root_path") or "/"
+        servers = [{"url": url, "description": "This service."}]
+        return JSONResponse({**document, "servers": servers})
 
     return [
         Route("/", index),
         Route("/docs", docs),
         Route("/api/openapi.json", openapi_document),
+        Route("/api/openapi-3.0.json", openapi_30_document),
     ]
 
 

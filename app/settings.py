@@ -260,9 +260,14 @@ class Environment(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         """Return the values by the alias or the name of their field."""
+        try:
+            in_file = dotenv_values(".env")
+        except UnicodeError as error:
+            message = "The file .env is not UTF-8."
+            raise BadEnvironment(message) from error
         variables = {
             name.upper(): value
-            for source in (dotenv_values(".env"), os.environ)
+            for source in (in_file, os.environ)
             for name, value in source.items()
             if value is not None
         }
@@ -271,14 +276,14 @@ class Environment(PydanticBaseSettingsSource):
         result = {}
         for variable, field in known.items():
             alias = str(self.settings_cls.model_fields[field].validation_alias or field)
-            in_file = f"{variable}{FILE_SUFFIX}"
-            if {variable, in_file} <= os.environ.keys():
-                message = f"{variable} and {in_file} are both set; unset one."
+            pointer = f"{variable}{FILE_SUFFIX}"
+            if {variable, pointer} <= os.environ.keys():
+                message = f"{variable} and {pointer} are both set; unset one."
                 raise BadEnvironment(message)
             if variable in variables:
                 result[alias] = variables[variable]
-            if in_file in variables and variable not in os.environ:
-                result[alias] = _content(variables[in_file], in_file)
+            if pointer in variables and variable not in os.environ:
+                result[alias] = _content(variables[pointer], pointer)
         return result
 
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from starlette.datastructures import Headers
 
 from app.errors import MalformedRequest, invalid_fields
-from app.graphql.schema.filters import EMPTY
+from app.graphql.schema.filters import EMPTY_TEXT
 from app.graphql.schema.scalars import parse_quantity
 from rest_shim.names import UNKNOWN_FIELD, rest_name
 from rest_shim.preconditions import matched_versions
@@ -62,7 +62,7 @@ def instant(value: str, name: str, problems: Problems) -> object:
 def condition(value: str, name: str, problems: Problems) -> object:
     """Pass the text of a condition on, unless it is empty."""
     if not value:
-        problems.append((name, EMPTY))
+        problems.append((name, EMPTY_TEXT))
     return value
 
 

@@ -110,7 +110,11 @@ class Shim:
         headers = route.response_headers(data)
         if is_read and check_read(request.headers, headers.get("ETag")):
             return Response(status_code=304, headers=headers)
-        return JSONResponse(route.render(data, variables), headers=headers)
+        body = route.render(data, variables)
+        if not route.creates or variables.get("dry_run"):
+            return JSONResponse(body, headers=headers)
+        location = f"{request.scope.get('root_path', '')}{route.path}/{_created_id(body)}"
+        return JSONResponse(body, status_code=201, headers={**headers, "Location": location})
 
     async def execute(
         self,
@@ -180,6 +184,10 @@ class PathEndpoint:
             raise MethodNotAllowed(", ".join(sorted(head | self._routes.keys())))
         response = await self._shim.respond(self._routes[method], Request(scope, receive))
         await response(scope, receive, send)
+
+
+def _created_id(body: Any) -> str:  # noqa: ANN401 - any JSON
+    return str(body["data"]["id"])
 
 
 def with_rest_names(error: InventoryError) -> InventoryError:

@@ -20,6 +20,9 @@ Json = dict[str, Any]
 Errors = Collection[type[InventoryError]]
 
 OPENAPI_SOURCE: Final = Path(__file__).with_name("openapi.yaml")
+JSON: Final = "application/json"
+# The request id of examples.
+REQUEST_ID: Final = "req_01HXAAAAAAAAAAAAAAAAAAAAAA"
 PLACEHOLDER: Final = re.compile(r"\$([A-Z_]+)")
 # Errors of every operation.
 COMMON_ERRORS: Final[Errors] = (
@@ -43,11 +46,10 @@ def openapi() -> Json:
     source = yaml.load(OPENAPI_SOURCE.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - safe
     del source["x-shared"]
     document: Json = fill_placeholders(source)
-    responses: dict[str, Json] = {}
     for route in ROUTES:
         operation = document["paths"][openapi_path(route)][route.method.lower()]
-        responses |= complete_operation(operation, route)
-    document["components"]["responses"] = responses
+        name, schema = complete_operation(operation, route)
+        document["components"]["schemas"][name] = schema
     return document
 
 
@@ -69,8 +71,11 @@ def openapi_path(route: RestRoute) -> str:
     return route.path.replace(":segment}", "}")
 
 
-def complete_operation(operation: Json, route: RestRoute) -> dict[str, Json]:
-    """Add id, scopes and error responses to an operation, and return these responses by name."""
+def complete_operation(operation: Json, route: RestRoute) -> tuple[str, Json]:
+    """Add id, scopes and error responses to an operation.
+
+    The schema of its successful response gets a name, for generators of clients. Returns both.
+    """
     [needed] = prepared_operations(OPERATIONS)[route.operation].scopes
     scopes = [scope.value for scope in Scope if scope in SUFFICIENT[needed]]
     operation["operationId"] = route.operation[0].lower() + route.operation[1:]
@@ -78,12 +83,15 @@ def complete_operation(operation: Json, route: RestRoute) -> dict[str, Json]:
     operation["description"] += f"\n\nRequires the scope {listed}."
     operation["security"] = [{"token": [scope]} for scope in scopes]
     own = {ERROR_BY_CODE[code] for code in operation.pop("x-errors")}
-    responses: dict[str, Json] = {}
     for status, group in errors_by_status(route, own).items():
-        name, response = describe_errors(group, stored=stored_errors(route, own))
-        operation["responses"][str(status)] = {"$ref": f"#/components/responses/{name}"}
-        responses[name] = response
-    return responses
+        response = describe_errors(group, stored=stored_errors(route, own))
+        operation["responses"][str(status)] = response
+    name = f"{route.operation}Response"
+    schema: Json = operation["responses"]["200"]["content"][JSON]["schema"]
+    for status in operation["responses"].keys() & {"200", "201"}:
+        content = operation["responses"][status]["content"][JSON]
+        content["schema"] = {"$ref": f"#/components/schemas/{name}"}
+    return name, schema
 
 
 def errors_by_status(route: RestRoute, own: Errors) -> dict[int, Errors]:
@@ -111,22 +119,52 @@ def stored_errors(route: RestRoute, own: Errors) -> Errors:
     return {*own, errors.PreconditionFailed} - {errors.MethodNotAllowed}
 
 
-def describe_errors(group: Errors, *, stored: Errors) -> tuple[str, Json]:
-    """Describe the response for errors that share a status, and name its component."""
-    name = "Or".join(error.__name__ for error in group)
+def describe_errors(group: Errors, *, stored: Errors) -> Json:
+    """Describe the response for errors that share a status, with an example of each."""
     headers = {header: None for error in group for header in error_headers(error(""))}
     # A header of the connection, not of the response.
     headers.pop("Connection", None)
     if not set(group).isdisjoint(stored):
-        name += "Again"
         headers |= dict.fromkeys(REPLAYED_HEADER)
-    codes = {"error": {"properties": {"code": {"enum": [error.code for error in group]}}}}
-    schema = {"$ref": "#/components/schemas/Error", "properties": codes}
-    return name, {
+    examples = {
+        error.code: {
+            "summary": error.__doc__,
+            "value": {
+                "error": {"code": error.code, "message": error.__doc__, "request_id": REQUEST_ID}
+            },
+        }
+        for error in group
+    }
+    schema = {"$ref": "#/components/schemas/ErrorResponse"}
+    return {
         "description": meanings(group),
         "headers": {
             header: {"$ref": f"#/components/headers/{header}"}
             for header in (REQUEST_ID_HEADER, *headers)
         },
-        "content": {"application/json": {"schema": schema}},
+        "content": {JSON: {"schema": schema, "examples": examples}},
     }
+
+
+def openapi_for_gateways() -> Json:
+    """Return the description as OpenAPI 3.0, which gateways and older tools read."""
+    document: Json = _as_version_30(openapi())
+    document["info"]["license"] = {"name": document["info"]["license"]["name"]}
+    return {**document, "openapi": "3.0.3"}
+
+
+def _as_version_30(node: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Copy a tree with the keywords of OpenAPI 3.0."""
+    if isinstance(node, list):
+        return [_as_version_30(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    copy = {key: _as_version_30(value) for key, value in node.items()}
+    if isinstance(copy.get("type"), list):
+        [copy["type"]] = [name for name in copy["type"] if name != "null"]
+        copy["nullable"] = True
+    if copy.get("required") == []:
+        del copy["required"]
+    if "const" in copy:
+        copy["enum"] = [copy.pop("const")]
+    return copy

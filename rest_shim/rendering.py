@@ -177,6 +177,8 @@ def _render_record(sku: Data) -> Body:
     body["warehouses"] = [_render_stock_level(level) for level in sku["warehouses"]]
     # The version is a header.
     body.pop("version", None)
+    if not body.get("is_archived"):
+        body.pop("is_archived", None)
     return body
 
 

@@ -119,6 +119,8 @@ class RestRoute:
     # The operation of requests with this parameter, and its stricter query parameters.
     narrowed_by: str | None = None
     narrowed_operation: str = ""
+    # The response is 201 with the address of the new resource, whose id is in its data.
+    creates: bool = False
     narrowed_query: Readers = field(default_factory=dict)
     # This operation is streamed if the request has none of the page parameters.
     stream_operation: str | None = None
@@ -189,6 +191,7 @@ ROUTES: Final = (
         body=RESERVE_BODY,
         request_headers=KEY_HEADER,
         response_headers=rendering.replay_renderer("reserveStock"),
+        creates=True,
     ),
     RestRoute(
         "GET",

@@ -49,12 +49,13 @@ def parse_address(text: str) -> URL:
     hosts = HOSTS.fullmatch(text)
     try:
         url = make_url(hosts["start"] + hosts["end"] if hosts else text)
-    except (ArgumentError, ValueError) as error:
+    except (ArgumentError, ValueError):
         message = (
             "DATABASE_URL is not a valid address. In a user or a password, the characters "
             "@ : / ? # % must be percent-encoded, for example %40 for @."
         )
-        raise BadAddress(message) from error
+        # The error that is left out can contain a part of the password.
+        raise BadAddress(message) from None
     if hosts:
         url = url.update_query_dict({"host": hosts["hosts"]})
     url = url.set(drivername=DRIVERS[scheme])

@@ -99,10 +99,10 @@ class SkuTable(SQLModel, table=True):
         CheckConstraint("status IN ('normal', 'low', 'critical', 'out_of_stock')", name="status"),
         CheckConstraint("version >= 1", name="version"),
         Index(None, "tenant_id", "status", "sku"),
+        # Codes that differ in case or leading zeros. SQLite uses it only if it covers the code.
+        Index("sku_by_folded_code_index", "tenant_id", text("ltrim(lower(sku), '0')"), "sku"),
         Index(None, "tenant_id", "available", "sku"),
         Index(None, "tenant_id", "updated_at", "sku"),
-        # Codes that differ in case or leading zeros.
-        Index("sku_by_folded_code_index", "tenant_id", text("ltrim(lower(sku), '0')")),
     )
 
     tenant_id: str = key_column(primary_key=True)

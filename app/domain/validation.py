@@ -95,9 +95,11 @@ def check_code(code: str) -> None:
     """Check that a new SKU may have a code.
 
     Raises:
-        ValidationFailed: the code is malformed, or a path of the service.
+        ValidationFailed: the code is malformed, not in NFC, or a path of the service.
 
     """
+    if code != normalized_code(code):
+        raise invalid_field("sku", "must be in the Unicode form NFC")
     if problem := sku_problem(code):
         raise invalid_field("sku", problem)
 

@@ -27,21 +27,22 @@ async def find_similar_codes(
     if not rows:
         return {}
     parameters = {"tenant_id": tenant_id, "codes": as_json(rows)}
-    found = await snapshot.rows(_select_similar(snapshot.dialect), parameters)
+    found = await snapshot.rows(select_similar(snapshot.dialect), parameters)
     similar = sorted((row.code, row.similar) for row in found if row.similar is not None)
     # The first one of each code.
     return dict(reversed(similar))
 
 
 @cache
-def _select_similar(dialect: str) -> Select[Any]:
+def select_similar(dialect: str) -> Select[Any]:
+    """Return the SELECT of a similar code for each unknown code, if there is one."""
     codes = rows_from(dialect, "codes", FOLDED)
     # An index has this expression.
     folded = func.ltrim(func.lower(sku.c.sku), literal_column("'0'"))
     similar = (
         select(sku.c.sku)
         .where(sku.c.tenant_id == TENANT, folded == codes.c.folded)
-        .order_by(sku.c.sku)
+        # In no order: for an order by code, a planner might read all codes of the tenant.
         .limit(literal_column("1"))
         .correlate(codes)
     )

@@ -55,7 +55,7 @@ from app.reads.paging import (
 from app.reads.stock_json import SKU_COLUMNS, same_sku, with_stock
 from app.reads.warehouses import WAREHOUSE_DECODER
 
-# The range of code points that are no characters.
+# The range of UTF-16 surrogates, which texts do not contain.
 FIRST_SURROGATE: Final = 0xD800
 FIRST_AFTER_SURROGATES: Final = 0xE000
 SKU_DECODER: Final = Decoder(list[SkuRecord])
@@ -151,7 +151,6 @@ def text_after_prefix(prefix: str) -> str | None:
     if not kept:
         return None
     following = ord(kept[-1]) + 1
-    # Surrogates are no characters.
     return kept[:-1] + chr(FIRST_AFTER_SURROGATES if following == FIRST_SURROGATE else following)
 
 

@@ -1,17 +1,18 @@
 """Reads of stock levels by warehouse."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, func, select
+from sqlalchemy import ColumnElement, Select, Text, func, literal_column, select
 
-from app.database.parameters import as_json, rows_from
+from app.database.parameters import TENANT, as_json, rows_from
 from app.database.snapshot import Snapshot
 from app.database.tables import sku_count, stock_level
 from app.domain.filters import Order, SkuFilter
 from app.domain.records import LevelRecord, WarehouseRecord
 from app.ledger.totals import ZERO, Columns
-from app.reads.conditions import Filters, filters_of, shaped
+from app.reads.conditions import Filters, equals, filters_of, shaped
 from app.reads.paging import COUNT_LIMIT, after_position, in_sku_order, pages_of_parents
 from app.reads.skus import COUNTED_FILTERS, count_conditions, level_conditions, sku_parameters
 from app.reads.stock_json import LEVEL_COLUMNS
@@ -62,6 +63,25 @@ async def count_levels_of_warehouses(
 
 def _warehouses_json(ids: Iterable[str]) -> str:
     return as_json({"warehouse_id": id_} for id_ in ids)
+
+
+async def count_stocked_levels(
+    snapshot: Snapshot, tenant_id: str, *, warehouse_id: str
+) -> tuple[int, int]:
+    """Count the stock levels of a warehouse with stock on hand, and those with reserved stock."""
+    parameters = {"tenant_id": tenant_id, "warehouse_id": warehouse_id}
+    [row] = await snapshot.rows(_stocked_counts(), parameters)
+    return int(row.stocked), int(row.reserved)
+
+
+@cache
+def _stocked_counts() -> Select[int, int]:
+    level = stock_level.c
+    counts = (
+        func.count().filter(level.on_hand > literal_column("0")).label("stocked"),
+        func.count().filter(level.reserved > literal_column("0")).label("reserved"),
+    )
+    return select(*counts).where(level.tenant_id == TENANT, equals("warehouse_id")(level))
 
 
 @shaped

@@ -1,8 +1,10 @@
 // Bundles the two pages and their workers: `node build.mjs <output directory>`.
 // All file names have a content hash except manifest.json, which lists the files of the pages, and
-// licenses.txt, which has the licences of the bundled packages.
+// licenses.txt, which has the licences of the bundled packages. Scripts and styles are also written
+// compressed.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import { brotliCompressSync, gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const outdir = process.argv[2];
@@ -81,3 +83,11 @@ const licenses = [...packages].sort().map((path) => {
   return [`${name} ${version} (${license})`, ...texts].join("\n\n");
 });
 writeFileSync(join(outdir, "licenses.txt"), `${licenses.join(`\n\n${"-".repeat(79)}\n\n`)}\n`);
+
+for (const name of readdirSync(outdir).filter((file) => /\.(js|css)$/.test(file))) {
+  const path = join(outdir, name);
+  const content = readFileSync(path);
+  // The default quality of Brotli is its best.
+  writeFileSync(`${path}.br`, brotliCompressSync(content));
+  writeFileSync(`${path}.gz`, gzipSync(content, { level: 9 }));
+}

@@ -10,8 +10,15 @@ globalThis.MonacoEnvironment = {
     }),
 };
 
-const configText = document.getElementById("config").textContent;
-const config = JSON.parse(configText);
+const configText = document.getElementById("config").textContent + location.search;
+const config = JSON.parse(document.getElementById("config").textContent);
+
+// A link such as /graphql?query=.. opens a tab with its query.
+const link = new URLSearchParams(location.search);
+if (link.has("query")) {
+  const variables = link.get("variables") ?? "";
+  config.tabs.unshift({ query: link.get("query"), variables, headers: config.headers });
+}
 
 // The session storage survives a reload and ends with the browser tab, so that tokens are not kept.
 // If the tabs or the token of the page have changed (the server was restarted), the storage is
@@ -61,9 +68,11 @@ function Page() {
   const fetcher = useMemo(
     () =>
       async (params, { headers } = {}) => {
-        if (params.operationName !== "IntrospectionQuery") return execute(params, headers);
-        const own = { Authorization: authorization, ...headers };
-        if (hasToken(own)) return execute(params, own);
+        // A token that was written in one tab counts in all tabs without one of their own.
+        const all = hasToken(headers ?? {}) ? headers : { ...headers, Authorization: authorization };
+        if (params.operationName !== "IntrospectionQuery" || hasToken(all)) {
+          return execute(params, all);
+        }
         return { errors: [{ message: MISSING_TOKEN }] };
       },
     [authorization],
@@ -71,6 +80,7 @@ function Page() {
 
   const onEditHeaders = (text) => {
     clearTimeout(timer.current);
+    if (!hasToken(parseHeaders(text))) return;
     timer.current = setTimeout(() => setHeadersText(text), 500);
   };
 
@@ -84,7 +94,11 @@ function Page() {
       defaultHeaders={config.headers}
       defaultEditorToolsVisibility={hasToken(parseHeaders(headersText)) || "headers"}
       onEditHeaders={onEditHeaders}
-    />
+    >
+      <GraphiQL.Logo>
+        <a href="docs">REST reference</a>
+      </GraphiQL.Logo>
+    </GraphiQL>
   );
 }
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
@@ -38,6 +39,8 @@ CONTENT_SECURITY_POLICY: Final = (
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
 }
+# Encodings of the built files, the smallest first, with the endings of their names.
+ENCODING_SUFFIXES: Final[Mapping[str, str]] = {"br": ".br", "gzip": ".gz"}
 NOT_BUILT: Final = (
     "The web pages are not built. From the root of the source tree, run: pip install -e .\n"
 )
@@ -60,7 +63,7 @@ _PAGE: Final = """\
 <script type="module" src="static/{script}"></script>
 </head>
 <body>
-<div id="app"><noscript>This page needs JavaScript.</noscript></div>
+<main id="app"><noscript>This page needs JavaScript.</noscript></main>
 </body>
 </html>
 """
@@ -126,7 +129,7 @@ def static_routes() -> list[BaseRoute]:
 
 
 class _BuiltFiles(StaticFiles):
-    """Static files. Browsers cache the ones with a hash in their name forever."""
+    """Static files, compressed at build time. Browsers cache those with a hash in their name."""
 
     async def check_config(self) -> None:
         """Allow a missing directory: files are then 404, and the pages name the build command."""
@@ -138,11 +141,25 @@ class _BuiltFiles(StaticFiles):
         scope: Scope,
         status_code: int = 200,
     ) -> Response:
-        response = super().file_response(full_path, stat_result, scope, status_code)
         hashed = re.search(r"-[0-9A-Z]{8}\.\w+$", os.fspath(full_path))
         lifetime = "public, max-age=31536000, immutable" if hashed else "no-cache"
-        response.headers.update({**SECURITY_HEADERS, "Cache-Control": lifetime})
+        headers = {**SECURITY_HEADERS, "Cache-Control": lifetime, "Vary": "Accept-Encoding"}
+        for encoding in _accepted_encodings(Headers(scope=scope).get("accept-encoding", "")):
+            compressed = Path(f"{os.fspath(full_path)}{ENCODING_SUFFIXES[encoding]}")
+            if compressed.is_file():
+                full_path, stat_result = compressed, compressed.stat()
+                headers["Content-Encoding"] = encoding
+                break
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers.update(headers)
         return response
+
+
+def _accepted_encodings(header: str) -> list[str]:
+    """Return the encodings of the built files that a client accepts, the smallest first."""
+    items = [item.replace(" ", "").lower().partition(";") for item in header.split(",")]
+    accepted = {name for name, _, quality in items if not re.fullmatch(r"q=0(\.0*)?", quality)}
+    return [encoding for encoding in ENCODING_SUFFIXES if encoding in accepted]
 
 
 def _page(name: str, *, title: str, config: Mapping[str, object]) -> Response:

@@ -160,8 +160,8 @@ async def commit_reservation(
 
     def decide_commit(stock: Stock) -> Decision[ReservationChange]:
         reservation = _open_reservation(stock, request.id)
-        if isinstance(reservation, InventoryError):
-            return Decision(reservation)
+        if isinstance(reservation, Decision):
+            return reservation
         taken = _taken(reservation, request.lines)
         if isinstance(taken, InventoryError):
             return Decision(taken)
@@ -206,8 +206,8 @@ async def release_reservation(context: WriteContext, id_: str) -> WriteResult[Re
 
     def decide_release(stock: Stock) -> Decision[ReservationChange]:
         reservation = _open_reservation(stock, id_)
-        if isinstance(reservation, InventoryError):
-            return Decision(reservation)
+        if isinstance(reservation, Decision):
+            return reservation
         ended = _ended(reservation, ReservationStatus.RELEASED, stock.now)
         return _decision(ended, _freed(stock, [reservation]))
 
@@ -231,8 +231,8 @@ async def extend_reservation(
 
     def decide_extension(stock: Stock) -> Decision[ReservationChange]:
         reservation = _open_reservation(stock, id_)
-        if isinstance(reservation, InventoryError):
-            return Decision(reservation)
+        if isinstance(reservation, Decision):
+            return reservation
         expires_at = stock.now + timedelta(seconds=seconds)
         if reservation.expires_at is None or reservation.expires_at >= expires_at:
             return Decision(ReservationChange(reservation))
@@ -342,16 +342,24 @@ def _with_hold(
     )
 
 
-def _open_reservation(stock: Stock, id_: str) -> ReservationRecord | InventoryError:
-    """Return an open reservation, or the refusal of its id."""
+def _open_reservation(stock: Stock, id_: str) -> ReservationRecord | Decision[ReservationChange]:
+    """Return an open reservation, or the refusal of its id.
+
+    A reservation that is due expires with the refusal, so that reads agree with it.
+    """
     reservation = stock.reservations.get(id_)
     if reservation is None:
-        return reservation_not_found(id_)
-    status, ended_at = reservation.status, reservation.ended_at
+        return Decision(reservation_not_found(id_))
     if _is_due(reservation, stock.now):
-        status, ended_at = ReservationStatus.EXPIRED, reservation.expires_at
-    if ended_at is None:
+        changes = _decide_expiry([id_], stock).changes
+        return Decision(_reservation_ended(changes.reservations[id_], stock.now), changes)
+    if reservation.ended_at is None:
         return reservation
+    return Decision(_reservation_ended(reservation, reservation.ended_at))
+
+
+def _reservation_ended(reservation: ReservationRecord, ended_at: datetime) -> ReservationEnded:
+    id_, status = reservation.id, reservation.status
     ending = "expired" if status is ReservationStatus.EXPIRED else f"was {status}"
     return ReservationEnded(
         f"Reservation {id_} {ending} at {format_instant(ended_at)}. "

@@ -122,7 +122,7 @@ def _check_transfer(transfer: Transfer) -> None:
         if problem
     ]
     if transfer.source == transfer.destination:
-        problems.append(("toWarehouseId", "must be another one than fromWarehouseId"))
+        problems.append(("toWarehouseId", "must be another warehouse than the source"))
     first_index: dict[str, int] = {}
     for index, line in enumerate(transfer.lines):
         if problem := moved_quantity_problem(line.quantity):

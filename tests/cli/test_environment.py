@@ -29,6 +29,13 @@ def test_the_environment_overrides_the_file(
     assert Settings(database_url="sqlite:///argument.db").database_url == "sqlite:///argument.db"
 
 
+def test_a_file_of_another_encoding_is_refused(directory: Path, command: Command) -> None:
+    (directory / ".env").write_bytes(b"INVENTORY_LOG_LEVEL=\xff\n")
+    done = command("tenant", "list")
+
+    assert (done.status, done.errors) == (1, "inventory: The file .env is not UTF-8.\n")
+
+
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
 def test_a_secret_is_read_from_its_file(
     ending: str, directory: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.cli.listening import server_options
+from app.settings import Settings
 from tests.cli.conftest import Command
 from tests.processes import free_port, started
 
@@ -141,13 +143,18 @@ def test_a_path_prefix_is_in_no_route_and_in_the_description(
         assert 'src="static/docs-' in httpx.get(f"{address}/docs").text
         assert httpx.get(f"{address}/").headers["location"] == "graphql"
         document = httpx.get(f"{address}/api/openapi.json").json()
-        assert document["servers"] == [{"url": "/one/two"}]
+        assert document["servers"][0]["url"] == "/one/two"
         refused = httpx.post(f"{address}/graphql", json={"query": "{ skus { totalCount } }"})
         assert refused.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
         assert httpx.get(f"{address}/api/inventory/A").status_code == 401
         assert httpx.get(f"{address}/one/two/healthz").status_code == 404
     for path in ("one", "/one/", "/", "/a b", "/../x?"):
         assert command("serve", "--root-path", path).status == 2
+
+
+def test_connections_stay_open_longer_than_those_of_load_balancers() -> None:
+    assert server_options(Settings())["timeout_keep_alive"] > 60
+    assert server_options(Settings(keep_alive_seconds=5))["timeout_keep_alive"] == 5
 
 
 def test_the_port_is_read_from_the_environment(

@@ -19,6 +19,7 @@ from app.files.imports import FileRefused
 from app.files.parsing import MAX_LINE_BYTES, FileFormat
 from app.ledger.verification import verify_tenant
 from tests.files.importing import BATCH, die_importing, imported, staged
+from tests.graphql.operations import bulk_item
 from tests.ledger.writes import ADJUST, BULK, assert_proven
 from tests.processes import run
 from tests.service import Service, level, sku, warehouse
@@ -135,7 +136,8 @@ async def test_import_writes_the_same_rows_as_a_graphql_bulk(service: Service) -
         {"sku": code, "warehouseId": MAIN.id, "quantity": number, "reason": "cycle_count"}
         for code, number in updates
     ]
-    await twin.data(BULK, {"input": {"updates": bulk_updates, "onError": "ABORT"}})
+    items = [bulk_item(update) for update in bulk_updates]
+    await twin.data(BULK, {"input": {"updates": items, "onError": "ABORT"}})
 
     for statement in (LEVELS, ENTRIES, STATUSES, NUMBERS):
         assert await rows(service, statement) == await rows(twin, statement)

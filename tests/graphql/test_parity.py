@@ -40,7 +40,7 @@ async def stocked(service: Service) -> Service:
 async def rest_outcome(service: Service, case: Case) -> tuple[tuple[int, str] | None, list[str]]:
     """Return the error of REST, if any, and the fields that it names."""
     response = await service.rest(case.method, case.path, token=case.credential, **case.rest)
-    if response.status_code == 200:
+    if response.status_code in (200, 201):
         return None, []
     error = response.json()["error"]
     return (response.status_code, error["code"]), named_fields(error)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from app.graphql.schema.filters import EMPTY
+from app.graphql.schema.filters import EMPTY_TEXT
 from tests.graphql.answers import Json, refused, walk
 from tests.graphql.lists import (
     LEDGER,
@@ -173,7 +173,7 @@ async def test_an_empty_filter_is_refused_by_its_name(service: Service, filter_:
         answer = await service.graphql(query, variables)
         [field] = filter_
         [detail] = answer["errors"][0]["extensions"]["details"]
-        assert detail == {"field": field, "message": EMPTY}
+        assert detail == {"field": field, "message": EMPTY_TEXT}
 
 
 async def test_null_filters_match_everything(stocked: Stocked) -> None:

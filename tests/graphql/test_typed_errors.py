@@ -38,12 +38,12 @@ async def test_a_stale_item_has_the_current_state_and_others_have_no_details(
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
 def test_every_error_becomes_an_error_of_an_item(error: Any) -> None:
-    all_details: dict[str, dict[str, object]] = {
+    by_code: dict[str, dict[str, object]] = {
         StaleVersion.code: {"on_hand": 1, "version": 2, "sku_version": 3, "field": "x"},
         InsufficientStock.code: {"available": 1, "quantity": 2, "sku": "A"},
         ValidationFailed.code: {"field": "note", "message": "is long"},
     }
-    details = all_details.get(error.code, {"index": 1})
+    details = by_code.get(error.code, {"index": 1})
     refusal = InventoryNotFound("x", details=[details])
     refusal.__class__ = error
 

@@ -76,7 +76,7 @@ async def test_readers_cannot_write(service: Service) -> None:
 
 
 async def test_a_loaded_sku_code_is_validated(service: Service) -> None:
-    for code in ("", " A", "-A", "A" * 65, "A\x00", "A!", "cafe\u0301", "warehouses", "bulk"):
+    for code in ("", " A", "A ", "A  A", "A" * 256, "A\x00", "cafe\u0301", "warehouses", "bulk"):
         with pytest.raises(InventoryError):
             await service.load(skus=[sku(code)])
 

@@ -64,7 +64,7 @@ LISTS: Final = " ".join(
             for name, archived in ARCHIVED.items()
         ),
         f"warehouses {{ id all: stock {LEVELS}",
-        *(f"{status}: stock(status: {status}) {LEVELS}" for status in STATUSES),
+        *(f"{status}: stock(filter: {{status: {status}}}) {LEVELS}" for status in STATUSES),
         "} }",
     ]
 )
@@ -387,7 +387,7 @@ async def assert_lists(shop: Service, model: Model) -> None:
             code
             for code in model.listed()
             if (warehouse_id is None or (code, warehouse_id) in model.levels)
-            and status in (None, model.status(code, warehouse_id))
+            and status in (None, model.status(code))
         ]
         assert codes(data[name]) == expected
     for name, archived in ARCHIVED.items():

@@ -122,6 +122,12 @@ class Machine(RuleBasedStateMachine):
     def is_open(self, held: Held) -> bool:
         return held.status is ReservationStatus.OPEN and held.expires_after > self.second
 
+    def assert_ended(self, held: Held, refused: str | None) -> None:
+        """Check the refusal of a reservation that has ended; a due one expires by it."""
+        assert refused == "RESERVATION_ENDED"
+        if held.status is ReservationStatus.OPEN:
+            held.status = ReservationStatus.EXPIRED
+
     @rule(
         lines=st.dictionaries(st.sampled_from(LEVELS), st.integers(1, 5), min_size=1),
         seconds=st.integers(1, 20),
@@ -151,7 +157,7 @@ class Machine(RuleBasedStateMachine):
         wanted = CommitRequest(id=id_, lines=lines, reason="sale")
         refused = self.refused(commit_reservation(self.writing, wanted))
         if not self.is_open(held):
-            assert refused == "RESERVATION_ENDED"
+            self.assert_ended(held, refused)
         elif any(q > self.on_hand[key] for key, q in taken.items()):
             assert refused == "NEGATIVE_QUANTITY"
         else:
@@ -170,7 +176,7 @@ class Machine(RuleBasedStateMachine):
             assert refused is None
             held.status = ReservationStatus.RELEASED
         else:
-            assert refused == "RESERVATION_ENDED"
+            self.assert_ended(held, refused)
 
     @rule(number=st.integers(0, 99), seconds=st.integers(1, 20))
     def extend(self, number: int, seconds: int) -> None:
@@ -182,7 +188,7 @@ class Machine(RuleBasedStateMachine):
             assert refused is None
             held.expires_after = max(held.expires_after, self.second + seconds)
         else:
-            assert refused == "RESERVATION_ENDED"
+            self.assert_ended(held, refused)
 
     @rule(key=st.sampled_from(LEVELS), quantity=st.integers(0, 12))
     def count(self, key: tuple[str, str], quantity: int) -> None:

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy.sql.dml import Update
 
+from app.reads.similar_codes import select_similar
 from app.writes.statements import write_levels, write_skus
 from tests.engines import reader_of, writer_of
 from tests.service import Service
@@ -32,3 +33,20 @@ async def test_written_rows_are_found_by_primary_key(
         steps
     )
     assert any(step.startswith("MATERIALIZE") for step in steps), steps
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True, scope="session")
+async def test_similar_codes_are_found_by_their_index(service: Service) -> None:
+    compiled = select_similar("sqlite").compile(writer_of(service.database).sync_engine)
+    parameters = {"tenant_id": "t", "codes": "[]"}
+    async with reader_of(service.database).connect() as connection:
+        result = await connection.exec_driver_sql(
+            f"EXPLAIN QUERY PLAN {compiled}",
+            tuple(
+                compiled.params[name] if compiled.params[name] is not None else parameters[name]
+                for name in compiled.positiontup or ()
+            ),
+        )
+        steps = [row.detail for row in result]
+    search = "SEARCH sku USING COVERING INDEX sku_by_folded_code_index (tenant_id=? AND <expr>=?)"
+    assert search in steps, steps

@@ -1,11 +1,14 @@
 """Reservations through REST, which extend the published routes."""
 
+from datetime import timedelta
 from typing import Any, Final
 
 import pytest
 
+from tests.clocks import clocks_at
 from tests.ledger.writes import assert_proven
-from tests.service import EMAIL, Service, level, sku, warehouse
+from tests.rest.answers import answered, refusal
+from tests.service import EMAIL, Service, level, now, sku, warehouse
 
 MAIN: Final = warehouse()
 PATH: Final = "/api/inventory/reservations"
@@ -24,9 +27,24 @@ def body(quantity: Any = 4, **more: Any) -> dict[str, Any]:
 
 async def reserved(service: Service, **more: Any) -> dict[str, Any]:
     response = await service.rest("POST", PATH, json=body(**more))
-    assert response.status_code == 200, response.text
+    assert response.status_code == 201, response.text
     result: dict[str, Any] = response.json()["data"]
+    assert response.headers["Location"] == f"{PATH}/{result['id']}"
     return result
+
+
+async def test_a_repeated_creation_has_the_same_location_and_a_dry_run_has_none(
+    stocked: Service,
+) -> None:
+    key = {"Idempotency-Key": "once"}
+    first, again = [await stocked.rest("POST", PATH, json=body(), headers=key) for _ in "12"]
+    preview = await stocked.rest("POST", f"{PATH}?dry_run=true", json=body())
+
+    assert (first.status_code, again.status_code, preview.status_code) == (201, 201, 200)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert first.headers["Location"] == again.headers["Location"]
+    assert (await stocked.rest("GET", first.headers["Location"])).json() == first.json()
+    assert "Location" not in preview.headers
 
 
 async def test_committed_reservation_is_readable_and_in_the_ledger(
@@ -119,6 +137,39 @@ async def test_invalid_reservation_is_rejected(
     assert (response.status_code, error["code"]) == (status, code)
     if field is not None:
         assert [it["field"] for it in error["details"]] == [field]
+
+
+@pytest.mark.parametrize("action", ["commit", "release"])
+async def test_reads_show_what_a_refusal_says_of_an_expired_reservation(
+    service: Service, action: str
+) -> None:
+    main = warehouse()
+    await service.load([main], [sku("A", level(main, 5))])
+    path = "/api/inventory/reservations"
+    line = {"sku": "A", "warehouse_id": main.id, "quantity": 5}
+    body = {"lines": [line], "expires_in": 1, "reference": "cart"}
+    at = now().replace(microsecond=0)
+    async with clocks_at(service.database, at):
+        held = answered(await service.rest("POST", path, json=body))["data"]
+    async with clocks_at(service.database, at + timedelta(seconds=2)):
+        one = f"{path}/{held['id']}"
+        dry = await service.rest("POST", f"{one}/{action}?dry_run=true", json={})
+        assert refusal(dry) == (409, "RESERVATION_ENDED")
+        assert answered(await service.rest("GET", one))["data"]["status"] == "open"
+
+        refused = await service.rest("POST", f"{one}/{action}", json={})
+        assert refusal(refused) == (409, "RESERVATION_ENDED")
+        [said] = refused.json()["error"]["details"]
+        shown = answered(await service.rest("GET", one))["data"]
+        assert {name: shown[name] for name in said} == said
+        assert shown["lines"][0]["held"] == 0
+        listed = await service.rest("GET", f"{path}?status=open&reference=cart")
+        assert answered(listed)["meta"]["total"] == 0
+        record = answered(await service.rest("GET", "/api/inventory/A"))["data"]
+        assert (record["total_reserved"], record["total_available"]) == (0, 5)
+        again = await service.rest("POST", f"{one}/{action}", json={})
+        assert again.json()["error"]["details"] == [said]
+    await assert_proven(service)
 
 
 @pytest.mark.parametrize("action", ["", "/commit", "/release"])

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,11 +14,11 @@ from app.web import pages
 from app.web.pages import Tab, docs_page, graphiql_page, graphiql_tabs, static_routes
 
 
-async def get(path: str) -> httpx.Response:
+async def get(path: str, **options: Any) -> httpx.Response:
     """Request a static file."""
     transport = httpx.ASGITransport(Starlette(routes=static_routes()))
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-        return await client.get(path)
+        return await client.get(path, **options)
 
 
 def test_a_config_cannot_break_out_of_its_element() -> None:
@@ -45,6 +46,36 @@ async def test_hashed_files_are_immutable_and_workers_carry_the_policy() -> None
     assert (await get("/static/manifest.json")).headers["cache-control"] == "no-cache"
 
 
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip, deflate, br", "br"),
+        ("gzip;q=1.0, br;q=0", "gzip"),
+        ("GZIP", "gzip"),
+        ("br;q=0.5", "br"),
+        ("identity, *", None),
+        ("", None),
+    ],
+)
+async def test_files_are_sent_compressed(accepted: str, encoding: str | None) -> None:
+    for page in json.loads((pages.STATIC / "manifest.json").read_bytes()).values():
+        for name in page.values():
+            response = await get(f"/static/{name}", headers={"Accept-Encoding": accepted})
+            content = (pages.STATIC / name).read_bytes()
+            suffix = {"br": ".br", "gzip": ".gz", None: ""}[encoding]
+            size = (pages.STATIC / f"{name}{suffix}").stat().st_size
+
+            assert response.headers.get("content-encoding") == encoding
+            assert int(response.headers["content-length"]) == size
+            assert encoding is None or size < 0.6 * len(content)
+            assert response.headers["vary"] == "Accept-Encoding"
+            assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
+            assert re.match("text/(javascript|css)", response.headers["content-type"])
+            if encoding != "br":
+                # The client of the tests cannot decode Brotli.
+                assert response.content == content
+
+
 async def test_missing_build_is_reported_with_the_build_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +96,14 @@ def test_every_file_of_the_tabs_is_loaded() -> None:
     assert [tab.query for tab in tabs] == [path.read_text() for path in sorted(queries)]
     assert {path.stem for path in variables} <= {path.stem for path in queries}
     assert sum(1 for tab in tabs if tab.variables) == len(variables)
+
+
+def test_lines_of_tabs_fit_into_the_editor() -> None:
+    lines = [line for tab in graphiql_tabs() for line in tab.query.splitlines()]
+    comments = [line for line in lines if line.startswith("#")]
+
+    assert len(comments) >= len(graphiql_tabs())
+    assert max(map(len, comments)) <= 60
 
 
 def test_tabs_have_the_warehouse_ids_of_the_demo() -> None:

@@ -1,6 +1,8 @@
 """The pages in a real browser: they work, and send no request to another host."""
 
 import asyncio
+import json
+from urllib.parse import urlencode, urljoin
 
 import pytest
 from playwright.async_api import Page, expect
@@ -139,6 +141,47 @@ async def test_graphiql_without_a_token_shows_the_empty_header(
         await visit.page.keyboard.press("ArrowLeft")
         await visit.page.keyboard.type("demo-write")
     assert (await (await request.value).all_headers())["authorization"] == "Bearer demo-write"
+
+
+async def test_a_link_opens_a_tab_with_its_query(visit: Visit) -> None:
+    variables = {"code": "SKU-001"}
+    query = "query Linked($code: String!) { sku(sku: $code) { title } }"
+    link = urlencode({"query": query, "variables": json.dumps(variables)})
+    await visit.page.goto(f"/graphql?{link}")
+    await expect(visit.page.get_by_role("tab")).to_contain_text(["Linked", "Stock"])
+    await run_query(visit.page)
+
+    answer = visit.page.locator(".graphiql-response .view-lines")
+    await expect(answer).to_contain_text("Blue Widget 500ml", use_inner_text=True)
+    assert visit.complaints == []
+
+
+async def test_a_token_of_one_tab_counts_in_all(visit: Visit, url_without_token: str) -> None:
+    await visit.page.goto(f"{url_without_token}/graphql")
+    editor = visit.page.locator(".graphiql-editor-tool .graphiql-editor:not(.hidden)")
+    async with visit.page.expect_request(
+        lambda request: "IntrospectionQuery" in (request.post_data or ""),
+    ):
+        await editor.locator(".view-line", has_text="Bearer").click()
+        await visit.page.keyboard.press("End")
+        await visit.page.keyboard.press("ArrowLeft")
+        await visit.page.keyboard.type("demo-read")
+    await visit.page.get_by_role("tab", name="Warehouses").click()
+    await until_stored(visit.page, "tabState", '"operationName":"Warehouses"')
+    await run_query(visit.page)
+
+    answer = visit.page.locator(".graphiql-response .view-lines")
+    await expect(answer).to_contain_text("Warehouse A", use_inner_text=True)
+    assert visit.complaints == []
+
+
+async def test_the_pages_link_to_each_other(visit: Visit) -> None:
+    await visit.page.goto("/graphql")
+    await visit.page.get_by_role("link", name="REST reference").click()
+    await visit.page.wait_for_url("**/docs")
+    link = visit.page.get_by_role("link", name="GraphiQL")
+    address = await link.get_attribute("href")
+    assert urljoin(visit.page.url, address) == f"{visit.base_url}/graphql"
 
 
 async def test_the_reference_lists_an_operation_and_tries_it_out(visit: Visit) -> None:

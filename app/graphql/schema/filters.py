@@ -13,7 +13,7 @@ from app.errors import invalid_field, invalid_fields
 from app.graphql.schema.enums import LevelOrder, ReservationStatus, Sign, Status
 from app.graphql.schema.fields import of_plain_values, optional
 
-EMPTY: Final = "must not be empty; leave it out for no condition"
+EMPTY_TEXT: Final = "must not be empty; leave it out for no condition"
 ARCHIVED_DESCRIPTION: Final = "false: without archived SKUs; true: only archived SKUs; null: both."
 ALL_ADJUSTMENTS: Final = strawberry.argument(description="Filters; without them, all adjustments.")
 LEVELS_DESCRIPTION: Final = "Filters; without them, all stock levels of SKUs that are not archived."
@@ -80,6 +80,7 @@ class AdjustmentFilterInput(EntryFilterInput):
 
     def conditions(self) -> AdjustmentFilter:
         """Filter of the reads."""
+        _refuse_empty(warehouseId=self.warehouse_id)
         _refuse_empty(warehouseId=self.warehouse_id)
         return replace(super().conditions(), warehouse_id=self.warehouse_id)
 
@@ -179,7 +180,7 @@ class ReservationFilterInput:
 def _refuse_empty(**conditions: Sized | None) -> None:
     """Refuse an empty text or list: a client may have meant to leave it out."""
     empty = [
-        (field, EMPTY)
+        (field, EMPTY_TEXT)
         for field, condition in conditions.items()
         if condition is not None and not len(condition)
     ]

@@ -206,7 +206,7 @@ def upgrade() -> None:
     op.create_index(
         "sku_by_folded_code_index",
         "sku",
-        ["tenant_id", sa.text("ltrim(lower(sku), '0')")],
+        ["tenant_id", sa.text("ltrim(lower(sku), '0')"), "sku"],
         unique=False,
     )
     op.create_table(

