@@ -36,10 +36,10 @@ from app.graphql.schema.relay import (
     connection_of,
     page_size,
 )
+from app.graphql.schema.reservations import Reservation
 from app.graphql.schema.types import (
     Adjustment,
     AdjustmentConnection,
-    Reservation,
     Sku,
     StockLevel,
     Warehouse,

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import strawberry
 from strawberry import Private
@@ -13,8 +13,6 @@ from app.domain.records import (
     AdjustmentRecord,
     LedgerTotals,
     LevelRecord,
-    ReservationLineRecord,
-    ReservationRecord,
     SkuRecord,
     WarehouseRecord,
 )
@@ -26,7 +24,6 @@ from app.graphql.schema.edges import edge_to
 from app.graphql.schema.enums import (
     Interval,
     LevelOrder,
-    ReservationStatus,
     Status,
     WarehouseType,
 )
@@ -48,7 +45,6 @@ from app.graphql.schema.level_pages import LevelsArgument, level_connection
 from app.graphql.schema.lookups import (
     get_title,
     require_filtered,
-    require_reservation,
     require_sku,
     require_warehouse,
 )
@@ -59,13 +55,17 @@ from app.graphql.schema.relay import (
     Connection,
     First,
     Node,
-    connection_of,
     page_info,
     page_size,
 )
 from app.graphql.schema.scalars import Quantity
 from app.reads.conditions import LedgerKey, key_columns
 
+if TYPE_CHECKING:
+    from app.graphql.schema.reservations import ReservationLine
+
+# Reservations refer to SKUs and warehouses, and stock levels to reservations.
+RESERVATIONS: Final = strawberry.lazy("app.graphql.schema.reservations")
 WarehouseId = Annotated[strawberry.ID, strawberry.argument(description="Warehouse id, wh_...")]
 
 
@@ -318,19 +318,12 @@ class StockLevel(Node):
     )
     async def reservations(
         self, info: Info, first: First = DEFAULT_PAGE, after: After = None
-    ) -> Connection["ReservationLine"] | None:
+    ) -> Connection[Annotated["ReservationLine", RESERVATIONS]] | None:
         """Page of open reservation lines."""
-        context = info.context
-        key = (self.record.sku, self.record.warehouse_id)
-        cursors = context.cursors("holds", key)
-        holds = context.loaders.holds(cursors.decode(after), page_size(first) + 1)
-        return connection_of(
-            [ReservationLine(record=line) for line in await holds.load(key)],
-            limit=first,
-            after=after,
-            cursor_of=lambda line: cursors.encode(line.record.reservation_id),
-            count=lambda: context.loaders.hold_count.load(key),
-        )
+        # Imported on demand: the module imports this one.
+        from app.graphql.schema.reservations import holds_of  # noqa: PLC0415
+
+        return await holds_of(info.context, self.record, first, after)
 
 
 @strawberry.type(description="A ledger entry: one change of the quantity on hand of a stock level.")
@@ -380,59 +373,6 @@ class Adjustment(Node):
     )
     sku: Sku | None = sku_edge()
     warehouse: Warehouse | None = warehouse_edge()
-
-
-@strawberry.type(description="The part of a reservation at one stock level.")
-class ReservationLine:
-    """The part of a reservation at one stock level."""
-
-    record: Private[ReservationLineRecord]
-    quantity: int = quantity_from("record.quantity", "Reserved quantity at creation.")
-    held: int = quantity_from(
-        "record.held",
-        "Quantity that is held now: `quantity` while the reservation is open, else 0.",
-    )
-    committed: int = quantity_from(
-        "record.committed", "Quantity that the commit took from the quantity on hand."
-    )
-    sku: Sku | None = sku_edge()
-    warehouse: Warehouse | None = warehouse_edge()
-    reservation: "Reservation | None" = edge_to(
-        require_reservation,
-        lambda record: record.reservation_id,
-        lambda record: Reservation(record=record),
-        "The reservation.",
-    )
-
-
-@strawberry.type(
-    description="Stock that is held for an order. A reservation ends once: it is committed, "
-    "released or expires."
-)
-class Reservation(Node):
-    """Stock that is held for an order."""
-
-    record: Private[ReservationRecord]
-    id: strawberry.ID = read_from("record.id", ID_DESCRIPTION)
-    status: ReservationStatus = read_from("record.status", "State of the reservation.")
-    reference: str | None = read_from("record.reference", "The caller's id of the order.")
-    note: str | None = read_from("record.note", "Free text that explains the reservation.")
-    created_by: str = read_from("record.created_by", "E-mail address of the author.")
-    created_at: datetime = read_from("record.created_at", "Time of the reservation.")
-    expires_at: datetime | None = read_from(
-        "record.expires_at", "Time of expiry; null if the reservation does not expire."
-    )
-    ended_at: datetime | None = read_from(
-        "record.ended_at", "Time of the end; null while the reservation is open."
-    )
-    version: int = quantity_from(
-        "record.version", "Version of the reservation. It increases with each change."
-    )
-    lines: list[ReservationLine] = objects_from(
-        "record.lines",
-        lambda record: ReservationLine(record=record),
-        "Lines of the reservation, ordered by SKU code and warehouse id.",
-    )
 
 
 @strawberry.type(description="Quantity on hand of a SKU at a past instant.")

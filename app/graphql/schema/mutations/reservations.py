@@ -18,8 +18,9 @@ from app.graphql.schema.mutations.write_input import (
     SKU_CODE_DESCRIPTION,
     WriteInput,
 )
+from app.graphql.schema.reservations import Reservation
 from app.graphql.schema.scalars import Quantity
-from app.graphql.schema.types import Adjustment, Reservation, Sku
+from app.graphql.schema.types import Adjustment, Sku
 from app.writes.idempotency_keys import WriteResult
 from app.writes.reservations import (
     CommitRequest,
