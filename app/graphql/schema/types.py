@@ -27,13 +27,7 @@ from app.graphql.schema.enums import (
     Status,
     WarehouseType,
 )
-from app.graphql.schema.fields import (
-    made_from,
-    object_from,
-    objects_from,
-    quantity_from,
-    read_from,
-)
+from app.graphql.schema.fields import made_from, object_from, objects_from, quantity_from, read_from
 from app.graphql.schema.filters import (
     AdjustmentFilterArgument,
     LevelOrderArgument,
