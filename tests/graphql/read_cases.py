@@ -321,8 +321,7 @@ def grouped_ledger_reads(data: Data) -> Iterator[ReadCase]:
 
 def rollup_reads(data: Data) -> Iterator[ReadCase]:
     """Yield the reads of the rollup."""
-    middle = data.steps // 2
-    part = {"since": START + STEP * (middle - 50), "until": START + STEP * (middle + 50)}
+    part = {"since": data.position - 50, "until": data.position + 50}
     for kind in Group:
         conditions: dict[str, Any] = {"tenant_id": data.tenant, **part, "last": part["since"]}
         conditions |= {

@@ -20,10 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
 
+import orjson
 import typer
 from graphql import (
     GraphQLField,
     GraphQLInputType,
+    GraphQLInterfaceType,
     GraphQLObjectType,
     get_named_type,
     is_composite_type,
@@ -149,7 +151,7 @@ class Composer:
         width = self._dice.choice((1, 1, 1, 2, 5, 20, 50))
         root = schema._schema.query_type
         assert root is not None
-        names = [name for name in root.fields if name != "node"]
+        names = [*root.fields]
         name = self._dice.choice(names)
         same = self._dice.random() < 0.7
         parts = [
@@ -193,8 +195,11 @@ class Composer:
         type_ = get_named_type(field_.type)
         if not is_composite_type(type_):
             return f"{name}{arguments}"
-        assert isinstance(type_, GraphQLObjectType), type_
-        return f"{name}{arguments} {{ {self._selection(type_, depth - 1)} }}"
+        if not isinstance(type_, GraphQLInterfaceType):
+            assert isinstance(type_, GraphQLObjectType), type_
+            return f"{name}{arguments} {{ {self._selection(type_, depth - 1)} }}"
+        made = self._dice.choice(schema._schema.get_possible_types(type_))
+        return f"{name}{arguments} {{ ... on {made} {{ {self._selection(made, depth - 1)} }} }}"
 
     def _selection(self, type_: GraphQLObjectType, depth: int) -> str:
         leaves = [n for n, it in type_.fields.items() if not _is_composite(it)]
@@ -219,7 +224,10 @@ class Composer:
         dice = self._dice
         values: dict[str, Sequence[str | None]] = {
             "first": ("1", "20", "50", "200"),
-            "id": (f'"{_id(0)}"',),
+            "id": (f'"{_id(0)}"', f'"sku_{_code(0)}"', f'"level_{_id(0)}_LONG"'),
+            "warehouseId": (f'"{_id(0)}"',),
+            "codes": (orjson.dumps(self._codes(200)).decode(),),
+            "ids": (orjson.dumps([f"sku_{code}" for code in self._codes(200)]).decode(),),
             "sku": ('"W000"', '"LONG"', f'"{_code(0)}"'),
             "at": ('"2026-06-01"',),
             "from": ('"2026-01-01"',),
