@@ -110,7 +110,7 @@ async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[
             return Decision(warehouse_not_found(report.warehouse_id))
         if not warehouse.type.is_readonly:
             return Decision(_not_marketplace(warehouse))
-        outcomes = [_outcome(caller, report, level, warehouse, stock) for level in report.levels]
+        outcomes = [sync_level(caller, report, level, warehouse, stock) for level in report.levels]
         refusals = refusals_of(levels, outcomes)
         if report.on_error is OnError.ABORT and refusals:
             return Decision(refusal_of_all(refusals, len(report.levels), "levels"))
@@ -134,13 +134,14 @@ def _changes(results: Sequence[SyncedLevel], stock: Stock) -> Changes:
     )
 
 
-def _outcome(
+def sync_level(
     caller: Caller,
     report: StockReport,
     level: ReportedLevel,
     warehouse: WarehouseRecord,
     stock: Stock,
 ) -> SyncedLevel | InventoryError:
+    """Decide on one level of a report of a warehouse that a marketplace runs."""
     record = stock.skus.get(level.sku)
     if record is None:
         return inventory_not_found(level.sku)
