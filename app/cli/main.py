@@ -9,16 +9,25 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
-from app.cli import database, files, ledger, serving, tenants
+from app.cli import database, exports, imports, ledger, serving, tenants
+from app.cli.output import BadOption
 from app.demo import NotADemoDatabase
 from app.errors import InventoryError, Unavailable
 from app.files.imports import FileRefused
+from app.files.layouts import BadLayout
 from app.graphql.schema.schema import schema
 from app.graphql.trusted_documents import BadManifest
 from app.ledger.replay import LedgerBroken
 
 # Errors whose message is complete.
-PLAIN_ERRORS: Final = (BadManifest, LedgerBroken, NotADemoDatabase, FileRefused)
+PLAIN_ERRORS: Final = (
+    BadLayout,
+    BadManifest,
+    BadOption,
+    LedgerBroken,
+    NotADemoDatabase,
+    FileRefused,
+)
 
 app = typer.Typer(
     help="The inventory service: stock levels across warehouses, over GraphQL and REST.",
@@ -38,8 +47,8 @@ def schema_command() -> None:
 
 
 app.command()(ledger.verify)
-app.command("import")(files.import_command)
-app.command("export")(files.export_command)
+app.command("import")(imports.import_command)
+app.command("export")(exports.export_command)
 app.add_typer(tenants.tenant_app, name="tenant")
 app.add_typer(tenants.token_app, name="token")
 

@@ -6,7 +6,12 @@ from typing import Annotated
 import orjson
 import typer
 
+TenantOption = Annotated[str, typer.Option("--tenant", help="The id of the tenant.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class BadOption(Exception):
+    """The value of an option is not valid."""
 
 
 def print_json(value: object) -> None:

@@ -1,10 +1,10 @@
-"""Imports of SKUs, warehouses, stock levels and counts from files.
+"""Imports of SKUs, warehouses, stock levels, counts and marketplace reports from files.
 
 A file is validated as a whole before anything is written, and then written in batches. Each batch
 is a write of its tenant like any other and is decided again when it is written. Existing rows stay
 as they are, so an interrupted import continues when it is started again.
 
-Ledger entries of an import carry the id of the run, which is derived from the content of the file.
+Ledger entries of an import carry the id of the run, which is derived from the rows of the file.
 The id marks the counts that are already imported. Unlike an idempotency key, it never expires.
 """
 
@@ -20,13 +20,23 @@ from app.domain.stock import Stock
 from app.errors import ValidationFailed
 from app.files.catalogue_imports import batch_of_skus, batch_of_warehouses
 from app.files.columns import FileKind
-from app.files.import_runs import FileRows, ImportRun, ImportTally, PrepareBatch
-from app.files.staging import ReportRows, Staging
+from app.files.import_runs import (
+    BatchDecision,
+    FileRows,
+    ImportResult,
+    ImportRun,
+    PrepareBatch,
+)
+from app.files.problems import ReportRows, shown
+from app.files.report_imports import batch_of_reports
+from app.files.similar_codes import SimilarCodes
+from app.files.staging import Staging
 from app.files.stock_imports import batch_of_stock
 from app.writes.batch_reads import read_stock
 from app.writes.decisions import Decision
 from app.writes.idempotency_keys import WriteRequest
 from app.writes.pipeline import WriteContext, run_write
+from app.writes.stock import OnError
 
 # Few enough that other writes of the tenant wait only briefly for a batch.
 IMPORT_BATCH_ROWS: Final = 1_000
@@ -35,6 +45,7 @@ PREPARE_BATCH: Final[Mapping[FileKind, PrepareBatch]] = {
     FileKind.WAREHOUSES: batch_of_warehouses,
     FileKind.LEVELS: batch_of_stock,
     FileKind.COUNTS: batch_of_stock,
+    FileKind.REPORTS: batch_of_reports,
 }
 
 
@@ -43,7 +54,7 @@ class FileRefused(Exception):
 
 
 def run_of(staging: Staging, tenant_id: str, *, name: str, created_by: str) -> ImportRun:
-    """Return the run of a file; its id is the same for the same content and name."""
+    """Return the run of a file; its id is the same for the same rows and name."""
     parts = f"{staging.kind}\n{name}\n{staging.digest}"
     digest = hashlib.sha256(parts.encode()).digest()
     id_ = f"bulk_{ULID.from_bytes(digest[:16])}"
@@ -51,65 +62,93 @@ def run_of(staging: Staging, tenant_id: str, *, name: str, created_by: str) -> I
 
 
 async def validate(
-    database: Database, staging: Staging, run: ImportRun, progress: ReportRows
-) -> ImportTally:
-    """Check every row against the database; return the tally that `write` would have.
+    database: Database,
+    staging: Staging,
+    run: ImportRun,
+    progress: ReportRows,
+    *,
+    on_error: OnError = OnError.ABORT,
+) -> ImportResult:
+    """Check every row against the database; return the result that `write` would have.
 
-    Problems are added to the staging.
+    Problems are added to the staging. With CONTINUE, `write` leaves out the bad rows.
 
     Raises:
-        FileRefused: rows have problems.
+        FileRefused: rows have problems, or a part of the file could not be read.
 
     """
-    tally, checked = ImportTally(), 0
+    result, checked = ImportResult(), 0
+    similar = SimilarCodes(run, staging)
     for rows in staging.batches(IMPORT_BATCH_ROWS):
         batch = PREPARE_BATCH[run.kind](run, rows)
         async with database.snapshot() as snapshot:
             stock = await read_stock(snapshot, run.tenant_id, [batch.needs])
         decision = batch.decide(stock, is_final=False)
         staging.add_problems(decision.problems)
-        tally.add(decision.tally)
+        if run.kind is not FileKind.WAREHOUSES:
+            similar.add(rows, stock.skus)
+        result.add(decision)
         checked += len(rows)
         progress("rows checked", checked)
-    if bad := staging.number_of_problems:
-        message = f"{bad} of the rows are bad; nothing was changed"
+    await similar.find(database)
+    similar.close()
+    bad = staging.number_of_bad_rows
+    if bad and staging.is_incomplete:
+        message = "The file cannot be imported; nothing was changed."
         raise FileRefused(message)
-    return tally
+    if bad and on_error is OnError.ABORT:
+        message = (
+            f"Bad rows: {bad:,}; nothing was changed. Correct them, or import the good rows alone "
+            "by --on-error continue."
+        )
+        raise FileRefused(message)
+    return result
 
 
 async def write(
-    database: Database, staging: Staging, run: ImportRun, progress: ReportRows
-) -> ImportTally:
+    database: Database,
+    staging: Staging,
+    run: ImportRun,
+    progress: ReportRows,
+    *,
+    on_error: OnError = OnError.ABORT,
+) -> ImportResult:
     """Write the validated rows batch by batch.
 
     Raises:
         InventoryError: a row is refused because the database has changed since its validation.
-            Earlier batches stay written, and the same import continues from there.
+            Earlier batches stay written, and the same import continues from there. With CONTINUE,
+            its problem is added to the staging instead.
 
     """
-    tally, written = ImportTally(), 0
+    result, written = ImportResult(), 0
     for rows in staging.batches(IMPORT_BATCH_ROWS):
-        tally.add(await _write_batch(database, run, rows))
+        decision = await _write_batch(database, run, rows, on_error)
+        staging.add_problems(decision.problems)
+        result.add(decision)
         written += len(rows)
         progress("rows written", written)
-    return tally
+    return result
 
 
-async def _write_batch(database: Database, run: ImportRun, rows: FileRows) -> ImportTally:
+async def _write_batch(
+    database: Database, run: ImportRun, rows: FileRows, on_error: OnError
+) -> BatchDecision:
     batch = PREPARE_BATCH[run.kind](run, rows)
 
-    def decide_batch(stock: Stock) -> Decision[ImportTally]:
+    def decide_batch(stock: Stock) -> Decision[BatchDecision]:
         decision = batch.decide(stock, is_final=True)
-        if decision.problems:
-            line, reason = decision.problems[0]
+        if decision.problems and on_error is OnError.ABORT:
+            problem = decision.problems[0]
             message = (
-                f"Stock has changed since the file was checked: line {line}: {reason} Earlier "
-                "batches stay imported. Correct the row, and start the import again."
+                f"Stock has changed since the file was checked: line {problem.line}, "
+                f"{shown(problem.value)} {problem.reason}. Earlier batches stay imported. Correct "
+                "the row, and start the import again."
             )
             return Decision(ValidationFailed(message))
-        return Decision(decision.tally, decision.changes)
+        return Decision(decision, decision.changes)
 
     caller = Caller(run.tenant_id, run.created_by, run.created_by)
     context = WriteContext(database=database, caller=caller)
-    request = WriteRequest("import", run.id, ImportTally)
+    request = WriteRequest("import", run.id, BatchDecision)
     return (await run_write(context, request, batch.needs, decide_batch)).result
