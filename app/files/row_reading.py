@@ -14,11 +14,12 @@ from app.files.cell_values import (
     truth_of,
 )
 from app.files.column_mapping import ColumnMapping
-from app.files.columns import QUANTITY_KINDS, FileColumn, FileKind, FileRow
+from app.files.columns import QUANTITY_KINDS, STOCK_KINDS, FileColumn, FileKind, FileRow
 from app.files.problems import RowProblem
 from app.files.warehouse_names import WarehouseNames
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_ABSENT: Final = object()
 NUL_PROBLEM: Final = "must not contain the character NUL"
 
 
@@ -49,11 +50,14 @@ class RowReader:
             *mapping.warehouses.items()
         ] or [(None, mapping.sources.get("quantity", ()))]
         self._columns = [
-            (target, column, mapping.sources.get(target, ()))
+            (target, column, mapping.sources[target])
             for target, column in mapping.columns.items()
-            if not (self._counts and target == "quantity")
-            and not (mapping.warehouses and target == "warehouse_id")
+            if target in mapping.sources and not (self._counts and target == "quantity")
         ]
+        # The values of columns that the file lacks.
+        self._absent: FileRow = dict.fromkeys(mapping.columns.keys() - mapping.sources.keys())
+        if mapping.kind in STOCK_KINDS and "warehouse_id" in self._absent:
+            self._absent["warehouse_id"] = warehouses.default
         self._blank = mapping.layout.blank if mapping.layout else frozenset()
 
     def rows_of(self, parsed: ParsedRow) -> list[FileRow]:
@@ -68,10 +72,9 @@ class RowReader:
         quantities = self._quantities(parsed) if self._counts else [(None, None)]
         if not quantities and len(self.problems) == before:
             return []
-        row: FileRow = {
-            target: self._value(parsed, target, column, sources)
-            for target, column, sources in self._columns
-        }
+        row = self._absent.copy()
+        for target, column, sources in self._columns:
+            row[target] = self._value(parsed, target, column, sources)
         if self._mapping.kind is FileKind.WAREHOUSES and len(self.problems) == before:
             row["id"] = self._warehouse_id_of(parsed, row)
         if len(self.problems) > before:
@@ -125,10 +128,10 @@ class RowReader:
             if column.type is int:
                 return self._quantity(cell)
             if column.type is bool:
-                return cell if isinstance(cell, bool) else truth_of(self._text(target, cell))
-            text = self._text(target, cell)
+                return cell if isinstance(cell, bool | None) else truth_of(self._text(target, cell))
+            text = self._text(target, cell) if cell is not None else ""
             if not text:
-                return self._blank_value(target, column, is_missing=bool(sources) and name is None)
+                return self._blank_value(target, column, is_missing=name is None)
             if column.choices is not None:
                 text = column.choices.get(text.casefold(), text)
             _check_text(text, column)
@@ -137,7 +140,7 @@ class RowReader:
             if target == "sku" and self._mapping.kind is FileKind.SKUS:
                 self._warn_of_trimmed(parsed, name, cell)
         except BadCell as error:
-            self._add(parsed, name or (sources[0] if sources else target), cell, error)
+            self._add(parsed, name or sources[0], cell, error)
             return None
         return text
 
@@ -163,8 +166,6 @@ class RowReader:
     def _text(self, target: str, cell: object) -> str:
         if isinstance(cell, str):
             text = text_of(cell)
-        elif cell is None:
-            return ""
         elif isinstance(cell, bool) or not isinstance(cell, int | Decimal):
             raise BadCell("must be text")
         else:
@@ -210,11 +211,12 @@ def _first_filled(cells: Mapping[str, object], sources: Sequence[str]) -> tuple[
     """Return the first filled cell with its column, else a blank one; (None, None): none exists."""
     found: str | None = None
     for name in sources:
-        if name in cells:
-            found = name
-            cell = cells[name]
-            if cell is not None and cell != "" and not (isinstance(cell, str) and cell.isspace()):
-                return name, cell
+        cell = cells.get(name, _ABSENT)
+        if cell is _ABSENT:
+            continue
+        found = name
+        if cell.strip() if isinstance(cell, str) else cell is not None:
+            return name, cell
     return found, None
 
 

@@ -3,7 +3,7 @@
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any, Final
 
@@ -61,15 +61,15 @@ class SimilarCodes:
             CREATE TABLE known (code TEXT PRIMARY KEY, folded TEXT NOT NULL) WITHOUT ROWID;
         """)
 
-    def add(self, rows: FileRows, known: Iterable[str]) -> None:
+    def add(self, rows: FileRows, known: Mapping[str, object]) -> None:
         """Add the rows whose codes are unknown, or may be damaged ones of other SKUs."""
-        codes = set(known)
         found = [
-            (line, row["sku"], row["sku"] in codes)
+            (line, row["sku"], row["sku"] in known)
             for line, row in rows
-            if row["sku"] not in codes or _may_be_damaged(row["sku"])
+            if row["sku"] not in known or _may_be_damaged(row["sku"])
         ]
-        self._insert("INSERT INTO looked_up VALUES (?, ?, ?)", found)
+        if found:
+            self._insert("INSERT INTO looked_up VALUES (?, ?, ?)", found)
 
     async def find(self, database: Database) -> None:
         """Add hints to the problems of unknown codes, and warnings of damaged ones."""
@@ -174,8 +174,9 @@ class SimilarCodes:
 
 
 def _may_be_damaged(code: str) -> bool:
-    is_number = code[0] != "0" and _DECIMAL.fullmatch(code) is not None
-    return is_number or _SCIENTIFIC.fullmatch(code) is not None
+    if code[0] not in "123456789":
+        return False
+    return (_DECIMAL.fullmatch(code) or _SCIENTIFIC.fullmatch(code)) is not None
 
 
 def _spellings_of_date(code: str) -> list[str]:

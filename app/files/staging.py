@@ -143,10 +143,10 @@ class Staging:
 
     def batches(self, size: int) -> Iterator[list[tuple[int, FileRow]]]:
         """Yield batches of at most `size` rows without errors with their lines, sorted by key."""
-        cursor = self._database.execute(
-            "SELECT line, body FROM staged "
-            "WHERE line NOT IN (SELECT line FROM problem WHERE NOT is_warning) ORDER BY key"
-        )
+        good = ""
+        if self.number_of_bad_rows:
+            good = "WHERE line NOT IN (SELECT line FROM problem WHERE NOT is_warning)"
+        cursor = self._database.execute(f"SELECT line, body FROM staged {good} ORDER BY key")  # noqa: S608
         while batch := cursor.fetchmany(size):
             yield [(line, orjson.loads(body)) for line, body in batch]
 

@@ -1,5 +1,6 @@
 """Workbooks of Excel: their values, and workbooks that are damaged or made to do harm."""
 
+import gzip
 import io
 import sys
 import tracemalloc
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from openpyxl import Workbook
 
-from app.files import workbooks
+from app.files import sources, workbooks
 from app.files.columns import FileKind
 from tests.files.importing import staged
 
@@ -179,3 +180,14 @@ def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyP
     [(_, reason)] = reasons(workbook([HEADER]))
     assert "save it as CSV (UTF-8)" in reason
     assert "inventory-api[xlsx]" in reason
+
+
+def test_a_gzip_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "FREELY_UNPACKED_BYTES", 1_000_000)
+    bomb = gzip.compress(bytes(8_000_000))
+    tracemalloc.start()
+    [(_, reason)] = reasons(bomb)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "bytes when it is unpacked" in reason
+    assert peak < 6 * 1_048_576
