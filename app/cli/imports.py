@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, Final
 
 import typer
 
@@ -25,7 +25,7 @@ from app.domain.records import WarehouseRecord
 from app.files import imports
 from app.files.cell_values import BadCell
 from app.files.columns import FileKind
-from app.files.import_runs import ImportResult
+from app.files.import_runs import ImportResult, ImportRun
 from app.files.layouts import BadLayout, Layout, read_layouts
 from app.files.problems import listed, problem_lines, shown, write_report
 from app.files.reading import FileReading, ReadOptions, read_file
@@ -34,6 +34,11 @@ from app.files.staging import Duplicates, Staging
 from app.files.warehouse_names import WarehouseNames
 from app.reads.warehouses import list_warehouses
 from app.writes.stock import OnError
+
+REPEATED: Final = (
+    "The same rows were imported before, and are imported again. An import with a name, by "
+    "--run NAME, is written only once."
+)
 
 
 class DecimalSeparator(StrEnum):
@@ -114,7 +119,12 @@ def import_command(  # noqa: PLR0917 - options have names
             show_default="now",
         ),
     ] = None,
-    run: Annotated[str, typer.Option(help="A name; needed to import the same counts again.")] = "",
+    run: Annotated[
+        str,
+        typer.Option(
+            help="A name; counts of an import with the same name and rows are written once."
+        ),
+    ] = "",
     by: Annotated[
         str, typer.Option(help="The author in the ledger (created_by).")
     ] = "inventory import",
@@ -143,40 +153,53 @@ def import_command(  # noqa: PLR0917 - options have names
         create_skus=create_skus,
     )
     instant = _instant(reported_at)
+    staging = Staging(strict=strict)
+    reading = FileReading(FileKind.COUNTS)
 
-    async def work(database: Database) -> tuple[FileReading, ImportResult]:
+    async def work(database: Database) -> ImportResult:
+        nonlocal reading
         await require_tenant(database, tenant_id)
         async with database.snapshot() as snapshot:
             stored = await list_warehouses(snapshot, tenant_id)
         names = _warehouse_names(tenant_id, stored, warehouse or [], creates=create_warehouses)
         with _open_source(file) as source:
             reading = read_file(source, staging, options, names, show_progress)
-        clear_progress()
-        for note in reading.notes:
-            typer.echo(f"{name}: {note}", err=True)
-        import_run = replace(
-            imports.run_of(staging, tenant_id, name=run, created_by=by),
-            creates_skus=create_skus,
-            new_warehouses=names.created,
-            reported_at=instant,
-            labels=reading.labels,
-        )
-        result = await imports.validate(
-            database, staging, import_run, show_progress, on_error=on_error
-        )
+
+        def run_number(repetition: int) -> ImportRun:
+            return replace(
+                imports.run_of(staging, tenant_id, name=run, created_by=by, repetition=repetition),
+                creates_skus=create_skus,
+                new_warehouses=names.created,
+                reported_at=instant,
+                labels=reading.labels,
+            )
+
+        async def validated(import_run: ImportRun) -> ImportResult:
+            return await imports.validate(
+                database, staging, import_run, show_progress, on_error=on_error
+            )
+
+        repetition = 0 if run else await imports.next_repetition(database, staging, tenant_id)
+        result = await validated(import_run := run_number(repetition))
+        if result.is_complete and not run:
+            repetition += 1
+            result = await validated(import_run := run_number(repetition))
+        if repetition and not result.tally.already_imported:
+            reading.notes.append(REPEATED)
         if not dry_run:
             result = await imports.write(
                 database, staging, import_run, show_progress, on_error=on_error
             )
-        return reading, result
+        return result
 
     name = file if file.isprintable() else repr(file)
-    staging = Staging(strict=strict)
     try:
-        reading, result = run_with_database(work)
+        result = run_with_database(work)
         refused = staging.number_of_bad_rows
     finally:
         clear_progress()
+        for note in reading.notes:
+            typer.echo(f"{name}: {note}", err=True)
         for line in problem_lines(name, staging.causes()):
             typer.echo(line, err=True)
         if report is not None:
@@ -214,8 +237,8 @@ def _print_result(
         typer.echo(f"New warehouses: {number:,}: {listed(result.new_warehouses.values())}.")
     if result.tally.already_imported:
         typer.echo(
-            "Already imported: an earlier import of the same rows has written these counts. To "
-            "write them again, name this import by --run NAME."
+            "Already imported: an earlier start of this import has written these counts. To write "
+            "them again, name the import by another --run NAME."
         )
 
 

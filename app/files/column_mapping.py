@@ -125,7 +125,7 @@ def map_columns(
         layout.only if layout else ()
     )
     mapper.refuse_repeated(used)
-    if is_open:
+    if is_open and not by_warehouse:
         sources = {target: [normal_name(target)] for target in columns} | sources
     return ColumnMapping(
         kind=kind,

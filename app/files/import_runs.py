@@ -104,6 +104,12 @@ class ImportResult:
     new_warehouses: dict[str, str] = field(default_factory=dict)
     _last_sku: str = ""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether earlier starts of the run have written all that it writes."""
+        tally = self.tally
+        return bool(tally.already_imported) and not (tally.created or tally.updated)
+
     def add(self, decision: BatchDecision) -> None:
         """Add the decision on the next batch; a SKU may continue in it."""
         self.tally.add(decision.tally)

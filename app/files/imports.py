@@ -12,9 +12,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final
 
+from sqlalchemy import bindparam, func, select
 from ulid import ULID
 
 from app.database.engine import Database
+from app.database.parameters import TENANT
+from app.database.tables import adjustment
 from app.domain.caller import Caller
 from app.domain.stock import Stock
 from app.errors import ValidationFailed
@@ -49,16 +52,57 @@ PREPARE_BATCH: Final[Mapping[FileKind, PrepareBatch]] = {
 }
 
 
+_NUMBER_OF_ENTRIES: Final = select(func.count()).where(
+    adjustment.c.tenant_id == TENANT,
+    adjustment.c.bulk_id == bindparam("run", type_=adjustment.c.bulk_id.type),
+)
+
+
 class FileRefused(Exception):
     """Rows of the file have problems; nothing was changed."""
 
 
-def run_of(staging: Staging, tenant_id: str, *, name: str, created_by: str) -> ImportRun:
-    """Return the run of a file; its id is the same for the same rows and name."""
+def run_of(
+    staging: Staging, tenant_id: str, *, name: str, created_by: str, repetition: int = 0
+) -> ImportRun:
+    """Return the run of a file; its id is the same for the same rows, name and repetition."""
     parts = f"{staging.kind}\n{name}\n{staging.digest}"
+    if repetition:
+        parts += f"\n{repetition}"
     digest = hashlib.sha256(parts.encode()).digest()
     id_ = f"bulk_{ULID.from_bytes(digest[:16])}"
     return ImportRun(tenant_id=tenant_id, kind=staging.kind, id=id_, created_by=created_by)
+
+
+async def next_repetition(database: Database, staging: Staging, tenant_id: str) -> int:
+    """Return the repetition of an import without a name, because the same rows may come daily.
+
+    It is the last one if its ledger entries are fewer than the rows, so that an interrupted import
+    continues. Otherwise it is a new one.
+    """
+
+    async def entries(repetition: int) -> int:
+        run = run_of(staging, tenant_id, name="", created_by="", repetition=repetition)
+        parameters = {"tenant_id": tenant_id, "run": run.id}
+        async with database.snapshot() as snapshot:
+            [(number,)] = await snapshot.rows(_NUMBER_OF_ENTRIES, parameters)
+        return int(number)
+
+    if staging.kind is not FileKind.COUNTS:
+        return 0
+    # Repetitions have no gaps, so the first one without entries is found by halving.
+    used, free = -1, 0
+    while await entries(free):
+        used, free = free, 2 * free + 1
+    while free - used > 1:
+        middle = (used + free) // 2
+        if await entries(middle):
+            used = middle
+        else:
+            free = middle
+    if used < 0:
+        return 0
+    return used if await entries(used) < staging.number_of_good_rows else free
 
 
 async def validate(

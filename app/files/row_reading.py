@@ -106,7 +106,7 @@ class RowReader:
         for id_, sources in self._quantity_sources:
             name, cell = _first_filled(parsed.cells, sources)
             if cell is None and name is None:
-                self._add(parsed, sources[0], None, BadCell("is missing: the row ends before it"))
+                self._add(parsed, sources[0], None, BadCell("is missing in this row"))
                 continue
             try:
                 quantity = self._quantity(cell)
@@ -145,11 +145,11 @@ class RowReader:
         return text
 
     def _blank_value(self, target: str, column: FileColumn, *, is_missing: bool) -> str | None:
-        if target == "warehouse_id" and self._warehouses.default and not is_missing:
+        if target == "warehouse_id" and self._warehouses.default:
             return self._warehouses.default
         if not column.required:
             return None
-        raise BadCell("is missing: the row ends before it" if is_missing else "is required")
+        raise BadCell("is missing in this row" if is_missing else "is required")
 
     def _quantity(self, cell: object) -> int | None:
         if isinstance(cell, str):

@@ -53,7 +53,7 @@ class Staging:
                 line INTEGER NOT NULL, is_warning INTEGER NOT NULL, name TEXT NOT NULL, value TEXT,
                 reason TEXT NOT NULL, remedy TEXT NOT NULL, hint TEXT NOT NULL
             );
-            CREATE INDEX problem_by_line ON problem (line);
+            CREATE UNIQUE INDEX problem_once ON problem (line, name, reason);
         """)
 
     @property
@@ -68,6 +68,13 @@ class Staging:
         [(number,)] = self._database.execute(statement)
         return int(number)
 
+    @property
+    def number_of_good_rows(self) -> int:
+        """Number of rows of lines without an error."""
+        good = "WHERE line NOT IN (SELECT line FROM problem WHERE NOT is_warning)"
+        [(number,)] = self._database.execute(f"SELECT COUNT(*) FROM staged {good}")  # noqa: S608
+        return int(number)
+
     def add_rows(self, rows: Iterable[tuple[int, FileRow]]) -> None:
         """Store rows with their lines."""
         staged = []
@@ -78,7 +85,7 @@ class Staging:
         self._insert("INSERT INTO staged (line, key, body) VALUES (?, ?, ?)", staged)
 
     def add_problems(self, problems: Iterable[RowProblem]) -> None:
-        """Store problems. A strict import has no warnings."""
+        """Store problems that are not stored yet. A strict import has no warnings."""
         rows = [
             tuple(
                 # A text of the file that is quoted may not be encodable.
@@ -94,7 +101,7 @@ class Staging:
             for problem in problems
         ]
         if rows:
-            self._insert("INSERT INTO problem VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._insert("INSERT OR IGNORE INTO problem VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def add_hints(self, reason: str, hints: Iterable[tuple[int, str]]) -> None:
         """Store a hint for the problems of lines that have a reason."""
@@ -184,7 +191,8 @@ class Staging:
     def _refuse(self, condition: str, reason: str, remedy: str) -> None:
         """Store a problem for the rows that meet a condition; its value is their key."""
         self._database.execute(
-            "INSERT INTO problem SELECT line, 0, '', replace(key, char(9), ' in '), ?, ?, '' "  # noqa: S608
+            "INSERT OR IGNORE INTO problem "  # noqa: S608
+            "SELECT line, 0, '', replace(key, char(9), ' in '), ?, ?, '' "
             f"FROM staged WHERE {condition}",
             (reason, remedy),
         )

@@ -312,6 +312,19 @@ CONTAINER_CASES: Final = [
         says=["1 left alone"],
     ),
     Case(
+        name="json-with-one-warehouse",
+        content='{"sku":"NSC-BOOK-1","quantity":3}\n{"sku":"1234"}\n',
+        options=["--warehouse", "wh_main", "--on-error", "continue"],
+        levels=BOOK,
+        says=["line 2, column 'quantity': is missing in this row"],
+    ),
+    Case(
+        name="json-with-warehouses-as-names",
+        content='[{"sku":"NSC-BOOK-1","wh_main":3,"Shop location":null}]',
+        levels=BOOK,
+        says=["1 left alone"],
+    ),
+    Case(
         name="json-array-not-closed",
         content='[{"sku":"NSC-BOOK-1","warehouse_id":"wh_main","quantity":3},',
         says=["is not valid JSON"],

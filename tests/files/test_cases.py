@@ -5,9 +5,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.files import imports as importing
+from app.files.imports import FileRefused
 from app.files.problems import MAX_SHOWN_LENGTH
 from tests.databases import copied, migrated
 from tests.files.cases import BOOK, CONTAINER_CASES, COUNTS, LAYOUT_CASES, Case
@@ -112,9 +115,54 @@ def test_new_skus_and_warehouses_are_as_the_dry_run_says(
     assert (done["created"], done["refused"], done["new_skus"]) == (3, 1, 1)
     assert list(done["new_warehouses"].values()) == ["Lager Süd"]
     again = json.loads(commands_of_both.import_file(path, *options).stdout)
-    assert (again["already_imported"], again["new_skus"], again["new_warehouses"]) == (3, 0, {})
+    assert (again["updated"], again["new_skus"], again["new_warehouses"]) == (3, 0, {})
     listing = commands_of_both.run("export", "skus", "--tenant", TENANT, "--format", "jsonl")
     assert '{"sku":"NEW-1","title":"New"}\n' in listing.stdout
+
+
+def test_the_same_feed_is_written_every_day_and_a_named_one_once(
+    commands_of_both: Commands, tmp_path: Path
+) -> None:
+    path = tmp_path / "feed.csv"
+    path.write_text(f"{COUNTS}1234,wh_main,3\n100,wh_main,4\nNOPE,wh_main,1\n", encoding="utf-8")
+    options = ("--on-error", "continue", "--json")
+
+    def tally(*more: str) -> tuple[int, int, int]:
+        done = commands_of_both.import_file(path, *options, *more)
+        assert done.stderr.count("also exists with more zeros") == 1
+        numbers = json.loads(done.stdout)
+        return numbers["created"], numbers["updated"], numbers["already_imported"]
+
+    assert tally("--dry-run") == (2, 0, 0)
+    assert tally() == (2, 0, 0)
+    assert [tally() for _ in range(4)] == [(0, 2, 0)] * 4
+    assert [tally("--run", "A") for _ in range(2)] == [(0, 2, 0), (0, 0, 2)]
+    listing = commands_of_both.run("export", "ledger", "--tenant", TENANT, "--format", "jsonl")
+    assert len({json.loads(line)["bulk_id"] for line in listing.stdout.splitlines()}) == 6
+
+
+def test_an_interrupted_import_continues(
+    commands_of_both: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "feed.csv"
+    path.write_text(f"{COUNTS}1234,wh_main,3\n100,wh_main,4\n", encoding="utf-8")
+    commands_of_both.import_file(path)
+    write_batch = importing._write_batch
+    left = iter([True])
+
+    async def interrupted(*arguments: Any) -> Any:
+        if not next(left, False):
+            raise FileRefused("interrupted")
+        return await write_batch(*arguments)
+
+    monkeypatch.setattr(importing, "IMPORT_BATCH_ROWS", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(importing, "_write_batch", interrupted)
+        assert commands_of_both.import_file(path).status == 1
+    done = commands_of_both.import_file(path, "--json")
+    numbers = json.loads(done.stdout)
+    assert (numbers["updated"], numbers["already_imported"]) == (1, 1)
+    assert "imported again" in commands_of_both.import_file(path).stderr
 
 
 def test_reports_follow_the_rules_of_the_sync(commands_of_both: Commands, tmp_path: Path) -> None:

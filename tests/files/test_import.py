@@ -164,7 +164,7 @@ async def new_tenant(service: Service) -> str:
         (FileKind.COUNTS, COUNTS + "bulk,w,1\n", 2, "sku must not be bulk"),
         (FileKind.COUNTS, COUNTS + "=A,w,1\n", 2, "sku must be 1 to 64"),
         (FileKind.COUNTS, COUNTS + ",w,1\n", 2, "sku is required"),
-        (FileKind.COUNTS, COUNTS + "A,w\n", 2, "quantity is missing: the row ends before it"),
+        (FileKind.COUNTS, COUNTS + "A,w\n", 2, "quantity is missing in this row"),
         (FileKind.COUNTS, COUNTS + "A,w,1,2\n", 2, "has 4 cells, and the header has 3"),
         (FileKind.COUNTS, COUNTS + "A,w,1\n\nA,w,2\n", 2, "is for the same SKU and warehouse"),
         (FileKind.COUNTS, COUNTS + "A,w,1\n\nA,w,2\n", 4, "is for the same SKU and warehouse"),
