@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, ValidationError, convert
 
-from app.files.columns import FileKind
+from app.files.columns import FILE_COLUMNS, FileKind
 
 WAREHOUSE_PLACE: Final = "{warehouse}"
 _LAYOUTS: Final = Path(__file__).with_name("layouts.toml")
@@ -97,6 +97,13 @@ def read_layouts(path: Path) -> list[Layout]:
 
 
 def _layout(name: str, table: _LayoutTable) -> Layout:
+    known = {target for columns in FILE_COLUMNS.values() for target in columns}
+    if unknown := sorted({*table.columns, *table.extract} - known):
+        message = f"{name}: an import has no column {', '.join(unknown)}"
+        raise ValidationError(message)
+    if any(re.compile(pattern).groups != 1 for pattern in table.extract.values()):
+        message = f"{name}: a pattern of extract must have one group"
+        raise ValidationError(message)
     return Layout(
         name=name,
         kind=table.kind,

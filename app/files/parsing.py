@@ -65,7 +65,8 @@ def csv_table(text: TextIO, options: MappingOptions) -> ParsedTable:
         raise UnreadableFile(lines.nul, NUL_PROBLEM)
 
     def rows(mapping: ColumnMapping) -> Iterator[ParsedRow]:
-        quotes = mapping.layout is None or mapping.layout.quotes
+        # With other delimiters every system needs quotes.
+        quotes = mapping.layout is None or mapping.layout.quotes or delimiter != "\t"
         quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
         yield from _csv_rows(
             lines, [normal_name(name) for name in header], delimiter=delimiter, quoting=quoting

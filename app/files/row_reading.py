@@ -174,7 +174,7 @@ class RowReader:
         if pattern is None:
             return text
         match = pattern.search(text)
-        return match[1] if match else ""
+        return (match[1] or "") if match else ""
 
     def _warehouse_id_of(self, parsed: ParsedRow, row: FileRow) -> str | None:
         try:

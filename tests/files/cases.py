@@ -130,6 +130,12 @@ LAYOUT_CASES: Final = [
         says=["layout Amazon listings", "1 left alone"],
     ),
     Case(
+        name="amazon-open-listings-with-quotes",
+        content='sku,asin,price,quantity,warehouse_id,title\nNSC-BOOK-1,B1,9,3,wh_main,"a,b"\n',
+        levels=BOOK,
+        says=["layout Amazon open listings"],
+    ),
+    Case(
         name="magento",
         content="source_code,sku,status,quantity\nwh_main,NSC-BOOK-1,1,3.0000\n",
         levels=BOOK,

@@ -233,7 +233,9 @@ def test_a_user_writes_a_layout(commands: Commands, tmp_path: Path) -> None:
     done = commands.import_file(path, "--layout", str(layout))
     assert on_hand(commands) == BOOK, done
     assert "layout Till" in done.stderr
-    for text in ("", '["A"]\n', '["A"]\nheader = ["a"]\ncolumns = {}\ncolour = 1', "[", '["A"'):
+    valid = '["A"]\nheader = ["a"]\ncolumns = { sku = "a" }\n'
+    bad = ("", "[", '["A"]\n', f"{valid}colour = 1", valid.replace("sku", "colour"))
+    for text in (*bad, valid + valid.replace("A", "B"), f"{valid}extract = {{ sku = '#' }}"):
         layout.write_text(text, encoding="utf-8")
         done = commands.import_file(path, "--layout", str(layout))
         assert (done.status, "layout.toml" in done.stderr) == (1, True)
