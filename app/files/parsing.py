@@ -139,7 +139,13 @@ def json_table(text: TextIO, options: MappingOptions) -> ParsedTable:
         start = text.read(1)
     text.seek(0)
     items = _array_rows(text) if start == "[" else _line_rows(FileLines(text))
-    first = list(islice(items, HEADER_OBJECTS))
+    first: list[ParsedRow] = []
+    fault: UnreadableFile | None = None
+    try:
+        first.extend(islice(items, HEADER_OBJECTS))
+    except UnreadableFile as error:
+        # Raised again after the rows above it.
+        fault = error
     names: dict[str, str] = {}
     for row in first:
         for name in row.cells:
@@ -147,7 +153,10 @@ def json_table(text: TextIO, options: MappingOptions) -> ParsedTable:
     header = [*names.values()] or [*FILE_COLUMNS[options.kind or FileKind.COUNTS]]
 
     def rows(_mapping: ColumnMapping) -> Iterator[ParsedRow]:
-        return map(_with_normal_names, chain(first, items))
+        yield from map(_with_normal_names, first)
+        if fault is not None:
+            raise fault
+        yield from map(_with_normal_names, items)
 
     return ParsedTable(header, 1, rows, is_open=True)
 

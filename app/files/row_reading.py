@@ -54,8 +54,11 @@ class RowReader:
             for target, column in mapping.columns.items()
             if target in mapping.sources and not (self._counts and target == "quantity")
         ]
-        # The values of columns that the file lacks.
-        self._absent: FileRow = dict.fromkeys(mapping.columns.keys() - mapping.sources.keys())
+        # The values of columns that the file lacks. Every process must order them alike, because
+        # the id of an import depends on it.
+        self._absent: FileRow = {
+            target: None for target in mapping.columns if target not in mapping.sources
+        }
         if mapping.kind in STOCK_KINDS and "warehouse_id" in self._absent:
             self._absent["warehouse_id"] = warehouses.default
         self._blank = mapping.layout.blank if mapping.layout else frozenset()

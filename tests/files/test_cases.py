@@ -35,9 +35,10 @@ def commands(
     capfd: pytest.CaptureFixture[str],
 ) -> Commands:
     """Return commands on a database with the catalogue of the cases."""
-    base = Commands(catalogue_url, monkeypatch, capfd)
-    if base.run("export", "skus", "--tenant", TENANT).status != 0:
-        base.load_catalogue(tmp_path)
+    loaded = Path(catalogue_url.partition("///")[2]).with_suffix(".loaded")
+    if not loaded.exists():
+        Commands(catalogue_url, monkeypatch, capfd).load_catalogue(tmp_path)
+        loaded.touch()
     return Commands(copied(catalogue_url, tmp_path), monkeypatch, capfd)
 
 
