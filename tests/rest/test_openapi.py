@@ -35,15 +35,9 @@ CLOSED: Final = warehouse("Closed", is_active=False)
 NORTH: Final = warehouse("North", WarehouseType.THIRD_PARTY)
 # Codes of GraphQL responses and of requests outside the routes.
 OTHER_CODES: Final = {
-    "ADJUSTMENT_NOT_FOUND",
-    "ALREADY_REVERSED",
-    "DOCUMENT_NOT_TRUSTED",
-    "PERSISTED_QUERY_NOT_FOUND",
-    "PERSISTED_QUERY_NOT_SUPPORTED",
-    "NOT_FOUND",
-    "QUERY_TOO_COMPLEX",
-    "SKU_EXISTS",
-    "WAREHOUSE_NOT_MARKETPLACE",
+    *("ADJUSTMENT_NOT_FOUND", "ALREADY_REVERSED", "DOCUMENT_NOT_TRUSTED", "NOT_FOUND"),
+    *("PERSISTED_QUERY_NOT_FOUND", "PERSISTED_QUERY_NOT_SUPPORTED", "QUERY_TOO_COMPLEX"),
+    *("SKU_EXISTS", "WAREHOUSE_NOT_MARKETPLACE"),
 }
 each_route = pytest.mark.parametrize("route", ROUTES, ids=[route.operation for route in ROUTES])
 
