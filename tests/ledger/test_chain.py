@@ -162,16 +162,15 @@ FORGED = {
         f"DELETE FROM {table} WHERE sku = 'B'" for table in ("adjustment", "stock_level", "sku")
     ],
     "an entry is added to the past": [
-        f"UPDATE adjustment SET position = 90 WHERE {IN_MAIN} AND sequence = 3",
+        "UPDATE adjustment SET position = 90, sequence = 4, before_quantity = 29, delta = 1"
+        f" WHERE {IN_MAIN} AND sequence = 3",
         "INSERT INTO adjustment (tenant_id, position, id, sku, warehouse_id, sequence,"
         " before_quantity, after_quantity, delta, reason, created_by, created_at, hash)"
         " SELECT tenant_id, 80, 'adj_x', sku, warehouse_id, 3, 20, 29, 9, reason, created_by,"
-        f" created_at, hash FROM adjustment WHERE {IN_MAIN} AND sequence = 3",
-        "UPDATE adjustment SET sequence = 4, before_quantity = 29, delta = 1"
-        f" WHERE {IN_MAIN} AND sequence = 3 AND position = 90",
+        " created_at, hash FROM adjustment WHERE position = 90",
     ],
     "two entries are swapped": [
-        f"UPDATE adjustment SET position = 99 WHERE {IN_OTHER} AND sequence = 1",
+        f"UPDATE adjustment SET position = 99, sequence = 9 WHERE {IN_OTHER} AND sequence = 1",
         "UPDATE adjustment SET position = 2, sequence = 1, before_quantity = 0, delta = 50"
         f" WHERE {IN_OTHER} AND sequence = 2",
         "UPDATE adjustment SET position = 3, sequence = 2, before_quantity = 50, delta = -10"
