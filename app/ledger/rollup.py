@@ -138,7 +138,12 @@ def grown_groups(kind: Group) -> Select[Any]:
     """Select the sampled groups that have grown enough, with the `until` of their last rollup."""
     groups = _sampled_groups(kind).subquery("groups")
     is_sum = [ledger_sum.c.tenant_id == TENANT, *is_of_group(kind, groups.c)]
-    last = select(func.max(ledger_sum.c.until)).where(*is_sum).correlate(groups).scalar_subquery()
+    last = (
+        select(func.max(ledger_sum.c.until))
+        .where(*is_sum, ledger_sum.c.until <= SINCE)
+        .correlate(groups)
+        .scalar_subquery()
+    )
     per_row = bindparam("per_row", type_=BigInteger)
     needed = select(func.count() * per_row).where(*is_sum, ledger_sum.c.until == last)
     rows = needed.correlate(groups).scalar_subquery()
