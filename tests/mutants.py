@@ -300,7 +300,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a reservation that ends twice",
-        "    if ended_at is None:\n",
+        "    if reservation.ended_at is None:\n",
         "    if True:\n",
         (f"{RESERVATIONS}::test_a_reservation_ends_once",),
     ),

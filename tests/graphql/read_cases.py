@@ -321,16 +321,20 @@ def grouped_ledger_reads(data: Data) -> Iterator[ReadCase]:
 
 def rollup_reads(data: Data) -> Iterator[ReadCase]:
     """Yield the reads of the rollup."""
-    # The last rollup left some adjustments at the end of the ledger.
-    groups = {"since": 2 * data.steps - 50, "until": 2**62, "drawn": "%"}
-    sums = {"last": data.position - 50, "until": data.position + 50}
+    part = {"since": data.position - 50, "until": data.position + 50}
     for kind in Group:
-        names = {"sku": data.code, "reference": OPENING}
-        for statement, conditions in (
-            (grown_groups(kind), {**groups, "enough": 1, "per_row": 1}),
-            (next_sums(kind), {**sums, **names}),
-        ):
-            call = partial(read, statement=statement, tenant=data.tenant, parameters=conditions)
+        conditions: dict[str, Any] = {"tenant_id": data.tenant, **part, "last": part["since"]}
+        conditions |= {
+            "drawn": "%",
+            "enough": 1,
+            "per_row": 1,
+            "sku": data.code,
+            "reference": OPENING,
+        }
+        for statement in (grown_groups(kind), next_sums(kind)):
+            call = partial(
+                read, statement=statement, tenant=conditions["tenant_id"], parameters=conditions
+            )
             yield ReadCase(f"{statement.get_final_froms()[0].description} of {kind}", call)
 
 

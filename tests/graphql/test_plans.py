@@ -56,8 +56,7 @@ TIMES: Final = 2
 SLACK: Final = {"postgresql": 100, "sqlite": 1_000}
 # More than any page costs. A scan of all tenants is expensive for the small tenant too.
 MOST: Final = {"postgresql": 1_500, "sqlite": 30_000}
-# No multiples of the adjustments of a rollup, so that some are not rolled up.
-SIZES: Final = {"postgresql": (3_050, 30_050), "sqlite": (3_050, 30_050)}
+SIZES: Final = {"postgresql": (3_000, 30_000), "sqlite": (3_000, 30_000)}
 HISTORIES: Final = {"SHORT": 300, "LONG": 6_000}
 
 

@@ -89,8 +89,8 @@ async def test_rest_finds_a_code_in_another_form(service: Service) -> None:
     await service.load([main, north], [sku(CODE, level(main, 5))])
     item = {"sku": OTHER_FORM, "warehouse_id": main.id, "quantity": 1}
 
-    async def send(path: str, body: Json) -> Any:
-        return answered(await service.rest("POST", f"{PATH}{path}", json=body))["data"]
+    async def send(path: str, body: Json, status: int = 200) -> Any:
+        return answered(await service.rest("POST", f"{PATH}{path}", json=body), status)["data"]
 
     listed = await service.rest("GET", PATH, params={"sku": OTHER_FORM})
     assert [each["sku"] for each in answered(listed)["data"]] == [CODE]
@@ -103,7 +103,7 @@ async def test_rest_finds_a_code_in_another_form(service: Service) -> None:
     lines = [{"sku": OTHER_FORM, "quantity": 1}]
     assert (await send("/transfers", {**moved, "lines": lines}))["lines"][0]["incoming"]
     item["warehouse_id"] = north.id
-    held = await send("/reservations", {"lines": [item]})
+    held = await send("/reservations", {"lines": [item]}, 201)
     assert held["lines"][0]["sku"] == CODE
     committed = await send(f"/reservations/{held['id']}/commit", {"lines": [item]})
     assert committed["lines"][0]["committed"] == 1
@@ -113,21 +113,27 @@ async def test_graphql_finds_a_code_in_another_form(service: Service) -> None:
     main = warehouse()
     await service.load([main], [sku(CODE, level(main, 5))])
     document = """
-    query ($code: String!, $sku: ID!, $level: ID!) {
+    query ($code: String!, $sku: ID!, $level: ID!, $warehouse: ID!) {
       sku(sku: $code) { sku }
+      skusByCode(codes: [$code]) { sku }
       node(id: $sku) { id }
+      nodes(ids: [$sku, $level]) { id }
       level: node(id: $level) { id }
-      skus(filter: {sku: $code}) { totalCount }
+      skus(filter: {sku: $code, codePrefix: $code}) { totalCount }
+      warehouse(id: $warehouse) { stock(filter: {sku: $code, codePrefix: $code}) { totalCount } }
       adjustments(filter: {sku: $code}) { totalCount }
       warehouses { adjustments(filter: {sku: $code}) { totalCount } }
     }
     """
     ids = {"sku": f"sku_{OTHER_FORM}", "level": f"level_{main.id}_{OTHER_FORM}"}
-    data = await service.data(document, {"code": OTHER_FORM, **ids})
+    data = await service.data(document, {"code": OTHER_FORM, "warehouse": main.id, **ids})
 
     assert data["sku"] == {"sku": CODE}
+    assert data["skusByCode"] == [{"sku": CODE}]
     assert data["node"] == {"id": f"sku_{CODE}"}
     assert data["level"] == {"id": f"level_{main.id}_{CODE}"}
+    assert data["nodes"] == [data["node"], data["level"]]
+    assert data["warehouse"] == {"stock": {"totalCount": 1}}
     assert data["skus"] == data["adjustments"] == {"totalCount": 1}
     assert data["warehouses"] == [{"adjustments": {"totalCount": 1}}]
 
@@ -147,6 +153,7 @@ def test_every_input_with_a_code_normalizes_it() -> None:
     assert len(inputs) > 10
     for definition in inputs:
         values: Json = {to_camel_case(field.python_name): None for field in definition.fields}
+        values |= {"change": {"delta": 1}} if "change" in values else {}
         make: Any = definition.from_input
         assert make is not None, definition.name
         assert make(definition.origin, {**values, "sku": OTHER_FORM}, None).sku == CODE
