@@ -25,9 +25,12 @@ from app.database.migration import migrate
 from app.files import imports as importing
 from app.files.columns import ExportSubject, FileKind
 from app.files.exports import ExportFilter, export
-from app.files.parsing import FileFormat
+from app.files.reading import ReadOptions, read_file
+from app.files.sources import FileFormat
 from app.files.staging import Staging
+from app.files.warehouse_names import WarehouseNames
 from app.ledger.verification import verify_tenant
+from app.reads.warehouses import list_warehouses
 from app.settings import Settings
 from app.writes.tenants import insert_tenant
 
@@ -44,9 +47,11 @@ def quiet(_unit: str, _number: int | None) -> None:
 async def load(database: Database, tenant_id: str, path: Path, kind: FileKind) -> float:
     """Import a file and return the time in seconds."""
     start = time.perf_counter()
-    staging = Staging(kind)
+    staging = Staging()
+    async with database.snapshot() as snapshot:
+        names = WarehouseNames(tenant_id, await list_warehouses(snapshot, tenant_id))
     with path.open("rb") as source:
-        staging.read(source, FileFormat.CSV, quiet)
+        read_file(source, staging, ReadOptions(kind=kind), names, quiet)
     run = importing.run_of(staging, tenant_id, name="", created_by="benchmark")
     await importing.validate(database, staging, run, quiet)
     await importing.write(database, staging, run, quiet)

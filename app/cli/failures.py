@@ -9,18 +9,20 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from app.cli.listening import CannotListen
+from app.cli.options import BadOption
 from app.database.address import BadAddress
 from app.database.faults import DatabaseFault
 from app.demo import NotADemoDatabase
 from app.errors import InventoryError, Unavailable
 from app.files.imports import FileRefused
+from app.files.layouts import BadLayout
 from app.graphql.trusted_documents import BadManifest
 from app.ledger.replay import LedgerBroken
 from app.settings import BadEnvironment, variable_of
 
 # Errors whose message is complete.
 PLAIN_ERRORS: Final = (
-    *(BadAddress, BadEnvironment, BadManifest, CannotListen),
+    *(BadAddress, BadEnvironment, BadLayout, BadManifest, BadOption, CannotListen),
     *(FileRefused, LedgerBroken, NotADemoDatabase),
 )
 REFUSED: Final = "No server listens there. Start PostgreSQL, or correct the host and the port"

@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from app.cli import database, doctor, files, ledger, persons, schema, serving, tenants, warehouses
+from app.cli import (
+    database,
+    doctor,
+    exports,
+    imports,
+    ledger,
+    persons,
+    schema,
+    serving,
+    tenants,
+    warehouses,
+)
 from app.cli.options import with_examples
 
 app = typer.Typer(
@@ -55,7 +66,8 @@ app.add_typer(tenants.tenant_commands, name="tenant")
 app.add_typer(tenants.token_commands, name="token")
 app.add_typer(persons.person_commands, name="person")
 app.add_typer(warehouses.warehouse_commands, name="warehouse")
-app.add_typer(files.file_commands)
+app.add_typer(imports.import_commands)
+app.add_typer(exports.export_commands)
 app.add_typer(ledger.ledger_commands)
 app.add_typer(schema.schema_commands)
 

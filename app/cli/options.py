@@ -14,9 +14,14 @@ DatabaseOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+TenantOption = Annotated[str, typer.Option("--tenant", help="The id of the tenant.")]
 TenantArgument = Annotated[
     str, typer.Argument(help="The id of a tenant; `inventory tenant list` prints all.")
 ]
+
+
+class BadOption(Exception):
+    """The value of an option is not valid."""
 
 
 def with_examples(*lines: str) -> str:

@@ -192,6 +192,7 @@ class AdjustmentTable(SQLModel, table=True):
         CheckConstraint("position >= 1", name="position"),
         CheckConstraint("sequence >= 1", name="sequence"),
         Index("adjustment_id_key", "tenant_id", "id", unique=True),
+        Index("adjustment_sequence_key", *LEVEL_KEY, "sequence", unique=True),
         Index("adjustment_by_sku_index", "tenant_id", "sku", "position"),
         Index("adjustment_by_level_index", *LEVEL_KEY, "position"),
         Index("adjustment_by_time_index", "tenant_id", "created_at", "position"),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -36,6 +37,13 @@ FieldProblem = tuple[str, str]
 # Problems of items of a list, by index.
 RowProblems = Mapping[int, Sequence[FieldProblem]]
 NO_PROBLEMS: Final[RowProblems] = MappingProxyType({})
+
+
+class OnError(StrEnum):
+    """Whether a bulk with refused updates is refused as a whole or carries out the others."""
+
+    ABORT = "abort"
+    CONTINUE = "continue"
 
 
 def check_new_on_hand(

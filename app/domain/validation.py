@@ -50,10 +50,15 @@ def normalized_code(code: str) -> str:
 
     A text that is too long for a code in any form is returned as it is.
     """
-    if code.isascii() or len(code) > MAX_SKU_LENGTH * LONGEST_DECOMPOSITION:
-        return code
+    return code if len(code) > MAX_SKU_LENGTH * LONGEST_DECOMPOSITION else normalized_text(code)
+
+
+def normalized_text(text: str) -> str:
+    """Return a text in NFC."""
+    if text.isascii():
+        return text
     # Sorted before: unicodedata takes time that grows with the square of unsorted marks.
-    runs = groupby(code, key=lambda character: unicodedata.combining(character) > 0)
+    runs = groupby(text, key=lambda character: unicodedata.combining(character) > 0)
     ordered = chain.from_iterable(sorted(run, key=unicodedata.combining) for _, run in runs)
     return unicodedata.normalize("NFC", "".join(ordered))
 

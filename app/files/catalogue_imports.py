@@ -1,9 +1,6 @@
 """Imports of SKUs and warehouses."""
 
-import hashlib
-
 from msgspec.structs import replace
-from ulid import ULID
 
 from app.domain.records import SkuRecord, WarehouseRecord
 from app.domain.stock import Changes, Stock
@@ -37,14 +34,16 @@ def batch_of_skus(_run: ImportRun, rows: FileRows) -> ImportBatch:
 
 def batch_of_warehouses(run: ImportRun, rows: FileRows) -> ImportBatch:
     """Return a batch of warehouses: new ones are created, others are changed."""
-    warehouses = [(line, warehouse_of_row(run.tenant_id, row)) for line, row in rows]
+    warehouses = [(line, warehouse_of_row(row)) for line, row in rows]
 
     def decide(stock: Stock, *, is_final: bool) -> BatchDecision:  # noqa: ARG001 - no rule differs
         decision = BatchDecision()
         changed = {}
         for line, record in warehouses:
             if problem := marketplace_problem(record.marketplace, record.type):
-                decision.problems.append((line, f"marketplace {problem}."))
+                decision.problems.append(
+                    run.problem(line, "marketplace", record.marketplace, problem)
+                )
             old = stock.warehouses.get(record.id)
             if old == record:
                 decision.tally.unchanged += 1
@@ -54,8 +53,9 @@ def batch_of_warehouses(run: ImportRun, rows: FileRows) -> ImportBatch:
             elif old.type is record.type:
                 decision.tally.updated += 1
             else:
-                problem = f"type is {old.type} and cannot change; create another warehouse."
-                decision.problems.append((line, problem))
+                reason = f"is not the type of the warehouse {old.id}, which is {old.type}"
+                remedy = "The type cannot change; create another warehouse."
+                decision.problems.append(run.problem(line, "type", record.type, reason, remedy))
             changed[record.id] = record
         decision.changes = Changes(warehouses=changed)
         return decision
@@ -63,12 +63,11 @@ def batch_of_warehouses(run: ImportRun, rows: FileRows) -> ImportBatch:
     return ImportBatch(Needs(warehouses=[record.id for _, record in warehouses]), decide)
 
 
-def warehouse_of_row(tenant_id: str, row: FileRow) -> WarehouseRecord:
-    """Return the warehouse of a row; without an id it gets one that depends on its name only."""
-    by_name = hashlib.sha256(f"{tenant_id}\n{row['name']}".encode()).digest()
+def warehouse_of_row(row: FileRow) -> WarehouseRecord:
+    """Return the warehouse of a row."""
     is_active = row["is_active"]
     return WarehouseRecord(
-        row["id"] or f"wh_{ULID.from_bytes(by_name[:16])}",
+        row["id"],
         row["name"],
         WarehouseType(row["type"]),
         row["address"],

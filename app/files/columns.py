@@ -1,5 +1,6 @@
 """The kinds of import files and their columns."""
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,12 +8,12 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final
 
-from app.domain.quantities import MAX_QUANTITY
+from ulid import ULID
+
 from app.domain.validation import (
     MAX_NAME_LENGTHS,
     MAX_TITLE_LENGTH,
     name_problem,
-    normalized_code,
     note_problem,
     sku_problem,
 )
@@ -20,6 +21,7 @@ from app.domain.validation import reason_problem as problem_of_reason
 from app.domain.warehouses import WarehouseType
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
+_TYPES: Final = {type_.value.casefold(): type_.value for type_ in WarehouseType}
 FileRow = dict[str, Any]
 
 
@@ -30,27 +32,33 @@ class FileKind(StrEnum):
     WAREHOUSES = "warehouses"
     LEVELS = "levels"
     COUNTS = "counts"
+    REPORTS = "reports"
+
+
+# The kinds whose rows are stock levels.
+STOCK_KINDS: Final = frozenset({FileKind.LEVELS, FileKind.COUNTS, FileKind.REPORTS})
+# The kinds whose rows without a quantity are passed over.
+QUANTITY_KINDS: Final = frozenset({FileKind.COUNTS, FileKind.REPORTS})
 
 
 class ExportSubject(StrEnum):
-    """The rows of an export: stock levels or ledger entries."""
+    """The rows of an export."""
 
     STOCK = "stock"
     LEDGER = "ledger"
-
-
-def _unchanged(value: object) -> object:
-    return value
+    SKUS = "skus"
+    WAREHOUSES = "warehouses"
 
 
 @dataclass(frozen=True, slots=True)
 class FileColumn:
-    """The type of a column and the check of its values, which are normalized before."""
+    """The type of a column and the check of its values."""
 
     type: type[str] | type[int] | type[bool]
     problem: Callable[[Any], str | None]
     required: bool = False
-    normalize: Callable[[Any], Any] = _unchanged
+    # The only values, by their text without case.
+    choices: Mapping[str, str] | None = None
 
 
 def _id_problem(text: str) -> str | None:
@@ -60,12 +68,8 @@ def _id_problem(text: str) -> str | None:
 
 
 def _type_problem(text: str) -> str | None:
-    names = [type_.value for type_ in WarehouseType]
+    names = _TYPES.values()
     return None if text in names else f"must be one of {', '.join(names)}"
-
-
-def _quantity_problem(quantity: int) -> str | None:
-    return None if 0 <= quantity <= MAX_QUANTITY else f"must be 0 to {MAX_QUANTITY}"
 
 
 def _no_problem(_: object) -> None:
@@ -76,14 +80,17 @@ def _name_column(longest: int, *, required: bool = False) -> FileColumn:
     return FileColumn(str, partial(name_problem, longest=longest), required=required)
 
 
-SKU_COLUMN: Final = FileColumn(str, sku_problem, required=True, normalize=normalized_code)
-WAREHOUSE_ID_COLUMN: Final = FileColumn(str, _id_problem, required=True)
+SKU_COLUMN: Final = FileColumn(str, sku_problem, required=True)
+# Of new SKUs in a file of stock.
+TITLE_COLUMN: Final = FileColumn(str, partial(name_problem, longest=MAX_TITLE_LENGTH))
+# An id or a name: the import looks it up.
+WAREHOUSE_ID_COLUMN: Final = FileColumn(str, _no_problem, required=True)
 FILE_COLUMNS: Final[Mapping[FileKind, Mapping[str, FileColumn]]] = {
     FileKind.SKUS: {"sku": SKU_COLUMN, "title": _name_column(MAX_TITLE_LENGTH, required=True)},
     FileKind.WAREHOUSES: {
         "id": FileColumn(str, _id_problem),
         "name": _name_column(MAX_NAME_LENGTHS["name"], required=True),
-        "type": FileColumn(str, _type_problem, required=True),
+        "type": FileColumn(str, _type_problem, required=True, choices=_TYPES),
         "address": _name_column(MAX_NAME_LENGTHS["address"]),
         "marketplace": _name_column(MAX_NAME_LENGTHS["marketplace"]),
         "is_active": FileColumn(bool, _no_problem),
@@ -91,32 +98,28 @@ FILE_COLUMNS: Final[Mapping[FileKind, Mapping[str, FileColumn]]] = {
     FileKind.LEVELS: {
         "sku": SKU_COLUMN,
         "warehouse_id": WAREHOUSE_ID_COLUMN,
-        "on_hand": FileColumn(int, _quantity_problem),
-        "safety_stock": FileColumn(int, _quantity_problem),
+        "on_hand": FileColumn(int, _no_problem),
+        "safety_stock": FileColumn(int, _no_problem),
     },
     FileKind.COUNTS: {
         "sku": SKU_COLUMN,
         "warehouse_id": WAREHOUSE_ID_COLUMN,
-        "quantity": FileColumn(int, _quantity_problem, required=True),
+        "quantity": FileColumn(int, _no_problem, required=True),
         "reason": FileColumn(str, problem_of_reason),
         "note": FileColumn(str, note_problem),
     },
+    FileKind.REPORTS: {
+        "sku": SKU_COLUMN,
+        "warehouse_id": WAREHOUSE_ID_COLUMN,
+        "quantity": FileColumn(int, _no_problem, required=True),
+    },
 }
-# Columns that an export of stock adds to those of levels; an import ignores them.
-EXPORT_COLUMNS: Final = frozenset(
-    {"title", "reserved", "available", "status", "version", "adjusted_at"}
-)
 
 
-def names_problem(names: list[str], kind: FileKind) -> str | None:
-    """Return the problem of unknown column names; None if all are known."""
-    known = FILE_COLUMNS[kind].keys() | (EXPORT_COLUMNS if kind is FileKind.LEVELS else set())
-    unknown = [name[:64] for name in names if name not in known]
-    if not unknown:
-        return None
-    return (
-        f"names an unknown column: {', '.join(unknown)}; known are {', '.join(FILE_COLUMNS[kind])}"
-    )
+def new_warehouse_id(tenant_id: str, name: str) -> str:
+    """Return the id of a new warehouse, which depends on the tenant and the name only."""
+    digest = hashlib.sha256(f"{tenant_id}\n{name}".encode()).digest()
+    return f"wh_{ULID.from_bytes(digest[:16])}"
 
 
 def row_key(kind: FileKind, row: FileRow) -> str:
@@ -124,6 +127,5 @@ def row_key(kind: FileKind, row: FileRow) -> str:
     if kind is FileKind.SKUS:
         return str(row["sku"])
     if kind is FileKind.WAREHOUSES:
-        # A warehouse without an id is identified by its name.
-        return f"id {row['id']}" if row["id"] else f"name {row['name']}"
+        return str(row["id"])
     return f"{row['sku']}\t{row['warehouse_id']}"

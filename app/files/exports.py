@@ -1,5 +1,6 @@
-"""Exports of the stock or the ledger as CSV or JSON Lines: one snapshot, streamed."""
+"""Exports of stock, ledger, SKUs or warehouses as CSV or JSON Lines: one snapshot, streamed."""
 
+import codecs
 import csv
 import io
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -8,14 +9,15 @@ from datetime import datetime
 from typing import Any, BinaryIO, Final
 
 import orjson
-from sqlalchemy import Select, Text, bindparam, select, text
+from sqlalchemy import Select, Text, bindparam, case, select, text
 
 from app.database.engine import Database
-from app.database.tables import adjustment, sku, stock_level
+from app.database.tables import adjustment, sku, stock_level, warehouse
 from app.domain.instants import format_instant
+from app.files.cell_values import SPREADSHEET_TEXT
 from app.files.columns import ExportSubject
-from app.files.parsing import FORMULA, FileFormat
-from app.files.staging import ReportRows
+from app.files.problems import ReportRows
+from app.files.sources import FileFormat
 from app.reads.persons import author_of
 
 EXPORT_BATCH_ROWS: Final = 2_000
@@ -42,15 +44,19 @@ async def export(
     form: FileFormat,
     target: BinaryIO,
     progress: ReportRows,
+    bom: bool = True,
 ) -> int:
-    """Write all rows to a target; return their number."""
-    statement = (_stock if subject is ExportSubject.STOCK else _ledger)(where)
+    """Write all rows to a target; return their number.
+
+    CSV starts with a byte order mark, without which Excel misreads letters; `bom=False` omits it.
+    """
+    statement = _STATEMENTS[subject](where)
     names = [column.name for column in statement.selected_columns]
     encode = _csv if form is FileFormat.CSV else _json_lines(names)
     if form is FileFormat.CSV:
-        target.write(_csv([names]))
+        target.write((codecs.BOM_UTF8 if bom else b"") + _csv([names]))
     written = 0
-    async for rows in _batches(database, statement, tenant_id):
+    async for rows in exported_rows(database, statement, tenant_id):
         target.write(encode(rows))
         written += len(rows)
         progress("rows written", written)
@@ -58,9 +64,10 @@ async def export(
     return written
 
 
-async def _batches(
+async def exported_rows(
     database: Database, statement: Select[Any], tenant_id: str
 ) -> AsyncIterator[Sequence[Cells]]:
+    """Yield the rows of a statement with EXPORTED_TENANT in batches, in one snapshot."""
     async with database.reading() as session:
         if database.dialect == "postgresql":
             # The reader of a pipe may be slow.
@@ -111,6 +118,29 @@ def _ledger(where: ExportFilter) -> Select[Any]:
     return statement
 
 
+def _skus(_where: ExportFilter) -> Select[Any]:
+    code = sku.c.sku
+    return select(code, sku.c.title).where(sku.c.tenant_id == EXPORTED_TENANT).order_by(code)
+
+
+def _warehouses(_where: ExportFilter) -> Select[Any]:
+    place = warehouse.c
+    return (
+        select(*(place.id, place.name, place.type, place.address, place.marketplace))
+        .add_columns(case((place.is_active, "true"), else_="false").label("is_active"))
+        .where(place.tenant_id == EXPORTED_TENANT)
+        .order_by(place.id)
+    )
+
+
+_STATEMENTS: Final[Mapping[ExportSubject, Callable[[ExportFilter], Select[Any]]]] = {
+    ExportSubject.STOCK: _stock,
+    ExportSubject.LEDGER: _ledger,
+    ExportSubject.SKUS: _skus,
+    ExportSubject.WAREHOUSES: _warehouses,
+}
+
+
 def _csv(rows: Sequence[Cells]) -> bytes:
     buffer = io.StringIO(newline="")
     csv.writer(buffer).writerows([_cell(value) for value in row] for row in rows)
@@ -120,8 +150,8 @@ def _csv(rows: Sequence[Cells]) -> bytes:
 def _cell(value: object) -> object:
     if isinstance(value, datetime):
         return format_instant(value)
-    # A spreadsheet would run this text as a formula; it does not show a leading '.
-    if isinstance(value, str) and FORMULA.match(value):
+    # A spreadsheet would change this text. An import removes the '.
+    if isinstance(value, str) and SPREADSHEET_TEXT.match(value):
         return f"'{value}"
     return value
 

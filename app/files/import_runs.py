@@ -1,15 +1,20 @@
 """Values of an import: the run, its tally, and the decision on a batch of rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import datetime
+from typing import Final, Protocol
 
+from app.domain.records import WarehouseRecord
 from app.domain.stock import UNCHANGED, Changes, Stock
 from app.files.columns import FileKind, FileRow
+from app.files.problems import RowProblem
 from app.writes.decisions import Needs
 
 # Rows with their lines in the file.
 FileRows = Sequence[tuple[int, FileRow]]
+MAX_EXAMPLES: Final = 10
+UNKNOWN_SKU: Final = "is the code of no SKU"
 
 
 @dataclass(kw_only=True)
@@ -21,6 +26,8 @@ class ImportTally:
     unchanged: int = 0
     # Counts that an earlier start of the same run has written.
     already_imported: int = 0
+    # Levels of a marketplace that a later report has set.
+    superseded: int = 0
 
     def add(self, other: "ImportTally") -> None:
         """Add the numbers of another tally."""
@@ -36,6 +43,26 @@ class ImportRun:
     kind: FileKind
     id: str
     created_by: str
+    # Whether unknown SKUs of a file of stock are created.
+    creates_skus: bool = False
+    # Unknown warehouses of the file, which are created.
+    new_warehouses: Mapping[str, WarehouseRecord] = field(default_factory=dict)
+    # The time of a marketplace's report; None: now.
+    reported_at: datetime | None = None
+    # The names of the file's columns by those of the import.
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def problem(
+        self, line: int, column: str, value: object, reason: str, remedy: str = ""
+    ) -> RowProblem:
+        """Describe a problem of a value in a column of the import."""
+        name = self.labels.get(column, column)
+        return RowProblem(line=line, column=name, value=str(value), reason=reason, remedy=remedy)
+
+    def unknown_sku(self, line: int, code: str) -> RowProblem:
+        """Describe the problem of an unknown SKU."""
+        remedy = "Import the SKU first, or create it by --create-skus."
+        return self.problem(line, "sku", code, UNKNOWN_SKU, remedy)
 
 
 @dataclass(slots=True)
@@ -43,8 +70,11 @@ class BatchDecision:
     """The effect of a batch: its tally, the problems of its lines, and its changes."""
 
     tally: ImportTally = field(default_factory=ImportTally)
-    problems: list[tuple[int, str]] = field(default_factory=list)
+    problems: list[RowProblem] = field(default_factory=list)
     changes: Changes = UNCHANGED
+    # The SKUs and warehouses that files of stock create.
+    new_skus: list[str] = field(default_factory=list)
+    new_warehouses: dict[str, str] = field(default_factory=dict)
 
 
 class DecideBatch(Protocol):
@@ -60,6 +90,34 @@ class ImportBatch:
 
     needs: Needs
     decide: DecideBatch
+
+
+@dataclass(slots=True)
+class ImportResult:
+    """The effect of an import: its tally, and the SKUs and warehouses that it creates."""
+
+    tally: ImportTally = field(default_factory=ImportTally)
+    new_skus: int = 0
+    # The first of them.
+    sku_examples: list[str] = field(default_factory=list)
+    # Names by id.
+    new_warehouses: dict[str, str] = field(default_factory=dict)
+    _last_sku: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether earlier starts of the run have written all that it writes."""
+        tally = self.tally
+        return bool(tally.already_imported) and not (tally.created or tally.updated)
+
+    def add(self, decision: BatchDecision) -> None:
+        """Add the decision on the next batch; a SKU may continue in it."""
+        self.tally.add(decision.tally)
+        codes = [code for code in decision.new_skus if code != self._last_sku]
+        self.new_skus += len(codes)
+        self.sku_examples += codes[: MAX_EXAMPLES - len(self.sku_examples)]
+        self._last_sku = decision.new_skus[-1] if decision.new_skus else ""
+        self.new_warehouses |= decision.new_warehouses
 
 
 PrepareBatch = Callable[[ImportRun, FileRows], ImportBatch]

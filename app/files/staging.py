@@ -1,124 +1,216 @@
-"""Staging: the parsed rows of an import file in a temporary SQLite database.
+"""Staging: the rows of an import file, and their problems, in a temporary SQLite database.
 
-Memory holds one line of the file, whatever its size. The database finds duplicate keys and sorts
+Memory holds one row of the file, whatever its size. The database finds duplicate keys and sorts
 the rows by key; SQLite deletes it when it is closed.
 """
 
+import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
-from typing import BinaryIO, Final
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from typing import Any, Final
 
 import orjson
 
-from app.files.columns import FileKind, FileRow, row_key
-from app.files.parsing import (
-    FileFormat,
-    FileLines,
-    ParseCell,
-    ParsedRow,
-    UnreadableFile,
-    checked_row,
-    csv_rows,
-    csv_value,
-    json_rows,
-    json_value,
-)
+from app.domain.quantities import MAX_QUANTITY
+from app.files.columns import QUANTITY_KINDS, FileKind, FileRow, row_key
+from app.files.problems import LISTED_CAUSES, LISTED_ROWS, ProblemCause, RowProblem
 
-STAGING_BATCH_ROWS: Final = 1_000
-# Called with a unit, such as "rows read", and the number so far.
-ReportRows = Callable[[str, int], None]
+_PROBLEM_COLUMNS: Final = "line, is_warning, name, value, reason, remedy, hint"
+_TWINS: Final = "SELECT key FROM staged GROUP BY key HAVING COUNT(*) > 1"
+_SAME: Final = {
+    FileKind.SKUS: "the same SKU",
+    FileKind.WAREHOUSES: "the same warehouse",
+}
+
+
+class Duplicates(StrEnum):
+    """The treatment of rows for the same SKU, warehouse or stock level."""
+
+    REFUSE = "refuse"
+    SUM = "sum"
+    LAST = "last"
 
 
 class Staging:
     """The rows of a file in the order of their keys, and the problems of its lines."""
 
-    def __init__(self, kind: FileKind) -> None:
-        self.kind = kind
-        self.digest = ""
+    def __init__(self, *, strict: bool = False) -> None:
+        self.kind = FileKind.COUNTS
+        # Whether the rows below a line could not be read.
+        self.is_incomplete = False
+        self._is_strict = strict
+        self._digest = hashlib.sha256()
         # An empty name makes a temporary file for this connection.
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.executescript("""
             PRAGMA journal_mode = OFF;
             PRAGMA synchronous = OFF;
-            CREATE TABLE staged (line INTEGER PRIMARY KEY, key TEXT NOT NULL, body TEXT NOT NULL);
-            CREATE TABLE problem (line INTEGER NOT NULL, reason TEXT NOT NULL);
+            CREATE TABLE staged (
+                id INTEGER PRIMARY KEY, line INTEGER NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL
+            );
+            CREATE TABLE problem (
+                line INTEGER NOT NULL, is_warning INTEGER NOT NULL, name TEXT NOT NULL, value TEXT,
+                reason TEXT NOT NULL, remedy TEXT NOT NULL, hint TEXT NOT NULL
+            );
+            CREATE UNIQUE INDEX problem_once ON problem (line, name, reason);
         """)
 
-    def read(self, source: BinaryIO, form: FileFormat, progress: ReportRows) -> None:
-        """Parse and stage a whole file; problems are stored, not raised."""
-        lines = FileLines(source)
-        rows_of = csv_rows if form is FileFormat.CSV else json_rows
-        parse_cell = csv_value if form is FileFormat.CSV else json_value
-        rows = _readable_rows(rows_of(lines, self.kind))
-        read = 0
-        while batch := list(islice(rows, STAGING_BATCH_ROWS)):
-            self._stage(batch, parse_cell)
-            read += len(batch)
-            progress("rows read", read)
-        self.digest = lines.digest.hexdigest()
-        self._database.execute("CREATE INDEX staged_by_key ON staged (key, line)")
-        self._find_duplicates()
+    @property
+    def digest(self) -> str:
+        """A digest of all rows, in hex."""
+        return self._digest.hexdigest()
 
     @property
-    def number_of_problems(self) -> int:
-        """Number of lines with a problem."""
-        [(number,)] = self._database.execute("SELECT COUNT(DISTINCT line) FROM problem")
+    def number_of_bad_rows(self) -> int:
+        """Number of lines with an error."""
+        statement = "SELECT COUNT(DISTINCT line) FROM problem WHERE NOT is_warning"
+        [(number,)] = self._database.execute(statement)
         return int(number)
 
-    def add_problems(self, problems: Sequence[tuple[int, str]]) -> None:
-        """Store problems by line."""
-        # A text of the file that is quoted may not be encodable.
-        encodable = [
-            (line, reason.encode(errors="backslashreplace").decode()) for line, reason in problems
-        ]
-        self._database.execute("BEGIN")
-        self._database.executemany("INSERT INTO problem VALUES (?, ?)", encodable)
-        self._database.execute("COMMIT")
+    @property
+    def number_of_good_rows(self) -> int:
+        """Number of rows of lines without an error."""
+        good = "WHERE line NOT IN (SELECT line FROM problem WHERE NOT is_warning)"
+        [(number,)] = self._database.execute(f"SELECT COUNT(*) FROM staged {good}")  # noqa: S608
+        return int(number)
 
-    def problems(self) -> Iterator[tuple[int, str]]:
-        """Yield lines with their problems, sorted by line."""
-        yield from self._database.execute("SELECT line, reason FROM problem ORDER BY line, rowid")
+    def add_rows(self, rows: Iterable[tuple[int, FileRow]]) -> None:
+        """Store rows with their lines."""
+        staged = []
+        for line, row in rows:
+            body = orjson.dumps(row)
+            self._digest.update(body)
+            staged.append((line, row_key(self.kind, row), body.decode()))
+        self._insert("INSERT INTO staged (line, key, body) VALUES (?, ?, ?)", staged)
+
+    def add_problems(self, problems: Iterable[RowProblem]) -> None:
+        """Store problems that are not stored yet. A strict import has no warnings."""
+        rows = [
+            tuple(
+                # A text of the file that is quoted may not be encodable.
+                value.encode(errors="backslashreplace").decode()
+                if isinstance(value, str)
+                else value
+                for value in (
+                    problem.line,
+                    problem.is_warning and not self._is_strict,
+                    *(problem.column, problem.value, problem.reason, problem.remedy, problem.hint),
+                )
+            )
+            for problem in problems
+        ]
+        if rows:
+            self._insert("INSERT OR IGNORE INTO problem VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def add_hints(self, reason: str, hints: Iterable[tuple[int, str]]) -> None:
+        """Store a hint for the problems of lines that have a reason."""
+        self._insert(
+            "UPDATE problem SET hint = ?2 WHERE line = ?1 AND reason = ?3",
+            [(line, hint, reason) for line, hint in hints],
+        )
+
+    def find_duplicates(self, duplicates: Duplicates) -> None:
+        """Merge rows with the same key as asked, or store a problem for each of them."""
+        self._digest.update(duplicates.encode())
+        execute = self._database.execute
+        execute("CREATE INDEX staged_by_key ON staged (key, id)")
+        if self.kind not in QUANTITY_KINDS:
+            # A row that says the same again, such as a SKU with a row for each location.
+            execute(
+                "DELETE FROM staged WHERE EXISTS (SELECT 1 FROM staged first WHERE "
+                "first.key = staged.key AND first.body = staged.body AND first.id < staged.id)"
+            )
+        if duplicates is Duplicates.LAST:
+            self._keep("MAX")
+        elif duplicates is Duplicates.SUM and self.kind in QUANTITY_KINDS:
+            execute(
+                "UPDATE staged SET body = json_set(body, '$.quantity', (SELECT "  # noqa: S608
+                "SUM(json_extract(twin.body, '$.quantity')) FROM staged twin WHERE "
+                f"twin.key = staged.key)) WHERE key IN ({_TWINS})"
+            )
+            self._keep("MIN")
+            self._refuse(
+                f"json_extract(body, '$.quantity') > {MAX_QUANTITY}",
+                "adds up with the rows of the same SKU and warehouse to more than "
+                f"{MAX_QUANTITY:,}",
+                "",
+            )
+        else:
+            same = _SAME.get(self.kind, "the same SKU and warehouse")
+            sums = "--duplicates sum adds them up, " if self.kind in QUANTITY_KINDS else ""
+            remedy = f"Remove all but one; or {sums}--duplicates last takes the last of them."
+            self._refuse(f"key IN ({_TWINS})", f"is for {same} as another row", remedy)
+
+    def has_code(self, code: str) -> bool:
+        """Whether a row is for a SKU."""
+        statement = "SELECT 1 FROM staged WHERE key = ?1 OR key >= ?2 AND key < ?3 LIMIT 1"
+        found = self._database.execute(statement, (code, f"{code}\t", f"{code}\n"))
+        return found.fetchone() is not None
 
     def batches(self, size: int) -> Iterator[list[tuple[int, FileRow]]]:
-        """Yield batches of at most `size` rows with their lines, sorted by key."""
-        cursor = self._database.execute("SELECT line, body FROM staged ORDER BY key")
+        """Yield batches of at most `size` rows without errors with their lines, sorted by key."""
+        good = ""
+        if self.number_of_bad_rows:
+            good = "WHERE line NOT IN (SELECT line FROM problem WHERE NOT is_warning)"
+        cursor = self._database.execute(f"SELECT line, body FROM staged {good} ORDER BY key")  # noqa: S608
         while batch := cursor.fetchmany(size):
             yield [(line, orjson.loads(body)) for line, body in batch]
+
+    def problems(self) -> Iterator[RowProblem]:
+        """Yield all problems, sorted by line."""
+        statement = f"SELECT {_PROBLEM_COLUMNS} FROM problem ORDER BY line, rowid"  # noqa: S608
+        return map(_problem_of, self._database.execute(statement))
+
+    def causes(self) -> Iterator[ProblemCause]:
+        """Yield the causes of problems, errors first, each with its first problems."""
+        groups = self._database.execute(
+            "SELECT is_warning, name, reason, remedy, hint = '', COUNT(DISTINCT line) FROM problem "
+            "GROUP BY 1, 2, 3, 4, 5 ORDER BY is_warning, MIN(line), MIN(rowid) LIMIT ?",
+            (LISTED_CAUSES + 1,),
+        ).fetchall()
+        for *key, rows in groups:
+            found = self._database.execute(
+                f"SELECT {_PROBLEM_COLUMNS} FROM problem WHERE is_warning = ? AND name = ? "  # noqa: S608
+                "AND reason = ? AND remedy = ? AND (hint = '') = ? ORDER BY line, rowid LIMIT ?",
+                (*key, LISTED_ROWS),
+            )
+            yield ProblemCause(rows, tuple(map(_problem_of, found)))
 
     def close(self) -> None:
         """Close and delete the temporary database."""
         self._database.close()
 
-    def _stage(self, batch: Sequence[ParsedRow], parse_cell: ParseCell) -> None:
-        staged, problems = [], []
-        for parsed in batch:
-            row: FileRow = {}
-            problem = parsed.problem
-            if problem is None:
-                row, problem = checked_row(parsed.cells, self.kind, parse_cell)
-            if problem is None:
-                staged.append((parsed.line, row_key(self.kind, row), orjson.dumps(row).decode()))
-            else:
-                problems.append((parsed.line, problem))
+    def _keep(self, choose: str) -> None:
+        """Delete all but the first (MIN) or the last (MAX) row of each key."""
+        self._database.execute(
+            f"DELETE FROM staged WHERE key IN ({_TWINS}) AND id NOT IN "  # noqa: S608
+            f"(SELECT {choose}(id) FROM staged GROUP BY key HAVING COUNT(*) > 1)"
+        )
+
+    def _refuse(self, condition: str, reason: str, remedy: str) -> None:
+        """Store a problem for the rows that meet a condition; its value is their key."""
+        self._database.execute(
+            "INSERT OR IGNORE INTO problem "  # noqa: S608
+            "SELECT line, 0, '', replace(key, char(9), ' in '), ?, ?, '' "
+            f"FROM staged WHERE {condition}",
+            (reason, remedy),
+        )
+
+    def _insert(self, statement: str, rows: Sequence[Any]) -> None:
         self._database.execute("BEGIN")
-        self._database.executemany("INSERT INTO staged VALUES (?, ?, ?)", staged)
+        self._database.executemany(statement, rows)
         self._database.execute("COMMIT")
-        if problems:
-            self.add_problems(problems)
-
-    def _find_duplicates(self) -> None:
-        self._database.execute("""
-            INSERT INTO problem
-            SELECT staged.line, 'is for the same as line ' || first
-            FROM (SELECT key, MIN(line) AS first FROM staged GROUP BY key HAVING COUNT(*) > 1) twin
-            JOIN staged ON staged.key = twin.key AND staged.line > first
-        """)
 
 
-def _readable_rows(rows: Iterator[ParsedRow]) -> Iterator[ParsedRow]:
-    """Yield rows; the last one has the problem of the line from which the file is unreadable."""
-    try:
-        yield from rows
-    except UnreadableFile as error:
-        yield ParsedRow(error.line, {}, f"{error.reason}; nothing below was read")
+def _problem_of(row: Sequence[Any]) -> RowProblem:
+    line, is_warning, column, value, reason, remedy, hint = row
+    return RowProblem(
+        line=line,
+        is_warning=bool(is_warning),
+        column=column,
+        value=value,
+        reason=reason,
+        remedy=remedy,
+        hint=hint,
+    )

@@ -10,7 +10,7 @@ from sqlalchemy import Select, Text, bindparam, select
 from app.database.parameters import TENANT, in_key_array
 from app.database.session import Session
 from app.database.tables import adjustment
-from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord
+from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
 from app.domain.stock import (
     AdjustmentLinks,
     Changes,
@@ -19,7 +19,7 @@ from app.domain.stock import (
     change_on_hand,
     check_new_on_hand,
 )
-from app.errors import warehouse_not_found
+from app.domain.warehouses import readonly_refusal
 from app.files.columns import FileKind, FileRow
 from app.files.import_runs import BatchDecision, FileRows, ImportBatch, ImportRun
 from app.writes.decisions import Needs
@@ -45,7 +45,9 @@ def batch_of_stock(run: ImportRun, rows: FileRows) -> ImportBatch:
                 batch.decision.tally.already_imported += 1
             else:
                 batch.apply(line, row)
-        batch.decision.changes = Changes(skus=batch.after, entries=batch.entries)
+        batch.decision.changes = Changes(
+            skus=batch.after, warehouses=batch.new_warehouses, entries=batch.entries
+        )
         return batch.decision
 
     return ImportBatch(replace(needs, find=find_imported), decide)
@@ -56,6 +58,7 @@ class _StockBatch:
 
     def __init__(self, run: ImportRun, stock: Stock, *, is_final: bool) -> None:
         self.after: dict[str, SkuRecord] = {}
+        self.new_warehouses: dict[str, WarehouseRecord] = {}
         self.entries: list[AdjustmentRecord] = []
         self.decision = BatchDecision()
         self._run = run
@@ -64,41 +67,68 @@ class _StockBatch:
 
     def apply(self, line: int, row: FileRow) -> None:
         """Apply a row, or add its problem."""
-        record = self.after.get(row["sku"]) or self._stock.skus.get(row["sku"])
-        warehouse = self._stock.warehouses.get(row["warehouse_id"])
+        record = self._sku(row)
+        id_ = row["warehouse_id"]
+        warehouse = self._stock.warehouses.get(id_) or self._run.new_warehouses.get(id_)
         if record is None:
-            self._refuse(line, f"SKU {row['sku']!r} does not exist; import SKUs first.")
+            self.decision.problems.append(self._run.unknown_sku(line, row["sku"]))
             return
         if warehouse is None:
-            self._refuse(line, warehouse_not_found(row["warehouse_id"]).message)
+            reason = "is not the id of a warehouse any more"
+            self._refuse(line, "warehouse_id", id_, reason)
             return
         old = record.level_at(warehouse)
-        quantity = row["quantity"] if self._run.kind is FileKind.COUNTS else row["on_hand"]
+        is_count = self._run.kind is FileKind.COUNTS
+        quantity = row["quantity"] if is_count else row["on_hand"]
         if self._run.kind is FileKind.LEVELS and old.version > 0:
             # Stock may have been sold between validation and write; the history of a level stays.
             if quantity not in (None, old.on_hand) and not self._is_final:
-                self._refuse(
-                    line,
-                    f"the level holds {old.on_hand} and has a history, which an opening balance "
-                    "of another quantity would contradict; import a count.",
+                reason = (
+                    f"is not the {old.on_hand:,} of the stock level, which has a history that an "
+                    "opening balance would contradict"
                 )
+                self._refuse(line, "on_hand", quantity, reason, "Import a count: --kind counts.")
                 return
             quantity = None
         if quantity is None or (self._run.kind is FileKind.LEVELS and quantity == 0):
             self._change_safety_stock(record, old, row)
+        elif warehouse.type.is_readonly and is_count:
+            self._count_marketplace(line, old, quantity)
         elif error := check_new_on_hand(
             quantity,
             record=record,
             level=old,
             # The opening balance of a marketplace's warehouse may be imported once.
-            by_marketplace=self._run.kind is FileKind.LEVELS,
+            by_marketplace=not is_count,
         ):
-            self._refuse(line, error.message)
+            column = "quantity" if is_count else "on_hand"
+            self._refuse(line, column, quantity, f"is refused: {error.message.rstrip('.')}")
         else:
             self._change_on_hand(record, old, row, quantity)
 
-    def _refuse(self, line: int, reason: str) -> None:
-        self.decision.problems.append((line, reason))
+    def _sku(self, row: FileRow) -> SkuRecord | None:
+        code = row["sku"]
+        record = self.after.get(code) or self._stock.skus.get(code)
+        if record is None and self._run.creates_skus:
+            return SkuRecord(code, row.get("title") or code, 1, None, [])
+        return record
+
+    def _count_marketplace(self, line: int, old: LevelRecord, quantity: int) -> None:
+        """Refuse a count of a marketplace's warehouse unless it changes nothing."""
+        if quantity == old.on_hand:
+            self.decision.tally.unchanged += 1
+            return
+        refusal = readonly_refusal(old.warehouse.id, old.warehouse.type)
+        self._refuse(
+            line,
+            "quantity",
+            quantity,
+            f"is refused: {refusal.message.rstrip('.')}",
+            "Import the report of the marketplace: --kind reports.",
+        )
+
+    def _refuse(self, line: int, column: str, value: object, reason: str, remedy: str = "") -> None:
+        self.decision.problems.append(self._run.problem(line, column, value, reason, remedy))
 
     def _change_safety_stock(self, record: SkuRecord, old: LevelRecord, row: FileRow) -> None:
         """Change the fields that have no ledger entry."""
@@ -127,10 +157,16 @@ class _StockBatch:
         self._store(record, change.sku, old)
 
     def _store(self, record: SkuRecord, after: SkuRecord, level: LevelRecord) -> None:
-        if record.level_in(level.warehouse_id) is None:
+        warehouse = level.warehouse
+        if record.level_in(warehouse.id) is None:
             self.decision.tally.created += 1
         else:
             self.decision.tally.updated += 1
+        if record.sku not in self.after and record.sku not in self._stock.skus:
+            self.decision.new_skus.append(record.sku)
+        if warehouse.id not in self._stock.warehouses:
+            self.new_warehouses[warehouse.id] = warehouse
+            self.decision.new_warehouses[warehouse.id] = warehouse.name
         self.after[record.sku] = after
 
 

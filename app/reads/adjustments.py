@@ -177,10 +177,11 @@ def adjustment_parameters(
 def _page_of_adjustments(dialect: str, filters: Filters) -> Select[Any]:
     if uses_reason_index(filters):
         return _page_by_reason(dialect, filters)
+    by_level = _is_in_level_order(filters, filters)
     return (
         select(*ADJUSTMENT_COLUMNS)
-        .where(*_page_conditions(filters, adjustment.c))
-        .order_by(adjustment.c.position.desc())
+        .where(*_page_conditions(filters, adjustment.c, by_level=by_level))
+        .order_by(*newest_first(adjustment.c, by_level=by_level))
         .limit(PAGE_LIMIT)
     )
 
@@ -194,26 +195,27 @@ def _page_by_reason(dialect: str, filters: Filters) -> Select[Any]:
         adjustment,
         ADJUSTMENT_COLUMNS,
         where=lambda columns: [
-            *_page_conditions(filters, columns),
+            *_page_conditions(filters, columns, by_level=False),
             columns.warehouse_id == warehouses.c.id,
         ],
-        order=newest_first,
+        order=lambda columns: newest_first(columns, by_level=False),
     ).limit(PAGE_LIMIT)
 
 
 @shaped
 def _pages_of_adjustments(dialect: str, filters: Filters, key: KeyColumns) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
+    by_level = _is_in_level_order(key | filters, filters)
     return pages_of_parents(
         dialect,
         parents,
         adjustment,
         ADJUSTMENT_COLUMNS,
         where=lambda columns: [
-            *_page_conditions(filters, columns),
+            *_page_conditions(filters, columns, by_level=by_level),
             *parent_conditions(columns, parents, key),
         ],
-        order=newest_first,
+        order=lambda columns: newest_first(columns, by_level=by_level),
     )
 
 
@@ -248,13 +250,30 @@ def uses_reason_index(filters: Filters) -> bool:
     )
 
 
-def newest_first(columns: Columns) -> list[ColumnElement[Any]]:
-    """Order of a list."""
-    return [columns.position.desc()]
+def newest_first(columns: Columns, *, by_level: bool) -> list[ColumnElement[Any]]:
+    """Order of a list; of one level by sequence, because only the index by level has that."""
+    return [columns.sequence.desc() if by_level else columns.position.desc()]
 
 
-def _page_conditions(filters: Filters, columns: Columns) -> list[ColumnElement[bool]]:
-    if "after" in filters:
-        # The position is before the end. With both conditions an index would be read from the end.
-        filters -= {"end"}
-    return conditions_of(ADJUSTMENT_CONDITIONS, filters, columns)
+def _is_in_level_order(known: Filters, filters: Filters) -> bool:
+    """Whether a list is of one level and without a period, which is a range of positions."""
+    return {"sku", "warehouse_id"} <= known and filters.isdisjoint(PERIOD_FILTERS)
+
+
+def _page_conditions(
+    filters: Filters, columns: Columns, *, by_level: bool
+) -> list[ColumnElement[bool]]:
+    if "after" not in filters:
+        return conditions_of(ADJUSTMENT_CONDITIONS, filters, columns)
+    if by_level:
+        before = columns.sequence < _sequence_of_cursor()
+        return [*conditions_of(ADJUSTMENT_CONDITIONS, filters - {"after"}, columns), before]
+    # The position is before the end. With both conditions an index would be read from the end.
+    return conditions_of(ADJUSTMENT_CONDITIONS, filters - {"end"}, columns)
+
+
+def _sequence_of_cursor() -> ColumnElement[int]:
+    """Number, within its level, of the adjustment at the position of a cursor."""
+    last = adjustment.alias("last")
+    is_last = last.c.position == bindparam("after", type_=BigInteger)
+    return select(last.c.sequence).where(last.c.tenant_id == TENANT, is_last).scalar_subquery()

@@ -18,6 +18,7 @@ from app.domain.quantities import quantity_problem
 from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
 from app.domain.stock import (
     Changes,
+    OnError,
     Stock,
     change_on_hand,
     check_new_on_hand,
@@ -35,7 +36,7 @@ from app.errors import (
 from app.writes.decisions import Decision
 from app.writes.idempotency_keys import WriteRequest, WriteResult
 from app.writes.pipeline import WriteContext, run_write
-from app.writes.stock import OnError, Refusal, needs_of, refusals_of
+from app.writes.stock import Refusal, needs_of, refusals_of
 
 SYNC_REASON: Final = "marketplace_sync"
 # Clocks differ, but a report from the far future would make all later ones ignored.
@@ -110,7 +111,7 @@ async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[
             return Decision(warehouse_not_found(report.warehouse_id))
         if not warehouse.type.is_readonly:
             return Decision(_not_marketplace(warehouse))
-        outcomes = [_outcome(caller, report, level, warehouse, stock) for level in report.levels]
+        outcomes = [sync_level(caller, report, level, warehouse, stock) for level in report.levels]
         refusals = refusals_of(levels, outcomes)
         if report.on_error is OnError.ABORT and refusals:
             return Decision(refusal_of_all(refusals, len(report.levels), "levels"))
@@ -134,13 +135,14 @@ def _changes(results: Sequence[SyncedLevel], stock: Stock) -> Changes:
     )
 
 
-def _outcome(
+def sync_level(
     caller: Caller,
     report: StockReport,
     level: ReportedLevel,
     warehouse: WarehouseRecord,
     stock: Stock,
 ) -> SyncedLevel | InventoryError:
+    """Decide on one level of a report of a warehouse that a marketplace runs."""
     record = stock.skus.get(level.sku)
     if record is None:
         return inventory_not_found(level.sku)

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Self, TypeVar
 
 from app.database.engine import Database
@@ -17,6 +16,7 @@ from app.domain.stock import (
     FieldProblem,
     HasLevel,
     LevelKey,
+    OnError,
     RefusedItem,
     RowProblems,
     Stock,
@@ -32,13 +32,6 @@ from app.writes.idempotency_keys import WriteRequest, WriteResult
 from app.writes.pipeline import WriteContext, run_write
 
 Result = TypeVar("Result")
-
-
-class OnError(StrEnum):
-    """Whether a bulk with refused updates is refused as a whole or carries out the others."""
-
-    ABORT = "abort"
-    CONTINUE = "continue"
 
 
 @dataclass(frozen=True, slots=True)

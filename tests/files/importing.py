@@ -7,8 +7,11 @@ from app.database.engine import Database
 from app.files import imports as importing
 from app.files.columns import FileKind
 from app.files.import_runs import ImportTally
-from app.files.parsing import FileFormat
+from app.files.reading import ReadOptions, read_file
+from app.files.sources import FileFormat
 from app.files.staging import Staging
+from app.files.warehouse_names import WarehouseNames
+from app.reads.warehouses import list_warehouses
 from app.settings import Settings
 from tests.ledger.dying import Clock
 
@@ -20,12 +23,24 @@ def silent(_what: str, _number: int | None) -> None:
     """Show no progress."""
 
 
-def staged(content: str | bytes, kind: FileKind, form: FileFormat = FileFormat.CSV) -> Staging:
-    """Return a parsed file."""
-    staging = Staging(kind)
+def staged(
+    content: str | bytes,
+    kind: FileKind,
+    form: FileFormat | None = None,
+    names: WarehouseNames | None = None,
+) -> Staging:
+    """Return a parsed file; without names it may name any warehouse."""
+    staging = Staging()
     raw = content if isinstance(content, bytes) else content.encode()
-    staging.read(BytesIO(raw), form, silent)
+    names = names or WarehouseNames("t", [], creates=True)
+    read_file(BytesIO(raw), staging, ReadOptions(kind=kind, form=form), names, silent)
     return staging
+
+
+async def warehouse_names(database: Database, tenant: str) -> WarehouseNames:
+    """Read the warehouses of a tenant."""
+    async with database.snapshot() as snapshot:
+        return WarehouseNames(tenant, await list_warehouses(snapshot, tenant))
 
 
 async def imported(
@@ -33,16 +48,16 @@ async def imported(
     tenant: str,
     content: str | bytes,
     kind: FileKind,
-    form: FileFormat = FileFormat.CSV,
+    form: FileFormat | None = None,
     *,
     name: str = "",
 ) -> ImportTally:
     """Import a file; the tally of its rows."""
-    staging = staged(content, kind, form)
+    staging = staged(content, kind, form, await warehouse_names(database, tenant))
     try:
         run = importing.run_of(staging, tenant, name=name, created_by="importer")
         await importing.validate(database, staging, run, silent)
-        return await importing.write(database, staging, run, silent)
+        return (await importing.write(database, staging, run, silent)).tally
     finally:
         staging.close()
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.files import open_target
+from app.cli.exports import open_target
 from app.files import exports as exporting
 from app.files.columns import ExportSubject, FileKind
 from app.files.exports import ExportFilter, export
 from app.files.import_runs import ImportTally
-from app.files.parsing import FileFormat
 from app.files.seeding import LoadedLevel
+from app.files.sources import FileFormat
 from tests.files.importing import imported, silent
 from tests.ledger.writes import SET, assert_proven
 from tests.processes import run
@@ -42,7 +42,7 @@ async def exported(
         target=target,
         progress=silent,
     )
-    return target.getvalue().decode()
+    return target.getvalue().decode("utf-8-sig")
 
 
 async def test_formula_like_text_is_escaped_and_imported_unchanged(
@@ -126,7 +126,7 @@ async def test_an_export_is_one_snapshot_of_one_tenant(
     monkeypatch.setattr(exporting, "EXPORT_BATCH_ROWS", 2)
     last = {"sku": codes[-1], "warehouseId": MAIN.id, "quantity": 99, "reason": "correction"}
 
-    batches = exporting._batches(
+    batches = exporting.exported_rows(
         service.database, exporting._stock(ExportFilter()), service.tenant_id
     )
     rows = [*await anext(batches)]
@@ -166,8 +166,10 @@ def test_export_command_exits_silently_on_a_closed_pipe(
     done = run(*words, "-o", str(tmp_path / "stock.csv"), database_url=url)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     header = (tmp_path / "stock.csv").read_bytes()
-    assert header.startswith(b"sku,title,warehouse_id,on_hand,")
+    assert header.startswith(b"\xef\xbb\xbfsku,title,warehouse_id,on_hand,")
     assert header.decode().strip() == run(*words, database_url=url).stdout.strip()
+    plain = run(*words, "--no-bom", database_url=url).stdout
+    assert plain.startswith("sku,title,")
     assert run(*words, "--since", "2026-01-01", database_url=url).returncode != 0
 
     process = subprocess.Popen(  # noqa: S603 - our own command

@@ -70,11 +70,12 @@ class ReadCase:
 
 @dataclass(frozen=True)
 class Data:
-    """Some SKUs of a tenant, and the length of its ledger in steps of time."""
+    """Some SKUs of a tenant, the length of its ledger in steps of time, and a middle position."""
 
     tenant: str
     codes: Sequence[str]
     steps: int
+    position: int
 
     @property
     def code(self) -> str:
@@ -83,10 +84,6 @@ class Data:
     @property
     def period(self) -> tuple[datetime, datetime]:
         return START + STEP * (self.steps // 4), START + STEP * (3 * self.steps // 4)
-
-    @property
-    def position(self) -> int:
-        return self.steps
 
 
 def sku_reads(data: Data) -> Iterator[ReadCase]:

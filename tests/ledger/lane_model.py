@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.domain.stock import StockUpdate
+from app.domain.stock import OnError, StockUpdate
 from app.domain.warehouses import WarehouseType
 from app.writes.catalogue import (
     SafetyStock,
@@ -25,7 +25,7 @@ from app.writes.reservations import (
     release_reservation,
     reserve_stock,
 )
-from app.writes.stock import OnError, bulk_change_stock, change_stock
+from app.writes.stock import bulk_change_stock, change_stock
 from app.writes.transfers import Transfer, TransferLine, transfer_stock
 from tests.graphql.model import status_of
 from tests.service import warehouse

@@ -14,7 +14,7 @@ from app.domain.caller import Caller
 from app.domain.filters import AdjustmentFilter, Sign
 from app.domain.quantities import MAX_QUANTITY
 from app.domain.records import LedgerTotals
-from app.domain.stock import StockUpdate
+from app.domain.stock import OnError, StockUpdate
 from app.files.seeding import LoadedLevel
 from app.ledger.rollup import roll_up_ledger
 from app.ledger.totals import Group
@@ -25,7 +25,7 @@ from app.reads.adjustment_totals import (
     sum_adjustments_of,
 )
 from app.reads.conditions import LedgerKey
-from app.writes.stock import OnError, bulk_change_stock
+from app.writes.stock import bulk_change_stock
 from tests.clocks import clocks_at
 from tests.effort import EFFORT
 from tests.service import Service, now, sku, warehouse

@@ -20,7 +20,7 @@ from app.database.tables import adjustment
 from app.domain.caller import Caller, Scope
 from app.domain.hash_chain import parse_head
 from app.domain.records import ReservationStatus
-from app.domain.stock import StockUpdate
+from app.domain.stock import OnError, StockUpdate
 from app.domain.warehouses import WarehouseType
 from app.errors import Unauthenticated, ValidationFailed
 from app.ledger.verification import verify_tenant
@@ -36,7 +36,7 @@ from app.writes.reservations import (
     extend_reservation,
     reserve_stock,
 )
-from app.writes.stock import OnError, change_stock
+from app.writes.stock import change_stock
 from app.writes.tenants import create_token, store_token_uses
 from tests.ledger.writes import assert_proven
 from tests.service import EMAIL, Service, level, now, sku, warehouse

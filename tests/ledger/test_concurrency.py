@@ -12,12 +12,12 @@ from sqlalchemy import text
 
 from app.database.engine import Database
 from app.domain.caller import Caller
-from app.domain.stock import StockUpdate
+from app.domain.stock import OnError, StockUpdate
 from app.domain.validation import MAX_BULK_UPDATES
 from app.settings import Settings
 from app.writes.catalogue import SafetyStock, set_safety_stock
 from app.writes.pipeline import WriteContext
-from app.writes.stock import OnError, bulk_change_stock, change_stock
+from app.writes.stock import bulk_change_stock, change_stock
 from tests.effort import EFFORT
 from tests.engines import writer_of
 from tests.graphql.recorder import recorded

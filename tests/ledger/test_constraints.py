@@ -28,6 +28,7 @@ REFUSED = {
     ),
     "an adjustment is deleted": "DELETE FROM adjustment WHERE tenant_id = :tenant",
     "a delta does not match its quantities": _entry("sku, warehouse_id, 9, 1, 3, 1"),
+    "a sequence occurs twice": _entry("sku, warehouse_id, sequence, 1, 2, 1"),
     "a position occurs twice": _entry("sku, warehouse_id, 2, 1, 2, 1").replace("99", "position"),
     "an id occurs twice": _entry("sku, warehouse_id, 2, 1, 2, 1").replace("'adj_x'", "id"),
     "a position starts before 1": _entry("sku, warehouse_id, 2, 1, 2, 1").replace("99", "0"),

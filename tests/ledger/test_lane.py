@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from app.database.engine import Database
-from app.domain.stock import Stock, StockUpdate
+from app.domain.stock import OnError, Stock, StockUpdate
 from app.errors import AlreadyReversed, IdempotencyKeyReused, InventoryError
 from app.runtime import batches
 from app.writes.catalogue import SkuChange, change_sku, create_sku, update_warehouse
@@ -23,7 +23,7 @@ from app.writes.reservations import (
     reserve_stock,
 )
 from app.writes.reversals import Reversal, reverse_adjustments
-from app.writes.stock import OnError, bulk_change_stock, change_stock
+from app.writes.stock import bulk_change_stock, change_stock
 from tests.engines import writer_of
 from tests.ledger.lane import (
     MAIN,

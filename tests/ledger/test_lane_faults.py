@@ -45,7 +45,7 @@ Break = Callable[[AdjustmentRecord, AdjustmentRecord], AdjustmentRecord]
 BREAKS: Final[dict[str, Break]] = {
     "a broken CHECK constraint": lambda entry, _: replace(entry, before_quantity=-1),
     "a taken id": lambda entry, first: replace(entry, id=first.id),
-    "a sequence before the first": lambda entry, _: replace(entry, sequence=0),
+    "a taken sequence": lambda entry, _: replace(entry, sequence=1),
     "an unknown level": lambda entry, _: replace(entry, warehouse_id="wh_unknown"),
 }
 # A fault without a retry, and one that may have taken effect.

@@ -14,13 +14,13 @@ from sqlalchemy import Text, bindparam, text
 
 from app.database.engine import Database
 from app.domain.caller import Caller
+from app.domain.stock import OnError
 from app.errors import InventoryError
 from app.reads.reservations import get_reservations
 from app.reads.skus import get_skus
 from app.runtime.batches import Batches
 from app.writes import lane
 from app.writes.pipeline import WriteContext
-from app.writes.stock import OnError
 from tests.ledger.lane import another_process, holding_lane
 from tests.ledger.lane_model import (
     MAIN,

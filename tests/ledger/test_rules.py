@@ -16,7 +16,7 @@ from sqlalchemy import Text, bindparam, text, update
 from app.database.engine import Database
 from app.database.tables import reservation
 from app.domain.caller import Caller
-from app.domain.stock import StockUpdate
+from app.domain.stock import OnError, StockUpdate
 from app.domain.warehouses import WarehouseType
 from app.errors import InventoryError
 from app.files.columns import FileKind
@@ -42,7 +42,7 @@ from app.writes.reservations import (
     reserve_stock,
 )
 from app.writes.reversals import Reversal, reverse_adjustments
-from app.writes.stock import OnError, bulk_change_stock, change_stock
+from app.writes.stock import bulk_change_stock, change_stock
 from app.writes.tenants import permit_oversell
 from app.writes.transfers import Transfer, TransferLine, transfer_stock
 from tests.engines import transact, writer_of

@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import func, select
 
 from app.database.tables import ledger_sum
+from app.domain.stock import OnError
 from app.ledger import rollup as summing
 from app.ledger.rollup import roll_up_ledger
 from app.ledger.totals import Group
-from app.writes.stock import OnError, bulk_change_stock, change_stock
+from app.writes.stock import bulk_change_stock, change_stock
 from tests.clocks import clocks_at
 from tests.effort import EFFORT
 from tests.ledger.rollup import (

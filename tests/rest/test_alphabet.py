@@ -9,7 +9,7 @@ import pytest
 
 from app.files import exports
 from app.files.columns import ExportSubject, FileKind
-from app.files.parsing import FileFormat
+from app.files.sources import FileFormat
 from app.http.logs import configure_logs
 from tests.alphabet import codes_of_the_alphabet
 from tests.files.importing import imported, silent

@@ -166,6 +166,6 @@ async def test_a_file_may_have_another_form(service: Service) -> None:
     assert (await service.data(f'{{ sku(sku: "{CODE}") {{ sku }} }}'))["sku"] == {"sku": CODE}
     tally = await imported(service.database, service.tenant_id, content, FileKind.SKUS)
     assert tally.unchanged == 1
-    staging = staged(f"{content}{CODE},Thing\n", FileKind.SKUS)
-    assert [line for line, _ in staging.problems()] == [3]
+    staging = staged(f"{content}{CODE},Other\n", FileKind.SKUS)
+    assert [problem.line for problem in staging.problems()] == [2, 3]
     staging.close()

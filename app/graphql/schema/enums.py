@@ -11,9 +11,9 @@ from app.domain.filters import Order, Sign
 from app.domain.periods import Interval
 from app.domain.quantities import Status
 from app.domain.records import ReservationStatus
+from app.domain.stock import OnError
 from app.domain.warehouses import WarehouseType
 from app.errors import ERRORS, code_meanings
-from app.writes.stock import OnError
 
 __all__ = [
     "LEVEL_ORDERS",

@@ -408,6 +408,12 @@ def upgrade() -> None:
         sqlite_where=sa.text("reversal_of IS NOT NULL"),
     )
     op.create_index("adjustment_id_key", "adjustment", ["tenant_id", "id"], unique=True)
+    op.create_index(
+        "adjustment_sequence_key",
+        "adjustment",
+        ["tenant_id", "sku", "warehouse_id", "sequence"],
+        unique=True,
+    )
     op.create_table(
         "reservation_line",
         sa.Column("tenant_id", KEY, nullable=False),

@@ -1,0 +1,117 @@
+"""The command `inventory export`."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from app.cli.database import require_tenant, run_with_database, settings_for
+from app.cli.options import DatabaseOption, TenantOption, with_examples
+from app.cli.output import clear_progress, show_progress
+from app.files.columns import ExportSubject
+from app.files.sources import FileFormat
+
+if TYPE_CHECKING:
+    from app.database.engine import Database
+
+export_commands = typer.Typer()
+
+
+@export_commands.command(
+    "export",
+    epilog=with_examples(
+        "inventory export stock --tenant acme --output stock.csv",
+        "inventory export ledger --tenant acme --since 2026-03-01 --format jsonl",
+    ),
+)
+def export_command(
+    subject: Annotated[ExportSubject, typer.Argument(help="The data to export.")],
+    *,
+    tenant_id: TenantOption,
+    form: Annotated[
+        FileFormat | None,
+        typer.Option("--format", help="By default jsonl for .jsonl and .ndjson files, else csv."),
+    ] = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="A file, or - for standard output.")
+    ] = "-",
+    warehouse_id: Annotated[
+        str | None, typer.Option("--warehouse", help="Only one warehouse, by id.")
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option(help="Ledger: the first instant, in UTC.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(help="Ledger: the end, in UTC, exclusive.")
+    ] = None,
+    bom: Annotated[
+        bool,
+        typer.Option(
+            "--bom/--no-bom",
+            help="Whether CSV starts with a byte order mark, by which Excel knows UTF-8.",
+        ),
+    ] = True,
+    database_url: DatabaseOption = None,
+) -> None:
+    """Export the stock, the ledger, SKUs or warehouses of one instant as CSV or JSON Lines."""
+    from app.files.exports import ExportFilter, export
+
+    if subject is not ExportSubject.LEDGER and (since or until):
+        raise typer.BadParameter("--since and --until are options of the ledger export")
+    filter_ = ExportFilter(
+        warehouse_id=warehouse_id,
+        since=since and since.replace(tzinfo=UTC),
+        until=until and until.replace(tzinfo=UTC),
+    )
+    if warehouse_id and subject in (ExportSubject.SKUS, ExportSubject.WAREHOUSES):
+        raise typer.BadParameter("--warehouse is an option of the stock and the ledger export")
+    form = form or _format_of(output)
+
+    async def work(database: "Database") -> None:
+        await require_tenant(database, tenant_id)
+        with open_target(output) as target:
+            await export(
+                database,
+                tenant_id,
+                subject,
+                filter_,
+                form=form,
+                target=target,
+                progress=show_progress,
+                bom=bom,
+            )
+
+    try:
+        run_with_database(work, settings_for(database_url))
+    except BrokenPipeError:
+        # The reader closed the pipe. Python must not flush the rest at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        clear_progress()
+
+
+def _format_of(file: str) -> FileFormat:
+    return FileFormat.JSONL if file.endswith((".jsonl", ".ndjson")) else FileFormat.CSV
+
+
+@contextmanager
+def open_target(file: str) -> Iterator[BinaryIO]:
+    """Open a file to write, or standard output for "-". The file appears when it is complete."""
+    if file == "-":
+        yield sys.stdout.buffer
+        return
+    path = Path(file)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("wb") as target:
+            yield target
+            target.flush()
+            os.fsync(target.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

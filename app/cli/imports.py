@@ -1,0 +1,318 @@
+"""The command `inventory import`."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
+
+import typer
+
+from app.cli.database import require_tenant, run_with_database, settings_for
+from app.cli.options import (
+    BadOption,
+    DatabaseOption,
+    JsonOption,
+    TenantOption,
+    with_examples,
+)
+from app.cli.output import clear_progress, print_json, show_progress
+from app.domain.stock import OnError
+from app.files.columns import FileKind
+from app.files.sources import FileFormat
+from app.files.staging import Duplicates, Staging
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from app.database.engine import Database
+    from app.domain.records import WarehouseRecord
+    from app.files.import_runs import ImportResult, ImportRun
+    from app.files.layouts import Layout
+    from app.files.reading import FileReading
+    from app.files.warehouse_names import WarehouseNames
+
+import_commands = typer.Typer()
+REPEATED: Final = (
+    "The same rows were imported before, and are imported again. An import with a name, by "
+    "--run NAME, is written only once."
+)
+
+
+class DecimalSeparator(StrEnum):
+    """The character before the decimals of a number."""
+
+    POINT = "."
+    COMMA = ","
+
+
+@import_commands.command(
+    "import",
+    epilog=with_examples(
+        "inventory import counts.csv --tenant acme --dry-run",
+        "inventory import skus.jsonl --tenant acme --kind skus --report problems.csv",
+        'inventory import shop.xlsx --tenant acme --column sku="Variant SKU" --warehouse wh_main',
+    ),
+)
+def import_command(
+    file: Annotated[str, typer.Argument(help="A file, or - for standard input.")],
+    *,
+    tenant_id: TenantOption,
+    kind: Annotated[
+        FileKind | None,
+        typer.Option(help="The kind of the rows.", show_default="that of the layout, else counts"),
+    ] = None,
+    form: Annotated[
+        FileFormat | None,
+        typer.Option("--format", help="The format of a text.", show_default="by its content"),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="The encoding of the text, such as utf-16 or cp1252.",
+            show_default="UTF-8, UTF-16 or Windows-1252, by its content",
+        ),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help='The file\'s name of a column: --column sku="Variant SKU". Repeatable.'),
+    ] = None,
+    layout: Annotated[
+        Path | None, typer.Option(help="A TOML file with the layout of the file.")
+    ] = None,
+    warehouse: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The warehouse, by id or name, of rows that name none; or the warehouse of a name "
+            'in the file: --warehouse "WH/Stock=wh_main". Repeatable.'
+        ),
+    ] = None,
+    decimal: Annotated[
+        DecimalSeparator | None, typer.Option(help="The character before decimals.")
+    ] = None,
+    duplicates: Annotated[
+        Duplicates, typer.Option(help="What to do with rows for the same SKU and warehouse.")
+    ] = Duplicates.REFUSE,
+    on_error: Annotated[
+        OnError, typer.Option(help="Whether bad rows prevent the import of the good ones.")
+    ] = OnError.ABORT,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Treat warnings about rows as errors.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the whole file without changing anything.")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file for the list of all problems: JSON Lines if it ends with .jsonl or "
+            ".ndjson, else CSV."
+        ),
+    ] = None,
+    create_skus: Annotated[
+        bool, typer.Option("--create-skus", help="Create the unknown SKUs of a file of stock.")
+    ] = False,
+    create_warehouses: Annotated[
+        bool,
+        typer.Option(
+            "--create-warehouses", help="Create the unknown warehouses of a file of stock, as own."
+        ),
+    ] = False,
+    reported_at: Annotated[
+        str | None,
+        typer.Option(
+            help="The time of a marketplace's report, such as 2026-03-12T14:00Z; in UTC unless it "
+            "has an offset.",
+            show_default="now",
+        ),
+    ] = None,
+    run: Annotated[
+        str,
+        typer.Option(
+            help="A name; counts of an import with the same name and rows are written once."
+        ),
+    ] = "",
+    by: Annotated[
+        str, typer.Option(help="The author in the ledger (created_by).")
+    ] = "inventory import",
+    json: JsonOption = False,
+    database_url: DatabaseOption = None,
+) -> None:
+    """Import SKUs, warehouses or stock from CSV, Excel (.xlsx) or JSON.
+
+    Columns: skus: sku, title. warehouses: id, name, type, address, marketplace, is_active. levels:
+    sku, warehouse_id, on_hand, safety_stock. counts: sku, warehouse_id, quantity, reason, note.
+    reports of marketplaces: sku, warehouse_id, quantity.
+
+    The exports of Shopify, Amazon, Magento, Square, WooCommerce, Odoo, ERPNext, Linnworks and JTL,
+    and of `inventory export stock`, are recognised by their header.
+
+    The whole file is checked first: if a row is bad, nothing is changed. To resume an interrupted
+    import, start it again.
+    """
+    from app.files import imports
+    from app.files.problems import problem_lines, write_report
+    from app.files.reading import FileReading, ReadOptions, read_file
+    from app.reads.warehouses import list_warehouses
+
+    settings = settings_for(database_url)
+    options = ReadOptions(
+        kind=kind,
+        form=form,
+        encoding=encoding,
+        layout=_layout_of(layout),
+        columns=_columns_of(column or []),
+        decimal=decimal,
+        duplicates=duplicates,
+        create_skus=create_skus,
+    )
+    instant = _instant(reported_at)
+    staging = Staging(strict=strict)
+    reading = FileReading(FileKind.COUNTS)
+
+    async def work(database: "Database") -> "ImportResult":
+        nonlocal reading
+        await require_tenant(database, tenant_id)
+        async with database.snapshot() as snapshot:
+            stored = await list_warehouses(snapshot, tenant_id)
+        names = _warehouse_names(tenant_id, stored, warehouse or [], creates=create_warehouses)
+        with _open_source(file) as source:
+            reading = read_file(source, staging, options, names, show_progress)
+
+        def run_number(repetition: int) -> "ImportRun":
+            return replace(
+                imports.run_of(staging, tenant_id, name=run, created_by=by, repetition=repetition),
+                creates_skus=create_skus,
+                new_warehouses=names.created,
+                reported_at=instant,
+                labels=reading.labels,
+            )
+
+        async def validated(import_run: "ImportRun") -> "ImportResult":
+            return await imports.validate(
+                database, staging, import_run, show_progress, on_error=on_error
+            )
+
+        repetition = 0 if run else await imports.next_repetition(database, staging, tenant_id)
+        result = await validated(import_run := run_number(repetition))
+        if result.is_complete and not run:
+            repetition += 1
+            result = await validated(import_run := run_number(repetition))
+        if repetition and not result.tally.already_imported:
+            reading.notes.append(REPEATED)
+        if not dry_run:
+            result = await imports.write(
+                database, staging, import_run, show_progress, on_error=on_error
+            )
+        return result
+
+    name = file if file.isprintable() else repr(file)
+    try:
+        result = run_with_database(work, settings)
+        refused = staging.number_of_bad_rows
+    finally:
+        clear_progress()
+        for note in reading.notes:
+            typer.echo(f"{name}: {note}", err=True)
+        for line in problem_lines(name, staging.causes()):
+            typer.echo(line, err=True)
+        if report is not None:
+            write_report(report, staging.problems())
+        staging.close()
+    _print_result(reading, result, refused=refused, dry_run=dry_run, json=json)
+
+
+def _print_result(
+    reading: "FileReading", result: "ImportResult", *, refused: int, dry_run: bool, json: bool
+) -> None:
+    from app.files.problems import listed
+
+    others = {
+        "left_alone": reading.left_alone,
+        "passed_over": reading.passed_over,
+        "refused": refused,
+    }
+    numbers = asdict(result.tally) | others
+    if json:
+        created = {"new_skus": result.new_skus, "new_warehouses": result.new_warehouses}
+        form = {"kind": reading.kind, "layout": reading.layout, "dry_run": dry_run}
+        print_json(form | numbers | created)
+        return
+    always = ("created", "updated", "unchanged")
+    listing = ", ".join(
+        f"{number:,} {key.replace('_', ' ')}"
+        for key, number in numbers.items()
+        if number or key in always
+    )
+    typer.echo(f"{reading.kind}{' (dry run, nothing is changed)' if dry_run else ''}: {listing}.")
+    if result.new_skus:
+        more = " and others" if result.new_skus > len(result.sku_examples) else ""
+        typer.echo(f"New SKUs: {result.new_skus:,}: {listed(result.sku_examples)}{more}.")
+    if result.new_warehouses:
+        number = len(result.new_warehouses)
+        typer.echo(f"New warehouses: {number:,}: {listed(result.new_warehouses.values())}.")
+    if result.tally.already_imported:
+        typer.echo(
+            "Already imported: an earlier start of this import has written these counts. To write "
+            "them again, name the import by another --run NAME."
+        )
+
+
+def _layout_of(path: Path | None) -> "Layout | None":
+    from app.files.layouts import BadLayout, read_layouts
+
+    if path is None:
+        return None
+    layouts = read_layouts(path)
+    if len(layouts) != 1:
+        message = f"{path.name} must have one layout, and has {len(layouts)}."
+        raise BadLayout(message)
+    return layouts[0]
+
+
+def _columns_of(options: list[str]) -> dict[str, str]:
+    pairs = [option.partition("=") for option in options]
+    for target, separator, name in pairs:
+        if not separator or not name.strip():
+            message = f'--column {target} lacks =NAME, such as sku="Variant SKU".'
+            raise BadOption(message)
+    return {target.strip(): name for target, _, name in pairs}
+
+
+def _warehouse_names(
+    tenant_id: str, stored: "list[WarehouseRecord]", options: list[str], *, creates: bool
+) -> "WarehouseNames":
+    from app.files.cell_values import BadCell
+    from app.files.warehouse_names import WarehouseNames
+
+    try:
+        return WarehouseNames(tenant_id, stored, options, creates=creates)
+    except BadCell as error:
+        message = f"--warehouse: {error.reason}. {error.remedy}"
+        raise BadOption(message) from error
+
+
+def _instant(text: str | None) -> "datetime | None":
+    from datetime import UTC, datetime
+
+    from app.files.problems import shown
+
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        message = f"--reported-at {shown(text)} is not an ISO date and time."
+        raise BadOption(message) from error
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+@contextmanager
+def _open_source(file: str) -> Iterator[BinaryIO]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    with Path(file).open("rb") as source:
+        yield source

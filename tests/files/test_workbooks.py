@@ -1,0 +1,193 @@
+"""Workbooks of Excel: their values, and workbooks that are damaged or made to do harm."""
+
+import gzip
+import io
+import sys
+import tracemalloc
+import zipfile
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import pytest
+from openpyxl import Workbook
+
+from app.files import sources, workbooks
+from app.files.columns import FileKind
+from tests.files.importing import staged
+
+HEADER = ("sku", "warehouse_id", "quantity", "note")
+# Rows without cells take time to count.
+FEW_ROWS = 10_000
+MAIN_SHEET = "xl/worksheets/sheet1.xml"
+
+
+def sheet_in(book: Workbook) -> Any:
+    return book.worksheets[0]
+
+
+def workbook(
+    rows: Sequence[Sequence[Any]], change: Callable[[Workbook], None] | None = None
+) -> bytes:
+    book = Workbook()
+    for row in rows:
+        sheet_in(book).append(row)
+    if change:
+        change(book)
+    target = io.BytesIO()
+    book.save(target)
+    return target.getvalue()
+
+
+def with_part(content: bytes, name: str, part: bytes) -> bytes:
+    """Replace a part of a workbook."""
+    target = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as old,
+        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for info in old.infolist():
+            new.writestr(info.filename, part if info.filename == name else old.read(info))
+        if name not in old.namelist():
+            new.writestr(name, part)
+    return target.getvalue()
+
+
+def sheet_of(rows: str) -> bytes:
+    return (
+        '<?xml version="1.0"?><worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/'
+        f'2006/main"><sheetData>{rows}</sheetData></worksheet>'
+    ).encode()
+
+
+def reasons(content: bytes) -> list[tuple[int, str]]:
+    staging = staged(content, FileKind.COUNTS)
+    result = [(each.line, f"{each.reason}. {each.remedy}") for each in staging.problems()]
+    staging.close()
+    return result
+
+
+def test_values_of_a_workbook_are_those_that_it_shows() -> None:
+    def change(book: Workbook) -> None:
+        sheet_in(book)["A6"].number_format = "00000"
+        book.create_sheet("Notes", 0).sheet_state = "hidden"
+
+    content = workbook(
+        [
+            (),
+            HEADER,
+            ("A", "w", 3, None),
+            (),
+            ("4260000000017", "w", 5.0, datetime(2026, 3, 1)),  # noqa: DTZ001 - of a sheet
+            (1234, "w", "7", True),
+            (90.75, "w", None, None),
+            ("B", "w", 2.5, None),
+            ("C", "w", -1, "x"),
+        ],
+        change,
+    )
+    staging = staged(content, FileKind.COUNTS)
+    rows = [(line, row["sku"], row["quantity"]) for [(line, row)] in staging.batches(1)]
+    problems = [(each.line, each.value, each.reason) for each in staging.problems()]
+    staging.close()
+
+    assert rows == [(5, "4260000000017", 5), (3, "A", 3)]
+    assert problems == [
+        (6, "True", "must be text"),
+        (8, "2.5", "is not a whole number"),
+        (9, "-1", "is negative"),
+    ]
+
+
+def test_codes_of_numbers_are_text() -> None:
+    def change(book: Workbook) -> None:
+        sheet_in(book)["A2"].number_format = "00000"
+
+    content = workbook(
+        [HEADER, (1234, "w", "7", datetime(2026, 3, 1)), (4260000000017.0, "w", 5.0)],  # noqa: DTZ001
+        change,
+    )
+    staging = staged(content, FileKind.COUNTS)
+    rows = [(row["sku"], row["quantity"], row["note"]) for [(_, row)] in staging.batches(1)]
+    staging.close()
+
+    assert rows == [("01234", 7, "2026-03-01"), ("4260000000017", 5, None)]
+
+
+@pytest.mark.parametrize(
+    ("part", "content", "line", "named"),
+    [
+        (MAIN_SHEET, sheet_of('<row r="1"><c r="A1"><v>x</v></c></row>'), 1, "damaged workbook"),
+        (MAIN_SHEET, b"<worksheet", 1, "damaged workbook"),
+        (MAIN_SHEET, sheet_of(""), 1, "is empty"),
+        (
+            MAIN_SHEET,
+            sheet_of(
+                '<row r="1"><c r="A1" t="inlineStr"><is><t>sku</t></is></c>'
+                '<c r="B1" t="inlineStr"><is><t>warehouse_id</t></is></c>'
+                '<c r="C1" t="inlineStr"><is><t>quantity</t></is></c></row>'
+                '<row r="99999999999"><c r="A99999999999"><v>1</v></c></row>'
+            ),
+            FEW_ROWS + 1,
+            "is beyond the last row",
+        ),
+        (
+            MAIN_SHEET,
+            b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+            b"<worksheet>&b;</worksheet>",
+            1,
+            "damaged workbook",
+        ),
+        ("xl/sharedStrings.xml", b" " * (workbooks.MAX_OTHER_BYTES + 1), 1, "too many bytes"),
+        ("content.xml", b"", 1, "is an OpenDocument spreadsheet"),
+    ],
+)
+def test_a_harmful_workbook_is_refused(
+    part: str, content: bytes, line: int, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workbooks, "MAX_ROWS", FEW_ROWS)
+    book = with_part(workbook([HEADER]), part, content)
+
+    tracemalloc.start()
+    [(where, reason)] = reasons(book)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (where, named in reason) == (line, True), reason
+    assert peak < 32 * 1_048_576
+
+
+def test_cells_beyond_the_columns_of_a_table_are_ignored() -> None:
+    rows = "".join(f'<row r="{row}"><c r="ZZZ{row}"><v>1</v></c></row>' for row in range(2, 200))
+    header = '<row r="1"><c r="A1" t="inlineStr"><is><t>sku</t></is></c></row>'
+    [(_, reason)] = reasons(with_part(workbook([]), MAIN_SHEET, sheet_of(header + rows)))
+    assert "lacks the column" in reason
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"PK\x03\x04 no archive", "is a damaged ZIP archive"),
+        (with_part(b"PK\x05\x06" + bytes(18), "stock.csv", b"sku"), "Unpack it"),
+    ],
+)
+def test_other_archives_are_named(content: bytes, named: str) -> None:
+    [(_, reason)] = reasons(content)
+    assert named in reason
+
+
+def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    [(_, reason)] = reasons(workbook([HEADER]))
+    assert "save it as CSV (UTF-8)" in reason
+    assert "inventory-api[xlsx]" in reason
+
+
+def test_a_gzip_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "FREELY_UNPACKED_BYTES", 1_000_000)
+    bomb = gzip.compress(bytes(8_000_000))
+    tracemalloc.start()
+    [(_, reason)] = reasons(bomb)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "bytes when it is unpacked" in reason
+    assert peak < 6 * 1_048_576
