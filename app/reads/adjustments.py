@@ -273,7 +273,7 @@ def _page_conditions(
 
 
 def _sequence_of_cursor() -> ColumnElement[int]:
-    """Number, within its level, of the adjustment at the position of a cursor."""
+    """Select the sequence of the adjustment at the position of a cursor."""
     last = adjustment.alias("last")
     is_last = last.c.position == bindparam("after", type_=BigInteger)
     return select(last.c.sequence).where(last.c.tenant_id == TENANT, is_last).scalar_subquery()

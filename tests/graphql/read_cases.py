@@ -39,9 +39,14 @@ from app.reads.reservations import (
     list_holds_of,
     list_reservations,
 )
+from app.reads.similar_codes import find_similar_codes
 from app.reads.skus import count_skus, get_skus, get_titles, list_skus
 from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
-from app.reads.stock_levels import count_levels_of_warehouses, list_levels_of_warehouses
+from app.reads.stock_levels import (
+    count_levels_of_warehouses,
+    count_stocked_levels,
+    list_levels_of_warehouses,
+)
 from app.reads.warehouses import get_warehouses, list_warehouses
 from benchmarks.data import OPENING, WAREHOUSES
 from tests.service import EMAIL
@@ -115,6 +120,13 @@ def sku_reads(data: Data) -> Iterator[ReadCase]:
             where = SkuFilter(statuses=statuses, sku=sku_code)
             call = partial(count_levels_of_warehouses, tenant_id=tenant, ids=ids, where=where)
             yield ReadCase(f"total of levels {named(status=statuses, sku=sku_code)}", call)
+    call = partial(
+        find_similar_codes, tenant_id=tenant, codes=[code.lower() for code in data.codes]
+    )
+    yield ReadCase("similar codes", call)
+    # It counts the levels of a warehouse that is closed, which is seldom.
+    call = partial(count_stocked_levels, tenant_id=tenant, warehouse_id=MAIN)
+    yield ReadCase("stocked levels", call, grows=True)
     yield ReadCase("warehouses", partial(list_warehouses, tenant_id=tenant))
     yield ReadCase("warehouses of ids", partial(get_warehouses, tenant_id=tenant, ids=ids))
     entries = [f"adj_{number}" for number in range(9)]

@@ -22,7 +22,7 @@ from app.database.tables import sku as sku_table
 from app.files.seeding import LoadedCount, LoadedLevel, LoadedSku
 from app.ledger.rollup import roll_up_ledger
 from app.reads.skus import get_skus
-from app.reads.tenants import list_tenants, list_tokens
+from app.reads.tenants import list_tenant_rows, list_tenants, list_tokens
 from app.writes.idempotency_keys import delete_expired_keys
 from benchmarks.data import OPENING, WAREHOUSES, Size, code, fill
 from tests.engines import transact
