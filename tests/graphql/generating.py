@@ -147,6 +147,9 @@ def _literal(value: Any, type_: Any) -> str:
     named = get_named_type(type_)
     if value is None:
         return "null"
+    if isinstance(value, list):
+        inner_type = type_.of_type if isinstance(type_, GraphQLList) else named
+        return f"[{', '.join(_literal(item, inner_type) for item in value)}]"
     if isinstance(value, dict):
         fields = named.fields
         inner = ", ".join(
@@ -155,7 +158,4 @@ def _literal(value: Any, type_: Any) -> str:
         return f"{{{inner}}}"
     if isinstance(named, GraphQLEnumType):
         return str(value)
-    if isinstance(value, list):
-        inner_type = type_.of_type if isinstance(type_, GraphQLList) else named
-        return f"[{', '.join(_literal(item, inner_type) for item in value)}]"
     return '"' + value + '"' if isinstance(value, str) else str(value).lower()

@@ -222,6 +222,10 @@ async def real_values(service: Service, warehouse_ids: Sequence[str]) -> Values:
 
     return {
         "id": mostly([*ids, *warehouse_ids]),
+        "ids": lambda dice: dice.sample([*ids, *warehouse_ids, "nothing"], 3),
+        "codes": lambda dice: dice.sample([*CODES, "nothing"], 3),
+        "codePrefix": seldom(["A", "S"]),
+        "updatedSince": seldom(["2026-03-10", "2099-01-01"]),
         "warehouseId": mostly(warehouse_ids),
         "sku": mostly(CODES),
         "reason": mostly(REASONS),

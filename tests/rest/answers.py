@@ -32,9 +32,9 @@ def refused_fields(response: httpx.Response) -> list[str]:
     return [detail["field"] for detail in details]
 
 
-def answered(response: httpx.Response) -> Any:
+def answered(response: httpx.Response, status: int = 200) -> Any:
     """JSON of a response that must be a success."""
-    assert response.status_code == 200, response.text
+    assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json"
     return response.json()
 

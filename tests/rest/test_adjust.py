@@ -260,7 +260,7 @@ async def test_a_dry_run_by_graphql_writes_nothing(
     elif query == SET:
         content = {**update, "quantity": 4}
     else:
-        content = {"updates": [{**update, "delta": -6}]}
+        content = {"updates": [{**update, "change": {"delta": -6}}]}
     before = await state(service)
     preview = await service.data(query, {"input": {**content, "dryRun": True}})
     assert await state(service) == before

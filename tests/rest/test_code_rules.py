@@ -115,21 +115,27 @@ async def test_graphql_finds_a_code_in_another_form(service: Service) -> None:
     main = warehouse()
     await service.load([main], [sku(CODE, level(main, 5))])
     document = """
-    query ($code: String!, $sku: ID!, $level: ID!) {
+    query ($code: String!, $sku: ID!, $level: ID!, $warehouse: ID!) {
       sku(sku: $code) { sku }
+      skusByCode(codes: [$code]) { sku }
       node(id: $sku) { id }
+      nodes(ids: [$sku, $level]) { id }
       level: node(id: $level) { id }
-      skus(filter: {sku: $code}) { totalCount }
+      skus(filter: {sku: $code, codePrefix: $code}) { totalCount }
+      warehouse(id: $warehouse) { stock(filter: {sku: $code, codePrefix: $code}) { totalCount } }
       adjustments(filter: {sku: $code}) { totalCount }
       warehouses { adjustments(filter: {sku: $code}) { totalCount } }
     }
     """
     ids = {"sku": f"sku_{OTHER_FORM}", "level": f"level_{main.id}_{OTHER_FORM}"}
-    data = await service.data(document, {"code": OTHER_FORM, **ids})
+    data = await service.data(document, {"code": OTHER_FORM, "warehouse": main.id, **ids})
 
     assert data["sku"] == {"sku": CODE}
+    assert data["skusByCode"] == [{"sku": CODE}]
     assert data["node"] == {"id": f"sku_{CODE}"}
     assert data["level"] == {"id": f"level_{main.id}_{CODE}"}
+    assert data["nodes"] == [data["node"], data["level"]]
+    assert data["warehouse"] == {"stock": {"totalCount": 1}}
     assert data["skus"] == data["adjustments"] == {"totalCount": 1}
     assert data["warehouses"] == [{"adjustments": {"totalCount": 1}}]
 

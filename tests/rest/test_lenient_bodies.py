@@ -23,7 +23,8 @@ async def stocked(service: Service) -> Service:
 
 async def reserved(service: Service) -> str:
     body = {"lines": [LINE]}
-    return str(answered(await service.rest("POST", RESERVATIONS, json=body))["data"]["id"])
+    made = await service.rest("POST", RESERVATIONS, json=body)
+    return str(answered(made, 201)["data"]["id"])
 
 
 @pytest.mark.parametrize("headers", [{}, JSON, {"Content-Length": "0"}], ids=str)
@@ -81,7 +82,7 @@ async def test_identity_is_accepted(stocked: Service) -> None:
 async def test_null_for_an_optional_field_is_as_if_left_out(stocked: Service) -> None:
     options = dict.fromkeys(("expires_in", "allow_oversell", "reference", "note"))
     held = await stocked.rest("POST", RESERVATIONS, json={"lines": [LINE], **options})
-    id_ = answered(held)["data"]["id"]
+    id_ = answered(held, 201)["data"]["id"]
     body: Json = dict.fromkeys(("lines", "reason", "note"))
     done = answered(await stocked.rest("POST", f"{RESERVATIONS}/{id_}/commit", json=body))["data"]
     assert done["adjustments"][0]["reason"] == "sale"

@@ -287,26 +287,21 @@ async def test_examples_work_on_the_demo(own_demo: Service) -> None:
     # Cursors and idempotency keys are made by the service and the client.
     without = {"cursor", "Idempotency-Key"}
     for (method, path), operation in operations().items():
-        examples = {each["name"]: each.get("example") for each in operation["parameters"]}
-        assert {name for name, example in examples.items() if example is None} <= without
-        where = {each["name"]: each["in"] for each in operation["parameters"]}
-        given = {
-            place: {name: value for name, value in examples.items() if where[name] == place}
-            for place in ("path", "query", "header")
-        }
+        given: Json = {"path": {}, "query": {}, "header": {}}
+        for each in operation["parameters"]:
+            if each["name"] not in without:
+                given[each["in"]][each["name"]] = each["example"]
         query = {
             # The second write to one reservation would find it ended.
             name: "true" if name == "dry_run" else value
             for name, value in given["query"].items()
-            if name not in without
         }
-        headers = {name: each for name, each in given["header"].items() if name not in without}
         body = (
             content_of(operation["requestBody"])["example"] if "requestBody" in operation else None
         )
         address = path.format(**given["path"])
         answer = await own_demo.rest(
-            method, address, token="demo-admin", json=body, params=query, headers=headers
+            method, address, token="demo-admin", json=body, params=query, headers=given["header"]
         )
         assert answer.status_code == 200, (method, path, answer.text)
         if query.get("start_date"):

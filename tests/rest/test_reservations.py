@@ -150,7 +150,7 @@ async def test_reads_show_what_a_refusal_says_of_an_expired_reservation(
     body = {"lines": [line], "expires_in": 1, "reference": "cart"}
     at = now().replace(microsecond=0)
     async with clocks_at(service.database, at):
-        held = answered(await service.rest("POST", path, json=body))["data"]
+        held = answered(await service.rest("POST", path, json=body), 201)["data"]
     async with clocks_at(service.database, at + timedelta(seconds=2)):
         one = f"{path}/{held['id']}"
         dry = await service.rest("POST", f"{one}/{action}?dry_run=true", json={})
