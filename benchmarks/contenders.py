@@ -104,7 +104,7 @@ def _graphql_bulk(updates: Sequence[Update]) -> Ask:
     rows = []
     for update in updates:
         row = _graphql_update(update)
-        rows.append({**row, "change": {"quantity": row.pop("quantity")}})
+        rows.append({"change": {"quantity": row.pop("quantity")}, **row})
     return _graphql(BULK, {"input": {"updates": rows, "idempotencyKey": KEY}})
 
 

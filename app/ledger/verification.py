@@ -148,11 +148,12 @@ class _FigureCheck:
             LedgerBroken: names the first wrong figure.
 
         """
+        # What a level holds first: figures of its SKU follow from that.
+        await self._reservations()
         await self._skus()
         await self._counts()
         await self._rollups()
         await _require_balanced_transfers(self._session, self._tenant_id)
-        await self._reservations()
 
     def level_ends(self, level: Row[Any], last: Row[Any] | None) -> None:
         """Check a stock level against the last adjustment of its ledger.

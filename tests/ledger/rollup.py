@@ -25,6 +25,7 @@ from app.reads.adjustment_totals import (
     sum_adjustments_of,
 )
 from app.reads.conditions import LedgerKey
+from app.reads.persons import author_of
 from app.writes.stock import bulk_change_stock
 from tests.clocks import clocks_at
 from tests.effort import EFFORT
@@ -63,7 +64,12 @@ class Entry:
 
 async def everything(shop: Service) -> list[Entry]:
     """Return the whole ledger."""
-    statement = select(*(adjustment.c[it.name] for it in fields(Entry)))
+    statement = select(
+        *(
+            author_of(adjustment) if it.name == "created_by" else adjustment.c[it.name]
+            for it in fields(Entry)
+        )
+    )
     of_tenant = adjustment.c.tenant_id == shop.tenant_id
     in_turn = statement.where(of_tenant).order_by(adjustment.c.position)
     async with shop.database.snapshot() as snapshot:
