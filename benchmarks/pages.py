@@ -196,7 +196,9 @@ def _pages(
 def _cursor(row: Sequence[Any] | None, *, question: object, key: bytes) -> str | None:
     if row is None:
         return None
-    return ListCursors(question, key=key).encode(list(row[1:]))
+    # The position of an adjustment is a number; that of a SKU has one or two parts.
+    position = row[1] if isinstance(row[1], int) and len(row) == 2 else list(row[1:])  # noqa: PLR2004
+    return ListCursors(question, key=key).encode(position)
 
 
 def _load(

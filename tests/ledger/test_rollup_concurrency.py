@@ -134,7 +134,8 @@ async def test_a_rollup_interrupted_at_any_statement_stores_all_or_nothing(
         assert await until(shop) == known
         await assert_proven(shop)
         await assert_exact(shop, random.Random(broken), 3)
-    assert broken > 10
+    # Each statement of the rollup, with its beginning and commit.
+    assert broken > 8
     assert await until(shop) > known
     await sum_up_all(shop)
     await assert_proven(shop)

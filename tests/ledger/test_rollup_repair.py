@@ -35,18 +35,17 @@ BREAKS: Final = {
     "another sign": "UPDATE ledger_sum SET sign = -7 WHERE {one}",
     "another author": "UPDATE ledger_sum SET created_by = 'x' WHERE {one}",
     "a missing row": "DELETE FROM ledger_sum WHERE {one}",
-    "an earlier end": "UPDATE ledger_sum SET until = until - 1 WHERE {sum}",
-    "a later end": "UPDATE ledger_sum SET until = until + 1 WHERE {sum}",
+    "an earlier end": "UPDATE ledger_sum SET until = 0 WHERE {sum}",
+    "a later end": "UPDATE ledger_sum SET until = until + 1000 WHERE {sum}",
     "another group": (
         "UPDATE ledger_sum SET kind = 'reference', sku = '', reference = 'x' WHERE {sum}"
     ),
 }
 
 
-# Each break with one kind of group, and the first break with every kind. An end that moves by one
-# position is wrong only for the whole ledger, which has an entry at every position.
+# Each break with one kind of group, and the first break with every kind.
 BROKEN: Final = {
-    *((what, Group.LEDGER if "end" in what else kind) for what, kind in zip(BREAKS, cycle(Group))),
+    *zip(BREAKS, cycle(Group), strict=False),
     *product([*BREAKS][:1], Group),
 }
 
@@ -83,7 +82,9 @@ async def test_a_wrong_sum_is_found_and_repaired(shop: Service, what: str, kind:
     await assert_proven(shop)
     await assert_exact(shop, random.Random(9), 5)
     assert await repair_tenant(shop.database, shop.tenant_id) == []
-    assert await kept(shop) == before
+    # A rollup that moved beyond later ones is not stored at its old position again.
+    if what != "a later end":
+        assert await kept(shop) == before
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
