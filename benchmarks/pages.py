@@ -197,7 +197,7 @@ def _cursor(row: Sequence[Any] | None, *, question: object, key: bytes) -> str |
     if row is None:
         return None
     # The position of an adjustment is a number; that of a SKU has one or two parts.
-    position = row[1] if isinstance(row[1], int) and len(row) == 2 else list(row[1:])  # noqa: PLR2004
+    position = row[1] if isinstance(row[1], int) and len(row) == 2 else list(row[1:])
     return ListCursors(question, key=key).encode(position)
 
 
