@@ -53,8 +53,8 @@ TOO_LARGE: Final = {
     "counts": "{ skus(first: 50) { nodes { adjustments(first: 1) { totalCount } } } }",
     "series": '{ skus(first: 20) { nodes { stockHistory(from: "2026-01-01", to: "2026-02-01", '
     "interval: DAY) { opening } } } }",
-    "nodes by id": "{{ {} }}".format(
-        " ".join(f'a{n}: node(id: "adj_{n}") {{ id }}' for n in range(20))
+    "nodes by id": "{{ nodes(ids: [{}]) {{ id }} }}".format(
+        ", ".join(f'"sku_A{n:04d}"' for n in range(200))
     ),
     "long texts": '{ sku(sku: "LONG") { adjustments(first: 200) { nodes { note } } } }',
     "texts that levels share": "{ warehouses { stock { nodes { warehouse { name address } } } } }",
