@@ -28,7 +28,7 @@ thorough *arguments:
 
 # Coverage of app and rest_shim by the REST and GraphQL tests on SQLite.
 coverage *arguments:
-    {{ bin }}/pytest -n auto --cov -k sqlite -m "not long" tests/rest tests/graphql {{ arguments }}
+    {{ bin }}/pytest -n auto --cov -k sqlite -m "not long" tests/rest tests/graphql tests/files {{ arguments }}
 
 # Break the code in many places and check that the tests notice.
 mutants:
