@@ -5,7 +5,7 @@ and many clients share the cost of a batch.
 
 The callers of a batch get their results together, and many send the next item one after the other.
 The first of these does not start a batch alone: after a batch of several items, the next one waits
-for as many items, at most for a share of the time that the batch took.
+for as many items, at most for a share of the time that the batch took, and for milliseconds.
 """
 
 import asyncio
@@ -26,6 +26,8 @@ from app.runtime.request_id import current_request_id
 # The sum of the sizes of the items of a batch, unless a single item is larger.
 MAX_BATCH_SIZE: Final = 1_000
 GATHERING_SHARE: Final = 0.5
+# A batch that waited for a lock or a frozen server does not make the next item wait as well.
+MAX_GATHERING_SECONDS: Final = 0.01
 
 
 @dataclass(eq=False, slots=True)
@@ -158,8 +160,8 @@ class Batches:
                     for pending in batch:
                         pending.fail(error)
                 if len(batch) > 1:
-                    took = time.monotonic() - began
-                    await queue.fill(len(batch), within=GATHERING_SHARE * took)
+                    share = GATHERING_SHARE * (time.monotonic() - began)
+                    await queue.fill(len(batch), within=min(share, MAX_GATHERING_SECONDS))
         finally:
             del self._queues[key]
             for pending in (*batch, *queue):

@@ -241,6 +241,7 @@ async def test_clients_that_were_answered_together_are_together_in_the_next_batc
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("app.runtime.batches.GATHERING_SHARE", 1e9)
+    monkeypatch.setattr("app.runtime.batches.MAX_GATHERING_SECONDS", 1e9)
     lane = Lane()
     first = asyncio.create_task(sent_in_turn(lane, clients=8, each=5))
     await lane.until(1)
@@ -261,6 +262,7 @@ async def test_clients_that_were_answered_together_are_together_in_the_next_batc
 
 async def test_a_single_client_never_waits_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.runtime.batches.GATHERING_SHARE", 1e9)
+    monkeypatch.setattr("app.runtime.batches.MAX_GATHERING_SECONDS", 1e9)
     lane = Lane()
     lane.go_on()
     async with asyncio.timeout(30):
@@ -269,7 +271,10 @@ async def test_a_single_client_never_waits_for_others(monkeypatch: pytest.Monkey
     assert [len(batch) for batch in lane.seen] == [1] * 20
 
 
-async def test_a_batch_does_not_wait_for_clients_that_do_not_return() -> None:
+async def test_a_long_batch_does_not_wait_long_for_clients_that_do_not_return(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.runtime.batches.GATHERING_SHARE", 1e9)
     lane = Lane()
     first = lane.submit(0)
     await lane.until(1)

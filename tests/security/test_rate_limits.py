@@ -54,8 +54,6 @@ async def test_a_token_over_its_rate_gets_429_with_retry_after(
     assert in_graphql["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
 
 
-# A connection of an earlier test may be collected while this one waits.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_workers_with_a_shared_redis_count_together(
     service: Service, database_url: str, redis_url: str
 ) -> None:
