@@ -253,8 +253,7 @@ def _decide_one(
     refusal = check_new_on_hand(quantity, record=record, level=old) or _stale(update, record, old)
     if refusal:
         return refusal
-    exists = record.level_in(warehouse.id) is not None
-    if update.skip_unchanged and exists and quantity == old.on_hand:
+    if update.skip_unchanged and old.version and quantity == old.on_hand:
         return UnchangedStock(record)
     return change_on_hand(
         record,

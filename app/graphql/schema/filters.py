@@ -8,6 +8,7 @@ import strawberry
 
 from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
 from app.domain.periods import TimeRange
+from app.domain.persons import normalized_email
 from app.domain.validation import normalized_code, reason_problem
 from app.errors import invalid_field, invalid_fields
 from app.graphql.schema.enums import LevelOrder, ReservationStatus, Sign, Status
@@ -62,7 +63,7 @@ class EntryFilterInput:
             reason=self.reason,
             start=self.start_date.start if self.start_date else None,
             end=self.end_date.end if self.end_date else None,
-            created_by=self.created_by,
+            created_by=self.created_by and normalized_email(self.created_by),
             bulk_id=self.bulk_id,
             transfer_id=self.transfer_id,
             reservation_id=self.reservation_id,
