@@ -192,10 +192,7 @@ def _created_id(body: Any) -> str:  # noqa: ANN401 - any JSON
 
 def with_rest_names(error: InventoryError) -> InventoryError:
     """Convert an error to REST: field names of REST, and 412 if If-Match failed."""
-    details = [
-        {**detail, "field": rest_name(str(detail["field"]))} if "field" in detail else detail
-        for detail in error.details
-    ]
+    details = [_with_rest_names(detail) for detail in error.details]
     fields = [detail.get("field") for detail in details]
     if isinstance(error, StaleVersion) and "If-Match" in fields:
         failed = PreconditionFailed(error.message, details=details)
@@ -208,3 +205,13 @@ def with_rest_names(error: InventoryError) -> InventoryError:
         )
     error.details = details
     return error
+
+
+def _with_rest_names(detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Convert the fields that a detail names, and those in the error of an item."""
+    if "field" in detail:
+        return {**detail, "field": rest_name(str(detail["field"]))}
+    if "details" not in detail.get("error", ()):
+        return detail
+    details = [_with_rest_names(each) for each in detail["error"]["details"]]
+    return {**detail, "error": {**detail["error"], "details": details}}

@@ -15,6 +15,7 @@ from app.database.tables import adjustment, person, tenant
 from app.domain.stock import Stock
 from app.reads.json_rows import json_rows_of
 from app.reads.reservations import get_reservations
+from app.reads.similar_codes import find_similar_codes
 from app.reads.skus import sku_records, skus_by_code
 from app.reads.warehouses import get_warehouses
 from app.writes.decisions import Needs
@@ -64,6 +65,9 @@ async def read_batch(
     stock = _stock_of(row)
     stock.reservations = reservations
     stock.reversals = reversals
+    refused = {code for need in needs if not need.may_create_skus for code in need.skus}
+    if unknown := refused - stock.skus.keys():
+        stock.similar_codes = await find_similar_codes(session, tenant_id, unknown)
     if missing := warehouse_ids - stock.warehouses.keys():
         stock.warehouses |= await get_warehouses(session, tenant_id, ids=sorted(missing))
     outcomes = {
