@@ -51,6 +51,13 @@ ITEMS: Final = 500
 TEXT: Final = "\N{PACKAGE}"
 # Number of most expensive documents that the search mutates.
 BEST: Final = 40
+SKU_FILTERS: Final = (
+    None,
+    "{statusIn: [LOW, NORMAL]}",
+    '{codePrefix: "W"}',
+    '{updatedSince: "2026-01-01"}',
+    '{updatedSince: "2026-01-01", archived: null, codePrefix: "A"}',
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +242,10 @@ class Composer:
             "interval": ("DAY", "HOUR"),
             "orderBy": (None, "SKU_DESC"),
         }
+        if "SkuOrder" in str(type_):
+            return dice.choice((None, "SKU_DESC", "AVAILABLE_ASC", "UPDATED_DESC"))
+        if "SkuFilter" in str(type_) or "StockLevelFilter" in str(type_):
+            return dice.choice(SKU_FILTERS)
         if (name == "filter" and "Adjustment" in str(type_)) or "Ledger" in str(type_):
             day = f"2026-0{dice.randint(1, 8)}-{dice.randint(1, 28):02d}"
             filters = (None, "{sign: UNCHANGED}", f'{{startDate: "{day}"}}', '{createdBy: "x"}')

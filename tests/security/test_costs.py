@@ -50,6 +50,10 @@ TOO_LARGE: Final = {
     ),
     "ledgers of many SKUs": "{ skus(first: 60) { nodes { adjustments(first: 9) { nodes { id } } } } }",
     "sums": "{ skus(first: 50) { nodes { adjustments(first: 1) { totals { entries } } } } }",
+    "counts of levels by prefix": '{ warehouses { stock(first: 1, filter: {codePrefix: "W"}) '
+    "{ totalCount } } }",
+    "counts of levels by time": '{ warehouses { stock(first: 1, filter: {updatedSince: "2026-01-01"'
+    "}) { totalCount } } }",
     "counts": "{ skus(first: 50) { nodes { adjustments(first: 1) { totalCount } } } }",
     "series": '{ skus(first: 20) { nodes { stockHistory(from: "2026-01-01", to: "2026-02-01", '
     "interval: DAY) { opening } } } }",

@@ -39,10 +39,16 @@ from app.graphql.schema.budget import (
 from app.reads.adjustment_totals import count_adjustments_of, sum_adjustments_of
 from app.reads.adjustments import get_adjustments, list_adjustments_of
 from app.reads.conditions import KeyColumns, LedgerKey, StockKey
+from app.reads.paging import MAX_COUNT
 from app.reads.reservations import count_holds_of, get_reservations, list_holds_of
 from app.reads.skus import get_skus, get_titles
 from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
-from app.reads.stock_levels import count_levels_of_warehouses, list_levels_of_warehouses
+from app.reads.stock_levels import (
+    count_levels_of_warehouses,
+    list_changed_codes,
+    list_levels_of_warehouses,
+    reads_levels_to_count,
+)
 from app.reads.warehouses import get_warehouses
 
 LoaderKey = TypeVar("LoaderKey")
@@ -144,30 +150,60 @@ class Loaders:
     def levels_by_warehouse(self, page: LevelPage) -> Loader[WarehouseRecord, list[LevelRecord]]:
         """Page of stock levels by warehouse."""
 
-        async def load(warehouses: Sequence[WarehouseRecord]) -> list[list[LevelRecord]]:
-            pages = await list_levels_of_warehouses(
-                self._snapshot,
-                self._tenant_id,
-                warehouses=warehouses,
-                where=page.where,
-                after=page.after,
-                order=page.order,
-                limit=page.limit,
-            )
-            return [pages[warehouse.id] for warehouse in warehouses]
+        async def load(warehouses: list[WarehouseRecord]) -> list[list[LevelRecord]]:
+            changed, rows = await self._changes(page.where)
 
-        return self._for(("levels", page), self._paged(page.limit, load))
+            async def load_pages(batch: Sequence[WarehouseRecord]) -> list[list[LevelRecord]]:
+                pages = await list_levels_of_warehouses(
+                    self._snapshot,
+                    self._tenant_id,
+                    warehouses=batch,
+                    where=page.where,
+                    changed=changed,
+                    after=page.after,
+                    order=page.order,
+                    limit=page.limit,
+                )
+                return [pages[warehouse.id] for warehouse in batch]
+
+            each = PARENT_COST + rows // ENTRIES_PER_UNIT
+            return await self._paged(page.limit, load_pages, each)(warehouses)
+
+        return self._for(("levels", page), load)
 
     def level_count_by_warehouse(self, where: SkuFilter) -> Loader[str, int]:
         """Count of stock levels by warehouse id."""
 
-        async def load(ids: Sequence[str]) -> list[int]:
-            counts = await count_levels_of_warehouses(
-                self._snapshot, self._tenant_id, ids=ids, where=where
-            )
-            return [counts[id_] for id_ in ids]
+        async def load(ids: list[str]) -> list[int]:
+            changed, rows = await self._changes(where)
+            if where.updated_since is None and reads_levels_to_count(where):
+                rows = MAX_COUNT
 
-        return self._for(("level count", where), self._seeking(load))
+            async def count(ids: Sequence[str]) -> list[int]:
+                counts = await count_levels_of_warehouses(
+                    self._snapshot, self._tenant_id, ids=ids, where=where, changed=changed
+                )
+                return [counts[id_] for id_ in ids]
+
+            return await self._seeking(count, PARENT_COST + rows // ENTRIES_PER_UNIT)(ids)
+
+        return self._for(("level count", where), load)
+
+    async def _changes(self, where: SkuFilter) -> tuple[list[str] | None, int]:
+        """Codes of the changed SKUs, if they are few, and the rows that each warehouse reads."""
+        since = where.updated_since
+        if since is None:
+            return None, 0
+
+        async def load(times: Sequence[datetime]) -> list[list[str] | None]:
+            return [
+                await list_changed_codes(self._snapshot, self._tenant_id, since=time)
+                for time in times
+            ]
+
+        each = MAX_COUNT // ENTRIES_PER_UNIT
+        codes = await self._for("changes", self._seeking(load, each)).load(since)
+        return codes, MAX_COUNT if codes is None else len(codes)
 
     def adjustments(
         self, page: AdjustmentPage, by: KeyColumns
@@ -279,15 +315,18 @@ class Loaders:
         return affordable
 
     def _paged(
-        self, limit: int, load: Callable[[list[LoaderKey]], Awaitable[list[list[LoaderValue]]]]
+        self,
+        limit: int,
+        load: Callable[[list[LoaderKey]], Awaitable[list[list[LoaderValue]]]],
+        each: int = PARENT_COST,
     ) -> Callable[[list[LoaderKey]], Awaitable[list[list[LoaderValue]]]]:
         """Load pages in batches of parents whose full pages the budget affords."""
-        seek = self._seeking(load)
+        seek = self._seeking(load, each)
 
         async def affordable(keys: list[LoaderKey]) -> list[list[LoaderValue]]:
             pages: list[list[LoaderValue]] = []
             while len(pages) < len(keys):
-                number = self._budget.affordable(PARENT_COST + limit * ROW_COST)
+                number = self._budget.affordable(each + limit * ROW_COST)
                 batch = await seek(keys[len(pages) : len(pages) + number])
                 self._budget.spend(sum(map(len, batch)) * ROW_COST)
                 pages += batch
