@@ -90,8 +90,8 @@ class Connection(Generic[T]):
         return [Edge(node=node, cursor=self.cursor_of(node)) for node in self.nodes]
 
     @strawberry.field(
-        description="Number of items in the whole list. It is exact, except that counts of SKUs or levels by "
-        f"`codePrefix`, `updatedSince`, or `status` with `warehouseId` end at {MAX_COUNT:,}.",
+        description="Number of items in the whole list. It is exact, except that counts of SKUs or "
+        f"levels by `codePrefix`, `updatedSince`, or `status` with `warehouseId` end at {MAX_COUNT:,}.",
         metadata=ColumnarField(batch=totals_of).metadata,
     )
     async def total_count(self) -> int | None:
