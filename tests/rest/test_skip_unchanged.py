@@ -13,13 +13,13 @@ from tests.service import Service, level, sku, warehouse
 BULK: Final = "/api/inventory/bulk"
 
 
-def count(place: WarehouseRecord, quantity: int, **more: Any) -> Json:
-    fields = {"warehouse_id": place.id, "quantity": quantity, "reason": "cycle_count"}
+def count(record: WarehouseRecord, quantity: int, **more: Any) -> Json:
+    fields = {"warehouse_id": record.id, "quantity": quantity, "reason": "cycle_count"}
     return {**fields, "skip_unchanged": True, **more}
 
 
-def row(code: str, place: WarehouseRecord, **more: Any) -> Json:
-    return {"sku": code, "warehouse_id": place.id, "reason": "cycle_count", **more}
+def row(code: str, record: WarehouseRecord, **more: Any) -> Json:
+    return {"sku": code, "warehouse_id": record.id, "reason": "cycle_count", **more}
 
 
 async def history(service: Service, code: str) -> list[tuple[int, int]]:

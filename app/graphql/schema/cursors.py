@@ -57,7 +57,7 @@ class ListCursors:
                 "The cursor is not valid for this list with these filters. Start without a cursor, "
                 "and send each page's cursor with the same filters."
             )
-            raise InvalidCursor(message, details=[{"field": "cursor", "message": "is not valid"}])
+            raise InvalidCursor(message, details=[{"field": "after", "message": "is not valid"}])
         return orjson.loads(payload)
 
     def _mac(self, payload: bytes) -> bytes:

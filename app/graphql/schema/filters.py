@@ -56,7 +56,7 @@ class EntryFilterInput:
         )
         start, end = self.start_date, self.end_date
         if start and end and end.start < start.start and end.end <= start.start:
-            raise invalid_field("startDate", "must not be later than endDate")
+            raise invalid_field("startDate", "must not be later than the end")
         if self.reason is not None and (problem := reason_problem(self.reason)):
             raise invalid_field("reason", problem)
         return AdjustmentFilter(
@@ -81,7 +81,6 @@ class AdjustmentFilterInput(EntryFilterInput):
 
     def conditions(self) -> AdjustmentFilter:
         """Filter of the reads."""
-        _refuse_empty(warehouseId=self.warehouse_id)
         _refuse_empty(warehouseId=self.warehouse_id)
         return replace(super().conditions(), warehouse_id=self.warehouse_id)
 

@@ -91,7 +91,8 @@ class Connection(Generic[T]):
 
     @strawberry.field(
         description="Number of items in the whole list. It is exact, except that counts of SKUs or "
-        f"levels by `codePrefix`, `updatedSince`, or `status` with `warehouseId` end at {MAX_COUNT:,}.",
+        "levels by `codePrefix`, `updatedSince`, or `status` with `warehouseId` end at "
+        f"{MAX_COUNT:,}.",
         metadata=ColumnarField(batch=totals_of).metadata,
     )
     async def total_count(self) -> int | None:
