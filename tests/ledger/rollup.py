@@ -140,11 +140,11 @@ async def assert_exact(shop: Service, dice: random.Random, number: int = 5 * EFF
     for where in filters(dice, entries, number):
         parents = dice.choice((skus, warehouses, levels))
         async with shop.database.snapshot() as snapshot:
-            count = await count_adjustments(snapshot, shop.tenant_id, where=where)
-            sums = await sum_adjustments(snapshot, shop.tenant_id, where=where)
+            count, _ = await count_adjustments(snapshot, shop.tenant_id, where=where)
+            sums, _ = await sum_adjustments(snapshot, shop.tenant_id, where=where)
             options: Any = {"parents": parents, "where": where}
-            counts = await count_adjustments_of(snapshot, shop.tenant_id, **options)
-            sums_of = await sum_adjustments_of(snapshot, shop.tenant_id, **options)
+            counts, _ = await count_adjustments_of(snapshot, shop.tenant_id, **options)
+            sums_of, _ = await sum_adjustments_of(snapshot, shop.tenant_id, **options)
         expected = totals(entries, where, (None, None))
         each = {parent: totals(entries, where, parent) for parent in parents}
         assert (count, sums) == (expected.entries, expected), where

@@ -30,10 +30,12 @@ from app.graphql.schema.budget import (
     ENTRIES_PER_UNIT,
     KEY_COST,
     LEVEL_COST,
+    LINE_COST,
     PARENT_COST,
     PERIOD_COST,
     ROW_COST,
     STATEMENT_COST,
+    TOTALS_COST,
     Budget,
 )
 from app.reads.adjustment_totals import count_adjustments_of, sum_adjustments_of
@@ -229,12 +231,14 @@ class Loaders:
         """Count of adjustments by SKU, stock level or warehouse."""
 
         async def load(keys: Sequence[LedgerKey]) -> list[int]:
-            counts = await count_adjustments_of(
+            counts, uncovered = await count_adjustments_of(
                 self._snapshot, self._tenant_id, parents=keys, where=where
             )
+            self._budget.spend(uncovered // ENTRIES_PER_UNIT)
             return [counts[key] for key in keys]
 
-        return self._for(("adjustment count", where, by), self._seeking(load))
+        each = PARENT_COST if where == AdjustmentFilter() else TOTALS_COST
+        return self._for(("adjustment count", where, by), self._seeking(load, each))
 
     def adjustment_totals(
         self, where: AdjustmentFilter, by: KeyColumns
@@ -242,12 +246,13 @@ class Loaders:
         """Totals of adjustments by SKU, stock level or warehouse."""
 
         async def load(keys: Sequence[LedgerKey]) -> list[LedgerTotals]:
-            totals = await sum_adjustments_of(
+            totals, uncovered = await sum_adjustments_of(
                 self._snapshot, self._tenant_id, parents=keys, where=where
             )
+            self._budget.spend(uncovered // ENTRIES_PER_UNIT)
             return [totals[key] for key in keys]
 
-        return self._for(("adjustment totals", where, by), self._seeking(load))
+        return self._for(("adjustment totals", where, by), self._seeking(load, TOTALS_COST))
 
     def stock_as_of(self, end: datetime) -> Loader[StockKey, list[AdjustmentRecord]]:
         """Last adjustment of each level before an end, by SKU in one warehouse or in all."""
@@ -371,7 +376,7 @@ class Loaders:
     async def _load_reservations(self, ids: Sequence[str]) -> list[ReservationRecord | None]:
         with self._budget.exhausted_by_refusal():
             records = await get_reservations(self._snapshot, self._tenant_id, ids=ids)
-        self._budget.spend(sum(len(record.lines) for record in records.values()) * ROW_COST)
+        self._budget.spend(sum(len(record.lines) for record in records.values()) * LINE_COST)
         return [records.get(id_) for id_ in ids]
 
     async def _count_holds(self, keys: Sequence[StockKey]) -> list[int]:
