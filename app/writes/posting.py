@@ -101,8 +101,9 @@ def _changed_levels(changes: BatchChanges) -> list[ChangedLevel]:
     for code, record in sorted(changes.skus.items()):
         before = changes.before.get(code)
         is_whole = before is not None and record.archived_at != before.archived_at
+        old_levels = {level.warehouse_id: level for level in before.levels} if before else {}
         for new in record.levels:
-            old = before.level_in(new.warehouse_id) if before else None
+            old = old_levels.get(new.warehouse_id)
             if old is not new or is_whole:
                 levels.append((old, new))
     return levels
