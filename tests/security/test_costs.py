@@ -55,6 +55,8 @@ TOO_LARGE: Final = {
     "counts of levels by time": '{ warehouses { stock(first: 1, filter: {updatedSince: "2026-01-01"'
     "}) { totalCount } } }",
     "counts": "{ skus(first: 50) { nodes { adjustments(first: 1) { totalCount } } } }",
+    "filtered pages by quantity": '{ skus(first: 1, orderBy: AVAILABLE_ASC, filter: {codePrefix: "W"})'
+    " { nodes { sku } } }",
     "series": '{ skus(first: 20) { nodes { stockHistory(from: "2026-01-01", to: "2026-02-01", '
     "interval: DAY) { opening } } } }",
     "totals of a ledger without rollups": "{{ {} }}".format(

@@ -91,6 +91,9 @@ class Query:
         if where.warehouse_id is not None:
             await require_warehouse(context, where.warehouse_id)
         context.budget.spend(STATEMENT_COST)
+        if order_by.subject != "code" and where != SkuFilter():
+            # The index of the order has no other column, so the page may read many SKUs.
+            context.budget.spend(MAX_COUNT // ENTRIES_PER_UNIT)
         with context.budget.exhausted_by_refusal():
             page = await list_skus(
                 context.snapshot,
