@@ -13,7 +13,11 @@ SKU_FIELDS: Final = """
 sku title totalOnHand totalReserved totalAvailable safetyStock status
 stock { onHand reserved available warehouse { id name type } }
 """
-LIST50: Final = f"{{ skus(first: 50) {{ nodes {{ {SKU_FIELDS} }} }} }}"
+LIST50: Final = f"""
+query ($after: String) {{
+  skus(first: 50, after: $after) {{ nodes {{ {SKU_FIELDS} }} pageInfo {{ endCursor }} }}
+}}
+"""
 ONE: Final = f"query ($sku: String!) {{ sku(sku: $sku) {{ {SKU_FIELDS} }} }}"
 SET: Final = """
 mutation ($input: SetStockInput!) {
@@ -25,6 +29,11 @@ mutation ($input: BulkSetStockInput!) {
   bulkSetStock(input: $input) {
     results { sku warehouseId adjustment { id beforeQuantity afterQuantity } }
   }
+}
+"""
+RESERVE: Final = """
+mutation ($input: ReserveStockInput!) {
+  reserveStock(input: $input) { reservation { id lines { sku { sku } } } }
 }
 """
 TYPES: Final = {"OWN": "own", "FBA": "FBA", "FBS": "FBS", "THIRD_PARTY": "3PL"}
@@ -76,11 +85,13 @@ def _floor_bulk(updates: Sequence[Update]) -> Ask:
 FLOOR: Final = Contender(
     name="the floor: Starlette + asyncpg",
     command=_floor,
-    list50=lambda: Ask("GET", "/skus?limit=50", None),
+    list50=lambda after: Ask("GET", f"/skus?limit=50&after={after or ''}", None),
     one=lambda sku: Ask("GET", f"/skus/{sku}", None),
     set_stock=lambda update: Ask("POST", "/set", _floor_update(update)),
     bulk=_floor_bulk,
     read_list=lambda answer: [_floor_record(row) for row in answer],
+    read_cursor=lambda answer: str(answer[-1]["sku"]),
+    reserve=lambda line: Ask("POST", "/reserve", _floor_update(line)),
     read_one=_floor_record,
     read_set=lambda answer, _warehouse_id: int(answer["after"]),
     read_bulk=lambda answer: [(row["sku"], row["warehouse_id"], row["after"]) for row in answer],
@@ -128,6 +139,18 @@ def _graphql_record(answer: Any) -> Record:
     }
 
 
+def _graphql_reserve(line: Update) -> Ask:
+    lines = [
+        {"sku": line.sku, "warehouseId": line.warehouse_id, "quantity": line.quantity},
+    ]
+    return _graphql(RESERVE, {"input": {"lines": lines, "idempotencyKey": KEY}})
+
+
+def _rest_list(after: str | None) -> Ask:
+    cursor = f"&cursor={after}" if after else ""
+    return Ask("GET", f"/api/inventory?limit=50{cursor}", None)
+
+
 def _rest_bulk(updates: Sequence[Update]) -> Ask:
     rows = [{**_floor_update(update), "reason": "cycle_count"} for update in updates]
     return Ask("POST", "/api/inventory/bulk", {"updates": rows})
@@ -162,13 +185,15 @@ def _rest_record(answer: Any) -> Record:
 GRAPHQL: Final = Contender(
     name="this service, GraphQL",
     command=_service,
-    list50=lambda: _graphql(LIST50),
+    list50=lambda after: _graphql(LIST50, {"after": after}),
     one=lambda sku: _graphql(ONE, {"sku": sku}),
     set_stock=lambda update: _graphql(
         SET, {"input": {**_graphql_update(update), "idempotencyKey": KEY}}
     ),
     bulk=_graphql_bulk,
     read_list=lambda answer: [_graphql_record(row) for row in answer["data"]["skus"]["nodes"]],
+    read_cursor=lambda answer: str(answer["data"]["skus"]["pageInfo"]["endCursor"]),
+    reserve=_graphql_reserve,
     read_one=lambda answer: _graphql_record(answer["data"]["sku"]),
     read_set=lambda answer, _warehouse_id: int(answer["data"]["setStock"]["stockLevel"]["onHand"]),
     read_bulk=lambda answer: [
@@ -179,11 +204,15 @@ GRAPHQL: Final = Contender(
 REST: Final = Contender(
     name="this service, REST with total",
     command=GRAPHQL.command,
-    list50=lambda: Ask("GET", "/api/inventory?limit=50", None),
+    list50=_rest_list,
     one=lambda sku: Ask("GET", f"/api/inventory/{sku}", None),
     set_stock=_rest_set,
     bulk=_rest_bulk,
     read_list=lambda answer: [_rest_record(row) for row in answer["data"]],
+    read_cursor=lambda answer: str(answer["meta"]["nextCursor"]),
+    reserve=lambda line: Ask(
+        "POST", "/api/inventory/reservations", {"lines": [_floor_update(line)]}
+    ),
     read_one=lambda answer: _rest_record(answer["data"]),
     read_set=lambda answer, warehouse_id: next(
         int(row["on_hand"])

@@ -19,7 +19,13 @@ import typer
 
 from benchmarks.contenders import FLOOR, GRAPHQL, GRAPHQL_ON_SQLITE, REST, REST_ON_SQLITE
 from benchmarks.data import Size
-from benchmarks.databases import empty_sqlite, filled, postgresql
+from benchmarks.databases import (
+    copy_postgresql,
+    copy_sqlite,
+    empty_sqlite,
+    filled,
+    postgresql,
+)
 from benchmarks.ledger import Ledger
 from benchmarks.load import measure
 from benchmarks.peers.contender import Contender
@@ -60,10 +66,11 @@ def cost(
         compare(running, size)
         dice = random.Random("cost")
         for work in WORKS:
-            loads = [work.load(server, size, dice) for server in running]
-            costs: list[list[Cost]] = [[] for _ in running]
+            tries = [(server, work.load(server, size, dice)) for server in running]
+            loads = [(server, load) for server, load in tries if load is not None]
+            costs: list[list[Cost]] = [[] for _ in loads]
             for number in range(rounds + 1):
-                for server, load, own in zip(running, loads, costs, strict=True):
+                for (server, load), own in zip(loads, costs, strict=True):
                     before = cpu_seconds(server.process), cpu_seconds(database)
                     sample = measure(
                         server.port, load, connections=work.connections, seconds=seconds
@@ -77,7 +84,7 @@ def cost(
                     if number:
                         own.append(Cost(*spent))
             typer.echo(f"\n{work.name:44}{'server, us':>12}{'':8}{'database, us':>14}")
-            print_costs([server.contender for server in running], costs)
+            print_costs([server.contender for server, _ in loads], costs)
 
 
 def print_costs(contenders: Sequence[Contender], costs: Sequence[Sequence[Cost]]) -> None:
@@ -97,17 +104,21 @@ def contenders(
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory()))
         server = stack.enter_context(postgresql())
-        url = filled(migrated(create_database(server.url, "cost")), size, progress)
-        groups = [(url, [FLOOR]), (url, [GRAPHQL, REST])]
+        filled(migrated(create_database(server.url, "cost")), size, progress)
+        groups = [[FLOOR], [GRAPHQL, REST]]
         if sqlite:
-            file = filled(empty_sqlite(directory, "cost"), size, progress)
-            groups.append((file, [GRAPHQL_ON_SQLITE, REST_ON_SQLITE]))
+            filled(empty_sqlite(directory, "cost"), size, progress)
+            groups.append([GRAPHQL_ON_SQLITE, REST_ON_SQLITE])
         if against is not None:
-            groups += [
-                (url, [_of(against, contender) for contender in group]) for url, group in groups[1:]
-            ]
+            groups += [[_of(against, contender) for contender in group] for group in groups[1:]]
         running = []
-        for database_url, group in groups:
+        for number, group in enumerate(groups):
+            name = f"cost_{number}"
+            database_url = (
+                copy_sqlite(directory, source="cost", name=name)
+                if "SQLite" in group[0].name
+                else copy_postgresql(server.url, source="cost", name=name)
+            )
             port, process = stack.enter_context(serving(group[0], database_url, workers=1))
             ledger = Ledger(database_url)
             running += [Running(contender, port, process, ledger) for contender in group]

@@ -1,7 +1,8 @@
 """The floor: a hand-written service for these requests only, on Starlette and asyncpg.
 
 A list or a SKU takes two statements, without a total; a set takes five in a transaction; a bulk
-takes one `unnest` per table. It has one tenant, and no tokens, rules or idempotency keys.
+takes one `unnest` per table, and a reservation one conditional UPDATE. It has one tenant, and no
+tokens, rules or idempotency keys.
 """
 
 import os
@@ -22,7 +23,9 @@ from ulid import ULID
 from app.domain.quantities import Figures
 
 TENANT: Final = os.environ.get("TENANT", "")
-PAGE: Final = "SELECT sku, title, status FROM sku WHERE tenant_id = $1 ORDER BY sku LIMIT $2"
+PAGE: Final = """
+SELECT sku, title, status FROM sku WHERE tenant_id = $1 AND sku > $2 ORDER BY sku LIMIT $3
+"""
 ONE: Final = "SELECT sku, title, status FROM sku WHERE tenant_id = $1 AND sku = $2"
 LEVELS: Final = """
 SELECT l.sku, l.warehouse_id, l.on_hand, l.reserved, l.safety_stock, w.name, w.type
@@ -54,6 +57,11 @@ UPDATE sku s SET status = n.status, available = n.available, version = s.version
   updated_at = $2
 FROM unnest($3::text[], $4::text[], $5::bigint[]) AS n(sku, status, available)
 WHERE s.tenant_id = $1 AND s.sku = n.sku
+"""
+RESERVE: Final = """
+UPDATE stock_level SET reserved = reserved + $4
+WHERE tenant_id = $1 AND sku = $2 AND warehouse_id = $3 AND on_hand - reserved - safety_stock >= $4
+RETURNING reserved
 """
 
 Update = Mapping[str, Any]
@@ -98,9 +106,11 @@ def records(skus: Iterable[Any], levels: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 async def list_skus(request: Request) -> Response:
-    """Respond with the first page."""
+    """Respond with the page after a code."""
     async with request.app.state.pool.acquire() as connection:
-        skus = await connection.fetch(PAGE, TENANT, int(request.query_params["limit"]))
+        parameters = request.query_params
+        after, limit = parameters.get("after", ""), int(parameters["limit"])
+        skus = await connection.fetch(PAGE, TENANT, after, limit)
         levels = await connection.fetch(LEVELS, TENANT, [row["sku"] for row in skus])
     return json_response(records(skus, levels))
 
@@ -124,6 +134,15 @@ async def set_stock(request: Request) -> Response:
 async def bulk(request: Request) -> Response:
     """Set many levels, all or none."""
     return json_response(await write(request, orjson.loads(await request.body())))
+
+
+async def reserve(request: Request) -> Response:
+    """Reserve a quantity of one level, if it is available."""
+    line = orjson.loads(await request.body())
+    async with request.app.state.pool.acquire() as connection:
+        key = line["sku"], line["warehouse_id"], line["quantity"]
+        row = await connection.fetchrow(RESERVE, TENANT, *key)
+    return json_response({"sku": line["sku"], "reserved": row["reserved"]})
 
 
 async def write(request: Request, updates: Sequence[Update]) -> list[dict[str, Any]]:
@@ -198,6 +217,7 @@ app = Starlette(
         Route("/skus/{sku}", one_sku),
         Route("/set", set_stock, methods=["POST"]),
         Route("/bulk", bulk, methods=["POST"]),
+        Route("/reserve", reserve, methods=["POST"]),
     ],
     lifespan=lifespan,
 )

@@ -35,7 +35,7 @@ local function names_skus(body, expected)
 end
 
 function response(status, _, body)
-  local right = status == 200 and not body:find('"errors"', 1, true)
+  local right = (status == 200 or status == 201) and not body:find('"errors"', 1, true)
   if given.expected then
     right = right and given.expected[body]
   else

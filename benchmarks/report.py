@@ -20,12 +20,15 @@ round. The median of the rounds stands first, then the least and the greatest. A
 depend on the machine, which the database and the load share with the servers; only the ratios are
 comparable.
 
-- **LIST50**: the first 50 SKUs with totals, status, and nested stock with its warehouse; 16
-  connections. **One SKU**: the same of one of 500 SKUs in turn; 16 connections. **Set stock**:
-  another quantity for one stock level, with ledger row and status; 16 connections. **64**: the same
-  from 64 connections. **Bulk 500**: 500 of them, all or nothing; 4 connections.
+- **LIST50**: 50 SKUs with totals, status, and nested stock with its warehouse, one of 500 pages in
+  turn; 16 connections. **One SKU**: the same of one of 500 SKUs in turn; 16 connections. **Set
+  stock**: another quantity for one stock level, with ledger row and status; 16 connections. **64**:
+  the same from 64 connections. **Bulk 500**: 500 of them, all or nothing; 4 connections. **Full
+  sync**: 100,000 levels by bulks of 500, in a random order; 4 connections. **Reserve one SKU**: 64
+  connections reserve one unit of the same stock level.
 - **The floor** is hand-written for these requests only: Starlette, asyncpg, orjson. A read takes
-  two statements, a write five in a transaction; it has no tokens, tenants, rules, keys or totals.
+  two statements, a write five in a transaction, a reservation one conditional UPDATE without a
+  record of its own; it has no tokens, tenants, rules, keys or totals.
 - **This service** checks a bearer token; every write has a new idempotency key. REST lists carry
   the exact total.
 - **PostGraphile** returns the columns of the tables, without totals over the levels; its writes are
@@ -101,7 +104,7 @@ def _lines(rows: Sequence[Row], cell: Callable[[Row], str]) -> list[list[str]]:
     contenders = list(dict.fromkeys(row.contender for row in rows))
     return [
         ["", *works],
-        *([name, *(cells[name, work] for work in works)] for name in contenders),
+        *([name, *(cells.get((name, work), "") for work in works)] for name in contenders),
     ]
 
 

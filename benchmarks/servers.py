@@ -59,7 +59,7 @@ def serving(
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                ask(port, contender.list50())
+                ask(port, contender.list50(None))
                 break
             except (OSError, URLError):
                 if process.poll() is not None or time.monotonic() > deadline:

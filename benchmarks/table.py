@@ -12,13 +12,18 @@ import psutil
 from benchmarks.data import WAREHOUSES, Size, code
 from benchmarks.ledger import Ledger
 from benchmarks.load import Load, Sample, WrongAnswer, measure
-from benchmarks.peers.contender import Ask, Contender, Update
+from benchmarks.peers.contender import Ask, Contender, Record, Update
 from benchmarks.servers import ask, settle
 
 BULK: Final = 500
+PAGE: Final = 50
 # Different requests of a work, sent in turn.
 DIFFERENT: Final = 500
 DIFFERENT_BULKS: Final = 10
+# The stock levels of a full synchronisation.
+SYNCED_LEVELS: Final = 100_000
+# The SKU that all clients reserve has more than any sample reserves.
+PLENTY: Final = 1_000_000_000
 WARM_UP_SECONDS: Final = 1
 
 
@@ -34,11 +39,14 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Requests of one kind on a number of connections; each writes a number of ledger rows."""
+    """Requests of one kind on a number of connections; each writes a number of ledger rows.
+
+    `load` returns None for a contender that cannot do the work.
+    """
 
     name: str
     connections: int
-    load: Callable[[Running, Size, random.Random], Load]
+    load: Callable[[Running, Size, random.Random], Load | None]
     rows: int = 0
 
 
@@ -82,10 +90,17 @@ def read_codes(size: Size) -> list[str]:
     return [code(number) for number in dice.sample(range(size.skus), DIFFERENT)]
 
 
-def list50(server: Running, _size: Size, _dice: random.Random) -> Load:
-    """Return the load of LIST50; without writes, all bodies are equal."""
-    what = server.contender.list50()
-    return Load([what], expected=frozenset([ask(server.port, what)]))
+def list50(server: Running, size: Size, _dice: random.Random) -> Load:
+    """Return the load of LIST50: different pages, one after the other."""
+    contender, after = server.contender, None
+    asks, bodies = [], set()
+    for _ in range(min(DIFFERENT, size.skus // PAGE - 1)):
+        page = contender.list50(after)
+        body = ask(server.port, page)
+        asks.append(page)
+        bodies.add(body)
+        after = contender.read_cursor(orjson.loads(body))
+    return Load(asks, expected=frozenset(bodies))
 
 
 def one(server: Running, size: Size, _dice: random.Random) -> Load:
@@ -110,6 +125,30 @@ def bulk(server: Running, size: Size, dice: random.Random) -> Load:
     return Load(asks, skus=BULK, headers=server.contender.write_headers)
 
 
+def full_sync(server: Running, size: Size, dice: random.Random) -> Load:
+    """Return the load of bulks that together set every level of many SKUs, in a random order."""
+    levels = [
+        Update(code(sku), warehouse.id, dice.randrange(60))
+        for sku in range(min(size.skus, SYNCED_LEVELS // len(WAREHOUSES)))
+        for warehouse in WAREHOUSES
+    ]
+    dice.shuffle(levels)
+    bulks = [levels[start : start + BULK] for start in range(0, len(levels), BULK)]
+    asks = [server.contender.bulk(each) for each in bulks if len(each) == BULK]
+    return Load(asks, skus=BULK, headers=server.contender.write_headers)
+
+
+def reserve_one(server: Running, _size: Size, _dice: random.Random) -> Load | None:
+    """Return the load of reservations of one stock level, whose stock is plenty."""
+    contender = server.contender
+    if contender.reserve is None:
+        return None
+    stocked = Update(code(0), WAREHOUSES[0].id, PLENTY)
+    response_json(server.port, contender.set_stock(stocked), contender)
+    line = replace(stocked, quantity=1)
+    return Load([contender.reserve(line)], skus=1, headers=contender.write_headers)
+
+
 # Reads come first: their bodies are compared with those from before the first write.
 WORKS: Final = (
     Work("LIST50", 16, list50),
@@ -118,6 +157,8 @@ WORKS: Final = (
     Work("set stock", 16, set_stock, rows=1),
     Work("set stock, 64", 64, set_stock, rows=1),
     Work("bulk 500", 4, bulk, rows=BULK),
+    Work("full sync", 4, full_sync, rows=BULK),
+    Work("reserve one SKU, 64", 64, reserve_one),
 )
 
 
@@ -132,7 +173,7 @@ def compare(servers: Sequence[Running], size: Size) -> None:
     warehouse_id = change.warehouse_id
     codes = [change.sku, *read_codes(size)]
     works: dict[str, Callable[[int, Contender], object]] = {
-        "LIST50": lambda port, server: server.read_list(response_json(port, server.list50())),
+        "LIST50": first_pages,
         "set stock": lambda port, server: server.read_set(
             response_json(port, server.set_stock(change), server), warehouse_id
         ),
@@ -150,6 +191,13 @@ def compare(servers: Sequence[Running], size: Size) -> None:
             if answer != right:
                 message = f"{work}: {name} returned {answer}, {first} {right}"
                 raise WrongAnswer(message[:2000])
+
+
+def first_pages(port: int, contender: Contender) -> list[list[Record]]:
+    """Return the records of the first two pages."""
+    first = response_json(port, contender.list50(None))
+    second = response_json(port, contender.list50(contender.read_cursor(first)))
+    return [contender.read_list(page) for page in (first, second)]
 
 
 def response_json(port: int, what: Ask, writer: Contender | None = None) -> Any:
@@ -173,21 +221,23 @@ def rows(
     dice = random.Random("rounds")
     table: list[Row] = []
     for work in WORKS:
-        loads = [work.load(server, size, dice) for server in servers]
-        for server, load in zip(servers, loads, strict=True):
+        tries = [(server, work.load(server, size, dice)) for server in servers]
+        loads = [(server, load) for server, load in tries if load is not None]
+        for server, load in loads:
             sample_of(work, server, load, seconds=WARM_UP_SECONDS)
-        samples: list[list[Sample]] = [[] for _ in servers]
+        samples: list[list[Sample]] = [[] for _ in loads]
         for number in range(1, rounds + 1):
-            for index in dice.sample(range(len(servers)), len(servers)):
-                sample = sample_of(work, servers[index], loads[index], seconds=seconds)
+            for index in dice.sample(range(len(loads)), len(loads)):
+                server, load = loads[index]
+                sample = sample_of(work, server, load, seconds=seconds)
                 samples[index].append(sample)
                 progress(
-                    f"{work.name:10} {number}/{rounds}  {servers[index].contender.name:40}"
+                    f"{work.name:20} {number}/{rounds}  {server.contender.name:40}"
                     f"{sample.requests_per_second:9,.0f}/s  p50 {sample.p50_ms:7.2f} ms"
                 )
         table += [
             Row(server.contender.name, work.name, own, samples[0])
-            for server, own in zip(servers, samples, strict=True)
+            for (server, _), own in zip(loads, samples, strict=True)
         ]
     return table
 

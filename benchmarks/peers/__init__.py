@@ -21,10 +21,8 @@ stockLevelsByTenantIdAndSkuList(orderBy: WAREHOUSE_ID_ASC) {
 }
 """
 _POSTGRAPHILE_LIST50: Final = f"""
-query ($tenant: String!) {{
-  allSkusList(first: 50, condition: {{ tenantId: $tenant }}, orderBy: SKU_ASC) {{
-    {_POSTGRAPHILE_FIELDS}
-  }}
+query ($tenant: String!, $after: String!) {{
+  skusAfterList(tenant: $tenant, code: $after, first: 50) {{ {_POSTGRAPHILE_FIELDS} }}
 }}
 """
 _POSTGRAPHILE_ONE: Final = f"""
@@ -93,11 +91,12 @@ def _postgraphile_level(answer: Mapping[str, Any]) -> Level:
 POSTGRAPHILE: Final = Contender(
     name=f"PostGraphile {version('postgraphile', 'postgraphile')}",
     command=partial(command, "postgraphile"),
-    list50=lambda: graphql(_POSTGRAPHILE_LIST50, tenant=TENANT),
+    list50=lambda after: graphql(_POSTGRAPHILE_LIST50, tenant=TENANT, after=after or ""),
     one=lambda sku: graphql(_POSTGRAPHILE_ONE, tenant=TENANT, sku=sku),
     set_stock=_postgraphile_set,
     bulk=_postgraphile_bulk,
-    read_list=lambda answer: [_postgraphile_record(row) for row in data(answer)["allSkusList"]],
+    read_list=lambda answer: [_postgraphile_record(row) for row in data(answer)["skusAfterList"]],
+    read_cursor=lambda answer: str(data(answer)["skusAfterList"][-1]["sku"]),
     read_one=lambda answer: _postgraphile_record(data(answer)["skuByTenantIdAndSku"]),
     read_set=lambda answer, _warehouse_id: int(data(answer)["setStock"]["result"]["onHand"]),
     read_bulk=lambda answer: [
@@ -112,7 +111,9 @@ _MERCURIUS_FIELDS: Final = """
 sku title status totalOnHand totalReserved totalAvailable safetyStock
 stock { onHand reserved available warehouse { id name type } }
 """
-_MERCURIUS_LIST50: Final = f"{{ skus(first: 50) {{ {_MERCURIUS_FIELDS} }} }}"
+_MERCURIUS_LIST50: Final = f"""
+query ($after: String!) {{ skus(first: 50, after: $after) {{ {_MERCURIUS_FIELDS} }} }}
+"""
 _MERCURIUS_ONE: Final = f"query ($sku: String!) {{ sku(sku: $sku) {{ {_MERCURIUS_FIELDS} }} }}"
 _MERCURIUS_SET: Final = """
 mutation ($update: StockUpdate!) { setStock(update: $update) { sku status onHand } }
@@ -155,13 +156,14 @@ def _mercurius_record(answer: Mapping[str, Any]) -> Record:
 MERCURIUS: Final = Contender(
     name=f"Mercurius {version('mercurius', 'mercurius')}, jit, postgres.js",
     command=partial(command, "mercurius"),
-    list50=lambda: graphql(_MERCURIUS_LIST50),
+    list50=lambda after: graphql(_MERCURIUS_LIST50, after=after or ""),
     one=lambda sku: graphql(_MERCURIUS_ONE, sku=sku),
     set_stock=lambda update: graphql(_MERCURIUS_SET, update=_mercurius_update(update)),
     bulk=lambda updates: graphql(
         _MERCURIUS_BULK, updates=[_mercurius_update(update) for update in updates]
     ),
     read_list=lambda answer: [_mercurius_record(row) for row in data(answer)["skus"]],
+    read_cursor=lambda answer: str(data(answer)["skus"][-1]["sku"]),
     read_one=lambda answer: _mercurius_record(data(answer)["sku"]),
     read_set=lambda answer, _warehouse_id: int(data(answer)["setStock"]["onHand"]),
     read_bulk=lambda answer: [
@@ -209,7 +211,7 @@ def _fastapi_record(answer: Mapping[str, Any]) -> Record:
 FASTAPI_SQLMODEL: Final = Contender(
     name="FastAPI + SQLModel, idiomatic",
     command=_fastapi,
-    list50=lambda: Ask("GET", "/inventory?limit=50", None),
+    list50=lambda after: Ask("GET", f"/inventory?limit=50&after={after or ''}", None),
     one=lambda sku: Ask("GET", f"/inventory/{sku}", None),
     set_stock=lambda update: Ask("PUT", f"/inventory/{update.sku}", _fastapi_update(update)),
     bulk=lambda updates: Ask(
@@ -218,6 +220,7 @@ FASTAPI_SQLMODEL: Final = Contender(
         [{**_fastapi_update(update), "sku": update.sku} for update in updates],
     ),
     read_list=lambda answer: [_fastapi_record(row) for row in answer],
+    read_cursor=lambda answer: str(answer[-1]["sku"]),
     read_one=_fastapi_record,
     read_set=lambda answer, warehouse_id: next(
         int(row["on_hand"]) for row in answer["stock"] if row["warehouse"]["id"] == warehouse_id

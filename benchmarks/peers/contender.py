@@ -57,16 +57,21 @@ class Contender:
 
     name: str
     command: Callable[[], list[str]]
-    list50: Callable[[], Ask]
+    # The page of 50 SKUs after a cursor; None: the first page.
+    list50: Callable[[str | None], Ask]
     one: Callable[[str], Ask]
     set_stock: Callable[[Update], Ask]
     bulk: Callable[[Sequence[Update]], Ask]
     read_list: Callable[[Any], list[Record]]
+    # The cursor of the page after a page.
+    read_cursor: Callable[[Any], str]
     read_one: Callable[[Any], Record]
     # on_hand of the level of a warehouse after a set.
     read_set: Callable[[Any, str], int]
     # (SKU, warehouse id, on hand after) in the order of the request.
     read_bulk: Callable[[Any], list[tuple[str, str, int]]]
+    # Reserves one unit of a level; only the floor and this service can.
+    reserve: Callable[[Update], Ask] | None = None
     prepare: Callable[[], None] = nothing
     setup_sql: str = ""
     # Headers of writes.

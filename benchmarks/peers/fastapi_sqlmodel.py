@@ -218,12 +218,12 @@ def with_stock() -> ORMOption:
 
 @app.get("/inventory", response_model=list[SkuPublic])
 async def read_inventory(
-    session: SessionDep, limit: Annotated[int, Query(le=100)] = 50
+    session: SessionDep, after: str = "", limit: Annotated[int, Query(le=100)] = 50
 ) -> Sequence[Sku]:
-    """Respond with the first SKUs."""
+    """Respond with the SKUs after a code."""
     statement = (
         select(Sku)
-        .where(Sku.tenant_id == TENANT)
+        .where(Sku.tenant_id == TENANT, Sku.sku > after)
         .order_by(Sku.sku)
         .limit(limit)
         .options(with_stock())

@@ -8,7 +8,7 @@ const { DATABASE_URL, POOL = "10", PORT, TENANT, WORKERS = "1" } = process.env;
 
 const schema = `
   type Query {
-    skus(first: Int!): [Sku!]!
+    skus(first: Int!, after: String!): [Sku!]!
     sku(sku: String!): Sku
   }
   type Mutation {
@@ -154,11 +154,11 @@ function resolversOn(sql) {
 
   const resolvers = {
     Query: {
-      skus: (_, { first }) => sql`
+      skus: (_, { first, after }) => sql`
         SELECT s.sku, s.title, s.status, totals.*
         FROM (
           SELECT sku, title, status FROM sku
-          WHERE tenant_id = ${TENANT} ORDER BY sku LIMIT ${first}
+          WHERE tenant_id = ${TENANT} AND sku > ${after} ORDER BY sku LIMIT ${first}
         ) s ${TOTALS}
         ORDER BY s.sku
       `,

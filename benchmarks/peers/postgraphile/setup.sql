@@ -109,3 +109,9 @@ BEGIN
   WHERE s.tenant_id = tenant AND s.sku = ANY (codes);
 END
 $$;
+
+-- A plain function, so that PostgreSQL inlines it and its limit.
+CREATE OR REPLACE FUNCTION skus_after(tenant text, code text) RETURNS SETOF sku
+LANGUAGE sql STABLE AS $$
+  SELECT * FROM sku WHERE tenant_id = tenant AND sku > code ORDER BY sku
+$$;
