@@ -62,6 +62,9 @@ TOO_LARGE: Final = {
     "totals of a ledger without rollups": "{{ {} }}".format(
         " ".join(f"a{n}: adjustments(first: 1) {{ totals {{ entries }} }}" for n in range(6))
     ),
+    "errors of many fields": "{{ skus(first: 20) {{ nodes {{ {} }} }} }}".format(
+        " ".join(f"a{n}: adjustments(first: 1000) {{ totalCount }}" for n in range(9))
+    ),
     "lines that are not selected": "{ reservations(first: 1) { totalCount } }",
     "nodes by id": "{{ nodes(ids: [{}]) {{ id }} }}".format(
         ", ".join(f'"sku_A{n:04d}"' for n in range(200))

@@ -33,6 +33,9 @@ class ExecutionBudget(Protocol):
     def spend_column(self, values: int) -> None:
         """Spend the units of a list or an object with its values."""
 
+    def owe_error(self) -> None:
+        """Spend the units of the error of a field, without an exception."""
+
     def spend_fields(self, fields: int) -> None:
         """Spend the units of fields that graphql-core executes."""
 

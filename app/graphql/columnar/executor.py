@@ -83,6 +83,7 @@ class BudgetedExecutor(Executor[Any]):
         path: Path,
     ) -> None:
         """Set a nullable field with an error to null; a query over its budget stops instead."""
+        self.budget.owe_error()
         is_query = self.operation.operation is OperationType.QUERY
         if is_query and self.budget.is_exceeded and not isinstance(return_type, GraphQLNonNull):
             return_type = GraphQLNonNull(return_type)

@@ -27,6 +27,8 @@ KEY_COST: Final = 15
 PARENT_COST: Final = 75
 # Units per list or object that is completed column by column, besides its values.
 COLUMN_COST: Final = 20
+# Units per field that is null because of an error.
+ERROR_COST: Final = 75
 # Units per period of a stock history.
 PERIOD_COST: Final = 2
 # Ledger entries per unit in statements with sums.
@@ -109,6 +111,10 @@ class Budget:
     def measures_texts(self) -> bool:
         """Whether so much is spent that texts which many values share are measured."""
         return self.left < self.measured
+
+    def owe_error(self) -> None:
+        """Spend the units of the error of a field; the next `spend` refuses a negative balance."""
+        self.left -= ERROR_COST
 
     def owe(self, writes: int) -> None:
         """Spend the units of a committed write; the next `spend` refuses a negative balance."""
