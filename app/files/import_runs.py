@@ -43,6 +43,8 @@ class ImportRun:
     kind: FileKind
     id: str
     created_by: str
+    # The name of an import that is written only once; empty if it has none.
+    name: str = ""
     # Whether unknown SKUs of a file of stock are created.
     creates_skus: bool = False
     # Unknown warehouses of the file, which are created.

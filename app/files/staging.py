@@ -68,13 +68,6 @@ class Staging:
         [(number,)] = self._database.execute(statement)
         return int(number)
 
-    @property
-    def number_of_good_rows(self) -> int:
-        """Number of rows of lines without an error."""
-        good = "WHERE line NOT IN (SELECT line FROM problem WHERE NOT is_warning)"
-        [(number,)] = self._database.execute(f"SELECT COUNT(*) FROM staged {good}")  # noqa: S608
-        return int(number)
-
     def add_rows(self, rows: Iterable[tuple[int, FileRow]]) -> None:
         """Store rows with their lines."""
         staged = []
