@@ -18,6 +18,16 @@ from app.files.problems import LISTED_CAUSES, LISTED_ROWS, ProblemCause, RowProb
 
 _PROBLEM_COLUMNS: Final = "line, is_warning, name, value, reason, remedy, hint"
 _TWINS: Final = "SELECT key FROM staged GROUP BY key HAVING COUNT(*) > 1"
+# The first row of a key gets the quantity of all its rows. TOTAL cannot overflow, and is exact for
+# all accepted quantities.
+_ADD_UP: Final = f"""
+    UPDATE staged SET body = json_set(body, '$.quantity', total.quantity) FROM (
+        SELECT MIN(id) AS id, CAST(
+            MIN(TOTAL(json_extract(body, '$.quantity')), {MAX_QUANTITY + 1}) AS INTEGER
+        ) AS quantity
+        FROM staged GROUP BY key HAVING COUNT(*) > 1
+    ) total WHERE total.id = staged.id
+"""  # noqa: S608 - constants
 _SAME: Final = {
     FileKind.SKUS: "the same SKU",
     FileKind.WAREHOUSES: "the same warehouse",
@@ -104,25 +114,17 @@ class Staging:
         )
 
     def find_duplicates(self, duplicates: Duplicates) -> None:
-        """Merge rows with the same key as asked, or store a problem for each of them."""
+        """Merge rows with the same key by the option --duplicates, or store a problem for each."""
         self._digest.update(duplicates.encode())
-        execute = self._database.execute
-        execute("CREATE INDEX staged_by_key ON staged (key, id)")
+        self._database.execute("CREATE INDEX staged_by_key ON staged (key, id)")
         if self.kind not in QUANTITY_KINDS:
             # A row that says the same again, such as a SKU with a row for each location.
-            execute(
-                "DELETE FROM staged WHERE EXISTS (SELECT 1 FROM staged first WHERE "
-                "first.key = staged.key AND first.body = staged.body AND first.id < staged.id)"
-            )
+            self._keep("MIN(id)", "key, body")
         if duplicates is Duplicates.LAST:
-            self._keep("MAX")
+            self._keep("MAX(id)", "key")
         elif duplicates is Duplicates.SUM and self.kind in QUANTITY_KINDS:
-            execute(
-                "UPDATE staged SET body = json_set(body, '$.quantity', (SELECT "  # noqa: S608
-                "SUM(json_extract(twin.body, '$.quantity')) FROM staged twin WHERE "
-                f"twin.key = staged.key)) WHERE key IN ({_TWINS})"
-            )
-            self._keep("MIN")
+            self._database.execute(_ADD_UP)
+            self._keep("MIN(id)", "key")
             self._refuse(
                 f"json_extract(body, '$.quantity') > {MAX_QUANTITY}",
                 "adds up with the rows of the same SKU and warehouse to more than "
@@ -174,11 +176,10 @@ class Staging:
         """Close and delete the temporary database."""
         self._database.close()
 
-    def _keep(self, choose: str) -> None:
-        """Delete all but the first (MIN) or the last (MAX) row of each key."""
+    def _keep(self, chosen: str, by: str) -> None:
+        """Delete all but the chosen row of each group of rows."""
         self._database.execute(
-            f"DELETE FROM staged WHERE key IN ({_TWINS}) AND id NOT IN "  # noqa: S608
-            f"(SELECT {choose}(id) FROM staged GROUP BY key HAVING COUNT(*) > 1)"
+            f"DELETE FROM staged WHERE id NOT IN (SELECT {chosen} FROM staged GROUP BY {by})"  # noqa: S608
         )
 
     def _refuse(self, condition: str, reason: str, remedy: str) -> None:
