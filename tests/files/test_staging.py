@@ -42,11 +42,14 @@ def test_a_sum_beyond_the_numbers_of_the_database_is_refused() -> None:
 
 
 def instructions(kind: FileKind, duplicates: Duplicates, rows: int) -> int:
-    """Return the work of the database for identical rows of one key."""
+    """Return the work of the database for rows of one key."""
     staging = Staging()
     staging.kind = kind
-    body = {"sku": "A", "title": "Thing"} if kind is FileKind.SKUS else counted(1)
-    staging.add_rows((line, body) for line in range(rows))
+    is_sku = kind is FileKind.SKUS
+    staging.add_rows(
+        (line, {"sku": "A", "title": f"Thing {line}"} if is_sku else counted(line))
+        for line in range(rows)
+    )
     steps = 0
 
     def step() -> int:
