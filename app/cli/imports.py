@@ -18,7 +18,7 @@ from app.cli.options import (
     TenantOption,
     with_examples,
 )
-from app.cli.output import clear_progress, print_json, show_progress
+from app.cli.output import clear_progress, print_json, printable, show_progress
 from app.domain.stock import OnError
 from app.files.columns import FileKind
 from app.files.sources import FileFormat
@@ -208,9 +208,9 @@ def import_command(
     finally:
         clear_progress()
         for note in reading.notes:
-            typer.echo(f"{name}: {note}", err=True)
+            typer.echo(printable(f"{name}: {note}"), err=True)
         for line in problem_lines(name, staging.causes()):
-            typer.echo(line, err=True)
+            typer.echo(printable(line), err=True)
         if report is not None:
             write_report(report, staging.problems())
         staging.close()

@@ -70,6 +70,11 @@ def text_of(cell: str) -> str:
     return normalized_text(text)
 
 
+def marked_text(text: str) -> str:
+    """Return a text with a mark if a spreadsheet would change it; an import drops the mark."""
+    return f"'{text}" if SPREADSHEET_TEXT.match(text) else text
+
+
 def quantity_of(text: str, decimal: str | None) -> int | None:
     """Return the quantity of a trimmed text; None if it leaves the level as it is.
 

@@ -1,5 +1,6 @@
 """Files as people have them are imported, or refused with the value, the reason and the remedy."""
 
+import csv
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -220,6 +221,30 @@ def test_a_terminal_gets_no_control_characters_of_a_file_name(
     path.write_text(f"{COUNTS}NOPE,wh_main,1\n", encoding="utf-8")
     done = commands.import_file(path)
     assert (done.status, "\x1b" in done.stderr, "\\x1b" in done.stderr) == (1, False, True)
+
+
+def test_a_terminal_gets_no_control_characters_of_a_layout(
+    commands: Commands, tmp_path: Path
+) -> None:
+    path, layout = tmp_path / "stock.csv", tmp_path / "layout.toml"
+    path.write_text("Code,Free\nNSC-BOOK-1,3\n", encoding="utf-8")
+    columns = 'columns = { sku = "Code", quantity = "Free" }\n'
+    named = f'["\\u001b[31m"]\nheader = ["Code"]\n{columns}'
+    for text in (named, named + '"\\u001b[31m" = 1\n', named.replace("quantity", '"\\u001b"')):
+        layout.write_text(text, encoding="utf-8")
+        done = commands.import_file(path, "--layout", str(layout), "--warehouse", "wh_main")
+        assert "[31m" in done.stderr or "layout.toml" in done.stderr, done
+        assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "@SUM(A1)", "-1"])
+def test_a_report_has_no_formulas(name: str, commands: Commands, tmp_path: Path) -> None:
+    path, report = tmp_path / "counts.csv", tmp_path / "report.csv"
+    path.write_text(f"sku,warehouse_id,{name}\nNSC-BOOK-1,wh_main,=1+1\n", encoding="utf-8")
+    commands.import_file(path, f"--column=quantity={name}", "--report", str(report))
+    with report.open(encoding="utf-8", newline="") as file:
+        [cells] = csv.DictReader(file)
+    assert (cells["column"], cells["value"]) == (f"'{name}", "'=1+1'")
 
 
 def test_a_user_writes_a_layout(commands: Commands, tmp_path: Path) -> None:

@@ -191,6 +191,16 @@ DAMAGE_CASES: Final = [
         says=["'\\x1b[31mwarehouse_id\\x1b[0m'"],
     ),
     Case(
+        name="terminal-escapes-in-a-name-of-json",
+        content='{"\x1b[31m":1,"\x1b[31m":1}\n'.replace("\x1b", "\\u001b"),
+        says=["names twice: '\\x1b[31m'"],
+    ),
+    Case(
+        name="long-name-of-json",
+        content=f'{{"{"x" * 5000}":1,"{"x" * 5000}":1}}\n',
+        says=[f"names twice: '{'x' * 39}…'"],
+    ),
+    Case(
         name="many-rows-with-one-cause",
         content=COUNTS + "".join(f"S{number},wh_main,-{number}\n" for number in range(1, 2858)),
         says=["2,857 rows, first at line 2, column 'quantity': '-1' is negative."],
