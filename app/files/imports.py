@@ -171,15 +171,13 @@ async def validate(
         batch = PREPARE_BATCH[run.kind](run, rows)
         async with database.snapshot() as snapshot:
             stock, _ = await read_batch(snapshot, run.tenant_id, [batch.needs])
-        decision = batch.decide(stock, is_final=False)
-        staging.add_problems(decision.problems)
-        if run.kind is not FileKind.WAREHOUSES:
-            similar.add(rows, stock.skus)
+            decision = batch.decide(stock, is_final=False)
+            staging.add_problems(await similar.add_hints(snapshot, decision.problems))
+            if run.kind is not FileKind.WAREHOUSES:
+                staging.add_problems(await similar.warn(snapshot, rows, stock.skus))
         result.add(decision)
         checked += len(rows)
         progress("rows checked", checked)
-    await similar.find(database)
-    similar.close()
     bad = staging.number_of_bad_rows
     if bad and staging.is_incomplete:
         message = "The file cannot be imported; nothing was changed."

@@ -106,13 +106,6 @@ class Staging:
         if rows:
             self._insert("INSERT OR IGNORE INTO problem VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def add_hints(self, reason: str, hints: Iterable[tuple[int, str]]) -> None:
-        """Store a hint for the problems of lines that have a reason."""
-        self._insert(
-            "UPDATE problem SET hint = ?2 WHERE line = ?1 AND reason = ?3",
-            [(line, hint, reason) for line, hint in hints],
-        )
-
     def find_duplicates(self, duplicates: Duplicates) -> None:
         """Merge rows with the same key by the option --duplicates, or store a problem for each."""
         self._digest.update(duplicates.encode())

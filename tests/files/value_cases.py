@@ -174,6 +174,13 @@ DAMAGE_CASES: Final = [
         ],
     ),
     Case(
+        name="numbers-that-differ-by-a-point",
+        content="sku,title\n9075,x\n907.50,x\nNSC TEE S,x\n",
+        options=["--kind", "skus", "--strict"],
+        succeeds=True,
+        says=["skus: 3 created"],
+    ),
+    Case(
         name="new-codes-that-are-damaged-strict",
         content="sku,title\n4.26E+12,EAN\nFINE,Fine\n",
         options=["--kind", "skus", "--strict"],
