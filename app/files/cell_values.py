@@ -115,7 +115,8 @@ def quantity_of_number(number: Decimal) -> int:
         raise BadCell("is not a whole number", "Stock is counted in whole units.")
     if number < 0:
         raise BadCell("is negative", "Stock on hand cannot be negative: write 0 or null.")
-    return _in_range(int(number))
+    # The conversion of a million digits takes a minute.
+    return _in_range(int(number) if number.adjusted() < MAX_DIGITS else MAX_QUANTITY + 1)
 
 
 def truth_of(text: str) -> bool | None:

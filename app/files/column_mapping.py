@@ -1,5 +1,6 @@
 """The columns of a file: how its header becomes the columns of an import."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -266,8 +267,8 @@ class _Mapper:
 
     def refuse_repeated(self, used: set[str]) -> None:
         """Refuse a header that names a column twice that the import needs."""
-        names = [normal_name(name) for name in self.header]
-        if repeated := sorted({name for name in used if names.count(name) > 1}):
+        numbers = Counter(map(normal_name, self.header))
+        if repeated := sorted(name for name in used if numbers[name] > 1):
             labels = listed(self.labels[name] for name in repeated)
             raise self._refusal(f"names a column twice: {labels}", "Rename or remove one of them.")
 

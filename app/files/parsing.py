@@ -279,11 +279,12 @@ class _RepeatedName:
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> Mapping[str, Any] | _RepeatedName:
-    cells = dict(pairs)
-    if len(cells) == len(pairs):
-        return cells
-    names = [name for name, _ in pairs]
-    return _RepeatedName(next(name for name in names if names.count(name) > 1))
+    cells: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in cells:
+            return _RepeatedName(name)
+        cells[name] = value
+    return cells
 
 
 def _whole_number(digits: str) -> int:
