@@ -165,19 +165,7 @@ async def validate(
         FileRefused: rows have problems, or a part of the file could not be read.
 
     """
-    result, checked = ImportResult(), 0
-    similar = SimilarCodes(run, staging)
-    for rows in staging.batches(IMPORT_BATCH_ROWS):
-        batch = PREPARE_BATCH[run.kind](run, rows)
-        async with database.snapshot() as snapshot:
-            stock, _ = await read_batch(snapshot, run.tenant_id, [batch.needs])
-            decision = batch.decide(stock, is_final=False)
-            staging.add_problems(await similar.add_hints(snapshot, decision.problems))
-            if run.kind is not FileKind.WAREHOUSES:
-                staging.add_problems(await similar.warn(snapshot, rows, stock.skus))
-        result.add(decision)
-        checked += len(rows)
-        progress("rows checked", checked)
+    result = await _check(database, staging, run, progress, SimilarCodes(run, staging))
     bad = staging.number_of_bad_rows
     if bad and staging.is_incomplete:
         message = "The file cannot be imported; nothing was changed."
@@ -188,6 +176,34 @@ async def validate(
             "by --on-error continue."
         )
         raise FileRefused(message)
+    if bad and staging.has_wide_rows:
+        # `write` leaves out the other levels of a bad row, too.
+        result = await _check(database, staging, run, progress)
+    return result
+
+
+async def _check(
+    database: Database,
+    staging: Staging,
+    run: ImportRun,
+    progress: ReportRows,
+    similar: SimilarCodes | None = None,
+) -> ImportResult:
+    """Decide on all good rows, and add the problems and the damaged codes to the staging."""
+    result, checked = ImportResult(), 0
+    for rows in staging.batches(IMPORT_BATCH_ROWS):
+        batch = PREPARE_BATCH[run.kind](run, rows)
+        async with database.snapshot() as snapshot:
+            stock, _ = await read_batch(snapshot, run.tenant_id, [batch.needs])
+            decision = batch.decide(stock, is_final=False)
+            problems = decision.problems
+            if similar is not None and run.kind is not FileKind.WAREHOUSES:
+                problems = await similar.add_hints(snapshot, problems)
+                problems += await similar.warn(snapshot, rows, stock.skus)
+        staging.add_problems(problems)
+        result.add(decision)
+        checked += len(rows)
+        progress("rows checked", checked)
     return result
 
 

@@ -49,6 +49,9 @@ class Staging:
         self.kind = FileKind.COUNTS
         # Whether the rows below a line could not be read.
         self.is_incomplete = False
+        # Whether a line has several rows, such as a quantity for each warehouse.
+        self.has_wide_rows = False
+        self._last_line = 0
         self._is_strict = strict
         self._digest = hashlib.sha256()
         # An empty name makes a temporary file for this connection.
@@ -85,6 +88,8 @@ class Staging:
             body = orjson.dumps(row)
             self._digest.update(body)
             staged.append((line, row_key(self.kind, row), body.decode()))
+            self.has_wide_rows = self.has_wide_rows or line == self._last_line
+            self._last_line = line
         self._insert("INSERT INTO staged (line, key, body) VALUES (?, ?, ?)", staged)
 
     def add_problems(self, problems: Iterable[RowProblem]) -> None:

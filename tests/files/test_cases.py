@@ -122,6 +122,36 @@ def test_new_skus_and_warehouses_are_as_the_dry_run_says(
     assert '{"sku":"NEW-1","title":"New"}\n' in listing.stdout
 
 
+@pytest.mark.parametrize(
+    ("content", "kind", "created", "refused"),
+    [
+        (
+            "sku,wh_main,wh_fba,wh_shop\nNSC-BOOK-1,3,4,5\nNSC-TEE-S,,,6\nNSC-TEE-M,1,2,\n",
+            "counts",
+            1,
+            2,
+        ),
+        (
+            "name,type,marketplace,id\nA,own,ebay,\nB,own,,\nC,own,,wh_fba\n",
+            "warehouses",
+            1,
+            2,
+        ),
+    ],
+)
+def test_bad_rows_are_left_out_as_the_dry_run_says(
+    content: str, kind: str, created: int, refused: int, commands: Commands, tmp_path: Path
+) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text(content, encoding="utf-8")
+    options = ("--kind", kind, "--on-error", "continue", "--json")
+    dry = json.loads(commands.import_file(path, *options, "--dry-run").stdout)
+    done = json.loads(commands.import_file(path, *options).stdout)
+
+    assert dry == done | {"dry_run": True}
+    assert (done["created"], done["updated"], done["refused"]) == (created, 0, refused)
+
+
 def test_the_same_feed_is_written_every_day_and_a_named_one_once(
     commands_of_both: Commands, tmp_path: Path
 ) -> None:
