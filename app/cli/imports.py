@@ -191,6 +191,7 @@ def import_command(
             new_warehouses=names.created,
             reported_at=instant,
             labels=reading.labels,
+            warehouse_labels=reading.warehouse_labels,
         )
         chosen = await imports.validate_next_run(
             database, staging, first, show_progress, on_error=on_error

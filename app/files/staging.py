@@ -66,7 +66,7 @@ class Staging:
                 line INTEGER NOT NULL, is_warning INTEGER NOT NULL, name TEXT NOT NULL, value TEXT,
                 reason TEXT NOT NULL, remedy TEXT NOT NULL, hint TEXT NOT NULL
             );
-            CREATE UNIQUE INDEX problem_once ON problem (line, name, reason);
+            CREATE UNIQUE INDEX problem_once ON problem (line, name, reason, IFNULL(value, ''));
         """)
 
     @property

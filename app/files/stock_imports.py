@@ -75,7 +75,7 @@ class _StockBatch:
             return
         if warehouse is None:
             reason = "is not the id of a warehouse any more"
-            self._refuse(line, "warehouse_id", id_, reason)
+            self._refuse(line, row, "warehouse_id", reason)
             return
         old = record.level_at(warehouse)
         is_count = self._run.kind is FileKind.COUNTS
@@ -87,13 +87,14 @@ class _StockBatch:
                     f"is not the {old.on_hand:,} of the stock level, which has a history that an "
                     "opening balance would contradict"
                 )
-                self._refuse(line, "on_hand", quantity, reason, "Import a count: --kind counts.")
+                remedy = "Import a count: --kind counts."
+                self._refuse(line, row, "on_hand", reason, remedy)
                 return
             quantity = None
         if quantity is None or (self._run.kind is FileKind.LEVELS and quantity == 0):
             self._change_safety_stock(record, old, row)
         elif warehouse.type.is_readonly and is_count:
-            self._count_marketplace(line, old, quantity)
+            self._count_marketplace(line, row, old)
         elif error := check_new_on_hand(
             quantity,
             record=record,
@@ -102,7 +103,7 @@ class _StockBatch:
             by_marketplace=not is_count,
         ):
             column = "quantity" if is_count else "on_hand"
-            self._refuse(line, column, quantity, f"is refused: {error.message.rstrip('.')}")
+            self._refuse(line, row, column, f"is refused: {error.message.rstrip('.')}")
         else:
             self._change_on_hand(record, old, row, quantity)
 
@@ -113,22 +114,21 @@ class _StockBatch:
             return SkuRecord(code, row.get("title") or code, 1, None, [])
         return record
 
-    def _count_marketplace(self, line: int, old: LevelRecord, quantity: int) -> None:
+    def _count_marketplace(self, line: int, row: FileRow, old: LevelRecord) -> None:
         """Refuse a count of a marketplace's warehouse unless it changes nothing."""
-        if quantity == old.on_hand:
+        if row["quantity"] == old.on_hand:
             self.decision.tally.unchanged += 1
             return
         refusal = readonly_refusal(old.warehouse.id, old.warehouse.type)
-        self._refuse(
-            line,
-            "quantity",
-            quantity,
-            f"is refused: {refusal.message.rstrip('.')}",
-            "Import the report of the marketplace: --kind reports.",
-        )
+        reason = f"is refused: {refusal.message.rstrip('.')}"
+        remedy = "Import the report of the marketplace: --kind reports."
+        self._refuse(line, row, "quantity", reason, remedy)
 
-    def _refuse(self, line: int, column: str, value: object, reason: str, remedy: str = "") -> None:
-        self.decision.problems.append(self._run.problem(line, column, value, reason, remedy))
+    def _refuse(self, line: int, row: FileRow, column: str, reason: str, remedy: str = "") -> None:
+        id_ = row["warehouse_id"]
+        self.decision.problems.append(
+            self._run.problem(line, column, row[column], reason, remedy, warehouse_id=id_)
+        )
 
     def _change_safety_stock(self, record: SkuRecord, old: LevelRecord, row: FileRow) -> None:
         """Change the fields that have no ledger entry."""

@@ -6,6 +6,7 @@ import pytest
 
 from app.domain.quantities import MAX_QUANTITY
 from app.files.columns import FileKind
+from app.files.problems import RowProblem
 from app.files.staging import Duplicates, Staging
 
 # SQLite calls the progress handler once for so many instructions.
@@ -39,6 +40,18 @@ def test_a_sum_beyond_the_numbers_of_the_database_is_refused() -> None:
     assert [problem.line for problem in staging.problems()] == [2]
     staging = found(FileKind.COUNTS, [counted(MAX_QUANTITY - 1), counted(1)], Duplicates.SUM)
     assert staging.number_of_bad_rows == 0
+
+
+def test_problems_of_two_values_of_a_column_are_both_kept() -> None:
+    staging = Staging()
+    problems = [
+        RowProblem(line=2, column="quantity", value=value, reason="is refused")
+        for value in ("1", "2", None)
+    ]
+    for _ in range(2):
+        staging.add_problems(problems)
+    assert [*staging.problems()] == problems
+    assert staging.number_of_bad_rows == 1
 
 
 def instructions(kind: FileKind, duplicates: Duplicates, rows: int) -> int:

@@ -225,6 +225,20 @@ WAREHOUSE_CASES: Final = [
         says=["'22' is refused: Warehouse wh_fba is FBA", "--kind reports"],
     ),
     Case(
+        name="marketplace-counts-in-a-column-for-each-warehouse",
+        content="sku,AMAZON de,Main warehouse\nNSC-BOOK-1,22,3\n",
+        says=["line 2, column 'AMAZON de': '22' is refused: Warehouse wh_fba is FBA"],
+    ),
+    Case(
+        name="reports-in-a-column-for-each-warehouse",
+        content="sku,wh_shop,Main Warehouse\nNSC-BOOK-1,2,3\n",
+        options=["--kind", "reports"],
+        says=[
+            "line 2, column 'wh_shop': 'wh_shop' is not a warehouse that a marketplace runs",
+            "line 2, column 'Main Warehouse': 'wh_main' is not a warehouse that a marketplace runs",
+        ],
+    ),
+    Case(
         name="marketplace-report",
         content=f"{COUNTS}NSC-BOOK-1,Amazon DE,22\n",
         options=["--kind", "reports"],
