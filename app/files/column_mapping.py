@@ -63,7 +63,8 @@ class ColumnMapping:
     warehouses: Mapping[str, Sequence[str]]
     # The names as the file writes them.
     labels: Mapping[str, str]
-    passed_over: Sequence[str]
+    # Columns that neither the import nor the layout knows.
+    unknown_columns: Sequence[str]
 
     def describe(self) -> str | None:
         """Describe the layout and the columns with other names; None if there are none."""
@@ -136,7 +137,7 @@ def map_columns(
         sources=sources,
         warehouses=by_warehouse,
         labels=labels,
-        passed_over=[
+        unknown_columns=[
             label
             for name, label in labels.items()
             if name not in used

@@ -14,7 +14,7 @@ from app.writes.decisions import Needs
 # Rows with their lines in the file.
 FileRows = Sequence[tuple[int, FileRow]]
 MAX_EXAMPLES: Final = 10
-UNKNOWN_SKU: Final = "is the code of no SKU"
+UNKNOWN_SKU: Final = "is not the code of a SKU"
 
 
 @dataclass(kw_only=True)

@@ -84,8 +84,8 @@ def _describe(reading: FileReading, mapping: ColumnMapping) -> None:
         reading.layout = mapping.layout.name
     if description := mapping.describe():
         reading.notes.append(description)
-    if mapping.passed_over:
-        names = listed(mapping.passed_over)
+    if mapping.unknown_columns:
+        names = listed(mapping.unknown_columns)
         reading.notes.append(f"Warning: unknown columns were passed over: {names}.")
     reading.labels = {
         target: mapping.labels.get(sources[0], target)

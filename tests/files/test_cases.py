@@ -223,8 +223,8 @@ def test_the_report_lists_every_problem(commands: Commands, tmp_path: Path) -> N
     path.write_text(f"{COUNTS}{rows}1234,wh_main,1\n{long},\x1b[31m,-1\n", encoding="utf-8")
 
     done = commands.import_file(path, "--report", str(report))
-    assert (done.status, done.stderr.count("is the code of no SKU")) == (1, 1)
-    assert "30 rows, first at line 2, column 'sku': 'S0' is the code of no SKU." in done.stderr
+    assert (done.status, done.stderr.count("is not the code of a SKU")) == (1, 1)
+    assert "30 rows, first at line 2, column 'sku': 'S0' is not the code of a SKU." in done.stderr
     listed = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
     assert [each["line"] for each in listed] == [*range(2, 33), 33, 33]
     assert listed[0] == {
@@ -232,7 +232,7 @@ def test_the_report_lists_every_problem(commands: Commands, tmp_path: Path) -> N
         "severity": "error",
         "column": "sku",
         "value": "'S0'",
-        "reason": "is the code of no SKU",
+        "reason": "is not the code of a SKU",
         "remedy": "Import the SKU first, or create it by --create-skus.",
     }
     assert listed[30]["severity"] == "warning"

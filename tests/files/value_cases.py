@@ -137,9 +137,9 @@ DAMAGE_CASES: Final = [
         "NSC-TEE-S,WH_MAIN,1\n4.26E+12,wh_main,1\n90.75,wh_main,1\n2-Jan,wh_main,1\n"
         "120450789,wh_main,1\n12-Oct,wh_main,1\nNSC TEE S,wh_main,1\n1.00E+05,wh_main,1\n",
         says=[
-            "line 2, column 'sku': 'NOPE-1' is the code of no SKU. Import the SKU first",
+            "line 2, column 'sku': 'NOPE-1' is not the code of a SKU. Import the SKU first",
             "'wh_nowhere' is neither the id nor the name of a warehouse. `inventory export ",
-            "'nsc-book-1' is the code of no SKU. Did you mean 'NSC-BOOK-1'?",
+            "'nsc-book-1' is not the code of a SKU. Did you mean 'NSC-BOOK-1'?",
             "'WH_MAIN' is neither the id nor the name of a warehouse. Did you mean 'wh_main'?",
             "first at line 4",
         ],
@@ -148,7 +148,7 @@ DAMAGE_CASES: Final = [
         Case(
             name=f"near-miss-{code}",
             content=f"{COUNTS}{code},wh_main,1\n",
-            says=[f"'{code}' is the code of no SKU. {hint}"],
+            says=[f"'{code}' is not the code of a SKU. {hint}"],
         )
         for code, hint in {
             "4.26E+12": "Did you mean '4260000000017'?",
@@ -293,7 +293,7 @@ WAREHOUSE_CASES: Final = [
         content=f"{COUNTS}NSC-BOOK-1,wh_main,3\nNSC-TEE-S,wh_main,-1\nNOPE,wh_main,1\n",
         options=["--on-error", "continue"],
         levels=BOOK,
-        says=["'-1' is negative", "'NOPE' is the code of no SKU", "2 refused"],
+        says=["'-1' is negative", "'NOPE' is not the code of a SKU", "2 refused"],
     ),
     Case(
         name="no-part-of-an-unreadable-file",
