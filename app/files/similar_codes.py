@@ -21,6 +21,8 @@ WITHOUT_ZEROS: Final = "also exists with more zeros, which a spreadsheet removes
 ALMOST_EXISTING: Final = "differs from another code only in case or in zeros"
 # Shortened numbers of a file that are compared with codes, and codes that each is compared with.
 MAX_SHORTENED: Final = 100
+# Whole numbers from this length, such as EANs, are written without a decimal point.
+ARTICLE_NUMBER_LENGTH: Final = 8
 MAX_COMPARED: Final = 1_000
 _SCIENTIFIC: Final = re.compile(r"([0-9])(?:[.,]([0-9]+))?[eE]\+?([0-9]{1,2})")
 _DECIMAL: Final = re.compile(r"[0-9]+(?:\.[0-9]*)?")
@@ -79,7 +81,7 @@ class SimilarCodes:
             code for _, code in lines if (_may_be_damaged(code) if code in known else self._creates)
         }
         spellings = {
-            code: [code, *_spellings_with_zeros(code)]
+            code: [*dict.fromkeys([code, *_spellings_with_zeros(code)])]
             for code in codes
             if not _SCIENTIFIC.fullmatch(code)
         }
@@ -153,9 +155,9 @@ def _spellings(code: str) -> list[str]:
 
 def _spellings_with_zeros(code: str) -> list[str]:
     """Return a number without zeros after the decimal point, and with one and two more."""
-    if not _DECIMAL.fullmatch(code):
+    whole, point, fraction = code.partition(".")
+    if not _DECIMAL.fullmatch(code) or (not point and len(whole) >= ARTICLE_NUMBER_LENGTH):
         return []
-    whole, _, fraction = code.partition(".")
     fraction = fraction.rstrip("0")
     return [f"{whole}.{fraction}{'0' * more}".rstrip(".") for more in range(3)]
 
