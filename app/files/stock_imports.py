@@ -5,9 +5,9 @@ from functools import cache
 from typing import Any
 
 from msgspec import structs
-from sqlalchemy import Select, Text, bindparam, select
+from sqlalchemy import Select, Text, bindparam, func, literal_column, select
 
-from app.database.parameters import TENANT, in_key_array
+from app.database.parameters import TENANT, as_json, rows_from
 from app.database.session import Session
 from app.database.tables import adjustment
 from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
@@ -33,8 +33,9 @@ def batch_of_stock(run: ImportRun, rows: FileRows) -> ImportBatch:
     imported: set[LevelKey] = set()
 
     async def find_imported(session: Session) -> Needs:
-        parameters = {"tenant_id": run.tenant_id, "codes": sorted(needs.skus), "run": run.id}
-        statement = _select_imported_levels(session.dialect)
+        keys = as_json({"sku": code, "warehouse_id": id_} for code, id_ in levels)
+        parameters = {"tenant_id": run.tenant_id, "levels": keys, "run": run.id}
+        statement = select_imported_levels(session.dialect)
         imported.update((code, id_) for code, id_ in await session.rows(statement, parameters))
         return Needs()
 
@@ -176,14 +177,24 @@ def _safety_stock(row: FileRow, old: LevelRecord) -> int:
 
 
 @cache
-def _select_imported_levels(dialect: str) -> Select[Any]:
-    """Return the SELECT of the levels that have an entry of a run.
+def select_imported_levels(dialect: str) -> Select[Any]:
+    """Return the SELECT of those of some levels that have an entry of a run.
 
-    The statement reads the history of these SKUs; the index of bulks would read the whole run for
-    every batch, so the condition on the run excludes it.
+    It looks at the history of one level after the other. The index of bulks would read the whole
+    run for every batch, and without statistics PostgreSQL would choose it: the condition on the run
+    excludes it, and the limit excludes a join.
     """
-    return select(adjustment.c.sku, adjustment.c.warehouse_id).where(
-        adjustment.c.tenant_id == TENANT,
-        in_key_array(dialect, adjustment.c.sku, "codes"),
-        (adjustment.c.bulk_id + "") == bindparam("run", type_=Text),
+    levels = rows_from(dialect, "levels", {"sku": Text(), "warehouse_id": Text()})
+    entry = (
+        select(literal_column("1"))
+        .where(
+            adjustment.c.tenant_id == TENANT,
+            adjustment.c.sku == levels.c.sku,
+            adjustment.c.warehouse_id == levels.c.warehouse_id,
+            func.coalesce(adjustment.c.bulk_id, "") == bindparam("run", type_=Text),
+        )
+        .limit(literal_column("1"))
+        .correlate(levels)
+        .scalar_subquery()
     )
+    return select(levels.c.sku, levels.c.warehouse_id).where(entry.is_not(None))

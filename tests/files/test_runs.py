@@ -2,20 +2,27 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final
+from random import Random
+from typing import Any, Final
 
 import pytest
+from sqlalchemy import select
 
+from app.database.parameters import as_json
+from app.database.tables import adjustment
 from app.domain.stock import OnError
 from app.files import imports as importing
 from app.files.columns import FileKind
 from app.files.import_runs import ImportTally
 from app.files.imports import CONTINUED_SECONDS
+from app.files.stock_imports import select_imported_levels
 from tests.clocks import clocks_at
+from tests.engines import reader_of
 from tests.files.importing import imported, silent, staged, warehouse_names
 from tests.ledger.writes import ADJUST
 from tests.service import Service, level, now, sku, warehouse
@@ -33,6 +40,7 @@ CONTENTS: Final = {
     FileKind.LEVELS: "sku,warehouse_id,on_hand\nA,wh_01J00000000000000000000000,5\n",
 }
 MAIN: Final = warehouse("Main")
+SHOP: Final = warehouse("Shop")
 FEED: Final = f"sku,warehouse_id,quantity\nA,{MAIN.id},10\nNEW,{MAIN.id},3\n"
 DAY: Final = timedelta(days=1)
 SKIPPED: Final = ImportTally(already_imported=1)
@@ -174,3 +182,58 @@ async def test_the_last_of_many_runs_is_found_by_few_entries(service: Service) -
     assert 0 < len(probes) <= 2 * runs.bit_length()
     # A run may have a million entries.
     assert all("LIMIT" in probe and "count(" not in probe for probe in probes)
+
+
+async def test_the_imported_levels_of_a_run_are_those_of_its_entries(service: Service) -> None:
+    codes = [f"S{number}" for number in range(6)]
+    await service.load([MAIN, SHOP], [sku(code, level(SHOP, 1)) for code in codes])
+    random = Random(5)
+    runs = ["bulk_none"]
+    for name in ("a", "b", "c"):
+        rows = [(code, place.id) for code in codes for place in (MAIN, SHOP)]
+        chosen = random.sample(rows, 5)
+        content = "sku,warehouse_id,quantity\n" + "".join(f"{a},{b},1\n" for a, b in chosen)
+        await imported(service.database, service.tenant_id, content, FileKind.COUNTS, name=name)
+        names = await warehouse_names(service.database, service.tenant_id)
+        staging = staged(content, FileKind.COUNTS, names=names)
+        runs.append(importing.run_of(staging, service.tenant_id, name=name, created_by="").id)
+    asked = as_json(
+        {"sku": code, "warehouse_id": id_} for code in [*codes, "X"] for id_ in (MAIN.id, SHOP.id)
+    )
+    numbers = []
+    async with service.database.snapshot() as snapshot:
+        for run in runs:
+            parameters = {"tenant_id": service.tenant_id, "levels": asked, "run": run}
+            found = await snapshot.rows(select_imported_levels(snapshot.dialect), parameters)
+            entries = select(adjustment.c.sku, adjustment.c.warehouse_id).where(
+                adjustment.c.tenant_id == service.tenant_id, adjustment.c.bulk_id == run
+            )
+            obvious = await snapshot.rows(entries, {})
+            assert sorted(map(tuple, found)) == sorted(map(tuple, obvious))
+            numbers.append(len(found))
+    assert numbers == [0, 5, 5, 5]
+
+
+async def test_imported_levels_are_looked_up_in_their_own_history(service: Service) -> None:
+    await service.load([MAIN], [sku("A"), sku("NEW")])
+    statements: list[tuple[str, Any]] = []
+
+    def note(statement: str, parameters: Any) -> None:
+        if "bulk_id, " in statement:
+            statements.append((statement, parameters))
+
+    with watched(before=note):
+        await fed(service)
+    statement, parameters = next(each for each in statements if each[0].startswith("SELECT levels"))
+    async with reader_of(service.database).connect() as reader:
+        connection: Any = (await reader.get_raw_connection()).driver_connection
+        if service.database.dialect == "postgresql":
+            # A small table would be read as a whole.
+            await connection.execute("SET enable_seqscan = off")
+            plan = await connection.fetch(f"EXPLAIN {statement}", *parameters)
+        else:
+            plan = await connection.execute_fetchall(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        text = "\n".join(str(tuple(row)) for row in plan)
+        await reader.invalidate()
+    assert re.search(r"adjustment(_by_level_index|_sequence_key)", text), text
+    assert "adjustment_by_bulk_index" not in text
