@@ -39,7 +39,6 @@ REPEATED: Final = (
     "The same rows were imported before, and are imported again. An import with a name, by "
     "--run NAME, is written only once."
 )
-
 ALREADY_IMPORTED: Final = (
     "Already imported: an earlier start of this import has written these rows."
 )
