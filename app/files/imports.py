@@ -29,6 +29,7 @@ from app.files.columns import FileKind
 from app.files.import_runs import (
     BatchDecision,
     FileRows,
+    ImportBatch,
     ImportResult,
     ImportRun,
     PrepareBatch,
@@ -192,7 +193,7 @@ async def _check(
     """Decide on all good rows, and add the problems and the damaged codes to the staging."""
     result, checked = ImportResult(), 0
     for rows in staging.batches(IMPORT_BATCH_ROWS):
-        batch = PREPARE_BATCH[run.kind](run, rows)
+        batch = _prepare_batch(run, rows)
         async with database.snapshot() as snapshot:
             stock, _ = await read_batch(snapshot, run.tenant_id, [batch.needs])
             decision = batch.decide(stock, is_final=False)
@@ -233,10 +234,16 @@ async def write(
     return result
 
 
+def _prepare_batch(run: ImportRun, rows: FileRows) -> ImportBatch:
+    batch = PREPARE_BATCH[run.kind](run, rows)
+    # The check finds the codes like unknown ones.
+    return replace(batch, needs=replace(batch.needs, may_create_skus=True))
+
+
 async def _write_batch(
     database: Database, run: ImportRun, rows: FileRows, on_error: OnError
 ) -> BatchDecision:
-    batch = PREPARE_BATCH[run.kind](run, rows)
+    batch = _prepare_batch(run, rows)
 
     def decide_batch(stock: Stock) -> Decision[BatchDecision]:
         decision = batch.decide(stock, is_final=True)

@@ -8,7 +8,7 @@ from sqlalchemy import Integer, Select, Text, func, literal_column, select
 from sqlalchemy.types import TypeEngine
 
 from app.database.parameters import TENANT, as_json, rows_from
-from app.database.snapshot import Snapshot
+from app.database.session import Session
 from app.database.tables import sku
 from app.domain.validation import folded_codes, sku_problem
 
@@ -20,15 +20,15 @@ FOLDED: Final[Mapping[str, TypeEngine[Any]]] = {
 
 
 async def find_similar_codes(
-    snapshot: Snapshot, tenant_id: str, codes: Collection[str]
+    session: Session, tenant_id: str, codes: Collection[str]
 ) -> dict[str, str]:
     """Find an existing code for each unknown code; codes without a similar one are absent."""
     spellings = {code: [code] for code in codes if sku_problem(code) is None}
-    return await find_other_spellings(snapshot, tenant_id, spellings)
+    return await find_other_spellings(session, tenant_id, spellings)
 
 
 async def find_other_spellings(
-    snapshot: Snapshot, tenant_id: str, spellings: Mapping[str, Sequence[str]]
+    session: Session, tenant_id: str, spellings: Mapping[str, Sequence[str]]
 ) -> dict[str, str]:
     """Find another existing code for each code by its spellings; the first of them come first."""
     rows = [
@@ -40,7 +40,7 @@ async def find_other_spellings(
     if not rows:
         return {}
     parameters = {"tenant_id": tenant_id, "codes": as_json(rows)}
-    found = await snapshot.rows(select_similar(snapshot.dialect), parameters)
+    found = await session.rows(select_similar(session.dialect), parameters)
     similar = sorted((row.code, row.place, row.similar) for row in found if row.similar is not None)
     # The first one of each code.
     return {code: text for code, _, text in reversed(similar)}
