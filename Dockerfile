@@ -5,7 +5,8 @@ WORKDIR /source
 COPY pyproject.toml constraints.txt ./
 RUN python -m venv /venv \
   && python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-print(*project['dependencies'], *project['optional-dependencies']['redis'], sep='\n')" \
+extras = project['optional-dependencies']; \
+print(*project['dependencies'], *extras['redis'], *extras['xlsx'], sep='\n')" \
   > requirements.txt \
   && /venv/bin/pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
 # This also builds the pages of GraphiQL and the REST reference.

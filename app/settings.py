@@ -265,25 +265,25 @@ class Environment(PydanticBaseSettingsSource):
         except UnicodeError as error:
             message = "The file .env is not UTF-8."
             raise BadEnvironment(message) from error
-        variables = {
-            name.upper(): value
-            for source in (in_file, os.environ)
-            for name, value in source.items()
-            if value is not None
-        }
         known = {variable_of(name): name for name in self.settings_cls.model_fields}
-        _require_known(variables, known)
+        # A variable of the process replaces both forms of the file.
+        chosen: dict[str, tuple[str, str]] = {}
+        for source in (in_file, os.environ):
+            variables = {name.upper(): value for name, value in source.items() if value is not None}
+            _require_known(variables, known)
+            for variable in known:
+                pointer = f"{variable}{FILE_SUFFIX}"
+                if {variable, pointer} <= variables.keys():
+                    message = f"{variable} and {pointer} are both set; unset one."
+                    raise BadEnvironment(message)
+                for name in (variable, pointer):
+                    if name in variables:
+                        chosen[variable] = (name, variables[name])
         result = {}
-        for variable, field in known.items():
+        for variable, (name, value) in chosen.items():
+            field = known[variable]
             alias = str(self.settings_cls.model_fields[field].validation_alias or field)
-            pointer = f"{variable}{FILE_SUFFIX}"
-            if {variable, pointer} <= os.environ.keys():
-                message = f"{variable} and {pointer} are both set; unset one."
-                raise BadEnvironment(message)
-            if variable in variables:
-                result[alias] = variables[variable]
-            if pointer in variables and variable not in os.environ:
-                result[alias] = _content(variables[pointer], pointer)
+            result[alias] = value if name == variable else _content(value, name)
         return result
 
 

@@ -18,7 +18,7 @@ from app.cli.options import (
     TenantOption,
     with_examples,
 )
-from app.cli.output import clear_progress, print_json, show_progress
+from app.cli.output import clear_progress, print_json, printable, show_progress
 from app.domain.stock import OnError
 from app.files.columns import FileKind
 from app.files.sources import FileFormat
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from app.database.engine import Database
     from app.domain.records import WarehouseRecord
-    from app.files.import_runs import ImportResult, ImportRun
+    from app.files.import_runs import ImportResult
     from app.files.layouts import Layout
     from app.files.reading import FileReading
     from app.files.warehouse_names import WarehouseNames
@@ -38,6 +38,9 @@ import_commands = typer.Typer()
 REPEATED: Final = (
     "The same rows were imported before, and are imported again. An import with a name, by "
     "--run NAME, is written only once."
+)
+ALREADY_IMPORTED: Final = (
+    "Already imported: an earlier start of this import has written these rows."
 )
 
 
@@ -181,32 +184,22 @@ def import_command(
         with _open_source(file) as source:
             reading = read_file(source, staging, options, names, show_progress)
 
-        def run_number(repetition: int) -> "ImportRun":
-            return replace(
-                imports.run_of(staging, tenant_id, name=run, created_by=by, repetition=repetition),
-                creates_skus=create_skus,
-                new_warehouses=names.created,
-                reported_at=instant,
-                labels=reading.labels,
-            )
-
-        async def validated(import_run: "ImportRun") -> "ImportResult":
-            return await imports.validate(
-                database, staging, import_run, show_progress, on_error=on_error
-            )
-
-        repetition = 0 if run else await imports.next_repetition(database, staging, tenant_id)
-        result = await validated(import_run := run_number(repetition))
-        if result.is_complete and not run:
-            repetition += 1
-            result = await validated(import_run := run_number(repetition))
-        if repetition and not result.tally.already_imported:
+        first = replace(
+            imports.run_of(staging, tenant_id, name=run, created_by=by),
+            creates_skus=create_skus,
+            new_warehouses=names.created,
+            reported_at=instant,
+            labels=reading.labels,
+            warehouse_labels=reading.warehouse_labels,
+        )
+        chosen = await imports.validate_next_run(
+            database, staging, first, show_progress, on_error=on_error
+        )
+        if chosen.is_repetition:
             reading.notes.append(REPEATED)
-        if not dry_run:
-            result = await imports.write(
-                database, staging, import_run, show_progress, on_error=on_error
-            )
-        return result
+        if dry_run:
+            return chosen.result
+        return await imports.write(database, staging, chosen.run, show_progress, on_error=on_error)
 
     name = file if file.isprintable() else repr(file)
     try:
@@ -215,13 +208,17 @@ def import_command(
     finally:
         clear_progress()
         for note in reading.notes:
-            typer.echo(f"{name}: {note}", err=True)
+            typer.echo(printable(f"{name}: {note}"), err=True)
         for line in problem_lines(name, staging.causes()):
-            typer.echo(line, err=True)
+            typer.echo(printable(line), err=True)
         if report is not None:
             write_report(report, staging.problems())
         staging.close()
     _print_result(reading, result, refused=refused, dry_run=dry_run, json=json)
+    if result.tally.already_imported and not json:
+        again = ("choose another name" if run else "give the import a name") + ": --run NAME"
+        remedy = f" To write them again, {again}." if reading.kind is FileKind.COUNTS else ""
+        typer.echo(f"{ALREADY_IMPORTED}{remedy}")
 
 
 def _print_result(
@@ -253,11 +250,6 @@ def _print_result(
     if result.new_warehouses:
         number = len(result.new_warehouses)
         typer.echo(f"New warehouses: {number:,}: {listed(result.new_warehouses.values())}.")
-    if result.tally.already_imported:
-        typer.echo(
-            "Already imported: an earlier start of this import has written these counts. To write "
-            "them again, name the import by another --run NAME."
-        )
 
 
 def _layout_of(path: Path | None) -> "Layout | None":

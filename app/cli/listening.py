@@ -88,8 +88,7 @@ def run_server(
     )
     with suppress(KeyboardInterrupt):
         if workers > 1:
-            on_ready()
-            Multiprocess(config, sockets=[listener]).run()
+            _Workers(config, listener, on_ready).run()
             return
         server = _Server(config, on_ready)
         server.run(sockets=[listener])
@@ -108,6 +107,23 @@ class _Server(uvicorn.Server):
         """Start to respond."""
         await super().startup(sockets)
         self._on_ready()
+
+
+class _Workers(Multiprocess):
+    """Workers, and a function that is called when the first one responds."""
+
+    def __init__(
+        self, config: uvicorn.Config, listener: socket.socket, on_ready: Callable[[], None]
+    ) -> None:
+        super().__init__(config, sockets=[listener])
+        self._on_ready: Callable[[], None] | None = on_ready
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace workers that ended."""
+        super().keep_subprocess_alive()
+        if self._on_ready is not None and any(process.is_ready() for process in self.processes):
+            self._on_ready()
+            self._on_ready = None
 
 
 def server_options(settings: Settings) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from app.cli import (
     warehouses,
 )
 from app.cli.options import with_examples
+from app.cli.output import printable
 
 app = typer.Typer(
     help="The inventory service: stock levels across warehouses, over GraphQL and REST.",
@@ -82,5 +83,5 @@ def main() -> None:
         message = explain(error)
         if message is None:
             raise
-        typer.echo(f"inventory: {message}", err=True)
+        typer.echo(printable(f"inventory: {message}"), err=True)
         sys.exit(1)

@@ -30,6 +30,11 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, json: bool, empty: str) 
             typer.echo("  ".join(padded).rstrip())
 
 
+def printable(text: str) -> str:
+    """Replace characters that do not print, because they could control the terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def show_progress(unit: str, number: int) -> None:
     """Replace the progress line, such as "2,000 rows read". Without a terminal nothing is shown."""
     _write_line(f"{number:,} {unit}")
@@ -43,9 +48,7 @@ def clear_progress() -> None:
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    # Other characters could control the terminal.
-    text = "-" if value in (None, "") else str(value)
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return printable("-" if value in (None, "") else str(value))
 
 
 def _write_line(text: str) -> None:

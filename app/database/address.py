@@ -71,9 +71,12 @@ def describe_address(url: URL) -> str:
     """Return an address without credentials."""
     if url.get_backend_name() == "sqlite":
         return f"sqlite {Path(str(url.database)).resolve()}"
-    host = url.query.get("host") or url.host or "localhost"
-    port = "" if ":" in str(host) else f":{url.query.get('port') or url.port or 5432}"
-    return f"postgresql {host}{port}/{url.database or url.query.get('dbname') or ''}"
+    # A list of hosts can contain their ports.
+    hosts = str(url.query.get("host") or "")
+    host = f"[{url.host}]" if ":" in (url.host or "") else url.host
+    port = "" if ":" in hosts else f":{url.query.get('port') or url.port or 5432}"
+    name = url.database or url.query.get("dbname") or ""
+    return f"postgresql {hosts or host or 'localhost'}{port}/{name}"
 
 
 def _sqlite(url: URL) -> URL:

@@ -7,6 +7,7 @@ from app.domain.stock import Changes, Stock
 from app.domain.warehouses import WarehouseType, marketplace_problem
 from app.files.columns import FileRow
 from app.files.import_runs import BatchDecision, FileRows, ImportBatch, ImportRun, ImportTally
+from app.files.problems import RowProblem
 from app.writes.decisions import Needs
 
 
@@ -40,27 +41,32 @@ def batch_of_warehouses(run: ImportRun, rows: FileRows) -> ImportBatch:
         decision = BatchDecision()
         changed = {}
         for line, record in warehouses:
-            if problem := marketplace_problem(record.marketplace, record.type):
-                decision.problems.append(
-                    run.problem(line, "marketplace", record.marketplace, problem)
-                )
             old = stock.warehouses.get(record.id)
-            if old == record:
+            problems = _problems(run, line, record, old)
+            if problems:
+                decision.problems += problems
+            elif old == record:
                 decision.tally.unchanged += 1
-                continue
-            if old is None:
-                decision.tally.created += 1
-            elif old.type is record.type:
-                decision.tally.updated += 1
             else:
-                reason = f"is not the type of the warehouse {old.id}, which is {old.type}"
-                remedy = "The type cannot change; create another warehouse."
-                decision.problems.append(run.problem(line, "type", record.type, reason, remedy))
-            changed[record.id] = record
+                decision.tally.add(ImportTally(created=old is None, updated=old is not None))
+                changed[record.id] = record
         decision.changes = Changes(warehouses=changed)
         return decision
 
     return ImportBatch(Needs(warehouses=[record.id for _, record in warehouses]), decide)
+
+
+def _problems(
+    run: ImportRun, line: int, record: WarehouseRecord, old: WarehouseRecord | None
+) -> list[RowProblem]:
+    problems = []
+    if problem := marketplace_problem(record.marketplace, record.type):
+        problems.append(run.problem(line, "marketplace", record.marketplace, problem))
+    if old is not None and old.type is not record.type:
+        reason = f"is not the type of the warehouse {old.id}, which is {old.type}"
+        remedy = "The type cannot change; create another warehouse."
+        problems.append(run.problem(line, "type", record.type, reason, remedy))
+    return problems
 
 
 def warehouse_of_row(row: FileRow) -> WarehouseRecord:

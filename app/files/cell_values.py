@@ -70,6 +70,11 @@ def text_of(cell: str) -> str:
     return normalized_text(text)
 
 
+def marked_text(text: str) -> str:
+    """Return a text with a mark if a spreadsheet would change it; an import drops the mark."""
+    return f"'{text}" if SPREADSHEET_TEXT.match(text) else text
+
+
 def quantity_of(text: str, decimal: str | None) -> int | None:
     """Return the quantity of a trimmed text; None if it leaves the level as it is.
 
@@ -110,7 +115,8 @@ def quantity_of_number(number: Decimal) -> int:
         raise BadCell("is not a whole number", "Stock is counted in whole units.")
     if number < 0:
         raise BadCell("is negative", "Stock on hand cannot be negative: write 0 or null.")
-    return _in_range(int(number))
+    # The conversion of a million digits takes a minute.
+    return _in_range(int(number) if number.adjusted() < MAX_DIGITS else MAX_QUANTITY + 1)
 
 
 def truth_of(text: str) -> bool | None:

@@ -1,5 +1,6 @@
 """The columns of a file: how its header becomes the columns of an import."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -62,7 +63,8 @@ class ColumnMapping:
     warehouses: Mapping[str, Sequence[str]]
     # The names as the file writes them.
     labels: Mapping[str, str]
-    passed_over: Sequence[str]
+    # Columns that neither the import nor the layout knows.
+    unknown_columns: Sequence[str]
 
     def describe(self) -> str | None:
         """Describe the layout and the columns with other names; None if there are none."""
@@ -135,7 +137,7 @@ def map_columns(
         sources=sources,
         warehouses=by_warehouse,
         labels=labels,
-        passed_over=[
+        unknown_columns=[
             label
             for name, label in labels.items()
             if name not in used
@@ -266,8 +268,8 @@ class _Mapper:
 
     def refuse_repeated(self, used: set[str]) -> None:
         """Refuse a header that names a column twice that the import needs."""
-        names = [normal_name(name) for name in self.header]
-        if repeated := sorted({name for name in used if names.count(name) > 1}):
+        numbers = Counter(map(normal_name, self.header))
+        if repeated := sorted(name for name in used if numbers[name] > 1):
             labels = listed(self.labels[name] for name in repeated)
             raise self._refusal(f"names a column twice: {labels}", "Rename or remove one of them.")
 

@@ -26,7 +26,7 @@ FileRow = dict[str, Any]
 
 
 class FileKind(StrEnum):
-    """What the rows of a file are."""
+    """The kind of the rows of a file."""
 
     SKUS = "skus"
     WAREHOUSES = "warehouses"

@@ -14,7 +14,7 @@ from sqlalchemy import Select, Text, bindparam, case, select, text
 from app.database.engine import Database
 from app.database.tables import adjustment, sku, stock_level, warehouse
 from app.domain.instants import format_instant
-from app.files.cell_values import SPREADSHEET_TEXT
+from app.files.cell_values import marked_text
 from app.files.columns import ExportSubject
 from app.files.problems import ReportRows
 from app.files.sources import FileFormat
@@ -150,10 +150,7 @@ def _csv(rows: Sequence[Cells]) -> bytes:
 def _cell(value: object) -> object:
     if isinstance(value, datetime):
         return format_instant(value)
-    # A spreadsheet would change this text. An import removes the '.
-    if isinstance(value, str) and SPREADSHEET_TEXT.match(value):
-        return f"'{value}"
-    return value
+    return marked_text(value) if isinstance(value, str) else value
 
 
 def _json_lines(names: Sequence[str]) -> EncodeRows:

@@ -14,7 +14,7 @@ from app.writes.decisions import Needs
 # Rows with their lines in the file.
 FileRows = Sequence[tuple[int, FileRow]]
 MAX_EXAMPLES: Final = 10
-UNKNOWN_SKU: Final = "is the code of no SKU"
+UNKNOWN_SKU: Final = "is not the code of a SKU"
 
 
 @dataclass(kw_only=True)
@@ -43,6 +43,8 @@ class ImportRun:
     kind: FileKind
     id: str
     created_by: str
+    # The name of an import that is written only once; empty if it has none.
+    name: str = ""
     # Whether unknown SKUs of a file of stock are created.
     creates_skus: bool = False
     # Unknown warehouses of the file, which are created.
@@ -51,12 +53,21 @@ class ImportRun:
     reported_at: datetime | None = None
     # The names of the file's columns by those of the import.
     labels: Mapping[str, str] = field(default_factory=dict)
+    # The name of the column with the quantities of each warehouse, if the file has such columns.
+    warehouse_labels: Mapping[str, str] = field(default_factory=dict)
 
     def problem(
-        self, line: int, column: str, value: object, reason: str, remedy: str = ""
+        self,
+        line: int,
+        column: str,
+        value: object,
+        reason: str,
+        remedy: str = "",
+        *,
+        warehouse_id: str = "",
     ) -> RowProblem:
-        """Describe a problem of a value in a column of the import."""
-        name = self.labels.get(column, column)
+        """Describe a problem of a value in a column of the import, or of a warehouse's quantity."""
+        name = self.warehouse_labels.get(warehouse_id) or self.labels.get(column, column)
         return RowProblem(line=line, column=name, value=str(value), reason=reason, remedy=remedy)
 
     def unknown_sku(self, line: int, code: str) -> RowProblem:

@@ -5,17 +5,19 @@ is a write of its tenant like any other and is decided again when it is written.
 as they are, so an interrupted import continues when it is started again.
 
 Ledger entries of an import carry the id of the run, which is derived from the rows of the file.
-The id marks the counts that are already imported. Unlike an idempotency key, it never expires.
+The id marks the counts that are already imported. Unlike an idempotency key, it never expires. A
+feed may repeat its rows, so counts without a name can have several runs (`validate_next_run`).
 """
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, select
 from ulid import ULID
 
+from app.database.clocks import Present
 from app.database.engine import Database
 from app.database.parameters import TENANT
 from app.database.tables import adjustment
@@ -52,10 +54,16 @@ PREPARE_BATCH: Final[Mapping[FileKind, PrepareBatch]] = {
     FileKind.REPORTS: batch_of_reports,
 }
 
-
-_NUMBER_OF_ENTRIES: Final = select(func.count()).where(
-    adjustment.c.tenant_id == TENANT,
-    adjustment.c.bulk_id == bindparam("run", type_=adjustment.c.bulk_id.type),
+# Counts without a name whose last batch is older than this are another run.
+CONTINUED_SECONDS: Final = 3_600
+_LAST_ENTRY: Final = (
+    select(adjustment.c.created_at > Present(-CONTINUED_SECONDS))
+    .where(
+        adjustment.c.tenant_id == TENANT,
+        adjustment.c.bulk_id == bindparam("run", type_=adjustment.c.bulk_id.type),
+    )
+    .order_by(adjustment.c.position.desc())
+    .limit(1)
 )
 
 
@@ -63,47 +71,83 @@ class FileRefused(Exception):
     """Rows of the file have problems; nothing was changed."""
 
 
-def run_of(
-    staging: Staging, tenant_id: str, *, name: str, created_by: str, repetition: int = 0
-) -> ImportRun:
-    """Return the run of a file; its id is the same for the same rows, name and repetition."""
+@dataclass(frozen=True, slots=True)
+class ValidatedRun:
+    """The run of a file, and the result that it would have."""
+
+    run: ImportRun
+    result: ImportResult
+    # Whether an earlier run wrote the same rows, and this one writes them again.
+    is_repetition: bool
+
+
+def run_of(staging: Staging, tenant_id: str, *, name: str, created_by: str) -> ImportRun:
+    """Return the first run of a file; its id is the same for the same rows and name."""
+    id_ = _run_id(staging, name, 0)
+    return ImportRun(
+        tenant_id=tenant_id, kind=staging.kind, name=name, id=id_, created_by=created_by
+    )
+
+
+def _run_id(staging: Staging, name: str, repetition: int) -> str:
     parts = f"{staging.kind}\n{name}\n{staging.digest}"
     if repetition:
         parts += f"\n{repetition}"
     digest = hashlib.sha256(parts.encode()).digest()
-    id_ = f"bulk_{ULID.from_bytes(digest[:16])}"
-    return ImportRun(tenant_id=tenant_id, kind=staging.kind, id=id_, created_by=created_by)
+    return f"bulk_{ULID.from_bytes(digest[:16])}"
 
 
-async def next_repetition(database: Database, staging: Staging, tenant_id: str) -> int:
-    """Return the repetition of an import without a name, because the same rows may come daily.
+async def validate_next_run(
+    database: Database,
+    staging: Staging,
+    run: ImportRun,
+    progress: ReportRows,
+    *,
+    on_error: OnError = OnError.ABORT,
+) -> ValidatedRun:
+    """Choose the run of a file, given its first one, and validate it (see `validate`).
 
-    It is the last one if its ledger entries are fewer than the rows, so that an interrupted import
-    continues. Otherwise it is a new one.
+    Counts without a name continue the last run of the same rows, if its last entry is younger than
+    CONTINUED_SECONDS and rows are left. Otherwise they are another run. Every other import has one
+    run.
     """
+    repetition, is_continued = 0, False
+    if run.kind is FileKind.COUNTS and not run.name:
+        last, is_continued = await _last_repetition(database, staging, run)
+        repetition = last if is_continued else last + 1
+    run = replace(run, id=_run_id(staging, run.name, repetition))
+    result = await validate(database, staging, run, progress, on_error=on_error)
+    if is_continued and result.is_complete:
+        repetition += 1
+        run = replace(run, id=_run_id(staging, run.name, repetition))
+        result = await validate(database, staging, run, progress, on_error=on_error)
+    return ValidatedRun(run, result, repetition > 0 and not result.tally.already_imported)
 
-    async def entries(repetition: int) -> int:
-        run = run_of(staging, tenant_id, name="", created_by="", repetition=repetition)
-        parameters = {"tenant_id": tenant_id, "run": run.id}
-        async with database.snapshot() as snapshot:
-            [(number,)] = await snapshot.rows(_NUMBER_OF_ENTRIES, parameters)
-        return int(number)
 
-    if staging.kind is not FileKind.COUNTS:
-        return 0
-    # Repetitions have no gaps, so the first one without entries is found by halving.
-    used, free = -1, 0
-    while await entries(free):
-        used, free = free, 2 * free + 1
-    while free - used > 1:
-        middle = (used + free) // 2
-        if await entries(middle):
-            used = middle
-        else:
-            free = middle
-    if used < 0:
-        return 0
-    return used if await entries(used) < staging.number_of_good_rows else free
+async def _last_repetition(
+    database: Database, staging: Staging, run: ImportRun
+) -> tuple[int, bool]:
+    """Return the last repetition with ledger entries, else -1, and whether it is continued."""
+    is_recent = {-1: False}
+    async with database.snapshot() as snapshot:
+
+        async def has_entries(repetition: int) -> bool:
+            id_ = _run_id(staging, run.name, repetition)
+            rows = await snapshot.rows(_LAST_ENTRY, {"tenant_id": run.tenant_id, "run": id_})
+            is_recent.update((repetition, bool(recent)) for (recent,) in rows)
+            return bool(rows)
+
+        # Repetitions have no gaps, so the first one without entries is found by halving.
+        used, free = -1, 0
+        while await has_entries(free):
+            used, free = free, 2 * free + 1
+        while free - used > 1:
+            middle = (used + free) // 2
+            if await has_entries(middle):
+                used = middle
+            else:
+                free = middle
+    return used, is_recent[used]
 
 
 async def validate(
@@ -122,21 +166,7 @@ async def validate(
         FileRefused: rows have problems, or a part of the file could not be read.
 
     """
-    result, checked = ImportResult(), 0
-    similar = SimilarCodes(run, staging)
-    for rows in staging.batches(IMPORT_BATCH_ROWS):
-        batch = _prepare_batch(run, rows)
-        async with database.snapshot() as snapshot:
-            stock, _ = await read_batch(snapshot, run.tenant_id, [batch.needs])
-        decision = batch.decide(stock, is_final=False)
-        staging.add_problems(decision.problems)
-        if run.kind is not FileKind.WAREHOUSES:
-            similar.add(rows, stock.skus)
-        result.add(decision)
-        checked += len(rows)
-        progress("rows checked", checked)
-    await similar.find(database)
-    similar.close()
+    result = await _check(database, staging, run, progress, SimilarCodes(run, staging))
     bad = staging.number_of_bad_rows
     if bad and staging.is_incomplete:
         message = "The file cannot be imported; nothing was changed."
@@ -147,6 +177,34 @@ async def validate(
             "by --on-error continue."
         )
         raise FileRefused(message)
+    if bad and staging.has_wide_rows:
+        # `write` leaves out the other levels of a bad row, too.
+        result = await _check(database, staging, run, progress)
+    return result
+
+
+async def _check(
+    database: Database,
+    staging: Staging,
+    run: ImportRun,
+    progress: ReportRows,
+    similar: SimilarCodes | None = None,
+) -> ImportResult:
+    """Decide on all good rows, and add the problems and the damaged codes to the staging."""
+    result, checked = ImportResult(), 0
+    for rows in staging.batches(IMPORT_BATCH_ROWS):
+        batch = _prepare_batch(run, rows)
+        async with database.snapshot() as snapshot:
+            stock, _ = await read_batch(snapshot, run.tenant_id, [batch.needs])
+            decision = batch.decide(stock, is_final=False)
+            problems = decision.problems
+            if similar is not None and run.kind is not FileKind.WAREHOUSES:
+                problems = await similar.add_hints(snapshot, problems)
+                problems += await similar.warn(snapshot, rows, stock.skus)
+        staging.add_problems(problems)
+        result.add(decision)
+        checked += len(rows)
+        progress("rows checked", checked)
     return result
 
 
@@ -178,7 +236,7 @@ async def write(
 
 def _prepare_batch(run: ImportRun, rows: FileRows) -> ImportBatch:
     batch = PREPARE_BATCH[run.kind](run, rows)
-    # The codes like unknown ones are found once per file.
+    # The check finds the codes like unknown ones.
     return replace(batch, needs=replace(batch.needs, may_create_skus=True))
 
 

@@ -13,7 +13,7 @@ from app.files.cell_values import MAX_DIGITS
 from app.files.column_mapping import ColumnMapping, MappingOptions, number_of_known_names
 from app.files.columns import FILE_COLUMNS, FileKind
 from app.files.layouts import normal_name
-from app.files.problems import RowProblem, UnreadableFile
+from app.files.problems import RowProblem, UnreadableFile, shown
 from app.files.row_reading import NUL_PROBLEM, ParsedRow
 from app.files.sources import MAX_LINE_LENGTH, FileLines
 
@@ -255,7 +255,7 @@ class _JsonArray:
 
 def _json_row(line: int, value: object) -> ParsedRow:
     if isinstance(value, _RepeatedName):
-        return _bad_json(line, f"it names twice: {value.name}")
+        return _bad_json(line, f"it names twice: {shown(value.name)}")
     if not isinstance(value, dict):
         return ParsedRow(line, {}, RowProblem(line=line, reason="must be a JSON object"))
     return ParsedRow(line, value)
@@ -279,11 +279,12 @@ class _RepeatedName:
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> Mapping[str, Any] | _RepeatedName:
-    cells = dict(pairs)
-    if len(cells) == len(pairs):
-        return cells
-    names = [name for name, _ in pairs]
-    return _RepeatedName(next(name for name in names if names.count(name) > 1))
+    cells: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in cells:
+            return _RepeatedName(name)
+        cells[name] = value
+    return cells
 
 
 def _whole_number(digits: str) -> int:

@@ -8,6 +8,8 @@ from typing import Final
 
 import orjson
 
+from app.files.cell_values import marked_text
+
 MAX_SHOWN_LENGTH: Final = 40
 # Problems with one cause are listed one by one up to this number, and summed up beyond.
 LISTED_ROWS: Final = 5
@@ -94,7 +96,9 @@ def write_report(path: Path, problems: Iterable[RowProblem]) -> None:
             return
         writer = csv.DictWriter(file, ["line", "severity", "column", "value", "reason", "remedy"])
         writer.writeheader()
-        writer.writerows(_cells(problem) for problem in problems)
+        for problem in problems:
+            cells = _cells(problem)
+            writer.writerow(cells | {"column": marked_text(str(cells["column"]))})
 
 
 def _cells(problem: RowProblem) -> dict[str, object]:

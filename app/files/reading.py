@@ -35,6 +35,7 @@ class FileReading:
     notes: list[str] = field(default_factory=list)
     # The names of the file's columns by those of the import.
     labels: dict[str, str] = field(default_factory=dict)
+    warehouse_labels: dict[str, str] = field(default_factory=dict)
     left_alone: int = 0
     passed_over: int = 0
 
@@ -83,12 +84,15 @@ def _describe(reading: FileReading, mapping: ColumnMapping) -> None:
         reading.layout = mapping.layout.name
     if description := mapping.describe():
         reading.notes.append(description)
-    if mapping.passed_over:
-        names = listed(mapping.passed_over)
+    if mapping.unknown_columns:
+        names = listed(mapping.unknown_columns)
         reading.notes.append(f"Warning: unknown columns were passed over: {names}.")
     reading.labels = {
         target: mapping.labels.get(sources[0], target)
         for target, sources in mapping.sources.items()
+    }
+    reading.warehouse_labels = {
+        id_: mapping.labels[sources[0]] for id_, sources in mapping.warehouses.items()
     }
 
 

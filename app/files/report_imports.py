@@ -66,6 +66,7 @@ class _ReportBatch:
                 row["warehouse_id"],
                 "is not a warehouse that a marketplace runs",
                 "Import its stock as --kind counts.",
+                warehouse_id=row["warehouse_id"],
             )
         elif code not in self._stock.skus and not self._run.creates_skus:
             problem = self._run.unknown_sku(line, code)
@@ -76,7 +77,9 @@ class _ReportBatch:
         if isinstance(outcome, InventoryError):
             reason = f"is refused: {outcome.message.rstrip('.')}"
             self.decision.problems.append(
-                self._run.problem(line, "quantity", row["quantity"], reason)
+                self._run.problem(
+                    line, "quantity", row["quantity"], reason, warehouse_id=warehouse.id
+                )
             )
 
     def _sync(self, row: FileRow, warehouse: WarehouseRecord) -> SyncedLevel | InventoryError:

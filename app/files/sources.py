@@ -28,7 +28,7 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _DECODED_LETTER: Final = re.compile("[^\x00-\x7f\udc80-\udcff]")
-_SAVE_AS_CSV: Final = "In the spreadsheet program, save the sheet as CSV (UTF-8)."
+SAVE_AS_CSV: Final = "Open it in a spreadsheet program and save the sheet as CSV (UTF-8)."
 
 
 class FileFormat(StrEnum):
@@ -115,14 +115,14 @@ def _opened(content: BinaryIO, form: FileFormat | None, encoding: str | None) ->
     if start.startswith(b"PK\x03\x04") and form is None:
         return ImportSource(content, None)
     if start.startswith(b"\xd0\xcf\x11\xe0"):
-        raise UnreadableFile(1, "is a workbook of Excel 97-2003 (.xls)", _SAVE_AS_CSV)
+        raise UnreadableFile(1, "is a workbook of Excel 97-2003 (.xls)", SAVE_AS_CSV)
     result = ImportSource(content, form)
     _set_encoding(result, encoding)
     if form is None:
         first = result.text().read(4_096).lstrip()[:1]
         result.release()
         if first == "<":
-            raise UnreadableFile(1, "is HTML or XML and not a table", _SAVE_AS_CSV)
+            raise UnreadableFile(1, "is HTML or XML and not a table", SAVE_AS_CSV)
         result.form = FileFormat.JSONL if first in ("{", "[") else FileFormat.CSV
     return result
 

@@ -18,6 +18,16 @@ from app.files.problems import LISTED_CAUSES, LISTED_ROWS, ProblemCause, RowProb
 
 _PROBLEM_COLUMNS: Final = "line, is_warning, name, value, reason, remedy, hint"
 _TWINS: Final = "SELECT key FROM staged GROUP BY key HAVING COUNT(*) > 1"
+# The first row of a key gets the quantity of all its rows. TOTAL cannot overflow, and is exact for
+# all accepted quantities.
+_ADD_UP: Final = f"""
+    UPDATE staged SET body = json_set(body, '$.quantity', total.quantity) FROM (
+        SELECT MIN(id) AS id, CAST(
+            MIN(TOTAL(json_extract(body, '$.quantity')), {MAX_QUANTITY + 1}) AS INTEGER
+        ) AS quantity
+        FROM staged GROUP BY key HAVING COUNT(*) > 1
+    ) total WHERE total.id = staged.id
+"""  # noqa: S608 - constants
 _SAME: Final = {
     FileKind.SKUS: "the same SKU",
     FileKind.WAREHOUSES: "the same warehouse",
@@ -39,6 +49,9 @@ class Staging:
         self.kind = FileKind.COUNTS
         # Whether the rows below a line could not be read.
         self.is_incomplete = False
+        # Whether a line has several rows, such as a quantity for each warehouse.
+        self.has_wide_rows = False
+        self._last_line = 0
         self._is_strict = strict
         self._digest = hashlib.sha256()
         # An empty name makes a temporary file for this connection.
@@ -53,7 +66,7 @@ class Staging:
                 line INTEGER NOT NULL, is_warning INTEGER NOT NULL, name TEXT NOT NULL, value TEXT,
                 reason TEXT NOT NULL, remedy TEXT NOT NULL, hint TEXT NOT NULL
             );
-            CREATE UNIQUE INDEX problem_once ON problem (line, name, reason);
+            CREATE UNIQUE INDEX problem_once ON problem (line, name, reason, IFNULL(value, ''));
         """)
 
     @property
@@ -68,13 +81,6 @@ class Staging:
         [(number,)] = self._database.execute(statement)
         return int(number)
 
-    @property
-    def number_of_good_rows(self) -> int:
-        """Number of rows of lines without an error."""
-        good = "WHERE line NOT IN (SELECT line FROM problem WHERE NOT is_warning)"
-        [(number,)] = self._database.execute(f"SELECT COUNT(*) FROM staged {good}")  # noqa: S608
-        return int(number)
-
     def add_rows(self, rows: Iterable[tuple[int, FileRow]]) -> None:
         """Store rows with their lines."""
         staged = []
@@ -82,6 +88,8 @@ class Staging:
             body = orjson.dumps(row)
             self._digest.update(body)
             staged.append((line, row_key(self.kind, row), body.decode()))
+            self.has_wide_rows = self.has_wide_rows or line == self._last_line
+            self._last_line = line
         self._insert("INSERT INTO staged (line, key, body) VALUES (?, ?, ?)", staged)
 
     def add_problems(self, problems: Iterable[RowProblem]) -> None:
@@ -103,33 +111,18 @@ class Staging:
         if rows:
             self._insert("INSERT OR IGNORE INTO problem VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def add_hints(self, reason: str, hints: Iterable[tuple[int, str]]) -> None:
-        """Store a hint for the problems of lines that have a reason."""
-        self._insert(
-            "UPDATE problem SET hint = ?2 WHERE line = ?1 AND reason = ?3",
-            [(line, hint, reason) for line, hint in hints],
-        )
-
     def find_duplicates(self, duplicates: Duplicates) -> None:
-        """Merge rows with the same key as asked, or store a problem for each of them."""
+        """Merge rows with the same key by the option --duplicates, or store a problem for each."""
         self._digest.update(duplicates.encode())
-        execute = self._database.execute
-        execute("CREATE INDEX staged_by_key ON staged (key, id)")
+        self._database.execute("CREATE INDEX staged_by_key ON staged (key, id)")
         if self.kind not in QUANTITY_KINDS:
             # A row that says the same again, such as a SKU with a row for each location.
-            execute(
-                "DELETE FROM staged WHERE EXISTS (SELECT 1 FROM staged first WHERE "
-                "first.key = staged.key AND first.body = staged.body AND first.id < staged.id)"
-            )
+            self._keep("MIN(id)", "key, body")
         if duplicates is Duplicates.LAST:
-            self._keep("MAX")
+            self._keep("MAX(id)", "key")
         elif duplicates is Duplicates.SUM and self.kind in QUANTITY_KINDS:
-            execute(
-                "UPDATE staged SET body = json_set(body, '$.quantity', (SELECT "  # noqa: S608
-                "SUM(json_extract(twin.body, '$.quantity')) FROM staged twin WHERE "
-                f"twin.key = staged.key)) WHERE key IN ({_TWINS})"
-            )
-            self._keep("MIN")
+            self._database.execute(_ADD_UP)
+            self._keep("MIN(id)", "key")
             self._refuse(
                 f"json_extract(body, '$.quantity') > {MAX_QUANTITY}",
                 "adds up with the rows of the same SKU and warehouse to more than "
@@ -181,11 +174,10 @@ class Staging:
         """Close and delete the temporary database."""
         self._database.close()
 
-    def _keep(self, choose: str) -> None:
-        """Delete all but the first (MIN) or the last (MAX) row of each key."""
+    def _keep(self, chosen: str, by: str) -> None:
+        """Delete all but the chosen row of each group of rows."""
         self._database.execute(
-            f"DELETE FROM staged WHERE key IN ({_TWINS}) AND id NOT IN "  # noqa: S608
-            f"(SELECT {choose}(id) FROM staged GROUP BY key HAVING COUNT(*) > 1)"
+            f"DELETE FROM staged WHERE id NOT IN (SELECT {chosen} FROM staged GROUP BY {by})"  # noqa: S608
         )
 
     def _refuse(self, condition: str, reason: str, remedy: str) -> None:

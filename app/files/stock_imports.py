@@ -5,9 +5,9 @@ from functools import cache
 from typing import Any
 
 from msgspec import structs
-from sqlalchemy import Select, Text, bindparam, select
+from sqlalchemy import Select, Text, bindparam, func, literal_column, select
 
-from app.database.parameters import TENANT, in_key_array
+from app.database.parameters import TENANT, as_json, rows_from
 from app.database.session import Session
 from app.database.tables import adjustment
 from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
@@ -33,8 +33,9 @@ def batch_of_stock(run: ImportRun, rows: FileRows) -> ImportBatch:
     imported: set[LevelKey] = set()
 
     async def find_imported(session: Session) -> Needs:
-        parameters = {"tenant_id": run.tenant_id, "codes": sorted(needs.skus), "run": run.id}
-        statement = _select_imported_levels(session.dialect)
+        keys = as_json({"sku": code, "warehouse_id": id_} for code, id_ in levels)
+        parameters = {"tenant_id": run.tenant_id, "levels": keys, "run": run.id}
+        statement = select_imported_levels(session.dialect)
         imported.update((code, id_) for code, id_ in await session.rows(statement, parameters))
         return Needs()
 
@@ -75,7 +76,7 @@ class _StockBatch:
             return
         if warehouse is None:
             reason = "is not the id of a warehouse any more"
-            self._refuse(line, "warehouse_id", id_, reason)
+            self._refuse(line, row, "warehouse_id", reason)
             return
         old = record.level_at(warehouse)
         is_count = self._run.kind is FileKind.COUNTS
@@ -87,13 +88,14 @@ class _StockBatch:
                     f"is not the {old.on_hand:,} of the stock level, which has a history that an "
                     "opening balance would contradict"
                 )
-                self._refuse(line, "on_hand", quantity, reason, "Import a count: --kind counts.")
+                remedy = "Import a count: --kind counts."
+                self._refuse(line, row, "on_hand", reason, remedy)
                 return
             quantity = None
         if quantity is None or (self._run.kind is FileKind.LEVELS and quantity == 0):
             self._change_safety_stock(record, old, row)
         elif warehouse.type.is_readonly and is_count:
-            self._count_marketplace(line, old, quantity)
+            self._count_marketplace(line, row, old)
         elif error := check_new_on_hand(
             quantity,
             record=record,
@@ -102,7 +104,7 @@ class _StockBatch:
             by_marketplace=not is_count,
         ):
             column = "quantity" if is_count else "on_hand"
-            self._refuse(line, column, quantity, f"is refused: {error.message.rstrip('.')}")
+            self._refuse(line, row, column, f"is refused: {error.message.rstrip('.')}")
         else:
             self._change_on_hand(record, old, row, quantity)
 
@@ -113,22 +115,21 @@ class _StockBatch:
             return SkuRecord(code, row.get("title") or code, 1, None, [])
         return record
 
-    def _count_marketplace(self, line: int, old: LevelRecord, quantity: int) -> None:
+    def _count_marketplace(self, line: int, row: FileRow, old: LevelRecord) -> None:
         """Refuse a count of a marketplace's warehouse unless it changes nothing."""
-        if quantity == old.on_hand:
+        if row["quantity"] == old.on_hand:
             self.decision.tally.unchanged += 1
             return
         refusal = readonly_refusal(old.warehouse.id, old.warehouse.type)
-        self._refuse(
-            line,
-            "quantity",
-            quantity,
-            f"is refused: {refusal.message.rstrip('.')}",
-            "Import the report of the marketplace: --kind reports.",
-        )
+        reason = f"is refused: {refusal.message.rstrip('.')}"
+        remedy = "Import the report of the marketplace: --kind reports."
+        self._refuse(line, row, "quantity", reason, remedy)
 
-    def _refuse(self, line: int, column: str, value: object, reason: str, remedy: str = "") -> None:
-        self.decision.problems.append(self._run.problem(line, column, value, reason, remedy))
+    def _refuse(self, line: int, row: FileRow, column: str, reason: str, remedy: str = "") -> None:
+        id_ = row["warehouse_id"]
+        self.decision.problems.append(
+            self._run.problem(line, column, row[column], reason, remedy, warehouse_id=id_)
+        )
 
     def _change_safety_stock(self, record: SkuRecord, old: LevelRecord, row: FileRow) -> None:
         """Change the fields that have no ledger entry."""
@@ -176,14 +177,24 @@ def _safety_stock(row: FileRow, old: LevelRecord) -> int:
 
 
 @cache
-def _select_imported_levels(dialect: str) -> Select[Any]:
-    """Return the SELECT of the levels that have an entry of a run.
+def select_imported_levels(dialect: str) -> Select[Any]:
+    """Return the SELECT of those of some levels that have an entry of a run.
 
-    The statement reads the history of these SKUs; the index of bulks would read the whole run for
-    every batch, so the condition on the run excludes it.
+    It looks at the history of one level after the other. The index of bulks would read the whole
+    run for every batch, and without statistics PostgreSQL would choose it: the condition on the run
+    excludes it, and the limit excludes a join.
     """
-    return select(adjustment.c.sku, adjustment.c.warehouse_id).where(
-        adjustment.c.tenant_id == TENANT,
-        in_key_array(dialect, adjustment.c.sku, "codes"),
-        (adjustment.c.bulk_id + "") == bindparam("run", type_=Text),
+    levels = rows_from(dialect, "levels", {"sku": Text(), "warehouse_id": Text()})
+    entry = (
+        select(literal_column("1"))
+        .where(
+            adjustment.c.tenant_id == TENANT,
+            adjustment.c.sku == levels.c.sku,
+            adjustment.c.warehouse_id == levels.c.warehouse_id,
+            func.coalesce(adjustment.c.bulk_id, "") == bindparam("run", type_=Text),
+        )
+        .limit(literal_column("1"))
+        .correlate(levels)
+        .scalar_subquery()
     )
+    return select(levels.c.sku, levels.c.warehouse_id).where(entry.is_not(None))

@@ -4,6 +4,7 @@ import difflib
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Final
 
 from app.domain.records import WarehouseRecord
@@ -13,7 +14,7 @@ from app.files.columns import FILE_COLUMNS, FileKind, new_warehouse_id
 from app.files.problems import listed, shown
 
 # Unknown names for which similar ones are searched.
-MAX_NEAR_MISSES: Final = 100
+MAX_NEAR_MISSES: Final = 10
 LIST_WAREHOUSES: Final = "`inventory export warehouses` lists all."
 
 
@@ -137,7 +138,7 @@ class WarehouseNames:
     def _refusal_of(self, text: str) -> BadCell:
         if text in self._unknown:
             return self._unknown[text]
-        # The search takes time, and a file may be full of unknown names.
+        # The search reads all names, and a file may be full of unknown ones.
         near = self._near_miss(text) if len(self._unknown) < MAX_NEAR_MISSES else ""
         refusal = BadCell(
             "is neither the id nor the name of a warehouse",
@@ -149,11 +150,11 @@ class WarehouseNames:
         return refusal
 
     def _near_miss(self, text: str) -> str:
-        ids = {folded_name(id_): id_ for id_ in self.by_id}
-        names = {
-            key: self.by_id[found[0]].name
-            for key, found in self._by_name.items()
-            if found and found[0] in self.by_id
-        }
-        near = difflib.get_close_matches(folded_name(text), {**ids, **names}, n=1)
-        return f"Did you mean {shown({**ids, **names}[near[0]])}? " if near else ""
+        near = difflib.get_close_matches(folded_name(text), self._known_texts, n=1)
+        return f"Did you mean {shown(self._known_texts[near[0]])}? " if near else ""
+
+    @cached_property
+    def _known_texts(self) -> dict[str, str]:
+        """The ids and names by their folded form."""
+        texts = [(id_, warehouse.name) for id_, warehouse in self.by_id.items()]
+        return {folded_name(text): text for pair in texts for text in pair}

@@ -24,7 +24,12 @@ CERTIFICATE = "postgresql://u:p@h/d?sslmode=verify-full&sslrootcert=%2Fca.pem"
         ("postgres://u:p@h/d", "postgresql h:5432/d", "postgresql://u:p@h/d"),
         ("postgresql://u:p@h:6432/d", "postgresql h:6432/d", "postgresql://u:p@h:6432/d"),
         ("postgres://u:p/#,@h/d", "postgresql h:5432/d", "postgresql://u:p%2F%23%2C@h/d"),
-        ("postgresql+asyncpg://u@[::1]/d", "postgresql ::1/d", "postgresql://u@[::1]/d"),
+        ("postgresql+asyncpg://u@[::1]/d", "postgresql [::1]:5432/d", "postgresql://u@[::1]/d"),
+        (
+            "postgresql://u:p@[2001:db8::1]:6000/d",
+            "postgresql [2001:db8::1]:6000/d",
+            "postgresql://u:p@[2001:db8::1]:6000/d",
+        ),
         ("postgresql://u:p%40%2F@h/d", "postgresql h:5432/d", "postgresql://u:p%40%2F@h/d"),
         (
             "postgres://u:p@h1:1,h2:2/d?target_session_attrs=read-write",

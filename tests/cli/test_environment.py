@@ -59,6 +59,19 @@ def test_an_address_in_the_environment_excludes_the_file_of_another_source(
         Settings()
 
 
+def test_both_forms_of_a_variable_in_the_file_are_refused(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (directory / "secret").write_text("sqlite:///secret.db")
+    (directory / ".env").write_text("DATABASE_URL=sqlite:///a.db\nDATABASE_URL_FILE=secret\n")
+    with pytest.raises(BadEnvironment, match="DATABASE_URL and DATABASE_URL_FILE are both set"):
+        Settings()
+
+    (directory / ".env").write_text("DATABASE_URL=sqlite:///a.db\n")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(directory / "secret"))
+    assert Settings().database_url == "sqlite:///secret.db"
+
+
 @pytest.mark.parametrize(
     ("variables", "named"),
     [

@@ -122,7 +122,8 @@ def test_a_unix_socket_is_served_and_removed(workers: str, tmp_path: Path) -> No
         "serve", "--uds", str(path), "--workers", workers, directory=tmp_path
     )
     try:
-        text_until(terminal, "Application startup complete", f"http://unix:{path}:/graphql")
+        text = text_until(terminal, "Application startup complete", f"http://unix:{path}:/graphql")
+        assert text.index("startup complete") < text.index("Serving the database")
         transport = httpx.HTTPTransport(uds=str(path))
         with httpx.Client(transport=transport, base_url="http://service") as client:
             assert client.get("/healthz").text == "alive\n"

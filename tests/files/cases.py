@@ -144,7 +144,7 @@ LAYOUT_CASES: Final = [
     Case(
         name="magento-other-case",
         content="source_code,sku,status,quantity\nwh_shop,nsc-tee-s,0,0.0000\n",
-        says=["'nsc-tee-s' is the code of no SKU. Did you mean 'NSC-TEE-S'?"],
+        says=["'nsc-tee-s' is not the code of a SKU. Did you mean 'NSC-TEE-S'?"],
     ),
     Case(
         name="square",

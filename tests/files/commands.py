@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer
 
 from app.cli.main import main
 from tests.files.cases import SKUS, WAREHOUSES
@@ -35,6 +36,9 @@ class Commands:
         """Run a command."""
         self._monkeypatch.setenv("DATABASE_URL", self.database_url)
         self._monkeypatch.setattr(sys, "argv", ["inventory", *words])
+        # As on a terminal; elsewhere Typer removes the sequences that control one.
+        echo = sys.modules[typer.echo.__module__]
+        self._monkeypatch.setattr(echo, "should_strip_ansi", lambda *_arguments: False)
         self._capfd.readouterr()
         status = 0
         try:

@@ -1,5 +1,6 @@
 """Files as people have them are imported, or refused with the value, the reason and the remedy."""
 
+import csv
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -121,6 +122,36 @@ def test_new_skus_and_warehouses_are_as_the_dry_run_says(
     assert '{"sku":"NEW-1","title":"New"}\n' in listing.stdout
 
 
+@pytest.mark.parametrize(
+    ("content", "kind", "created", "refused"),
+    [
+        (
+            "sku,wh_main,wh_fba,wh_shop\nNSC-BOOK-1,3,4,5\nNSC-TEE-S,,,6\nNSC-TEE-M,1,2,\n",
+            "counts",
+            1,
+            2,
+        ),
+        (
+            "name,type,marketplace,id\nA,own,ebay,\nB,own,,\nC,own,,wh_fba\n",
+            "warehouses",
+            1,
+            2,
+        ),
+    ],
+)
+def test_bad_rows_are_left_out_as_the_dry_run_says(
+    content: str, kind: str, created: int, refused: int, commands: Commands, tmp_path: Path
+) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text(content, encoding="utf-8")
+    options = ("--kind", kind, "--on-error", "continue", "--json")
+    dry = json.loads(commands.import_file(path, *options, "--dry-run").stdout)
+    done = json.loads(commands.import_file(path, *options).stdout)
+
+    assert dry == done | {"dry_run": True}
+    assert (done["created"], done["updated"], done["refused"]) == (created, 0, refused)
+
+
 def test_the_same_feed_is_written_every_day_and_a_named_one_once(
     commands_of_both: Commands, tmp_path: Path
 ) -> None:
@@ -192,8 +223,8 @@ def test_the_report_lists_every_problem(commands: Commands, tmp_path: Path) -> N
     path.write_text(f"{COUNTS}{rows}1234,wh_main,1\n{long},\x1b[31m,-1\n", encoding="utf-8")
 
     done = commands.import_file(path, "--report", str(report))
-    assert (done.status, done.stderr.count("is the code of no SKU")) == (1, 1)
-    assert "30 rows, first at line 2, column 'sku': 'S0' is the code of no SKU." in done.stderr
+    assert (done.status, done.stderr.count("is not the code of a SKU")) == (1, 1)
+    assert "30 rows, first at line 2, column 'sku': 'S0' is not the code of a SKU." in done.stderr
     listed = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
     assert [each["line"] for each in listed] == [*range(2, 33), 33, 33]
     assert listed[0] == {
@@ -201,7 +232,7 @@ def test_the_report_lists_every_problem(commands: Commands, tmp_path: Path) -> N
         "severity": "error",
         "column": "sku",
         "value": "'S0'",
-        "reason": "is the code of no SKU",
+        "reason": "is not the code of a SKU",
         "remedy": "Import the SKU first, or create it by --create-skus.",
     }
     assert listed[30]["severity"] == "warning"
@@ -220,6 +251,30 @@ def test_a_terminal_gets_no_control_characters_of_a_file_name(
     path.write_text(f"{COUNTS}NOPE,wh_main,1\n", encoding="utf-8")
     done = commands.import_file(path)
     assert (done.status, "\x1b" in done.stderr, "\\x1b" in done.stderr) == (1, False, True)
+
+
+def test_a_terminal_gets_no_control_characters_of_a_layout(
+    commands: Commands, tmp_path: Path
+) -> None:
+    path, layout = tmp_path / "stock.csv", tmp_path / "layout.toml"
+    path.write_text("Code,Free\nNSC-BOOK-1,3\n", encoding="utf-8")
+    columns = 'columns = { sku = "Code", quantity = "Free" }\n'
+    named = f'["\\u001b[31m"]\nheader = ["Code"]\n{columns}'
+    for text in (named, named + '"\\u001b[31m" = 1\n', named.replace("quantity", '"\\u001b"')):
+        layout.write_text(text, encoding="utf-8")
+        done = commands.import_file(path, "--layout", str(layout), "--warehouse", "wh_main")
+        assert "[31m" in done.stderr or "layout.toml" in done.stderr, done
+        assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "@SUM(A1)", "-1"])
+def test_a_report_has_no_formulas(name: str, commands: Commands, tmp_path: Path) -> None:
+    path, report = tmp_path / "counts.csv", tmp_path / "report.csv"
+    path.write_text(f"sku,warehouse_id,{name}\nNSC-BOOK-1,wh_main,=1+1\n", encoding="utf-8")
+    commands.import_file(path, f"--column=quantity={name}", "--report", str(report))
+    with report.open(encoding="utf-8", newline="") as file:
+        [cells] = csv.DictReader(file)
+    assert (cells["column"], cells["value"]) == (f"'{name}", "'=1+1'")
 
 
 def test_a_user_writes_a_layout(commands: Commands, tmp_path: Path) -> None:

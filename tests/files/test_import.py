@@ -246,7 +246,7 @@ async def test_the_longest_names_are_imported(service: Service) -> None:
         ('{"sku":true,"warehouse_id":"w","quantity":5}', "sku must be text"),
         ('{"sku":"A","warehouse_id":"w","quantity":1,"Quantity":2}', "names a column twice"),
         ('{"sku":"A","warehouse_id":"w","quantity":NaN}', "is not valid JSON"),
-        ('{"sku":"A","sku":"B","warehouse_id":"w","quantity":1}', "names twice: sku"),
+        ('{"sku":"A","sku":"B","warehouse_id":"w","quantity":1}', "names twice: 'sku'"),
         ('{"sku":"A","warehouse_id":"w","quantity":1,"note":"\\ud800"}', "surrogates"),
         ('{"sku":"A","warehouse_id":"w","quantity":1,"note":"\\u0000"}', "NUL"),
         ('["A"]', "must be a JSON object"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from openpyxl import Workbook
 
-from app.files import sources, workbooks
+from app.files import sources, workbook_reader
 from app.files.columns import FileKind
 from tests.files.importing import staged
 
@@ -58,6 +58,25 @@ def sheet_of(rows: str) -> bytes:
         '<?xml version="1.0"?><worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/'
         f'2006/main"><sheetData>{rows}</sheetData></worksheet>'
     ).encode()
+
+
+def with_shared_texts(content: bytes, texts: bytes) -> bytes:
+    """Add a part with shared texts, which openpyxl does not write."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        types = archive.read("[Content_Types].xml")
+    entry = (
+        b'<Override PartName="/xl/sharedStrings.xml" ContentType="application/vnd.openxmlformats-'
+        b'officedocument.spreadsheetml.sharedStrings+xml"/></Types>'
+    )
+    content = with_part(content, "[Content_Types].xml", types.replace(b"</Types>", entry))
+    namespace = b"http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    part = b'<sst xmlns="%s">%s</sst>' % (namespace, texts)
+    return with_part(content, "xl/sharedStrings.xml", part)
+
+
+def text_row(number: int, *texts: str) -> str:
+    cells = "".join(f'<c t="inlineStr"><is><t>{text}</t></is></c>' for text in texts)
+    return f'<row r="{number}">{cells}</row>'
 
 
 def reasons(content: bytes) -> list[tuple[int, str]]:
@@ -138,14 +157,13 @@ def test_codes_of_numbers_are_text() -> None:
             1,
             "damaged workbook",
         ),
-        ("xl/sharedStrings.xml", b" " * (workbooks.MAX_OTHER_BYTES + 1), 1, "too many bytes"),
         ("content.xml", b"", 1, "is an OpenDocument spreadsheet"),
     ],
 )
 def test_a_harmful_workbook_is_refused(
     part: str, content: bytes, line: int, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workbooks, "MAX_ROWS", FEW_ROWS)
+    monkeypatch.setattr(workbook_reader, "MAX_ROWS", FEW_ROWS)
     book = with_part(workbook([HEADER]), part, content)
 
     tracemalloc.start()
@@ -163,6 +181,101 @@ def test_cells_beyond_the_columns_of_a_table_are_ignored() -> None:
     assert "lacks the column" in reason
 
 
+MANY = 10_000
+TREES = {
+    "row": with_part(workbook([]), MAIN_SHEET, sheet_of(f"<row>{'<c/>' * MANY}</row>")),
+    "end-of-row-in-a-text": with_part(
+        workbook([]), MAIN_SHEET, sheet_of("<row>" + '<c a="/row>"/>' * MANY + "</row>")
+    ),
+    "end-of-row-in-a-comment": with_part(
+        workbook([]), MAIN_SHEET, sheet_of(f"<!-- {'</row>' * MANY} -->")
+    ),
+    "rows-with-one-number": with_part(workbook([]), MAIN_SHEET, sheet_of('<row r="1"/>' * MANY)),
+    "before-the-rows": with_part(workbook([]), MAIN_SHEET, b"<worksheet>" + b"<a/>" * MANY),
+    "styles": with_part(workbook([]), "xl/styles.xml", b"<s>" + b"<xf/>" * MANY + b"</s>"),
+    "workbook": with_part(workbook([]), "xl/workbook.xml", b"<s>" + b"<a/>" * MANY + b"</s>"),
+    "theme": with_part(workbook([]), "xl/theme/theme1.xml", b" " * 5 * MANY),
+    "types": with_part(workbook([]), "[Content_Types].xml", b"<s>" + b"<a/>" * MANY + b"</s>"),
+    "text": with_shared_texts(workbook([]), b"<si>" + b"<r/>" * MANY + b"</si>"),
+    "texts": with_shared_texts(workbook([]), b"<si/>" * MANY),
+    "spaces": with_shared_texts(workbook([]), b" " * 5 * MANY),
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_part_that_unpacks_to_a_large_tree_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workbook_reader, "MAX_TREE_BYTES", 3 * MANY)
+    monkeypatch.setattr(workbook_reader, "MAX_ROWS", MANY // 2)
+    monkeypatch.setattr(workbook_reader, "MAX_SHARED_TEXTS", MANY // 2)
+    assert len(TREES[name]) < 3 * MANY
+
+    tracemalloc.start()
+    [(_, reason)] = reasons(TREES[name])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "too many bytes" in reason
+    assert peak < 16 * 1_048_576
+
+
+def test_the_shared_texts_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workbook_reader, "MAX_SHARED_TEXTS", len(HEADER))
+    texts = "".join(f"<si><t>{name}</t></si>" for name in HEADER)
+    header = "".join(f'<c t="s"><v>{number}</v></c>' for number in range(len(HEADER)))
+    content = with_part(workbook([]), MAIN_SHEET, sheet_of(f"<row>{header}</row>"))
+
+    assert reasons(with_shared_texts(content, texts.encode())) == []
+    [(_, reason)] = reasons(with_shared_texts(content, (texts + "<si/>").encode()))
+    assert "too many bytes" in reason
+
+
+@pytest.mark.parametrize("limit", ["MAX_SHARED_TEXT_BYTES", "MAX_SHEET_BYTES"])
+def test_the_size_of_a_stream_is_limited(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = with_shared_texts(workbook([HEADER, ("A", "w", 1)]), b"<si><t>x</t></si>" * 9)
+    assert reasons(content) == []
+    monkeypatch.setattr(workbook_reader, limit, 99)
+    [(_, reason)] = reasons(content)
+    assert "too many bytes" in reason
+
+
+def test_formats_of_rows_take_no_memory() -> None:
+    formats = " ".join(f'a{number}="{number:0100}"' for number in range(50))
+    rows = "".join(f'<row r="{row}" {formats}/>' for row in range(2, 1_000))
+    content = with_part(workbook([]), MAIN_SHEET, sheet_of(text_row(1, *HEADER) + rows))
+
+    tracemalloc.start()
+    assert reasons(content) == []
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * 1_048_576
+
+
+def test_parts_below_the_rows_may_be_large() -> None:
+    below = "<mergeCells>" + '<mergeCell ref="A1:B1"/>' * 100_000 + "</mergeCells></worksheet>"
+    sheet = sheet_of(text_row(1, *HEADER) + text_row(2, "A", "w", "x"))
+    content = with_part(workbook([]), MAIN_SHEET, sheet.replace(b"</worksheet>", below.encode()))
+
+    [(line, reason)] = reasons(content)
+    assert (line, "is not a whole number" in reason) == (2, True)
+
+
+def test_a_sheet_whose_part_is_beside_the_others_is_read() -> None:
+    """The name of a part says nothing about its kind."""
+    content = with_part(workbook([HEADER]), "xl/worksheets/texts.xml", b" " * 2_000_000)
+    assert reasons(content) == []
+
+
+@pytest.mark.parametrize("number", [256, 257, 263])
+def test_columns_beyond_the_256th_are_ignored(number: int) -> None:
+    more = [f"x{place}" for place in range(number - 3)]
+    content = workbook([(*HEADER[:3], *more), ("A", "w", 1, *more), ("B", "w", 2)])
+    staging = staged(content, FileKind.COUNTS)
+    rows = [(line, row["quantity"]) for line, row in next(staging.batches(9))]
+    assert (rows, [*staging.problems()]) == ([(2, 1), (3, 2)], [])
+    staging.close()
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [
@@ -177,8 +290,9 @@ def test_other_archives_are_named(content: bytes, named: str) -> None:
 
 def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openpyxl", None)
+    monkeypatch.delitem(sys.modules, "app.files.workbook_reader")
     [(_, reason)] = reasons(workbook([HEADER]))
-    assert "save it as CSV (UTF-8)" in reason
+    assert "save the sheet as CSV (UTF-8)" in reason
     assert "inventory-api[xlsx]" in reason
 
 

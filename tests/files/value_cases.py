@@ -137,9 +137,9 @@ DAMAGE_CASES: Final = [
         "NSC-TEE-S,WH_MAIN,1\n4.26E+12,wh_main,1\n90.75,wh_main,1\n2-Jan,wh_main,1\n"
         "120450789,wh_main,1\n12-Oct,wh_main,1\nNSC TEE S,wh_main,1\n1.00E+05,wh_main,1\n",
         says=[
-            "line 2, column 'sku': 'NOPE-1' is the code of no SKU. Import the SKU first",
+            "line 2, column 'sku': 'NOPE-1' is not the code of a SKU. Import the SKU first",
             "'wh_nowhere' is neither the id nor the name of a warehouse. `inventory export ",
-            "'nsc-book-1' is the code of no SKU. Did you mean 'NSC-BOOK-1'?",
+            "'nsc-book-1' is not the code of a SKU. Did you mean 'NSC-BOOK-1'?",
             "'WH_MAIN' is neither the id nor the name of a warehouse. Did you mean 'wh_main'?",
             "first at line 4",
         ],
@@ -148,7 +148,7 @@ DAMAGE_CASES: Final = [
         Case(
             name=f"near-miss-{code}",
             content=f"{COUNTS}{code},wh_main,1\n",
-            says=[f"'{code}' is the code of no SKU. {hint}"],
+            says=[f"'{code}' is not the code of a SKU. {hint}"],
         )
         for code, hint in {
             "4.26E+12": "Did you mean '4260000000017'?",
@@ -174,6 +174,13 @@ DAMAGE_CASES: Final = [
         ],
     ),
     Case(
+        name="numbers-that-differ-by-a-point",
+        content="sku,title\n9075,x\n907.50,x\nNSC TEE S,x\n",
+        options=["--kind", "skus", "--strict"],
+        succeeds=True,
+        says=["skus: 3 created"],
+    ),
+    Case(
         name="new-codes-that-are-damaged-strict",
         content="sku,title\n4.26E+12,EAN\nFINE,Fine\n",
         options=["--kind", "skus", "--strict"],
@@ -191,6 +198,16 @@ DAMAGE_CASES: Final = [
         says=["'\\x1b[31mwarehouse_id\\x1b[0m'"],
     ),
     Case(
+        name="terminal-escapes-in-a-name-of-json",
+        content='{"\x1b[31m":1,"\x1b[31m":1}\n'.replace("\x1b", "\\u001b"),
+        says=["names twice: '\\x1b[31m'"],
+    ),
+    Case(
+        name="long-name-of-json",
+        content=f'{{"{"x" * 5000}":1,"{"x" * 5000}":1}}\n',
+        says=[f"names twice: '{'x' * 39}…'"],
+    ),
+    Case(
         name="many-rows-with-one-cause",
         content=COUNTS + "".join(f"S{number},wh_main,-{number}\n" for number in range(1, 2858)),
         says=["2,857 rows, first at line 2, column 'quantity': '-1' is negative."],
@@ -206,6 +223,20 @@ WAREHOUSE_CASES: Final = [
         name="marketplace-count",
         content=f"{COUNTS}NSC-BOOK-1,wh_fba,22\n",
         says=["'22' is refused: Warehouse wh_fba is FBA", "--kind reports"],
+    ),
+    Case(
+        name="marketplace-counts-in-a-column-for-each-warehouse",
+        content="sku,AMAZON de,Main warehouse\nNSC-BOOK-1,22,3\n",
+        says=["line 2, column 'AMAZON de': '22' is refused: Warehouse wh_fba is FBA"],
+    ),
+    Case(
+        name="reports-in-a-column-for-each-warehouse",
+        content="sku,wh_shop,Main Warehouse\nNSC-BOOK-1,2,3\n",
+        options=["--kind", "reports"],
+        says=[
+            "line 2, column 'wh_shop': 'wh_shop' is not a warehouse that a marketplace runs",
+            "line 2, column 'Main Warehouse': 'wh_main' is not a warehouse that a marketplace runs",
+        ],
     ),
     Case(
         name="marketplace-report",
@@ -262,7 +293,7 @@ WAREHOUSE_CASES: Final = [
         content=f"{COUNTS}NSC-BOOK-1,wh_main,3\nNSC-TEE-S,wh_main,-1\nNOPE,wh_main,1\n",
         options=["--on-error", "continue"],
         levels=BOOK,
-        says=["'-1' is negative", "'NOPE' is the code of no SKU", "2 refused"],
+        says=["'-1' is negative", "'NOPE' is not the code of a SKU", "2 refused"],
     ),
     Case(
         name="no-part-of-an-unreadable-file",

@@ -39,7 +39,7 @@ from app.reads.reservations import (
     list_holds_of,
     list_reservations,
 )
-from app.reads.similar_codes import find_similar_codes
+from app.reads.similar_codes import find_other_spellings, find_similar_codes
 from app.reads.skus import count_skus, get_skus, get_titles, list_skus
 from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
 from app.reads.stock_levels import (
@@ -142,6 +142,9 @@ def sku_reads(data: Data) -> Iterator[ReadCase]:
         find_similar_codes, tenant_id=tenant, codes=[code.lower() for code in data.codes]
     )
     yield ReadCase("similar codes", call)
+    spellings = {code: [code.lower(), code] for code in data.codes}
+    call = partial(find_other_spellings, tenant_id=tenant, spellings=spellings)
+    yield ReadCase("other spellings", call)
     # It counts the levels of a warehouse that is closed, which is seldom.
     call = partial(count_stocked_levels, tenant_id=tenant, warehouse_id=MAIN)
     yield ReadCase("stocked levels", call, grows=True)
