@@ -232,6 +232,14 @@ def statements(dialect: str, size: Size) -> list[str]:
         """,
         f"""
         {NUMBERS}
+        INSERT INTO sku_word (tenant_id, word, sku)
+        SELECT {TENANT_SQL}, 'sku', {CODE} FROM numbers
+        UNION ALL SELECT {TENANT_SQL}, '' || (10000000 + i), {CODE} FROM numbers
+        UNION ALL SELECT {TENANT_SQL}, 'thing', {CODE} FROM numbers
+        UNION ALL SELECT {TENANT_SQL}, '' || i, {CODE} FROM numbers
+        """,
+        f"""
+        {NUMBERS}
         INSERT INTO stock_level (tenant_id, sku, warehouse_id, on_hand, reserved, safety_stock,
                                  status, version, adjusted_at, holds)
         SELECT {TENANT_SQL}, {CODE}, warehouses.id, {on_hand}, {reserved}, {safety}, {single},

@@ -108,6 +108,16 @@ def one_of(names: Mapping[str, str]) -> Reader:
     return read
 
 
+def not_with(other: str) -> Reader:
+    """Make a reader that refuses a parameter beside another one."""
+
+    def read(_value: object, name: str, problems: Problems) -> object:
+        problems.append((name, f"cannot be combined with {other}"))
+        return None
+
+    return read
+
+
 def list_of(fields: FieldReaders) -> Reader:
     """Make a reader of a list of objects."""
     readers = {name: reader for name, (_, reader) in fields.items()}

@@ -84,10 +84,7 @@ class Shim:
         return [Route(path, PathEndpoint(self, routes)) for path, routes in by_path.items()]
 
     async def respond(self, route: RestRoute, request: Request) -> Response:
-        """Respond to a request.
-
-        The checks run in this order: token, scope, shape, operation.
-        """
+        """Respond to a request. The checks run in this order: token, scope, shape, operation."""
         principal = await self.authenticator.authenticate(request.headers.get("authorization"))
         operation = self.operations[route.operation]
         for scope in operation.scopes:

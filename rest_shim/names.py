@@ -6,6 +6,7 @@ from typing import Final
 REST_NAMES: Final = {
     "first": "limit",
     "after": "cursor",
+    "text": "q",
     "expectedSkuVersions": "If-Match",
     "expected_sku_versions": "If-Match",
     "idempotencyKey": "Idempotency-Key",

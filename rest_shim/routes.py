@@ -17,6 +17,7 @@ from rest_shim.binding import (
     instant,
     integer,
     list_of,
+    not_with,
     one_of,
     sku_versions,
     string,
@@ -41,6 +42,7 @@ LIST_QUERY: Final[Readers] = {
     "status": one_of(STATUSES),
     "warehouse_id": condition,
     "sku": unchanged,
+    "q": unchanged,
     "updated_since": instant,
     "sort": one_of(SORTS),
 }
@@ -156,7 +158,9 @@ ROUTES: Final = (
         rendering.render_record_page,
         query=LIST_QUERY,
         narrowing=Narrowing(
-            "warehouse_id", "ListWarehouseInventory", {**LIST_QUERY, "sort": one_of(CODE_SORTS)}
+            "warehouse_id",
+            "ListWarehouseInventory",
+            {**LIST_QUERY, "q": not_with("warehouse_id"), "sort": one_of(CODE_SORTS)},
         ),
     ),
     RestRoute(

@@ -120,6 +120,17 @@ class SkuTable(SQLModel, table=True):
     archived_at: datetime | None = instant_column(nullable=True)
 
 
+class SkuWordTable(SQLModel, table=True):
+    """A word of the code or the title of a SKU, for the search by text."""
+
+    __tablename__ = "sku_word"
+    __table_args__ = (ForeignKeyConstraint(["tenant_id", "sku"], ["sku.tenant_id", "sku.sku"]),)
+
+    tenant_id: str = key_column(primary_key=True)
+    word: str = key_column(primary_key=True)
+    sku: str = key_column(primary_key=True)
+
+
 class WarehouseTable(SQLModel, table=True):
     """A location of stock."""
 
@@ -386,6 +397,7 @@ tenant: Final = _TABLES["tenant"]
 api_token: Final = _TABLES["api_token"]
 person: Final = _TABLES["person"]
 sku: Final = _TABLES["sku"]
+sku_word: Final = _TABLES["sku_word"]
 warehouse: Final = _TABLES["warehouse"]
 stock_level: Final = _TABLES["stock_level"]
 adjustment: Final = _TABLES["adjustment"]

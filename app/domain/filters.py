@@ -46,6 +46,8 @@ class SkuFilter:
     warehouse_id: str | None = None
     sku: str | None = None
     code_prefix: str | None = None
+    # Each begins a word of the code or the title.
+    words: tuple[str, ...] | None = None
     updated_since: datetime | None = None
     # None: both archived and active SKUs.
     archived: bool | None = False

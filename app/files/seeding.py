@@ -22,6 +22,7 @@ from app.database.tables import (
     reservation_line,
     sku,
     sku_count,
+    sku_word,
     stock_level,
     warehouse,
 )
@@ -30,6 +31,7 @@ from app.domain.quantities import Figures, total_figures
 from app.domain.records import AdjustmentRecord, ReservationStatus, WarehouseRecord
 from app.domain.stock import Stock
 from app.domain.validation import check_code
+from app.domain.words import stored_words
 from app.writes.rows import adjustment_rows
 
 
@@ -102,7 +104,7 @@ async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[Loade
     """
     now = datetime.now(UTC)
     rows: dict[Table, list[dict[str, object]]] = {
-        table: [] for table in (sku, stock_level, reservation, reservation_line)
+        table: [] for table in (sku, sku_word, stock_level, reservation, reservation_line)
     }
     entries: list[AdjustmentRecord] = []
     counts: Counter[tuple[str, str]] = Counter()
@@ -122,6 +124,10 @@ async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[Loade
                 "updated_at": now,
             }
         )
+        rows[sku_word] += [
+            {"tenant_id": tenant_id, "word": word, "sku": item.sku}
+            for word in sorted(stored_words(item.sku, item.title))
+        ]
         for level in item.levels:
             counts[level.warehouse_id, level.figures.status] += 1
             entries += _entries(item.sku, level)

@@ -31,7 +31,7 @@ from app.graphql.fragments import fragments_of
 
 # Root fields with one statement, and the fields of their filters that need another statement.
 SINGLE_STATEMENT_FIELDS: Final[Mapping[str, frozenset[str]]] = {
-    "skus": frozenset({"warehouseId", "codePrefix", "updatedSince"}),
+    "skus": frozenset({"warehouseId", "codePrefix", "updatedSince", "text"}),
     "adjustments": frozenset({"sku", "warehouseId"}),
     **dict.fromkeys(
         ("sku", "warehouses", "warehouse", "reservation", "reservations", "node"), frozenset()

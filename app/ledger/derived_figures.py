@@ -1,11 +1,13 @@
 """SQL that compares derived figures with the ledger and the reservations."""
 
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     FromClause,
+    Row,
     Select,
     Text,
     and_,
@@ -25,9 +27,12 @@ from app.database.tables import (
     reservation,
     reservation_count,
     reservation_line,
+    sku,
+    sku_word,
     stock_level,
 )
 from app.domain.records import ReservationStatus
+from app.domain.words import stored_words
 from app.ledger.totals import (
     EMPTY,
     GROUP_COLUMNS,
@@ -187,3 +192,43 @@ def wrong_reservation_counts() -> Select[Any]:
         .having(sums[0] != sums[1])
         .order_by(*keys)
     )
+
+
+class WordsOfSku(NamedTuple):
+    """The stored words of a SKU, and those of its code and title."""
+
+    sku: str
+    stored: set[str]
+    derived: set[str]
+
+
+def skus_with_words() -> Select[Any]:
+    """Select each word of each SKU of a tenant, by code; a null word if there is none."""
+    is_word = (sku_word.c.tenant_id == sku.c.tenant_id) & (sku_word.c.sku == sku.c.sku)
+    return (
+        select(sku.c.sku, sku.c.title, sku_word.c.word)
+        .select_from(sku.join(sku_word, is_word, isouter=True))
+        .where(sku.c.tenant_id == TENANT)
+        .order_by(sku.c.sku)
+    )
+
+
+async def wrong_words(rows: AsyncIterator[Row[Any]]) -> AsyncIterator[WordsOfSku]:
+    """Yield the words of SKUs that differ from their code and title."""
+    current: Row[Any] | None = None
+    stored: set[str] = set()
+    async for row in rows:
+        if current is not None and row.sku != current.sku:
+            if words := _wrong(current, stored):
+                yield words
+            stored = set()
+        current = row
+        if row.word is not None:
+            stored.add(row.word)
+    if current is not None and (words := _wrong(current, stored)):
+        yield words
+
+
+def _wrong(row: Row[Any], stored: set[str]) -> WordsOfSku | None:
+    derived = stored_words(row.sku, row.title)
+    return WordsOfSku(row.sku, stored, derived) if stored != derived else None

@@ -31,11 +31,18 @@ from app.database.tables import (
     reservation_count,
     sku,
     sku_count,
+    sku_word,
     stock_level,
 )
 from app.domain.quantities import ARCHIVED_PREFIX, Figures, total_figures
-from app.ledger.derived_figures import held_of_level, wrong_reservation_counts, wrong_sums
-from app.ledger.replay import level_name
+from app.ledger.derived_figures import (
+    held_of_level,
+    skus_with_words,
+    wrong_reservation_counts,
+    wrong_sums,
+    wrong_words,
+)
+from app.ledger.replay import level_name, stream_rows
 from app.ledger.rollup import NO_TIMEOUT, roll_up_ledger
 
 REPAIR_BATCH_SKUS: Final = 500
@@ -56,6 +63,7 @@ async def repair_tenant(database: Database, tenant_id: str) -> list[str]:
         messages += batch
     messages += await database.write(partial(_repair_counts, tenant_id), tenant_id)
     messages += await database.write(partial(_repair_reservation_counts, tenant_id), tenant_id)
+    messages += await database.write(partial(_repair_words, tenant_id), tenant_id)
     return messages + await _repair_rollups(database, tenant_id)
 
 
@@ -155,6 +163,25 @@ async def _update_sku(session: DriverSession, tenant_id: str, code: str, **value
         .where(sku.c.tenant_id == tenant_id, sku.c.sku == code)
         .values(version=sku.c.version + 1, updated_at=Present(), **values)
     )
+
+
+async def _repair_words(tenant_id: str, session: DriverSession) -> list[str]:
+    if session.dialect == "postgresql":
+        await session.execute(NO_TIMEOUT)
+    rows = stream_rows(session, tenant_id, skus_with_words())
+    wrong = [words async for words in wrong_words(rows)]
+    for code, stored, derived in wrong:
+        for word in stored - derived:
+            key = {"tenant_id": tenant_id, "word": word, "sku": code}
+            await session.execute(delete(sku_word).where(*_is_row(sku_word, key)))
+        missing = sorted(derived - stored)
+        await session.insert(
+            sku_word, [{"tenant_id": tenant_id, "word": word, "sku": code} for word in missing]
+        )
+    return [
+        f"words of SKU {code} were {sorted(stored)}, and are {sorted(derived)}"
+        for code, stored, derived in wrong
+    ]
 
 
 async def _repair_counts(tenant_id: str, session: DriverSession) -> list[str]:

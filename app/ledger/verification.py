@@ -21,11 +21,13 @@ from app.domain.hash_chain import Head
 from app.domain.quantities import ARCHIVED_PREFIX, Figures, total_figures
 from app.ledger.authors import require_authors
 from app.ledger.derived_figures import (
+    skus_with_words,
     unbalanced_transfers,
     wrong_holds,
     wrong_reservation_counts,
     wrong_reserved_quantities,
     wrong_sums,
+    wrong_words,
 )
 from app.ledger.replay import (
     SAME_SKU,
@@ -154,6 +156,7 @@ class _FigureCheck:
         # What a level holds first: figures of its SKU follow from that.
         await self._reservations()
         await self._skus()
+        await self._words()
         await self._counts()
         await self._rollups()
         await _require_balanced_transfers(self._session, self._tenant_id)
@@ -203,6 +206,11 @@ class _FigureCheck:
             require_equal(f"available of SKU {row.sku}", row.available, figures.available)
             self._derived_counts["", _counted_as(row, figures)] += 1
             self.proof.skus += 1
+
+    async def _words(self) -> None:
+        """Check the words of every SKU against its code and title."""
+        async for words in wrong_words(self._rows(skus_with_words())):
+            require_equal(f"words of SKU {words.sku}", sorted(words.stored), sorted(words.derived))
 
     async def _counts(self) -> None:
         """Check the counts of SKUs against the counted SKUs and levels."""

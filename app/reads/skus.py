@@ -97,12 +97,15 @@ async def list_skus(
     tenant_id: str,
     *,
     where: SkuFilter,
+    found: Sequence[str] | None = None,
     after: Sequence[object] | None = None,
     order: Order = Order.CODE_ASCENDING,
     limit: int,
     most_levels: int = MOST_LEVELS,
 ) -> SkuPage:
     """Read a page of SKUs with their levels, starting after a position, and the total.
+
+    `found` are the codes of the SKUs that have the words of `where`.
 
     Raises:
         QueryTooComplex: the page has more than `most_levels` levels; none is read.
@@ -111,6 +114,7 @@ async def list_skus(
     parameters = {
         **sku_parameters(tenant_id, where),
         "warehouse_id": where.warehouse_id,
+        "found": found,
         "after": after and True,
     }
     statement = page_of_skus(snapshot.dialect, filters_of(parameters), order)
@@ -123,9 +127,15 @@ async def list_skus(
     return SkuPage(sku_records(row), None if row.total is None else int(row.total))
 
 
-async def count_skus(snapshot: Snapshot, tenant_id: str, *, where: SkuFilter) -> int:
-    """Count the matching SKUs, up to MAX_COUNT."""
-    parameters = {**sku_parameters(tenant_id, where), "warehouse_id": where.warehouse_id}
+async def count_skus(
+    snapshot: Snapshot, tenant_id: str, *, where: SkuFilter, found: Sequence[str] | None = None
+) -> int:
+    """Count the matching SKUs, up to MAX_COUNT; `found` as for `list_skus`."""
+    parameters = {
+        **sku_parameters(tenant_id, where),
+        "warehouse_id": where.warehouse_id,
+        "found": found,
+    }
     [row] = await snapshot.rows(_counted_skus(snapshot.dialect, filters_of(parameters)), parameters)
     return int(row[0])
 
@@ -228,11 +238,14 @@ def page_of_skus(dialect: str, filters: Filters, order: Order) -> Select[Any]:
 
     A wide page has more than `most_levels` levels; its SKUs are left out.
     """
-    longest = _longest_page(filters, order)
+    if "found" in filters:
+        longest = _page_of_found(dialect, filters, order)
+    else:
+        longest = _longest_page(filters, order)
     page = select(longest).order_by(*in_sku_order(longest.c, order))
     is_wide = _is_wide(page.limit(PAGE_LIMIT))
     skus = page.limit(_zero_if(is_wide)).subquery("page")
-    total = _stored_number(filters - {"after"})
+    total = null() if "found" in filters else _stored_number(filters - {"after"})
     return with_stock(dialect, skus, order=order).add_columns(
         total.label("total"), is_wide.label("is_wide")
     )
@@ -255,6 +268,13 @@ def _longest_page(filters: Filters, order: Order) -> FromClause:
     shapes = [filters - STATUS_FILTERS | {status} for status in statuses] or [filters]
     pages = [select(_page_in_order(rows, sku, shape, order).subquery()) for shape in shapes]
     return union_all(*pages).subquery("longest")
+
+
+def _page_of_found(dialect: str, filters: Filters, order: Order) -> FromClause:
+    ordered = (sku.c[name] for name in ("available", "updated_at"))
+    rows = select(sku.c.tenant_id, *SKU_COLUMNS, *ordered)
+    is_found = in_key_array(dialect, sku.c.sku, "found")
+    return _page_in_order(rows.where(is_found), sku, filters, order).subquery("longest")
 
 
 def _source(filters: Filters) -> FromClause:
@@ -336,8 +356,11 @@ def count_conditions(filters: Filters) -> list[ColumnElement[bool]]:
 
 
 @shaped
-def _counted_skus(_dialect: str, filters: Filters) -> Select[Any]:
-    return select(_bounded_count(filters))
+def _counted_skus(dialect: str, filters: Filters) -> Select[Any]:
+    if "found" not in filters:
+        return select(_bounded_count(filters))
+    is_found = in_key_array(dialect, sku.c.sku, "found")
+    return select(func.count()).where(*_conditions_of_skus(filters, sku), is_found)
 
 
 def _bounded_count(filters: Filters) -> ScalarSelect[int]:

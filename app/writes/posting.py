@@ -14,6 +14,7 @@ from app.domain.persons import new_person
 from app.domain.quantities import ARCHIVED_PREFIX, Figures
 from app.domain.records import LevelRecord, SkuRecord
 from app.domain.stock import Stock
+from app.domain.words import stored_words
 from app.writes.batch_changes import BatchChanges
 from app.writes.rows import (
     TableRow,
@@ -28,8 +29,10 @@ from app.writes.rows import (
 from app.writes.statements import (
     add_reservation_counts,
     add_sku_counts,
+    delete_words,
     insert_adjustments,
     insert_persons,
+    insert_words,
     upsert_keys,
     upsert_lines,
     upsert_reservations,
@@ -65,6 +68,9 @@ async def post(session: Session, tenant_id: str, stock: Stock, changes: BatchCha
         write_skus(dialect, has_new=has_new_skus),
         [sku_row(record, stock.now) for record in skus],
     )
+    new_words, old_words = _changed_words(changes)
+    await write(insert_words(dialect), new_words)
+    await write(delete_words(dialect), old_words)
     levels = _changed_levels(changes)
     entries = adjustment_rows(tenant_id, changes.entries, stock.last_hash, persons)
     has_new_levels = any(old is None for old, _ in levels)
@@ -93,6 +99,21 @@ def _changed_skus(changes: BatchChanges) -> list[SkuRecord]:
         for code, record in sorted(changes.skus.items())
         if code not in changes.before or record.version != changes.before[code].version
     ]
+
+
+def _changed_words(changes: BatchChanges) -> tuple[list[TableRow], list[TableRow]]:
+    """Return the words that SKUs get by a new title or code, and those that they lose."""
+    gained: list[TableRow] = []
+    lost: list[TableRow] = []
+    for code, record in sorted(changes.skus.items()):
+        before = changes.before.get(code)
+        if before is not None and before.title == record.title:
+            continue
+        new = stored_words(code, record.title)
+        old = stored_words(code, before.title) if before else set()
+        gained += [{"word": word, "sku": code} for word in sorted(new - old)]
+        lost += [{"word": word, "sku": code} for word in sorted(old - new)]
+    return gained, lost
 
 
 def _changed_levels(changes: BatchChanges) -> list[ChangedLevel]:

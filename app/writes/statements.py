@@ -7,7 +7,17 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Table, Text, bindparam, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    select,
+    true,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
@@ -26,6 +36,7 @@ from app.database.tables import (
     reservation_line,
     sku,
     sku_count,
+    sku_word,
     stock_level,
     warehouse,
 )
@@ -39,6 +50,7 @@ TENANT_PARAMETER: Final = bindparam("tenant", type_=Text)
 INSERTS: Final[Mapping[str, Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 SKU_TYPES: Final = column_types(sku, without=["tenant_id"])
 SKU_CHANGES: Final = ("title", "status", "available", "version", "updated_at", "archived_at")
+WORD_TYPES: Final = column_types(sku_word, without=["tenant_id"])
 LEVEL_TYPES: Final = column_types(stock_level, without=["tenant_id"])
 ADJUSTMENT_TYPES: Final = column_types(adjustment, without=["tenant_id"])
 RESERVATION_TYPES: Final = column_types(reservation, without=["tenant_id"])
@@ -60,6 +72,21 @@ def write_skus(dialect: str, *, has_new: bool) -> Executable:
         .where(sku.c.tenant_id == TENANT_PARAMETER, sku.c.sku == rows.c.sku)
         .values({name: rows.c[name] for name in SKU_CHANGES})
     )
+
+
+@cache
+def insert_words(dialect: str) -> Executable:
+    """Return the INSERT of words of SKUs."""
+    insert: Executable = _insert(dialect, sku_word, WORD_TYPES)
+    return insert
+
+
+@cache
+def delete_words(dialect: str) -> Executable:
+    """Return the DELETE of words of SKUs."""
+    rows = rows_from(dialect, "rows", WORD_TYPES)
+    is_row = tuple_(sku_word.c.word, sku_word.c.sku).in_(select(rows.c.word, rows.c.sku))
+    return delete(sku_word).where(sku_word.c.tenant_id == TENANT_PARAMETER, is_row)
 
 
 @cache

@@ -13,7 +13,7 @@ from app.database.engine import Database
 from tests.engines import reader_of, transact
 
 BIG: Final = {
-    *("sku", "stock_level", "adjustment", "idempotency_key"),
+    *("sku", "sku_word", "stock_level", "adjustment", "idempotency_key"),
     *("reservation", "reservation_line"),
 }
 

@@ -56,7 +56,7 @@ ADJUSTMENT: Final[Json] = {"warehouse_id": MAIN, "delta": 7, "reason": "correcti
 UPDATE: Final[Json] = {"warehouse_id": MAIN, "quantity": 7, "reason": "cycle_count"}
 INVALID: Final = (422, "VALIDATION_ERROR")
 # REST has the fields of `change` in the update itself, and names the first of them.
-NAMES: Final = {"first": "limit", "after": "cursor", "change": "quantity"}
+NAMES: Final = {"first": "limit", "after": "cursor", "change": "quantity", "text": "q"}
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,7 @@ GRAPHQL_NAMES: Final = {
     "status": "status",
     "warehouse_id": "warehouseId",
     "sku": "sku",
+    "q": "text",
     "reason": "reason",
     "start_date": "startDate",
     "end_date": "endDate",
@@ -284,6 +285,8 @@ CASES: Final = [
     listed("the highest limit", limit="200"),
     listed("every filter", status="normal", warehouse_id=MAIN, sku="A"),
     listed("an unknown SKU", sku="NOPE"),
+    listed("a text", q="a"),
+    listed("an empty text", INVALID, q=""),
     listed("limit 0", INVALID, limit="0"),
     listed("limit 201", INVALID, limit="201"),
     listed("a negative limit", INVALID, limit="-1"),

@@ -40,6 +40,7 @@ from app.reads.reservations import (
     list_reservations,
 )
 from app.reads.similar_codes import find_other_spellings, find_similar_codes
+from app.reads.sku_words import list_codes_with_word
 from app.reads.skus import count_skus, get_skus, get_titles, list_skus
 from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
 from app.reads.stock_levels import (
@@ -155,7 +156,8 @@ def sku_reads(data: Data) -> Iterator[ReadCase]:
 
 
 def ordered_reads(data: Data) -> Iterator[ReadCase]:
-    """Yield reads of SKUs in every order, by prefix and by the last change."""
+    """Yield reads of SKUs in every order, by prefix, by words and by the last change."""
+    call: partial[Any]
     since = data.period[0]
     positions: dict[str, list[object]] = {
         "code": [data.code],
@@ -171,6 +173,16 @@ def ordered_reads(data: Data) -> Iterator[ReadCase]:
             prefix, at = where.code_prefix, where.updated_since
             conditions = named(order=order, after=position, prefix=prefix, updated=at)
             yield ReadCase(f"SKUs in order {conditions}", partial(call, where=where))
+    for order in Order:
+        call = partial(list_skus, tenant_id=data.tenant, where=SkuFilter(), order=order, limit=PAGE)
+        call = partial(call, after=positions[order.subject], found=data.codes)
+        yield ReadCase(f"found SKUs in order {named(order=order)}", call)
+    call = partial(count_skus, tenant_id=data.tenant, where=SkuFilter(), found=data.codes)
+    yield ReadCase("total of found SKUs", call)
+    # Ten SKUs have a word that begins so.
+    number = data.code.removeprefix("SKU-")[:-1]
+    call = partial(list_codes_with_word, tenant_id=data.tenant, word=number)
+    yield ReadCase("SKUs with a word", call)
     total = partial(count_skus, tenant_id=data.tenant, where=prefixed)
     yield ReadCase("total of SKUs of a prefix", total)
 

@@ -111,6 +111,7 @@ async def test_reads_of_one_sku_and_of_a_list_are_single_statements() -> None:
         ("ListInventory", {"status": "LOW"}, True),
         ("ListInventory", {"sort": "UPDATED_DESC"}, True),
         ("ListInventory", {"updated_since": "2026-03-12"}, False),
+        ("ListInventory", {"q": "red"}, False),
         ("ListWarehouseInventory", {"warehouse_id": "wh_1"}, False),
         ("ListWarehouses", {}, True),
         ("ListAdjustments", {"sku": "A"}, False),

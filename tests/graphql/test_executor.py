@@ -225,6 +225,7 @@ async def real_values(service: Service, warehouse_ids: Sequence[str]) -> Values:
         "ids": lambda dice: dice.sample([*ids, *warehouse_ids, "nothing"], 3),
         "codes": lambda dice: dice.sample([*CODES, "nothing"], 3),
         "codePrefix": seldom(["A", "S"]),
+        "text": seldom(["a", "thing", "-"]),
         "updatedSince": seldom(["2026-03-10", "2099-01-01"]),
         "warehouseId": mostly(warehouse_ids),
         "sku": mostly(CODES),

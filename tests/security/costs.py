@@ -55,6 +55,8 @@ SKU_FILTERS: Final = (
     None,
     "{statusIn: [LOW, NORMAL]}",
     '{codePrefix: "W"}',
+    '{text: "w"}',
+    '{text: "a00 th"}',
     '{updatedSince: "2026-01-01"}',
     '{updatedSince: "2026-01-01", archived: null, codePrefix: "A"}',
 )

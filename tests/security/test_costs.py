@@ -50,6 +50,7 @@ TOO_LARGE: Final = {
     ),
     "ledgers of many SKUs": "{ skus(first: 60) { nodes { adjustments(first: 9) { nodes { id } } } } }",
     "sums": "{ skus(first: 50) { nodes { adjustments(first: 1) { totals { entries } } } } }",
+    "a search by text": '{ skus(filter: {text: "w"}) { nodes { sku } } }',
     "counts of levels by prefix": '{ warehouses { stock(first: 1, filter: {codePrefix: "W"}) '
     "{ totalCount } } }",
     "counts of levels by time": '{ warehouses { stock(first: 1, filter: {updatedSince: "2026-01-01"'
@@ -103,6 +104,17 @@ async def test_a_small_answer_is_not_refused(small: Service) -> None:
         '{ a: sku(sku: "A0000") { adjustments(first: 200) { nodes { id } } } '
         'b: sku(sku: "A0001") { adjustments(first: 200) { nodes { id } } } }'
     )
+
+
+async def test_the_titles_that_a_search_compares_are_charged(
+    database_url: str, small: Service
+) -> None:
+    async with running(database_url, max_answer_cost=8_000) as (app, client):
+        service = Service(app, client, app.state.database, small.tenant_id)
+        search = '{{ skus(first: 1, filter: {{text: "{}"}}) {{ nodes {{ sku }} }} }}'.format
+        # The titles of the first ones are short, those of the others long.
+        assert (await service.data(search("a0 th")))["skus"]["nodes"] == [{"sku": "A0000"}]
+        assert refusal(await service.graphql(search("w0 w"))) == (422, TOO_COMPLEX)
 
 
 async def test_the_work_done_before_an_execution_stops_is_within_the_limit(

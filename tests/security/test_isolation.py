@@ -47,6 +47,8 @@ VALUES: Final[dict[str, Any]] = {
     "startDate": "2026-01-01",
     "status": "NORMAL",
     "statusIn": ["NORMAL"],
+    "q": CODE[:3],
+    "text": CODE[:3],
     "transferId": "trf_01HX0000000000000000000001",
     "updated_since": "2026-01-01",
     "updatedSince": "2026-01-01",

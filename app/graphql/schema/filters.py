@@ -10,10 +10,14 @@ from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
 from app.domain.periods import TimeRange
 from app.domain.persons import normalized_email
 from app.domain.validation import normalized_code, reason_problem
+from app.domain.words import MAX_SEARCH_WORDS, MAX_WORD_LENGTH, search_problem, words_of
 from app.errors import invalid_field, invalid_fields
 from app.graphql.schema.enums import LevelOrder, ReservationStatus, Sign, Status
 from app.graphql.schema.fields import of_plain_values, optional
+from app.reads.paging import MAX_COUNT
 
+# Characters of a search by text.
+MAX_TEXT_LENGTH: Final = 1_000
 EMPTY_TEXT: Final = "must not be empty; leave it out for no condition"
 ARCHIVED_DESCRIPTION: Final = "false: without archived SKUs; true: only archived SKUs; null: both."
 ALL_ADJUSTMENTS: Final = strawberry.argument(description="Filters; without them, all adjustments.")
@@ -157,11 +161,18 @@ class SkuFilterInput(StockLevelFilterInput):
         "SKUs with a stock level in this warehouse. Their fields are those of all warehouses: "
         "`Warehouse.stock` and `Sku.stockLevel` have the figures of one warehouse."
     )
+    text: str | None = optional(
+        "SKUs whose code or title has, for each word of this text, a word that begins so. Words "
+        "are letters and digits, without regard to case. At most "
+        f"{MAX_SEARCH_WORDS} words of {MAX_WORD_LENGTH} characters, of which one must begin "
+        f"fewer than {MAX_COUNT:,} words of all SKUs."
+    )
 
     def conditions(self) -> SkuFilter:
         """Filter of the reads."""
         _refuse_empty(warehouseId=self.warehouse_id)
-        return replace(super().conditions(), warehouse_id=self.warehouse_id)
+        where = replace(super().conditions(), warehouse_id=self.warehouse_id)
+        return where if self.text is None else replace(where, words=_search_words(self.text))
 
 
 @strawberry.input(description="Filters of a list of reservations. All conditions must hold.")
@@ -175,6 +186,16 @@ class ReservationFilterInput:
         """Filter of the reads."""
         _refuse_empty(reference=self.reference)
         return ReservationFilter(status=self.status, reference=self.reference)
+
+
+def _search_words(text: str) -> tuple[str, ...]:
+    words = words_of(text[: MAX_TEXT_LENGTH + 1])
+    problem = search_problem(words)
+    if len(text) > MAX_TEXT_LENGTH:
+        problem = f"must have at most {MAX_TEXT_LENGTH} characters, and has {len(text)}"
+    if problem:
+        raise invalid_field("text", problem)
+    return tuple(dict.fromkeys(words))
 
 
 def _refuse_empty(**conditions: Sized | None) -> None:

@@ -38,6 +38,7 @@ from app.graphql.schema.relay import (
     page_size,
 )
 from app.graphql.schema.reservations import Reservation
+from app.graphql.schema.text_search import search
 from app.graphql.schema.types import (
     Adjustment,
     AdjustmentConnection,
@@ -90,8 +91,11 @@ class Query:
         position = sku_position_of(cursors.decode(after), order_by)
         if where.warehouse_id is not None:
             await require_warehouse(context, where.warehouse_id)
+        found = await search(context, where.words) if where.words else None
         context.budget.spend(STATEMENT_COST)
-        if order_by.subject != "code" and where != SkuFilter():
+        if found is not None:
+            context.budget.spend(len(found) // ENTRIES_PER_UNIT)
+        elif order_by.subject != "code" and where != SkuFilter():
             # The index of the order has no other column, so the page may read many SKUs.
             context.budget.spend(MAX_COUNT // ENTRIES_PER_UNIT)
         with context.budget.exhausted_by_refusal():
@@ -99,6 +103,7 @@ class Query:
                 context.snapshot,
                 context.principal.tenant_id,
                 where=where,
+                found=found,
                 after=position,
                 order=order_by,
                 limit=limit + 1,
@@ -108,7 +113,9 @@ class Query:
 
         async def count() -> int:
             context.budget.spend(STATEMENT_COST + MAX_COUNT // ENTRIES_PER_UNIT)
-            return await count_skus(context.snapshot, context.principal.tenant_id, where=where)
+            return await count_skus(
+                context.snapshot, context.principal.tenant_id, where=where, found=found
+            )
 
         return connection_of(
             [Sku(record=record) for record in page.records],

@@ -18,6 +18,7 @@ ISOLATED_TABLES = (
     "api_token",
     "person",
     "sku",
+    "sku_word",
     "warehouse",
     "stock_level",
     "adjustment",
@@ -209,6 +210,16 @@ def upgrade() -> None:
         "sku",
         ["tenant_id", sa.text("ltrim(lower(sku), '0')"), "sku"],
         unique=False,
+    )
+    op.create_table(
+        "sku_word",
+        sa.Column("tenant_id", KEY, nullable=False),
+        sa.Column("word", KEY, nullable=False),
+        sa.Column("sku", KEY, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "sku"], ["sku.tenant_id", "sku.sku"], name=op.f("sku_word_sku_fkey")
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "word", "sku", name=op.f("sku_word_pkey")),
     )
     op.create_table(
         "sku_count",
