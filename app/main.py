@@ -26,6 +26,7 @@ from app.http.json import JSONResponse
 from app.http.logs import configure_logs
 from app.http.request_id import REQUEST_ID_HEADER
 from app.maintenance import record_token_uses, run_jobs
+from app.runtime.response_headers import RATE_LIMIT_HEADER, RATE_LIMIT_POLICY_HEADER
 from app.settings import Settings, comma_separated
 from app.web.pages import docs_page, graphiql_page, graphiql_tabs, static_routes
 from rest_shim.endpoint import Shim
@@ -60,6 +61,8 @@ CORS_RESPONSE_HEADERS: Final = (
     "ETag",
     "Idempotent-Replayed",
     "Location",
+    RATE_LIMIT_HEADER,
+    RATE_LIMIT_POLICY_HEADER,
     "Retry-After",
     REQUEST_ID_HEADER,
 )
@@ -136,7 +139,7 @@ def _rate_limiter(settings: Settings) -> "RateLimiter | None":
     # Imported on demand: only rate limits need the library `limits`.
     from app.auth.rate_limits import RateLimiter  # noqa: PLC0415
 
-    return RateLimiter(settings)
+    return RateLimiter(settings.rate_limit, redis_url=settings.rate_limit_redis_url)
 
 
 def _identity_provider(settings: Settings) -> "IdentityProvider | None":

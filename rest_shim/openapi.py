@@ -12,6 +12,7 @@ from app.errors import ERRORS, InventoryError, meanings
 from app.graphql.documents import prepared_operations
 from app.http.errors import REPLAYED_HEADER, error_headers
 from app.http.request_id import REQUEST_ID_HEADER
+from app.runtime.response_headers import RATE_LIMIT_HEADER, RATE_LIMIT_POLICY_HEADER
 from rest_shim.endpoint import OPERATIONS
 from rest_shim.openapi_values import ERROR_BY_CODE, PLACEHOLDER_VALUES
 from rest_shim.routes import ROUTES, RestRoute
@@ -126,6 +127,9 @@ def describe_errors(group: Errors, *, stored: Errors) -> Json:
     headers = {header: None for error in group for header in error_headers(error(""))}
     # A header of the connection, not of the response.
     headers.pop("Connection", None)
+    if errors.Unauthenticated not in group:
+        # Only the requests of a known token are counted.
+        headers |= dict.fromkeys((RATE_LIMIT_POLICY_HEADER, RATE_LIMIT_HEADER))
     if not set(group).isdisjoint(stored):
         headers |= dict.fromkeys(REPLAYED_HEADER)
     examples = {

@@ -19,6 +19,7 @@ from app.http.errors import PROTECTION, error_response, inventory_error_of
 from app.http.request_id import REQUEST_ID_HEADER, REQUEST_ID_HEADER_NAME, request_id_of
 from app.runtime.deadlines import Limit, OutOfTime, Uncertain, Watch, current_limit
 from app.runtime.request_id import current_request_id
+from app.runtime.response_headers import current_response_headers
 
 log = structlog.get_logger()
 
@@ -79,6 +80,8 @@ class HttpEdge:
         exchange = _Exchange(send, receive, request_id_of(scope), limit)
         current_request_id.set(exchange.request_id)
         current_limit.set(limit)
+        # A pipelined request starts with the values of the request before it.
+        current_response_headers.set(())
         error: InventoryError | None = None
         try:
             path = _raw_path(scope)
@@ -168,7 +171,8 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = _protected(message["headers"], self.request_id)
+            headers = [*message["headers"], *current_response_headers.get()]
+            message["headers"] = _protected(headers, self.request_id)
         self._limit.suspend()
         await self._send(message)
         self._limit.restart()

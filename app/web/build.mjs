@@ -2,6 +2,7 @@
 // All file names have a content hash except manifest.json, which lists the files of the pages, and
 // licenses.txt, which has the licences of the bundled packages. Scripts and styles are also written
 // compressed.
+import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { brotliCompressSync, gzipSync } from "node:zlib";
@@ -19,6 +20,36 @@ const withoutMonacoStyles = {
   },
 };
 
+// GraphiQL's style sheet contains its fonts. As files of their own they are loaded when a text needs
+// them, after the scripts.
+const fontsAsFiles = {
+  name: "fonts-as-files",
+  setup({ onLoad, onResolve }) {
+    onResolve({ filter: /^data:font\// }, ({ path }) => {
+      const [, type, content] = /^data:font\/(\w+);base64,(.*)$/.exec(path);
+      const hash = createHash("sha256").update(content).digest("hex");
+      return { path: `${hash}.${type}`, namespace: "font", pluginData: content };
+    });
+    onLoad({ filter: /.*/, namespace: "font" }, ({ pluginData }) => ({
+      contents: Buffer.from(pluginData, "base64"),
+      loader: "file",
+    }));
+  },
+};
+
+// GraphiQL's check of variables requires input fields that have a default, and underlines them in red.
+const defaultsAreOptional = {
+  name: "defaults-are-optional",
+  setup({ onLoad }) {
+    onLoad({ filter: /getVariablesJSONSchema\.js$/ }, ({ path }) => {
+      const source = readFileSync(path, "utf8");
+      const contents = source.replace("if (fieldRequired)", "if (isRequiredInputField(field))");
+      if (contents === source) throw new Error(`${path} has changed: see defaultsAreOptional.`);
+      return { contents: `import { isRequiredInputField } from "graphql";\n${contents}` };
+    });
+  },
+};
+
 const shared = {
   outdir,
   bundle: true,
@@ -28,8 +59,9 @@ const shared = {
   charset: "utf8",
   entryNames: "[name]-[hash]",
   chunkNames: "chunk-[hash]",
+  assetNames: "font-[hash]",
   define: { "process.env.NODE_ENV": '"production"' },
-  plugins: [withoutMonacoStyles],
+  plugins: [withoutMonacoStyles, fontsAsFiles, defaultsAreOptional],
   // GraphiQL imports these by their old names, which are scripts without named exports.
   alias: {
     "prettier/parser-babel": "prettier/plugins/babel",
@@ -62,10 +94,26 @@ const pages = await build({
   define: { ...shared.define, WORKER_FILES: JSON.stringify(workerFiles) },
 });
 
+// The scripts that a page imports, also those that its imports import. Prettier is left out: only its
+// button loads it.
+const { outputs } = pages.metafile;
+function importsOf(file, found = new Set()) {
+  for (const { path, external } of outputs[file].imports) {
+    if (external || found.has(path) || /prettier/.test(outputs[path].entryPoint)) continue;
+    if (path.endsWith(".js")) importsOf(path, found.add(path));
+  }
+  return found;
+}
+
 const manifest = {};
-for (const [file, { entryPoint, cssBundle }] of Object.entries(pages.metafile.outputs)) {
+for (const [file, { entryPoint, cssBundle }] of Object.entries(outputs)) {
   const page = /^(graphiql|docs)\.jsx?$/.exec(entryPoint ?? "")?.[1];
-  if (page) manifest[page] = { script: basename(file), style: basename(cssBundle) };
+  if (!page) continue;
+  manifest[page] = {
+    script: basename(file),
+    style: basename(cssBundle),
+    imports: [...importsOf(file)].map((path) => basename(path)).sort(),
+  };
 }
 writeFileSync(join(outdir, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`);
 

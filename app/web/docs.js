@@ -1,5 +1,6 @@
 import SwaggerUI from "swagger-ui-dist/swagger-ui-es-bundle.js";
 import "swagger-ui-dist/swagger-ui.css";
+import "./docs.css";
 
 const config = JSON.parse(document.getElementById("config").textContent);
 
@@ -8,6 +9,11 @@ const darkness = matchMedia("(prefers-color-scheme: dark)");
 const applyDarkness = () => document.documentElement.classList.toggle("dark-mode", darkness.matches);
 darkness.addEventListener("change", applyDarkness);
 applyDarkness();
+
+// Swagger UI's list of servers has no label.
+function labelServers() {
+  document.getElementById("servers")?.setAttribute("aria-label", "Server");
+}
 
 function preauthorize() {
   if (!config.token) return;
@@ -26,5 +32,8 @@ const ui = SwaggerUI({
   deepLinking: true,
   displayRequestDuration: true,
   defaultModelsExpandDepth: 0,
-  onComplete: preauthorize,
+  onComplete: () => {
+    preauthorize();
+    labelServers();
+  },
 });

@@ -1,7 +1,10 @@
-import { GraphiQL } from "graphiql";
+import { explorerPlugin } from "@graphiql/plugin-explorer";
+import { GraphiQL, HISTORY_PLUGIN } from "graphiql";
 import { useMemo, useRef, useState } from "react";
 import { createRoot } from "react-dom/client";
 import "graphiql/style.css";
+import "@graphiql/plugin-explorer/style.css";
+import "./graphiql.css";
 
 globalThis.MonacoEnvironment = {
   getWorker: (_id, label) =>
@@ -30,6 +33,8 @@ if (sessionStorage.getItem("config") !== configText) {
     if (text) sessionStorage.setItem(`graphiql:${name}`, text);
   }
 }
+
+const PLUGINS = [HISTORY_PLUGIN, explorerPlugin()];
 
 function parseHeaders(text) {
   try {
@@ -87,6 +92,7 @@ function Page() {
   return (
     <GraphiQL
       fetcher={fetcher}
+      plugins={PLUGINS}
       storage={sessionStorage}
       shouldPersistHeaders
       showPersistHeadersSettings={false}

@@ -49,6 +49,10 @@ _FAVICON: Final = "data:image/svg+xml," + quote(
     '<path fill="#3b5bdb" d="M8 1l6 3v8l-6 3-6-3V4z"/>'
     '<path fill="none" stroke="#fff" d="M2 4l6 3 6-3M8 7v8"/></svg>'
 )
+_NOSCRIPT: Final = "<noscript>This page needs JavaScript.</noscript>"
+# The main landmark and the heading of GraphiQL. Swagger UI has its own.
+_GRAPHIQL: Final = f'<main><h1>GraphiQL</h1><div id="app">{_NOSCRIPT}</div></main>'
+_DOCS: Final = f'<div id="app">{_NOSCRIPT}</div>'
 _PAGE: Final = """\
 <!doctype html>
 <html lang="en">
@@ -57,13 +61,13 @@ _PAGE: Final = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <link rel="icon" href="{favicon}">
+{preloads}
 <link rel="stylesheet" href="static/{style}">
-<style>{layout}</style>
 <script type="application/json" id="config">{config}</script>
 <script type="module" src="static/{script}"></script>
 </head>
 <body>
-<main id="app"><noscript>This page needs JavaScript.</noscript></main>
+{content}
 </body>
 </html>
 """
@@ -111,7 +115,7 @@ def graphiql_page(*, authorization: str | None = None, tabs: Sequence[Tab]) -> R
             for tab in tabs
         ],
     }
-    return _page("graphiql", title="GraphiQL · Inventory API", config=config)
+    return _page("graphiql", title="GraphiQL · Inventory API", content=_GRAPHIQL, config=config)
 
 
 def docs_page(*, authorization: str | None = None) -> Response:
@@ -120,7 +124,7 @@ def docs_page(*, authorization: str | None = None) -> Response:
         "openapiUrl": "api/openapi.json",
         "token": authorization.removeprefix("Bearer ") if authorization else None,
     }
-    return _page("docs", title="REST reference · Inventory API", config=config)
+    return _page("docs", title="REST reference · Inventory API", content=_DOCS, config=config)
 
 
 def static_routes() -> list[BaseRoute]:
@@ -162,21 +166,26 @@ def _accepted_encodings(header: str) -> list[str]:
     return [encoding for encoding in ENCODING_SUFFIXES if encoding in accepted]
 
 
-def _page(name: str, *, title: str, config: Mapping[str, object]) -> Response:
+def _page(name: str, *, title: str, content: str, config: Mapping[str, object]) -> Response:
     # A page may contain a token, so it must not be cached.
     headers = {**SECURITY_HEADERS, "Cache-Control": "no-store"}
     try:
         files = json.loads((STATIC / "manifest.json").read_text(encoding="utf-8"))[name]
     except FileNotFoundError:
         return PlainTextResponse(NOT_BUILT, status_code=503, headers=headers)
-    content = _PAGE.format(
+    page = _PAGE.format(
         title=html.escape(title),
         favicon=_FAVICON,
-        layout="html,body,#app{height:100%;margin:0}",
+        # Otherwise a browser finds an import only in the script that imports it.
+        preloads="\n".join(
+            f'<link rel="modulepreload" href="static/{name}">' for name in files["imports"]
+        ),
+        style=files["style"],
+        script=files["script"],
         config=_inert(config),
-        **files,
+        content=content,
     )
-    return HTMLResponse(content, headers=headers)
+    return HTMLResponse(page, headers=headers)
 
 
 def _pretty(value: Mapping[str, object]) -> str:

@@ -9,6 +9,7 @@ import ast
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from math import fsum
 from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
@@ -133,7 +134,7 @@ def middle_of(room: str, lines: Sequence[Sequence[str]], links: Iterable[tuple[s
     """Average the places of a room's neighbours in their rows, from 0 to 1."""
     positions = {name: (at + 0.5) / len(line) for line in lines for at, name in enumerate(line)}
     near = [positions[b if a == room else a] for a, b in links if room in (a, b)]
-    return round(sum(near) / len(near), 6) if near else 0.5
+    return round(fsum(near) / len(near), 6) if near else 0.5
 
 
 def width_of(room: str) -> float:
@@ -145,11 +146,12 @@ def draw() -> str:
     """Draw the picture."""
     graph = rooms()
     lines = rows(graph)
-    width = round(max(sum(map(width_of, line)) + GAP * (len(line) + 1) for line in lines))
+    width = round(max(fsum(map(width_of, line)) + GAP * (len(line) + 1) for line in lines))
     height = MARGIN * 2 + ROW * (len(lines) - 1) + HEIGHT
     corners: dict[str, Position] = {}
     for number, line in enumerate(lines):
-        gap = (width - sum(map(width_of, line))) / (len(line) + 1)
+        # Versions of Python round the results of `sum` differently.
+        gap = (width - fsum(map(width_of, line))) / (len(line) + 1)
         left = gap
         for room in line:
             corners[room] = (round(left, 1), MARGIN + number * ROW)

@@ -1,14 +1,18 @@
-"""The rate of a token, in one process and shared through Redis."""
+"""The rate of a token, in one process and shared through Redis, and the headers that state it."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
+import httpx
 import pytest
+from redis.asyncio import Redis
 
 from app.settings import Settings
 from tests.processes import free_port
+from tests.rest.test_openapi import assert_described, operations
 from tests.service import Service, running
 
 REDIS = shutil.which("redis-server")
@@ -54,6 +58,172 @@ async def test_a_token_over_its_rate_gets_429_with_retry_after(
     assert in_graphql["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
 
 
+FIELDS = ("RateLimit-Policy", "RateLimit")
+
+
+def limits_of(response: httpx.Response) -> tuple[int, int]:
+    """Remaining requests and seconds of the RateLimit field."""
+    match = re.fullmatch(r'"default";r=(\d+);t=([1-9]\d*)', response.headers["RateLimit"])
+    assert match is not None
+    return int(match[1]), int(match[2])
+
+
+async def test_every_response_to_a_known_token_states_its_rate_limit(
+    service: Service, database_url: str
+) -> None:
+    async with running(database_url, rate_limit="9/hour") as (app, client):
+        shop = Service(app, client, app.state.database, service.tenant_id)
+        headers = {"Authorization": f"Bearer {shop.token('read')}"}
+        responses = [
+            await shop.rest("GET", "/api/inventory", token="read"),
+            await client.get("/graphql", params={"query": "{ __typename }"}, headers=headers),
+            await client.get("/graphql", params={"query": "{ nonsense }"}, headers=headers),
+            await shop.rest("GET", "/api/inventory/NOPE", token="read"),
+            await shop.rest("GET", "/api/inventory?limit=x", token="read"),
+            await shop.rest("PUT", "/api/inventory/NOPE", token="read", json={}),
+            await shop.rest("GET", "/api/inventory/NOPE/adjustments", token="read"),
+            await shop.rest("GET", "/api/inventory/warehouses", token="read"),
+            await shop.rest("HEAD", "/api/inventory", token="read"),
+            await shop.rest("GET", "/api/inventory", token="read"),
+            await client.get("/graphql", params={"query": "{ __typename }"}, headers=headers),
+        ]
+
+    statuses = [response.status_code for response in responses]
+    assert statuses == [200, 200, 200, 404, 422, 403, 404, 200, 200, 429, 429]
+    assert {response.headers["RateLimit-Policy"] for response in responses} == {
+        '"default";q=9;w=3600'
+    }
+    remaining = [limits_of(response)[0] for response in responses]
+    assert remaining == [8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0]
+    assert all(1 <= limits_of(response)[1] <= 3_600 for response in responses)
+    for refused in responses[-2:]:
+        assert limits_of(refused)[1] == int(refused.headers["Retry-After"])
+
+
+async def test_the_rest_description_has_the_fields(service: Service, database_url: str) -> None:
+    async with running(database_url, rate_limit="2/hour") as (app, client):
+        shop = Service(app, client, app.state.database, service.tenant_id)
+        listed = await shop.rest("GET", "/api/inventory")
+        missing = await shop.rest("GET", "/api/inventory/NOPE")
+        refused = [await shop.rest("GET", path) for path in ("/api/inventory", "/api/inventory/A")]
+    described = operations()
+    responses = [
+        response
+        for operation in described.values()
+        for status, response in operation["responses"].items()
+        if status != "401"
+    ]
+
+    assert_described(described["GET", "/api/inventory"], listed)
+    assert_described(described["GET", "/api/inventory/{sku}"], missing)
+    assert_described(described["GET", "/api/inventory"], refused[0])
+    assert_described(described["GET", "/api/inventory/{sku}"], refused[1])
+    assert [response.status_code for response in refused] == [429, 429]
+    assert all(set(FIELDS) <= set(response["headers"]) for response in responses)
+
+
+async def test_responses_without_a_counted_token_state_no_rate_limit(
+    service: Service, database_url: str
+) -> None:
+    async with (
+        running(database_url, rate_limit="9/hour", graphiql=True) as (app, _),
+        # Runs all requests in one task, as pipelined requests of a connection may.
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client,
+    ):
+        shop = Service(app, client, app.state.database, service.tenant_id)
+        counted = await shop.rest("GET", "/api/inventory")
+        others = [
+            await shop.rest("GET", "/api/inventory", token=None),
+            await shop.rest("GET", "/api/inventory", token="inv_x-y"),
+            await client.get("/graphql", headers={"Accept": "text/html"}),
+            await client.get("/healthz"),
+        ]
+    unlimited = await service.rest("GET", "/api/inventory")
+
+    assert all(name in counted.headers for name in FIELDS)
+    for response in (*others, unlimited):
+        assert not any(name in response.headers for name in FIELDS)
+
+
+async def test_a_page_of_another_origin_can_read_the_rate_limit(
+    service: Service, database_url: str
+) -> None:
+    origin = "https://shop.example"
+    async with running(database_url, rate_limit="9/hour", cors_origins=origin) as (app, client):
+        shop = Service(app, client, app.state.database, service.tenant_id)
+        response = await shop.rest("GET", "/api/inventory", headers={"Origin": origin})
+
+    assert set(FIELDS) <= set(response.headers["Access-Control-Expose-Headers"].split(", "))
+    assert all(name in response.headers for name in FIELDS)
+
+
+# Counts of the previous and the current window with the seconds until they count no more, then the
+# status, the remaining requests and their seconds. The rate is 60/hour.
+WINDOWS = {
+    "no request yet": ((None, None), (200, 59, 3_600)),
+    "half of the previous window counts": (((30, 1_830), (20, 5_430)), (200, 24, 1_830)),
+    "the last request": (((6, 2_700), (55, 6_300)), (200, 0, 300)),
+    "used up, one of the previous window ends soon": (((6, 2_700), (56, 6_300)), (429, 0, 300)),
+    "used up in the current window": ((None, (60, 4_200)), (429, 0, 600)),
+    "an expired current window becomes the previous one": ((None, (60, 1_830)), (200, 29, 1_830)),
+}
+
+
+@pytest.mark.parametrize(("windows", "expected"), WINDOWS.values(), ids=WINDOWS)
+async def test_the_seconds_lead_to_the_end_of_the_window_or_to_the_next_request(
+    service: Service,
+    database_url: str,
+    redis_url: str,
+    windows: tuple[tuple[int, int] | None, ...],
+    expected: tuple[int, int, int],
+) -> None:
+    options = {"rate_limit": "60/hour", "rate_limit_redis_url": redis_url}
+    async with (
+        Redis.from_url(redis_url, decode_responses=True) as redis,
+        running(database_url, **options) as (app, client),
+        app.router.lifespan_context(app),
+    ):
+        shop = Service(app, client, app.state.database, service.tenant_id)
+        await shop.rest("GET", "/api/inventory/warehouses")
+        [key] = await redis.keys(f"*{service.tenant_id}*")
+        await redis.delete(key)
+        for name, window in zip((f"{key}/-1", key), windows, strict=True):
+            if window is not None:
+                await redis.set(name, window[0], ex=window[1])
+        response = await shop.rest("GET", "/api/inventory/warehouses")
+
+    status, remaining, seconds = expected
+    assert response.status_code == status
+    assert limits_of(response)[0] == remaining
+    # The rest of the window is some seconds shorter on a slow machine.
+    assert seconds - 20 <= limits_of(response)[1] <= seconds
+
+
+async def test_redis_gets_one_command_per_request(
+    service: Service, database_url: str, redis_url: str
+) -> None:
+    options = {"rate_limit": "2/hour", "rate_limit_redis_url": redis_url}
+    async with (
+        Redis.from_url(redis_url) as redis,
+        running(database_url, **options) as (app, client),
+        app.router.lifespan_context(app),
+    ):
+        shop = Service(app, client, app.state.database, service.tenant_id)
+        # The first request also connects and may load the script.
+        assert await statuses(shop, 1) == [200]
+        async with redis.monitor() as monitor:
+            assert await statuses(shop, 3) == [200, 429, 429]
+            await redis.echo("end")
+            commands = []
+            async for seen in monitor.listen():
+                if seen["client_type"] != "lua":
+                    commands.append(seen["command"].split()[0])
+                if commands[-1:] == ["ECHO"]:
+                    break
+
+    assert commands == ["EVALSHA"] * 3 + ["ECHO"]
+
+
 async def test_workers_with_a_shared_redis_count_together(
     service: Service, database_url: str, redis_url: str
 ) -> None:
@@ -83,6 +253,8 @@ async def test_requests_pass_while_redis_is_unavailable(
     ):
         shop = Service(app, client, app.state.database, service.tenant_id)
         assert await statuses(shop, 2) == [200, 200]
+        response = await shop.rest("GET", "/api/inventory")
+        assert not any(name in response.headers for name in FIELDS)
 
 
 @pytest.mark.parametrize("rate", ["", "often", "1", "-1/second", "0/second", "1/second; 2/minute"])

@@ -21,6 +21,12 @@ async def get(path: str, **options: Any) -> httpx.Response:
         return await client.get(path, **options)
 
 
+def manifest() -> dict[str, Any]:
+    """Files that each page loads."""
+    files: dict[str, Any] = json.loads((pages.STATIC / "manifest.json").read_bytes())
+    return files
+
+
 def test_a_config_cannot_break_out_of_its_element() -> None:
     query = "{ a } # </script><script>alert(1)</script><!--"
     content = bytes(graphiql_page(tabs=[Tab(query=query)]).body).decode()
@@ -58,8 +64,8 @@ async def test_hashed_files_are_immutable_and_workers_carry_the_policy() -> None
     ],
 )
 async def test_files_are_sent_compressed(accepted: str, encoding: str | None) -> None:
-    for page in json.loads((pages.STATIC / "manifest.json").read_bytes()).values():
-        for name in page.values():
+    for page in manifest().values():
+        for name in (page["script"], page["style"]):
             response = await get(f"/static/{name}", headers={"Accept-Encoding": accepted})
             content = (pages.STATIC / name).read_bytes()
             suffix = {"br": ".br", "gzip": ".gz", None: ""}[encoding]
@@ -74,6 +80,28 @@ async def test_files_are_sent_compressed(accepted: str, encoding: str | None) ->
             if encoding != "br":
                 # The client of the tests cannot decode Brotli.
                 assert response.content == content
+
+
+@pytest.mark.parametrize(("page", "kilobytes"), [("graphiql", 1_050), ("docs", 400)])
+def test_a_page_is_small_enough_for_a_slow_connection(page: str, kilobytes: int) -> None:
+    files = manifest()[page]
+    names = (files["script"], files["style"], *files["imports"])
+    size = sum((pages.STATIC / f"{name}.br").stat().st_size for name in names)
+
+    assert kilobytes * 800 < size <= kilobytes * 1_000
+
+
+async def test_fonts_are_files_that_are_loaded_on_demand_and_cached() -> None:
+    style = (pages.STATIC / manifest()["graphiql"]["style"]).read_text(encoding="utf-8")
+    names = re.findall(r"font-\w{8}\.\w+", style)
+
+    assert len(names) > 2
+    assert "data:font" not in style
+    for name in set(names):
+        response = await get(f"/static/{name}")
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("font/")
+        assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
 
 
 async def test_missing_build_is_reported_with_the_build_command(

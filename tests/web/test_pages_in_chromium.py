@@ -99,6 +99,31 @@ async def test_graphiql_loads_the_schema_and_validates_in_workers(visit: Visit) 
     assert visit.complaints == []
 
 
+async def test_the_explorer_adds_a_field_to_the_query(visit: Visit) -> None:
+    await visit.page.goto("/graphql")
+    await visit.page.get_by_role("button", name="Show GraphiQL Explorer").click()
+    field = visit.page.locator(".graphiql-explorer-stock .graphiql-explorer-safetyStock")
+    await field.first.locator("span").first.click()
+    await until_stored(visit.page, "query", "safetyStock")
+    assert visit.requests_to_other_hosts == []
+    assert visit.complaints == []
+
+
+async def test_graphiql_accepts_variables_without_fields_that_have_a_default(visit: Visit) -> None:
+    await visit.page.goto("/graphql")
+    editor = visit.page.locator(".graphiql-editor-tool .graphiql-editor:not(.hidden)")
+    for tab in ("Count", "Transfer", "Reserve", "Sync"):
+        await visit.page.get_by_role("tab", name=tab).click()
+        await until_stored(visit.page, "tabState", f'"operationName":"{tab}"')
+        # An error of the test shows that the variables were checked.
+        await editor.locator(".view-line").first.click()
+        await visit.page.keyboard.press("Control+Home")
+        await visit.page.keyboard.press("ArrowRight")
+        await visit.page.keyboard.type('"unknown": 1,')
+        await expect(editor.locator(".squiggly-error")).to_have_count(1)
+    assert visit.complaints == []
+
+
 async def test_graphiql_prettifies_a_query(visit: Visit) -> None:
     await visit.page.goto("/graphql")
     await write_query(visit.page, "query Mine { __typename }")
