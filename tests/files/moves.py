@@ -12,6 +12,7 @@ from msgspec import structs
 from app.database.engine import Database
 from app.database.session import DriverSession
 from app.domain.caller import Scope
+from app.domain.hash_chain import Head, chain_hash
 from app.files.tenant_exports import export_tenant
 from app.files.tenant_imports import import_tenant
 from app.ledger.verification import Proof
@@ -207,10 +208,31 @@ def replace_file(directory: Path, table: str, content: bytes) -> None:
 
 def change_manifest(directory: Path, change: Callable[[Json], object]) -> None:
     """Change the manifest of an export."""
-    path = directory / "manifest.json"
-    manifest = json.loads(path.read_bytes())
+    manifest = manifest_of(directory)
     change(manifest)
-    path.write_text(json.dumps(manifest), encoding="utf-8")
+    text = json.dumps(manifest, ensure_ascii=False, indent=2)
+    (directory / "manifest.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+def give_to(tenant_id: str, directory: Path) -> None:
+    """Make an export one of another tenant, with a valid chain of hashes."""
+    last = None
+
+    def rehash(rows: list[Json]) -> None:
+        nonlocal last
+        for row in rows:
+            row["hash"] = last = chain_hash(last, tenant_id, row)
+
+    change_rows(directory, "adjustment", rehash)
+    end = rows_of(directory, "adjustment")[-1]
+    head = str(Head(tenant_id, end["position"], end["hash"]))
+    change_manifest(directory, lambda manifest: manifest.update(tenant=tenant_id, head=head))
+
+
+def manifest_of(directory: Path) -> Json:
+    """Read the manifest of an export."""
+    manifest: Json = json.loads((directory / "manifest.json").read_bytes())
+    return manifest
 
 
 def die_moving(moment: int, database_url: str, directory: str, tenant_id: str | None) -> None:
