@@ -339,14 +339,13 @@ def code_meanings(errors: Iterable[type[InventoryError]]) -> dict[str, str]:
     return {code: " ".join(texts) for code, texts in by_code.items()}
 
 
-def inventory_not_found(code: str) -> InventoryNotFound:
-    """Create the refusal of an unknown SKU code."""
-    return InventoryNotFound(f"SKU {code!r} has no inventory record.", details=[{"sku": code}])
-
-
-def similar_code_hint(similar: str) -> str:
-    """Build the sentence that points out an existing code like an unknown one."""
-    return f" SKU {similar!r} exists: codes differ by case and by leading zeros."
+def inventory_not_found(code: str, similar: str | None = None) -> InventoryNotFound:
+    """Create the refusal of an unknown SKU code; `similar` is an existing code like it."""
+    message = f"SKU {code!r} has no inventory record."
+    if similar is None:
+        return InventoryNotFound(message, details=[{"sku": code}])
+    message += f" SKU {similar!r} exists: case and leading zeros count."
+    return InventoryNotFound(message, details=[{"sku": code, "similar": similar}])
 
 
 def warehouse_not_found(warehouse_id: str) -> WarehouseNotFound:

@@ -64,7 +64,7 @@ async def end_due_reservations(database: Database) -> None:
 
 
 async def roll_up_ledgers(database: Database) -> None:
-    """Roll up the closed part of the ledger of every tenant."""
+    """Store the next rollups of the ledger of every tenant."""
 
     async def roll_up(tenant_id: str) -> None:
         steps = 0

@@ -90,21 +90,18 @@ def benchmark(
 
 @contextmanager
 def contenders(server: URL, directory: Path, workers: int) -> Iterator[list[Running]]:
-    """Start all contenders, the floor first, on fresh copies of the data."""
-    name = f"with_{workers}"
-    url = copy_postgresql(server, source=MASTER, name=name)
-    file = copy_sqlite(directory, source=MASTER, name=name)
+    """Start all contenders, the floor first, each on its own copy of the data."""
+    file = copy_sqlite(directory, source=MASTER, name=f"with_{workers}")
     # GraphQL and REST of this service share a server.
-    groups = [
-        (url, [FLOOR]),
-        (url, [GRAPHQL, REST]),
-        *((url, [peer]) for peer in PEERS),
-        (file, [GRAPHQL_ON_SQLITE, REST_ON_SQLITE]),
-    ]
+    on_postgresql = [[FLOOR], [GRAPHQL, REST], *([peer] for peer in PEERS)]
     with ExitStack() as stack:
         running = []
-        for database_url, group in groups:
+        for number, group in enumerate([*on_postgresql, [GRAPHQL_ON_SQLITE, REST_ON_SQLITE]]):
             progress(f"starting {group[0].name}")
+            database_url = file
+            if group in on_postgresql:
+                name = f"with_{workers}_{number}"
+                database_url = copy_postgresql(server, source=MASTER, name=name)
             port, process = stack.enter_context(serving(group[0], database_url, workers=workers))
             ledger = Ledger(database_url)
             running += [Running(contender, port, process, ledger) for contender in group]

@@ -31,7 +31,9 @@ comparable.
 - **PostGraphile** returns the columns of the tables, without totals over the levels; its writes are
   plpgsql functions. **Mercurius** writes three pipelined statements. **FastAPI + SQLModel** follows
   their tutorials. None of the peers checks tokens or keys, or stores counts of SKUs by status.
-- One PostgreSQL serves all, with the same durability. Each worker has ten connections at most.
+- One PostgreSQL serves all, with the same durability; each contender has its own copy of the data.
+  Each worker has ten connections at most. The floor and the peers number adjustments by a sequence
+  of PostgreSQL, which has gaps; this service gives each adjustment the next position of its tenant.
   The SQLite rows read and write a file of the same data, in WAL mode with `synchronous = FULL`.
 - Before the first sample, the responses of all contenders must be equal. During a sample, the body
   of every read must equal one of them, and every write must have status 200, no errors and the

@@ -17,7 +17,7 @@ from app.graphql.schema.scalars import parse_quantity
 from rest_shim.names import UNKNOWN_FIELD, rest_name
 from rest_shim.preconditions import matched_versions
 
-# Pairs of a field and what is wrong with its value.
+# Pairs of a field and the problem of its value.
 Problems = list[tuple[str, str]]
 # Converts a value to a variable, or adds a problem.
 Reader = Callable[[Any, str, Problems], object]
@@ -148,25 +148,33 @@ def updates_of(fields: FieldReaders, required: Collection[str]) -> Reader:
             return None
         rows = BoundRows([], {})
         for index, item in enumerate(value):
-            if not isinstance(item, dict):
-                problems.append((f"{name}.{index}", "must be an object"))
-                continue
-            own = [(field, "is required") for field in required if item.get(field) is None]
-            own += _change_problems(item)
-            values = bind_object(item, readers, own)
+            own: Problems = []
+            values: dict[str, object] = {}
+            if isinstance(item, dict):
+                own += [(field, "is required") for field in required if item.get(field) is None]
+                own += _change_problems(item)
+                values = bind_object(item, readers, own)
+            else:
+                own.append(("", "must be an object"))
             values |= {field: "" for field in required if values.get(field) is None}
             bound = {graphql: values.get(rest) for rest, (graphql, _) in fields.items()}
             change = _change_of(bound.pop("quantity"), bound.pop("delta"))
             rows.items.append({**bound, "change": change})
             if own:
-                # Known fields get their GraphQL names, as those that the operation reports.
                 rows.problems[index] = [
-                    (fields[field][0] if field in fields else f"{UNKNOWN_FIELD}{field}", message)
+                    (_operation_name(field, fields), message)
                     for field, message in own[:MAX_ROW_PROBLEMS]
                 ]
         return rows
 
     return read
+
+
+def _operation_name(field: str, fields: FieldReaders) -> str:
+    """GraphQL name of a field, as in problems that the operation reports; empty for the row."""
+    if field in fields:
+        return fields[field][0]
+    return f"{UNKNOWN_FIELD}{field}" if field else ""
 
 
 def _change_problems(item: Mapping[str, object]) -> Problems:
@@ -221,7 +229,7 @@ def bind_body(body: object, readers: Readers) -> dict[str, object]:
             variables |= {name: rows.items, ROW_PROBLEMS: rows.problems}
             if problems:
                 problems += [
-                    (f"{name}.{index}.{rest_name(field)}", message)
+                    (f"{name}.{index}.{rest_name(field)}".rstrip("."), message)
                     for index, own in rows.problems.items()
                     for field, message in own
                 ]
@@ -238,18 +246,17 @@ def bind_headers(headers: Headers, readers: HeaderReaders) -> dict[str, object]:
     }
 
 
-def bind_query(query_string: bytes, readers: Readers) -> dict[str, object]:
-    """Bind query parameters to variables.
+def query_parameters(query_string: bytes) -> list[tuple[str, str]]:
+    """Parse a query string to pairs of a name and a value.
 
     Raises:
         MalformedRequest: the query string cannot be decoded.
-        ValidationFailed: a parameter is unknown, repeated or of the wrong type.
 
     """
     if not query_string:
-        return {}
+        return []
     try:
-        parameters = parse_qsl(
+        return parse_qsl(
             query_string.decode("ascii"),
             keep_blank_values=True,
             errors="strict",
@@ -261,6 +268,15 @@ def bind_query(query_string: bytes, readers: Readers) -> dict[str, object]:
             f"{MAX_PARAMETERS} parameters."
         )
         raise MalformedRequest(message) from error
+
+
+def bind_query(parameters: Sequence[tuple[str, str]], readers: Readers) -> dict[str, object]:
+    """Bind query parameters to variables.
+
+    Raises:
+        ValidationFailed: a parameter is unknown, repeated or of the wrong type.
+
+    """
     problems: Problems = _repeated([name for name, _ in parameters])
     variables = bind_object(dict(parameters), readers, problems)
     _raise_if_any(problems)

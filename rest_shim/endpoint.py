@@ -28,7 +28,7 @@ from app.graphql.documents import Operation, prepared_operations, refusal_of, ru
 from app.graphql.schema.relay import MAX_PAGE
 from app.http.json import JSONResponse, read_json
 from app.settings import Settings
-from rest_shim.binding import ROW_PROBLEMS, bind_body, bind_headers, bind_query
+from rest_shim.binding import ROW_PROBLEMS, bind_body, bind_headers, bind_query, query_parameters
 from rest_shim.names import rest_name
 from rest_shim.preconditions import check_headers, check_read
 from rest_shim.rendering import Data
@@ -84,37 +84,49 @@ class Shim:
         return [Route(path, PathEndpoint(self, routes)) for path, routes in by_path.items()]
 
     async def respond(self, route: RestRoute, request: Request) -> Response:
-        """Respond to a request. The checks run in this order: token, scope, shape, operation."""
+        """Respond to a request.
+
+        The checks run in this order: token, scope, shape, operation.
+        """
         principal = await self.authenticator.authenticate(request.headers.get("authorization"))
         operation = self.operations[route.operation]
         for scope in operation.scopes:
             principal.require(scope)
-        variables = {
-            **request.path_params,
-            **bind_query(request.scope["query_string"], route.query),
-        }
-        is_read = request.method in ("GET", "HEAD")
-        check_headers(request.headers, is_read=is_read, has_tag=route.has_tag)
-        variables |= bind_headers(request.headers, route.request_headers)
+        parameters = query_parameters(request.scope["query_string"])
+        query = route.query
+        if route.narrowing and route.narrowing.parameter in dict(parameters):
+            operation = self.operations[route.narrowing.operation]
+            query = route.narrowing.query
+        variables = {**request.path_params, **bind_query(parameters, query)}
         if route.body is not None:
             body = await read_json(request, self.settings, may_be_empty=route.may_lack_body)
             variables |= bind_body(body, route.body)
+        is_read = request.method in ("GET", "HEAD")
+        try:
+            check_headers(request.headers, is_read=is_read, has_tag=route.has_tag)
+            variables |= bind_headers(request.headers, route.request_headers)
+        except PreconditionFailed:
+            # A condition counts only if the request would succeed without it (RFC 9110, 13.2.1).
+            await self.execute(operation, {**variables, "dry_run": True}, principal)
+            raise
         if route.stream_operation and route.page_parameters.isdisjoint(variables):
             stream_operation = self.operations[route.stream_operation]
             return await stream_pages(self._page_reader(stream_operation, variables, request))
-        if route.narrowed_by in variables:
-            operation = self.operations[route.narrowed_operation]
-            readers = {**route.query, **route.narrowed_query}
-            variables |= bind_query(request.scope["query_string"], readers)
         data = await self.execute(operation, variables, principal)
-        headers = route.response_headers(data)
+        rendered = route.render(data, variables)
+        response = JSONResponse(rendered)
+        headers = route.response_headers(data, bytes(response.body))
         if is_read and check_read(request.headers, headers.get("ETag")):
             return Response(status_code=304, headers=headers)
-        body = route.render(data, variables)
-        if not route.creates or variables.get("dry_run"):
-            return JSONResponse(body, headers=headers)
-        location = f"{request.scope.get('root_path', '')}{route.path}/{_created_id(body)}"
-        return JSONResponse(body, status_code=201, headers={**headers, "Location": location})
+        if variables.get("dry_run"):
+            # The stored record does not have the version that a dry run forecasts.
+            headers = {name: value for name, value in headers.items() if name != "ETag"}
+        elif route.creates:
+            response.status_code = 201
+            location = f"{request.scope.get('root_path', '')}{route.path}/{_created_id(rendered)}"
+            headers = {**headers, "Location": location}
+        response.headers.update(headers)
+        return response
 
     async def execute(
         self,
@@ -192,10 +204,7 @@ def _created_id(body: Any) -> str:  # noqa: ANN401 - any JSON
 
 def with_rest_names(error: InventoryError) -> InventoryError:
     """Convert an error to REST: field names of REST, and 412 if If-Match failed."""
-    details = [
-        {**detail, "field": rest_name(str(detail["field"]))} if "field" in detail else detail
-        for detail in error.details
-    ]
+    details = [_with_rest_names(detail) for detail in error.details]
     fields = [detail.get("field") for detail in details]
     if isinstance(error, StaleVersion) and "If-Match" in fields:
         failed = PreconditionFailed(error.message, details=details)
@@ -208,3 +217,13 @@ def with_rest_names(error: InventoryError) -> InventoryError:
         )
     error.details = details
     return error
+
+
+def _with_rest_names(detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Convert the fields that a detail names, and those in the error of an item."""
+    if "field" in detail:
+        return {**detail, "field": rest_name(str(detail["field"]))}
+    if "details" not in detail.get("error", ()):
+        return detail
+    details = [_with_rest_names(each) for each in detail["error"]["details"]]
+    return {**detail, "error": {**detail["error"], "details": details}}

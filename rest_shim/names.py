@@ -7,6 +7,7 @@ REST_NAMES: Final = {
     "first": "limit",
     "after": "cursor",
     "expectedSkuVersions": "If-Match",
+    "expected_sku_versions": "If-Match",
     "idempotencyKey": "Idempotency-Key",
 }
 # Marks a field that the client invented: it keeps its name.

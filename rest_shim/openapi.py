@@ -29,6 +29,7 @@ COMMON_ERRORS: Final[Errors] = (
     errors.MalformedRequest,
     errors.Unauthenticated,
     errors.InsufficientScope,
+    errors.PreconditionFailed,
     errors.ValidationFailed,
     errors.RateLimited,
     errors.Internal,
@@ -103,8 +104,6 @@ def errors_by_status(route: RestRoute, own: Errors) -> dict[int, Errors]:
         all_errors |= {errors.RequestTimeout, errors.PayloadTooLarge, errors.UnsupportedMediaType}
     if "idempotency-key" in route.request_headers:
         all_errors |= {errors.IdempotencyInFlight, errors.IdempotencyKeyReused}
-    if "if-match" in route.request_headers:
-        all_errors.add(errors.PreconditionFailed)
     groups: dict[int, list[type[InventoryError]]] = {}
     for error in ERRORS:
         if error in all_errors:
@@ -116,7 +115,10 @@ def stored_errors(route: RestRoute, own: Errors) -> Errors:
     """Errors of a route that are stored under the idempotency key and replayed."""
     if "idempotency-key" not in route.request_headers:
         return set()
-    return {*own, errors.PreconditionFailed} - {errors.MethodNotAllowed}
+    by_rules = {*own} - {errors.MethodNotAllowed}
+    return (
+        by_rules | {errors.PreconditionFailed} if "if-match" in route.request_headers else by_rules
+    )
 
 
 def describe_errors(group: Errors, *, stored: Errors) -> Json:
@@ -146,6 +148,7 @@ def describe_errors(group: Errors, *, stored: Errors) -> Json:
     }
 
 
+@cache
 def openapi_for_gateways() -> Json:
     """Return the description as OpenAPI 3.0, which gateways and older tools read."""
     document: Json = _as_version_30(openapi())

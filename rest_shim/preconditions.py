@@ -10,7 +10,8 @@ from typing import Final
 
 from starlette.datastructures import Headers
 
-from app.errors import PreconditionFailed
+from app.errors import PreconditionFailed, invalid_field
+from app.graphql.variable_checks import LONGEST_LIST
 
 _TAG: Final = re.compile(r'(W/)?"([^"]*)"')
 # The text of the tag of a record; other tags match no record.
@@ -34,11 +35,15 @@ def matched_versions(header: str) -> list[int] | None:
 
     Raises:
         PreconditionFailed: the header has no strong tag.
+        ValidationFailed: the header has too many tags.
 
     """
     if header.strip() == "*":
         return None
     tags = _strong_tags(header)
+    if len(tags) > LONGEST_LIST:
+        message = f"must have at most {LONGEST_LIST} tags, and has {len(tags)}"
+        raise invalid_field("If-Match", message)
     if not tags:
         raise _failed("If-Match", WEAK if _TAG.search(header) else UNQUOTED)
     return [int(match[1]) for tag in tags if (match := _RECORD_TAG.fullmatch(tag))]

@@ -41,7 +41,8 @@ TAG_DIGEST_BYTES: Final = 8
 
 Data = Mapping[str, Any]
 Body = dict[str, Any]
-HeaderRenderer = Callable[[Data], Mapping[str, str]]
+# Renders the headers of a response from its data and its body.
+HeaderRenderer = Callable[[Data, bytes], Mapping[str, str]]
 
 
 def render_record_page(data: Data, variables: Data) -> Body:
@@ -128,34 +129,37 @@ def render_new_adjustment(data: Data, _variables: Data) -> Body:
     return {"data": render_adjustment(data["adjustStock"]["adjustment"])}
 
 
-def render_no_headers(_data: Data) -> dict[str, str]:
+def render_no_headers(_data: Data, _body: bytes) -> dict[str, str]:
     """Render no response headers."""
     return {}
 
 
-def render_version_headers(data: Data) -> dict[str, str]:
+def render_version_headers(data: Data, body: bytes) -> dict[str, str]:
     """Render the headers of a record, which a client may cache if it revalidates its copy."""
     return {
-        "ETag": _etag(data["sku"]),
+        "ETag": _etag(data["sku"], body),
         "Cache-Control": "private, no-cache",
         "Vary": "Authorization",
     }
 
 
-def version_and_replay_renderer(mutation: str) -> HeaderRenderer:
-    """Make a renderer of the version of the changed record and the mark of a replayed response."""
+def render_update_headers(data: Data, body: bytes) -> dict[str, str]:
+    """Render the headers of a record after an update."""
+    result = data["setStock"]
+    return {"ETag": _etag(result["sku"], body), **_replay_mark(result)}
 
-    def render(data: Data) -> Mapping[str, str]:
-        result = data[mutation]
-        return {"ETag": _etag(result["sku"]), **_replay_mark(result)}
 
-    return render
+def render_adjustment_headers(data: Data, _body: bytes) -> dict[str, str]:
+    """Render the headers of a new adjustment; the ETag is that of the changed record."""
+    result = data["adjustStock"]
+    record = JSONResponse({"data": _render_record(result["sku"])})
+    return {"ETag": _etag(result["sku"], bytes(record.body)), **_replay_mark(result)}
 
 
 def replay_renderer(mutation: str) -> HeaderRenderer:
     """Make a renderer of the mark of a replayed response."""
 
-    def render(data: Data) -> Mapping[str, str]:
+    def render(data: Data, _body: bytes) -> Mapping[str, str]:
         return _replay_mark(data[mutation])
 
     return render
@@ -267,10 +271,9 @@ def _render_page_meta(page: Data, variables: Data) -> Body:
     }
 
 
-def _etag(sku: Data) -> str:
-    """Render the tag of a record: its version, for If-Match, and a digest of its whole answer."""
-    answer = bytes(JSONResponse({"data": _render_record(sku)}).body)
-    digest = blake2b(answer, digest_size=TAG_DIGEST_BYTES).hexdigest()
+def _etag(sku: Data, body: bytes) -> str:
+    """Render the tag of a record: its version, for If-Match, and a digest of its whole body."""
+    digest = blake2b(body, digest_size=TAG_DIGEST_BYTES).hexdigest()
     return f'"{sku["version"]}-{digest}"'
 
 

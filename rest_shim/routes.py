@@ -32,9 +32,18 @@ from rest_shim.rendering import (
     STATUSES,
     Body,
     Data,
+    HeaderRenderer,
 )
 
 PAGE_QUERY: Final[Readers] = {"limit": integer, "cursor": unchanged}
+LIST_QUERY: Final[Readers] = {
+    **PAGE_QUERY,
+    "status": one_of(STATUSES),
+    "warehouse_id": condition,
+    "sku": unchanged,
+    "updated_since": instant,
+    "sort": one_of(SORTS),
+}
 SET_BODY: Final[Readers] = {
     "warehouse_id": string,
     "quantity": unchanged,
@@ -103,6 +112,15 @@ BULK_ITEM: Final[FieldReaders] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Narrowing:
+    """The operation of requests with a query parameter, and the query parameters of these."""
+
+    parameter: str
+    operation: str
+    query: Readers
+
+
+@dataclass(frozen=True, slots=True)
 class RestRoute:
     """One method of a path."""
 
@@ -115,13 +133,10 @@ class RestRoute:
     # Whether a request without a body is as if it had no field.
     may_lack_body: bool = False
     request_headers: HeaderReaders = field(default_factory=dict)
-    response_headers: Callable[[Data], Mapping[str, str]] = rendering.render_no_headers
-    # The operation of requests with this parameter, and its stricter query parameters.
-    narrowed_by: str | None = None
-    narrowed_operation: str = ""
+    response_headers: HeaderRenderer = rendering.render_no_headers
+    narrowing: Narrowing | None = None
     # The response is 201 with the address of the new resource, whose id is in its data.
     creates: bool = False
-    narrowed_query: Readers = field(default_factory=dict)
     # This operation is streamed if the request has none of the page parameters.
     stream_operation: str | None = None
     page_parameters: frozenset[str] = frozenset()
@@ -139,17 +154,10 @@ ROUTES: Final = (
         "/api/inventory",
         "ListInventory",
         rendering.render_record_page,
-        query={
-            **PAGE_QUERY,
-            "status": one_of(STATUSES),
-            "warehouse_id": condition,
-            "sku": condition,
-            "updated_since": instant,
-            "sort": one_of(SORTS),
-        },
-        narrowed_by="warehouse_id",
-        narrowed_query={"sort": one_of(CODE_SORTS)},
-        narrowed_operation="ListWarehouseInventory",
+        query=LIST_QUERY,
+        narrowing=Narrowing(
+            "warehouse_id", "ListWarehouseInventory", {**LIST_QUERY, "sort": one_of(CODE_SORTS)}
+        ),
     ),
     RestRoute(
         "POST",
@@ -239,7 +247,7 @@ ROUTES: Final = (
         query=DRY_RUN_QUERY,
         body=SET_BODY,
         request_headers=KEY_AND_IF_MATCH_HEADERS,
-        response_headers=rendering.version_and_replay_renderer("setStock"),
+        response_headers=rendering.render_update_headers,
     ),
     RestRoute(
         "GET",
@@ -258,6 +266,6 @@ ROUTES: Final = (
         query=DRY_RUN_QUERY,
         body=ADJUST_BODY,
         request_headers=KEY_AND_IF_MATCH_HEADERS,
-        response_headers=rendering.version_and_replay_renderer("adjustStock"),
+        response_headers=rendering.render_adjustment_headers,
     ),
 )

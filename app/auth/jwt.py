@@ -19,6 +19,7 @@ import jwt
 import structlog
 from jwt import PyJWK
 
+from app.domain.persons import MAX_EMAIL_BYTES, normalized_email
 from app.errors import Unavailable
 from app.settings import Settings
 
@@ -32,7 +33,7 @@ ALGORITHMS_BY_FAMILY: Final = {
 REQUIRED_CLAIMS: Final = ("exp", "iss", "aud", "sub")
 # Values of the header `typ` that an access token may have; other tokens do not grant access.
 TOKEN_TYPES: Final = ("jwt", "at+jwt", "application/at+jwt")
-MAX_SUBJECT_LENGTH: Final = 255
+MAX_SUBJECT_BYTES: Final = 255
 # Values of the claim `email_verified` for an address that the provider did not verify.
 UNVERIFIED: Final = (False, "false")
 # The year 3000. Python cannot represent dates beyond the year 9999.
@@ -103,7 +104,7 @@ class IdentityProvider:
         email = claims.get(settings.jwt_email_claim)
         if email is None or claims.get("email_verified") in UNVERIFIED:
             email = subject
-        if not (_is_name(tenant_id) and _is_name(subject) and _is_name(email)):
+        if not (_is_name(tenant_id) and _is_name(subject) and _is_name(email, MAX_EMAIL_BYTES)):
             return None
         if expires_at > LATEST_END:
             return None
@@ -111,7 +112,7 @@ class IdentityProvider:
         return Claims(
             tenant_id=tenant_id,
             subject=f"jwt_{claims['iss']} {subject}",
-            email=email,
+            email=normalized_email(email),
             scopes=_scopes(claims.get(settings.jwt_scope_claim)),
             expires_at=end + timedelta(seconds=settings.jwt_leeway_seconds),
         )
@@ -240,11 +241,10 @@ def _is_access_token(header: Mapping[str, object]) -> bool:
     )
 
 
-def _is_name(value: object) -> TypeGuard[str]:
+def _is_name(value: object, longest: int = MAX_SUBJECT_BYTES) -> TypeGuard[str]:
     if not isinstance(value, str) or not value.isprintable():
         return False
-    # In bytes: indexes of PostgreSQL hold an address beside a SKU code and a reference.
-    return 0 < len(value.encode()) <= MAX_SUBJECT_LENGTH
+    return 0 < len(value.encode()) <= longest
 
 
 def _scopes(claim: object) -> frozenset[str]:

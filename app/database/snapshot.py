@@ -46,6 +46,8 @@ class Snapshot:
     ) -> None:
         self.dialect = connections.dialect
         self.statements = 0
+        # Called before each statement, which its exception prevents.
+        self.guard: Callable[[], None] = _permit
         self._connections = connections
         self._single = single
         self._is_alone = single and alone
@@ -109,6 +111,7 @@ class Snapshot:
             raise RuntimeError(message)
         if self._failure is not None:
             raise self._failure.with_traceback(None)
+        self.guard()
         try:
             with self._connections.limit():
                 try:
@@ -160,6 +163,10 @@ class Snapshot:
         if session is not None:
             with self._connections.fault_translation:
                 await session.close()
+
+
+def _permit() -> None:
+    """Permit a statement."""
 
 
 async def _read_batch(

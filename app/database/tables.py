@@ -87,7 +87,9 @@ class PersonTable(SQLModel, table=True):
 
     tenant_id: str = key_column(primary_key=True)
     id: str = key_column(primary_key=True)
+    # Both are null for an erased person.
     email: str | None = key_column(nullable=True)
+    salt: str | None = key_column(nullable=True)
 
 
 class SkuTable(SQLModel, table=True):

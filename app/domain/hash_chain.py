@@ -41,7 +41,7 @@ HASHED_COLUMNS: Final = (
 _values = itemgetter(*HASHED_COLUMNS)
 # The hash at position 0 of a head.
 NO_HASH: Final = "0" * 64
-_HEAD: Final = re.compile(r"head_1\.([a-z0-9_]{1,32})\.(\d{1,18})\.([0-9a-f]{64})")
+_HEAD: Final = re.compile(r"head_1\.([a-z0-9_]{1,32})\.([0-9]{1,18})\.([0-9a-f]{64})")
 
 
 def chain_hash(previous: str | None, tenant_id: str, entry: Mapping[str, object]) -> str:

@@ -24,6 +24,7 @@ from app.domain.records import (
 from app.domain.warehouses import readonly_refusal
 from app.errors import (
     InventoryError,
+    InventoryNotFound,
     SkuArchived,
     StaleVersion,
     WarehouseInactive,
@@ -100,6 +101,8 @@ class Stock:
     skus: dict[str, SkuRecord] = field(default_factory=dict)
     warehouses: dict[str, WarehouseRecord] = field(default_factory=dict)
     reservations: dict[str, ReservationRecord] = field(default_factory=dict)
+    # For unknown SKU codes, an existing code that differs only in case or leading zeros.
+    similar_codes: Mapping[str, str] = field(default_factory=dict)
     # The id of the reversal of each reversed adjustment.
     reversals: dict[str, str] = field(default_factory=dict)
     # The ids of the authors of the writes, by e-mail address; new ones are absent.
@@ -113,6 +116,10 @@ class Stock:
     def entry_time(self) -> datetime:
         """The time of new entries: never before the last one, even if the clock was set back."""
         return max(self.now, self.last_entry_at or self.now)
+
+    def unknown_sku(self, code: str) -> InventoryNotFound:
+        """Create the refusal of an unknown SKU code."""
+        return inventory_not_found(code, self.similar_codes.get(code))
 
     def number(self, entries: Sequence[AdjustmentRecord]) -> None:
         """Give the entries of a write the next positions of the ledger."""
@@ -244,7 +251,7 @@ def _decide_one(
     links: AdjustmentLinks,
 ) -> UpdateOutcome:
     if record is None:
-        return inventory_not_found(update.sku)
+        return stock.unknown_sku(update.sku)
     warehouse = stock.warehouses.get(update.warehouse_id)
     if warehouse is None:
         return warehouse_not_found(update.warehouse_id)
@@ -253,8 +260,7 @@ def _decide_one(
     refusal = check_new_on_hand(quantity, record=record, level=old) or _stale(update, record, old)
     if refusal:
         return refusal
-    exists = record.level_in(warehouse.id) is not None
-    if update.skip_unchanged and exists and quantity == old.on_hand:
+    if update.skip_unchanged and old.version and quantity == old.on_hand:
         return UnchangedStock(record)
     return change_on_hand(
         record,
@@ -350,8 +356,14 @@ def refusal_of_all(refusals: Sequence[RefusedItem], number: int, items: str) -> 
                 "sku": each.update.sku,
                 "warehouse_id": each.update.warehouse_id,
                 "status": "failed",
-                "error": {"code": each.error.code, "message": each.error.message},
+                "error": _error_of_item(each.error),
             }
             for each in refusals
         ],
     )
+
+
+def _error_of_item(error: InventoryError) -> Mapping[str, object]:
+    """Code, message and details of the error of one item."""
+    facts = {"details": error.details} if error.details else {}
+    return {"code": error.code, "message": error.message, **facts}

@@ -10,6 +10,7 @@ The id marks the counts that are already imported. Unlike an idempotency key, it
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import bindparam, func, select
@@ -26,6 +27,7 @@ from app.files.columns import FileKind
 from app.files.import_runs import (
     BatchDecision,
     FileRows,
+    ImportBatch,
     ImportResult,
     ImportRun,
     PrepareBatch,
@@ -123,7 +125,7 @@ async def validate(
     result, checked = ImportResult(), 0
     similar = SimilarCodes(run, staging)
     for rows in staging.batches(IMPORT_BATCH_ROWS):
-        batch = PREPARE_BATCH[run.kind](run, rows)
+        batch = _prepare_batch(run, rows)
         async with database.snapshot() as snapshot:
             stock, _ = await read_batch(snapshot, run.tenant_id, [batch.needs])
         decision = batch.decide(stock, is_final=False)
@@ -174,10 +176,16 @@ async def write(
     return result
 
 
+def _prepare_batch(run: ImportRun, rows: FileRows) -> ImportBatch:
+    batch = PREPARE_BATCH[run.kind](run, rows)
+    # The codes like unknown ones are found once per file.
+    return replace(batch, needs=replace(batch.needs, may_create_skus=True))
+
+
 async def _write_batch(
     database: Database, run: ImportRun, rows: FileRows, on_error: OnError
 ) -> BatchDecision:
-    batch = PREPARE_BATCH[run.kind](run, rows)
+    batch = _prepare_batch(run, rows)
 
     def decide_batch(stock: Stock) -> Decision[BatchDecision]:
         decision = batch.decide(stock, is_final=True)

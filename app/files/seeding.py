@@ -4,7 +4,7 @@ Only the demo, the benchmarks and the tests use it.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from operator import attrgetter
 
@@ -22,6 +22,7 @@ from app.database.tables import (
     stock_level,
     warehouse,
 )
+from app.domain.persons import new_person
 from app.domain.quantities import Figures, total_figures
 from app.domain.records import AdjustmentRecord, ReservationStatus, WarehouseRecord
 from app.domain.stock import Stock
@@ -129,11 +130,9 @@ async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[Loade
     Stock(now=now).number(entries)
     emails = {entry.created_by for entry in entries}
     emails |= {str(row["created_by"]) for row in rows[reservation]}
-    persons = {email: f"per_{ULID()}" for email in sorted(emails)}
-    await session.insert(
-        person,
-        [{"tenant_id": tenant_id, "id": id_, "email": email} for email, id_ in persons.items()],
-    )
+    new = [new_person(email) for email in sorted(emails)]
+    await session.insert(person, [{"tenant_id": tenant_id, **asdict(each)} for each in new])
+    persons = {each.email: each.id for each in new}
     ledger = adjustment_rows(tenant_id, entries, None, persons)
     rows[reservation] = [
         {**row, "created_by": persons[str(row["created_by"])]} for row in rows[reservation]

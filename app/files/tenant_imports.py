@@ -11,7 +11,7 @@ from app.database.faults import refused_row
 from app.database.parameters import TENANT
 from app.database.schema import METADATA
 from app.database.session import DriverSession
-from app.database.tables import person, tenant
+from app.database.tables import tenant
 from app.domain.hash_chain import parse_head
 from app.files.problems import ReportRows
 from app.files.tenant_files import (
@@ -47,7 +47,6 @@ async def import_tenant(database: Database, directory: Path, progress: ReportRow
                 await _insert(session, table, batch)
                 read = batch.first_line - 1 + len(batch.rows)
                 progress(f"rows of {table.name} imported", read)
-        await _require_authors(session, manifest.tenant)
         await insert_counts(session, manifest.tenant)
         await roll_up_in(session, manifest.tenant)
         return await _proven(session, manifest, progress)
@@ -90,20 +89,6 @@ async def _write_tenant(session: DriverSession, row: Mapping[str, object]) -> No
     )
     if not changed:
         await session.execute(tenant.insert().values(**row))
-
-
-async def _require_authors(session: DriverSession, tenant_id: str) -> None:
-    """Check that every author is a person of the tenant: no foreign key says so."""
-    for table in (table for table in MOVED_TABLES if "created_by" in table.c):
-        is_author = (person.c.tenant_id == table.c.tenant_id) & (person.c.id == table.c.created_by)
-        authorless = (
-            select(table.c.id)
-            .where(table.c.tenant_id == TENANT, ~exists().where(is_author))
-            .limit(1)
-        )
-        if id_ := await session.scalar(authorless, {"tenant_id": tenant_id}):
-            message = f"The {table.name} {id_} names an author who is not a person of the tenant"
-            raise TenantRefused(message)
 
 
 async def _proven(session: DriverSession, manifest: TenantManifest, progress: ReportRows) -> Proof:

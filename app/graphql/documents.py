@@ -300,8 +300,8 @@ async def run(
                 row_problems=row_problems,
             ),
         )
-    if result.errors:
-        await add_code_hints(database, principal.tenant_id, result.errors)
+    if result.errors and not operation.is_mutation:
+        await add_code_hints(database, principal.tenant_id, result.errors, budget)
     if budget.is_exceeded and not operation.is_mutation:
         raise budget.refusal()
     budget.spend_answer(result.data)

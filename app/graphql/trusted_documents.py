@@ -63,9 +63,10 @@ class TrustedDocuments:
 
         """
         named: list[str | None] = []
-        if (query := parameters.get("query")) is not None:
+        # An empty text names no document, as in `is_probe`.
+        if query := parameters.get("query"):
             named.append(query if query in self.texts else None)
-        if (id_ := parameters.get("documentId")) is not None:
+        if id_ := parameters.get("documentId"):
             named.append(self._by_id.get(id_))
         if (digest := persisted_hash(parameters)) is not None:
             named.append(self._by_hash.get(digest))

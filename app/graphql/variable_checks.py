@@ -157,6 +157,9 @@ def _has_default(
     has_default = False
     for step in path:
         type_ = get_nullable_type(type_)
+        while isinstance(type_, GraphQLList) and not isinstance(step, int):
+            # A single item is coerced to a list, and its path has no index.
+            type_ = get_nullable_type(type_.of_type)
         if isinstance(type_, GraphQLList):
             type_, has_default = type_.of_type, False
         else:

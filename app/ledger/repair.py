@@ -101,11 +101,8 @@ def _levels_with_last_entries(tenant_id: str, first: str, last: str) -> Select[A
         .correlate(stock_level)
         .scalar_subquery()
     )
-    is_newest = (
-        (adjustment.c.tenant_id == stock_level.c.tenant_id)
-        & (adjustment.c.sku == stock_level.c.sku)
-        & (adjustment.c.warehouse_id == stock_level.c.warehouse_id)
-        & (adjustment.c.position == newest)
+    is_newest = (adjustment.c.tenant_id == stock_level.c.tenant_id) & (
+        adjustment.c.position == newest
     )
     return (
         select(
@@ -216,22 +213,31 @@ def _is_row(table: Table, key: Mapping[str, object]) -> list[ColumnElement[bool]
 
 
 async def _repair_rollups(database: Database, tenant_id: str) -> list[str]:
-    """Delete the rollups from the first wrong one on, and store them again."""
+    """Delete the rollups from the first wrong one on, and store them again.
+
+    A background job that read a wrong rollup before may store one more, so this repeats.
+    """
+    messages = []
+    while (first := await _first_wrong_rollup(database, tenant_id)) is not None:
+        await database.write(partial(_delete_rollups, tenant_id, first), tenant_id)
+        while await roll_up_ledger(database, tenant_id):
+            pass
+        messages.append(
+            f"rollups of the ledger from position {first} on were wrong, and are replaced"
+        )
+    return messages
+
+
+async def _first_wrong_rollup(database: Database, tenant_id: str) -> int | None:
     async with database.snapshot() as snapshot:
         if database.dialect == "postgresql":
             await snapshot.rows(NO_TIMEOUT, {})
         wrong = await snapshot.rows(wrong_sums(), {"tenant_id": tenant_id})
-    if not wrong:
-        return []
-    first = wrong[0].until
+    return wrong[0].until if wrong else None
 
-    async def delete_rollups(session: DriverSession) -> None:
-        if session.dialect == "postgresql":
-            await session.execute(NO_TIMEOUT)
-        is_tenant = ledger_sum.c.tenant_id == tenant_id
-        await session.execute(delete(ledger_sum).where(is_tenant, ledger_sum.c.until >= first))
 
-    await database.write(delete_rollups, tenant_id)
-    while await roll_up_ledger(database, tenant_id):
-        pass
-    return [f"rollups of the ledger from position {first} on were wrong, and are replaced"]
+async def _delete_rollups(tenant_id: str, first: int, session: DriverSession) -> None:
+    if session.dialect == "postgresql":
+        await session.execute(NO_TIMEOUT)
+    is_tenant = ledger_sum.c.tenant_id == tenant_id
+    await session.execute(delete(ledger_sum).where(is_tenant, ledger_sum.c.until >= first))

@@ -121,7 +121,7 @@ def _adjustments() -> Select[Any]:
 
 
 def _levels_with_adjustments() -> Select[Any]:
-    names = ("id", "position", "sequence", "before_quantity", "after_quantity", "delta")
+    names = ("id", "sequence", "before_quantity", "after_quantity", "delta")
     return (
         select(
             stock_level,

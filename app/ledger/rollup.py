@@ -39,7 +39,7 @@ from app.ledger.totals import (
 )
 
 # A rollup follows the one before it after so many adjustments of its group, and after several per
-# row of that one. All rollups together then have at most a quarter as many rows as the ledger.
+# row of that one. All but the last one together then have at most a quarter of the ledger's rows.
 MIN_ENTRIES: Final = 500
 ENTRIES_PER_ROW: Final = 4
 # The pattern of the ids of adjustments whose groups are checked for growth: one of 32. A check for

@@ -19,6 +19,7 @@ from app.database.session import DriverSession
 from app.database.tables import sku, sku_count, stock_level
 from app.domain.hash_chain import Head
 from app.domain.quantities import ARCHIVED_PREFIX, Figures, total_figures
+from app.ledger.authors import require_authors
 from app.ledger.derived_figures import (
     unbalanced_transfers,
     wrong_holds,
@@ -83,6 +84,7 @@ async def prove(
 
     """
     last = await replay_chain(session, tenant_id, head=head, progress=progress)
+    await require_authors(session, tenant_id)
     check = _FigureCheck(session, tenant_id)
     await replay_levels(session, tenant_id, adjustments=last.position, level_ends=check.level_ends)
     await check.figures()
@@ -106,6 +108,7 @@ async def verify_ledger(
     """
     async with _untimed(database) as session:
         last = await replay_chain(session, tenant_id, head=head, progress=progress)
+        await require_authors(session, tenant_id)
         await replay_levels(
             session, tenant_id, adjustments=last.position, level_ends=_require_last_adjustments
         )

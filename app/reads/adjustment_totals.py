@@ -1,4 +1,8 @@
-"""Counts and sums of adjustments."""
+"""Counts and sums of adjustments.
+
+Each comes with the number of adjustments that no rollup of the whole ledger covers yet: the
+statement may have read all of them, so callers charge them.
+"""
 
 from collections.abc import Sequence
 from functools import partial, reduce
@@ -18,10 +22,10 @@ from sqlalchemy import (
 
 from app.database.parameters import TENANT, rows_from
 from app.database.snapshot import Snapshot
-from app.database.tables import LEVEL_KEY, adjustment, stock_level, tenant
+from app.database.tables import LEVEL_KEY, adjustment, ledger_sum, stock_level, tenant
 from app.domain.filters import AdjustmentFilter
 from app.domain.records import LedgerTotals
-from app.ledger.totals import ZERO
+from app.ledger.totals import ZERO, Group, is_of_group
 from app.reads.adjustment_figures import (
     ADDED_PARTS,
     FigureQuery,
@@ -52,46 +56,56 @@ from app.reads.conditions import (
 NUMBERED_FILTERS: Final = frozenset({*LEVEL_KEY, *PERIOD_FILTERS})
 
 
-async def count_adjustments(snapshot: Snapshot, tenant_id: str, *, where: AdjustmentFilter) -> int:
-    """Count the matching adjustments."""
+async def count_adjustments(
+    snapshot: Snapshot, tenant_id: str, *, where: AdjustmentFilter
+) -> tuple[int, int]:
+    """Count the matching adjustments; returns the count and the number of uncovered ones."""
     parameters = _figure_parameters(tenant_id, where)
     statement = _count(snapshot.dialect, filters_of(parameters))
     [row] = await snapshot.rows(statement, parameters)
-    return int(row[0])
+    return int(row[0]), row[1]
 
 
 async def sum_adjustments(
     snapshot: Snapshot, tenant_id: str, *, where: AdjustmentFilter
-) -> LedgerTotals:
-    """Sum the matching adjustments."""
+) -> tuple[LedgerTotals, int]:
+    """Sum the matching adjustments; returns the totals and the number of uncovered ones."""
     parameters = _figure_parameters(tenant_id, where)
     statement = _sums(snapshot.dialect, filters_of(parameters))
-    [parts] = await snapshot.rows(statement, parameters)
-    return _totals_of_parts(parts)
+    [[*parts, uncovered]] = await snapshot.rows(statement, parameters)
+    return _totals_of_parts(parts), uncovered
 
 
 async def count_adjustments_of(
     snapshot: Snapshot, tenant_id: str, *, parents: Sequence[LedgerKey], where: AdjustmentFilter
-) -> dict[LedgerKey, int]:
-    """Count the matching adjustments of each parent; all parents have keys of one kind."""
+) -> tuple[dict[LedgerKey, int], int]:
+    """Count the matching adjustments of each parent; all parents have keys of one kind.
+
+    Returns the counts and the number of uncovered adjustments.
+    """
     parameters = _figure_parameters(tenant_id, where)
     statement = _counts_of_parents(
         snapshot.dialect, filters_of(parameters), key_columns(parents[0])
     )
     parameters["parents"] = parents_json(parents)
     rows = await snapshot.rows(statement, parameters)
-    return {(code, id_): int(number) for code, id_, number in rows}
+    counts = {(code, id_): int(number) for code, id_, number, _ in rows}
+    return counts, rows[0].uncovered if rows else 0
 
 
 async def sum_adjustments_of(
     snapshot: Snapshot, tenant_id: str, *, parents: Sequence[LedgerKey], where: AdjustmentFilter
-) -> dict[LedgerKey, LedgerTotals]:
-    """Sum the matching adjustments of each parent; all parents have keys of one kind."""
+) -> tuple[dict[LedgerKey, LedgerTotals], int]:
+    """Sum the matching adjustments of each parent; all parents have keys of one kind.
+
+    Returns the totals and the number of uncovered adjustments.
+    """
     parameters = _figure_parameters(tenant_id, where)
     statement = _sums_of_parents(snapshot.dialect, filters_of(parameters), key_columns(parents[0]))
     parameters["parents"] = parents_json(parents)
     rows = await snapshot.rows(statement, parameters)
-    return {(code, id_): _totals_of_parts(parts) for code, id_, *parts in rows}
+    totals = {(code, id_): _totals_of_parts(parts) for code, id_, *parts, _ in rows}
+    return totals, rows[0].uncovered if rows else 0
 
 
 def _figure_parameters(tenant_id: str, where: AdjustmentFilter) -> dict[str, object]:
@@ -112,15 +126,15 @@ def _totals_of_parts(parts: Sequence[str]) -> LedgerTotals:
 @shaped
 def _count(dialect: str, filters: Filters) -> Select[Any]:
     if _is_numbered(filters):
-        return select(_count_by_version(filters))
+        return _of_tenant(_count_by_version(filters), ZERO)
     query = FigureQuery(dialect, filters, entry_count)
-    return select(_difference(query.parts())).where(_is_tenant())
+    return _of_tenant(_difference(query.parts()), _uncovered())
 
 
 @shaped
 def _sums(dialect: str, filters: Filters) -> Select[Any]:
     query = FigureQuery(dialect, filters, partial(entry_sums, dialect))
-    return select(*query.parts()).where(_is_tenant())
+    return _of_tenant(*query.parts(), _uncovered())
 
 
 @shaped
@@ -129,21 +143,36 @@ def _counts_of_parents(dialect: str, filters: Filters, key: KeyColumns) -> Selec
     parents = rows_from(dialect, "parents", PARENTS)
     if _is_numbered(filters | key):
         is_parent = parent_conditions(stock_level.c, parents, key)
-        return _of_parents(parents, _count_by_version(filters, *is_parent))
+        by_version = _count_by_version(filters, *is_parent)
+        return _of_parents(parents, by_version, ZERO.label("uncovered"))
     query = FigureQuery(dialect, filters, entry_count, parents, key)
-    return _of_parents(parents, _difference(query.parts()))
+    return _of_parents(parents, _difference(query.parts()), _uncovered())
 
 
 @shaped
 def _sums_of_parents(dialect: str, filters: Filters, key: KeyColumns) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
     query = FigureQuery(dialect, filters, partial(entry_sums, dialect), parents, key)
-    return _of_parents(parents, *query.parts())
+    return _of_parents(parents, *query.parts(), _uncovered())
+
+
+def _of_tenant(*figures: ColumnElement[Any]) -> Select[Any]:
+    return select(*figures).where(_is_tenant())
 
 
 def _of_parents(parents: FromClause, *figures: ColumnElement[Any]) -> Select[Any]:
     with_tenant = parents.join(tenant, _is_tenant())
     return select(parents.c.sku, parents.c.warehouse_id, *figures).select_from(with_tenant)
+
+
+def _uncovered() -> ColumnElement[int]:
+    """Count the adjustments after the last rollup of the ledger."""
+    newest = select(func.max(adjustment.c.position)).where(adjustment.c.tenant_id == TENANT)
+    covered = select(func.max(ledger_sum.c.until)).where(
+        ledger_sum.c.tenant_id == TENANT, *is_of_group(Group.LEDGER, {})
+    )
+    last, until = (statement.scalar_subquery() for statement in (newest, covered))
+    return (func.coalesce(last, ZERO) - func.coalesce(until, ZERO)).label("uncovered")
 
 
 def _is_tenant() -> ColumnElement[bool]:

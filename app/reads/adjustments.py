@@ -251,7 +251,10 @@ def uses_reason_index(filters: Filters) -> bool:
 
 
 def newest_first(columns: Columns, *, by_level: bool) -> list[ColumnElement[Any]]:
-    """Order of a list; of one level by sequence, because only the index by level has that."""
+    """Order of a list. The list of one level has its order by sequence.
+
+    By position, a generic plan of PostgreSQL may read the whole history of the SKU instead.
+    """
     return [columns.sequence.desc() if by_level else columns.position.desc()]
 
 

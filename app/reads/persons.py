@@ -6,10 +6,10 @@ from sqlalchemy import ColumnElement, Table, Text, bindparam, func, literal_colu
 
 from app.database.parameters import TENANT, KeyValue
 from app.database.tables import person
+from app.domain.persons import ERASED
 from app.ledger.totals import Columns
 
-# The address of an erased person.
-ERASED: Final[ColumnElement[str]] = literal_column("'erased'", Text)
+_ERASED: Final[ColumnElement[str]] = literal_column(f"'{ERASED}'", Text)
 
 
 def author_of(table: Table) -> ColumnElement[str]:
@@ -20,7 +20,7 @@ def author_of(table: Table) -> ColumnElement[str]:
         .correlate(table)
         .scalar_subquery()
     )
-    return func.coalesce(address, ERASED).label("created_by")
+    return func.coalesce(address, _ERASED).label("created_by")
 
 
 def is_by_author(columns: Columns) -> ColumnElement[Any]:

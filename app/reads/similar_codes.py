@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Select, Text, func, literal_column, select
 
 from app.database.parameters import TENANT, as_json, rows_from
-from app.database.snapshot import Snapshot
+from app.database.session import Session
 from app.database.tables import sku
 from app.domain.validation import folded_codes, sku_problem
 
@@ -15,7 +15,7 @@ FOLDED: Final = {"code": Text(), "folded": Text()}
 
 
 async def find_similar_codes(
-    snapshot: Snapshot, tenant_id: str, codes: Collection[str]
+    session: Session, tenant_id: str, codes: Collection[str]
 ) -> dict[str, str]:
     """Find an existing code for each unknown code; codes without a similar one are absent."""
     rows = [
@@ -27,7 +27,7 @@ async def find_similar_codes(
     if not rows:
         return {}
     parameters = {"tenant_id": tenant_id, "codes": as_json(rows)}
-    found = await snapshot.rows(select_similar(snapshot.dialect), parameters)
+    found = await session.rows(select_similar(session.dialect), parameters)
     similar = sorted((row.code, row.similar) for row in found if row.similar is not None)
     # The first one of each code.
     return dict(reversed(similar))

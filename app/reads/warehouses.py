@@ -63,4 +63,4 @@ def _warehouses_by_id(dialect: str) -> Select[Any]:
 
 def tenant_warehouses() -> Subquery:
     """Select the ids of all warehouses of the tenant."""
-    return select(warehouse.c.id).where(warehouse.c.tenant_id == TENANT).subquery("places")
+    return select(warehouse.c.id).where(warehouse.c.tenant_id == TENANT).subquery("warehouses")

@@ -1,7 +1,7 @@
 """Batches: items that arrive while a batch is under way wait for the next one.
 
-An item that finds no batch under way is processed at once. So a single client waits for nobody,
-and many clients share the cost of a batch.
+An item that finds no batch of its key is processed at once. So a single client never waits for
+others, and many clients share the cost of a batch.
 
 The callers of a batch get their results together, and many send the next item one after the other.
 The first of these does not start a batch alone: after a batch of several items, the next one waits

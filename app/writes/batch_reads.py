@@ -15,6 +15,7 @@ from app.database.tables import adjustment, person, tenant
 from app.domain.stock import Stock
 from app.reads.json_rows import json_rows_of
 from app.reads.reservations import get_reservations
+from app.reads.similar_codes import find_similar_codes
 from app.reads.skus import sku_records, skus_by_code
 from app.reads.warehouses import get_warehouses
 from app.writes.decisions import Needs
@@ -36,7 +37,7 @@ async def read_batch(
     emails: Collection[str] = (),
     keys: Collection[KeyId] = (),
 ) -> BatchRows:
-    """Read what some writes need, by authors with these e-mail addresses.
+    """Read the rows that some writes need, and the authors with these e-mail addresses.
 
     Raises:
         QueryTooComplex: the reservations have too many lines.
@@ -64,6 +65,9 @@ async def read_batch(
     stock = _stock_of(row)
     stock.reservations = reservations
     stock.reversals = reversals
+    refused = {code for need in needs if not need.may_create_skus for code in need.skus}
+    if unknown := refused - stock.skus.keys():
+        stock.similar_codes = await find_similar_codes(session, tenant_id, unknown)
     if missing := warehouse_ids - stock.warehouses.keys():
         stock.warehouses |= await get_warehouses(session, tenant_id, ids=sorted(missing))
     outcomes = {
@@ -96,20 +100,26 @@ def _select_rows(dialect: str) -> Select[Any]:
     persons = select(person.c.email, person.c.id).where(
         person.c.tenant_id == TENANT, in_key_array(dialect, person.c.email, "emails")
     )
-    permission = select(tenant.c.permits_oversell_since).where(tenant.c.tenant_id == TENANT)
-    last = (
-        select(adjustment.c[name])
-        .where(adjustment.c.tenant_id == TENANT)
-        .order_by(adjustment.c.position.desc())
-        .limit(literal_column("1"))
-        for name in ("position", "hash", "created_at")
-    )
-    columns = [statement.scalar_subquery() for statement in (permission, *last)]
-    names = ("permits_oversell_since", "last_position", "last_hash", "last_entry_at")
-    labels = [column.label(name) for column, name in zip(columns, names, strict=True)]
+    values = {
+        "permits_oversell_since": select(tenant.c.permits_oversell_since).where(
+            tenant.c.tenant_id == TENANT
+        ),
+        "last_position": _of_last_entry("position"),
+        "last_hash": _of_last_entry("hash"),
+        "last_entry_at": _of_last_entry("created_at"),
+    }
     return skus_by_code(dialect).add_columns(
         Present().label("now"),
         json_rows_of(dialect, select_outcomes(dialect)).label("outcomes"),
         json_rows_of(dialect, persons).label("persons"),
-        *labels,
+        *(value.scalar_subquery().label(name) for name, value in values.items()),
+    )
+
+
+def _of_last_entry(name: str) -> Select[Any]:
+    return (
+        select(adjustment.c[name])
+        .where(adjustment.c.tenant_id == TENANT)
+        .order_by(adjustment.c.position.desc())
+        .limit(literal_column("1"))
     )

@@ -25,7 +25,6 @@ from app.errors import (
     StaleVersion,
     invalid_field,
     invalid_fields,
-    inventory_not_found,
     warehouse_not_found,
 )
 from app.writes.decisions import Decision, Needs
@@ -80,7 +79,7 @@ async def create_sku(context: WriteContext, code: str, title: str) -> WriteResul
         return Decision(record, Changes(skus={code: record}))
 
     request = WriteRequest("createSku", [code, title], SkuRecord)
-    return await run_write(context, request, Needs(skus=[code]), decide_sku)
+    return await run_write(context, request, Needs(skus=[code], may_create_skus=True), decide_sku)
 
 
 async def change_sku(
@@ -99,7 +98,7 @@ async def change_sku(
     def decide_sku(stock: Stock) -> Decision[SkuRecord]:
         record = stock.skus.get(change.sku)
         if record is None:
-            return Decision(inventory_not_found(change.sku))
+            return Decision(stock.unknown_sku(change.sku))
         if change.expected_version not in (None, record.version):
             return Decision(_stale(record))
         after = _changed(record, change, stock.now)
@@ -211,7 +210,7 @@ def _with_safety_stock(
     level: SafetyStock, record: SkuRecord | None, stock: Stock
 ) -> SkuRecord | InventoryError:
     if record is None:
-        return inventory_not_found(level.sku)
+        return stock.unknown_sku(level.sku)
     warehouse = stock.warehouses.get(level.warehouse_id)
     if warehouse is None:
         return warehouse_not_found(level.warehouse_id)

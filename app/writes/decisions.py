@@ -16,6 +16,8 @@ class Needs:
     """The keys of the rows that a write reads; rows that do not exist are absent from the stock."""
 
     skus: Collection[str] = ()
+    # Whether missing SKUs are created; otherwise they are refused, with similar codes.
+    may_create_skus: bool = False
     warehouses: Collection[str] = ()
     # Read with their lines, and with the SKUs of the lines.
     reservations: Collection[str] = ()

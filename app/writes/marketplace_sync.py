@@ -30,7 +30,6 @@ from app.errors import (
     WarehouseNotMarketplace,
     invalid_field,
     invalid_fields,
-    inventory_not_found,
     warehouse_not_found,
 )
 from app.writes.decisions import Decision
@@ -145,7 +144,7 @@ def sync_level(
     """Decide on one level of a report of a warehouse that a marketplace runs."""
     record = stock.skus.get(level.sku)
     if record is None:
-        return inventory_not_found(level.sku)
+        return stock.unknown_sku(level.sku)
     old = record.level_at(warehouse)
     if old.synced_at is not None and report.reported_at < old.synced_at:
         return SyncedLevel(SyncStatus.IGNORED, record)

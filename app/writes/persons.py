@@ -2,16 +2,14 @@
 
 from functools import partial
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import or_, select, update
 
 from app.database.clocks import Present
 from app.database.engine import Database
 from app.database.session import DriverSession
 from app.database.tables import api_token, person
+from app.domain.persons import ERASED, normalized_email
 from app.errors import NotFound, invalid_field
-
-# The name and the e-mail address of the tokens of an erased person.
-ERASED_OWNER = "erased"
 
 
 async def erase_person(database: Database, tenant_id: str, email: str) -> None:
@@ -22,7 +20,7 @@ async def erase_person(database: Database, tenant_id: str, email: str) -> None:
         ValidationFailed: it belongs to a valid token.
 
     """
-    await database.write(partial(_erase, tenant_id, email), tenant_id)
+    await database.write(partial(_erase, tenant_id, normalized_email(email)), tenant_id)
 
 
 async def _erase(tenant_id: str, email: str, session: DriverSession) -> None:
@@ -35,12 +33,12 @@ async def _erase(tenant_id: str, email: str, session: DriverSession) -> None:
     if token_ids:
         commands = ", ".join(f"`inventory token revoke {tenant_id} {row.id}`" for row in token_ids)
         raise invalid_field("email", f"belongs to a valid token; revoke it first: {commands}")
-    known = 0
-    for table, condition in ((person, is_person), (api_token, is_owner)):
-        known += await session.scalar(select(func.count()).select_from(table).where(condition))
-    if not known:
+    erase_address = update(person).where(is_person).values(email=None, salt=None)
+    erase_tokens = update(api_token).where(is_owner).values(name=ERASED, email=ERASED)
+    erased = [
+        *await session.execute(erase_address.returning(person.c.id)),
+        *await session.execute(erase_tokens.returning(api_token.c.id)),
+    ]
+    if not erased:
         message = f"Tenant {tenant_id} knows no person with the e-mail address {email!r}."
         raise NotFound(message)
-    await session.execute(update(person).where(is_person).values(email=None))
-    erased = {"name": ERASED_OWNER, "email": ERASED_OWNER}
-    await session.execute(update(api_token).where(is_owner).values(**erased))

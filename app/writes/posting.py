@@ -3,13 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Final
 
 from sqlalchemy.sql import Executable
 
 from app.database.parameters import as_json
 from app.database.session import Session
-from app.domain.ids import ulid
+from app.domain.persons import new_person
 from app.domain.quantities import ARCHIVED_PREFIX, Figures
 from app.domain.records import LevelRecord, SkuRecord
 from app.domain.stock import Stock
@@ -54,16 +55,15 @@ async def post(session: Session, tenant_id: str, stock: Stock, changes: BatchCha
         if rows:
             await session.rows(statement, {"tenant": tenant_id, "rows": as_json(rows)})
 
-    new = {email: f"per_{ulid()}" for email in sorted(changes.authors - stock.persons.keys())}
-    persons = {**stock.persons, **new}
-    await write(
-        insert_persons(dialect), [{"id": id_, "email": email} for email, id_ in new.items()]
-    )
+    new = [new_person(email) for email in sorted(changes.authors - stock.persons.keys())]
+    persons = {**stock.persons, **{person.email: person.id for person in new}}
+    await write(insert_persons(dialect), [*map(asdict, new)])
     await write(upsert_warehouses(dialect), [*map(warehouse_row, changes.warehouses.values())])
-    has_new_skus = not changes.before.keys() >= changes.skus.keys()
+    skus = _changed_skus(changes)
+    has_new_skus = any(record.sku not in changes.before for record in skus)
     await write(
         write_skus(dialect, has_new=has_new_skus),
-        [sku_row(record, stock.now) for _, record in sorted(changes.skus.items())],
+        [sku_row(record, stock.now) for record in skus],
     )
     levels = _changed_levels(changes)
     entries = adjustment_rows(tenant_id, changes.entries, stock.last_hash, persons)
@@ -83,14 +83,27 @@ async def post(session: Session, tenant_id: str, stock: Stock, changes: BatchCha
     await write(upsert_keys(dialect), [key_row(id_, kept) for id_, kept in changes.keys.items()])
 
 
+def _changed_skus(changes: BatchChanges) -> list[SkuRecord]:
+    """Return the new SKUs and those of a new version.
+
+    A report without a difference changes only the `synced_at` of levels.
+    """
+    return [
+        record
+        for code, record in sorted(changes.skus.items())
+        if code not in changes.before or record.version != changes.before[code].version
+    ]
+
+
 def _changed_levels(changes: BatchChanges) -> list[ChangedLevel]:
     """Return the levels that a batch changes, before and after."""
     levels: list[ChangedLevel] = []
     for code, record in sorted(changes.skus.items()):
         before = changes.before.get(code)
         is_whole = before is not None and record.archived_at != before.archived_at
+        old_levels = {level.warehouse_id: level for level in before.levels} if before else {}
         for new in record.levels:
-            old = before.level_in(new.warehouse_id) if before else None
+            old = old_levels.get(new.warehouse_id)
             if old is not new or is_whole:
                 levels.append((old, new))
     return levels

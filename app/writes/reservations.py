@@ -45,7 +45,6 @@ from app.errors import (
     ReservationEnded,
     invalid_field,
     invalid_fields,
-    inventory_not_found,
     reservation_not_found,
     warehouse_not_found,
 )
@@ -322,7 +321,7 @@ def _with_hold(
 ) -> SkuRecord | InventoryError:
     """Return the SKU with a line held, or the refusal of the line."""
     if record is None:
-        return inventory_not_found(line.sku)
+        return stock.unknown_sku(line.sku)
     warehouse = stock.warehouses.get(line.warehouse_id)
     if warehouse is None:
         return warehouse_not_found(line.warehouse_id)

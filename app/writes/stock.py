@@ -208,10 +208,11 @@ def _malformed_updates(
     for index, update in enumerate(updates):
         parsed = row_problems.get(index, ())
         absent = {field for field, _ in parsed}
-        own = [problem for problem in _problems(update) if problem[0] not in absent]
+        # An empty field stands for a row that is not an object, which has no fields to check.
+        own = [] if "" in absent else [each for each in _problems(update) if each[0] not in absent]
         if problems := [*parsed, *own]:
             malformed[index] = problems
-        if absent.isdisjoint(("sku", "warehouseId")):
+        if absent.isdisjoint(("", "sku", "warehouseId")):
             indexes.setdefault(update.level, []).append(index)
     for repeated in (each for each in indexes.values() if len(each) > 1):
         first, second, *_ = repeated

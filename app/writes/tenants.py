@@ -19,11 +19,10 @@ from app.database.session import DriverSession
 from app.database.tables import api_token, tenant
 from app.domain.caller import Scope
 from app.domain.ids import ulid
+from app.domain.persons import MAX_EMAIL_BYTES, normalized_email
 from app.errors import NotFound, invalid_field
 
 TENANT_ID: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
-# The longest e-mail address (RFC 5321). It is part of an index with a SKU code and a reference.
-MAX_EMAIL_BYTES: Final = 254
 # The tokens of this tenant are public, and every start of a demo empties it.
 DEMO_TENANT: Final = "demo"
 
@@ -107,6 +106,7 @@ async def create_token(
     """
     if len(email.encode()) > MAX_EMAIL_BYTES:
         raise invalid_field("email", f"must have at most {MAX_EMAIL_BYTES} bytes")
+    email = normalized_email(email)
     token = new_secret(tenant_id)
 
     async def work(session: DriverSession) -> NewToken:

@@ -187,7 +187,11 @@ BAD_ROWS: Final[Mapping[str, tuple[Damage, str]]] = {
     "no lines of reservations": (_rows("reservation_line", list.clear), "reserved of stock level"),
     "an author who is not a person": (
         _rows("person", list.clear),
-        "names an author who is not a person",
+        "who is not among the persons",
+    ),
+    "the address of another author": (
+        _row("person", lambda row: row.update(email="other@example.com", salt="x")),
+        "has an e-mail address that is not the one it was made of",
     ),
     "an older head": (
         lambda path: change_manifest(path, _take_head_of_first(path)),

@@ -53,8 +53,8 @@ async def walk(
     totals: set[int] = set()
     after: str | None = None
     while True:
-        asked = {**(variables or {}), "first": first, "after": after}
-        page: Any = await service.data(query, asked)
+        parameters = {**(variables or {}), "first": first, "after": after}
+        page: Any = await service.data(query, parameters)
         for step in path:
             page = page[step]
         found, info = page["nodes"], page["pageInfo"]

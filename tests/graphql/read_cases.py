@@ -45,6 +45,7 @@ from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
 from app.reads.stock_levels import (
     count_levels_of_warehouses,
     count_stocked_levels,
+    list_changed_codes,
     list_levels_of_warehouses,
 )
 from app.reads.warehouses import get_warehouses, list_warehouses
@@ -115,6 +116,23 @@ def sku_reads(data: Data) -> Iterator[ReadCase]:
         call = partial(call, where=SkuFilter(statuses=statuses), after=after, limit=PAGE)
         yield ReadCase(f"levels {named(status=statuses, after=after)}", call)
     ids = [warehouse.id for warehouse in WAREHOUSES]
+    # As many SKUs changed last in every tenant.
+    since = START + STEP * (data.steps - len(data.codes))
+    call = partial(list_changed_codes, tenant_id=tenant, since=since)
+    yield ReadCase("codes of changed SKUs", call)
+    changed = SkuFilter(updated_since=since)
+    for statuses in STATUSES:
+        where = replace(changed, statuses=statuses)
+        call = partial(count_levels_of_warehouses, tenant_id=tenant, ids=ids, where=where)
+        yield ReadCase(
+            f"total of changed levels {named(status=statuses)}", partial(call, changed=data.codes)
+        )
+        call = partial(list_levels_of_warehouses, tenant_id=tenant, warehouses=WAREHOUSES)
+        call = partial(call, where=where, changed=data.codes, after=None, limit=PAGE)
+        yield ReadCase(f"changed levels {named(status=statuses)}", call)
+    prefixed = SkuFilter(code_prefix=data.code[:-1])
+    call = partial(count_levels_of_warehouses, tenant_id=tenant, ids=ids, where=prefixed)
+    yield ReadCase("total of levels of a prefix", call)
     for statuses in STATUSES:
         for sku_code in (None, data.code):
             where = SkuFilter(statuses=statuses, sku=sku_code)

@@ -168,9 +168,9 @@ def selection(type_: Any, depth: int = 3) -> str:
 def needed_by(field: Any) -> str:
     """Return the required arguments of a field, as GraphQL text."""
     values = {
-        key: literal(sample(key, it.type), it.type)
-        for key, it in field.args.items()
-        if is_required_argument(it)
+        key: literal(sample(key, each.type), each.type)
+        for key, each in field.args.items()
+        if is_required_argument(each)
     }
     return f"({', '.join(f'{key}: {value}' for key, value in values.items())})" if values else ""
 

@@ -16,6 +16,7 @@ from graphql import (
     GraphQLObjectType,
     OperationDefinitionNode,
     Undefined,
+    build_schema,
     coerce_input_value,
     get_argument_values,
     get_variable_values,
@@ -28,6 +29,7 @@ from graphql.execution import VariableValues
 from app.graphql.columnar.arguments import argument_values
 from app.graphql.columnar.variables import coercion
 from app.graphql.schema.schema import schema
+from app.graphql.variable_checks import variable_problems
 from tests.graphql.generating import Document
 
 CASES: Final = 4_000
@@ -96,6 +98,22 @@ def test_input_objects_are_coerced_as_by_graphql_core(type_: Any) -> None:
         fitted += expected is not Undefined
 
     assert 0 < fitted < CASES
+
+
+@pytest.mark.parametrize(
+    ("value", "path"), [({"n": None}, "items.n"), ([{"n": None}], "items.0.n")]
+)
+def test_null_for_a_default_in_an_item_without_its_list_names_the_remedy(
+    value: object, path: str
+) -> None:
+    small = build_schema(
+        "type Query { f(items: [[Item!]]): Int } input Item { n: Int! = 5, inner: [Item!] }"
+    )
+    [operation] = parse("query ($items: [[Item!]]) { f(items: $items) }").definitions
+    assert isinstance(operation, OperationDefinitionNode)
+    for given, at in ((value, path), ({"inner": value}, f"items.inner{path[5:]}")):
+        problems = variable_problems(small, operation, {"items": given}, hide_suggestions=True)
+        assert problems == [(at, "must not be null; leave it out for its default")]
 
 
 class FieldDocument(Document):

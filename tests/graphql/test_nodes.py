@@ -144,9 +144,9 @@ async def test_skus_by_code_are_in_the_order_of_the_codes(stocked: Stocked) -> N
     known = {item.sku: record_of(item) for item in stocked.model.skus}
     codes = [*reversed(CODES), "NOPE", "", "\x00", CODES[3], CODES[3], "x" * 5000]
 
-    for asked in (codes, codes[:1], ["NOPE"], []):
-        data = await stocked.service.data(query, {"codes": asked})
-        assert data["skusByCode"] == [known.get(code) for code in asked]
+    for chosen in (codes, codes[:1], ["NOPE"], []):
+        data = await stocked.service.data(query, {"codes": chosen})
+        assert data["skusByCode"] == [known.get(code) for code in chosen]
     single = await stocked.service.data(f'{{ skusByCode(codes: "A") {{ {RECORD} }} }}')
     assert single["skusByCode"] == [known["A"]]
 

@@ -212,4 +212,5 @@ async def test_forged_cursor_and_cursor_of_another_tenant_are_rejected(
         answer = await stocked.service.graphql(query % f', after: "{cursor}"')
         [error] = errors_of(answer)
         assert error["extensions"]["code"] == "INVALID_CURSOR"
+        assert error["extensions"]["details"] == [{"field": "after", "message": "is not valid"}]
     await stocked.service.data(query % f', after: "{own}"')

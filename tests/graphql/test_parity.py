@@ -67,7 +67,9 @@ async def graphql_outcome(service: Service, case: Case) -> tuple[tuple[int, str]
 def named_fields(facts: Json) -> list[str]:
     """Return the last name of each field of the details, in the spelling of REST."""
     names = [
-        str(it["field"]).rsplit(".", 1)[-1] for it in facts.get("details", ()) if "field" in it
+        str(each["field"]).rsplit(".", 1)[-1]
+        for each in facts.get("details", ())
+        if "field" in each
     ]
     return sorted(
         NAMES.get(name, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()) for name in names

@@ -178,7 +178,7 @@ async def test_cost_of_a_read_does_not_grow_with_the_data(shop: Service, engine:
                 )
         result = await scanned_by_requests(explain, shop)
         verified = [
-            await costs(explain, shop.database, verification_read(it)) for it in (small, large)
+            await costs(explain, shop.database, verification_read(each)) for each in (small, large)
         ]
 
     assert grown == {}

@@ -5,9 +5,11 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import product
 from typing import Any, Final
+from unittest.mock import AsyncMock
 
 import pytest
 
+from app.graphql.schema import dataloaders
 from app.graphql.schema.filters import EMPTY_TEXT
 from tests.graphql.answers import Json, refused, walk
 from tests.graphql.lists import (
@@ -144,6 +146,23 @@ async def test_changed_skus_are_listed_in_the_order_of_their_changes(service: Se
         variables = {"id": main.id, "filter": since, "order": "SKU_DESC"}
         levels = await walk(service, LEVELS, ["warehouse", "stock"], variables, first=first)
         assert [node["code"] for node in levels] == ["D", "B", "A"]
+
+
+async def test_many_changed_skus_are_found_among_the_levels_of_a_warehouse(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = warehouse()
+    await service.load([main], [sku(code, level(main, 5)) for code in "BCA"])
+    variables: Json = {"id": main.id, "order": "SKU_ASC"}
+    variables["filter"] = {"updatedSince": "2020-01-01", "codePrefix": "B"}
+    path = ["warehouse", "stock"]
+    few = await walk(service, LEVELS, path, variables, first=1)
+    for codes, expected in ((None, few), (["A"], [])):
+        changed = AsyncMock(return_value=codes)
+        monkeypatch.setattr(dataloaders, "list_changed_codes", changed)
+        assert await walk(service, LEVELS, path, variables, first=1) == expected
+        changed.assert_awaited()
+    assert [node["code"] for node in few] == ["B"]
 
 
 @pytest.mark.parametrize("prefix", ["A", "A-", "9", "\x00", "\U0010ffff"])

@@ -217,8 +217,8 @@ def descriptions(type_: GraphQLNamedType) -> Iterator[tuple[str, str | None]]:
     if isinstance(type_, (GraphQLObjectType, GraphQLInterfaceType)):
         for name, field in type_.fields.items():
             yield f"{type_.name}.{name}", field.description
-            for argument, it in field.args.items():
-                yield f"{type_.name}.{name}({argument}:)", it.description
+            for argument, each in field.args.items():
+                yield f"{type_.name}.{name}({argument}:)", each.description
     elif isinstance(type_, GraphQLInputObjectType):
         for name, input_field in type_.fields.items():
             yield f"{type_.name}.{name}", input_field.description
@@ -306,8 +306,8 @@ def test_every_field_that_can_be_refused_is_nullable(name: str) -> None:
     type_ = schema._schema.type_map[name]
     assert isinstance(type_, (GraphQLObjectType, GraphQLInterfaceType))
     resolvers = {
-        field: it.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].base_resolver
-        for field, it in type_.fields.items()
+        field: each.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].base_resolver
+        for field, each in type_.fields.items()
     }
     refusable = {field for field, it in resolvers.items() if it is not None and it.is_async}
 

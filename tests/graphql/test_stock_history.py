@@ -52,7 +52,9 @@ class Ledger:
     ) -> Iterator[Json]:
         """Yield each period, computed from the changes in it and before it."""
         changes = [
-            it for it in self.changes if it.sku == code and warehouse in (None, it.warehouse_id)
+            each
+            for each in self.changes
+            if each.sku == code and warehouse in (None, each.warehouse_id)
         ]
         while start < end:
             before = sum(it.delta for it in changes if it.at < start)

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from app.errors import ERRORS, InsufficientStock, InventoryNotFound, StaleVersion, ValidationFailed
+from app.errors import ERRORS, InventoryNotFound, StaleVersion, ValidationFailed
 from app.graphql.schema.mutations.stock import BulkError
 from app.writes.stock import Refusal
 from tests.graphql.operations import refused_fields
@@ -12,8 +12,7 @@ from tests.service import Service, level, sku, warehouse
 
 BULK: Final = (
     "mutation ($u: [StockUpdateInput!]!) { bulkSetStock(input: {updates: $u, onError: CONTINUE}) "
-    "{ results { status error { code details { __typename ... on StaleVersionDetails { onHand "
-    "version skuVersion } ... on InsufficientStockDetails { available quantity } } } } } }"
+    "{ results { status error { code details { __typename onHand version skuVersion } } } } }"
 )
 ONE_OF: Final = "{ __schema { types { name isOneOf kind specifiedByURL } } }"
 
@@ -40,7 +39,6 @@ async def test_a_stale_item_has_the_current_state_and_others_have_no_details(
 def test_every_error_becomes_an_error_of_an_item(error: Any) -> None:
     by_code: dict[str, dict[str, object]] = {
         StaleVersion.code: {"on_hand": 1, "version": 2, "sku_version": 3, "field": "x"},
-        InsufficientStock.code: {"available": 1, "quantity": 2, "sku": "A"},
         ValidationFailed.code: {"field": "note", "message": "is long"},
     }
     details = by_code.get(error.code, {"index": 1})

@@ -34,7 +34,7 @@ async def change_behind_its_back(shop: Service, *statements: str) -> None:
         await connection.commit()
 
 
-async def hash_anew(shop: Service) -> None:
+async def rehash(shop: Service) -> None:
     """Recompute the positions and the hashes of adjustments from the present rows."""
     of_tenant = adjustment.c.tenant_id == shop.tenant_id
     in_order = select(adjustment).where(of_tenant).order_by(adjustment.c.position)

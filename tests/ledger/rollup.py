@@ -66,8 +66,8 @@ async def everything(shop: Service) -> list[Entry]:
     """Return the whole ledger."""
     statement = select(
         *(
-            author_of(adjustment) if it.name == "created_by" else adjustment.c[it.name]
-            for it in fields(Entry)
+            author_of(adjustment) if field.name == "created_by" else adjustment.c[field.name]
+            for field in fields(Entry)
         )
     )
     of_tenant = adjustment.c.tenant_id == shop.tenant_id
@@ -88,21 +88,21 @@ def totals(entries: Sequence[Entry], where: AdjustmentFilter, parent: LedgerKey)
     """Totals of the adjustments that match the filter and the parent."""
     code, warehouse_id = parent
     deltas = [
-        it.delta
-        for it in entries
-        if code in (None, it.sku)
-        and warehouse_id in (None, it.warehouse_id)
-        and where.sku in (None, it.sku)
-        and where.warehouse_id in (None, it.warehouse_id)
-        and where.reason in (None, it.reason)
-        and where.created_by in (None, it.created_by)
-        and where.bulk_id in (None, it.bulk_id)
-        and where.reference in (None, it.reference)
-        and (where.start is None or it.created_at >= where.start)
-        and (where.end is None or it.created_at < where.end)
-        and SIGNS[where.sign](it.delta)
+        entry.delta
+        for entry in entries
+        if code in (None, entry.sku)
+        and warehouse_id in (None, entry.warehouse_id)
+        and where.sku in (None, entry.sku)
+        and where.warehouse_id in (None, entry.warehouse_id)
+        and where.reason in (None, entry.reason)
+        and where.created_by in (None, entry.created_by)
+        and where.bulk_id in (None, entry.bulk_id)
+        and where.reference in (None, entry.reference)
+        and (where.start is None or entry.created_at >= where.start)
+        and (where.end is None or entry.created_at < where.end)
+        and SIGNS[where.sign](entry.delta)
     ]
-    increase = sum(it for it in deltas if it > 0)
+    increase = sum(entry for entry in deltas if entry > 0)
     return LedgerTotals(len(deltas), increase, increase - sum(deltas))
 
 
@@ -140,11 +140,11 @@ async def assert_exact(shop: Service, dice: random.Random, number: int = 5 * EFF
     for where in filters(dice, entries, number):
         parents = dice.choice((skus, warehouses, levels))
         async with shop.database.snapshot() as snapshot:
-            count = await count_adjustments(snapshot, shop.tenant_id, where=where)
-            sums = await sum_adjustments(snapshot, shop.tenant_id, where=where)
+            count, _ = await count_adjustments(snapshot, shop.tenant_id, where=where)
+            sums, _ = await sum_adjustments(snapshot, shop.tenant_id, where=where)
             options: Any = {"parents": parents, "where": where}
-            counts = await count_adjustments_of(snapshot, shop.tenant_id, **options)
-            sums_of = await sum_adjustments_of(snapshot, shop.tenant_id, **options)
+            counts, _ = await count_adjustments_of(snapshot, shop.tenant_id, **options)
+            sums_of, _ = await sum_adjustments_of(snapshot, shop.tenant_id, **options)
         expected = totals(entries, where, (None, None))
         each = {parent: totals(entries, where, parent) for parent in parents}
         assert (count, sums) == (expected.entries, expected), where

@@ -10,6 +10,7 @@ from app.database.tables import ledger_sum
 from app.domain.caller import Caller, Scope
 from app.domain.stock import StockUpdate
 from app.errors import ValidationFailed
+from app.ledger.totals import Group
 from app.writes.stock import change_stock
 from app.writes.tenants import create_token
 from tests.engines import transact
@@ -41,13 +42,13 @@ async def test_the_longest_keys_fit_every_index(service: Service) -> None:
     # The widest key of all.
     row = {
         "tenant_id": service.tenant_id,
-        "kind": "sku_reference",
+        "kind": Group.SKU_OF_REFERENCE,
         "reference": reference,
         "sku": code,
         "until": 9,
         "warehouse_id": "w" * 64,
         "reason": "r" * 64,
-        "created_by": "per_" + "0" * 26,
+        "created_by": "per_" + "0" * 32,
         "sign": 1,
         "entries": 1,
         "delta_upper": 0,

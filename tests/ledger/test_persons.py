@@ -13,10 +13,12 @@ from app.domain.caller import Caller, Scope
 from app.domain.hash_chain import parse_head
 from app.domain.stock import StockUpdate
 from app.errors import NotFound, ValidationFailed
-from app.ledger.verification import verify_tenant
+from app.ledger.replay import LedgerBroken
+from app.ledger.verification import verify_ledger, verify_tenant
 from app.writes.persons import erase_person
 from app.writes.stock import change_stock
 from app.writes.tenants import create_token, revoke_token
+from tests.ledger.behind import change_behind_its_back
 from tests.ledger.writes import assert_proven
 from tests.processes import run
 from tests.service import EMAIL, Service, level, new_tenant, running, sku, warehouse
@@ -112,6 +114,52 @@ async def test_writes_of_one_address_are_of_one_person(shop: Service) -> None:
         rows = await snapshot.rows(select(person.c.email).where(of_tenant), {})
     expected = sorted([EMAIL, ANNA, *(f"{number}@x" for number in range(10))])
     assert sorted(row.email for row in rows) == expected
+
+
+async def test_an_address_has_one_spelling(shop: Service) -> None:
+    token = await create_token(
+        shop.database, shop.tenant_id, name="Anna's", email="Anna@Example.com", scopes=[Scope.WRITE]
+    )
+    line = {"sku": "A", "warehouseId": MAIN.id, "quantity": 1}
+    reserved = await shop.data(RESERVE, {"input": {"lines": [line]}}, token=token.token)
+    assert reserved["reserveStock"]["reservation"] == {"createdBy": ANNA}
+    await count_by(shop, ANNA, 6)
+    assert await authors(shop, "ANNA@example.com") == [ANNA]
+    await revoke_token(shop.database, shop.tenant_id, token.id)
+
+    await erase_person(shop.database, shop.tenant_id, "anna@EXAMPLE.com")
+
+    assert "anna" not in (await everything(shop)).lower()
+
+
+AUTHOR_BREAKS: Final = {
+    "another address": "UPDATE person SET email = 'eve@example.com' WHERE {anna}",
+    "another salt": "UPDATE person SET salt = 'x' WHERE {anna}",
+    "an address without its salt": "UPDATE person SET salt = NULL WHERE {anna}",
+    "a missing person": "DELETE FROM person WHERE {anna}",
+}
+
+
+@pytest.mark.parametrize("what", AUTHOR_BREAKS)
+async def test_a_changed_or_missing_author_is_found(shop: Service, what: str) -> None:
+    await count_by(shop, ANNA, 6)
+    await assert_proven(shop)
+    anna = f"tenant_id = '{shop.tenant_id}' AND email = '{ANNA}'"
+    await change_behind_its_back(shop, AUTHOR_BREAKS[what].format(anna=anna))
+
+    for verify in (verify_tenant, verify_ledger):
+        with pytest.raises(LedgerBroken, match="person"):
+            await verify(shop.database, shop.tenant_id)
+
+
+async def test_the_author_of_a_reservation_must_exist(shop: Service) -> None:
+    line = {"sku": "A", "warehouseId": MAIN.id, "quantity": 1}
+    await shop.data(RESERVE, {"input": {"lines": [line]}})
+    statement = f"UPDATE reservation SET created_by = 'x' WHERE tenant_id = '{shop.tenant_id}'"
+    await change_behind_its_back(shop, statement)
+
+    with pytest.raises(LedgerBroken, match=r"reservation .* is by x, who is not among the persons"):
+        await verify_tenant(shop.database, shop.tenant_id)
 
 
 async def test_the_owner_of_a_valid_token_is_not_erased(shop: Service) -> None:

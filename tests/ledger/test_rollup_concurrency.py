@@ -82,7 +82,9 @@ async def test_concurrent_rollups_writers_and_readers_agree(
         of_tenant = adjustment.c.tenant_id == shop.tenant_id
         for _ in range(20):
             async with database.snapshot() as snapshot:
-                result = await sum_adjustments(snapshot, shop.tenant_id, where=AdjustmentFilter())
+                result, _ = await sum_adjustments(
+                    snapshot, shop.tenant_id, where=AdjustmentFilter()
+                )
                 [expected] = await snapshot.rows(plainly.where(of_tenant), {})
             assert (result.entries, result.net_change) == tuple(expected)
 

@@ -50,8 +50,8 @@ RESERVATION_TEXT: Final = (
     '"version":1,"lines":[{"reservation_id":"rsv_1","sku":"A","warehouse_id":"wh_1",'
     '"quantity":2,"held":2,"committed":0}]}'
 )
-# Each outcome with its type and the text of version 1. A released text never changes: a new form
-# gets a new version, and the old texts stay here.
+# Each outcome with its type and the text of version 1. From the first release on, a text may not
+# change: a new form gets a new version, and the old texts stay here.
 VERSION_1: Final[dict[str, tuple[Any, Any, str]]] = {
     "a change": (UpdatedStock, CHANGE, f'"result":{CHANGE_TEXT}'),
     "a bulk": (

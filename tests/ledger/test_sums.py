@@ -71,11 +71,11 @@ async def test_a_sum_covers_all_earlier_adjustments(shop: Service) -> None:
     for kind, sums in (await kept(shop)).items():
         for reference, code, position, number in sums:
             matching = [
-                it
-                for it in entries
-                if it.position <= position
-                and reference in ("", it.reference)
-                and code in ("", it.sku)
+                entry
+                for entry in entries
+                if entry.position <= position
+                and reference in ("", entry.reference)
+                and code in ("", entry.sku)
             ]
             assert (number, kind) == (len(matching), kind)
 

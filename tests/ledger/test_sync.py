@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
+from sqlalchemy import select
 
+from app.database.tables import sku as sku_table
 from app.domain.warehouses import WarehouseType
 from tests.ledger.writes import (
     ARCHIVE,
@@ -95,13 +97,26 @@ async def test_a_report_is_applied_in_its_order(stocked: Service) -> None:
     await assert_proven(stocked)
 
 
+async def changes_of(shop: Service) -> list[datetime]:
+    """Return the times of the last changes of the SKUs."""
+    times = (
+        select(sku_table.c.updated_at)
+        .where(sku_table.c.tenant_id == shop.tenant_id)
+        .order_by(sku_table.c.sku)
+    )
+    async with shop.database.snapshot() as snapshot:
+        return [row.updated_at for row in await snapshot.rows(times, {})]
+
+
 async def test_an_unchanged_report_moves_only_the_sync_time(stocked: Service) -> None:
-    for at in (EARLY, NOON, LATE):
+    assert statuses(await sync(stocked, report(EARLY, A=5, B=0))) == ["UNCHANGED"] * 2
+    before = await changes_of(stocked)
+    for at in (NOON, LATE):
         assert statuses(await sync(stocked, report(at, A=5, B=0))) == ["UNCHANGED"] * 2
+    assert await changes_of(stocked) == before
     data = await stocked.data(
         "{ adjustments { totalCount } skus { nodes { version stock { syncedAt version } } } }"
     )
-
     assert data["adjustments"]["totalCount"] == 1
     # B has a new level, which is a change of its record.
     assert data["skus"]["nodes"] == [

@@ -10,7 +10,7 @@ from app.files.seeding import LoadedLevel
 from app.ledger.repair import repair_tenant
 from app.ledger.replay import LedgerBroken
 from app.ledger.verification import verify_ledger, verify_tenant
-from tests.ledger.behind import change_behind_its_back, hash_anew
+from tests.ledger.behind import change_behind_its_back, rehash
 from tests.ledger.writes import ADJUST
 from tests.processes import run
 from tests.service import Service, counted, level, new_tenant, running, sku, warehouse
@@ -142,7 +142,7 @@ async def test_a_break_is_found_and_named(shop: Service, what: str) -> None:
     await change_behind_its_back(shop, statement)
     if "adjustment" in statement:
         # Changed entries with a wrong hash are tested in `test_chain`.
-        await hash_anew(shop)
+        await rehash(shop)
 
     with pytest.raises(LedgerBroken) as error:
         await verify_tenant(shop.database, shop.tenant_id)
@@ -185,7 +185,7 @@ async def test_a_derived_figure_is_repaired_and_named(shop: Service, what: str) 
 )
 async def test_a_broken_ledger_is_not_accepted(shop: Service, what: str) -> None:
     await change_behind_its_back(shop, BREAKS[what][0])
-    await hash_anew(shop)
+    await rehash(shop)
 
     with pytest.raises(LedgerBroken):
         await verify_ledger(shop.database, shop.tenant_id)

@@ -226,7 +226,8 @@ async def test_dry_run_returns_the_response_of_the_write_and_writes_nothing(
             preview = response
     assert "Idempotent-Replayed" not in response.headers
     assert without_identity(answered(preview)) == without_identity(answered(response))
-    assert preview.headers.get("ETag") == response.headers.get("ETag")
+    # Its version does not exist yet: another write may make it first.
+    assert "ETag" not in preview.headers
     await assert_proven(service)
 
 

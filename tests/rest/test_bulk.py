@@ -200,11 +200,33 @@ async def test_rejected_bulk_has_the_first_error_and_details_of_every_error(
 
     assert refusal(response) == (STATUS[first], first)
     details = response.json()["error"]["details"]
-    assert details == [
-        failure(index, bad[code], code, detail["error"]["message"])
-        for index, code, detail in zip([1, 3, 4, 6, 7], codes, details, strict=True)
-    ]
+    assert [detail["index"] for detail in details] == [1, 3, 4, 6, 7]
+    for code, detail in zip(codes, details, strict=True):
+        body = {**bad[code]}
+        alone = await service.rest("PUT", f"/api/inventory/{body.pop('sku')}", json=body)
+        error = alone.json()["error"]
+        del error["request_id"]
+        assert error["details"]
+        assert detail == {
+            **failure(detail["index"], bad[code], code, error["message"]),
+            "error": error,
+        }
     assert await everything(service) == before
+
+
+async def test_a_rejected_bulk_has_the_current_values_of_a_stale_update(service: Service) -> None:
+    main = warehouse()
+    await service.load([main], [sku("A", level(main, 5))])
+    updates = [update("A", main, 6, expected_quantity=4)]
+
+    response = await service.rest("POST", PATH, json={"updates": updates})
+
+    assert refusal(response) == (409, "STALE_VERSION")
+    [detail] = response.json()["error"]["details"]
+    current = {"on_hand": 5, "version": 1, "sku_version": 2}
+    assert detail["error"]["details"] == [
+        {"field": "expected_quantity", "message": "differs from the current value", **current}
+    ]
 
 
 async def test_continue_applies_valid_updates_and_returns_results_in_order(

@@ -143,7 +143,6 @@ async def test_a_bulk_of_malformed_rows_alone_is_answered(
         ([], ["updates"]),
         ({}, ["updates"]),
         ("rows", ["updates"]),
-        ([5], ["updates.0"]),
         ([{}] * 501, ["updates"]),
         ([{}] * 1_001, ["updates"]),
     ],
@@ -154,6 +153,23 @@ async def test_a_request_without_a_list_of_objects_is_refused_whole(
 ) -> None:
     body = {"updates": updates, "on_error": "continue"}
     assert refused_fields(await service.rest("POST", PATH, json=body)) == fields
+
+
+async def test_a_row_that_is_not_an_object_fails_alone(
+    service: Service, main: WarehouseRecord
+) -> None:
+    bad: list[Any] = [5, None, [], "row", True]
+    answer = await send(service, [*bad, row(main)])
+
+    assert [result["status"] for result in answer["data"]] == [*["failed"] * len(bad), "updated"]
+    for result in answer["data"][: len(bad)]:
+        assert (result["sku"], result["warehouse_id"]) == ("", "")
+        assert result["error"]["message"] == "update must be an object."
+        assert result["error"]["details"] == [{"field": "update", "message": "must be an object"}]
+    assert await on_hand(service, "A") == 7
+
+    for body in ({"updates": [row(main), 5]}, {"updates": [row(main), 5], "unknown": 1}):
+        assert "updates.1" in refused_fields(await service.rest("POST", PATH, json=body))
 
 
 async def test_an_answer_to_invented_fields_is_bounded(

@@ -1,11 +1,17 @@
 """Conditional requests: a tag stands for the whole answer, and a condition is met or refused."""
 
 from typing import Any, Final
+from unittest.mock import Mock
 
 import httpx
 import pytest
+from graphql import print_ast
 
-from tests.rest.answers import Json, refusal
+from app.graphql.documents import prepared_operations
+from rest_shim import rendering
+from rest_shim.endpoint import OPERATIONS
+from rest_shim.routes import ROUTES
+from tests.rest.answers import Json, refusal, refused_fields
 from tests.service import Service, level, sku, warehouse
 
 PATH: Final = "/api/inventory/A"
@@ -128,11 +134,59 @@ async def test_if_match_on_a_route_without_a_tag_is_refused(stocked: Service) ->
 async def test_if_none_match_on_a_write_is_refused(stocked: Service, condition: str) -> None:
     tag = (await read(stocked)).headers["etag"]
     headers = {"If-None-Match": condition.format(tag=tag)}
-    for path in (PATH, "/api/inventory/NEW"):
-        response = await stocked.rest("PUT", path, json=count(6), headers=headers)
-        assert refusal(response) == FAILED
-        assert "no route creates a SKU" in response.json()["error"]["message"]
+    response = await stocked.rest("PUT", PATH, json=count(6), headers=headers)
+    assert refusal(response) == FAILED
+    assert "no route creates a SKU" in response.json()["error"]["message"]
     assert (await read(stocked)).headers["etag"] == tag
+
+
+@pytest.mark.parametrize("headers", [{"If-None-Match": "*"}, {"If-Match": "x"}])
+async def test_every_other_check_comes_before_the_conditions(
+    stocked: Service, headers: dict[str, str]
+) -> None:
+    before = (await read(stocked)).content
+    response = await stocked.rest("PUT", PATH, json={"quantity": 1}, headers=headers)
+    assert refused_fields(response) == ["warehouse_id", "reason"]
+    as_json = {**headers, "Content-Type": "application/json"}
+    response = await stocked.rest("PUT", PATH, content=b"{", headers=as_json)
+    assert refusal(response) == (400, "MALFORMED_REQUEST")
+    response = await stocked.rest("PUT", PATH, json=[], headers=headers)
+    assert refused_fields(response) == ["body"]
+    response = await stocked.rest("PUT", "/api/inventory/NEW", json=count(6), headers=headers)
+    assert refusal(response) == (404, "INVENTORY_NOT_FOUND")
+    body = {"updates": [{**count(-1), "sku": "A"}]}
+    response = await stocked.rest("POST", "/api/inventory/bulk", json=body, headers=headers)
+    assert refusal(response) == (422, "NEGATIVE_QUANTITY")
+    response = await stocked.rest("PUT", PATH, json=count(6), headers=headers)
+    assert refusal(response) == FAILED
+    assert (await read(stocked)).content == before
+
+
+def test_every_write_has_a_dry_run() -> None:
+    # The checks before an unmet condition are those of a dry run.
+    operations = prepared_operations(OPERATIONS)
+    for route in ROUTES:
+        if route.method not in ("GET", "HEAD"):
+            assert "dry_run" in route.query
+            assert "dryRun: $dry_run" in print_ast(operations[route.operation].node)
+
+
+async def test_too_many_tags_are_refused_by_the_name_of_the_header(stocked: Service) -> None:
+    for number, status in ((1_000, 200), (1_001, 422)):
+        tags = ", ".join(['"1"', '"2"', '"3"', *[f'"{9}"'] * (number - 3)])
+        response = await stocked.rest("PUT", PATH, json=count(), headers={"If-Match": tags})
+        assert response.status_code == status
+    assert refused_fields(response) == ["If-Match"]
+
+
+async def test_a_record_is_rendered_once(stocked: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = Mock(side_effect=rendering._render_record)
+    monkeypatch.setattr(rendering, "_render_record", rendered)
+
+    got = await read(stocked)
+    put = await stocked.rest("PUT", PATH, json=count(6))
+
+    assert (got.status_code, put.status_code, rendered.call_count) == (200, 200, 2)
 
 
 async def test_a_read_with_if_match_returns_only_that_answer(stocked: Service) -> None:

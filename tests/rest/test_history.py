@@ -214,6 +214,14 @@ async def test_a_malformed_reason_is_refused(service: Service, reason: str) -> N
     assert refused_fields(response) == ["reason"]
 
 
+async def test_a_start_after_the_end_is_refused_by_the_names_of_rest(service: Service) -> None:
+    await service.load([], [sku("A")])
+
+    response = await service.rest("GET", f"{PATH}?start_date=2026-03-12&end_date=2026-03-10")
+    error = response.json()["error"]
+    assert error["message"] == "start_date must not be later than the end."
+
+
 @pytest.mark.parametrize("query", ["status=normal", "sku=A", "startDate=2026-03-12", "from=x"])
 async def test_an_unknown_parameter_is_refused(service: Service, query: str) -> None:
     await service.load([], [sku("A")])

@@ -410,6 +410,13 @@ async def test_invalid_orders_and_times_are_refused(
         assert word not in response.json()["error"]["message"]
 
 
+async def test_an_invalid_order_of_one_warehouse_names_its_orders(service: Service) -> None:
+    query = {"sort": "title", "warehouse_id": "wh_1"}
+    response = await service.rest("GET", PATH, params=query)
+
+    assert response.json()["error"]["message"] == "sort must be one of sku, -sku."
+
+
 async def test_a_cursor_is_bound_to_the_order(service: Service) -> None:
     await service.load([], [sku(code) for code in "ABC"])
     first = answered(await service.rest("GET", PATH, params={"limit": 1, "sort": "available"}))

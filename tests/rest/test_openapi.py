@@ -109,6 +109,8 @@ def test_document_of_version_30_is_valid() -> None:
     assert '"const"' not in text
     assert '"null"' not in text
     assert [*document["paths"]] == [*DOCUMENT["paths"]]
+    # Requests for it need no credential.
+    assert openapi_for_gateways() is document
 
 
 def test_no_reference_has_siblings_which_generators_drop() -> None:
@@ -202,15 +204,19 @@ def test_required_fields_and_defaults_are_those_of_the_operation(route: RestRout
     operations = prepared_operations(OPERATIONS)
     variables = {
         definition.variable.name.value: definition
-        for operation in (operations[route.operation], operations.get(route.narrowed_operation))
+        for operation in (
+            operations[route.operation],
+            route.narrowing and operations[route.narrowing.operation],
+        )
         for definition in (operation and operation.node.variable_definitions) or ()
     }
-    if route.narrowed_by:
+    selecting = route.narrowing.parameter if route.narrowing else None
+    if selecting:
         # The parameter selects the operation that requires it.
-        del variables[route.narrowed_by]
+        del variables[selecting]
 
     for name, required, default in described_values(route):
-        if name == route.narrowed_by:
+        if name == selecting:
             assert not required
             continue
         variable = variables[name]

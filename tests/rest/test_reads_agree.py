@@ -46,8 +46,8 @@ async def test_closing_a_warehouse_returns_the_stock_that_it_still_holds(
     theirs = warehouse("Theirs")
     await other.load([theirs], [sku("A", level(theirs, 5))])
 
-    async def change(place: Any, **fields: object) -> Any:
-        variables = {"input": {"id": place.id, **fields}}
+    async def change(record: Any, **fields: object) -> Any:
+        variables = {"input": {"id": record.id, **fields}}
         data = await service.data(CLOSE, variables, token="admin")
         return data["updateWarehouse"]["remainingStock"]
 

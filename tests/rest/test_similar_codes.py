@@ -4,6 +4,8 @@ from typing import Any, Final
 
 import pytest
 
+from app.errors import Unavailable
+from app.reads import similar_codes
 from tests.rest.answers import Json, answered
 from tests.service import Service, level, new_tenant, sku, warehouse
 
@@ -55,7 +57,7 @@ async def test_a_code_in_another_case_or_with_other_zeros_is_named(stocked: Serv
             segment = "".join(f"%{byte:02X}" for byte in code.encode())
             found = await error(stocked, method, f"/{segment}{suffix}", **options)
             assert found["details"][0].get("similar") == similar, code
-            assert found["message"].endswith("leading zeros.") == (similar is not None)
+            assert found["message"].endswith("leading zeros count.") == (similar is not None)
             if similar:
                 assert f"SKU {similar!r} exists" in found["message"]
 
@@ -101,3 +103,65 @@ async def test_a_replayed_refusal_has_the_hint(stocked: Service) -> None:
         for _ in range(2)
     ]
     assert first["details"] == second["details"] == [{"sku": "z", "similar": "Z"}]
+    assert first["message"] == second["message"]
+
+
+async def test_a_replay_has_no_hint_that_the_first_response_lacked(service: Service) -> None:
+    updates = [{"sku": "z", "warehouse_id": "wh_1", "quantity": 1, "reason": "cycle_count"}]
+    requests: list[tuple[str, Json]] = [
+        ("abort", {"updates": updates}),
+        ("continue", {"updates": updates, "on_error": "continue"}),
+    ]
+
+    async def responses() -> list[Json]:
+        return [
+            (
+                await service.rest(
+                    "POST", f"{PATH}/bulk", json=body, headers={"Idempotency-Key": key}
+                )
+            ).json()
+            for key, body in requests
+        ]
+
+    first = await responses()
+    await service.data(
+        'mutation { createSku(input: {sku: "Z", title: "Z"}) { sku { id } } }', token="admin"
+    )
+    second = await responses()
+
+    for response in (first[0], second[0]):
+        del response["error"]["request_id"]
+    assert first == second
+
+
+async def test_a_failed_look_up_of_similar_codes_fails_no_committed_write(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = warehouse()
+    await service.load([main], [sku("A", level(main, 1))])
+    item = {"warehouse_id": main.id, "delta": 1, "reason": "cycle_count"}
+    body = {"updates": [{**item, "sku": code} for code in "AB"], "on_error": "continue"}
+
+    def failing(_dialect: str) -> None:
+        message = "The database is away."
+        raise Unavailable(message)
+
+    monkeypatch.setattr(similar_codes, "select_similar", failing)
+    response = await service.rest("POST", f"{PATH}/bulk", json=body)
+    monkeypatch.undo()
+    record = answered(await service.rest("GET", f"{PATH}/A"))["data"]
+
+    # A client sends the same bulk again after 503.
+    assert (response.status_code, record["total_on_hand"]) == (503, 1)
+
+
+async def test_a_failed_look_up_of_similar_codes_fails_no_read(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_dialect: str) -> None:
+        message = "The database is away."
+        raise Unavailable(message)
+
+    monkeypatch.setattr(similar_codes, "select_similar", failing)
+
+    assert (await error(service, "GET", "/a"))["details"] == [{"sku": "a"}]

@@ -6,19 +6,20 @@ import pytest
 
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
+from app.files.seeding import LoadedLevel
 from tests.rest.answers import Json, answered, refusal
 from tests.service import Service, level, sku, warehouse
 
 BULK: Final = "/api/inventory/bulk"
 
 
-def count(place: WarehouseRecord, quantity: int, **more: Any) -> Json:
-    fields = {"warehouse_id": place.id, "quantity": quantity, "reason": "cycle_count"}
+def count(record: WarehouseRecord, quantity: int, **more: Any) -> Json:
+    fields = {"warehouse_id": record.id, "quantity": quantity, "reason": "cycle_count"}
     return {**fields, "skip_unchanged": True, **more}
 
 
-def row(code: str, place: WarehouseRecord, **more: Any) -> Json:
-    return {"sku": code, "warehouse_id": place.id, "reason": "cycle_count", **more}
+def row(code: str, record: WarehouseRecord, **more: Any) -> Json:
+    return {"sku": code, "warehouse_id": record.id, "reason": "cycle_count", **more}
 
 
 async def history(service: Service, code: str) -> list[tuple[int, int]]:
@@ -54,6 +55,15 @@ async def test_the_first_count_of_a_level_is_written_although_it_is_zero(service
     for _ in range(2):
         answer = answered(await service.rest("PUT", "/api/inventory/A", json=count(main, 0)))
         assert len(answer["data"]["warehouses"]) == 1
+    assert await history(service, "A") == [(0, 0)]
+
+
+async def test_the_first_count_of_a_configured_level_is_written(service: Service) -> None:
+    main = warehouse()
+    await service.load([main], [sku("A", LoadedLevel(warehouse_id=main.id, safety_stock=2))])
+
+    for _ in range(2):
+        answered(await service.rest("PUT", "/api/inventory/A", json=count(main, 0)))
     assert await history(service, "A") == [(0, 0)]
 
 

@@ -51,6 +51,13 @@ ITEMS: Final = 500
 TEXT: Final = "\N{PACKAGE}"
 # Number of most expensive documents that the search mutates.
 BEST: Final = 40
+SKU_FILTERS: Final = (
+    None,
+    "{statusIn: [LOW, NORMAL]}",
+    '{codePrefix: "W"}',
+    '{updatedSince: "2026-01-01"}',
+    '{updatedSince: "2026-01-01", archived: null, codePrefix: "A"}',
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +242,10 @@ class Composer:
             "interval": ("DAY", "HOUR"),
             "orderBy": (None, "SKU_DESC"),
         }
+        if "SkuOrder" in str(type_):
+            return dice.choice((None, "SKU_DESC", "AVAILABLE_ASC", "UPDATED_DESC"))
+        if "SkuFilter" in str(type_) or "StockLevelFilter" in str(type_):
+            return dice.choice(SKU_FILTERS)
         if (name == "filter" and "Adjustment" in str(type_)) or "Ledger" in str(type_):
             day = f"2026-0{dice.randint(1, 8)}-{dice.randint(1, 28):02d}"
             filters = (None, "{sign: UNCHANGED}", f'{{startDate: "{day}"}}', '{createdBy: "x"}')
@@ -271,6 +282,7 @@ async def search(url: str, queries: int, seed: int, shape: Shape) -> bool:
         meter = Meter(service)
         reference = sorted([(await meter.measure(Query(REFERENCE))).seconds for _ in range(41)])[20]
         best: list[Measured] = []
+        by_time: list[Measured] = []
         by_memory: list[Measured] = []
         answered = 0
         for number in range(queries):
@@ -281,22 +293,31 @@ async def search(url: str, queries: int, seed: int, shape: Shape) -> bool:
                 gc.collect()
                 measured = min(measured, await meter.measure(query))
             answered += measured.code is None
-            for heap, key in ((best, measured), (by_memory, _by_memory(measured))):
-                if not measured.text.startswith("mutation"):
-                    heapq.heappush(heap, key)
-                    del heap[: max(0, len(heap) - BEST)]
-                    heapq.heapify(heap)
+            _keep(by_time, measured)
+            _keep(by_memory, _by_memory(measured))
+            # A write is repeated with new items only, not with more aliases.
+            if not measured.text.startswith("mutation"):
+                _keep(best, measured)
             if number % 100 == 0:
-                print(f"{number} queries", file=sys.stderr, flush=True)
-    worst = max(best).seconds / reference
-    memory = max(it.seconds for it in by_memory)
+                times, memory = max(by_time).seconds / reference, max(by_memory).seconds
+                most = f"at most {times:.0f} x the reference and {memory:.0f} MiB"
+                print(f"{number} queries, {most}", file=sys.stderr, flush=True)
+    worst = max(by_time).seconds / reference
+    memory = max(measured.seconds for measured in by_memory)
     print(f"{queries} queries, {answered} answered in full; seed {seed}")
     print(f"reference: {reference * 1_000:.2f} ms")
-    for measured in sorted(best, reverse=True)[:5]:
+    for measured in sorted(by_time, reverse=True)[:5]:
         print(f"{measured.seconds / reference:6.0f} x  {measured.code}  {measured.text[:150]}")
     for measured in sorted(by_memory, reverse=True)[:5]:
         print(f"{measured.seconds:6.0f} MiB  {measured.code}  {measured.text[:150]}")
     return worst <= MOST_TIMES and memory <= MOST_MEBIBYTES
+
+
+def _keep(heap: list[Measured], measured: Measured) -> None:
+    """Add a query to the most expensive ones."""
+    heapq.heappush(heap, measured)
+    if len(heap) > BEST:
+        heapq.heappop(heap)
 
 
 def _by_memory(measured: Measured) -> Measured:

@@ -262,6 +262,13 @@ async def test_only_registered_documents_are_served(
         {"documentId": f"sha256:{digest}"},
         {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": digest}}},
         {"documentId": "type", "query": TRUSTED["type"]},
+        {"documentId": "type", "query": ""},
+        {"documentId": "", "query": TRUSTED["type"]},
+        {
+            "query": "",
+            "documentId": "",
+            "extensions": {"persistedQuery": {"version": 1, "sha256Hash": digest}},
+        },
     ]
     bad: list[dict[str, object]] = [
         {"query": "{__typename}"},
@@ -278,6 +285,7 @@ async def test_only_registered_documents_are_served(
         {"documentId": "count", "extensions": {"persistedQuery": {"sha256Hash": digest}}},
         {"extensions": {"persistedQuery": 5}},
         {},
+        {"query": "", "documentId": ""},
     ]
     unknown: list[dict[str, object]] = [
         {"extensions": {"persistedQuery": {"sha256Hash": digest.upper()}}},

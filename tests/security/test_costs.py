@@ -50,9 +50,19 @@ TOO_LARGE: Final = {
     ),
     "ledgers of many SKUs": "{ skus(first: 60) { nodes { adjustments(first: 9) { nodes { id } } } } }",
     "sums": "{ skus(first: 50) { nodes { adjustments(first: 1) { totals { entries } } } } }",
+    "counts of levels by prefix": '{ warehouses { stock(first: 1, filter: {codePrefix: "W"}) '
+    "{ totalCount } } }",
+    "counts of levels by time": '{ warehouses { stock(first: 1, filter: {updatedSince: "2026-01-01"'
+    "}) { totalCount } } }",
     "counts": "{ skus(first: 50) { nodes { adjustments(first: 1) { totalCount } } } }",
+    "filtered pages by quantity": '{ skus(first: 1, orderBy: AVAILABLE_ASC, filter: {codePrefix: "W"})'
+    " { nodes { sku } } }",
     "series": '{ skus(first: 20) { nodes { stockHistory(from: "2026-01-01", to: "2026-02-01", '
     "interval: DAY) { opening } } } }",
+    "totals of a ledger without rollups": "{{ {} }}".format(
+        " ".join(f"a{n}: adjustments(first: 1) {{ totals {{ entries }} }}" for n in range(6))
+    ),
+    "lines that are not selected": "{ reservations(first: 1) { totalCount } }",
     "nodes by id": "{{ nodes(ids: [{}]) {{ id }} }}".format(
         ", ".join(f'"sku_A{n:04d}"' for n in range(200))
     ),
@@ -81,7 +91,10 @@ async def test_an_execution_over_its_budget_is_stopped(small: Service) -> None:
 async def test_a_small_answer_is_not_refused(small: Service) -> None:
     await small.data("{ skus(first: 20) { totalCount nodes { sku stock { available } } } }")
     await small.data('{ sku(sku: "W000") { stock { available warehouse { id } } } }')
-    await small.data("{ warehouses { id } reservations(first: 1) { totalCount } }")
+    # Each open reservation has 120 lines, which are read and charged.
+    await small.data(
+        "{ warehouses { id } reservations(first: 1, filter: {status: RELEASED}) { totalCount } }"
+    )
     # The limit allows 4,000 adjustments; the response has one.
     await small.data(
         '{ a: sku(sku: "A0000") { adjustments(first: 200) { nodes { id } } } '

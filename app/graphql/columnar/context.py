@@ -30,6 +30,9 @@ class ExecutionBudget(Protocol):
     def spend(self, units: int) -> None:
         """Spend units before the work is done."""
 
+    def spend_column(self, values: int) -> None:
+        """Spend the units of a list or an object with its values."""
+
     def spend_fields(self, fields: int) -> None:
         """Spend the units of fields that graphql-core executes."""
 

@@ -81,7 +81,7 @@ class SelectionPlan:
         return _fill_pending(rows, pending) if pending else rows
 
     def _spend(self, budget: ExecutionBudget, objects: Values) -> None:
-        budget.spend(self.size(objects))
+        budget.spend_column(self.size(objects))
         # Many values may share one long text.
         if budget.measures_texts:
             budget.spend_characters(self.characters(objects))

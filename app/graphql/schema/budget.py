@@ -12,21 +12,27 @@ from typing import ClassVar, Final
 
 from app.domain.records import SkuRecord
 from app.errors import QueryTooComplex
+from app.ledger.rollup import MIN_ENTRIES
 
 # Units per field that graphql-core executes without the columnar executor.
 FIELD: Final = 5
-# Units per row of the ledger, of reservation lines or of a warehouse's levels.
+# Units per row of the ledger or of a warehouse's levels, and per line of a reservation.
 ROW_COST: Final = 8
+LINE_COST: Final = 20
 # Units per stock level that is read with its SKU.
 LEVEL_COST: Final = 3
 # Units per statement, per key of a look-up, and per parent of a page, a count or a sum.
 STATEMENT_COST: Final = 300
 KEY_COST: Final = 15
 PARENT_COST: Final = 75
+# Units per list or object that is completed column by column, besides its values.
+COLUMN_COST: Final = 20
 # Units per period of a stock history.
 PERIOD_COST: Final = 2
 # Ledger entries per unit in statements with sums.
 ENTRIES_PER_UNIT: Final = 2
+# Units per parent whose adjustments are summed. A group of fewer than MIN_ENTRIES has no rollup.
+TOTALS_COST: Final = PARENT_COST + MIN_ENTRIES // ENTRIES_PER_UNIT
 # Units per stock level or reservation line that a mutation writes.
 WRITE_COST: Final = 130
 # Units per item of a mutation's input with its part of the response, charged before the execution.
@@ -62,6 +68,24 @@ class Budget:
         self.left -= units
         if self.left < 0:
             raise self.refusal()
+
+    def spend_column(self, values: int) -> None:
+        """Spend the units of a list or an object with its values.
+
+        Raises:
+            QueryTooComplex: fewer were left.
+
+        """
+        self.spend(COLUMN_COST + values)
+
+    def require_rest(self) -> None:
+        """Refuse further work after the budget was spent.
+
+        Raises:
+            QueryTooComplex: more than the budget was spent.
+
+        """
+        self.spend(0)
 
     def spend_fields(self, fields: int) -> None:
         """Spend the units of fields that graphql-core executes.
@@ -107,12 +131,18 @@ class Budget:
             QueryTooComplex: fewer units are left.
 
         """
+        records = list(records)
         self.spend(
             sum(
                 len(record.levels) * LEVEL_COST + len(record.title) // CHARACTERS
                 for record in records
             )
         )
+        # Many levels may share a warehouse with long texts.
+        if self.measures_texts:
+            levels = (level for record in records for level in record.levels)
+            warehouses = {level.warehouse_id: level.warehouse for level in levels}.values()
+            self.spend_text(text for each in warehouses for text in (each.name, each.address))
 
     def affordable(self, each: int) -> int:
         """Count the things at `each` units that the budget affords, at least 1."""

@@ -48,6 +48,8 @@ class Context:
         self.principal = principal
         self.snapshot = snapshot
         self.budget = budget
+        # Statements of sibling fields wait for each other: one may spend what the next one needs.
+        snapshot.guard = budget.require_rest
         self.loaders = Loaders(snapshot, principal.tenant_id, budget)
         # For the columnar executor: whether it may be used, its plans, and whether it was used.
         self.columnar = columnar

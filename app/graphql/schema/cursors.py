@@ -7,7 +7,6 @@ forged and is not valid for another list.
 
 import base64
 import binascii
-import hashlib
 import hmac
 from datetime import datetime
 from typing import Any, Final
@@ -28,6 +27,7 @@ class ListCursors:
     def __init__(self, identity: object, *, key: bytes) -> None:
         self._identity = identity
         self._key = key
+        self._prefix = b""
 
     def encode(self, position: object) -> str:
         """Cursor of a position, any JSON value."""
@@ -57,13 +57,14 @@ class ListCursors:
                 "The cursor is not valid for this list with these filters. Start without a cursor, "
                 "and send each page's cursor with the same filters."
             )
-            raise InvalidCursor(message, details=[{"field": "cursor", "message": "is not valid"}])
+            raise InvalidCursor(message, details=[{"field": "after", "message": "is not valid"}])
         return orjson.loads(payload)
 
     def _mac(self, payload: bytes) -> bytes:
-        identity = orjson.dumps(self._identity)
-        message = len(identity).to_bytes(4, "big") + identity + payload
-        return hmac.new(self._key, message, hashlib.sha256).digest()[:MAC_LENGTH]
+        if not self._prefix:
+            identity = orjson.dumps(self._identity)
+            self._prefix = len(identity).to_bytes(4, "big") + identity
+        return hmac.digest(self._key, self._prefix + payload, "sha256")[:MAC_LENGTH]
 
 
 def sku_position(record: SkuRecord, order: Order) -> list[object]:

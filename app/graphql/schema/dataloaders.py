@@ -30,19 +30,27 @@ from app.graphql.schema.budget import (
     ENTRIES_PER_UNIT,
     KEY_COST,
     LEVEL_COST,
+    LINE_COST,
     PARENT_COST,
     PERIOD_COST,
     ROW_COST,
     STATEMENT_COST,
+    TOTALS_COST,
     Budget,
 )
 from app.reads.adjustment_totals import count_adjustments_of, sum_adjustments_of
 from app.reads.adjustments import get_adjustments, list_adjustments_of
 from app.reads.conditions import KeyColumns, LedgerKey, StockKey
+from app.reads.paging import MAX_COUNT
 from app.reads.reservations import count_holds_of, get_reservations, list_holds_of
 from app.reads.skus import get_skus, get_titles
 from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
-from app.reads.stock_levels import count_levels_of_warehouses, list_levels_of_warehouses
+from app.reads.stock_levels import (
+    count_levels_of_warehouses,
+    list_changed_codes,
+    list_levels_of_warehouses,
+    reads_levels_to_count,
+)
 from app.reads.warehouses import get_warehouses
 
 LoaderKey = TypeVar("LoaderKey")
@@ -144,30 +152,60 @@ class Loaders:
     def levels_by_warehouse(self, page: LevelPage) -> Loader[WarehouseRecord, list[LevelRecord]]:
         """Page of stock levels by warehouse."""
 
-        async def load(warehouses: Sequence[WarehouseRecord]) -> list[list[LevelRecord]]:
-            pages = await list_levels_of_warehouses(
-                self._snapshot,
-                self._tenant_id,
-                warehouses=warehouses,
-                where=page.where,
-                after=page.after,
-                order=page.order,
-                limit=page.limit,
-            )
-            return [pages[warehouse.id] for warehouse in warehouses]
+        async def load(warehouses: list[WarehouseRecord]) -> list[list[LevelRecord]]:
+            changed, rows = await self._changes(page.where)
 
-        return self._for(("levels", page), self._paged(page.limit, load))
+            async def load_pages(batch: Sequence[WarehouseRecord]) -> list[list[LevelRecord]]:
+                pages = await list_levels_of_warehouses(
+                    self._snapshot,
+                    self._tenant_id,
+                    warehouses=batch,
+                    where=page.where,
+                    changed=changed,
+                    after=page.after,
+                    order=page.order,
+                    limit=page.limit,
+                )
+                return [pages[warehouse.id] for warehouse in batch]
+
+            each = PARENT_COST + rows // ENTRIES_PER_UNIT
+            return await self._paged(page.limit, load_pages, each)(warehouses)
+
+        return self._for(("levels", page), load)
 
     def level_count_by_warehouse(self, where: SkuFilter) -> Loader[str, int]:
         """Count of stock levels by warehouse id."""
 
-        async def load(ids: Sequence[str]) -> list[int]:
-            counts = await count_levels_of_warehouses(
-                self._snapshot, self._tenant_id, ids=ids, where=where
-            )
-            return [counts[id_] for id_ in ids]
+        async def load(ids: list[str]) -> list[int]:
+            changed, rows = await self._changes(where)
+            if where.updated_since is None and reads_levels_to_count(where):
+                rows = MAX_COUNT
 
-        return self._for(("level count", where), self._seeking(load))
+            async def count(ids: Sequence[str]) -> list[int]:
+                counts = await count_levels_of_warehouses(
+                    self._snapshot, self._tenant_id, ids=ids, where=where, changed=changed
+                )
+                return [counts[id_] for id_ in ids]
+
+            return await self._seeking(count, PARENT_COST + rows // ENTRIES_PER_UNIT)(ids)
+
+        return self._for(("level count", where), load)
+
+    async def _changes(self, where: SkuFilter) -> tuple[list[str] | None, int]:
+        """Codes of the changed SKUs, if they are few, and the rows that each warehouse reads."""
+        since = where.updated_since
+        if since is None:
+            return None, 0
+
+        async def load(times: Sequence[datetime]) -> list[list[str] | None]:
+            return [
+                await list_changed_codes(self._snapshot, self._tenant_id, since=time)
+                for time in times
+            ]
+
+        each = MAX_COUNT // ENTRIES_PER_UNIT
+        codes = await self._for("changes", self._seeking(load, each)).load(since)
+        return codes, MAX_COUNT if codes is None else len(codes)
 
     def adjustments(
         self, page: AdjustmentPage, by: KeyColumns
@@ -193,12 +231,14 @@ class Loaders:
         """Count of adjustments by SKU, stock level or warehouse."""
 
         async def load(keys: Sequence[LedgerKey]) -> list[int]:
-            counts = await count_adjustments_of(
+            counts, uncovered = await count_adjustments_of(
                 self._snapshot, self._tenant_id, parents=keys, where=where
             )
+            self._budget.spend(uncovered // ENTRIES_PER_UNIT)
             return [counts[key] for key in keys]
 
-        return self._for(("adjustment count", where, by), self._seeking(load))
+        each = PARENT_COST if where == AdjustmentFilter() else TOTALS_COST
+        return self._for(("adjustment count", where, by), self._seeking(load, each))
 
     def adjustment_totals(
         self, where: AdjustmentFilter, by: KeyColumns
@@ -206,12 +246,13 @@ class Loaders:
         """Totals of adjustments by SKU, stock level or warehouse."""
 
         async def load(keys: Sequence[LedgerKey]) -> list[LedgerTotals]:
-            totals = await sum_adjustments_of(
+            totals, uncovered = await sum_adjustments_of(
                 self._snapshot, self._tenant_id, parents=keys, where=where
             )
+            self._budget.spend(uncovered // ENTRIES_PER_UNIT)
             return [totals[key] for key in keys]
 
-        return self._for(("adjustment totals", where, by), self._seeking(load))
+        return self._for(("adjustment totals", where, by), self._seeking(load, TOTALS_COST))
 
     def stock_as_of(self, end: datetime) -> Loader[StockKey, list[AdjustmentRecord]]:
         """Last adjustment of each level before an end, by SKU in one warehouse or in all."""
@@ -279,15 +320,18 @@ class Loaders:
         return affordable
 
     def _paged(
-        self, limit: int, load: Callable[[list[LoaderKey]], Awaitable[list[list[LoaderValue]]]]
+        self,
+        limit: int,
+        load: Callable[[list[LoaderKey]], Awaitable[list[list[LoaderValue]]]],
+        each: int = PARENT_COST,
     ) -> Callable[[list[LoaderKey]], Awaitable[list[list[LoaderValue]]]]:
         """Load pages in batches of parents whose full pages the budget affords."""
-        seek = self._seeking(load)
+        seek = self._seeking(load, each)
 
         async def affordable(keys: list[LoaderKey]) -> list[list[LoaderValue]]:
             pages: list[list[LoaderValue]] = []
             while len(pages) < len(keys):
-                number = self._budget.affordable(PARENT_COST + limit * ROW_COST)
+                number = self._budget.affordable(each + limit * ROW_COST)
                 batch = await seek(keys[len(pages) : len(pages) + number])
                 self._budget.spend(sum(map(len, batch)) * ROW_COST)
                 pages += batch
@@ -332,7 +376,7 @@ class Loaders:
     async def _load_reservations(self, ids: Sequence[str]) -> list[ReservationRecord | None]:
         with self._budget.exhausted_by_refusal():
             records = await get_reservations(self._snapshot, self._tenant_id, ids=ids)
-        self._budget.spend(sum(len(record.lines) for record in records.values()) * ROW_COST)
+        self._budget.spend(sum(len(record.lines) for record in records.values()) * LINE_COST)
         return [records.get(id_) for id_ in ids]
 
     async def _count_holds(self, keys: Sequence[StockKey]) -> list[int]:

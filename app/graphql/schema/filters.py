@@ -8,6 +8,7 @@ import strawberry
 
 from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
 from app.domain.periods import TimeRange
+from app.domain.persons import normalized_email
 from app.domain.validation import normalized_code, reason_problem
 from app.errors import invalid_field, invalid_fields
 from app.graphql.schema.enums import LevelOrder, ReservationStatus, Sign, Status
@@ -55,14 +56,14 @@ class EntryFilterInput:
         )
         start, end = self.start_date, self.end_date
         if start and end and end.start < start.start and end.end <= start.start:
-            raise invalid_field("startDate", "must not be later than endDate")
+            raise invalid_field("startDate", "must not be later than the end")
         if self.reason is not None and (problem := reason_problem(self.reason)):
             raise invalid_field("reason", problem)
         return AdjustmentFilter(
             reason=self.reason,
             start=self.start_date.start if self.start_date else None,
             end=self.end_date.end if self.end_date else None,
-            created_by=self.created_by,
+            created_by=self.created_by and normalized_email(self.created_by),
             bulk_id=self.bulk_id,
             transfer_id=self.transfer_id,
             reservation_id=self.reservation_id,
@@ -80,7 +81,6 @@ class AdjustmentFilterInput(EntryFilterInput):
 
     def conditions(self) -> AdjustmentFilter:
         """Filter of the reads."""
-        _refuse_empty(warehouseId=self.warehouse_id)
         _refuse_empty(warehouseId=self.warehouse_id)
         return replace(super().conditions(), warehouse_id=self.warehouse_id)
 

@@ -11,6 +11,7 @@ from app.domain.validation import normalized_code
 from app.graphql.schema.budget import (
     ENTRIES_PER_UNIT,
     LEVEL_COST,
+    LINE_COST,
     PARENT_COST,
     ROW_COST,
     STATEMENT_COST,
@@ -90,6 +91,9 @@ class Query:
         if where.warehouse_id is not None:
             await require_warehouse(context, where.warehouse_id)
         context.budget.spend(STATEMENT_COST)
+        if order_by.subject != "code" and where != SkuFilter():
+            # The index of the order has no other column, so the page may read many SKUs.
+            context.budget.spend(MAX_COUNT // ENTRIES_PER_UNIT)
         with context.budget.exhausted_by_refusal():
             page = await list_skus(
                 context.snapshot,
@@ -170,11 +174,15 @@ class Query:
 
         async def count() -> int:
             spend(STATEMENT_COST + PARENT_COST)
-            return await count_adjustments(context.snapshot, tenant_id, where=where)
+            number, uncovered = await count_adjustments(context.snapshot, tenant_id, where=where)
+            spend(uncovered // ENTRIES_PER_UNIT)
+            return number
 
         async def sum_up() -> LedgerTotals:
             spend(STATEMENT_COST + PARENT_COST)
-            return await sum_adjustments(context.snapshot, tenant_id, where=where)
+            totals, uncovered = await sum_adjustments(context.snapshot, tenant_id, where=where)
+            spend(uncovered // ENTRIES_PER_UNIT)
+            return totals
 
         return adjustment_connection(
             records, limit=limit, after=after, cursors=cursors, count=count, sum_up=sum_up
@@ -208,7 +216,7 @@ class Query:
             records = await list_reservations(
                 context.snapshot, tenant_id, where=where, after=position, limit=limit + 1
             )
-        context.budget.spend(sum(len(record.lines) for record in records) * ROW_COST)
+        context.budget.spend(sum(len(record.lines) for record in records) * LINE_COST)
         context.budget.spend_text(record.note for record in records)
 
         async def count() -> int:

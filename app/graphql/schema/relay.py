@@ -57,7 +57,13 @@ class Edge(Generic[T]):
     """An item of a list with its cursor."""
 
     node: T = described_field("The item.")
-    cursor: str = described_field("Position of the item in its list.")
+    cursor_of: Private[Any]
+
+    @strawberry.field(description="Position of the item in its list.")
+    def cursor(self) -> str:
+        """Cursor of the item, which is computed if it is selected."""
+        position: str = self.cursor_of(self.node)
+        return position
 
 
 def totals_of(pages: Sequence["Connection[Any]"], _context: object) -> Any:  # noqa: ANN401
@@ -87,11 +93,12 @@ class Connection(Generic[T]):
     @strawberry.field(description="The items with their cursors.")
     def edges(self) -> list[Edge[T]]:
         """Items of the page with their cursors."""
-        return [Edge(node=node, cursor=self.cursor_of(node)) for node in self.nodes]
+        return [Edge(node=node, cursor_of=self.cursor_of) for node in self.nodes]
 
     @strawberry.field(
-        description="Number of items in the whole list. It is exact, except that counts of SKUs by "
-        f"`codePrefix`, `updatedSince`, or `status` with `warehouseId` end at {MAX_COUNT:,}.",
+        description="Number of items in the whole list. It is exact, except that counts of SKUs or "
+        "levels by `codePrefix`, `updatedSince`, or `status` with `warehouseId` end at "
+        f"{MAX_COUNT:,}.",
         metadata=ColumnarField(batch=totals_of).metadata,
     )
     async def total_count(self) -> int | None:

@@ -50,7 +50,9 @@ class Reservation(Node):
     status: ReservationStatus = read_from("record.status", "State of the reservation.")
     reference: str | None = read_from("record.reference", "The caller's id of the order.")
     note: str | None = read_from("record.note", "Free text that explains the reservation.")
-    created_by: str = read_from("record.created_by", "E-mail address of the author.")
+    created_by: str = read_from(
+        "record.created_by", "E-mail address of the author, or `erased` after its erasure."
+    )
     created_at: datetime = read_from("record.created_at", "Time of the reservation.")
     expires_at: datetime | None = read_from(
         "record.expires_at", "Time of expiry; null if the reservation does not expire."

@@ -346,7 +346,9 @@ class Adjustment(Node):
         "record.reason", "Reason code, for example supplier_receipt or cycle_count."
     )
     note: str | None = read_from("record.note", "Free text that explains the adjustment.")
-    created_by: str = read_from("record.created_by", "E-mail address of the author.")
+    created_by: str = read_from(
+        "record.created_by", "E-mail address of the author, or `erased` after its erasure."
+    )
     created_at: datetime = read_from("record.created_at", "Time of the adjustment.")
     bulk_id: strawberry.ID | None = read_from(
         "record.bulk_id", "Id of the bulk that contains the adjustment; null outside of a bulk."

@@ -175,6 +175,7 @@ def upgrade() -> None:
         sa.Column("tenant_id", KEY, nullable=False),
         sa.Column("id", KEY, nullable=False),
         sa.Column("email", KEY, nullable=True),
+        sa.Column("salt", KEY, nullable=True),
         sa.ForeignKeyConstraint(
             ["tenant_id"], ["tenant.tenant_id"], name=op.f("person_tenant_fkey")
         ),

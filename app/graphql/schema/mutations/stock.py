@@ -1,6 +1,6 @@
 """The mutations that set and adjust stock levels, one or many."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Final, Self
 
@@ -9,13 +9,7 @@ from strawberry import Private
 
 from app.domain.records import SkuRecord
 from app.domain.stock import StockUpdate
-from app.errors import (
-    InsufficientStock,
-    InventoryNotFound,
-    StaleVersion,
-    ValidationFailed,
-    similar_code_hint,
-)
+from app.errors import StaleVersion, ValidationFailed
 from app.graphql.schema.context import Context, Info
 from app.graphql.schema.enums import ErrorCode, OnError
 from app.graphql.schema.fields import (
@@ -36,7 +30,6 @@ from app.graphql.schema.mutations.write_input import (
 )
 from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Adjustment, Sku, StockLevel
-from app.reads.similar_codes import find_similar_codes
 from app.writes.idempotency_keys import WriteResult
 from app.writes.stock import BulkOutcome, Refusal, UpdatedStock, bulk_change_stock, change_stock
 
@@ -228,22 +221,6 @@ class StaleVersionDetails:
     )
 
 
-@strawberry.type(description="Details of the error INSUFFICIENT_STOCK: the quantities.")
-class InsufficientStockDetails:
-    """The available quantity that is less than the requested one."""
-
-    available: int = strawberry.field(
-        graphql_type=Quantity, description="Available quantity of the stock level."
-    )
-    quantity: int = strawberry.field(graphql_type=Quantity, description="Requested quantity.")
-
-
-BulkErrorDetails = Annotated[
-    StaleVersionDetails | InsufficientStockDetails,
-    strawberry.union("BulkErrorDetails", description="Details of an error, by its code."),
-]
-
-
 @strawberry.type(description="Error of a refused item.")
 class BulkError:
     """Error of a refused item."""
@@ -253,8 +230,8 @@ class BulkError:
     fields: list[InvalidField] = described_field(
         "All malformed fields, for VALIDATION_ERROR; empty for other errors."
     )
-    details: BulkErrorDetails | None = described_field(
-        "Details of the errors STALE_VERSION and INSUFFICIENT_STOCK; null for others."
+    details: StaleVersionDetails | None = described_field(
+        "Details of the error STALE_VERSION; null for others."
     )
 
     @classmethod
@@ -273,19 +250,12 @@ class BulkError:
         )
 
 
-DETAILS: Final[Mapping[str, type[StaleVersionDetails | InsufficientStockDetails]]] = {
-    StaleVersion.code: StaleVersionDetails,
-    InsufficientStock.code: InsufficientStockDetails,
-}
-
-
-def _details_of(refusal: Refusal) -> StaleVersionDetails | InsufficientStockDetails | None:
+def _details_of(refusal: Refusal) -> StaleVersionDetails | None:
     """Typed details of a refusal, from its first detail."""
-    type_ = DETAILS.get(refusal.code)
-    if type_ is None:
+    if refusal.code != StaleVersion.code:
         return None
-    names = type_.__annotations__
-    return type_(**{name: refusal.details[0][name] for name in names})
+    names = StaleVersionDetails.__annotations__
+    return StaleVersionDetails(**{name: refusal.details[0][name] for name in names})
 
 
 @strawberry.type(description="Result of one update of a bulk.")
@@ -406,14 +376,10 @@ class StockMutation:
             ),
             count=len,
         )
-        hints = await _code_hints(info.context, updates, written.result)
         results = [
             BulkResult.of(index, update, outcome)
             for index, (update, outcome) in enumerate(zip(updates, written.result, strict=True))
         ]
-        for result in results:
-            if result.error and result.sku in hints:
-                result.error.message += similar_code_hint(hints[result.sku])
         done = [outcome.change for outcome in written.result if outcome.change]
         return BulkSetStockPayload(
             results=results,
@@ -428,21 +394,6 @@ class StockMutation:
 def _level_of(updated: UpdatedStock, warehouse_id: str) -> StockLevel:
     [level] = [level for level in updated.sku.levels if level.warehouse_id == warehouse_id]
     return StockLevel(record=level)
-
-
-async def _code_hints(
-    context: Context, updates: Sequence[StockUpdate], outcomes: Sequence[BulkOutcome]
-) -> Mapping[str, str]:
-    """Find similar codes for the unknown codes of a bulk."""
-    unknown = {
-        update.sku
-        for update, outcome in zip(updates, outcomes, strict=True)
-        if outcome.refusal and outcome.refusal.code == InventoryNotFound.code
-    }
-    if not unknown:
-        return {}
-    tenant_id = context.principal.tenant_id
-    return await find_similar_codes(context.snapshot, tenant_id, unknown)
 
 
 async def _write_change(
