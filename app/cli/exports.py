@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from app.cli.database import require_tenant, run_with_database, settings_for
-from app.cli.options import DatabaseOption, TenantOption, with_examples
+from app.cli.options import DatabaseOption, TenantOption, require_only, with_examples
 from app.cli.output import clear_progress, show_progress
 from app.files.columns import ExportSubject
 from app.files.sources import FileFormat
 
 if TYPE_CHECKING:
     from app.database.engine import Database
+    from app.files.tenant_files import TenantManifest
 
 export_commands = typer.Typer()
 
@@ -27,12 +28,25 @@ export_commands = typer.Typer()
     epilog=with_examples(
         "inventory export stock --tenant acme --output stock.csv",
         "inventory export ledger --tenant acme --since 2026-03-01 --format jsonl",
+        "inventory export --all acme-export --tenant acme",
     ),
 )
 def export_command(
-    subject: Annotated[ExportSubject, typer.Argument(help="The data to export.")],
+    context: typer.Context,
+    subject: Annotated[
+        ExportSubject | None, typer.Argument(help="The data to export.", show_default=False)
+    ] = None,
     *,
     tenant_id: TenantOption,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--all",
+            metavar="DIR",
+            help="Instead of a subject: export the whole tenant to a new directory, which "
+            "`inventory import DIR` moves into another database.",
+        ),
+    ] = None,
     form: Annotated[
         FileFormat | None,
         typer.Option("--format", help="By default jsonl for .jsonl and .ndjson files, else csv."),
@@ -58,9 +72,19 @@ def export_command(
     ] = True,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Export the stock, the ledger, SKUs or warehouses of one instant as CSV or JSON Lines."""
+    """Export the stock, the ledger, SKUs or warehouses of one instant as CSV or JSON Lines.
+
+    With --all, export the whole tenant but its tokens and the outcomes that are stored for repeated
+    requests. The directory appears when it is complete.
+    """
     from app.files.exports import ExportFilter, export
 
+    if directory is not None:
+        require_only(context, {"directory", "tenant_id", "database_url"}, "An export with --all")
+        _export_tenant(tenant_id, directory, database_url)
+        return
+    if subject is None:
+        raise typer.BadParameter("name the data to export, or --all DIR for the whole tenant")
     if subject is not ExportSubject.LEDGER and (since or until):
         raise typer.BadParameter("--since and --until are options of the ledger export")
     filter_ = ExportFilter(
@@ -93,6 +117,22 @@ def export_command(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         clear_progress()
+
+
+def _export_tenant(tenant_id: str, directory: Path, database_url: str | None) -> None:
+    from app.files.tenant_exports import export_tenant
+
+    async def work(database: "Database") -> "TenantManifest":
+        await require_tenant(database, tenant_id)
+        return await export_tenant(database, tenant_id, directory, show_progress)
+
+    try:
+        manifest = run_with_database(work, settings_for(database_url))
+    finally:
+        clear_progress()
+    rows = sum(file.rows for file in manifest.files.values())
+    typer.echo(f"{tenant_id}: exported {rows:,} rows to {directory}.")
+    typer.echo(manifest.head)
 
 
 def _format_of(file: str) -> FileFormat:

@@ -16,6 +16,7 @@ from app.demo import NotADemoDatabase
 from app.errors import InventoryError, Unavailable
 from app.files.imports import FileRefused
 from app.files.layouts import BadLayout
+from app.files.tenant_files import TenantRefused
 from app.graphql.trusted_documents import BadManifest
 from app.ledger.replay import LedgerBroken
 from app.settings import BadEnvironment, variable_of
@@ -23,7 +24,7 @@ from app.settings import BadEnvironment, variable_of
 # Errors whose message is complete.
 PLAIN_ERRORS: Final = (
     *(BadAddress, BadEnvironment, BadLayout, BadManifest, BadOption, CannotListen),
-    *(FileRefused, LedgerBroken, NotADemoDatabase),
+    *(FileRefused, LedgerBroken, NotADemoDatabase, TenantRefused),
 )
 REFUSED: Final = "No server listens there. Start PostgreSQL, or correct the host and the port"
 # By SQLSTATE, or by the type of an error without one.

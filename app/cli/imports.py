@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 import typer
 
 from app.cli.database import require_tenant, run_with_database, settings_for
+from app.cli.ledger import print_proof, proof_as_json
 from app.cli.options import (
     BadOption,
     DatabaseOption,
     JsonOption,
-    TenantOption,
+    require_only,
     with_examples,
 )
 from app.cli.output import clear_progress, print_json, printable, show_progress
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from app.files.layouts import Layout
     from app.files.reading import FileReading
     from app.files.warehouse_names import WarehouseNames
+    from app.ledger.verification import Proof
+    from app.settings import Settings
 
 import_commands = typer.Typer()
 REPEATED: Final = (
@@ -57,12 +60,22 @@ class DecimalSeparator(StrEnum):
         "inventory import counts.csv --tenant acme --dry-run",
         "inventory import skus.jsonl --tenant acme --kind skus --report problems.csv",
         'inventory import shop.xlsx --tenant acme --column sku="Variant SKU" --warehouse wh_main',
+        "inventory import acme-export",
     ),
 )
 def import_command(
-    file: Annotated[str, typer.Argument(help="A file, or - for standard input.")],
+    context: typer.Context,
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="A file, - for standard input, or the directory of `inventory export --all`."
+        ),
+    ],
     *,
-    tenant_id: TenantOption,
+    tenant_id: Annotated[
+        str | None,
+        typer.Option("--tenant", help="The id of the tenant. A directory has its own tenant."),
+    ] = None,
     kind: Annotated[
         FileKind | None,
         typer.Option(help="The kind of the rows.", show_default="that of the layout, else counts"),
@@ -143,7 +156,7 @@ def import_command(
     json: JsonOption = False,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Import SKUs, warehouses or stock from CSV, Excel (.xlsx) or JSON.
+    """Import SKUs, warehouses or stock from CSV, Excel (.xlsx) or JSON, or a whole tenant.
 
     Columns: skus: sku, title. warehouses: id, name, type, address, marketplace, is_active. levels:
     sku, warehouse_id, on_hand, safety_stock. counts: sku, warehouse_id, quantity, reason, note.
@@ -154,13 +167,21 @@ def import_command(
 
     The whole file is checked first: if a row is bad, nothing is changed. To resume an interrupted
     import, start it again.
+
+    The tenant of a directory is imported as it was, with its history, into a new or empty tenant of
+    the same id. The import is one transaction and ends with a verification.
     """
     from app.files import imports
-    from app.files.problems import problem_lines, write_report
     from app.files.reading import FileReading, ReadOptions, read_file
     from app.reads.warehouses import list_warehouses
 
     settings = settings_for(database_url)
+    if Path(file).is_dir():
+        require_only(context, {"file", "json", "database_url"}, "The import of a directory")
+        _import_tenant(Path(file), settings, json=json)
+        return
+    if tenant_id is None:
+        raise typer.BadParameter("--tenant is missing: name the tenant of the file's rows")
     options = ReadOptions(
         kind=kind,
         form=form,
@@ -201,24 +222,50 @@ def import_command(
             return chosen.result
         return await imports.write(database, staging, chosen.run, show_progress, on_error=on_error)
 
-    name = file if file.isprintable() else repr(file)
     try:
         result = run_with_database(work, settings)
         refused = staging.number_of_bad_rows
     finally:
         clear_progress()
-        for note in reading.notes:
-            typer.echo(printable(f"{name}: {note}"), err=True)
-        for line in problem_lines(name, staging.causes()):
-            typer.echo(printable(line), err=True)
-        if report is not None:
-            write_report(report, staging.problems())
+        _print_problems(file, reading, staging, report)
         staging.close()
     _print_result(reading, result, refused=refused, dry_run=dry_run, json=json)
     if result.tally.already_imported and not json:
         again = ("choose another name" if run else "give the import a name") + ": --run NAME"
         remedy = f" To write them again, {again}." if reading.kind is FileKind.COUNTS else ""
         typer.echo(f"{ALREADY_IMPORTED}{remedy}")
+
+
+def _import_tenant(directory: Path, settings: "Settings", *, json: bool) -> None:
+    from app.database.migration import require_full_access
+    from app.files.tenant_imports import import_tenant
+
+    async def work(database: "Database") -> "Proof":
+        await require_full_access(database)
+        return await import_tenant(database, directory, show_progress)
+
+    try:
+        proof = run_with_database(work, settings)
+    finally:
+        clear_progress()
+    if json:
+        print_json(proof_as_json(proof))
+    else:
+        print_proof(proof)
+
+
+def _print_problems(
+    file: str, reading: "FileReading", staging: Staging, report: Path | None
+) -> None:
+    from app.files.problems import problem_lines, write_report
+
+    name = file if file.isprintable() else repr(file)
+    for note in reading.notes:
+        typer.echo(printable(f"{name}: {note}"), err=True)
+    for line in problem_lines(name, staging.causes()):
+        typer.echo(printable(line), err=True)
+    if report is not None:
+        write_report(report, staging.problems())
 
 
 def _print_result(

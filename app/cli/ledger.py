@@ -69,12 +69,12 @@ def verify(
             clear_progress()
             proofs.append(proof)
             if not json:
-                _print_proof(proof, kept_head)
+                print_proof(proof, kept_head)
         return proofs
 
     proofs = run_with_database(work, settings_for(database_url))
     if json:
-        print_json([_as_json(proof) for proof in proofs])
+        print_json([proof_as_json(proof) for proof in proofs])
     elif not proofs:
         typer.echo("There are no tenants.")
 
@@ -105,7 +105,8 @@ async def _repair(database: "Database", tenant_id: str, kept_head: "Head | None"
         typer.echo(f"{tenant_id}: repaired: {correction}", err=True)
 
 
-def _print_proof(proof: "Proof", kept_head: "Head | None") -> None:
+def print_proof(proof: "Proof", kept_head: "Head | None" = None) -> None:
+    """Print the numbers of verified rows, and the head of the ledger."""
     typer.echo(
         f"{proof.tenant_id}: {proof.skus:,} SKUs, {proof.stock_levels:,} stock levels, "
         f"{proof.adjustments:,} adjustments, {proof.counts:,} counts. All add up."
@@ -117,6 +118,7 @@ def _print_proof(proof: "Proof", kept_head: "Head | None") -> None:
     typer.echo(proof.head)
 
 
-def _as_json(proof: "Proof") -> dict[str, object]:
+def proof_as_json(proof: "Proof") -> dict[str, object]:
+    """Return the numbers of verified rows, and the head of the ledger, as JSON."""
     figures = asdict(proof)
     return {"tenant": figures.pop("tenant_id"), **figures}

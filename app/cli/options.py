@@ -1,5 +1,6 @@
 """Options and help texts that several commands share."""
 
+from collections.abc import Collection
 from typing import Annotated
 
 import typer
@@ -18,6 +19,21 @@ TenantOption = Annotated[str, typer.Option("--tenant", help="The id of the tenan
 TenantArgument = Annotated[
     str, typer.Argument(help="The id of a tenant; `inventory tenant list` prints all.")
 ]
+
+
+def require_only(context: typer.Context, allowed: Collection[str], subject: str) -> None:
+    """Check that a command line has no options but the allowed ones.
+
+    Raises:
+        BadParameter: it has another one.
+
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source and source.name == "COMMANDLINE" and parameter.name not in allowed:
+            name = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.name
+            message = f"{subject} does not take {name}"
+            raise typer.BadParameter(message)
 
 
 class BadOption(Exception):

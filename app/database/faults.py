@@ -189,6 +189,12 @@ def state_of(error: BaseException) -> str:
     return getattr(original, "sqlstate", None) or ""
 
 
+def refused_row(error: BaseException) -> str | None:
+    """Describe why the database refuses the values of a row; None for other errors."""
+    is_refusal = state_of(error).startswith(("22", "23", "54", "SQLITE_CONSTRAINT"))
+    return _first_line(error) if is_refusal else None
+
+
 def spoils_connection(error: BaseException) -> bool:
     """Whether the connection is unusable after an error.
 

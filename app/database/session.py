@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeVar
 
-from sqlalchemy import Table, select
+from sqlalchemy import Table, select, text
 from sqlalchemy.sql import Executable
 
 from app.database.compilation import (
@@ -60,6 +60,12 @@ class DriverSession:
         # The transaction may be open even if the response is lost.
         self._is_in_transaction = True
         await self._note_errors(self._connection.execute(statements))
+
+    async def lift_time_limits(self) -> None:
+        """Let the statements of the transaction and the pauses between them take any time."""
+        if self.dialect == "postgresql":
+            for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                await self.execute(text(f"SET LOCAL {limit} = 0"))
 
     async def commit(self) -> None:
         """Commit the transaction."""

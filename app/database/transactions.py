@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
 from typing import Final, TypeVar
 
@@ -92,6 +92,27 @@ class Transactions(DatabaseConnections):
         ends = self.deadline() if deadline is None else deadline
         once = partial(self._once, work, self._beginnings.lane(tenant_id), tenant_id)
         return await self.shielded(self._repeated(once, ends))
+
+    @asynccontextmanager
+    async def writing(self, tenant_id: str) -> AsyncIterator[DriverSession]:
+        """Lock a tenant, and write in one session that may take long; commit at the end.
+
+        A fault or a cancellation ends the transaction, and nothing is written.
+
+        Raises:
+            Uncertain: the outcome of the commit is unknown.
+
+        """
+        commit = Commit()
+        with commit, self.fault_translation:
+            session = await self.write_session(self._beginnings.lane(tenant_id), tenant_id)
+            try:
+                await session.lift_time_limits()
+                yield session
+                commit.is_under_way = True
+                await session.commit()
+            finally:
+                await session.close()
 
     async def _repeated(
         self, attempt_once: Callable[[Commit], Awaitable[Result]], deadline: Deadline

@@ -3,13 +3,14 @@
 import codecs
 import csv
 import io
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, Final
 
 import orjson
-from sqlalchemy import Select, Text, bindparam, case, select, text
+from sqlalchemy import Select, Text, bindparam, case, select
 
 from app.database.engine import Database
 from app.database.tables import adjustment, sku, stock_level, warehouse
@@ -52,7 +53,7 @@ async def export(
     """
     statement = _STATEMENTS[subject](where)
     names = [column.name for column in statement.selected_columns]
-    encode = _csv if form is FileFormat.CSV else _json_lines(names)
+    encode = _csv if form is FileFormat.CSV else json_lines(names)
     if form is FileFormat.CSV:
         target.write((codecs.BOM_UTF8 if bom else b"") + _csv([names]))
     written = 0
@@ -69,10 +70,8 @@ async def exported_rows(
 ) -> AsyncIterator[Sequence[Cells]]:
     """Yield the rows of a statement with EXPORTED_TENANT in batches, in one snapshot."""
     async with database.reading() as session:
-        if database.dialect == "postgresql":
-            # The reader of a pipe may be slow.
-            for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
-                await session.execute(text(f"SET LOCAL {limit} = 0"))
+        # The reader of a pipe may be slow.
+        await session.lift_time_limits()
         parameters = {"tenant": tenant_id}
         async for rows in session.stream(statement, parameters, size=EXPORT_BATCH_ROWS):
             yield rows
@@ -153,15 +152,20 @@ def _cell(value: object) -> object:
     return marked_text(value) if isinstance(value, str) else value
 
 
-def _json_lines(names: Sequence[str]) -> EncodeRows:
+def json_lines(names: Sequence[str]) -> EncodeRows:
+    """Create the function that encodes rows with these columns as JSON Lines."""
+
     def encode(rows: Sequence[Cells]) -> bytes:
         lines: list[Mapping[str, object]] = [
-            {
-                name: format_instant(value) if isinstance(value, datetime) else value
-                for name, value in zip(names, row, strict=True)
-            }
+            {name: _json_value(value) for name, value in zip(names, row, strict=True)}
             for row in rows
         ]
         return b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
 
     return encode
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, datetime):
+        return format_instant(value)
+    return b64encode(value).decode() if isinstance(value, bytes) else value

@@ -3,7 +3,6 @@
 Only the demo, the benchmarks and the tests use it.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -18,10 +17,8 @@ from app.database.tables import (
     adjustment,
     person,
     reservation,
-    reservation_count,
     reservation_line,
     sku,
-    sku_count,
     sku_word,
     stock_level,
     warehouse,
@@ -32,6 +29,7 @@ from app.domain.records import AdjustmentRecord, ReservationStatus, WarehouseRec
 from app.domain.stock import Stock
 from app.domain.validation import check_code
 from app.domain.words import stored_words
+from app.ledger.derived_figures import insert_counts
 from app.writes.rows import adjustment_rows
 
 
@@ -107,11 +105,9 @@ async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[Loade
         table: [] for table in (sku, sku_word, stock_level, reservation, reservation_line)
     }
     entries: list[AdjustmentRecord] = []
-    counts: Counter[tuple[str, str]] = Counter()
     for item in skus:
         check_code(item.sku)
         figures = total_figures(level.figures for level in item.levels)
-        counts["", figures.status] += 1
         rows[sku].append(
             {
                 "tenant_id": tenant_id,
@@ -129,7 +125,6 @@ async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[Loade
             for word in sorted(stored_words(item.sku, item.title))
         ]
         for level in item.levels:
-            counts[level.warehouse_id, level.figures.status] += 1
             entries += _entries(item.sku, level)
             rows[stock_level].append(_level_row(tenant_id, item.sku, level))
             if level.reserved:
@@ -151,22 +146,7 @@ async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[Loade
     rows[adjustment] = [{"tenant_id": tenant_id, **row} for row in ledger]
     for table, table_rows in rows.items():
         await session.insert(table, table_rows)
-    await session.insert(
-        sku_count,
-        [
-            {
-                "tenant_id": tenant_id,
-                "warehouse_id": warehouse_id,
-                "status": status,
-                "skus": number,
-            }
-            for (warehouse_id, status), number in sorted(counts.items())
-        ],
-    )
-    if reservations := len(rows[reservation]):
-        key = {"tenant_id": tenant_id, "reference": "", "status": ReservationStatus.OPEN.value}
-        count = {**key, "reservations": reservations}
-        await session.insert(reservation_count, [count])
+    await insert_counts(session, tenant_id)
 
 
 def _level_row(tenant_id: str, code: str, level: LoadedLevel) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""SQL that compares derived figures with the ledger and the reservations."""
+"""SQL of figures that are derived from the ledger, the stock and the reservations."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Final, NamedTuple
@@ -6,9 +6,11 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    CompoundSelect,
     FromClause,
     Row,
     Select,
+    Table,
     Text,
     and_,
     case,
@@ -21,6 +23,7 @@ from sqlalchemy import (
 )
 
 from app.database.parameters import TENANT
+from app.database.session import DriverSession
 from app.database.tables import (
     adjustment,
     ledger_sum,
@@ -28,9 +31,11 @@ from app.database.tables import (
     reservation_count,
     reservation_line,
     sku,
+    sku_count,
     sku_word,
     stock_level,
 )
+from app.domain.quantities import ARCHIVED_PREFIX
 from app.domain.records import ReservationStatus
 from app.domain.words import stored_words
 from app.ledger.totals import (
@@ -174,16 +179,11 @@ def wrong_reservation_counts() -> Select[Any]:
 
     `kept` is the stored number and `derived` the counted one.
     """
-    counts, rows = reservation_count.c, reservation.c
+    counts = reservation_count.c
     kept = select(counts.reference, counts.status, counts.reservations, ZERO.label("derived"))
-    is_tenant, status = rows.tenant_id == TENANT, rows.status
-    of_all = select(EMPTY, status, ZERO, func.count()).where(is_tenant).group_by(status)
-    of_references = (
-        select(rows.reference, status, ZERO, func.count())
-        .where(is_tenant, rows.reference.is_not(None))
-        .group_by(rows.reference, status)
-    )
-    both = union_all(kept.where(counts.tenant_id == TENANT), of_all, of_references).subquery("both")
+    counted = _counted_reservations().subquery("counted").c
+    derived = select(counted.reference, counted.status, ZERO, counted.reservations)
+    both = union_all(kept.where(counts.tenant_id == TENANT), derived).subquery("both")
     sums = [cast(func.sum(both.c[name]), BigInteger) for name in ("reservations", "derived")]
     keys = both.c.reference, both.c.status
     return (
@@ -232,3 +232,49 @@ async def wrong_words(rows: AsyncIterator[Row[Any]]) -> AsyncIterator[WordsOfSku
 def _wrong(row: Row[Any], stored: set[str]) -> WordsOfSku | None:
     derived = stored_words(row.sku, row.title)
     return WordsOfSku(row.sku, stored, derived) if stored != derived else None
+
+
+def _counted_reservations() -> CompoundSelect[Any]:
+    """Count the reservations, all and those of each reference, as in `reservation_count`."""
+    rows, number = reservation.c, func.count().label("reservations")
+    is_tenant, status = rows.tenant_id == TENANT, rows.status
+    of_all = select(EMPTY.label("reference"), status, number).where(is_tenant).group_by(status)
+    of_references = (
+        select(rows.reference, status, number)
+        .where(is_tenant, rows.reference.is_not(None))
+        .group_by(rows.reference, status)
+    )
+    return union_all(of_all, of_references)
+
+
+def counted_skus() -> CompoundSelect[Any]:
+    """Count the SKUs, all and those of each warehouse, as in `sku_count`."""
+    number = func.count().label("skus")
+    in_all, in_one = (_counted_as(table).label("status") for table in (sku, stock_level))
+    of_all = select(EMPTY.label("warehouse_id"), in_all, number).group_by(in_all)
+    of_levels = select(stock_level.c.warehouse_id, in_one, number)
+    return union_all(
+        of_all.where(sku.c.tenant_id == TENANT),
+        of_levels.where(stock_level.c.tenant_id == TENANT).group_by(
+            stock_level.c.warehouse_id, in_one
+        ),
+    )
+
+
+def _counted_as(table: Table) -> ColumnElement[str]:
+    """Status of a SKU or level in `sku_count`."""
+    is_archived = table.c.archived_at.is_not(None)
+    prefix = literal_column(f"'{ARCHIVED_PREFIX}'", Text)
+    return case((is_archived, prefix), else_=EMPTY).concat(table.c.status)
+
+
+async def insert_counts(session: DriverSession, tenant_id: str) -> None:
+    """Insert all counts of a tenant that has none yet."""
+    for table, counted in (
+        (sku_count, counted_skus()),
+        (reservation_count, _counted_reservations()),
+    ):
+        rows = counted.subquery("counted")
+        names = ["tenant_id", *rows.c.keys()]
+        insertion = table.insert().from_select(names, select(TENANT, *rows.c))
+        await session.execute(insertion, {"tenant_id": tenant_id})

@@ -7,16 +7,11 @@ from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
-    Executable,
     Row,
     Select,
     Table,
-    Text,
-    bindparam,
-    case,
     delete,
     func,
-    literal_column,
     select,
     update,
 )
@@ -34,8 +29,9 @@ from app.database.tables import (
     sku_word,
     stock_level,
 )
-from app.domain.quantities import ARCHIVED_PREFIX, Figures, total_figures
+from app.domain.quantities import Figures, total_figures
 from app.ledger.derived_figures import (
+    counted_skus,
     held_of_level,
     skus_with_words,
     wrong_reservation_counts,
@@ -193,9 +189,8 @@ async def _repair_counts(tenant_id: str, session: DriverSession) -> list[str]:
         )
     )
     stored = {(row.warehouse_id, row.status): row.skus for row in rows}
-    derived: dict[CountKey, int] = {}
-    for statement in _countings(tenant_id):
-        derived |= {(row[0], row[1]): row[2] for row in await session.execute(statement)}
+    counted = await session.execute(counted_skus(), {"tenant_id": tenant_id})
+    derived: dict[CountKey, int] = {(row[0], row[1]): row[2] for row in counted}
     wrong = [
         key for key in sorted(stored.keys() | derived) if stored.get(key, 0) != derived.get(key, 0)
     ]
@@ -205,25 +200,6 @@ async def _repair_counts(tenant_id: str, session: DriverSession) -> list[str]:
         f"{stored.get((warehouse_id, status), 0)}, and is {derived.get((warehouse_id, status), 0)}"
         for warehouse_id, status in wrong
     ]
-
-
-def _countings(tenant_id: str) -> Sequence[Executable]:
-    everywhere = bindparam("everywhere", "", Text)
-    of_skus = select(everywhere, _counted_as(sku), func.count())
-    warehouse_id, status = stock_level.c.warehouse_id, _counted_as(stock_level)
-    of_levels = select(warehouse_id, status, func.count())
-    return (
-        of_skus.where(sku.c.tenant_id == tenant_id).group_by(_counted_as(sku)),
-        of_levels.where(stock_level.c.tenant_id == tenant_id).group_by(warehouse_id, status),
-    )
-
-
-def _counted_as(table: Table) -> ColumnElement[str]:
-    """Status of a SKU or level in `sku_count`."""
-    is_archived = table.c.archived_at.is_not(None)
-    return case(
-        (is_archived, literal_column(f"'{ARCHIVED_PREFIX}'")), else_=literal_column("''")
-    ).concat(table.c.status)
 
 
 async def _replace_counts(

@@ -7,7 +7,7 @@ stop at any point.
 
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -26,7 +26,6 @@ from sqlalchemy import (
 from app.database.engine import Database
 from app.database.parameters import TENANT
 from app.database.session import DriverSession, Session
-from app.database.snapshot import Snapshot
 from app.database.tables import adjustment, ledger_sum
 from app.ledger.totals import (
     EMPTY,
@@ -65,13 +64,33 @@ async def roll_up_ledger(database: Database, tenant_id: str) -> bool:
     async with database.snapshot(tenant_id=tenant_id) as snapshot:
         if database.dialect == "postgresql":
             await snapshot.rows(NO_TIMEOUT, {})
-        since, rows, end = await _progress_of(snapshot, tenant_id)
-        until = since + max(MIN_ENTRIES, ENTRIES_PER_ROW * rows)
-        if until > end:
-            return False
-        parameters = {"tenant_id": tenant_id, "since": since, "until": until}
-        sums = await _read_sums(snapshot, parameters)
-    return await database.write(partial(_store, tenant_id, since, sums), tenant_id)
+        rollup = await _next_rollup(snapshot, tenant_id)
+    if rollup is None:
+        return False
+    return await database.write(partial(_store, tenant_id, *rollup), tenant_id)
+
+
+async def roll_up_in(session: DriverSession, tenant_id: str) -> None:
+    """Store all rollups of a tenant in a transaction that has locked it."""
+    while (rollup := await _next_rollup(session, tenant_id)) is not None:
+        await session.insert(ledger_sum, rollup.sums)
+
+
+class _Rollup(NamedTuple):
+    """Rows of the next rollup, and the `until` of the last one."""
+
+    since: int
+    sums: Sequence[Mapping[str, object]]
+
+
+async def _next_rollup(session: Session, tenant_id: str) -> _Rollup | None:
+    """Read the next rollup; None if there are too few adjustments after the last one."""
+    since, rows, end = await _progress_of(session, tenant_id)
+    until = since + max(MIN_ENTRIES, ENTRIES_PER_ROW * rows)
+    if until > end:
+        return None
+    parameters = {"tenant_id": tenant_id, "since": since, "until": until}
+    return _Rollup(since, await _read_sums(session, parameters))
 
 
 async def _progress_of(session: Session, tenant_id: str) -> tuple[int, int, int]:
@@ -80,19 +99,19 @@ async def _progress_of(session: Session, tenant_id: str) -> tuple[int, int, int]
     return row.until or 0, row.rows, row.end or 0
 
 
-async def _read_sums(snapshot: Snapshot, parameters: _Parameters) -> list[Mapping[str, object]]:
+async def _read_sums(session: Session, parameters: _Parameters) -> list[Mapping[str, object]]:
     """Rows of `ledger_sum` of the next rollup of each group that has grown enough."""
     sampling = {"drawn": SAMPLED_IDS, "enough": MIN_ENTRIES, "per_row": ENTRIES_PER_ROW}
     sums: list[Mapping[str, object]] = []
     for kind in Group:
-        for group in await snapshot.rows(grown_groups(kind), {**parameters, **sampling}):
+        for group in await session.rows(grown_groups(kind), {**parameters, **sampling}):
             names = {"reference": group.reference, "sku": group.sku}
             key = {name: parameters[name] for name in ("tenant_id", "until")}
             key |= {"kind": kind, **names}
             of_group = {**parameters, **names, "last": group.last or 0}
             sums += [
                 {**key, **dict(zip((*SUM_KEY, *SUM_FIGURES), row, strict=True))}
-                for row in await snapshot.rows(next_sums(kind), of_group)
+                for row in await session.rows(next_sums(kind), of_group)
             ]
     return sums
 

@@ -73,16 +73,26 @@ async def verify_tenant(
 
     """
     async with _untimed(database) as session:
-        last = await replay_chain(session, tenant_id, head=head, progress=progress)
-        await require_authors(session, tenant_id)
-        check = _FigureCheck(session, tenant_id)
-        await replay_levels(
-            session, tenant_id, adjustments=last.position, level_ends=check.level_ends
-        )
-        await check.figures()
-        check.proof.adjustments = last.position
-        check.proof.head = str(last)
-        return check.proof
+        return await prove(session, tenant_id, head=head, progress=progress)
+
+
+async def prove(
+    session: DriverSession, tenant_id: str, *, head: Head | None, progress: ReportReplayed
+) -> Proof:
+    """Verify a tenant as `verify_tenant` does, in a transaction that is open.
+
+    Raises:
+        LedgerBroken: names the first break.
+
+    """
+    last = await replay_chain(session, tenant_id, head=head, progress=progress)
+    await require_authors(session, tenant_id)
+    check = _FigureCheck(session, tenant_id)
+    await replay_levels(session, tenant_id, adjustments=last.position, level_ends=check.level_ends)
+    await check.figures()
+    check.proof.adjustments = last.position
+    check.proof.head = str(last)
+    return check.proof
 
 
 async def verify_ledger(

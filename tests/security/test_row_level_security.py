@@ -293,6 +293,7 @@ def test_a_command_with_the_serving_role_fails_with_an_explanation(urls: tuple[s
         ("verify",),
         ("token", "list", "shop"),
         ("export", "stock", "--tenant", "shop"),
+        ("import", "."),
         ("serve", "--port", "1"),
     ):
         refused = run(*words, database_url=role)
