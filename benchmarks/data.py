@@ -18,6 +18,7 @@ from app.database.session import DriverSession
 from app.database.tables import person
 from app.domain.caller import Scope
 from app.domain.hash_chain import HASHED_COLUMNS
+from app.domain.persons import person_id
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
 from app.files.seeding import load_warehouses
@@ -27,8 +28,8 @@ from tests.engines import transact, writer_of
 TENANT: Final = "bench"
 TOKEN: Final = f"{TENANT}-write"
 EMAIL: Final = "bench@example.com"
-# The id of the person with this address.
-AUTHOR: Final = "per_bench"
+SALT: Final = "bench"
+AUTHOR: Final = person_id(EMAIL, SALT)
 WAREHOUSES: Final = tuple(
     WarehouseRecord(
         f"wh_01J000000000000000000000{letter}0",
@@ -153,7 +154,8 @@ async def fill(database: Database, size: Size, *, tenant_id: str = TENANT) -> As
         await insert_token(
             session, tenant_id, token=token, name="bench", email=EMAIL, scopes=[Scope.WRITE]
         )
-        await session.insert(person, [{"tenant_id": tenant_id, "id": AUTHOR, "email": EMAIL}])
+        row = {"tenant_id": tenant_id, "id": AUTHOR, "email": EMAIL, "salt": SALT}
+        await session.insert(person, [row])
         await load_warehouses(session, tenant_id, WAREHOUSES)
 
     await database.transaction(start)
