@@ -74,7 +74,7 @@ def wrong_sums() -> Select[Any]:
 
     A rollup exceeds the one before it in its group by the entries between the two. So each rollup
     is added once, and subtracted once from the next one together with the entries between them.
-    Each row must then sum to 0.
+    Each row must then sum to 0. No rollup may end after the last entry.
     """
     is_tenant = ledger_sum.c.tenant_id == TENANT
     steps = _steps(is_tenant)
@@ -90,10 +90,14 @@ def wrong_sums() -> Select[Any]:
     between = [_between(kind, steps) for kind in Group]
     both = union_all(added, subtracted, *between).subquery("both")
     row = [both.c[name] for name in (*(column.name for column in GROUP_KEY), "until", *SUM_KEY)]
+    last = select(func.coalesce(func.max(adjustment.c.position), ZERO)).where(
+        adjustment.c.tenant_id == TENANT
+    )
+    is_late = both.c.until > last.scalar_subquery()
     return (
         select(*row)
         .group_by(*row)
-        .having(or_(*(func.sum(both.c[name]) != 0 for name in SUM_FIGURES)))
+        .having(or_(is_late, *(func.sum(both.c[name]) != 0 for name in SUM_FIGURES)))
         .order_by(both.c.until, *row)
         .limit(1)
     )

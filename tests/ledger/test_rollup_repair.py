@@ -50,6 +50,31 @@ BROKEN: Final = {
 }
 
 
+LATE_ROLLUP: Final = """
+INSERT INTO ledger_sum (tenant_id, kind, reference, sku, until, warehouse_id, reason, created_by,
+  sign, entries, delta_upper, delta_lower)
+SELECT tenant_id, 'ledger', '', '', 1000000, warehouse_id, reason, created_by,
+  CASE WHEN delta > 0 THEN 1 WHEN delta < 0 THEN -1 ELSE 0 END AS sign,
+  COUNT(*), SUM(delta >> 32), SUM(delta & 4294967295)
+FROM adjustment WHERE tenant_id = '{tenant_id}'
+GROUP BY tenant_id, warehouse_id, reason, created_by, sign
+"""
+
+
+async def test_a_rollup_that_ends_after_the_ledger_is_found_and_repaired(shop: Service) -> None:
+    await sum_up_all(shop)
+    before = await kept(shop)
+    async with writer_of(shop.database).begin() as connection:
+        await connection.execute(text(LATE_ROLLUP.format(tenant_id=shop.tenant_id)))
+    with pytest.raises(LedgerBroken, match="rollup of the ledger up to position 1000000"):
+        await verify_tenant(shop.database, shop.tenant_id)
+
+    await repair_tenant(shop.database, shop.tenant_id)
+
+    assert await kept(shop) == before
+    await assert_proven(shop)
+
+
 @pytest.mark.parametrize(("what", "kind"), sorted(BROKEN))
 async def test_a_wrong_sum_is_found_and_repaired(shop: Service, what: str, kind: Group) -> None:
     await sum_up_all(shop)
