@@ -104,6 +104,7 @@ class IdentityProvider:
         email = claims.get(settings.jwt_email_claim)
         if email is None or claims.get("email_verified") in UNVERIFIED:
             email = subject
+        email = normalized_email(email) if isinstance(email, str) else email
         if not (_is_name(tenant_id) and _is_name(subject) and _is_name(email, MAX_EMAIL_BYTES)):
             return None
         if expires_at > LATEST_END:
@@ -112,7 +113,7 @@ class IdentityProvider:
         return Claims(
             tenant_id=tenant_id,
             subject=f"jwt_{claims['iss']} {subject}",
-            email=normalized_email(email),
+            email=email,
             scopes=_scopes(claims.get(settings.jwt_scope_claim)),
             expires_at=end + timedelta(seconds=settings.jwt_leeway_seconds),
         )

@@ -1,6 +1,7 @@
 """Rate limits of credentials, and the response headers that state them."""
 
 import math
+import time
 from typing import Final
 
 import structlog
@@ -20,6 +21,8 @@ log = structlog.get_logger()
 POLICY_NAME: Final = '"default"'
 POLICY_HEADER_NAME: Final = RATE_LIMIT_POLICY_HEADER.lower().encode()
 LIMIT_HEADER_NAME: Final = RATE_LIMIT_HEADER.lower().encode()
+# After a failure, Redis is not asked for this time.
+PAUSE_SECONDS: Final = 1.0
 
 
 class RateLimiter:
@@ -28,22 +31,27 @@ class RateLimiter:
     def __init__(self, rate: str, *, redis_url: str | None) -> None:
         self._rate = parse(rate)
         self._counts = _redis_counts(redis_url) if redis_url else LocalCounts()
+        self._paused_until = 0.0
         policy = f"{POLICY_NAME};q={self._rate.amount};w={self._rate.get_expiry()}"
         self._policy = (POLICY_HEADER_NAME, policy.encode())
 
     async def admit(self, tenant_id: str, subject: str) -> None:
         """Count a request, and state the limit in the headers of its response.
 
-        While Redis is unreachable, all requests are admitted, without these headers.
+        While Redis does not answer, all requests are admitted, without these headers.
 
         Raises:
             RateLimited: the credential exceeds its rate; the error has the seconds to wait.
 
         """
+        if time.monotonic() < self._paused_until:
+            return
         key = self._rate.key_for(tenant_id, subject)
         try:
             is_admitted, windows = await self._counts.count(self._rate, key)
         except CountUnavailable as error:
+            # Requests must not wait for it one after the other.
+            self._paused_until = time.monotonic() + PAUSE_SECONDS
             log.warning("rate_limit_storage_unreachable", error=str(error))
             return
         remaining = self._remaining(windows) if is_admitted else 0

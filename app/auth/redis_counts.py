@@ -25,12 +25,17 @@ return {{
 }}
 """
 
+# A Redis on the same network answers within a millisecond.
+TIMEOUT_SECONDS: Final = 0.5
+
 
 class RedisCounts:
     """Counts in Redis."""
 
     def __init__(self, url: str) -> None:
-        self._redis = Redis.from_url(url)
+        self._redis = Redis.from_url(
+            url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
+        )
         self._script = self._redis.register_script(COUNT_SCRIPT)
 
     async def count(self, rate: RateLimitItem, key: str) -> tuple[bool, Windows]:

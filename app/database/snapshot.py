@@ -46,7 +46,7 @@ class Snapshot:
     ) -> None:
         self.dialect = connections.dialect
         self.statements = 0
-        # Called before each statement, which its exception prevents.
+        # Called before each statement. If it raises, the statement is not executed.
         self.guard: Callable[[], None] = _permit
         self._connections = connections
         self._single = single

@@ -1,8 +1,8 @@
 """Persons: the authors of adjustments and reservations.
 
 The ledger names an author by an id that is a hash of the e-mail address and a random salt. The hash
-chain covers the id, so it also proves the address. An erased person has neither an address nor a
-salt: the chain still holds, and the id does not reveal the address.
+chain covers the id, so it also proves the author of an adjustment. An erased person has neither an
+address nor a salt: the chain still holds, and the id does not reveal the address.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Final
 
 import orjson
 
-# The longest address of RFC 5321. In bytes: indexes hold an address beside a SKU code.
+# The longest address of RFC 5321; in bytes, because an index of PostgreSQL holds it.
 MAX_EMAIL_BYTES: Final = 254
 # The address that answers show for an erased person.
 ERASED: Final = "erased"
@@ -41,6 +41,6 @@ def person_id(email: str, salt: str) -> str:
 def normalized_email(text: str) -> str:
     """Return an address in lower case, the form in which addresses are stored and compared.
 
-    A text without `@` is the name of an account, whose case counts.
+    A text with `@` counts as an address. Any other is the name of an account, whose case counts.
     """
     return text.lower() if "@" in text else text

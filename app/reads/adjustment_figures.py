@@ -87,10 +87,16 @@ class FigureQuery:
     parents: FromClause | None = None
     key: KeyColumns = frozenset()
 
+    @property
+    def group(self) -> Group | None:
+        """The group whose rollups serve the figure; None if the index of a link serves it."""
+        names = self.filters - {"tenant_id"} | self.key
+        return _group_of(names) if names <= SUMMED_FILTERS else None
+
     def parts(self) -> list[ScalarSelect[Any]]:
         """Scalar subqueries: up to ADDED_PARTS to add, then the ones to subtract."""
         filters = self.filters - {"tenant_id"}
-        if not filters | self.key <= SUMMED_FILTERS:
+        if self.group is None:
             return [self._of_entries(filters, filters - SUMMED_FILTERS)]
         parts = self._parts_until("end", filters)
         if "start" in filters:

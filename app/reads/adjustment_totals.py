@@ -1,7 +1,8 @@
 """Counts and sums of adjustments.
 
-Each comes with the number of adjustments that no rollup of the whole ledger covers yet: the
-statement may have read all of them, so callers charge them.
+A figure of the whole ledger or of warehouses comes with the number of adjustments that no rollup
+covers yet: the statement may have read all of them, so callers charge them. For other figures it is
+0.
 """
 
 from collections.abc import Sequence
@@ -128,13 +129,13 @@ def _count(dialect: str, filters: Filters) -> Select[Any]:
     if _is_numbered(filters):
         return _of_tenant(_count_by_version(filters), ZERO)
     query = FigureQuery(dialect, filters, entry_count)
-    return _of_tenant(_difference(query.parts()), _uncovered())
+    return _of_tenant(_difference(query.parts()), _uncovered(query))
 
 
 @shaped
 def _sums(dialect: str, filters: Filters) -> Select[Any]:
     query = FigureQuery(dialect, filters, partial(entry_sums, dialect))
-    return _of_tenant(*query.parts(), _uncovered())
+    return _of_tenant(*query.parts(), _uncovered(query))
 
 
 @shaped
@@ -146,14 +147,14 @@ def _counts_of_parents(dialect: str, filters: Filters, key: KeyColumns) -> Selec
         by_version = _count_by_version(filters, *is_parent)
         return _of_parents(parents, by_version, ZERO.label("uncovered"))
     query = FigureQuery(dialect, filters, entry_count, parents, key)
-    return _of_parents(parents, _difference(query.parts()), _uncovered())
+    return _of_parents(parents, _difference(query.parts()), _uncovered(query))
 
 
 @shaped
 def _sums_of_parents(dialect: str, filters: Filters, key: KeyColumns) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
     query = FigureQuery(dialect, filters, partial(entry_sums, dialect), parents, key)
-    return _of_parents(parents, *query.parts(), _uncovered())
+    return _of_parents(parents, *query.parts(), _uncovered(query))
 
 
 def _of_tenant(*figures: ColumnElement[Any]) -> Select[Any]:
@@ -165,8 +166,10 @@ def _of_parents(parents: FromClause, *figures: ColumnElement[Any]) -> Select[Any
     return select(parents.c.sku, parents.c.warehouse_id, *figures).select_from(with_tenant)
 
 
-def _uncovered() -> ColumnElement[int]:
-    """Count the adjustments after the last rollup of the ledger."""
+def _uncovered(query: FigureQuery) -> ColumnElement[int]:
+    """Count the adjustments after the last rollup of the ledger, if the figure may read them."""
+    if query.group is not Group.LEDGER:
+        return ZERO.label("uncovered")
     newest = select(func.max(adjustment.c.position)).where(adjustment.c.tenant_id == TENANT)
     covered = select(func.max(ledger_sum.c.until)).where(
         ledger_sum.c.tenant_id == TENANT, *is_of_group(Group.LEDGER, {})

@@ -45,7 +45,7 @@ from app.reads.persons import author_of
 
 # A statement reads one line more than it may, to detect that there are too many.
 MOST_LINES: Final = 25_000
-LINE_LIMIT: Final = literal_column(str(MOST_LINES + 1), BigInteger)
+LINE_LIMIT: Final = bindparam("line_limit", type_=BigInteger)
 
 RESERVATION_COLUMNS: Final = tuple(
     author_of(reservation) if field.name == "created_by" else reservation.c[field.name]
@@ -87,17 +87,19 @@ async def list_reservations(
     where: ReservationFilter,
     after: str | None = None,
     limit: int,
+    most_lines: int = MOST_LINES,
 ) -> list[ReservationRecord]:
     """Read a page of reservations with their lines, newest first, starting after an id.
 
     Raises:
-        QueryTooComplex: the page has more than MOST_LINES lines.
+        QueryTooComplex: the page has more than `most_lines` lines; no further line is read.
 
     """
     parameters = _reservation_parameters(tenant_id, where, after)
     statement = _page_of_reservations(snapshot.dialect, filters_of(parameters))
-    rows = await snapshot.rows(statement, {**parameters, "limit": limit})
-    return reservation_records(within_line_limit(rows))
+    parameters |= {"limit": limit, "line_limit": most_lines + 1}
+    rows = await snapshot.rows(statement, parameters)
+    return reservation_records(within_line_limit(rows, most_lines))
 
 
 async def count_reservations(
@@ -111,17 +113,18 @@ async def count_reservations(
 
 
 async def get_reservations(
-    session: Session | Snapshot, tenant_id: str, *, ids: Sequence[str]
+    session: Session | Snapshot, tenant_id: str, *, ids: Sequence[str], most_lines: int = MOST_LINES
 ) -> dict[str, ReservationRecord]:
     """Read reservations with their lines by id; missing ids are absent.
 
     Raises:
-        QueryTooComplex: the reservations have more than MOST_LINES lines.
+        QueryTooComplex: they have more than `most_lines` lines; no further line is read.
 
     """
     statement = reservations_by_id(session.dialect)
-    rows = await session.rows(statement, {"tenant_id": tenant_id, "ids": ids})
-    return {record.id: record for record in reservation_records(within_line_limit(rows))}
+    parameters = {"tenant_id": tenant_id, "ids": ids, "line_limit": most_lines + 1}
+    rows = within_line_limit(await session.rows(statement, parameters), most_lines)
+    return {record.id: record for record in reservation_records(rows)}
 
 
 async def list_holds_of(
@@ -174,16 +177,16 @@ def reservation_records(rows: Iterable[Sequence[Any]]) -> list[ReservationRecord
     return [*reservations.values()]
 
 
-def within_line_limit(rows: Sequence[AnyRow]) -> Sequence[AnyRow]:
+def within_line_limit(rows: Sequence[AnyRow], most_lines: int) -> Sequence[AnyRow]:
     """Refuse too many rows of reservation lines.
 
     Raises:
-        QueryTooComplex: there are more than MOST_LINES lines.
+        QueryTooComplex: there are more than `most_lines` lines.
 
     """
-    if len(rows) > MOST_LINES:
-        message = f"The reservations have more than {MOST_LINES} lines. Ask for a smaller page."
-        raise QueryTooComplex(message, details=[{"limit": "lines", "most": MOST_LINES}])
+    if len(rows) > most_lines:
+        message = f"The reservations have more than {most_lines} lines. Ask for a smaller page."
+        raise QueryTooComplex(message, details=[{"limit": "lines", "most": most_lines}])
     return rows
 
 

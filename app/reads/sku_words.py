@@ -12,13 +12,11 @@ from app.reads.paging import COUNT_LIMIT, MAX_COUNT
 from app.reads.skus import text_after_prefix
 
 
-async def list_codes_with_word(
-    snapshot: Snapshot, tenant_id: str, *, word: str
-) -> list[str] | None:
-    """Read the codes of SKUs with words that begin so; None if these are MAX_COUNT or more."""
+async def list_codes_with_word(snapshot: Snapshot, tenant_id: str, *, word: str) -> set[str] | None:
+    """Read the codes of SKUs with words that begin so; None for MAX_COUNT words or more."""
     parameters = {"tenant_id": tenant_id, "word": word, "word_end": text_after_prefix(word)}
     rows = await snapshot.rows(_codes_with_word(), parameters)
-    return None if len(rows) == MAX_COUNT else sorted({row.sku for row in rows})
+    return None if len(rows) >= MAX_COUNT else {row.sku for row in rows}
 
 
 @cache

@@ -76,8 +76,11 @@ def write_skus(dialect: str, *, has_new: bool) -> Executable:
 
 @cache
 def insert_words(dialect: str) -> Executable:
-    """Return the INSERT of words of SKUs."""
-    insert: Executable = _insert(dialect, sku_word, WORD_TYPES)
+    """Return the INSERT of words of SKUs.
+
+    A SKU may have a word that an earlier version of Unicode's tables found in its old title.
+    """
+    insert: Executable = _insert(dialect, sku_word, WORD_TYPES).on_conflict_do_nothing()
     return insert
 
 

@@ -104,9 +104,9 @@ async def create_token(
         NotFound: the tenant does not exist.
 
     """
+    email = normalized_email(email)
     if len(email.encode()) > MAX_EMAIL_BYTES:
         raise invalid_field("email", f"must have at most {MAX_EMAIL_BYTES} bytes")
-    email = normalized_email(email)
     token = new_secret(tenant_id)
 
     async def work(session: DriverSession) -> NewToken:

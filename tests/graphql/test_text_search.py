@@ -2,17 +2,16 @@
 
 import re
 import unicodedata
-from typing import Any, Final
-from unittest.mock import AsyncMock
+from collections.abc import Iterator
+from typing import Final
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import literal_column, text
 
-from app.graphql.schema import text_search
 from app.ledger.repair import repair_tenant
 from app.ledger.replay import LedgerBroken
 from app.ledger.verification import verify_tenant
-from app.reads.sku_words import list_codes_with_word
+from app.reads import sku_words
 from tests.engines import transact
 from tests.graphql.answers import Json, refused, walk
 from tests.rest.answers import answered, refused_fields
@@ -38,6 +37,7 @@ TITLES: Final = {
     "日本": "緑茶 100g",
     "W" * 100: "Wide",
     "tee-red": "\N{PACKAGE} _under_score_",
+    "TR": "İstanbul",
 }
 TEXTS: Final = {
     "red tee": {"A-1", "RED", "tee-red"},
@@ -64,7 +64,11 @@ TEXTS: Final = {
     "": None,
     " \t": None,
     "\N{PACKAGE}": None,
-    "x" * 65: None,
+    "x" * 65: set(),
+    "w" * 100: {"W" * 100},
+    "w" * 101: {"W" * 100},
+    "istanbul": {"TR"},
+    "İSTANBUL": {"TR"},
     "a b c d e f g h i": None,
     "a " * 501: None,
     "\x00": None,
@@ -160,23 +164,53 @@ async def test_skus_of_another_tenant_are_not_found(shop: Service) -> None:
     assert "OTHER" not in await found(shop, "red")
 
 
-async def test_a_text_of_frequent_words_is_refused(
-    shop: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def frequent(*arguments: Any, word: str) -> list[str] | None:
-        return None if word.startswith("t") else await list_codes_with_word(*arguments, word=word)
+@pytest.fixture
+def at_most_two_words(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make a word frequent if it is the beginning of three words of SKUs."""
+    monkeypatch.setattr(sku_words, "MAX_COUNT", 3)
+    monkeypatch.setattr(sku_words, "COUNT_LIMIT", literal_column("3"))
+    sku_words._codes_with_word.cache_clear()
+    yield
+    sku_words._codes_with_word.cache_clear()
 
-    monkeypatch.setattr(text_search, "list_codes_with_word", AsyncMock(side_effect=frequent))
-    assert await found(shop, "teeee a") == set()
-    assert await found(shop, "tee r") == {"A-1", "RED", "tee-red"}
-    assert await refused(shop, COUNT, {"text": "t tee"}) == (422, "VALIDATION_ERROR")
+
+@pytest.mark.usefixtures("at_most_two_words")
+async def test_a_text_of_frequent_words_alone_is_refused(shop: Service) -> None:
+    # Four words begin with "red", four with "t", three with "tee"; two with "a", one with "teap".
+    assert await found(shop, "a") == {"A-1", "A-2"}
+    assert await found(shop, "red teap") == {"A-2"}
+    assert await found(shop, "tee red a") == {"A-1"}
+    for frequent in ("red", "t", "tee red"):
+        assert await refused(shop, COUNT, {"text": frequent}) == (422, "VALIDATION_ERROR")
+        response = await shop.rest("GET", "/api/inventory", params={"q": frequent})
+        assert refused_fields(response) == ["q"]
     answer = await shop.graphql(
         '{ a: skus(filter: {text: "t"}) { totalCount } '
-        'b: skus(filter: {text: "red"}) { totalCount } }'
+        'b: skus(filter: {text: "teap"}) { totalCount } }'
     )
-    assert answer["data"] == {"a": None, "b": {"totalCount": 4}}
-    response = await shop.rest("GET", "/api/inventory", params={"q": "t tee"})
-    assert refused_fields(response) == ["q"]
+    assert answer["data"] == {"a": None, "b": {"totalCount": 1}}
+
+
+async def test_a_narrower_text_costs_no_more_than_its_words(service: Service) -> None:
+    skus = [sku(f"S{n:04d}", title=f"widget {'x' * 400} {n}") for n in range(1_000)]
+    await service.load([], [*skus, sku("RED", title="red widget")])
+
+    assert await found(service, "widget red") == {"RED"}
+    data = await service.data(COUNT, {"text": "widget xxx"})
+    assert data == {"skus": {"totalCount": 1_000}}
+
+
+async def test_a_word_that_is_stored_already_does_not_refuse_a_new_title(shop: Service) -> None:
+    insert = (
+        f"INSERT INTO sku_word (tenant_id, word, sku) VALUES ('{shop.tenant_id}', 'new', 'RED')"
+    )
+    await transact(shop.database, lambda connection: connection.execute(text(insert)))
+    rename = "mutation ($i: UpdateSkuInput!) { updateSku(input: $i) { sku { title } } }"
+
+    data = await shop.data(rename, {"i": {"sku": "RED", "title": "New tee"}}, token="admin")
+
+    assert data["updateSku"]["sku"] == {"title": "New tee"}
+    assert await found(shop, "new") == {"RED"}
 
 
 async def test_the_text_cannot_be_combined_with_one_warehouse(shop: Service) -> None:

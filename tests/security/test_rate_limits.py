@@ -1,5 +1,6 @@
 """The rate of a token, in one process and shared through Redis, and the headers that state it."""
 
+import asyncio
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from app.auth import rate_limits
 from app.settings import Settings
 from tests.processes import free_port
 from tests.rest.test_openapi import assert_described, operations
@@ -255,6 +257,33 @@ async def test_requests_pass_while_redis_is_unavailable(
         assert await statuses(shop, 2) == [200, 200]
         response = await shop.rest("GET", "/api/inventory")
         assert not any(name in response.headers for name in FIELDS)
+
+
+async def test_requests_pass_while_redis_does_not_answer(
+    service: Service, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rate_limits, "PAUSE_SECONDS", 3_600)
+    connections = 0
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        options = {"rate_limit": "1/hour", "rate_limit_redis_url": f"redis://127.0.0.1:{port}"}
+        async with (
+            running(database_url, **options) as (app, client),
+            app.router.lifespan_context(app),
+        ):
+            shop = Service(app, client, app.state.database, service.tenant_id)
+            assert await statuses(shop, 1) == [200]
+            asked = connections
+            assert await statuses(shop, 3) == [200] * 3
+            assert asked > 0
+            assert connections == asked
 
 
 @pytest.mark.parametrize("rate", ["", "often", "1", "-1/second", "0/second", "1/second; 2/minute"])

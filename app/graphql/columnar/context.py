@@ -31,7 +31,7 @@ class ExecutionBudget(Protocol):
         """Spend units before the work is done."""
 
     def spend_column(self, values: int) -> None:
-        """Spend the units of a list or an object with its values."""
+        """Spend the units of a selection and of the values of all its objects."""
 
     def owe_error(self) -> None:
         """Spend the units of the error of a field, without an exception."""

@@ -25,7 +25,7 @@ LEVEL_COST: Final = 3
 STATEMENT_COST: Final = 300
 KEY_COST: Final = 15
 PARENT_COST: Final = 75
-# Units per list or object that is completed column by column, besides its values.
+# Units per selection that is completed column by column, once for all its objects.
 COLUMN_COST: Final = 20
 # Units per field that is null because of an error.
 ERROR_COST: Final = 75
@@ -72,7 +72,7 @@ class Budget:
             raise self.refusal()
 
     def spend_column(self, values: int) -> None:
-        """Spend the units of a list or an object with its values.
+        """Spend the units of a selection and of the values of all its objects.
 
         Raises:
             QueryTooComplex: fewer were left.

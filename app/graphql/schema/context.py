@@ -48,7 +48,7 @@ class Context:
         self.principal = principal
         self.snapshot = snapshot
         self.budget = budget
-        # Statements of sibling fields wait for each other: one may spend what the next one needs.
+        # The statement of a sibling field may have spent the budget since this one was planned.
         snapshot.guard = budget.require_rest
         self.loaders = Loaders(snapshot, principal.tenant_id, budget)
         # For the columnar executor: whether it may be used, its plans, and whether it was used.

@@ -42,7 +42,7 @@ from app.reads.adjustment_totals import count_adjustments_of, sum_adjustments_of
 from app.reads.adjustments import get_adjustments, list_adjustments_of
 from app.reads.conditions import KeyColumns, LedgerKey, StockKey
 from app.reads.paging import MAX_COUNT
-from app.reads.reservations import count_holds_of, get_reservations, list_holds_of
+from app.reads.reservations import MOST_LINES, count_holds_of, get_reservations, list_holds_of
 from app.reads.skus import get_skus, get_titles
 from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
 from app.reads.stock_levels import (
@@ -375,7 +375,10 @@ class Loaders:
 
     async def _load_reservations(self, ids: Sequence[str]) -> list[ReservationRecord | None]:
         with self._budget.exhausted_by_refusal():
-            records = await get_reservations(self._snapshot, self._tenant_id, ids=ids)
+            most_lines = min(MOST_LINES, self._budget.affordable(LINE_COST))
+            records = await get_reservations(
+                self._snapshot, self._tenant_id, ids=ids, most_lines=most_lines
+            )
         self._budget.spend(sum(len(record.lines) for record in records.values()) * LINE_COST)
         return [records.get(id_) for id_ in ids]
 

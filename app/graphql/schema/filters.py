@@ -162,10 +162,11 @@ class SkuFilterInput(StockLevelFilterInput):
         "`Warehouse.stock` and `Sku.stockLevel` have the figures of one warehouse."
     )
     text: str | None = optional(
-        "SKUs whose code or title has, for each word of this text, a word that begins so. Words "
-        "are letters and digits, without regard to case. At most "
-        f"{MAX_SEARCH_WORDS} words of {MAX_WORD_LENGTH} characters, of which one must begin "
-        f"fewer than {MAX_COUNT:,} words of all SKUs."
+        "SKUs for which every word of this text is the beginning of a word in the code or the "
+        "title. Words are letters and digits, without regard to case; of a word, the first "
+        f"{MAX_WORD_LENGTH} characters count. At most {MAX_SEARCH_WORDS} words, of which at least "
+        f"one must be the beginning of fewer than {MAX_COUNT:,} words of SKUs, archived ones "
+        "included."
     )
 
     def conditions(self) -> SkuFilter:
@@ -195,7 +196,7 @@ def _search_words(text: str) -> tuple[str, ...]:
         problem = f"must have at most {MAX_TEXT_LENGTH} characters, and has {len(text)}"
     if problem:
         raise invalid_field("text", problem)
-    return tuple(dict.fromkeys(words))
+    return tuple(dict.fromkeys(word[:MAX_WORD_LENGTH] for word in words))
 
 
 def _refuse_empty(**conditions: Sized | None) -> None:

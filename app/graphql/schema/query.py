@@ -15,6 +15,7 @@ from app.graphql.schema.budget import (
     PARENT_COST,
     ROW_COST,
     STATEMENT_COST,
+    TOTALS_COST,
 )
 from app.graphql.schema.context import Context, Info
 from app.graphql.schema.cursors import AdjustmentCursors, sku_position, sku_position_of
@@ -50,7 +51,7 @@ from app.graphql.schema.types import (
 from app.reads.adjustment_totals import count_adjustments, sum_adjustments
 from app.reads.adjustments import list_adjustments
 from app.reads.paging import MAX_COUNT
-from app.reads.reservations import count_reservations, list_reservations
+from app.reads.reservations import MOST_LINES, count_reservations, list_reservations
 from app.reads.skus import count_skus, list_skus
 from app.reads.warehouses import list_warehouses
 
@@ -180,13 +181,13 @@ class Query:
         context.budget.spend_text(record.note for record in records)
 
         async def count() -> int:
-            spend(STATEMENT_COST + PARENT_COST)
+            spend(STATEMENT_COST + TOTALS_COST)
             number, uncovered = await count_adjustments(context.snapshot, tenant_id, where=where)
             spend(uncovered // ENTRIES_PER_UNIT)
             return number
 
         async def sum_up() -> LedgerTotals:
-            spend(STATEMENT_COST + PARENT_COST)
+            spend(STATEMENT_COST + TOTALS_COST)
             totals, uncovered = await sum_adjustments(context.snapshot, tenant_id, where=where)
             spend(uncovered // ENTRIES_PER_UNIT)
             return totals
@@ -221,7 +222,12 @@ class Query:
         context.budget.spend(STATEMENT_COST + PARENT_COST)
         with context.budget.exhausted_by_refusal():
             records = await list_reservations(
-                context.snapshot, tenant_id, where=where, after=position, limit=limit + 1
+                context.snapshot,
+                tenant_id,
+                where=where,
+                after=position,
+                limit=limit + 1,
+                most_lines=min(MOST_LINES, context.budget.affordable(LINE_COST)),
             )
         context.budget.spend(sum(len(record.lines) for record in records) * LINE_COST)
         context.budget.spend_text(record.note for record in records)

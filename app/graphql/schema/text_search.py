@@ -1,7 +1,7 @@
 """The search of SKUs by the words of a text.
 
-The index of words finds the SKUs of one word. The other words are compared with the titles of these
-SKUs. So the cost of a search has a limit, however frequent its words are.
+The index finds the SKUs of each word, unless these are too many. Such a frequent word is compared
+with the titles of the SKUs that have all the others. So the cost of a search has a limit.
 """
 
 import asyncio
@@ -16,11 +16,12 @@ from app.reads.sku_words import list_codes_with_word
 from app.reads.skus import get_titles
 
 # Characters of titles per unit that are split into words.
-SPLIT_CHARACTERS: Final = 2
+SPLIT_CHARACTERS: Final = 4
 # Other requests get a turn of the event loop after so many titles.
 PAUSE_TITLES: Final = 200
 TOO_FREQUENT: Final = (
-    f"must have a word that begins fewer than {MAX_COUNT:,} words of SKUs; add or lengthen a word"
+    f"is too general: each of its words begins {MAX_COUNT:,} or more words of SKUs; "
+    "add or lengthen a word"
 )
 
 
@@ -29,27 +30,30 @@ async def search(context: Context, words: tuple[str, ...]) -> list[str]:
 
     Raises:
         ValidationFailed: each of the words is too frequent.
-        QueryTooComplex: the titles are too long for the budget.
+        QueryTooComplex: the titles that are compared are too long for the budget.
 
     """
     snapshot, tenant_id = context.snapshot, context.principal.tenant_id
     budget = context.budget
-    # The longest word is probably the rarest one.
-    for word in sorted(words, key=len, reverse=True):
+    codes: set[str] | None = None
+    frequent = []
+    for word in words:
         budget.spend(STATEMENT_COST + MAX_COUNT // ENTRIES_PER_UNIT)
-        codes = await list_codes_with_word(snapshot, tenant_id, word=word)
-        if codes is not None:
-            break
-    else:
+        of_word = await list_codes_with_word(snapshot, tenant_id, word=word)
+        if of_word is None:
+            frequent.append(word)
+        else:
+            codes = of_word if codes is None else codes & of_word
+    if codes is None:
         raise invalid_field("text", TOO_FREQUENT)
-    if len(words) == 1 or not codes:
-        return codes
+    if not frequent or not codes:
+        return sorted(codes)
     budget.spend(STATEMENT_COST + len(codes) * ROW_COST)
-    titles = await get_titles(snapshot, tenant_id, codes=codes)
+    titles = await get_titles(snapshot, tenant_id, codes=sorted(codes))
     budget.spend(sum(map(len, titles.values())) // SPLIT_CHARACTERS)
     found = []
     for number, (code, title) in enumerate(titles.items(), start=1):
-        if matches_words(code, title, words):
+        if matches_words(code, title, frequent):
             found.append(code)
         if number % PAUSE_TITLES == 0:
             await asyncio.sleep(0)
