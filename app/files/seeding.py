@@ -29,7 +29,7 @@ from app.domain.records import AdjustmentRecord, ReservationStatus, WarehouseRec
 from app.domain.stock import Stock
 from app.domain.validation import check_code
 from app.domain.words import stored_words
-from app.ledger.derived_figures import insert_counts
+from app.ledger.derived_figures import replace_counts
 from app.writes.rows import adjustment_rows
 
 
@@ -146,7 +146,7 @@ async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[Loade
     rows[adjustment] = [{"tenant_id": tenant_id, **row} for row in ledger]
     for table, table_rows in rows.items():
         await session.insert(table, table_rows)
-    await insert_counts(session, tenant_id)
+    await replace_counts(session, tenant_id)
 
 
 def _level_row(tenant_id: str, code: str, level: LoadedLevel) -> dict[str, object]:

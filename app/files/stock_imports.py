@@ -182,7 +182,7 @@ def select_imported_levels(dialect: str) -> Select[Any]:
 
     It looks at the history of one level after the other. The index of bulks would read the whole
     run for every batch, and without statistics PostgreSQL would choose it: the condition on the run
-    excludes it, and the limit excludes a join.
+    excludes it, and the limit excludes a join. The order excludes the index of warehouses.
     """
     levels = rows_from(dialect, "levels", {"sku": Text(), "warehouse_id": Text()})
     entry = (
@@ -193,6 +193,7 @@ def select_imported_levels(dialect: str) -> Select[Any]:
             adjustment.c.warehouse_id == levels.c.warehouse_id,
             func.coalesce(adjustment.c.bulk_id, "") == bindparam("run", type_=Text),
         )
+        .order_by(adjustment.c.sequence.desc())
         .limit(literal_column("1"))
         .correlate(levels)
         .scalar_subquery()

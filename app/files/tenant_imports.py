@@ -25,7 +25,7 @@ from app.files.tenant_files import (
     read_manifest,
     table_file_name,
 )
-from app.ledger.derived_figures import insert_counts
+from app.ledger.derived_figures import replace_counts
 from app.ledger.replay import LedgerBroken
 from app.ledger.rollup import roll_up_in
 from app.ledger.verification import Proof, prove
@@ -47,7 +47,7 @@ async def import_tenant(database: Database, directory: Path, progress: ReportRow
                 await _insert(session, table, batch)
                 read = batch.first_line - 1 + len(batch.rows)
                 progress(f"rows of {table.name} imported", read)
-        await insert_counts(session, manifest.tenant)
+        await replace_counts(session, manifest.tenant)
         await roll_up_in(session, manifest.tenant)
         return await _proven(session, manifest, progress)
 

@@ -272,8 +272,8 @@ def _counted_as(table: Table) -> ColumnElement[str]:
     return case((is_archived, prefix), else_=EMPTY).concat(table.c.status)
 
 
-async def insert_counts(session: DriverSession, tenant_id: str) -> None:
-    """Insert all counts of a tenant that has none yet."""
+async def replace_counts(session: DriverSession, tenant_id: str) -> None:
+    """Derive all counts of a tenant again."""
     for table, counted in (
         (sku_count, counted_skus()),
         (reservation_count, _counted_reservations()),
@@ -281,4 +281,5 @@ async def insert_counts(session: DriverSession, tenant_id: str) -> None:
         rows = counted.subquery("counted")
         names = ["tenant_id", *rows.c.keys()]
         insertion = table.insert().from_select(names, select(TENANT, *rows.c))
+        await session.execute(table.delete().where(table.c.tenant_id == tenant_id))
         await session.execute(insertion, {"tenant_id": tenant_id})

@@ -48,6 +48,11 @@ const MISSING_TOKEN = "Write a token after Bearer in the Headers editor to load 
 
 const hasToken = (headers) => /^Bearer\s+\S/i.test(headers.Authorization ?? "");
 
+// For a moment after another tab was chosen, GraphiQL still has the operation of the one before.
+function withoutStaleName({ operationName, ...params }) {
+  return params.query.includes(operationName) ? { operationName, ...params } : params;
+}
+
 async function execute(params, headers) {
   const response = await fetch(config.endpoint, {
     method: "POST",
@@ -56,7 +61,7 @@ async function execute(params, headers) {
       Accept: "application/graphql-response+json, application/json",
       ...headers,
     },
-    body: JSON.stringify(params),
+    body: JSON.stringify(withoutStaleName(params)),
   });
   return response.json();
 }

@@ -22,10 +22,12 @@ async def test_ledger_verifies_and_has_the_declared_size(
 ) -> None:
     size = SIZES[name]
     database = Database(Settings(database_url=empty_database_url))
-    await migrate(database)
-    progress = [skus async for skus in fill(database, size)]
-    proof = await verify_tenant(database, TENANT)
-    await database.dispose()
+    try:
+        await migrate(database)
+        progress = [skus async for skus in fill(database, size)]
+        proof = await verify_tenant(database, TENANT)
+    finally:
+        await database.dispose()
 
     assert progress == [size.skus]
     assert (proof.skus, proof.stock_levels, proof.adjustments) == (
