@@ -21,8 +21,8 @@ log = structlog.get_logger()
 POLICY_NAME: Final = '"default"'
 POLICY_HEADER_NAME: Final = RATE_LIMIT_POLICY_HEADER.lower().encode()
 LIMIT_HEADER_NAME: Final = RATE_LIMIT_HEADER.lower().encode()
-# After a failure, Redis is not asked for this time.
-PAUSE_SECONDS: Final = 1.0
+# The time for which Redis is not asked after a failure.
+RETRY_AFTER_SECONDS: Final = 1.0
 
 
 class RateLimiter:
@@ -51,7 +51,7 @@ class RateLimiter:
             is_admitted, windows = await self._counts.count(self._rate, key)
         except CountUnavailable as error:
             # Requests must not wait for it one after the other.
-            self._paused_until = time.monotonic() + PAUSE_SECONDS
+            self._paused_until = time.monotonic() + RETRY_AFTER_SECONDS
             log.warning("rate_limit_storage_unreachable", error=str(error))
             return
         remaining = self._remaining(windows) if is_admitted else 0
