@@ -39,7 +39,7 @@ from app.ledger.derived_figures import (
     wrong_words,
 )
 from app.ledger.replay import level_name, stream_rows
-from app.ledger.rollup import NO_TIMEOUT, roll_up_ledger
+from app.ledger.rollup import roll_up_ledger
 
 REPAIR_BATCH_SKUS: Final = 500
 # A count of SKUs: the warehouse id (empty for all warehouses) and the status.
@@ -162,8 +162,7 @@ async def _update_sku(session: DriverSession, tenant_id: str, code: str, **value
 
 
 async def _repair_words(tenant_id: str, session: DriverSession) -> list[str]:
-    if session.dialect == "postgresql":
-        await session.execute(NO_TIMEOUT)
+    await session.lift_time_limits()
     rows = stream_rows(session, tenant_id, skus_with_words())
     wrong = [words async for words in wrong_words(rows)]
     for code, stored, derived in wrong:
@@ -181,8 +180,7 @@ async def _repair_words(tenant_id: str, session: DriverSession) -> list[str]:
 
 
 async def _repair_counts(tenant_id: str, session: DriverSession) -> list[str]:
-    if session.dialect == "postgresql":
-        await session.execute(NO_TIMEOUT)
+    await session.lift_time_limits()
     rows = await session.execute(
         select(sku_count.c.warehouse_id, sku_count.c.status, sku_count.c.skus).where(
             sku_count.c.tenant_id == tenant_id
@@ -216,8 +214,7 @@ async def _replace_counts(
 
 
 async def _repair_reservation_counts(tenant_id: str, session: DriverSession) -> list[str]:
-    if session.dialect == "postgresql":
-        await session.execute(NO_TIMEOUT)
+    await session.lift_time_limits()
     statement = wrong_reservation_counts()
     wrong = await session.execute(statement, {"tenant_id": tenant_id})
     for row in wrong:
@@ -252,15 +249,13 @@ async def _repair_rollups(database: Database, tenant_id: str) -> list[str]:
 
 
 async def _first_wrong_rollup(database: Database, tenant_id: str) -> int | None:
-    async with database.snapshot() as snapshot:
-        if database.dialect == "postgresql":
-            await snapshot.rows(NO_TIMEOUT, {})
-        wrong = await snapshot.rows(wrong_sums(), {"tenant_id": tenant_id})
+    async with database.reading() as session:
+        await session.lift_time_limits()
+        wrong = await session.rows(wrong_sums(), {"tenant_id": tenant_id})
     return wrong[0].until if wrong else None
 
 
 async def _delete_rollups(tenant_id: str, first: int, session: DriverSession) -> None:
-    if session.dialect == "postgresql":
-        await session.execute(NO_TIMEOUT)
+    await session.lift_time_limits()
     is_tenant = ledger_sum.c.tenant_id == tenant_id
     await session.execute(delete(ledger_sum).where(is_tenant, ledger_sum.c.until >= first))
