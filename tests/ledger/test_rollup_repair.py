@@ -151,7 +151,7 @@ async def test_a_repair_during_a_rollup_leaves_no_wrong_sums(
 
 
 @pytest.mark.parametrize(
-    "step", range(5), ids=["SKUs", "no more SKUs", "counts", "reservations", "rollups"]
+    "step", range(5), ids=["SKUs", "no more SKUs", "counts", "reservations", "deletion of rollups"]
 )
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
 async def test_each_step_of_a_repair_waits_for_the_lane_of_the_tenant(
