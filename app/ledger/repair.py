@@ -168,8 +168,8 @@ async def _update_sku(session: DriverSession, tenant_id: str, code: str, **value
 async def _repair_words(database: Database, tenant_id: str) -> list[str]:
     """Repair the words of SKUs in batches.
 
-    One read without the lane finds all SKUs with wrong words. The words of a batch of SKUs have no
-    index, so a read for each batch would read all words of the tenant again.
+    One read without the lane finds all SKUs with wrong words. Words have no index by SKU, so a read
+    for each batch would read all words of the tenant again.
     """
     messages: list[str] = []
     batch: dict[str, set[str]] = {}
