@@ -180,6 +180,9 @@ def import_command(
         require_only(context, {"file", "json", "database_url"}, "The import of a directory")
         _import_tenant(Path(file), settings, json=json)
         return
+    if file != "-" and not Path(file).exists():
+        message = f"There is no file or directory {file}."
+        raise BadOption(printable(message))
     if tenant_id is None:
         raise typer.BadParameter("--tenant is missing: name the tenant of the file's rows")
     options = ReadOptions(

@@ -24,7 +24,7 @@ _show_replayed = partial(show_progress, "adjustments replayed")
     epilog=with_examples(
         "inventory verify",
         "inventory verify --tenant acme --repair",
-        "inventory verify --head head_1.acme.2026-03-12T14:05:09Z.31795.5f0c",
+        "inventory verify --head head_1.acme.31795.5f0c..",
     ),
 )
 def verify(

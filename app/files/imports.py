@@ -22,8 +22,9 @@ from app.database.engine import Database
 from app.database.parameters import TENANT
 from app.database.tables import adjustment
 from app.domain.caller import Caller
+from app.domain.persons import MAX_EMAIL_BYTES, normalized_email
 from app.domain.stock import OnError, Stock
-from app.errors import ValidationFailed
+from app.errors import ValidationFailed, invalid_field
 from app.files.catalogue_imports import batch_of_skus, batch_of_warehouses
 from app.files.columns import FileKind
 from app.files.import_runs import (
@@ -82,10 +83,21 @@ class ValidatedRun:
 
 
 def run_of(staging: Staging, tenant_id: str, *, name: str, created_by: str) -> ImportRun:
-    """Return the first run of a file; its id is the same for the same rows and name."""
-    id_ = _run_id(staging, name, 0)
+    """Return the first run of a file; its id is the same for the same rows and name.
+
+    Raises:
+        ValidationFailed: the author cannot be stored.
+
+    """
+    if not created_by.isprintable() or not 0 < len(created_by.encode()) <= MAX_EMAIL_BYTES:
+        message = f"must be 1 to {MAX_EMAIL_BYTES} bytes of printed characters"
+        raise invalid_field("created_by", message)
     return ImportRun(
-        tenant_id=tenant_id, kind=staging.kind, name=name, id=id_, created_by=created_by
+        tenant_id=tenant_id,
+        kind=staging.kind,
+        name=name,
+        id=_run_id(staging, name, 0),
+        created_by=normalized_email(created_by),
     )
 
 

@@ -4,9 +4,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from errno import EEXIST
+from errno import EEXIST, ENOTDIR
 from hashlib import sha256
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import BinaryIO, Final
 
 import msgspec
@@ -103,8 +104,9 @@ def _new_directory(path: Path) -> Iterator[Path]:
     """
     if os.path.lexists(path):
         raise FileExistsError(EEXIST, "exists already; name a new directory", str(path))
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.mkdir(mode=0o700)
+    if not path.parent.is_dir():
+        raise NotADirectoryError(ENOTDIR, "is not a directory; create it first", str(path.parent))
+    unfinished = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield unfinished
         _store_names(unfinished)

@@ -1,4 +1,4 @@
-"""The files of a whole tenant: a manifest, and a file of JSON Lines for each table.
+"""The files of a whole tenant: a manifest, and a file of JSON Lines for each moved table.
 
 A line has all columns of a row but the tenant id, which the manifest has. Rows are in the order of
 their primary key, so that two exports of the same rows are equal to the byte.
@@ -28,6 +28,7 @@ from app.database.tables import (
     reservation_count,
     sku,
     sku_count,
+    sku_word,
     tenant,
 )
 from app.domain.hash_chain import parse_head
@@ -43,13 +44,13 @@ from app.errors import InventoryError
 from app.files.exports import json_lines
 from app.files.problems import ReportRows, listed, shown
 from app.files.sources import MAX_LINE_LENGTH
-from app.writes.tenants import TENANT_ID
+from app.writes.tenants import tenant_id_problem
 
 MANIFEST_FILE: Final = "manifest.json"
 # The version of the form of the files. Their columns belong to a revision of the tables.
 TENANT_FORMAT: Final = 1
 # The import derives these tables from the others.
-DERIVED_TABLES: Final = frozenset({ledger_sum, reservation_count, sku_count})
+DERIVED_TABLES: Final = frozenset({ledger_sum, reservation_count, sku_count, sku_word})
 # Hashes of secrets, and answers to requests of the last day, stay with their installation.
 UNMOVED_TABLES: Final = frozenset({api_token, idempotency_key})
 # In an order in which every row follows the rows that it refers to.
@@ -158,8 +159,10 @@ def _check_manifest(manifest: TenantManifest) -> None:
         problem = f"names {listed(unknown)}" if unknown else f"lacks {listed(missing)}"
         message = f"{MANIFEST_FILE} does not list the files of an export: it {problem}"
         raise TenantRefused(message)
-    if not TENANT_ID.fullmatch(manifest.tenant):
-        message = f"{MANIFEST_FILE} names a tenant that cannot exist: {shown(manifest.tenant)}"
+    if id_problem := tenant_id_problem(manifest.tenant):
+        message = (
+            f"{MANIFEST_FILE} names the tenant {shown(manifest.tenant)}, whose id {id_problem}"
+        )
         raise TenantRefused(message)
     try:
         is_own_head = parse_head(manifest.head).tenant_id == manifest.tenant

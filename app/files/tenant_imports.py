@@ -11,8 +11,9 @@ from app.database.faults import refused_row
 from app.database.parameters import TENANT
 from app.database.schema import METADATA
 from app.database.session import DriverSession
-from app.database.tables import tenant
+from app.database.tables import sku, sku_word, tenant
 from app.domain.hash_chain import parse_head
+from app.domain.words import stored_words
 from app.files.problems import ReportRows
 from app.files.tenant_files import (
     MOVED_TABLES,
@@ -68,6 +69,8 @@ async def _insert(session: DriverSession, table: Table, batch: FileBatch) -> Non
             await _write_tenant(session, batch.rows[0])
         else:
             await session.insert(table, batch.rows)
+        if table is sku:
+            await session.insert(sku_word, _words_of_skus(batch))
     except Exception as error:
         if (refusal := refused_row(error)) is None:
             raise
@@ -77,6 +80,15 @@ async def _insert(session: DriverSession, table: Table, batch: FileBatch) -> Non
             f"a row: {refusal}"
         )
         raise TenantRefused(message) from error
+
+
+def _words_of_skus(batch: FileBatch) -> list[dict[str, object]]:
+    """Return the rows of `sku_word` of SKUs. The words depend on the version of Python."""
+    return [
+        {"tenant_id": row["tenant_id"], "word": word, "sku": row["sku"]}
+        for row in batch.rows
+        for word in sorted(stored_words(str(row["sku"]), str(row["title"])))
+    ]
 
 
 async def _write_tenant(session: DriverSession, row: Mapping[str, object]) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     cast,
     func,
     literal_column,
+    null,
     or_,
     select,
     union_all,
@@ -207,35 +208,37 @@ class WordsOfSku(NamedTuple):
 
 
 def skus_with_words() -> Select[Any]:
-    """Select each word of each SKU of a tenant, by code; a null word if there is none."""
-    is_word = (sku_word.c.tenant_id == sku.c.tenant_id) & (sku_word.c.sku == sku.c.sku)
-    return (
-        select(sku.c.sku, sku.c.title, sku_word.c.word)
-        .select_from(sku.join(sku_word, is_word, isouter=True))
-        .where(sku.c.tenant_id == TENANT)
-        .order_by(sku.c.sku)
-    )
+    """Select the title of each SKU and each of its words, by code; a row has one of the two.
+
+    A join would take the product of both tables, because words have no index by SKU.
+    """
+    titles = select(sku.c.sku, sku.c.title, null().label("word")).where(sku.c.tenant_id == TENANT)
+    words = select(sku_word.c.sku, null(), sku_word.c.word).where(sku_word.c.tenant_id == TENANT)
+    both = union_all(titles, words).subquery("both").c
+    return select(both.sku, both.title, both.word).order_by(both.sku)
 
 
 async def wrong_words(rows: AsyncIterator[Row[Any]]) -> AsyncIterator[WordsOfSku]:
     """Yield the words of SKUs that differ from their code and title."""
-    current: Row[Any] | None = None
-    stored: set[str] = set()
+    code, title, stored = "", None, set[str]()
     async for row in rows:
-        if current is not None and row.sku != current.sku:
-            if words := _wrong(current, stored):
+        if row.sku != code:
+            if words := _wrong(code, title, stored):
                 yield words
-            stored = set()
-        current = row
-        if row.word is not None:
+            code, title, stored = row.sku, None, set()
+        if row.word is None:
+            title = row.title
+        else:
             stored.add(row.word)
-    if current is not None and (words := _wrong(current, stored)):
+    if words := _wrong(code, title, stored):
         yield words
 
 
-def _wrong(row: Row[Any], stored: set[str]) -> WordsOfSku | None:
-    derived = stored_words(row.sku, row.title)
-    return WordsOfSku(row.sku, stored, derived) if stored != derived else None
+def _wrong(code: str, title: str | None, stored: set[str]) -> WordsOfSku | None:
+    if title is None:
+        return None
+    derived = stored_words(code, title)
+    return WordsOfSku(code, stored, derived) if stored != derived else None
 
 
 def _counted_reservations() -> CompoundSelect[Any]:

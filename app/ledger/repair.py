@@ -10,6 +10,7 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
+    Text,
     delete,
     func,
     select,
@@ -18,6 +19,7 @@ from sqlalchemy import (
 
 from app.database.clocks import Present
 from app.database.engine import Database
+from app.database.parameters import TENANT, as_json, rows_from
 from app.database.session import DriverSession
 from app.database.tables import (
     LEVEL_KEY,
@@ -26,10 +28,10 @@ from app.database.tables import (
     reservation_count,
     sku,
     sku_count,
-    sku_word,
     stock_level,
 )
 from app.domain.quantities import Figures, total_figures
+from app.domain.words import stored_words
 from app.ledger.derived_figures import (
     counted_skus,
     held_of_level,
@@ -39,7 +41,8 @@ from app.ledger.derived_figures import (
     wrong_words,
 )
 from app.ledger.replay import level_name, stream_rows
-from app.ledger.rollup import NO_TIMEOUT, roll_up_ledger
+from app.ledger.rollup import roll_up_ledger
+from app.writes.statements import delete_words, insert_words
 
 REPAIR_BATCH_SKUS: Final = 500
 # A count of SKUs: the warehouse id (empty for all warehouses) and the status.
@@ -47,10 +50,11 @@ CountKey = tuple[str, str]
 
 
 async def repair_tenant(database: Database, tenant_id: str) -> list[str]:
-    """Derive levels, SKUs, counts and rollups again; returns a message for each wrong figure.
+    """Derive levels, SKUs and their words, counts and rollups again.
 
-    The ledger must have been verified. Each transaction holds the lane of the tenant: writes wait
-    while a batch of SKUs, the counts or the rollups are repaired.
+    Returns a message for each wrong figure. The ledger must have been verified. Each transaction
+    holds the lane of the tenant: writes wait while a batch of SKUs, their words, the counts or the
+    rollups are repaired.
     """
     messages: list[str] = []
     after: str | None = ""
@@ -59,7 +63,7 @@ async def repair_tenant(database: Database, tenant_id: str) -> list[str]:
         messages += batch
     messages += await database.write(partial(_repair_counts, tenant_id), tenant_id)
     messages += await database.write(partial(_repair_reservation_counts, tenant_id), tenant_id)
-    messages += await database.write(partial(_repair_words, tenant_id), tenant_id)
+    messages += await _repair_words(database, tenant_id)
     return messages + await _repair_rollups(database, tenant_id)
 
 
@@ -161,28 +165,60 @@ async def _update_sku(session: DriverSession, tenant_id: str, code: str, **value
     )
 
 
-async def _repair_words(tenant_id: str, session: DriverSession) -> list[str]:
-    if session.dialect == "postgresql":
-        await session.execute(NO_TIMEOUT)
-    rows = stream_rows(session, tenant_id, skus_with_words())
-    wrong = [words async for words in wrong_words(rows)]
-    for code, stored, derived in wrong:
-        for word in stored - derived:
-            key = {"tenant_id": tenant_id, "word": word, "sku": code}
-            await session.execute(delete(sku_word).where(*_is_row(sku_word, key)))
-        missing = sorted(derived - stored)
-        await session.insert(
-            sku_word, [{"tenant_id": tenant_id, "word": word, "sku": code} for word in missing]
+async def _repair_words(database: Database, tenant_id: str) -> list[str]:
+    """Repair the words of SKUs in batches.
+
+    One read without the lane finds all SKUs with wrong words. Words have no index by SKU, so a read
+    for each batch would read all words of the tenant again.
+    """
+    messages: list[str] = []
+    batch: dict[str, set[str]] = {}
+
+    async def replace_batch() -> None:
+        nonlocal messages, batch
+        if batch:
+            replace = partial(_replace_words, tenant_id, batch)
+            messages += await database.write(replace, tenant_id)
+            batch = {}
+
+    async with database.reading() as session:
+        await session.lift_time_limits()
+        async for wrong in wrong_words(stream_rows(session, tenant_id, skus_with_words())):
+            batch[wrong.sku] = wrong.stored
+            if len(batch) == REPAIR_BATCH_SKUS:
+                await replace_batch()
+    await replace_batch()
+    return messages
+
+
+async def _replace_words(
+    tenant_id: str, stored: Mapping[str, set[str]], session: DriverSession
+) -> list[str]:
+    """Replace the stored words of SKUs by those of the present titles."""
+    codes = rows_from(session.dialect, "rows", {"sku": Text()})
+    titles = select(sku.c.sku, sku.c.title).where(
+        sku.c.tenant_id == TENANT, sku.c.sku.in_(select(codes.c.sku))
+    )
+    parameters = {"tenant_id": tenant_id, "rows": as_json({"sku": code} for code in stored)}
+    rows = await session.execute(titles.order_by(sku.c.sku), parameters)
+    derived = {row.sku: stored_words(row.sku, row.title) for row in rows}
+    # A write since the read may have inserted some of the derived words.
+    old = {code: words | stored[code] for code, words in derived.items()}
+    for change, words_of_skus in ((delete_words, old), (insert_words, derived)):
+        changed = as_json(
+            {"word": word, "sku": code}
+            for code, words in words_of_skus.items()
+            for word in sorted(words)
         )
+        await session.rows(change(session.dialect), {"tenant": tenant_id, "rows": changed})
     return [
-        f"words of SKU {code} were {sorted(stored)}, and are {sorted(derived)}"
-        for code, stored, derived in wrong
+        f"words of SKU {code} were {sorted(stored[code])}, and are {sorted(words)}"
+        for code, words in derived.items()
     ]
 
 
 async def _repair_counts(tenant_id: str, session: DriverSession) -> list[str]:
-    if session.dialect == "postgresql":
-        await session.execute(NO_TIMEOUT)
+    await session.lift_time_limits()
     rows = await session.execute(
         select(sku_count.c.warehouse_id, sku_count.c.status, sku_count.c.skus).where(
             sku_count.c.tenant_id == tenant_id
@@ -216,8 +252,7 @@ async def _replace_counts(
 
 
 async def _repair_reservation_counts(tenant_id: str, session: DriverSession) -> list[str]:
-    if session.dialect == "postgresql":
-        await session.execute(NO_TIMEOUT)
+    await session.lift_time_limits()
     statement = wrong_reservation_counts()
     wrong = await session.execute(statement, {"tenant_id": tenant_id})
     for row in wrong:
@@ -252,15 +287,13 @@ async def _repair_rollups(database: Database, tenant_id: str) -> list[str]:
 
 
 async def _first_wrong_rollup(database: Database, tenant_id: str) -> int | None:
-    async with database.snapshot() as snapshot:
-        if database.dialect == "postgresql":
-            await snapshot.rows(NO_TIMEOUT, {})
-        wrong = await snapshot.rows(wrong_sums(), {"tenant_id": tenant_id})
+    async with database.reading() as session:
+        await session.lift_time_limits()
+        wrong = await session.rows(wrong_sums(), {"tenant_id": tenant_id})
     return wrong[0].until if wrong else None
 
 
 async def _delete_rollups(tenant_id: str, first: int, session: DriverSession) -> None:
-    if session.dialect == "postgresql":
-        await session.execute(NO_TIMEOUT)
+    await session.lift_time_limits()
     is_tenant = ledger_sum.c.tenant_id == tenant_id
     await session.execute(delete(ledger_sum).where(is_tenant, ledger_sum.c.until >= first))

@@ -45,8 +45,9 @@ ENTRIES_PER_ROW: Final = 4
 # The pattern of the ids of adjustments whose groups are checked for growth: one of 32. A check for
 # each adjustment would read the last entries of a group again and again.
 SAMPLED_IDS: Final = "%0"
-# A rollup may read more than fits in the time limit of a request.
-NO_TIMEOUT: Final = text("SET LOCAL statement_timeout = 0")
+# A rollup may read more than fits in the time limit of a request. The limit of pauses stays, so
+# that a worker that stands still does not keep the lock of a tenant.
+_NO_TIMEOUT: Final = text("SET LOCAL statement_timeout = 0")
 # The positions of the adjustments to roll up: after SINCE, up to UNTIL.
 SINCE: Final = bindparam("since", type_=BigInteger)
 UNTIL: Final = bindparam("until", type_=BigInteger)
@@ -63,7 +64,7 @@ async def roll_up_ledger(database: Database, tenant_id: str) -> bool:
     """
     async with database.snapshot(tenant_id=tenant_id) as snapshot:
         if database.dialect == "postgresql":
-            await snapshot.rows(NO_TIMEOUT, {})
+            await snapshot.rows(_NO_TIMEOUT, {})
         rollup = await _next_rollup(snapshot, tenant_id)
     if rollup is None:
         return False
@@ -84,13 +85,20 @@ class _Rollup(NamedTuple):
 
 
 async def _next_rollup(session: Session, tenant_id: str) -> _Rollup | None:
-    """Read the next rollup; None if there are too few adjustments after the last one."""
+    """Read the next rollup; None if there are too few adjustments after the last one.
+
+    In a damaged ledger, there may be fewer adjustments than positions.
+    """
     since, rows, end = await _progress_of(session, tenant_id)
     until = since + max(MIN_ENTRIES, ENTRIES_PER_ROW * rows)
     if until > end:
         return None
     parameters = {"tenant_id": tenant_id, "since": since, "until": until}
-    return _Rollup(since, await _read_sums(session, parameters))
+    sums = await _read_sums(session, parameters)
+    # Without a rollup of the ledger, the next call would read the same positions again.
+    if not any(row["kind"] is Group.LEDGER for row in sums):
+        return None
+    return _Rollup(since, sums)
 
 
 async def _progress_of(session: Session, tenant_id: str) -> tuple[int, int, int]:
@@ -121,7 +129,7 @@ async def _store(
 ) -> bool:
     """Store a rollup, unless another worker was faster; returns whether it was stored."""
     if session.dialect == "postgresql":
-        await session.execute(NO_TIMEOUT)
+        await session.execute(_NO_TIMEOUT)
     present, *_ = await _progress_of(session, tenant_id)
     if present != since:
         return False

@@ -40,7 +40,6 @@ from app.ledger.replay import (
     require_equal,
     stream_rows,
 )
-from app.ledger.rollup import NO_TIMEOUT
 
 NO_STOCK: Final = Figures(0, 0, 0)
 
@@ -119,10 +118,9 @@ async def verify_ledger(
 
 @asynccontextmanager
 async def _untimed(database: Database) -> AsyncIterator[DriverSession]:
-    """Open a session for reading whose statements have no time limit."""
+    """Open a session for reading without time limits."""
     async with database.reading() as session:
-        if database.dialect == "postgresql":
-            await session.execute(NO_TIMEOUT)
+        await session.lift_time_limits()
         yield session
 
 

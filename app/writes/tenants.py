@@ -43,10 +43,8 @@ async def create_tenant(database: Database, tenant_id: str, *, name: str) -> Non
         ValidationFailed: the id is malformed, reserved or taken.
 
     """
-    if not TENANT_ID.fullmatch(tenant_id):
-        raise invalid_field("id", "must be 1 to 32 of a-z, 0-9 and _, a letter first")
-    if tenant_id == DEMO_TENANT:
-        raise invalid_field("id", "must not be demo, which `inventory demo` empties")
+    if problem := tenant_id_problem(tenant_id):
+        raise invalid_field("id", problem)
 
     async def work(session: DriverSession) -> None:
         taken = select(exists().where(tenant.c.tenant_id == tenant_id))
@@ -55,6 +53,15 @@ async def create_tenant(database: Database, tenant_id: str, *, name: str) -> Non
         await insert_tenant(session, tenant_id, name=name)
 
     await database.transaction(work)
+
+
+def tenant_id_problem(tenant_id: str) -> str | None:
+    """Describe the fault of the id of a new tenant, if any."""
+    if not TENANT_ID.fullmatch(tenant_id):
+        return "must be 1 to 32 of a-z, 0-9 and _, a letter first"
+    if tenant_id == DEMO_TENANT:
+        return "must not be demo, which `inventory demo` empties"
+    return None
 
 
 async def permit_oversell(database: Database, tenant_id: str, *, permitted: bool) -> None:

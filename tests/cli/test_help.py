@@ -11,8 +11,9 @@ import pytest
 import typer
 
 from app.cli.main import app
+from app.domain.hash_chain import parse_head
 from tests.cli.conftest import Command
-from tests.house.documents import ROOT, text_of
+from tests.house.documents import PAGES, ROOT, text_of
 
 HEAVY: Final = {
     *("alembic", "asyncpg", "graphql", "httpx", "pydantic_settings", "rich", "sqlalchemy"),
@@ -29,6 +30,18 @@ def leaves(group: Any, *words: str) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 LEAVES: Final = dict(leaves(typer.main.get_command(app)))
+
+
+def test_heads_in_help_texts_and_pages_have_the_form_that_is_printed(command: Command) -> None:
+    texts = [command(*words, "-h").output for words in LEAVES] + [text_of(page) for page in PAGES]
+    heads = [head for text in texts for head in re.findall(r"\bhead_\d[^\s`]*", text)]
+
+    assert len(heads) > 3
+    for head in heads:
+        # The hash may be cut.
+        position = re.fullmatch(r"(head_1\.[a-z0-9_]+\.\d+)\.[0-9a-f]+(\.\.)?", head)
+        assert position, head
+        assert parse_head(f"{position[1]}.{64 * '0'}")
 
 
 def test_help_imports_no_library_of_the_service() -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from tests.files.moves import Json, change_manifest, change_rows, replace_file, rows_of
+from tests.files.moves import Json, change_manifest, change_rows, give_to, replace_file, rows_of
 
 Damage = Callable[[Path], object]
 # Bytes that an import must not hold in memory at once.
@@ -104,7 +104,14 @@ DAMAGED_FILES: Final[Mapping[str, tuple[Damage, str]]] = {
     ),
     "a table that does not move": (_name_in_manifest("api_token.jsonl"), "'api_token.jsonl'"),
     "a file less": (_manifest(files={}), "it lacks 'adjustment.jsonl'"),
-    "an invalid tenant id": (_manifest(tenant="../x"), "a tenant that cannot exist: '../x'"),
+    "an invalid tenant id": (
+        _manifest(tenant="../x"),
+        "the tenant '../x', whose id must be 1 to 32",
+    ),
+    "the tenant of the demo": (
+        lambda path: give_to("demo", path),
+        "the tenant 'demo', whose id must not be demo",
+    ),
     "the head of another tenant": (_manifest(tenant="other"), "has no head of this tenant"),
     "an invalid head": (_manifest(head="\x1b[2J"), "has no head of this tenant"),
     "two tenants": (

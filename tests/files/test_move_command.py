@@ -1,6 +1,7 @@
 """The commands that move a tenant: their output, their refusals and their options."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,42 @@ def test_a_refused_import_is_one_line_and_an_import_prints_json(source: Commands
     )
 
 
+def test_the_author_of_an_import_is_stored_like_other_addresses(source: Commands) -> None:
+    counts = Path("counts.csv")
+
+    assert source.import_file(counts, "--by", "Anna@Example.com").status == 0
+    erased = source.run("person", "erase", TENANT, "anna@example.com")
+    assert erased.stdout == "Erased anna@example.com from acme.\n"
+    assert source.run("verify").status == 0
+    for author in ("", "\udcff", "\x1b[2J", f"{249 * 'x'}@x.com"):
+        refused = source.import_file(counts, "--by", author)
+        assert refused.status == 1
+        assert "created_by must be 1 to 254 bytes of printed characters" in refused.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--tenant", TENANT)])
+def test_a_path_without_a_file_is_refused(source: Commands, options: tuple[str, ...]) -> None:
+    refused = source.run("import", "nodir\x1b[2J", *options)
+
+    assert refused.status == 1
+    assert refused.stderr == "inventory: There is no file or directory nodir?[2J.\n"
+
+
+def test_an_export_needs_the_directory_that_takes_it(source: Commands) -> None:
+    refused = source.run("export", "--all", "nope/x", "--tenant", TENANT)
+
+    assert refused.status == 1
+    assert refused.stderr == "inventory: nope: is not a directory; create it first\n"
+    file = source.run("export", "--all", "counts.csv/x", "--tenant", TENANT)
+    assert file.stderr == "inventory: counts.csv: is not a directory; create it first\n"
+
+
+def test_the_rest_of_a_killed_export_does_not_prevent_another_one(source: Commands) -> None:
+    Path(f".moved.{os.getpid()}").mkdir()
+
+    assert source.run("export", "--all", "moved", "--tenant", TENANT).status == 0
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -71,7 +108,7 @@ def test_a_refused_import_is_one_line_and_an_import_prints_json(source: Commands
         (("export", "--all", "x", "--tenant", TENANT, "-o", "y"), "does not take --output"),
         (("import", ".", "--tenant", TENANT), "directory does not take --tenant"),
         (("import", ".", "--dry-run"), "directory does not take --dry-run"),
-        (("import", "counts.csv"), "--tenant is missing"),
+        (("import", "-"), "--tenant is missing"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(

@@ -196,7 +196,7 @@ async def test_the_imported_levels_of_a_run_are_those_of_its_entries(service: Se
         await imported(service.database, service.tenant_id, content, FileKind.COUNTS, name=name)
         names = await warehouse_names(service.database, service.tenant_id)
         staging = staged(content, FileKind.COUNTS, names=names)
-        runs.append(importing.run_of(staging, service.tenant_id, name=name, created_by="").id)
+        runs.append(importing.run_of(staging, service.tenant_id, name=name, created_by="x").id)
     asked = as_json(
         {"sku": code, "warehouse_id": id_} for code in [*codes, "X"] for id_ in (MAIN.id, SHOP.id)
     )

@@ -3,11 +3,14 @@
 import re
 import unicodedata
 from collections.abc import Iterator
-from typing import Final
+from math import ceil
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import literal_column, text
 
+from app.database.tables import sku_word
+from app.ledger import repair
 from app.ledger.repair import repair_tenant
 from app.ledger.replay import LedgerBroken
 from app.ledger.verification import verify_tenant
@@ -17,6 +20,7 @@ from tests.graphql.answers import Json, refused, walk
 from tests.rest.answers import answered, refused_fields
 from tests.rest.answers import walk as walk_rest
 from tests.service import Service, level, new_tenant, sku, warehouse
+from tests.statements import watched
 
 QUERY: Final = (
     "query ($filter: SkuFilterInput, $order: SkuOrder! = SKU_ASC, $first: Int!, $after: String) "
@@ -217,6 +221,50 @@ async def test_the_text_cannot_be_combined_with_one_warehouse(shop: Service) -> 
     params = {"q": "red", "warehouse_id": MAIN.id}
     response = await shop.rest("GET", "/api/inventory", params=params)
     assert refused_fields(response) == ["q"]
+
+
+async def test_a_title_that_changes_during_a_repair_keeps_its_words(
+    shop: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = text(
+        "UPDATE sku_word SET word = 'new' WHERE sku = 'A-1' AND word = 'red'"
+        f" AND tenant_id = '{shop.tenant_id}'"
+    )
+    await transact(shop.database, lambda connection: connection.execute(wrong))
+    replace = repair._replace_words
+
+    async def rename_and_replace(*arguments: Any) -> list[str]:
+        title = text(
+            "UPDATE sku SET title = 'Green cup', version = version + 1 WHERE sku = 'A-1'"
+            f" AND tenant_id = '{shop.tenant_id}'"
+        )
+        await arguments[-1].execute(title)
+        word = {"tenant_id": shop.tenant_id, "word": "green", "sku": "A-1"}
+        await arguments[-1].insert(sku_word, [word])
+        return await replace(*arguments)
+
+    monkeypatch.setattr(repair, "_replace_words", rename_and_replace)
+    [message] = await repair_tenant(shop.database, shop.tenant_id)
+    assert message.endswith("and are ['1', 'a', 'cup', 'green']")
+    await verify_tenant(shop.database, shop.tenant_id)
+
+
+async def test_words_are_repaired_in_batches(
+    shop: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repair, "REPAIR_BATCH_SKUS", 3)
+    all_words = text(f"DELETE FROM sku_word WHERE tenant_id = '{shop.tenant_id}'")
+    await transact(shop.database, lambda connection: connection.execute(all_words))
+    statements: list[str] = []
+
+    with watched(before=lambda statement, _: statements.append(statement)):
+        messages = await repair_tenant(shop.database, shop.tenant_id)
+
+    inserts = [each for each in statements if each.startswith("INSERT INTO sku_word")]
+    skus = (await shop.data("{ skus { totalCount } }"))["skus"]["totalCount"]
+    assert len(messages) == skus > 3
+    assert len(inserts) == ceil(skus / 3)
+    await verify_tenant(shop.database, shop.tenant_id)
 
 
 @pytest.mark.parametrize(

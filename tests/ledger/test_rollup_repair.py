@@ -15,16 +15,21 @@ from app.ledger.replay import LedgerBroken
 from app.ledger.rollup import roll_up_ledger
 from app.ledger.totals import Group
 from app.ledger.verification import verify_tenant
+from app.writes.stock import change_stock
 from tests.engines import writer_of
+from tests.ledger.behind import change_behind_its_back
 from tests.ledger.rollup import (
     HAS_ME_BLOCKING,
+    WAREHOUSES,
     assert_exact,
+    caller,
+    change,
     kept,
     sum_up_all,
     until,
 )
 from tests.ledger.writes import assert_proven
-from tests.service import Service
+from tests.service import Service, sku
 
 pytestmark = pytest.mark.usefixtures("small_steps")
 
@@ -146,7 +151,7 @@ async def test_a_repair_during_a_rollup_leaves_no_wrong_sums(
 
 
 @pytest.mark.parametrize(
-    "step", range(5), ids=["SKUs", "no more SKUs", "counts", "reservations", "rollups"]
+    "step", range(5), ids=["SKUs", "no more SKUs", "counts", "reservations", "deletion of rollups"]
 )
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True, scope="session")
 async def test_each_step_of_a_repair_waits_for_the_lane_of_the_tenant(
@@ -183,6 +188,24 @@ async def test_each_step_of_a_repair_waits_for_the_lane_of_the_tenant(
     assert waited
     assert "rollups of the ledger" in repair
     await assert_proven(shop)
+
+
+async def test_a_gap_in_the_ledger_ends_the_rollup(service: Service) -> None:
+    await service.load(WAREHOUSES, [sku("A"), sku("B")])
+    for code in "AABAAB":
+        await change_stock(service.database, caller(service), change(code))
+    await change_behind_its_back(
+        service,
+        f"DELETE FROM adjustment WHERE tenant_id = '{service.tenant_id}' AND position = 6",
+        f"UPDATE adjustment SET position = 7 WHERE tenant_id = '{service.tenant_id}'"
+        " AND position = 5",
+    )
+
+    # Up to position 6, A has enough adjustments for a rollup, and the ledger has too few.
+    assert await sum_up_all(service) == 1
+    assert await until(service) == 3
+    with pytest.raises(LedgerBroken, match="position of adjustment"):
+        await verify_tenant(service.database, service.tenant_id)
 
 
 async def unchecked(connection: AsyncConnection) -> None:
