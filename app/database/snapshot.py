@@ -57,6 +57,7 @@ class Snapshot:
         # A failed statement may have ended the transaction, so later statements fail too.
         self._failure: Exception | None = None
         self._turn = asyncio.Lock()
+        self._order = asyncio.Lock()
 
     @property
     def awaits_only_statement(self) -> bool:
@@ -98,7 +99,9 @@ class Snapshot:
         """
         if self._is_alone:
             return await self._rows(statement, parameters)
-        return await self._connections.shielded(self._rows_in_turn(statement, parameters))
+        # Released by the caller itself, which charges the rows before the next statement begins.
+        async with self._order:
+            return await self._connections.shielded(self._rows_in_turn(statement, parameters))
 
     async def _rows_in_turn(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
         async with self._turn:

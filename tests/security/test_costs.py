@@ -20,6 +20,7 @@ from app.graphql.schema.budget import (
     WRITE_COST,
     Budget,
 )
+from app.reads import reservations
 from app.reads import skus as queries
 from app.reads.sku_words import list_codes_with_word
 from app.reads.skus import sku_records
@@ -113,6 +114,25 @@ async def test_a_small_answer_is_not_refused(small: Service) -> None:
         '{ a: sku(sku: "A0000") { adjustments(first: 200) { nodes { id } } } '
         'b: sku(sku: "A0001") { adjustments(first: 200) { nodes { id } } } }'
     )
+
+
+async def test_no_statement_begins_after_one_that_spent_the_budget(
+    small: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = 0
+    check = reservations.within_line_limit
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return check(*arguments)
+
+    monkeypatch.setattr(reservations, "within_line_limit", counted)
+    aliases = " ".join(f"a{n}: reservations(first: 2) {{ totalCount }}" for n in range(6))
+    answer = await small.graphql(f"{{ {aliases} }}")
+
+    assert refusal(answer) == (422, TOO_COMPLEX)
+    assert reads == 1
 
 
 async def test_the_titles_that_a_search_compares_are_charged(
