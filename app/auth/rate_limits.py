@@ -22,7 +22,7 @@ POLICY_NAME: Final = '"default"'
 POLICY_HEADER_NAME: Final = RATE_LIMIT_POLICY_HEADER.lower().encode()
 LIMIT_HEADER_NAME: Final = RATE_LIMIT_HEADER.lower().encode()
 # The time for which Redis is not asked after a failure.
-RETRY_AFTER_SECONDS: Final = 1.0
+ADMIT_SECONDS: Final = 1.0
 
 
 class RateLimiter:
@@ -50,8 +50,8 @@ class RateLimiter:
         try:
             is_admitted, windows = await self._counts.count(self._rate, key)
         except CountUnavailable as error:
-            # Requests must not wait for it one after the other.
-            self._paused_until = time.monotonic() + RETRY_AFTER_SECONDS
+            # Otherwise each request would wait for the timeout of Redis.
+            self._paused_until = time.monotonic() + ADMIT_SECONDS
             log.warning("rate_limit_storage_unreachable", error=str(error))
             return
         remaining = self._remaining(windows) if is_admitted else 0

@@ -61,11 +61,16 @@ class DriverSession:
         self._is_in_transaction = True
         await self._note_errors(self._connection.execute(statements))
 
+    async def lift_statement_limit(self) -> None:
+        """Let the statements of the transaction take any time; pauses keep their limit."""
+        if self.dialect == "postgresql":
+            await self.execute(text("SET LOCAL statement_timeout = 0"))
+
     async def lift_time_limits(self) -> None:
         """Let the statements of the transaction and the pauses between them take any time."""
+        await self.lift_statement_limit()
         if self.dialect == "postgresql":
-            for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
-                await self.execute(text(f"SET LOCAL {limit} = 0"))
+            await self.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
     async def commit(self) -> None:
         """Commit the transaction."""

@@ -89,6 +89,7 @@ def run_of(staging: Staging, tenant_id: str, *, name: str, created_by: str) -> I
         ValidationFailed: the author cannot be stored.
 
     """
+    created_by = normalized_email(created_by)
     if not created_by.isprintable() or not 0 < len(created_by.encode()) <= MAX_EMAIL_BYTES:
         message = f"must be 1 to {MAX_EMAIL_BYTES} bytes of printed characters"
         raise invalid_field("created_by", message)
@@ -97,7 +98,7 @@ def run_of(staging: Staging, tenant_id: str, *, name: str, created_by: str) -> I
         kind=staging.kind,
         name=name,
         id=_run_id(staging, name, 0),
-        created_by=normalized_email(created_by),
+        created_by=created_by,
     )
 
 

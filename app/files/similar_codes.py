@@ -47,7 +47,7 @@ _RANGE: Final = (
 
 
 class SimilarCodes:
-    """Compares the codes of a file with those of all SKUs; problems are added to the staging."""
+    """Compares the codes of a file with those of all SKUs, and describes the doubtful ones."""
 
     def __init__(self, run: ImportRun, staging: Staging) -> None:
         self._run = run

@@ -218,7 +218,7 @@ async def _replace_words(
 
 
 async def _repair_counts(tenant_id: str, session: DriverSession) -> list[str]:
-    await session.lift_time_limits()
+    await session.lift_statement_limit()
     rows = await session.execute(
         select(sku_count.c.warehouse_id, sku_count.c.status, sku_count.c.skus).where(
             sku_count.c.tenant_id == tenant_id
@@ -252,7 +252,7 @@ async def _replace_counts(
 
 
 async def _repair_reservation_counts(tenant_id: str, session: DriverSession) -> list[str]:
-    await session.lift_time_limits()
+    await session.lift_statement_limit()
     statement = wrong_reservation_counts()
     wrong = await session.execute(statement, {"tenant_id": tenant_id})
     for row in wrong:
@@ -294,6 +294,6 @@ async def _first_wrong_rollup(database: Database, tenant_id: str) -> int | None:
 
 
 async def _delete_rollups(tenant_id: str, first: int, session: DriverSession) -> None:
-    await session.lift_time_limits()
+    await session.lift_statement_limit()
     is_tenant = ledger_sum.c.tenant_id == tenant_id
     await session.execute(delete(ledger_sum).where(is_tenant, ledger_sum.c.until >= first))

@@ -13,7 +13,7 @@ from app.reads.skus import text_after_prefix
 
 
 async def list_codes_with_word(snapshot: Snapshot, tenant_id: str, *, word: str) -> set[str] | None:
-    """Read the codes of SKUs with words that begin so; None for MAX_COUNT words or more."""
+    """Read the codes of SKUs with a word that begins with `word`; None for MAX_COUNT or more."""
     parameters = {"tenant_id": tenant_id, "word": word, "word_end": text_after_prefix(word)}
     rows = await snapshot.rows(_codes_with_word(), parameters)
     return None if len(rows) >= MAX_COUNT else {row.sku for row in rows}

@@ -262,7 +262,7 @@ async def test_requests_pass_while_redis_is_unavailable(
 async def test_requests_pass_while_redis_does_not_answer(
     service: Service, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rate_limits, "RETRY_AFTER_SECONDS", 3_600)
+    monkeypatch.setattr(rate_limits, "ADMIT_SECONDS", 3_600)
     connections = 0
 
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -80,7 +80,7 @@ class Budget:
         """
         self.spend(COLUMN_COST + values)
 
-    def require_rest(self) -> None:
+    def require_not_exceeded(self) -> None:
         """Refuse further work after the budget was spent.
 
         Raises:

@@ -49,7 +49,7 @@ class Context:
         self.snapshot = snapshot
         self.budget = budget
         # The statement of a sibling field may have spent the budget since this one was planned.
-        snapshot.guard = budget.require_rest
+        snapshot.guard = budget.require_not_exceeded
         self.loaders = Loaders(snapshot, principal.tenant_id, budget)
         # For the columnar executor: whether it may be used, its plans, and whether it was used.
         self.columnar = columnar
