@@ -301,9 +301,9 @@ def _require_known(variables: Iterable[str], known: Iterable[str]) -> None:
             or SERVICE_LINK.fullmatch(variable)
         ):
             continue
-        suffixes = [name.removeprefix(SETTING_PREFIX) for name in names]
-        near = get_close_matches(variable.removeprefix(SETTING_PREFIX), suffixes, n=1)
-        advice = f"Did you mean {SETTING_PREFIX}{near[0]}?" if near else "Unset it."
+        by_suffix = {name.removeprefix(SETTING_PREFIX): name for name in names}
+        near = get_close_matches(variable.removeprefix(SETTING_PREFIX), by_suffix, n=1)
+        advice = f"Did you mean {by_suffix[near[0]]}?" if near else "Unset it."
         message = f"{variable} is set, but there is no such setting. {advice}"
         raise BadEnvironment(message)
 

@@ -50,9 +50,10 @@ class RateLimiter:
         try:
             is_admitted, windows = await self._counts.count(self._rate, key)
         except CountUnavailable as error:
-            # Otherwise each request would wait for the timeout of Redis.
-            self._paused_until = time.monotonic() + ADMIT_SECONDS
-            log.warning("rate_limit_storage_unreachable", error=str(error))
+            # Otherwise each request would wait for the timeout of Redis. Many may wait already.
+            if time.monotonic() >= self._paused_until:
+                self._paused_until = time.monotonic() + ADMIT_SECONDS
+                log.warning("rate_limit_storage_unreachable", error=str(error))
             return
         remaining = self._remaining(windows) if is_admitted else 0
         seconds = self._seconds(windows, remaining)

@@ -7,6 +7,8 @@ from functools import cache
 from itertools import groupby
 from typing import Final
 
+from app.domain.validation import normalized_text
+
 MAX_WORD_LENGTH: Final = 64
 MAX_SEARCH_WORDS: Final = 8
 _ASCII_WORD: Final = re.compile("[a-z0-9]+")
@@ -18,7 +20,7 @@ def words_of(text: str) -> list[str]:
     """Words of a short text, case-folded and in NFC: letters and digits with their marks."""
     if text.isascii():
         return _ASCII_WORD.findall(text.lower())
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    folded = normalized_text(normalized_text(text).casefold())
     # The Turkish capital dotted I is folded to an i with a dot above, which nobody types.
     return _word().findall(folded.replace("i\u0307", "i").replace("_", " "))
 
@@ -53,4 +55,5 @@ def _word() -> re.Pattern[str]:
     # As ranges: single characters beyond U+FFFF are compared one after the other.
     runs = groupby(enumerate(marks), key=lambda pair: pair[1] - pair[0])
     ranges = [[number for _, number in run] for _, run in runs]
-    return re.compile(f"[\\w{''.join(f'{chr(run[0])}-{chr(run[-1])}' for run in ranges)}]+")
+    # A mark alone starts no word: an emoji may be followed by an invisible selector.
+    return re.compile(f"\\w[\\w{''.join(f'{chr(run[0])}-{chr(run[-1])}' for run in ranges)}]*")

@@ -171,23 +171,17 @@ async def _repair_words(database: Database, tenant_id: str) -> list[str]:
     One read without the lane finds all SKUs with wrong words. Words have no index by SKU, so a read
     for each batch would read all words of the tenant again.
     """
-    messages: list[str] = []
-    batch: dict[str, set[str]] = {}
-
-    async def replace_batch() -> None:
-        nonlocal messages, batch
-        if batch:
-            replace = partial(_replace_words, tenant_id, batch)
-            messages += await database.write(replace, tenant_id)
-            batch = {}
-
+    wrong: dict[str, set[str]] = {}
     async with database.reading() as session:
         await session.lift_time_limits()
-        async for wrong in wrong_words(stream_rows(session, tenant_id, skus_with_words())):
-            batch[wrong.sku] = wrong.stored
-            if len(batch) == REPAIR_BATCH_SKUS:
-                await replace_batch()
-    await replace_batch()
+        async for words in wrong_words(stream_rows(session, tenant_id, skus_with_words())):
+            wrong[words.sku] = words.stored
+    messages: list[str] = []
+    codes = list(wrong)
+    # After the read: a pool of one connection has none for writes beside it.
+    for start in range(0, len(codes), REPAIR_BATCH_SKUS):
+        batch = {code: wrong[code] for code in codes[start : start + REPAIR_BATCH_SKUS]}
+        messages += await database.write(partial(_replace_words, tenant_id, batch), tenant_id)
     return messages
 
 

@@ -76,6 +76,7 @@ def test_both_forms_of_a_variable_in_the_file_are_refused(
     ("variables", "named"),
     [
         ({"INVENTORY_LOG_LEVLE": "info"}, "Did you mean INVENTORY_LOG_LEVEL"),
+        ({"INVENTORY_DATABASE_URL": "sqlite://"}, "Did you mean DATABASE_URL"),
         ({"INVENTORY_DATABASE_URL": "x"}, "INVENTORY_DATABASE_URL is set"),
         ({"inventory_log_levle": "info"}, "INVENTORY_LOG_LEVLE"),
         ({"INVENTORY_XQ": "8000"}, "Unset it"),

@@ -42,6 +42,7 @@ TITLES: Final = {
     "W" * 100: "Wide",
     "tee-red": "\N{PACKAGE} _under_score_",
     "TR": "İstanbul",
+    "EMOJI": "\u26a1\ufe0fFast charger",
 }
 TEXTS: Final = {
     "red tee": {"A-1", "RED", "tee-red"},
@@ -72,6 +73,8 @@ TEXTS: Final = {
     "w" * 100: {"W" * 100},
     "w" * 101: {"W" * 100},
     "istanbul": {"TR"},
+    "fast": {"EMOJI"},
+    "\u2764\ufe0f": None,
     "İSTANBUL": {"TR"},
     "a b c d e f g h i": None,
     "a " * 501: None,
