@@ -3,7 +3,7 @@
 import importlib
 import random
 import tracemalloc
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import pytest
@@ -16,6 +16,7 @@ from app.graphql.schema.budget import (
     FIELD,
     INPUT_COST,
     LEVEL_COST,
+    LINE_COST,
     STATEMENT_COST,
     WRITE_COST,
     Budget,
@@ -116,23 +117,42 @@ async def test_a_small_answer_is_not_refused(small: Service) -> None:
     )
 
 
-async def test_no_statement_begins_after_one_that_spent_the_budget(
-    small: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reads = 0
+@pytest.fixture
+def read_lines(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count the lines of each statement that reads reservations."""
+    read: list[int] = []
     check = reservations.within_line_limit
 
-    def counted(*arguments: Any) -> Any:
-        nonlocal reads
-        reads += 1
-        return check(*arguments)
+    def counted(rows: Sequence[Any], most_lines: int) -> Any:
+        read.append(len(rows))
+        return check(rows, most_lines)
 
     monkeypatch.setattr(reservations, "within_line_limit", counted)
+    return read
+
+
+async def test_no_statement_begins_after_one_that_spent_the_budget(
+    small: Service, read_lines: list[int]
+) -> None:
     aliases = " ".join(f"a{n}: reservations(first: 2) {{ totalCount }}" for n in range(6))
     answer = await small.graphql(f"{{ {aliases} }}")
 
     assert refusal(answer) == (422, TOO_COMPLEX)
-    assert reads == 1
+    assert len(read_lines) == 1
+
+
+async def test_a_list_is_planned_by_what_the_lists_before_it_left(
+    database_url: str, small: Service, read_lines: list[int]
+) -> None:
+    async with running(database_url, max_answer_cost=6_000) as (app, client):
+        service = Service(app, client, app.state.database, small.tenant_id)
+        aliases = " ".join(f"a{n}: reservations(first: 1) {{ totalCount }}" for n in range(3))
+        answer = await service.graphql(f"{{ {aliases} }}")
+
+    assert refusal(answer) == (422, TOO_COMPLEX)
+    # Two reservations of 120 lines, and then one line more than the rest of the budget.
+    assert read_lines[0] == 240
+    assert sum(read_lines) <= 6_000 / LINE_COST + 1
 
 
 async def test_the_titles_that_a_search_compares_are_charged(

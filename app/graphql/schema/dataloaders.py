@@ -314,8 +314,9 @@ class Loaders:
         """Spend the units of a statement and its keys before it is executed."""
 
         async def affordable(keys: list[LoaderKey]) -> list[LoaderValue]:
-            self._budget.spend(STATEMENT_COST + len(keys) * each)
-            return await load(keys)
+            async with self._snapshot.turn():
+                self._budget.spend(STATEMENT_COST + len(keys) * each)
+                return await load(keys)
 
         return affordable
 
@@ -331,9 +332,10 @@ class Loaders:
         async def affordable(keys: list[LoaderKey]) -> list[list[LoaderValue]]:
             pages: list[list[LoaderValue]] = []
             while len(pages) < len(keys):
-                number = self._budget.affordable(each + limit * ROW_COST)
-                batch = await seek(keys[len(pages) : len(pages) + number])
-                self._budget.spend(sum(map(len, batch)) * ROW_COST)
+                async with self._snapshot.turn():
+                    number = self._budget.affordable(each + limit * ROW_COST)
+                    batch = await seek(keys[len(pages) : len(pages) + number])
+                    self._budget.spend(sum(map(len, batch)) * ROW_COST)
                 pages += batch
             return pages
 

@@ -99,18 +99,19 @@ class Query:
         elif order_by.subject != "code" and where != SkuFilter():
             # The index of the order has no other column, so the page may read many SKUs.
             context.budget.spend(MAX_COUNT // ENTRIES_PER_UNIT)
-        with context.budget.exhausted_by_refusal():
-            page = await list_skus(
-                context.snapshot,
-                context.principal.tenant_id,
-                where=where,
-                found=found,
-                after=position,
-                order=order_by,
-                limit=limit + 1,
-                most_levels=context.budget.affordable(LEVEL_COST),
-            )
-        context.budget.spend_stock(page.records)
+        async with context.snapshot.turn():
+            with context.budget.exhausted_by_refusal():
+                page = await list_skus(
+                    context.snapshot,
+                    context.principal.tenant_id,
+                    where=where,
+                    found=found,
+                    after=position,
+                    order=order_by,
+                    limit=limit + 1,
+                    most_levels=context.budget.affordable(LEVEL_COST),
+                )
+            context.budget.spend_stock(page.records)
 
         async def count() -> int:
             context.budget.spend(STATEMENT_COST + MAX_COUNT // ENTRIES_PER_UNIT)
@@ -137,10 +138,12 @@ class Query:
     async def warehouses(self, info: Info) -> list[Warehouse] | None:
         """All warehouses."""
         context = info.context
-        context.budget.spend(STATEMENT_COST)
-        limit = context.budget.affordable(ROW_COST) + 1
-        records = await list_warehouses(context.snapshot, context.principal.tenant_id, limit=limit)
-        context.budget.spend(len(records) * ROW_COST)
+        tenant_id = context.principal.tenant_id
+        async with context.snapshot.turn():
+            context.budget.spend(STATEMENT_COST)
+            limit = context.budget.affordable(ROW_COST) + 1
+            records = await list_warehouses(context.snapshot, tenant_id, limit=limit)
+            context.budget.spend(len(records) * ROW_COST)
         return [Warehouse(record=record) for record in records]
 
     @strawberry.field(description="The warehouse with an id, or the error WAREHOUSE_NOT_FOUND.")
@@ -219,18 +222,19 @@ class Query:
         cursors = context.cursors("reservations", where)
         position = cursors.decode(after)
         tenant_id = context.principal.tenant_id
-        context.budget.spend(STATEMENT_COST + PARENT_COST)
-        with context.budget.exhausted_by_refusal():
-            records = await list_reservations(
-                context.snapshot,
-                tenant_id,
-                where=where,
-                after=position,
-                limit=limit + 1,
-                most_lines=min(MOST_LINES, context.budget.affordable(LINE_COST)),
-            )
-        context.budget.spend(sum(len(record.lines) for record in records) * LINE_COST)
-        context.budget.spend_text(record.note for record in records)
+        async with context.snapshot.turn():
+            context.budget.spend(STATEMENT_COST + PARENT_COST)
+            with context.budget.exhausted_by_refusal():
+                records = await list_reservations(
+                    context.snapshot,
+                    tenant_id,
+                    where=where,
+                    after=position,
+                    limit=limit + 1,
+                    most_lines=min(MOST_LINES, context.budget.affordable(LINE_COST)),
+                )
+            context.budget.spend(sum(len(record.lines) for record in records) * LINE_COST)
+            context.budget.spend_text(record.note for record in records)
 
         async def count() -> int:
             context.budget.spend(STATEMENT_COST)
