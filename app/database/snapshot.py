@@ -1,8 +1,7 @@
 """Consistent reads."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Self
 
@@ -57,11 +56,10 @@ class Snapshot:
         self._session: DriverSession | None = None
         # A failed statement may have ended the transaction, so later statements fail too.
         self._failure: Exception | None = None
-        # Held by the connection, until a statement ends although its caller was cancelled.
         self._turn = asyncio.Lock()
-        # Held by the field whose turn it is, and its task.
-        self._order = asyncio.Lock()
-        self._owner: asyncio.Task[Any] | None = None
+        # Held by a field from the plan of its statement until the rows are charged. So no other
+        # field plans by the part of a budget that this one spends.
+        self.planning = asyncio.Lock()
 
     @property
     def awaits_only_statement(self) -> bool:
@@ -103,26 +101,7 @@ class Snapshot:
         """
         if self._is_alone:
             return await self._rows(statement, parameters)
-        async with self.turn():
-            return await self._connections.shielded(self._rows_in_turn(statement, parameters))
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Let no statement of another field begin before the block ends.
-
-        A field plans its statement by the budget, and charges the rows, in one turn. So no other
-        field plans by what this one spends.
-        """
-        task = asyncio.current_task()
-        if self._owner is task:
-            yield
-            return
-        async with self._order:
-            self._owner = task
-            try:
-                yield
-            finally:
-                self._owner = None
+        return await self._connections.shielded(self._rows_in_turn(statement, parameters))
 
     async def _rows_in_turn(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
         async with self._turn:

@@ -314,7 +314,7 @@ class Loaders:
         """Spend the units of a statement and its keys before it is executed."""
 
         async def affordable(keys: list[LoaderKey]) -> list[LoaderValue]:
-            async with self._snapshot.turn():
+            async with self._snapshot.planning:
                 self._budget.spend(STATEMENT_COST + len(keys) * each)
                 return await load(keys)
 
@@ -327,14 +327,15 @@ class Loaders:
         each: int = PARENT_COST,
     ) -> Callable[[list[LoaderKey]], Awaitable[list[list[LoaderValue]]]]:
         """Load pages in batches of parents whose full pages the budget affords."""
-        seek = self._seeking(load, each)
 
         async def affordable(keys: list[LoaderKey]) -> list[list[LoaderValue]]:
             pages: list[list[LoaderValue]] = []
             while len(pages) < len(keys):
-                async with self._snapshot.turn():
+                async with self._snapshot.planning:
                     number = self._budget.affordable(each + limit * ROW_COST)
-                    batch = await seek(keys[len(pages) : len(pages) + number])
+                    some = keys[len(pages) : len(pages) + number]
+                    self._budget.spend(STATEMENT_COST + len(some) * each)
+                    batch = await load(some)
                     self._budget.spend(sum(map(len, batch)) * ROW_COST)
                 pages += batch
             return pages

@@ -99,7 +99,7 @@ class Query:
         elif order_by.subject != "code" and where != SkuFilter():
             # The index of the order has no other column, so the page may read many SKUs.
             context.budget.spend(MAX_COUNT // ENTRIES_PER_UNIT)
-        async with context.snapshot.turn():
+        async with context.snapshot.planning:
             with context.budget.exhausted_by_refusal():
                 page = await list_skus(
                     context.snapshot,
@@ -139,7 +139,7 @@ class Query:
         """All warehouses."""
         context = info.context
         tenant_id = context.principal.tenant_id
-        async with context.snapshot.turn():
+        async with context.snapshot.planning:
             context.budget.spend(STATEMENT_COST)
             limit = context.budget.affordable(ROW_COST) + 1
             records = await list_warehouses(context.snapshot, tenant_id, limit=limit)
@@ -176,23 +176,26 @@ class Query:
         position = cursors.decode(after)
         await require_filtered(context, where)
         tenant_id, spend = context.principal.tenant_id, context.budget.spend
+        snapshot = context.snapshot
         spend(STATEMENT_COST + PARENT_COST)
         records = await list_adjustments(
-            context.snapshot, tenant_id, where=where, after=position, limit=limit + 1
+            snapshot, tenant_id, where=where, after=position, limit=limit + 1
         )
         spend(len(records) * ROW_COST)
         context.budget.spend_text(record.note for record in records)
 
         async def count() -> int:
-            spend(STATEMENT_COST + TOTALS_COST)
-            number, uncovered = await count_adjustments(context.snapshot, tenant_id, where=where)
-            spend(uncovered // ENTRIES_PER_UNIT)
+            async with snapshot.planning:
+                spend(STATEMENT_COST + TOTALS_COST)
+                number, uncovered = await count_adjustments(snapshot, tenant_id, where=where)
+                spend(uncovered // ENTRIES_PER_UNIT)
             return number
 
         async def sum_up() -> LedgerTotals:
-            spend(STATEMENT_COST + TOTALS_COST)
-            totals, uncovered = await sum_adjustments(context.snapshot, tenant_id, where=where)
-            spend(uncovered // ENTRIES_PER_UNIT)
+            async with snapshot.planning:
+                spend(STATEMENT_COST + TOTALS_COST)
+                totals, uncovered = await sum_adjustments(snapshot, tenant_id, where=where)
+                spend(uncovered // ENTRIES_PER_UNIT)
             return totals
 
         return adjustment_connection(
@@ -222,7 +225,7 @@ class Query:
         cursors = context.cursors("reservations", where)
         position = cursors.decode(after)
         tenant_id = context.principal.tenant_id
-        async with context.snapshot.turn():
+        async with context.snapshot.planning:
             context.budget.spend(STATEMENT_COST + PARENT_COST)
             with context.budget.exhausted_by_refusal():
                 records = await list_reservations(
