@@ -8,6 +8,7 @@ REST_NAMES: Final = {
     "after": "cursor",
     "text": "q",
     "expectedSkuVersions": "If-Match",
+    # In the path of a variable.
     "expected_sku_versions": "If-Match",
     "idempotencyKey": "Idempotency-Key",
 }

@@ -38,6 +38,13 @@ def person_id(email: str, salt: str) -> str:
     return f"per_{sha256(orjson.dumps((salt, email))).hexdigest()[:32]}"
 
 
+def email_problem(email: str) -> str | None:
+    """Describe the fault of a normalized address, if any."""
+    if email.isprintable() and 0 < len(email.encode()) <= MAX_EMAIL_BYTES:
+        return None
+    return f"must have printed characters, and at most {MAX_EMAIL_BYTES} bytes of them"
+
+
 def normalized_email(text: str) -> str:
     """Return an address in lower case, the form in which addresses are stored and compared.
 

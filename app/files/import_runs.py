@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from app.domain.records import WarehouseRecord
 from app.domain.stock import UNCHANGED, Changes, Stock
 from app.files.columns import FileKind, FileRow
+from app.files.imported_levels import ImportedLevels
 from app.files.problems import RowProblem
 from app.writes.decisions import Needs
 
@@ -43,6 +44,7 @@ class ImportRun:
     kind: FileKind
     id: str
     created_by: str
+    imported: ImportedLevels
     # The name of an import that is written only once; empty if it has none.
     name: str = ""
     # Whether unknown SKUs of a file of stock are created.

@@ -22,7 +22,7 @@ from app.database.engine import Database
 from app.database.parameters import TENANT
 from app.database.tables import adjustment
 from app.domain.caller import Caller
-from app.domain.persons import MAX_EMAIL_BYTES, normalized_email
+from app.domain.persons import email_problem, normalized_email
 from app.domain.stock import OnError, Stock
 from app.errors import ValidationFailed, invalid_field
 from app.files.catalogue_imports import batch_of_skus, batch_of_warehouses
@@ -35,6 +35,7 @@ from app.files.import_runs import (
     ImportRun,
     PrepareBatch,
 )
+from app.files.imported_levels import ImportedLevels
 from app.files.problems import ReportRows, shown
 from app.files.report_imports import batch_of_reports
 from app.files.similar_codes import SimilarCodes
@@ -90,16 +91,22 @@ def run_of(staging: Staging, tenant_id: str, *, name: str, created_by: str) -> I
 
     """
     created_by = normalized_email(created_by)
-    if not created_by.isprintable() or not 0 < len(created_by.encode()) <= MAX_EMAIL_BYTES:
-        message = f"must be 1 to {MAX_EMAIL_BYTES} bytes of printed characters"
-        raise invalid_field("created_by", message)
+    if problem := email_problem(created_by):
+        raise invalid_field("created_by", problem)
+    id_ = _run_id(staging, name, 0)
     return ImportRun(
         tenant_id=tenant_id,
         kind=staging.kind,
         name=name,
-        id=_run_id(staging, name, 0),
+        id=id_,
         created_by=created_by,
+        imported=ImportedLevels(staging, id_),
     )
+
+
+def _repeated(run: ImportRun, staging: Staging, repetition: int) -> ImportRun:
+    id_ = _run_id(staging, run.name, repetition)
+    return replace(run, id=id_, imported=ImportedLevels(staging, id_))
 
 
 def _run_id(staging: Staging, name: str, repetition: int) -> str:
@@ -128,11 +135,11 @@ async def validate_next_run(
     if run.kind is FileKind.COUNTS and not run.name:
         last, is_continued = await _last_repetition(database, staging, run)
         repetition = last if is_continued else last + 1
-    run = replace(run, id=_run_id(staging, run.name, repetition))
+    run = _repeated(run, staging, repetition)
     result = await validate(database, staging, run, progress, on_error=on_error)
     if is_continued and result.is_complete:
         repetition += 1
-        run = replace(run, id=_run_id(staging, run.name, repetition))
+        run = _repeated(run, staging, repetition)
         result = await validate(database, staging, run, progress, on_error=on_error)
     return ValidatedRun(run, result, repetition > 0 and not result.tally.already_imported)
 
@@ -249,8 +256,8 @@ async def write(
 
 def _prepare_batch(run: ImportRun, rows: FileRows) -> ImportBatch:
     batch = PREPARE_BATCH[run.kind](run, rows)
-    # The check finds the codes like unknown ones.
-    return replace(batch, needs=replace(batch.needs, may_create_skus=True))
+    # The import adds the similar codes to its problems itself.
+    return replace(batch, needs=replace(batch.needs, finds_similar_codes=False))
 
 
 async def _write_batch(

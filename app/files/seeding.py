@@ -30,7 +30,7 @@ from app.domain.stock import Stock
 from app.domain.validation import check_code
 from app.domain.words import stored_words
 from app.ledger.derived_figures import replace_counts
-from app.writes.rows import adjustment_rows
+from app.writes.rows import adjustment_rows, word_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +121,8 @@ async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[Loade
             }
         )
         rows[sku_word] += [
-            {"tenant_id": tenant_id, "word": word, "sku": item.sku}
-            for word in sorted(stored_words(item.sku, item.title))
+            {"tenant_id": tenant_id, **row}
+            for row in word_rows(item.sku, stored_words(item.sku, item.title))
         ]
         for level in item.levels:
             entries += _entries(item.sku, level)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from app.domain.quantities import MAX_QUANTITY
+from app.domain.stock import LevelKey
 from app.files.columns import QUANTITY_KINDS, FileKind, FileRow, row_key
 from app.files.problems import LISTED_CAUSES, LISTED_ROWS, ProblemCause, RowProblem
 
@@ -66,6 +67,10 @@ class Staging:
                 line INTEGER NOT NULL, is_warning INTEGER NOT NULL, name TEXT NOT NULL, value TEXT,
                 reason TEXT NOT NULL, remedy TEXT NOT NULL, hint TEXT NOT NULL
             );
+            CREATE TABLE imported (
+                run TEXT NOT NULL, sku TEXT NOT NULL, warehouse_id TEXT NOT NULL,
+                PRIMARY KEY (run, sku, warehouse_id)
+            ) WITHOUT ROWID;
             CREATE UNIQUE INDEX problem_once ON problem (line, name, reason, IFNULL(value, ''));
         """)
 
@@ -149,6 +154,18 @@ class Staging:
         cursor = self._database.execute(f"SELECT line, body FROM staged {good} ORDER BY key")  # noqa: S608
         while batch := cursor.fetchmany(size):
             yield [(line, orjson.loads(body)) for line, body in batch]
+
+    def add_imported(self, run_id: str, levels: Iterable[LevelKey]) -> None:
+        """Store levels that a run has written."""
+        self._insert(
+            "INSERT OR IGNORE INTO imported VALUES (?, ?, ?)", [(run_id, *each) for each in levels]
+        )
+
+    def imported_among(self, run_id: str, levels: Iterable[LevelKey]) -> set[LevelKey]:
+        """Return those of some levels that a run has written."""
+        statement = "SELECT 1 FROM imported WHERE run = ? AND sku = ? AND warehouse_id = ?"
+        find = self._database.execute
+        return {level for level in levels if find(statement, (run_id, *level)).fetchone()}
 
     def problems(self) -> Iterator[RowProblem]:
         """Yield all problems, sorted by line."""

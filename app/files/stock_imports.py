@@ -1,15 +1,10 @@
 """Imports of stock levels and counts."""
 
 from dataclasses import replace
-from functools import cache
-from typing import Any
 
 from msgspec import structs
-from sqlalchemy import Select, Text, bindparam, func, literal_column, select
 
-from app.database.parameters import TENANT, as_json, rows_from
 from app.database.session import Session
-from app.database.tables import adjustment
 from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
 from app.domain.stock import (
     AdjustmentLinks,
@@ -33,10 +28,7 @@ def batch_of_stock(run: ImportRun, rows: FileRows) -> ImportBatch:
     imported: set[LevelKey] = set()
 
     async def find_imported(session: Session) -> Needs:
-        keys = as_json({"sku": code, "warehouse_id": id_} for code, id_ in levels)
-        parameters = {"tenant_id": run.tenant_id, "levels": keys, "run": run.id}
-        statement = select_imported_levels(session.dialect)
-        imported.update((code, id_) for code, id_ in await session.rows(statement, parameters))
+        imported.update(await run.imported.among(session, run.tenant_id, levels))
         return Needs()
 
     def decide(stock: Stock, *, is_final: bool) -> BatchDecision:
@@ -174,28 +166,3 @@ class _StockBatch:
 def _safety_stock(row: FileRow, old: LevelRecord) -> int:
     safety_stock = row.get("safety_stock")
     return old.safety_stock if safety_stock is None else int(safety_stock)
-
-
-@cache
-def select_imported_levels(dialect: str) -> Select[Any]:
-    """Return the SELECT of those of some levels that have an entry of a run.
-
-    It looks at the history of one level after the other. The index of bulks would read the whole
-    run for every batch, and without statistics PostgreSQL would choose it: the condition on the run
-    excludes it, and the limit excludes a join. The order excludes the index of warehouses.
-    """
-    levels = rows_from(dialect, "levels", {"sku": Text(), "warehouse_id": Text()})
-    entry = (
-        select(literal_column("1"))
-        .where(
-            adjustment.c.tenant_id == TENANT,
-            adjustment.c.sku == levels.c.sku,
-            adjustment.c.warehouse_id == levels.c.warehouse_id,
-            func.coalesce(adjustment.c.bulk_id, "") == bindparam("run", type_=Text),
-        )
-        .order_by(adjustment.c.sequence.desc())
-        .limit(literal_column("1"))
-        .correlate(levels)
-        .scalar_subquery()
-    )
-    return select(levels.c.sku, levels.c.warehouse_id).where(entry.is_not(None))

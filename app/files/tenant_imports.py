@@ -30,6 +30,7 @@ from app.ledger.derived_figures import replace_counts
 from app.ledger.replay import LedgerBroken
 from app.ledger.rollup import roll_up_in
 from app.ledger.verification import Proof, prove
+from app.writes.rows import word_rows
 
 
 async def import_tenant(database: Database, directory: Path, progress: ReportRows) -> Proof:
@@ -85,9 +86,9 @@ async def _insert(session: DriverSession, table: Table, batch: FileBatch) -> Non
 def _words_of_skus(batch: FileBatch) -> list[dict[str, object]]:
     """Return the rows of `sku_word` of SKUs. The words depend on the version of Python."""
     return [
-        {"tenant_id": row["tenant_id"], "word": word, "sku": row["sku"]}
+        {"tenant_id": row["tenant_id"], **words}
         for row in batch.rows
-        for word in sorted(stored_words(str(row["sku"]), str(row["title"])))
+        for words in word_rows(str(row["sku"]), stored_words(str(row["sku"]), str(row["title"])))
     ]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -42,6 +43,7 @@ from app.ledger.derived_figures import (
 )
 from app.ledger.replay import level_name, stream_rows
 from app.ledger.rollup import roll_up_ledger
+from app.writes.rows import word_rows
 from app.writes.statements import delete_words, insert_words
 
 REPAIR_BATCH_SKUS: Final = 500
@@ -196,14 +198,10 @@ async def _replace_words(
     parameters = {"tenant_id": tenant_id, "rows": as_json({"sku": code} for code in stored)}
     rows = await session.execute(titles.order_by(sku.c.sku), parameters)
     derived = {row.sku: stored_words(row.sku, row.title) for row in rows}
-    # A write since the read may have inserted some of the derived words.
-    old = {code: words | stored[code] for code, words in derived.items()}
+    old = {code: stored[code] - words for code, words in derived.items()}
     for change, words_of_skus in ((delete_words, old), (insert_words, derived)):
-        changed = as_json(
-            {"word": word, "sku": code}
-            for code, words in words_of_skus.items()
-            for word in sorted(words)
-        )
+        rows_of_skus = (word_rows(code, words) for code, words in words_of_skus.items())
+        changed = as_json(chain.from_iterable(rows_of_skus))
         await session.rows(change(session.dialect), {"tenant": tenant_id, "rows": changed})
     return [
         f"words of SKU {code} were {sorted(stored[code])}, and are {sorted(words)}"

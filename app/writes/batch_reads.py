@@ -65,7 +65,7 @@ async def read_batch(
     stock = _stock_of(row)
     stock.reservations = reservations
     stock.reversals = reversals
-    refused = {code for need in needs if not need.may_create_skus for code in need.skus}
+    refused = {code for need in needs if need.finds_similar_codes for code in need.skus}
     if unknown := refused - stock.skus.keys():
         stock.similar_codes = await find_similar_codes(session, tenant_id, unknown)
     if missing := warehouse_ids - stock.warehouses.keys():

@@ -79,7 +79,8 @@ async def create_sku(context: WriteContext, code: str, title: str) -> WriteResul
         return Decision(record, Changes(skus={code: record}))
 
     request = WriteRequest("createSku", [code, title], SkuRecord)
-    return await run_write(context, request, Needs(skus=[code], may_create_skus=True), decide_sku)
+    needs = Needs(skus=[code], finds_similar_codes=False)
+    return await run_write(context, request, needs, decide_sku)
 
 
 async def change_sku(

@@ -16,8 +16,8 @@ class Needs:
     """The keys of the rows that a write reads; rows that do not exist are absent from the stock."""
 
     skus: Collection[str] = ()
-    # Whether missing SKUs are created; otherwise they are refused, with similar codes.
-    may_create_skus: bool = False
+    # Whether codes like the missing ones are read, for the refusal of an unknown SKU.
+    finds_similar_codes: bool = True
     warehouses: Collection[str] = ()
     # Read with their lines, and with the SKUs of the lines.
     reservations: Collection[str] = ()

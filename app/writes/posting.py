@@ -25,6 +25,7 @@ from app.writes.rows import (
     reservation_row,
     sku_row,
     warehouse_row,
+    word_rows,
 )
 from app.writes.statements import (
     add_reservation_counts,
@@ -111,8 +112,8 @@ def _changed_words(changes: BatchChanges) -> tuple[list[TableRow], list[TableRow
             continue
         new = stored_words(code, record.title)
         old = stored_words(code, before.title) if before else set()
-        gained += [{"word": word, "sku": code} for word in sorted(new - old)]
-        lost += [{"word": word, "sku": code} for word in sorted(old - new)]
+        gained += word_rows(code, new - old)
+        lost += word_rows(code, old - new)
     return gained, lost
 
 

@@ -1,6 +1,6 @@
 """Rows of the tables, made from records."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -54,6 +54,11 @@ def sku_row(record: SkuRecord, now: datetime) -> TableRow:
         "updated_at": written_at,
         "archived_at": record.archived_at and format_instant(record.archived_at),
     }
+
+
+def word_rows(code: str, words: Iterable[str]) -> list[TableRow]:
+    """Return the rows of some words of a SKU."""
+    return [{"word": word, "sku": code} for word in sorted(words)]
 
 
 def level_row(level: LevelRecord, record: SkuRecord, holds: Mapping[LevelKey, int]) -> TableRow:

@@ -19,7 +19,7 @@ from app.database.session import DriverSession
 from app.database.tables import api_token, tenant
 from app.domain.caller import Scope
 from app.domain.ids import ulid
-from app.domain.persons import MAX_EMAIL_BYTES, normalized_email
+from app.domain.persons import email_problem, normalized_email
 from app.errors import NotFound, invalid_field
 
 TENANT_ID: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -107,13 +107,13 @@ async def create_token(
     """Create a token of 256 random bits; the database stores only its hash.
 
     Raises:
-        ValidationFailed: the e-mail address is too long.
+        ValidationFailed: the e-mail address is empty or too long, or has unprinted characters.
         NotFound: the tenant does not exist.
 
     """
     email = normalized_email(email)
-    if len(email.encode()) > MAX_EMAIL_BYTES:
-        raise invalid_field("email", f"must have at most {MAX_EMAIL_BYTES} bytes")
+    if problem := email_problem(email):
+        raise invalid_field("email", problem)
     token = new_secret(tenant_id)
 
     async def work(session: DriverSession) -> NewToken:

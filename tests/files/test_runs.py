@@ -2,27 +2,28 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
+from collections.abc import Collection
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from sqlalchemy import select
 
-from app.database.parameters import as_json
 from app.database.tables import adjustment
-from app.domain.stock import OnError
+from app.domain.stock import LevelKey, OnError
+from app.files import imported_levels
 from app.files import imports as importing
 from app.files.columns import FileKind
 from app.files.import_runs import ImportTally
+from app.files.imported_levels import ImportedLevels
 from app.files.imports import CONTINUED_SECONDS
-from app.files.stock_imports import select_imported_levels
+from app.files.staging import Staging
 from tests.clocks import clocks_at
-from tests.engines import reader_of
 from tests.files.importing import imported, silent, staged, warehouse_names
 from tests.ledger.writes import ADJUST
 from tests.service import Service, level, now, sku, warehouse
@@ -109,42 +110,35 @@ async def test_the_feed_of_the_next_day_is_written_although_a_row_was_refused(
 
 
 async def test_the_feed_of_the_next_day_is_written_although_the_last_one_was_interrupted(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+    interrupted: Service,
 ) -> None:
+    async with clocks_at(interrupted.database, now() + DAY):
+        assert await fed(interrupted) == (ImportTally(created=1, updated=1), True)
+    assert (await on_hand(interrupted), await on_hand(interrupted, "NEW")) == (10, 3)
+
+
+@pytest.fixture
+async def interrupted(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """Import the first batch of the feed, and sell a part of what it counted."""
     monkeypatch.setattr(importing, "IMPORT_BATCH_ROWS", 1)
     await service.load([MAIN], [sku("A"), sku("NEW")])
-    await interrupt(service)
-    await count(service, "A", -6)
-
-    async with clocks_at(service.database, now() + DAY):
-        assert await fed(service) == (ImportTally(created=1, updated=1), True)
-    assert (await on_hand(service), await on_hand(service, "NEW")) == (10, 3)
-
-
-async def interrupt(service: Service) -> None:
-    """Import the first batch of the feed."""
     for statements in range(3, 30):
         with pytest.raises(BrokenOff), broken_off(after=statements):
             await fed(service)
         if await on_hand(service):
             break
     assert (await on_hand(service), await on_hand(service, "NEW")) == (10, 0)
-
-
-async def test_an_interrupted_import_continues_within_the_hour(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importing, "IMPORT_BATCH_ROWS", 1)
-    await service.load([MAIN], [sku("A"), sku("NEW")])
-    await interrupt(service)
     await count(service, "A", -6)
+    return service
 
-    async with clocks_at(service.database, now() + timedelta(seconds=CONTINUED_SECONDS - 60)):
-        assert await fed(service) == (replace(SKIPPED, created=1), False)
-        assert await on_hand(service) == 4
+
+async def test_an_interrupted_import_continues_within_the_hour(interrupted: Service) -> None:
+    async with clocks_at(interrupted.database, now() + timedelta(seconds=CONTINUED_SECONDS - 60)):
+        assert await fed(interrupted) == (replace(SKIPPED, created=1), False)
+        assert await on_hand(interrupted) == 4
         # Nothing is left of that run.
-        assert await fed(service) == (ImportTally(updated=2), True)
-        assert await on_hand(service) == 10
+        assert await fed(interrupted) == (ImportTally(updated=2), True)
+        assert await on_hand(interrupted) == 10
 
 
 async def test_a_named_import_continues_at_any_time(service: Service) -> None:
@@ -174,7 +168,7 @@ async def test_the_last_of_many_runs_is_found_by_few_entries(service: Service) -
     probes = []
 
     def note(statement: str, _parameters: object) -> None:
-        if "bulk_id = " in statement:
+        if "bulk_id = " in statement and "position DESC" in statement:
             probes.append(statement)
 
     with watched(before=note):
@@ -184,56 +178,73 @@ async def test_the_last_of_many_runs_is_found_by_few_entries(service: Service) -
     assert all("LIMIT" in probe and "count(" not in probe for probe in probes)
 
 
-async def test_the_imported_levels_of_a_run_are_those_of_its_entries(service: Service) -> None:
+async def test_the_imported_levels_of_a_run_are_those_of_its_entries(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imported_levels, "PAGE_OF_ENTRIES", 2)
     codes = [f"S{number}" for number in range(6)]
     await service.load([MAIN, SHOP], [sku(code, level(SHOP, 1)) for code in codes])
     random = Random(5)
-    runs = ["bulk_none"]
+    staging, runs = Staging(), ["bulk_none"]
     for name in ("a", "b", "c"):
         rows = [(code, place.id) for code in codes for place in (MAIN, SHOP)]
         chosen = random.sample(rows, 5)
         content = "sku,warehouse_id,quantity\n" + "".join(f"{a},{b},1\n" for a, b in chosen)
         await imported(service.database, service.tenant_id, content, FileKind.COUNTS, name=name)
         names = await warehouse_names(service.database, service.tenant_id)
-        staging = staged(content, FileKind.COUNTS, names=names)
-        runs.append(importing.run_of(staging, service.tenant_id, name=name, created_by="x").id)
-    asked = as_json(
-        {"sku": code, "warehouse_id": id_} for code in [*codes, "X"] for id_ in (MAIN.id, SHOP.id)
-    )
+        feed = staged(content, FileKind.COUNTS, names=names)
+        runs.append(importing.run_of(feed, service.tenant_id, name=name, created_by="x").id)
+        feed.close()
+    asked = [(code, id_) for code in [*codes, "X"] for id_ in (MAIN.id, SHOP.id)]
     numbers = []
     async with service.database.snapshot() as snapshot:
         for run in runs:
-            parameters = {"tenant_id": service.tenant_id, "levels": asked, "run": run}
-            found = await snapshot.rows(select_imported_levels(snapshot.dialect), parameters)
+            found = await ImportedLevels(staging, run).among(snapshot, service.tenant_id, asked)
             entries = select(adjustment.c.sku, adjustment.c.warehouse_id).where(
                 adjustment.c.tenant_id == service.tenant_id, adjustment.c.bulk_id == run
             )
-            obvious = await snapshot.rows(entries, {})
-            assert sorted(map(tuple, found)) == sorted(map(tuple, obvious))
+            assert sorted(found) == sorted(map(tuple, await snapshot.rows(entries, {})))
             numbers.append(len(found))
+    staging.close()
     assert numbers == [0, 5, 5, 5]
 
 
-async def test_imported_levels_are_looked_up_in_their_own_history(service: Service) -> None:
+async def test_the_entries_of_a_run_are_read_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "IMPORT_BATCH_ROWS", 1)
     await service.load([MAIN], [sku("A"), sku("NEW")])
-    statements: list[tuple[str, Any]] = []
+    entries: list[int] = []
+    rows = Staging.add_imported
 
-    def note(statement: str, parameters: Any) -> None:
-        if "bulk_id, " in statement:
-            statements.append((statement, parameters))
+    def note(staging: Staging, run_id: str, levels: Collection[LevelKey]) -> None:
+        entries.append(len(levels))
+        rows(staging, run_id, levels)
 
-    with watched(before=note):
-        await fed(service)
-    statement, parameters = next(each for each in statements if each[0].startswith("SELECT levels"))
-    async with reader_of(service.database).connect() as reader:
-        connection: Any = (await reader.get_raw_connection()).driver_connection
-        if service.database.dialect == "postgresql":
-            # A small table would be read as a whole.
-            await connection.execute("SET enable_seqscan = off")
-            plan = await connection.fetch(f"EXPLAIN {statement}", *parameters)
-        else:
-            plan = await connection.execute_fetchall(f"EXPLAIN QUERY PLAN {statement}", parameters)
-        text = "\n".join(str(tuple(row)) for row in plan)
-        await reader.invalidate()
-    assert re.search(r"adjustment(_by_level_index|_sequence_key)", text), text
-    assert "adjustment_by_bulk_index" not in text
+    monkeypatch.setattr(Staging, "add_imported", note)
+    await fed(service)
+    # The batch after the first one reads that of the first.
+    assert sum(entries) == 1
+    entries.clear()
+    await fed(service, name="again")
+    assert sum(entries) == 1
+
+
+async def test_a_run_that_two_processes_write_is_written_once(service: Service) -> None:
+    await service.load([MAIN], [sku("A"), sku("NEW")])
+    names = await warehouse_names(service.database, service.tenant_id)
+    tallies = []
+    async with AsyncExitStack() as stack:
+        validated = []
+        for _ in range(2):
+            staging = staged(FEED, FileKind.COUNTS, names=names)
+            stack.callback(staging.close)
+            run = importing.run_of(staging, service.tenant_id, name="May", created_by="importer")
+            await importing.validate(service.database, staging, run, silent)
+            validated.append((staging, run))
+        for staging, run in validated:
+            result = await importing.write(service.database, staging, run, silent)
+            tallies.append(result.tally)
+            await count(service, "A", -3)
+    assert tallies == [ImportTally(created=2), ImportTally(already_imported=2)]
+    assert await on_hand(service) == 4

@@ -15,10 +15,10 @@ from app.reads.paging import MAX_COUNT
 from app.reads.sku_words import list_codes_with_word
 from app.reads.skus import get_titles
 
-# Characters of titles per unit that are split into words.
+# Characters per unit that are split into words and compared with a word.
 SPLIT_CHARACTERS: Final = 4
 # Other requests get a turn of the event loop after so many titles.
-PAUSE_TITLES: Final = 200
+PAUSE_TITLES: Final = 20
 TOO_FREQUENT: Final = (
     f"is too general: each of its words begins {MAX_COUNT:,} or more words of SKUs; "
     "add or lengthen a word"
@@ -50,7 +50,8 @@ async def search(context: Context, words: tuple[str, ...]) -> list[str]:
         return sorted(codes)
     budget.spend(STATEMENT_COST + len(codes) * ROW_COST)
     titles = await get_titles(snapshot, tenant_id, codes=sorted(codes))
-    budget.spend(sum(map(len, titles.values())) // SPLIT_CHARACTERS)
+    characters = sum(len(code) + len(title) for code, title in titles.items())
+    budget.spend(characters * len(frequent) // SPLIT_CHARACTERS)
     found = []
     for number, (code, title) in enumerate(titles.items(), start=1):
         if matches_words(code, title, frequent):
