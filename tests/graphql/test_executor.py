@@ -294,6 +294,28 @@ async def test_without_columnar_execution_graphql_core_completes_lists(
     assert bool(completed) is is_on
 
 
+async def test_a_field_with_arguments_completes_for_all_objects_at_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = catalogue()
+    await service.load(model.warehouses, model.skus)
+    completed: list[int] = []
+    complete = SelectionPlan.complete
+
+    def recorded(self: Any, execution: Any, objects: Values, *arguments: Any) -> Any:
+        completed.append(len(objects))
+        return complete(self, execution, objects, *arguments)
+
+    monkeypatch.setattr(SelectionPlan, "complete", recorded)
+    data = await service.data(
+        '{ skus { nodes { stockAsOf(at: "2026-06-01") { totalOnHand levels { onHand } } } } }'
+    )
+
+    levels = sum(len(node["stockAsOf"]["levels"]) for node in data["skus"]["nodes"])
+    # The page, its SKUs, and their stock and levels.
+    assert completed == [1, len(CODES), len(CODES), levels]
+
+
 class Note(str):
     """A text that weak references can point to."""
 

@@ -37,12 +37,12 @@ class Execution(Protocol):
     async def one_by_one(
         self,
         type_: GraphQLObjectType,
-        name: str,
         details: FieldDetailsList,
         objects: Values,
         path: Path,
+        complete: "Completion",
     ) -> Values:
-        """Execute a field with graphql-core, object by object."""
+        """Resolve a field object by object, and complete its values as one column."""
 
 
 # From the values of one type to their completed values.

@@ -29,12 +29,18 @@ from graphql import (
 )
 from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
-from graphql.pyutils import Path
+from graphql.pyutils import Path, gather_with_cancel
 from strawberry import Schema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from app.graphql.columnar.arguments import Resolve, resolver_of
-from app.graphql.columnar.completions import CompletedColumn, Values, await_all, nullable
+from app.graphql.columnar.completions import (
+    CompletedColumn,
+    Completion,
+    Values,
+    await_all,
+    nullable,
+)
 from app.graphql.columnar.context import ColumnarContext, ExecutionBudget
 from app.graphql.columnar.fallbacks import Fallbacks
 from app.graphql.columnar.operation import OperationPlans, PreparedOperation
@@ -329,16 +335,44 @@ class ColumnarExecutor(BudgetedExecutor):
     async def one_by_one(
         self,
         type_: GraphQLObjectType,
-        name: str,
         details: FieldDetailsList,
         objects: Values,
         path: Path,
+        complete: Completion,
+    ) -> Values:
+        """Resolve a field object by object, and complete its values as one column."""
+        self.budget.spend_fields(len(objects))
+        node = details[0].node
+        resolve = self._resolver(type_, node)
+        if resolve is None:
+            return await self._by_graphql_core(type_, details, objects, path)
+        field = type_.fields[node.name.value]
+        field_path = Path(path, (node.alias or node.name).value, type_.name)
+        nodes = [detail.node for detail in details]
+        info = self.build_resolve_info(field, nodes, type_, field_path)
+
+        async def resolved(item: object) -> Any:  # noqa: ANN401
+            try:
+                return await resolve(item, info)
+            except self.budget.error_type:
+                raise
+            except Exception as error:  # noqa: BLE001 - any error of a resolver is its field's error
+                self.handle_field_error(error, field.type, details, field_path)
+                return None
+
+        column = complete(self, await gather_with_cancel(*map(resolved, objects)), path)
+        return column if isinstance(column, list) else await column
+
+    async def _by_graphql_core(
+        self, type_: GraphQLObjectType, details: FieldDetailsList, objects: Values, path: Path
     ) -> Values:
         """Execute a field with graphql-core, object by object."""
-        self.budget.spend_fields(len(objects))
-        execute_field = self.execute_affordable_field
+        node = details[0].node
+        name = (node.alias or node.name).value
         column = [
-            execute_field(type_, item, details, Path(path.add_key(i), name, type_.name), None)
+            self.execute_affordable_field(
+                type_, item, details, Path(path.add_key(i), name, type_.name), None
+            )
             for i, item in enumerate(objects)
         ]
         pending = {i: value for i, value in enumerate(column) if isawaitable(value)}

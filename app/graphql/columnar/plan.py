@@ -1,6 +1,6 @@
 """Plans how the objects of a selection are completed column by column."""
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,13 +71,18 @@ class SelectionPlan:
         self, rows: Values, execution: Execution, objects: Values, path: Path
     ) -> CompletedColumn:
         """Fill the other fields into the rows."""
-        pending: dict[str, Awaitable[Values]] = {}
-        for name, resolve in self.fields.items():
-            column = resolve(execution, objects, path)
-            if isinstance(column, list):
-                _fill(rows, name, column)
-            else:
-                pending[name] = column
+        pending: dict[str, Coroutine[Any, Any, Values]] = {}
+        try:
+            for name, resolve in self.fields.items():
+                column = resolve(execution, objects, path)
+                if isinstance(column, list):
+                    _fill(rows, name, column)
+                else:
+                    pending[name] = column
+        except BaseException:
+            for started in pending.values():
+                started.close()
+            raise
         return _fill_pending(rows, pending) if pending else rows
 
     def _spend(self, budget: ExecutionBudget, objects: Values) -> None:
@@ -127,14 +132,10 @@ class Planner:
         # A generic type has one definition per use, and one class.
         python_type = None if of_records else (definition.concrete_of or definition).origin
         code = generate(type_, details, self._collect, of_records=of_records)
-        fields = {
-            name: self._resolver(type_, name, nodes) for name, nodes in code.other_fields.items()
-        }
+        fields = {name: self._resolver(type_, nodes) for name, nodes in code.other_fields.items()}
         return SelectionPlan(python_type, code.rows, code.size, code.characters, fields)
 
-    def _resolver(
-        self, type_: GraphQLObjectType, name: str, details: FieldDetailsList
-    ) -> ColumnarResolver:
+    def _resolver(self, type_: GraphQLObjectType, details: FieldDetailsList) -> ColumnarResolver:
         field = type_.fields[details[0].node.name.value]
         definition = field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
         batch = ColumnarField.of(definition).batch
@@ -147,8 +148,9 @@ class Planner:
             # A mutation is not executed again: the paths of its errors must be right at once.
             message = "a field of a mutation's result that is resolved one by one"
             raise NotColumnar(message)
+        complete = self._completion(field.type, details)
         return lambda execution, objects, path: execution.one_by_one(
-            type_, name, details, objects, path
+            type_, details, objects, path, complete
         )
 
     def _reader(
