@@ -302,7 +302,7 @@ async def test_a_field_with_arguments_completes_for_all_objects_at_once(
     completed: list[int] = []
     complete = SelectionPlan.complete
 
-    def recorded(self: Any, execution: Any, objects: Values, *arguments: Any) -> Any:
+    def recorded(self: Any, execution: Any, objects: list[Any], *arguments: Any) -> Any:
         completed.append(len(objects))
         return complete(self, execution, objects, *arguments)
 

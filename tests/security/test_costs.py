@@ -13,6 +13,7 @@ from app.graphql.columnar.executor import BudgetedExecutor
 from app.graphql.columnar.plan import SelectionPlan
 from app.graphql.schema import text_search
 from app.graphql.schema.budget import (
+    AWAITED_COST,
     FIELD,
     INPUT_COST,
     LEVEL_COST,
@@ -21,6 +22,7 @@ from app.graphql.schema.budget import (
     WRITE_COST,
     Budget,
 )
+from app.graphql.schema.dataloaders import Loaders
 from app.reads import reservations
 from app.reads import skus as queries
 from app.reads.sku_words import list_codes_with_word
@@ -208,6 +210,28 @@ async def test_the_work_done_before_an_execution_stops_is_within_the_limit(
         assert executed <= LIMIT / FIELD, query.text
         assert levels * LEVEL_COST <= LIMIT + SHAPE.warehouses * LEVEL_COST, query.text
         assert len(recorder) <= LIMIT / STATEMENT_COST + 2, query.text
+
+
+async def test_lists_in_lists_are_begun_for_as_many_objects_as_the_budget_affords(
+    small: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = 0
+    holds_of = Loaders.holds
+
+    def counted(self: Loaders, *arguments: Any) -> Any:
+        nonlocal begun
+        begun += 1
+        return holds_of(self, *arguments)
+
+    monkeypatch.setattr(Loaders, "holds", counted)
+    lists = " ".join(
+        f"a{n}: reservations(first: 1) {{ pageInfo {{ hasNextPage }} }}" for n in range(9)
+    )
+    query = f"{{ skus(first: 2, orderBy: SKU_DESC) {{ nodes {{ stock {{ {lists} }} }} }} }}"
+    result = await small.graphql(query)
+
+    assert refusal(result) == (422, TOO_COMPLEX)
+    assert 0 < begun <= LIMIT / AWAITED_COST
 
 
 async def test_a_page_of_too_many_levels_is_not_read(

@@ -39,6 +39,12 @@ class ExecutionBudget(Protocol):
     def spend_fields(self, fields: int) -> None:
         """Spend the units of fields that graphql-core executes."""
 
+    def spend_awaited(self, fields: int) -> None:
+        """Spend the units of fields whose resolvers will be awaited."""
+
+    def owe_awaited(self) -> None:
+        """Spend the units of a field whose resolver is awaited, without an exception."""
+
     def spend_characters(self, characters: int) -> None:
         """Spend the units of texts."""
 

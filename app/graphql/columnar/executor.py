@@ -77,9 +77,12 @@ class BudgetedExecutor(Executor[Any]):
                 raise
             self.handle_field_error(error, field.type, field_details_list, path)
             return None
-        return self.execute_affordable_field(
+        value = self.execute_affordable_field(
             parent_type, source, field_details_list, path, position_context
         )
+        if isawaitable(value):
+            self.budget.owe_awaited()
+        return value
 
     def handle_field_error(
         self,
@@ -341,7 +344,7 @@ class ColumnarExecutor(BudgetedExecutor):
         complete: Completion,
     ) -> Values:
         """Resolve a field object by object, and complete its values as one column."""
-        self.budget.spend_fields(len(objects))
+        self.budget.spend_awaited(len(objects))
         node = details[0].node
         resolve = self._resolver(type_, node)
         if resolve is None:

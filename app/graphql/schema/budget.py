@@ -15,7 +15,9 @@ from app.errors import QueryTooComplex
 from app.ledger.rollup import MIN_ENTRIES
 
 # Units per field that graphql-core executes without the columnar executor.
-FIELD: Final = 5
+FIELD: Final = 10
+# Units per field and object whose resolver is awaited.
+AWAITED_COST: Final = 50
 # Units per row of the ledger or of a warehouse's levels, and per line of a reservation.
 ROW_COST: Final = 8
 LINE_COST: Final = 20
@@ -97,6 +99,19 @@ class Budget:
 
         """
         self.spend(fields * FIELD)
+
+    def spend_awaited(self, fields: int) -> None:
+        """Spend the units of fields whose resolvers will be awaited.
+
+        Raises:
+            QueryTooComplex: fewer were left.
+
+        """
+        self.spend(fields * AWAITED_COST)
+
+    def owe_awaited(self) -> None:
+        """Spend the units of a field whose resolver is awaited; the next `spend` may refuse."""
+        self.left -= AWAITED_COST
 
     def spend_characters(self, characters: int) -> None:
         """Spend the units of texts.
