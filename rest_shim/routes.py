@@ -98,6 +98,7 @@ KEY_AND_IF_MATCH_HEADERS: Final[HeaderReaders] = {
 ADJUSTMENT_QUERY: Final[Readers] = {
     "start_date": instant,
     "end_date": instant,
+    "time_zone": unchanged,
     "warehouse_id": unchanged,
     "reason": string,
 }

@@ -1,17 +1,29 @@
 """Reads of past stock."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
+from itertools import product
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Select, Text, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+)
 
 from app.database.parameters import in_key_array, rows_from
 from app.database.snapshot import Snapshot
 from app.database.tables import adjustment, stock_level
-from app.domain.periods import Interval
+from app.domain.periods import Interval, PeriodSeries
 from app.domain.records import AdjustmentRecord, LedgerTotals
 from app.reads.adjustment_figures import ledger_totals, sums_of
 from app.reads.adjustments import (
@@ -38,26 +50,28 @@ async def sum_adjustments_by_period(
     tenant_id: str,
     *,
     skus: Sequence[StockKey],
-    start: datetime,
-    end: datetime,
-    interval: Interval,
+    series: PeriodSeries,
 ) -> dict[StockKey, dict[datetime, LedgerTotals]]:
     """Sum adjustments by SKU, in one warehouse or in all, and by start of each period.
 
-    Periods are the hours or days from `start` (inclusive) to `end` (exclusive); periods without
-    adjustments are absent.
+    Periods without adjustments are absent. Each run of the series takes a statement.
     """
-    totals: dict[StockKey, dict[datetime, LedgerTotals]] = {}
-    for key in dict.fromkeys(map(key_columns, skus)):
+    sums: dict[StockKey, defaultdict[datetime, list[Sequence[int]]]]
+    sums = {sku: defaultdict(list) for sku in skus}
+    for key, run in product(dict.fromkeys(map(key_columns, skus)), series.runs):
         parents = parents_json(sku for sku in skus if key_columns(sku) == key)
-        statement = _sums_by_period(snapshot.dialect, interval, key)
-        parameters = {"tenant_id": tenant_id, "start": start, "end": end, "parents": parents}
+        offset = int(run.offset.total_seconds())
+        statement = _sums_by_period(snapshot.dialect, series.interval, key, is_utc=not offset)
+        parameters = {"tenant_id": tenant_id, "start": run.start, "end": run.end}
+        parameters |= {"parents": parents, "offset": offset}
         for row in await snapshot.rows(statement, parameters):
-            totals[row.sku, row.warehouse_id] = {
-                datetime.fromisoformat(period).replace(tzinfo=UTC): ledger_totals([sums])
-                for period, *sums in orjson.loads(row.periods or "[]")
-            }
-    return totals
+            of_sku = sums[row.sku, row.warehouse_id]
+            for period, *figures in orjson.loads(row.periods or "[]"):
+                of_sku[run.period_at(datetime.fromisoformat(period))].append(figures)
+    return {
+        sku: {start: ledger_totals(figures) for start, figures in of_sku.items()}
+        for sku, of_sku in sums.items()
+    }
 
 
 async def get_stock_as_of(
@@ -78,7 +92,9 @@ async def get_stock_as_of(
 
 
 @cache
-def _sums_by_period(dialect: str, interval: Interval, key: KeyColumns) -> Select[Any]:
+def _sums_by_period(
+    dialect: str, interval: Interval, key: KeyColumns, *, is_utc: bool
+) -> Select[Any]:
     parents = rows_from(dialect, "parents", PARENTS)
     filters = frozenset({"tenant_id", "start", "end"})
     # Without the order, PostgreSQL takes an index without the position and reads all of a SKU.
@@ -92,7 +108,7 @@ def _sums_by_period(dialect: str, interval: Interval, key: KeyColumns) -> Select
         .correlate(parents)
         .subquery("entries")
     )
-    period = _period_of(dialect, interval, entries.c.created_at)
+    period = _period_of(dialect, interval, entries.c.created_at, is_utc=is_utc)
     periods = (
         select(period.label("period"), *sums_of(entries.c.delta))
         .group_by(period)
@@ -105,13 +121,19 @@ def _sums_by_period(dialect: str, interval: Interval, key: KeyColumns) -> Select
 
 
 def _period_of(
-    dialect: str, interval: Interval, instant: ColumnElement[datetime]
+    dialect: str, interval: Interval, instant: ColumnElement[datetime], *, is_utc: bool
 ) -> ColumnElement[str]:
-    """Hour or day (UTC) of an instant, in ISO 8601."""
+    """Hour or day of an instant in ISO 8601, in UTC or at `offset` seconds from it."""
+    offset = bindparam("offset", type_=Integer)
     if dialect == "postgresql":
         formats = {Interval.HOUR: "'YYYY-MM-DD\"T\"HH24'", Interval.DAY: "'YYYY-MM-DD'"}
         in_utc = func.timezone(literal_column("'UTC'"), instant)
-        return func.to_char(in_utc, literal_column(formats[interval]), type_=Text)
+        local = in_utc if is_utc else in_utc + offset * literal_column("interval '1 second'")
+        return func.to_char(local, literal_column(formats[interval]), type_=Text)
+    if not is_utc:
+        formats = {Interval.HOUR: "'%Y-%m-%dT%H'", Interval.DAY: "'%Y-%m-%d'"}
+        seconds = cast(offset, Text) + literal_column("' seconds'", Text)
+        return func.strftime(literal_column(formats[interval]), instant, seconds, type_=Text)
     first: ColumnElement[int] = literal_column("1")
     length: ColumnElement[int] = literal_column("13" if interval is Interval.HOUR else "10")
     return func.substr(instant, first, length, type_=Text)

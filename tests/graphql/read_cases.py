@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import product
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Executable
 
 from app.database.snapshot import Snapshot
 from app.database.tables import LINK_COLUMNS
 from app.domain.filters import AdjustmentFilter, Order, ReservationFilter, Sign, SkuFilter
-from app.domain.periods import Interval
+from app.domain.periods import UTC_ZONE, Interval, PeriodSeries, TimeRange
 from app.domain.quantities import Status
 from app.domain.records import ReservationStatus
 from app.ledger.derived_figures import wrong_sums
@@ -200,10 +201,13 @@ def history_reads(data: Data) -> Iterator[ReadCase]:
     call: partial[Any]
     start, _ = data.period
     for warehouse, interval in product((None, MAIN), Interval):
-        call = partial(sum_adjustments_by_period, tenant_id=data.tenant, interval=interval)
+        call = partial(sum_adjustments_by_period, tenant_id=data.tenant)
         keys = [(each, warehouse) for each in data.codes]
-        call = partial(call, skus=keys, start=start, end=start + STEP * 75)
-        yield ReadCase(f"changes by {interval} {named(warehouse=warehouse)}", call)
+        for zone in (UTC_ZONE, ZoneInfo("Europe/Berlin")):
+            first, last = TimeRange(start, start), TimeRange(start + STEP * 75, start + STEP * 75)
+            series = PeriodSeries.between(first, last, interval, zone)
+            name = f"changes by {interval} in {zone} {named(warehouse=warehouse)}"
+            yield ReadCase(name, partial(call, skus=keys, series=series))
 
 
 def warehouse_reads(data: Data) -> Iterator[ReadCase]:

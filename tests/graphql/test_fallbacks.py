@@ -128,6 +128,16 @@ async def test_a_query_in_columns_has_no_fallback(fallbacks: Fallbacks) -> None:
     assert (fallbacks.expected, fallbacks.exceptions, fallbacks.repeated_queries) == ({}, {}, 0)
 
 
+async def test_the_introspection_of_the_schema_is_an_expected_fallback(
+    fallbacks: Fallbacks,
+) -> None:
+    with capture_logs() as logs:
+        result = await execute("{ __schema { types { name fields { name } } } }")
+
+    assert result.errors is None
+    assert (dict(fallbacks.exceptions), logs) == ({}, [])
+
+
 def test_many_exceptions_are_counted_and_logged_at_a_bounded_rate() -> None:
     now = 0.0
     fallbacks = Fallbacks(clock=lambda: now)

@@ -4,9 +4,10 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -16,10 +17,13 @@ from app.files.seeding import LoadedCount, LoadedLevel
 from tests.graphql.answers import Json, details_of, refused
 from tests.service import EMAIL, Service, counted, new_tenant, sku, warehouse
 
-ARGUMENTS: Final = "from: $from, to: $to, interval: $interval, warehouseId: $warehouse"
+ARGUMENTS: Final = (
+    "from: $from, to: $to, interval: $interval, warehouseId: $warehouse, timeZone: $zone"
+)
 PERIOD: Final = "start opening increase decrease closing"
 VARIABLES: Final = (
-    "$from: DateOrDateTime!, $to: DateOrDateTime!, $interval: StockInterval!, $warehouse: ID"
+    "$from: DateOrDateTime!, $to: DateOrDateTime!, $interval: StockInterval!, $warehouse: ID, "
+    '$zone: TimeZone! = "UTC"'
 )
 HISTORIES: Final = (
     f"query ({VARIABLES}) {{ skus {{ nodes {{ sku stockHistory({ARGUMENTS}) {{ {PERIOD} }} }} }} }}"
@@ -27,6 +31,7 @@ HISTORIES: Final = (
 SPANS: Final = {"HOUR": timedelta(hours=1), "DAY": timedelta(days=1)}
 START: Final = datetime(2026, 3, 10, 22, 59, 59, 998_000, tzinfo=UTC)
 MILLISECOND: Final = timedelta(milliseconds=1)
+MINUTE: Final = timedelta(minutes=1)
 CODES: Final = ("A", "B", "C/d", "Never counted")
 
 
@@ -266,3 +271,127 @@ async def test_stock_history_excludes_another_tenant(service: Service) -> None:
     }
     variables = {**days, "warehouse": ledger.warehouse_ids[0]}
     assert await refused(other, HISTORIES, variables) == (404, "WAREHOUSE_NOT_FOUND")
+
+
+async def counted_at(service: Service, instants: Sequence[datetime]) -> str:
+    """Add a unit of a new SKU at each instant."""
+    main = warehouse()
+    history = [
+        LoadedCount(quantity=number, reason="cycle_count", created_by=EMAIL, created_at=instant)
+        for number, instant in enumerate(instants, 1)
+    ]
+    await service.load([main], [sku("A", LoadedLevel(warehouse_id=main.id, history=history))])
+    return main.id
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("Europe/Berlin", date(2026, 3, 27)),
+        ("Europe/Berlin", date(2026, 10, 23)),
+        ("America/New_York", date(2026, 3, 6)),
+        ("Asia/Kolkata", date(2026, 3, 6)),
+        # The clocks change by half an hour, or at midnight, or by a whole day.
+        ("Australia/Lord_Howe", date(2026, 4, 3)),
+        ("Asia/Beirut", date(2026, 3, 27)),
+        ("America/Havana", date(2026, 10, 30)),
+        ("Pacific/Apia", date(2011, 12, 28)),
+    ],
+)
+async def test_days_of_a_time_zone_have_the_changes_of_their_local_date(
+    service: Service, name: str, first: date
+) -> None:
+    zone = ZoneInfo(name)
+    start = datetime.combine(first, time(), zone).astimezone(UTC)
+    instants = [start + 30 * number * MINUTE - MILLISECOND for number in range(1, 48 * 4)]
+    await counted_at(service, instants)
+    dates = Counter(instant.astimezone(zone).date() for instant in instants)
+    last = max(dates)
+
+    result = await histories_of(
+        service,
+        **{"from": first.isoformat(), "to": last.isoformat()},
+        interval="DAY",
+        zone=name,
+    )
+    starts = [datetime.fromisoformat(day["start"]) for day in result["A"]]
+    assert [at.astimezone(zone).date() for at in starts] == sorted(dates)
+    assert [day["increase"] for day in result["A"]] == [dates[day] for day in sorted(dates)]
+    # The first instant of each day: a millisecond earlier is another date.
+    assert all(
+        (at - MILLISECOND).astimezone(zone).date() < at.astimezone(zone).date() for at in starts
+    )
+
+
+@pytest.mark.parametrize("name", ["Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu"])
+async def test_hours_of_a_time_zone_begin_with_a_full_hour_of_its_clocks(
+    service: Service, name: str
+) -> None:
+    start = datetime(2026, 3, 28, 22, tzinfo=UTC)
+    instants = [start + 7 * number * MINUTE for number in range(1, 200)]
+    await counted_at(service, instants)
+
+    result = await histories_of(
+        service,
+        **{"from": format_instant(start + MINUTE), "to": format_instant(instants[-1])},
+        interval="HOUR",
+        zone=name,
+    )
+    starts = [datetime.fromisoformat(hour["start"]) for hour in result["A"]]
+    assert {at.astimezone(ZoneInfo(name)).minute for at in starts} == {0}
+    assert {later - at for at, later in pairwise(starts)} == {SPANS["HOUR"]}
+    assert [hour["increase"] for hour in result["A"]] == [
+        sum(at <= instant < at + SPANS["HOUR"] for instant in instants) for at in starts
+    ]
+
+
+async def test_dates_of_filters_are_of_the_given_time_zone(service: Service) -> None:
+    midnight = datetime(2026, 3, 29, tzinfo=ZoneInfo("Europe/Berlin")).astimezone(UTC)
+    # The day has 23 hours.
+    end = midnight + 23 * 60 * MINUTE
+    instants = [midnight - MILLISECOND, midnight, end - MILLISECOND]
+    await counted_at(service, [*instants, end])
+    query = (
+        'query ($zone: TimeZone) { sku(sku: "A") { adjustments(filter: {startDate: '
+        '"2026-03-29", endDate: "2026-03-29", timeZone: $zone}) { nodes { createdAt } } '
+        'stockAsOf(at: "2026-03-29", timeZone: "Europe/Berlin") { totalOnHand } } }'
+    )
+    data = await service.data(query, {"zone": "Europe/Berlin"})
+    times = [node["createdAt"] for node in data["sku"]["adjustments"]["nodes"]]
+    assert times == [format_instant(instants[2]), format_instant(instants[1])]
+    assert data["sku"]["stockAsOf"] == {"totalOnHand": 3}
+
+    path = "/api/inventory/A/adjustments?start_date=2026-03-29&end_date=2026-03-29"
+    for zone, expected in (("Europe/Berlin", instants[1:3]), ("UTC", [instants[2], end])):
+        response = await service.rest("GET", f"{path}&time_zone={zone}")
+        times = [entry["created_at"] for entry in response.json()["data"]]
+        assert times == [format_instant(each) for each in reversed(expected)]
+
+
+@pytest.mark.parametrize(
+    "zone", ["", "Berlin", "europe/berlin", "../UTC", "America", "\0", "UTC+1"]
+)
+async def test_an_unknown_time_zone_is_refused(service: Service, zone: str) -> None:
+    await service.load([warehouse()], [sku("A")])
+    good = {"from": "2026-03-10", "to": "2026-03-12", "interval": "DAY"}
+
+    assert await refused(service, HISTORIES, {**good, "zone": zone}) == (422, "VALIDATION_ERROR")
+    path = "/api/inventory/A/adjustments"
+    response = await service.client.get(
+        path,
+        params={"time_zone": zone},
+        headers={"Authorization": f"Bearer {service.token('read')}"},
+    )
+    assert response.status_code == 422
+
+
+async def test_a_time_zone_at_the_ends_of_the_calendar_is_no_fault(service: Service) -> None:
+    main = warehouse()
+    await service.load([main], [sku("A", LoadedLevel(warehouse_id=main.id, history=[]))])
+    for zone in ("America/New_York", "Pacific/Auckland"):
+        for day in ("0001-01-01", "9999-12-31"):
+            for interval in SPANS:
+                result = await histories_of(
+                    service, **{"from": day, "to": day}, interval=interval, zone=zone
+                )
+                assert result["A"], (zone, day, interval)

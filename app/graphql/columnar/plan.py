@@ -128,7 +128,10 @@ class Planner:
     def _new_plan(
         self, type_: GraphQLObjectType, details: FieldDetailsList, *, of_records: bool
     ) -> SelectionPlan:
-        definition = type_.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
+        definition = type_.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+        if definition is None:
+            message = "a type of the introspection"
+            raise NotColumnar(message)
         # A generic type has one definition per use, and one class.
         python_type = None if of_records else (definition.concrete_of or definition).origin
         code = generate(type_, details, self._collect, of_records=of_records)

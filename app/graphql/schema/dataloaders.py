@@ -280,20 +280,16 @@ class Loaders:
         """Periods of a stock history by SKU in one warehouse or in all."""
 
         async def load(keys: Sequence[StockKey]) -> list[list[PeriodRecord]]:
-            # The second statement, and the periods of the result.
+            # A statement for each run, and the periods of the result.
             self._budget.spend(
-                STATEMENT_COST + len(keys) * (PARENT_COST + series.periods * PERIOD_COST)
+                len(series.runs) * (STATEMENT_COST + len(keys) * PARENT_COST)
+                + len(keys) * series.periods * PERIOD_COST
             )
             before = await get_stock_as_of(
                 self._snapshot, self._tenant_id, skus=keys, end=series.start
             )
             changes = await sum_adjustments_by_period(
-                self._snapshot,
-                self._tenant_id,
-                skus=keys,
-                start=series.start,
-                end=series.end,
-                interval=series.interval,
+                self._snapshot, self._tenant_id, skus=keys, series=series
             )
             entries = sum(
                 change.entries for of_key in changes.values() for change in of_key.values()

@@ -3,11 +3,12 @@
 from collections.abc import Sized
 from dataclasses import replace
 from typing import Annotated, Final
+from zoneinfo import ZoneInfo
 
 import strawberry
 
 from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
-from app.domain.periods import TimeRange
+from app.domain.periods import UTC_ZONE, TimeRange
 from app.domain.persons import normalized_email
 from app.domain.validation import normalized_code, reason_problem
 from app.domain.words import MAX_SEARCH_WORDS, MAX_WORD_LENGTH, search_problem, words_of
@@ -34,6 +35,7 @@ class EntryFilterInput:
     end_date: TimeRange | None = optional(
         "Adjustments at or before this time; a date includes the whole day."
     )
+    time_zone: ZoneInfo | None = optional("Time zone of the dates; UTC without it.")
     created_by: str | None = optional("Adjustments by the user with this e-mail address.")
     bulk_id: strawberry.ID | None = optional("Adjustments of this bulk.")
     transfer_id: strawberry.ID | None = optional("Adjustments of this transfer.")
@@ -58,15 +60,17 @@ class EntryFilterInput:
             reservationId=self.reservation_id,
             reference=self.reference,
         )
-        start, end = self.start_date, self.end_date
+        zone = self.time_zone or UTC_ZONE
+        start = self.start_date and self.start_date.in_zone(zone)
+        end = self.end_date and self.end_date.in_zone(zone)
         if start and end and end.start < start.start and end.end <= start.start:
             raise invalid_field("startDate", "must not be later than the end")
         if self.reason is not None and (problem := reason_problem(self.reason)):
             raise invalid_field("reason", problem)
         return AdjustmentFilter(
             reason=self.reason,
-            start=self.start_date.start if self.start_date else None,
-            end=self.end_date.end if self.end_date else None,
+            start=start.start if start else None,
+            end=end.end if end else None,
             created_by=self.created_by and normalized_email(self.created_by),
             bulk_id=self.bulk_id,
             transfer_id=self.transfer_id,

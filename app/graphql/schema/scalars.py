@@ -2,12 +2,13 @@
 
 from datetime import datetime
 from typing import Any, Final, NewType
+from zoneinfo import ZoneInfo
 
 import strawberry
 from strawberry.types.scalar import ScalarDefinition
 
 from app.domain.instants import format_instant
-from app.domain.periods import TimeRange, parse_time_range
+from app.domain.periods import TimeRange, parse_time_range, parse_time_zone
 
 Quantity = NewType("Quantity", int)
 
@@ -52,10 +53,17 @@ SCALARS: Final[dict[object, ScalarDefinition]] = {
         name="DateOrDateTime",
         specified_by_url="https://www.rfc-editor.org/rfc/rfc3339#section-5.6",
         description=(
-            "A date (2026-03-12), which means the whole UTC day, or an RFC 3339 timestamp "
-            "(2026-03-12T14:00:00Z)."
+            "A date (2026-03-12), which means the whole day, in UTC unless a time zone is given; "
+            "or an RFC 3339 timestamp (2026-03-12T14:00:00Z)."
         ),
         serialize=str,
         parse_value=parse_time_range,
+    ),
+    ZoneInfo: strawberry.scalar(
+        name="TimeZone",
+        specified_by_url="https://www.iana.org/time-zones",
+        description="A name of the IANA time zone database, such as Europe/Berlin.",
+        serialize=str,
+        parse_value=parse_time_zone,
     ),
 }

@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
+from zoneinfo import ZoneInfo
 
 import strawberry
 from strawberry import Private
 
 from app.domain.filters import AdjustmentFilter
-from app.domain.periods import MAX_PERIODS, TimeRange, period_series
+from app.domain.periods import MAX_PERIODS, UTC_ZONE, TimeRange, period_series
 from app.domain.records import (
     AdjustmentRecord,
     LedgerTotals,
@@ -172,8 +173,12 @@ class Sku(Node):
                 "end of the day. A future instant gives the current stock."
             ),
         ],
+        time_zone: Annotated[
+            ZoneInfo, strawberry.argument(description="Time zone of a date.")
+        ] = UTC_ZONE,
     ) -> "StockAsOf | None":
         """Stock at a past instant."""
+        at = at.in_zone(time_zone)
         info.context.budget.spend(len(self.record.levels) * ROW_COST)
         loader = info.context.loaders.stock_as_of(at.end)
         return StockAsOf(records=await loader.load((self.record.sku, None)))
@@ -187,6 +192,7 @@ class Sku(Node):
     async def stock_history(
         self,
         info: Info,
+        *,
         from_: Annotated[
             TimeRange,
             strawberry.argument(
@@ -209,6 +215,13 @@ class Sku(Node):
                 "summed."
             ),
         ] = None,
+        time_zone: Annotated[
+            ZoneInfo,
+            strawberry.argument(
+                description="Time zone of the days and of dates. A day on which its clocks change "
+                "has 23 or 25 hours. Hours have 60 minutes from a full hour of its clocks."
+            ),
+        ] = UTC_ZONE,
     ) -> list[StockPeriod] | None:
         """Stock per period.
 
@@ -216,7 +229,7 @@ class Sku(Node):
             ValidationFailed, WarehouseNotFound.
 
         """
-        series = period_series(from_, to, interval)
+        series = period_series(from_, to, interval, time_zone)
         info.context.budget.spend(len(self.record.levels) * ROW_COST)
         if warehouse_id is not None:
             await require_warehouse(info.context, warehouse_id)
