@@ -44,10 +44,14 @@ const localDocument = () => ({
   },
 });
 
-// Swagger UI's list of servers has no label.
-function labelServers() {
-  document.getElementById("servers")?.setAttribute("aria-label", "Server");
+// Swagger UI's lists of servers, values and examples have no labels.
+function labelLists() {
+  for (const list of document.querySelectorAll("select:not([aria-label])")) {
+    const parameter = list.closest("[data-param-name]")?.dataset.paramName;
+    list.ariaLabel = list.id === "servers" ? "Server" : (parameter ?? "Example");
+  }
 }
+new MutationObserver(labelLists).observe(document.body, { childList: true, subtree: true });
 
 function preauthorize() {
   if (!config.token) return;
@@ -67,8 +71,5 @@ const ui = SwaggerUI({
   deepLinking: true,
   displayRequestDuration: true,
   defaultModelsExpandDepth: 0,
-  onComplete: () => {
-    preauthorize();
-    labelServers();
-  },
+  onComplete: preauthorize,
 });
