@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import gzip
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
@@ -28,7 +30,13 @@ from app.http.request_id import REQUEST_ID_HEADER
 from app.maintenance import record_token_uses, run_jobs
 from app.runtime.response_headers import RATE_LIMIT_HEADER, RATE_LIMIT_POLICY_HEADER
 from app.settings import Settings, comma_separated
-from app.web.pages import docs_page, graphiql_page, graphiql_tabs, static_routes
+from app.web.pages import (
+    accepted_encodings,
+    docs_page,
+    graphiql_page,
+    graphiql_tabs,
+    static_routes,
+)
 from rest_shim.endpoint import Shim
 from rest_shim.openapi import openapi, openapi_for_gateways
 
@@ -181,17 +189,12 @@ def _page_routes(settings: Settings) -> list[Route]:
     async def docs(_request: Request) -> Response:
         return docs_page(authorization=settings.page_authorization)
 
-    # Not a coroutine: the first request loads the YAML file in a thread.
+    # Not coroutines: the first request renders the document in a thread.
     def openapi_document(request: Request) -> Response:
-        return describe(openapi(), request)
+        return _described(openapi, request)
 
     def openapi_30_document(request: Request) -> Response:
-        return describe(openapi_for_gateways(), request)
-
-    def describe(document: Mapping[str, object], request: Request) -> Response:
-        url = request.scope.get("root_path") or "/"
-        servers = [{"url": url, "description": "This service."}]
-        return JSONResponse({**document, "servers": servers})
+        return _described(openapi_for_gateways, request)
 
     return [
         Route("/", index),
@@ -199,6 +202,24 @@ def _page_routes(settings: Settings) -> list[Route]:
         Route("/api/openapi.json", openapi_document),
         Route("/api/openapi-3.0.json", openapi_30_document),
     ]
+
+
+def _described(load: Callable[[], Mapping[str, object]], request: Request) -> Response:
+    """Send an OpenAPI document, compressed if the client accepts it."""
+    plain, compressed = _rendered(load, request.scope.get("root_path") or "/")
+    headers = {"Vary": "Accept-Encoding"}
+    if "gzip" not in accepted_encodings(request.headers.get("accept-encoding", "")):
+        return Response(plain, headers=headers, media_type="application/json")
+    headers["Content-Encoding"] = "gzip"
+    return Response(compressed, headers=headers, media_type="application/json")
+
+
+@lru_cache(maxsize=4)
+def _rendered(load: Callable[[], Mapping[str, object]], url: str) -> tuple[bytes, bytes]:
+    """Render an OpenAPI document for a server at a path, plain and compressed."""
+    servers = [{"url": url, "description": "This service."}]
+    content = bytes(JSONResponse({**load(), "servers": servers}).body)
+    return content, gzip.compress(content, mtime=0)
 
 
 def _health_routes(database: Database) -> list[Route]:

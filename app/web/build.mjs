@@ -4,7 +4,7 @@
 // compressed.
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
@@ -17,6 +17,25 @@ const withoutMonacoStyles = {
   name: "without-monaco-styles",
   setup({ onLoad }) {
     onLoad({ filter: /monaco-editor.*\.css$/ }, () => ({ contents: "", loader: "empty" }));
+  },
+};
+
+// Features of Monaco that the page does not use: it compares no texts, and its languages, GraphQL and
+// JSON, offer no such things as code lenses, suggestions in grey or new names of symbols.
+const UNUSED_FEATURES =
+  /^import '.*\/(codelens|colorPicker|diffEditor|diffEditorBreadcrumbs|dropOrPasteInto|inlayHints|inlineCompletions|inlineEdits?|inlineProgress|inspectTokens|referenceSearch|rename|sectionHeaders|semanticTokens|stickyScroll)\/.*\n|^import '.*suggestInlineCompletions.*\n/gm;
+const withoutUnusedFeatures = {
+  name: "without-unused-features",
+  setup({ onLoad }) {
+    onLoad({ filter: /vs\/editor\/(editor\.all|edcore\.main)\.js$/ }, ({ path }) => {
+      const source = readFileSync(path, "utf8");
+      const contents = source.replace(UNUSED_FEATURES, "");
+      if (contents === source) throw new Error(`${path} has changed: see withoutUnusedFeatures.`);
+      return { contents, resolveDir: dirname(path) };
+    });
+    onLoad({ filter: /\/(diffEditor|multiDiffEditor)Widget\.js$/ }, () => ({
+      contents: "export class DiffEditorWidget {}; export class MultiDiffEditorWidget {}",
+    }));
   },
 };
 
@@ -61,7 +80,7 @@ const shared = {
   chunkNames: "chunk-[hash]",
   assetNames: "font-[hash]",
   define: { "process.env.NODE_ENV": '"production"' },
-  plugins: [withoutMonacoStyles, fontsAsFiles, defaultsAreOptional],
+  plugins: [withoutMonacoStyles, withoutUnusedFeatures, fontsAsFiles, defaultsAreOptional],
   // GraphiQL imports these by their old names, which are scripts without named exports.
   alias: {
     "prettier/parser-babel": "prettier/plugins/babel",

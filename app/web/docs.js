@@ -10,10 +10,48 @@ const applyDarkness = () => document.documentElement.classList.toggle("dark-mode
 darkness.addEventListener("change", applyDarkness);
 applyDarkness();
 
-// Swagger UI's list of servers has no label.
-function labelServers() {
-  document.getElementById("servers")?.setAttribute("aria-label", "Server");
+// Swagger UI's parser and resolver are made for YAML and for references to other documents, and take a
+// second. This document is JSON, and its references are local and not recursive.
+function inlined(value, document) {
+  if (Array.isArray(value)) return value.map((item) => inlined(item, document));
+  if (value === null || typeof value !== "object") return value;
+  if (typeof value.$ref === "string") {
+    // Swagger UI takes the name of a schema from `$$ref`.
+    return { ...subtree(document, value.$ref.slice(2).split("/")), $$ref: value.$ref };
+  }
+  return Object.fromEntries(
+    Object.entries(value).map(([name, item]) => [name, inlined(item, document)]),
+  );
 }
+
+const subtree = (document, path) =>
+  inlined(
+    path.reduce((value, name) => value[name], document),
+    document,
+  );
+
+const localDocument = () => ({
+  fn: {
+    resolveSubtree: async (document, path) => ({ spec: subtree(document, path), errors: [] }),
+  },
+  statePlugins: {
+    spec: {
+      wrapActions: {
+        parseToJson: (_original, { specActions }) => (text) =>
+          specActions.updateJsonSpec(JSON.parse(text)),
+      },
+    },
+  },
+});
+
+// Swagger UI's lists of servers, values and examples have no labels.
+function labelLists() {
+  for (const list of document.querySelectorAll("select:not([aria-label])")) {
+    const parameter = list.closest("[data-param-name]")?.dataset.paramName;
+    list.ariaLabel = list.id === "servers" ? "Server" : (parameter ?? "Example");
+  }
+}
+new MutationObserver(labelLists).observe(document.body, { childList: true, subtree: true });
 
 function preauthorize() {
   if (!config.token) return;
@@ -29,11 +67,9 @@ const ui = SwaggerUI({
   dom_id: "#app",
   url: config.openapiUrl,
   validatorUrl: null,
+  plugins: [localDocument],
   deepLinking: true,
   displayRequestDuration: true,
   defaultModelsExpandDepth: 0,
-  onComplete: () => {
-    preauthorize();
-    labelServers();
-  },
+  onComplete: preauthorize,
 });

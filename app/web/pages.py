@@ -41,6 +41,7 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
 }
 # Encodings of the built files, the smallest first, with the endings of their names.
 ENCODING_SUFFIXES: Final[Mapping[str, str]] = {"br": ".br", "gzip": ".gz"}
+OPENAPI: Final = "api/openapi.json"
 NOT_BUILT: Final = (
     "The web pages are not built. From the root of the source tree, run: pip install -e .\n"
 )
@@ -121,10 +122,12 @@ def graphiql_page(*, authorization: str | None = None, tabs: Sequence[Tab]) -> R
 def docs_page(*, authorization: str | None = None) -> Response:
     """Render the REST reference; its requests have the given Authorization header."""
     config = {
-        "openapiUrl": "api/openapi.json",
+        "openapiUrl": OPENAPI,
         "token": authorization.removeprefix("Bearer ") if authorization else None,
     }
-    return _page("docs", title="REST reference · Inventory API", content=_DOCS, config=config)
+    preload = f'<link rel="preload" as="fetch" crossorigin href="{OPENAPI}">'
+    title = "REST reference · Inventory API"
+    return _page("docs", title=title, content=_DOCS, config=config, preloads=[preload])
 
 
 def static_routes() -> list[BaseRoute]:
@@ -148,7 +151,7 @@ class _BuiltFiles(StaticFiles):
         hashed = re.search(r"-[0-9A-Z]{8}\.\w+$", os.fspath(full_path))
         lifetime = "public, max-age=31536000, immutable" if hashed else "no-cache"
         headers = {**SECURITY_HEADERS, "Cache-Control": lifetime, "Vary": "Accept-Encoding"}
-        for encoding in _accepted_encodings(Headers(scope=scope).get("accept-encoding", "")):
+        for encoding in accepted_encodings(Headers(scope=scope).get("accept-encoding", "")):
             compressed = Path(f"{os.fspath(full_path)}{ENCODING_SUFFIXES[encoding]}")
             if compressed.is_file():
                 full_path, stat_result = compressed, compressed.stat()
@@ -159,27 +162,36 @@ class _BuiltFiles(StaticFiles):
         return response
 
 
-def _accepted_encodings(header: str) -> list[str]:
+def accepted_encodings(header: str) -> list[str]:
     """Return the encodings of the built files that a client accepts, the smallest first."""
     items = [item.replace(" ", "").lower().partition(";") for item in header.split(",")]
     accepted = {name for name, _, quality in items if not re.fullmatch(r"q=0(\.0*)?", quality)}
     return [encoding for encoding in ENCODING_SUFFIXES if encoding in accepted]
 
 
-def _page(name: str, *, title: str, content: str, config: Mapping[str, object]) -> Response:
+def _page(
+    name: str,
+    *,
+    title: str,
+    content: str,
+    config: Mapping[str, object],
+    preloads: Sequence[str] = (),
+) -> Response:
     # A page may contain a token, so it must not be cached.
     headers = {**SECURITY_HEADERS, "Cache-Control": "no-store"}
     try:
         files = json.loads((STATIC / "manifest.json").read_text(encoding="utf-8"))[name]
     except FileNotFoundError:
         return PlainTextResponse(NOT_BUILT, status_code=503, headers=headers)
+    # Otherwise a browser finds an import only in the script that imports it.
+    scripts = [
+        f'<link rel="modulepreload" href="static/{name}">'
+        for name in (files["script"], *files["imports"])
+    ]
     page = _PAGE.format(
         title=html.escape(title),
         favicon=_FAVICON,
-        # Otherwise a browser finds an import only in the script that imports it.
-        preloads="\n".join(
-            f'<link rel="modulepreload" href="static/{name}">' for name in files["imports"]
-        ),
+        preloads="\n".join([*scripts, *preloads]),
         style=files["style"],
         script=files["script"],
         config=_inert(config),

@@ -49,7 +49,8 @@ def test_no_file_names_the_host_of_a_registry() -> None:
 def test_continuous_integration_runs_the_commands_of_the_justfile() -> None:
     called = re.findall(r"^\.venv/bin/(just \w+|pytest -n auto)", text_of(".ci/run"), re.MULTILINE)
 
-    assert called == ["just check", "pytest -n auto", "just coverage", "just mutants"]
+    commands = ["just clients", "just check", "pytest -n auto", "just coverage", "just mutants"]
+    assert called == commands
     assert {command.removeprefix("just ") for command in called} - {"pytest -n auto"} <= recipes()
     assert "- run: .ci/run\n" in text_of(".github/workflows/check.yml")
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
@@ -100,6 +100,40 @@ async def test_the_reference_is_readable_on_a_phone_and_a_desktop_and_accessible
     assert await visit.page.get_by_role("main").count() == 1
     [heading] = await visit.page.get_by_role("heading", level=1).all_text_contents()
     assert heading.startswith("Inventory API")
+    assert await faults_of(visit.page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_opened_panels_of_graphiql_are_accessible(
+    visit: Visit, scheme: Literal["light", "dark"]
+) -> None:
+    await visit.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    await visit.page.goto("/graphql")
+    await run_query(visit.page)
+    answer = visit.page.locator(".graphiql-response .result-window")
+    await expect(answer).to_contain_text("Blue Widget 500ml", use_inner_text=True)
+    await visit.page.get_by_role("button", name="Show Documentation Explorer").click()
+    panel = visit.page.locator(".graphiql-plugin")
+    await panel.get_by_role("link", name="Query").click()
+    await expect(panel).to_contain_text("skusByCode")
+
+    assert await faults_of(visit.page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_opened_operations_of_the_reference_are_accessible(
+    visit: Visit, scheme: Literal["light", "dark"]
+) -> None:
+    await visit.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    await visit.page.goto("/docs")
+    operation = visit.page.locator(".opblock").nth(2)
+    await operation.locator(".opblock-summary-control").click()
+    await operation.get_by_role("button", name="Try it out").click()
+    # Examples have the colours of code, which are not ours.
+    for tab in await operation.get_by_role("tab", name="Schema").all():
+        await tab.click()
+    await expect(operation.locator(".json-schema-2020-12").first).to_be_visible()
+
     assert await faults_of(visit.page) == []
 
 

@@ -82,7 +82,7 @@ async def test_files_are_sent_compressed(accepted: str, encoding: str | None) ->
                 assert response.content == content
 
 
-@pytest.mark.parametrize(("page", "kilobytes"), [("graphiql", 1_050), ("docs", 400)])
+@pytest.mark.parametrize(("page", "kilobytes"), [("graphiql", 980), ("docs", 390)])
 def test_a_page_is_small_enough_for_a_slow_connection(page: str, kilobytes: int) -> None:
     files = manifest()[page]
     names = (files["script"], files["style"], *files["imports"])

@@ -141,6 +141,21 @@ async def test_graphiql_prettifies_a_query(visit: Visit) -> None:
     assert visit.complaints == []
 
 
+async def test_the_editor_suggests_fields_and_finds_text(visit: Visit) -> None:
+    await visit.page.goto("/graphql")
+    await expect(
+        visit.page.get_by_role("button", name="Show Documentation Explorer")
+    ).to_be_visible()
+    await write_query(visit.page, "query Mine { ")
+    editor = visit.page.locator(".graphiql-query-editor")
+    await visit.page.keyboard.press("Control+Space")
+    await expect(editor.get_by_role("option", name="skusByCode")).to_be_visible()
+    await visit.page.keyboard.press("Escape")
+    await visit.page.keyboard.press("Control+F")
+    await expect(editor.get_by_role("textbox", name="Find")).to_be_visible()
+    assert visit.complaints == []
+
+
 async def test_graphiql_keeps_an_edit_over_a_reload(visit: Visit) -> None:
     await visit.page.goto("/graphql")
     await write_query(visit.page, "query Mine { __typename }")
@@ -219,9 +234,13 @@ async def test_the_reference_lists_an_operation_and_tries_it_out(visit: Visit) -
     await expect(visit.page.locator(".opblock")).to_have_count(13)
     operation = visit.page.locator(".opblock-get", has=visit.page.locator(READ_ONE))
     await operation.locator(".opblock-summary-control").click()
+    await operation.get_by_role("tab", name="Schema").first.click()
+    await expect(operation.get_by_role("button", name="InventoryResponse")).to_be_visible()
     await operation.get_by_role("button", name="Try it out").click()
     await operation.get_by_role("button", name="Execute").click()
     await expect(operation.locator(".live-responses-table")).to_contain_text("total_on_hand")
+    # The page has its script and the description loaded at the same time, and each once.
+    assert visit.requested.count(f"{visit.base_url}/api/openapi.json") == 1
     assert visit.requests_to_other_hosts == []
     assert visit.complaints == []
 
