@@ -23,6 +23,8 @@ class FaultKind(Enum):
 
     # The connection broke. Only a commit in progress may have taken effect.
     LOST = auto()
+    # The server did not answer in time. It may be frozen, and then so are the other connections.
+    SILENT = auto()
     AWAY = auto()
     READONLY = auto()
     BROKEN = auto()
@@ -37,6 +39,7 @@ KEEPING: Final = {FaultKind.LATER, FaultKind.LOCKED, FaultKind.REPEATABLE, Fault
 BUSY: Final = "The database is busy with other writes; try again."
 MESSAGES: Final = {
     FaultKind.LOST: "The connection to the database broke; try again.",
+    FaultKind.SILENT: "The database did not answer in time; try again.",
     FaultKind.AWAY: "The database cannot be reached; try again.",
     FaultKind.READONLY: "The database takes no writes now; try again.",
     FaultKind.BROKEN: "The database cannot answer now; try again.",
@@ -104,7 +107,8 @@ BY_TYPE: Final[tuple[tuple[type[BaseException], FaultKind | None], ...]] = (
     (EOFError, FaultKind.LOST),
     (ConnectionResetError, FaultKind.LOST),
     (BrokenPipeError, FaultKind.LOST),
-    # Unreachable hosts and timeouts, also of TLS.
+    (TimeoutError, FaultKind.SILENT),
+    # Unreachable hosts and faults of TLS.
     (OSError, FaultKind.AWAY),
     (MemoryError, FaultKind.BROKEN),
 )
@@ -134,7 +138,7 @@ class Fault:
     @property
     def drops_all_connections(self) -> bool:
         """Whether other open connections are probably unusable too."""
-        return self.kind in (FaultKind.LOST, FaultKind.READONLY)
+        return self.kind in (FaultKind.LOST, FaultKind.SILENT, FaultKind.READONLY)
 
     @property
     def is_ambiguous(self) -> bool:
