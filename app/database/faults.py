@@ -1,5 +1,6 @@
 """Classification of database errors, and their translation into refusals."""
 
+import random
 import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,6 +17,8 @@ from app.errors import InventoryError, Unavailable
 
 log = structlog.get_logger()
 LOCK_NOT_AVAILABLE: Final = "55P03"
+# How often a read is executed that cannot run beside a write, under a strict isolation level.
+READ_ATTEMPTS: Final = 5
 
 
 class FaultKind(Enum):
@@ -208,6 +211,16 @@ def spoils_connection(error: BaseException) -> bool:
         return fault.drops_connection
     answers = (DBAPIError, asyncpg.PostgresError, asyncpg.DataError, sqlite3.Error, InventoryError)
     return not isinstance(error, answers)
+
+
+def is_repeatable(error: BaseException | None) -> bool:
+    """Whether an error ended a transaction that can be repeated as a whole."""
+    return isinstance(error, DatabaseFault) and error.fault.kind is FaultKind.REPEATABLE
+
+
+def pause_seconds(attempt: int) -> float:
+    """Return the random pause after a failed attempt."""
+    return random.uniform(0, 0.01 * 2**attempt)  # noqa: S311 - jitter
 
 
 def unavailable(fault: Fault, *, address: str = "") -> DatabaseFault:

@@ -2,12 +2,13 @@
 
 import asyncio
 import math
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, NamedTuple, TypeVar
+from itertools import count
+from typing import Final, TypeVar
 
 import structlog
 
@@ -18,7 +19,7 @@ from app.database.faults import (
     Fault,
     FaultKind,
     RolledBack,
-    fault_of,
+    pause_seconds,
     spoils_connection,
 )
 from app.database.session import DriverSession
@@ -66,22 +67,25 @@ class Commit(AbstractContextManager[None]):
             raise Uncertain(f"{type(error).__name__}: {error}") from error
 
 
+@dataclass
 class LockWait:
-    """The wait of transactions for a lock, since the first that did not begin."""
+    """The wait of transactions for other ones, since the first that failed."""
 
-    def __init__(self) -> None:
-        # Infinite if the last transaction has begun.
-        self.since = math.inf
-        # Whether another transaction had the lock when the last one ended.
-        self.is_blocked = False
+    # When the first attempt began that failed; infinite after a success.
+    since: float = math.inf
+    # Whether the last attempt failed because of another transaction.
+    is_blocked: bool = False
 
 
-class LockTime(NamedTuple):
+@dataclass
+class LockTime:
     """The time of a write for a lock. It starts with the wait, or when the write comes later."""
 
     wait: LockWait
     queued_at: float
     limit_ms: int
+    # When the last attempt began; infinite if it did not get a connection.
+    began: float = math.inf
 
     @property
     def left_ms(self) -> int:
@@ -91,15 +95,14 @@ class LockTime(NamedTuple):
 
     async def begin(self, session: DriverSession, beginning: Beginning) -> None:
         """Begin a transaction within the time that is left."""
-        began = time.monotonic()
-        try:
-            await session.begin(beginning(max(self.left_ms, 1)))
-        except Exception as error:
-            fault = fault_of(error)
-            self.wait.since = min(self.wait.since, began)
-            self.wait.is_blocked = fault is not None and fault.kind in CONTENDED
-            raise
-        self.wait.since, self.wait.is_blocked = math.inf, False
+        self.began = time.monotonic()
+        await session.begin(beginning(max(self.left_ms, 1)))
+
+    def end(self, fault: Fault | None = None) -> None:
+        """Note the end of an attempt, by a fault or without one."""
+        began, self.began = self.began, math.inf
+        self.wait.since = min(self.wait.since, began) if fault else math.inf
+        self.wait.is_blocked = fault is not None and fault.kind in CONTENDED
 
 
 AttemptOnce = Callable[[Commit, LockTime], Awaitable[Result]]
@@ -210,22 +213,28 @@ class Transactions(DatabaseConnections):
     ) -> Result:
         """Attempt a transaction until a deadline; repeat it after transient faults.
 
-        No attempt begins after the lock timeout.
+        The lock timeout limits the attempts that fail because of other transactions, and ATTEMPTS
+        those that fail otherwise.
         """
         commit = Commit()
         with commit, self.watch.until(deadline):
-            for attempt in range(1, ATTEMPTS + 1):
+            for attempt in count(1):
                 commit.is_under_way = False
                 try:
                     with self.fault_translation:
-                        return await attempt_once(commit, lock)
+                        result = await attempt_once(commit, lock)
                 except DatabaseFault as error:
-                    may_repeat = commit.may_repeat(error.fault) and lock.left_ms > 0
-                    if attempt == ATTEMPTS or not may_repeat:
+                    lock.end(error.fault)
+                    is_last = attempt >= ATTEMPTS and not lock.wait.is_blocked
+                    if is_last or not commit.may_repeat(error.fault) or lock.left_ms <= 0:
                         raise
                     cause = str(error.fault)
+                else:
+                    lock.end()
+                    return result
                 log.warning("transaction_retried", attempt=attempt, cause=cause)
-                await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter
+                # After a wait for another transaction, the lock may be free only for a moment.
+                await asyncio.sleep(pause_seconds(1 if lock.wait.is_blocked else attempt))
         raise Unavailable(BUSY)
 
     async def _once(

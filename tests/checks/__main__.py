@@ -23,6 +23,8 @@ def main() -> None:
     findings = asyncio.run(
         check_database(chosen.database_url, requests=chosen.requests, clients=chosen.clients)
     )
+    if findings.statuses:
+        print(f"answers to concurrent requests: {dict(sorted(findings.statuses.items()))}")
     for name, error in findings.failed.items():
         print(f"failed: {name}: {error[:500]}")
     print(f"{findings.passed} checks passed, {len(findings.failed)} failed")

@@ -3,8 +3,8 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, count
 from typing import Any, Final
@@ -48,6 +48,8 @@ class Findings:
 
     passed: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    # The statuses of concurrent requests.
+    statuses: Counter[int] = field(default_factory=Counter)
 
     async def run(self, name: str, check: Check) -> None:
         """Run a check."""
@@ -65,7 +67,7 @@ async def check_database(
     """Migrate a database, and check the service on it in three new tenants, which stay.
 
     Without `reads`, the reads are not combined with all their conditions. At the end, clients send
-    a number of concurrent requests.
+    a number of concurrent requests to two processes.
     """
     findings = Findings()
     async with running(database_url) as (app, client):
@@ -81,7 +83,13 @@ async def check_database(
             await findings.run(name, check)
         for case in _reads(reader.tenant_id) if reads else ():
             await findings.run(case.name, partial(_read, database, case))
-        await findings.run("concurrent requests", partial(_load, shop, requests, clients))
+        if requests:
+            async with running(database_url) as (second, second_client):
+                both = [shop, replace(shop, app=second, client=second_client)]
+                await findings.run(
+                    "concurrent requests",
+                    partial(_send_concurrently, both, requests, clients, findings.statuses),
+                )
         for service in (shop, reader):
             await findings.run("verify", partial(verify_tenant, database, service.tenant_id))
     return findings
@@ -207,20 +215,24 @@ async def _read(database: Database, case: ReadCase) -> None:
         await case.call(snapshot)
 
 
-async def _load(shop: Service, requests: int, clients: int) -> None:
-    """Send concurrent requests. Each must be done, or be refused as the documentation says."""
-    numbers = count()
-    statuses: Counter[int] = Counter()
+async def _send_concurrently(
+    services: Sequence[Service], requests: int, clients: int, statuses: Counter[int]
+) -> None:
+    """Send concurrent requests to several processes of a service, and count their statuses.
 
-    async def client() -> None:
+    Each must be done, or be refused as the documentation says.
+    """
+    numbers = count()
+
+    async def client(service: Service) -> None:
         while (number := next(numbers)) < requests:
-            status, text = await _send_mixed(shop, number)
+            status, text = await _send_mixed(service, number)
             statuses[status] += 1
             assert status in (200, 201, 409, 422, 503), text
 
-    await asyncio.gather(*(client() for _ in range(clients)))
-    if requests:
-        print(f"answers to concurrent requests: {dict(sorted(statuses.items()))}")
+    async with asyncio.TaskGroup() as group:
+        for number in range(clients):
+            group.create_task(client(services[number % len(services)]))
 
 
 async def _send_mixed(shop: Service, number: int) -> tuple[int, str]:
