@@ -83,6 +83,13 @@ async def _connection(database: "Database") -> str:
     return f"{database.address} responds and accepts writes."
 
 
+async def _pooler(database: "Database") -> str:
+    from app.database.poolers import require_fit_pooler
+
+    await require_fit_pooler(database)
+    return "The settings and the prepared statements of the service reach the database."
+
+
 async def _migrations(database: "Database") -> str:
     from app.database.migration import newest_revision, require_current
 
@@ -122,6 +129,7 @@ async def _clock(database: "Database") -> str:
 
 DATABASE_CHECKS: Final[dict[str, Callable[["Database"], Awaitable[str]]]] = {
     "database": _connection,
+    "pooler": _pooler,
     "migrations": _migrations,
     "role": _role,
     "clock": _clock,

@@ -63,9 +63,9 @@ class PostgresqlConnection(asyncpg.Connection):
             yield rows
 
 
-def connect_options(settings: Settings) -> dict[str, Any]:
-    """Options of a connection to PostgreSQL."""
-    server_settings = {
+def server_settings(settings: Settings) -> dict[str, str]:
+    """Return the settings of a session, as PostgreSQL writes their values."""
+    return {
         "application_name": "inventory",
         # The time zone of instants in JSON.
         "timezone": "UTC",
@@ -78,8 +78,12 @@ def connect_options(settings: Settings) -> dict[str, Any]:
         "lock_timeout": str(settings.database_lock_timeout_ms),
         "statement_timeout": str(settings.database_statement_timeout_ms),
     }
+
+
+def connect_options(settings: Settings) -> dict[str, Any]:
+    """Options of a connection to PostgreSQL."""
     return {
-        "server_settings": server_settings,
+        "server_settings": server_settings(settings),
         "timeout": CONNECT_SECONDS,
         "command_timeout": settings.database_statement_timeout_ms / 1000 + ANSWER_SECONDS,
         "connection_class": PostgresqlConnection,
