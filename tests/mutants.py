@@ -304,8 +304,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no retry",
-        "ATTEMPTS: Final = 5",
-        "ATTEMPTS: Final = 1",
+        "if is_last or not commit.may_repeat",
+        "if True or not commit.may_repeat",
         (f"{RETRIES}::test_the_victim_of_a_deadlock_retries",),
     ),
     Mutant(
@@ -316,8 +316,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a write transaction that starts with a read",
-        'return "BEGIN IMMEDIATE"',
-        'return "BEGIN"',
+        'return f"{wait}BEGIN IMMEDIATE"',
+        'return f"{wait}BEGIN"',
         (f"{RETRIES}::test_processes_that_read_and_then_write_do_not_collide",),
     ),
     Mutant(

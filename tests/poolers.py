@@ -63,7 +63,8 @@ def pooled(database_url: str, **settings: str | int) -> Iterator[str]:
         file = Path(directory) / "pgbouncer.ini"
         file.write_text(text, encoding="utf-8")
         # PgBouncer refuses to run as root; the owner of the socket can reach it.
-        as_user = ["-u", Path(str(host)).owner()] if os.geteuid() == 0 else []
+        owner = Path(str(host)).owner() if str(host).startswith("/") else "nobody"
+        as_user = ["-u", owner] if os.geteuid() == 0 else []
         Path(directory).chmod(0o755)
         process = psutil.Popen(
             [pooler_program(), "-q", *as_user, str(file)],
