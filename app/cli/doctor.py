@@ -78,16 +78,12 @@ async def _check_database(database: "Database") -> list[_Check]:
 
 
 async def _connection(database: "Database") -> str:
-    require_file(database)
-    await database.require_writable()
-    return f"{database.address} responds and accepts writes."
-
-
-async def _pooler(database: "Database") -> str:
     from app.database.poolers import require_fit_pooler
 
+    require_file(database)
     await require_fit_pooler(database)
-    return "The settings and the prepared statements of the service reach the database."
+    await database.require_writable()
+    return f"{database.address} responds and accepts writes."
 
 
 async def _migrations(database: "Database") -> str:
@@ -129,7 +125,6 @@ async def _clock(database: "Database") -> str:
 
 DATABASE_CHECKS: Final[dict[str, Callable[["Database"], Awaitable[str]]]] = {
     "database": _connection,
-    "pooler": _pooler,
     "migrations": _migrations,
     "role": _role,
     "clock": _clock,

@@ -124,6 +124,7 @@ class DriverSession:
 
     async def close(self) -> None:
         """Roll back the transaction, if any, and release the connection; drop it after a fault."""
+        self._limit_answers(limited=True)
         try:
             is_open = not self._is_spoiled and not self._connection.is_closed()
             if self._is_in_transaction and is_open:
@@ -132,7 +133,6 @@ class DriverSession:
             self._is_spoiled = True
             raise
         finally:
-            self._limit_answers(limited=True)
             self._pool.release(self._connection, self._share, drop=self._is_spoiled)
 
     def _limit_answers(self, *, limited: bool) -> None:

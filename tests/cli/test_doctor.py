@@ -21,7 +21,7 @@ READING = [
     ("export", "stock", "--tenant", "acme"),
     ("verify",),
 ]
-RESULTS = ["settings", "database", "pooler", "migrations", "role", "clock"]
+RESULTS = ["settings", "database", "migrations", "role", "clock"]
 
 
 @pytest.mark.parametrize("words", READING, ids=" ".join)

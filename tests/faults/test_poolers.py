@@ -66,11 +66,14 @@ async def unfitness(database_url: str) -> str:
         await database.dispose()
 
 
-def test_serve_names_the_settings_that_a_pooler_refuses(bare_database: str) -> None:
+@pytest.mark.parametrize("words", [("serve", "--port", "0"), ("doctor",)], ids=" ".join)
+def test_commands_name_the_settings_that_a_pooler_refuses(
+    bare_database: str, words: tuple[str, ...]
+) -> None:
     with pooled(bare_database, ignore_startup_parameters="") as address:
-        done = run("serve", "--port", "0", database_url=address)
+        done = run(*words, database_url=address)
     assert done.returncode == 1
-    [line] = done.stderr.strip().splitlines()
+    [line] = [line for line in (done.stdout + done.stderr).splitlines() if "pooler" in line]
     assert "unsupported startup parameter: " in line
     ignored = line.partition("ignore_startup_parameters = ")[2].partition(".")[0]
     assert set(ignored.split(", ")) == server_settings(Settings()).keys() - {
