@@ -1,6 +1,7 @@
 """A pool of driver connections."""
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -104,6 +105,8 @@ class DriverPool:
         if drop or connection in self._outdated or connection.is_closed():
             self._outdated.discard(connection)
             self._terminate(connection)
+            # Its server may be frozen: check the other connections before their next use.
+            self._idle = [(idle, -math.inf) for idle, _ in self._idle]
         else:
             self._idle.append((connection, time.monotonic()))
         self._shares.leave(share)

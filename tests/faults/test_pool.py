@@ -91,6 +91,15 @@ async def test_a_connection_that_was_idle_long_is_checked(
     assert first.checks == 1
 
 
+async def test_after_a_dropped_connection_the_idle_ones_are_checked(pool: Any) -> None:
+    dropped, idle = await pool.acquire(), await pool.acquire()
+    pool.release(idle)
+    pool.release(dropped, drop=True)
+
+    assert await pool.acquire() is idle
+    assert idle.checks == 1
+
+
 @pytest.mark.parametrize("server", ["is silent", "fails"])
 async def test_idle_connections_to_a_server_that_does_not_answer_are_dropped(
     pool: Any, monkeypatch: pytest.MonkeyPatch, server: str
