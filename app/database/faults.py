@@ -17,6 +17,8 @@ from app.errors import InventoryError, Unavailable
 
 log = structlog.get_logger()
 LOCK_NOT_AVAILABLE: Final = "55P03"
+# The class of serialization failures and deadlocks.
+TRANSACTION_ROLLBACK: Final = "40"
 # How often a read is executed that cannot run beside a write, under a strict isolation level.
 READ_ATTEMPTS: Final = 5
 
@@ -66,7 +68,7 @@ BY_STATE: Final[dict[str, FaultKind]] = {
     "28": FaultKind.LATER,
     "3D": FaultKind.LATER,
     # Serialization failure, deadlock.
-    "40": FaultKind.REPEATABLE,
+    TRANSACTION_ROLLBACK: FaultKind.REPEATABLE,
     # Statement completion unknown.
     "40003": FaultKind.LOST,
     "53": FaultKind.LATER,
@@ -213,9 +215,14 @@ def spoils_connection(error: BaseException) -> bool:
     return not isinstance(error, answers)
 
 
-def is_repeatable(error: BaseException | None) -> bool:
-    """Whether an error ended a transaction that can be repeated as a whole."""
-    return isinstance(error, DatabaseFault) and error.fault.kind is FaultKind.REPEATABLE
+def is_serialization_failure(error: BaseException | None) -> bool:
+    """Whether PostgreSQL ended a transaction that can be repeated as a whole.
+
+    A read of SQLite that was busy has waited for the lock timeout already.
+    """
+    if not isinstance(error, DatabaseFault) or error.fault.kind is not FaultKind.REPEATABLE:
+        return False
+    return error.fault.state.startswith(TRANSACTION_ROLLBACK)
 
 
 def pause_seconds(attempt: int) -> float:

@@ -11,7 +11,7 @@ from app.database.faults import (
     READ_ATTEMPTS,
     ConnectionLost,
     DatabaseFault,
-    is_repeatable,
+    is_serialization_failure,
     pause_seconds,
 )
 from app.database.session import DriverSession
@@ -146,7 +146,7 @@ class Snapshot:
                 return await self._execute(statement, parameters)
             except DatabaseFault as error:
                 is_lost = isinstance(error, ConnectionLost) and attempt == 1
-                if not is_first or not (is_lost or is_repeatable(error)):
+                if not is_first or not (is_lost or is_serialization_failure(error)):
                     raise
             await self._release()
             await asyncio.sleep(pause_seconds(attempt))

@@ -29,7 +29,7 @@ from graphql import (
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 
 from app.database.engine import Database
-from app.database.faults import READ_ATTEMPTS, is_repeatable, pause_seconds
+from app.database.faults import READ_ATTEMPTS, is_serialization_failure, pause_seconds
 from app.domain.caller import Principal, Scope
 from app.domain.stock import NO_PROBLEMS, RowProblems
 from app.errors import (
@@ -318,7 +318,7 @@ async def run(
 
 def _may_repeat(result: ExecutionResult) -> bool:
     """Whether the isolation level of the server did not let a query run beside a write."""
-    return any(is_repeatable(_original_of(error)) for error in result.errors or ())
+    return any(is_serialization_failure(_original_of(error)) for error in result.errors or ())
 
 
 def _original_of(error: GraphQLError) -> Exception | None:

@@ -40,7 +40,6 @@ def silent_host() -> Iterator[str]:
         yield f"127.0.0.1:{listening.getsockname()[1]}"
 
 
-@pytest.mark.long
 async def test_service_returns_after_switch_overs_and_no_acknowledged_write_is_lost(
     pair: Pair,
 ) -> None:

@@ -1,7 +1,9 @@
 """The service works under the isolation level that a server or a platform forces."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
@@ -13,9 +15,10 @@ from ulid import ULID
 from app.database.address import dsn_of
 from app.database.beginnings import Beginnings
 from app.database.session import DriverSession
+from app.database.sqlite import SqliteConnection
 from tests.checks.driver import check_database
 from tests.databases import create_database, migrated
-from tests.faults.injection import postgresql_error
+from tests.faults.injection import ERRORS, postgresql_error
 from tests.rest.answers import answered
 from tests.service import Service, level, new_tenant, running, sku, warehouse
 
@@ -129,3 +132,19 @@ async def test_conflicts_without_an_end_are_unavailable(database_of_module: str)
             update = {"warehouse_id": MAIN.id, "quantity": 7, "reason": "loss"}
             response = await service.rest("PUT", "/api/inventory/A", json=update)
         assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+
+
+async def test_a_read_that_sqlite_refused_as_busy_is_not_repeated(tmp_path: Path) -> None:
+    url = await asyncio.to_thread(migrated, f"sqlite+aiosqlite:///{tmp_path}/inventory.db")
+    executed = 0
+    async with stocked(url) as service:
+
+        async def busy(_self: SqliteConnection, *_statement: Any) -> None:
+            nonlocal executed
+            executed += 1
+            refusal = ERRORS["sqlite"]["SQLITE_BUSY"]()
+            raise refusal
+
+        with patch.object(SqliteConnection, "fetch", busy):
+            response = await service.rest("GET", "/api/inventory/A")
+    assert (response.status_code, executed) == (503, 1)

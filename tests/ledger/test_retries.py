@@ -26,6 +26,8 @@ from tests.service import Service, level, new_tenant, running, sku, warehouse
 
 INCREMENTS: Final = 50
 LOCK_MS: Final = 200
+# Longer than a request takes to its lane on a busy machine.
+LONG_LOCK_MS: Final = 1_000
 READ: Final = text("SELECT name FROM tenant WHERE tenant_id = :tenant")
 WRITE: Final = text("UPDATE tenant SET name = :name WHERE tenant_id = :tenant")
 
@@ -203,7 +205,7 @@ async def test_the_lock_timeout_is_the_wait_of_all_attempts_together(database_ur
 
 
 async def test_a_write_behind_a_blocked_one_has_waited_already(database_url: str) -> None:
-    async with running(database_url, database_lock_timeout_ms=LOCK_MS) as (app, client):
+    async with running(database_url, database_lock_timeout_ms=LONG_LOCK_MS) as (app, client):
         database = app.state.database
         service = Service(app, client, database, await new_tenant(database))
         main = warehouse()
@@ -218,8 +220,8 @@ async def test_a_write_behind_a_blocked_one_has_waited_already(database_url: str
                 answers = await asyncio.gather(first, second)
         assert [answer.code for answer in answers] == ["UNAVAILABLE"] * 2
         # Without the time that it waited behind the first one, the second would get all.
-        assert times[0] == LOCK_MS
-        assert all(milliseconds < LOCK_MS for milliseconds in times[1:])
+        assert times[0] == LONG_LOCK_MS
+        assert all(milliseconds < LONG_LOCK_MS for milliseconds in times[1:])
         assert (await WRITES["REST set"](service, update, None)).code is None
 
 
