@@ -61,10 +61,13 @@ class Settings(BaseSettings):
         default=2_000,
         ge=1,
         description="The maximum wait of a write for a lock, before 503, or 409 for a write with "
-        "an idempotency key on PostgreSQL.",
+        "an idempotency key on PostgreSQL. It includes retries and the wait behind another write.",
     )
     database_statement_timeout_ms: int = Field(
-        default=5_000, ge=1, description="The maximum time of a statement in PostgreSQL."
+        default=5_000,
+        ge=1,
+        description="The maximum time of a statement in PostgreSQL. A second later, a server that "
+        "does not answer is given up.",
     )
     row_level_security: bool = Field(
         default=False,

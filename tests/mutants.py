@@ -54,12 +54,10 @@ MUTANTS: Final = (
     ),
     Mutant(
         "stock read before the lock",
-        "        session = await self.write_session(beginning, tenant_id)\n"
-        "        try:\n"
+        "            await lock.begin(session, beginning)\n"
         "            result = await work(session)\n",
-        "        begin, _, lock = beginning.rpartition('; ')\n"
-        "        session = await self.write_session(begin or lock, tenant_id)\n"
-        "        try:\n"
+        "            begin, _, lock = beginning(1_000).rpartition('; ')\n"
+        "            await session.begin(begin)\n"
         "            result = await work(session)\n"
         "            await session._connection.execute(lock)\n",
         (OTHER_PROCESS,),
@@ -109,7 +107,7 @@ MUTANTS: Final = (
         "an answer before the commit",
         "            commit.is_under_way = True\n            await session.commit()\n",
         "            commit.is_under_way = True\n"
-        "            if beginning == self._beginnings.lane(tenant_id or ''):\n"
+        "            if beginning.func == self._beginnings.lane:\n"
         "                asyncio.get_running_loop().create_task(session.commit())\n"
         "                return result\n"
         "            await session.commit()\n",
@@ -306,8 +304,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no retry",
-        "ATTEMPTS: Final = 5",
-        "ATTEMPTS: Final = 1",
+        "if is_last or not commit.may_repeat",
+        "if True or not commit.may_repeat",
         (f"{RETRIES}::test_the_victim_of_a_deadlock_retries",),
     ),
     Mutant(
@@ -318,8 +316,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a write transaction that starts with a read",
-        'return "BEGIN IMMEDIATE"',
-        'return "BEGIN"',
+        'return f"{wait}BEGIN IMMEDIATE"',
+        'return f"{wait}BEGIN"',
         (f"{RETRIES}::test_processes_that_read_and_then_write_do_not_collide",),
     ),
     Mutant(

@@ -70,3 +70,10 @@ def answers(port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def accepts(port: int) -> bool:
+    """Whether a server on this machine accepts connections."""
+    with socket.socket() as client:
+        client.settimeout(5)
+        return client.connect_ex(("127.0.0.1", port)) == 0

@@ -78,7 +78,10 @@ async def _check_database(database: "Database") -> list[_Check]:
 
 
 async def _connection(database: "Database") -> str:
+    from app.database.poolers import require_fit_pooler
+
     require_file(database)
+    await require_fit_pooler(database)
     await database.require_writable()
     return f"{database.address} responds and accepts writes."
 

@@ -184,10 +184,12 @@ async def _prepare(database: "Database") -> bool:
         require_current,
         require_matching_role,
     )
+    from app.database.poolers import UnfitPooler, require_fit_pooler
     from app.errors import Unavailable
     from app.reads.tenants import list_tenants
 
     try:
+        await require_fit_pooler(database)
         if database.dialect == "sqlite":
             await migrate(database)
         await require_current(database)
@@ -197,7 +199,7 @@ async def _prepare(database: "Database") -> bool:
             return False
         async with database.snapshot() as snapshot:
             return not await list_tenants(snapshot)
-    except (NotCurrent, WrongRole):
+    except (NotCurrent, UnfitPooler, WrongRole):
         raise
     except Unavailable as error:
         if database.dialect == "sqlite":

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -19,7 +19,8 @@ SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verif
 SESSION_KINDS: Final = ("any", "primary", "standby", "read-write", "read-only", "prefer-standby")
 # The parameters of a PostgreSQL address that the driver implements.
 DSN_PARAMETERS: Final = (
-    *("host", "port", "user", "password", "dbname", "passfile", "target_session_attrs"),
+    *("host", "port", "user", "password", "dbname", "passfile"),
+    *("connect_timeout", "target_session_attrs"),
     *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "sslnegotiation"),
     *("ssl_min_protocol_version", "ssl_max_protocol_version", "krbsrvname"),
 )
@@ -28,8 +29,38 @@ HOSTS: Final = re.compile(
 )
 
 
+# The parameters that the service applies host by host.
+HOST_PARAMETERS: Final = ("host", "port", "connect_timeout", "target_session_attrs")
+# Seconds to connect to a single host, and to each of several.
+CONNECT_SECONDS: Final = 5
+HOST_SECONDS: Final = 3
+
+
 class BadAddress(Exception):
     """DATABASE_URL cannot be used."""
+
+
+class Host(NamedTuple):
+    """A host of an address: a name, an IP address or the directory of a Unix socket.
+
+    Without a name, the driver takes the host from its environment or looks for a socket.
+    """
+
+    name: str | None
+    port: int | None
+
+    def __str__(self) -> str:
+        """Return the name with the port."""
+        port = f":{self.port}" if self.port else ""
+        return f"{self.name or 'localhost'}{port}"
+
+
+class Hosts(NamedTuple):
+    """The hosts of an address, the required role of a server, and the time to connect to one."""
+
+    hosts: Sequence[Host]
+    role: str
+    seconds: float
 
 
 def parse_address(text: str) -> URL:
@@ -65,6 +96,36 @@ def parse_address(text: str) -> URL:
 def dsn_of(url: URL) -> str:
     """Return the address of a PostgreSQL database in the form of libpq, with the password."""
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def hosts_of(url: URL) -> Hosts:
+    """Return the hosts of a PostgreSQL address, in their order.
+
+    Raises:
+        BadAddress: the numbers of hosts and ports differ.
+
+    """
+    names = str(url.query.get("host") or "")
+    ports = str(url.query.get("port") or url.port or "").split(",")
+    listed = [_host(part) for part in names.split(",")] if names else [Host(url.host, None)]
+    if len(ports) not in (1, len(listed)):
+        message = f"DATABASE_URL names {len(listed)} hosts and {len(ports)} ports."
+        raise BadAddress(message)
+    if len(ports) == 1:
+        ports *= len(listed)
+    hosts = [
+        host if host.port or not port else Host(host.name, int(port))
+        for host, port in zip(listed, ports, strict=True)
+    ]
+    is_several = len(hosts) > 1
+    role = str(url.query.get("target_session_attrs") or ("read-write" if is_several else "any"))
+    seconds = float(url.query.get("connect_timeout") or 0)  # type: ignore[arg-type]
+    return Hosts(hosts, role, seconds or (HOST_SECONDS if is_several else CONNECT_SECONDS))
+
+
+def without_hosts(url: URL) -> URL:
+    """Return an address without its hosts and the parameters of their use."""
+    return url.set(host="", port=None).difference_update_query(HOST_PARAMETERS)
 
 
 def describe_address(url: URL) -> str:
@@ -107,7 +168,24 @@ def _postgresql(url: URL) -> URL:
     if not re.fullmatch(r"(\d{1,5}(,\d{1,5})*)?", parameters.get("port", "")):
         message = "DATABASE_URL has a port that is not a number."
         raise BadAddress(message)
-    return url.set(query=parameters)
+    if not re.fullmatch(r"\d{0,4}", parameters.get("connect_timeout", "")):
+        message = "DATABASE_URL has a wrong connect_timeout; it must be a number of seconds."
+        raise BadAddress(message)
+    url = url.set(query=parameters)
+    hosts_of(url)
+    return url
+
+
+def _host(text: str) -> Host:
+    """Parse NAME, NAME:PORT, [IPv6]:PORT or the directory of a socket."""
+    if text.startswith("/"):
+        return Host(text, None)
+    match = re.fullmatch(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<name>[^:]*))(?::(?P<port>\d{1,5}))?", text)
+    if match is None:
+        message = f"DATABASE_URL has the host {text}, which is not HOST or HOST:PORT."
+        raise BadAddress(message)
+    port = match["port"]
+    return Host(match["ipv6"] or match["name"] or None, int(port) if port else None)
 
 
 def _joined(values: str | Sequence[str]) -> str:

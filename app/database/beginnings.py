@@ -22,15 +22,20 @@ class Beginnings:
             return "BEGIN"
         return "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" + self._entering(tenant_id)
 
-    def write(self, tenant_id: str | None) -> str:
-        """Return the statements that begin to write; SQLite excludes all other writers."""
-        if self._is_sqlite:
-            return "BEGIN IMMEDIATE"
-        return "BEGIN ISOLATION LEVEL READ COMMITTED" + self._entering(tenant_id)
+    def write(self, tenant_id: str | None, lock_ms: int | None = None) -> str:
+        """Return the statements that begin to write; SQLite excludes all other writers.
 
-    def lane(self, tenant_id: str) -> str:
+        The time to wait for locks is by default that of the connection.
+        """
+        if self._is_sqlite:
+            wait = "" if lock_ms is None else f"PRAGMA busy_timeout = {lock_ms}; "
+            return f"{wait}BEGIN IMMEDIATE"
+        wait = "" if lock_ms is None else f"; SET LOCAL lock_timeout = {lock_ms}"
+        return f"BEGIN ISOLATION LEVEL READ COMMITTED{self._entering(tenant_id)}{wait}"
+
+    def lane(self, tenant_id: str, lock_ms: int | None = None) -> str:
         """Return the statements that begin to write rows of a tenant, and lock it."""
-        beginning = self.write(tenant_id)
+        beginning = self.write(tenant_id, lock_ms)
         if self._is_sqlite:
             return beginning
         stall = f"SET LOCAL idle_in_transaction_session_timeout = {MAX_STALL_MS}"

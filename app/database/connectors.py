@@ -5,13 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import asyncpg
 from sqlalchemy import URL
 
-from app.database.address import dsn_of
 from app.database.clocks import Clock
-from app.database.compilation import DriverConnection, PostgresqlRow
-from app.database.postgresql import connect_options
+from app.database.compilation import DriverConnection
+from app.database.servers import Servers
 from app.database.sqlite import READ_PRAGMA, WRITE_PRAGMA, connect_sqlite
 from app.errors import Unavailable
 from app.settings import Settings
@@ -35,8 +33,7 @@ def connectors(url: URL, settings: Settings, clock: Clock) -> Connectors:
 
     """
     if url.get_backend_name() == "postgresql":
-        options = connect_options(settings)
-        connect = partial(asyncpg.connect, dsn_of(url), **options, record_class=PostgresqlRow)
+        connect = Servers(url, settings).connect
         return Connectors(connect, connect)
     file = url.database or ""
     directory = Path(file).parent

@@ -1,5 +1,6 @@
 """Classification of database errors, and their translation into refusals."""
 
+import random
 import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,6 +17,10 @@ from app.errors import InventoryError, Unavailable
 
 log = structlog.get_logger()
 LOCK_NOT_AVAILABLE: Final = "55P03"
+# The class of serialization failures and deadlocks.
+TRANSACTION_ROLLBACK: Final = "40"
+# How often a read is executed that cannot run beside a write, under a strict isolation level.
+READ_ATTEMPTS: Final = 5
 
 
 class FaultKind(Enum):
@@ -23,6 +28,8 @@ class FaultKind(Enum):
 
     # The connection broke. Only a commit in progress may have taken effect.
     LOST = auto()
+    # The server did not answer in time. It may be frozen, and then so are the other connections.
+    SILENT = auto()
     AWAY = auto()
     READONLY = auto()
     BROKEN = auto()
@@ -37,6 +44,7 @@ KEEPING: Final = {FaultKind.LATER, FaultKind.LOCKED, FaultKind.REPEATABLE, Fault
 BUSY: Final = "The database is busy with other writes; try again."
 MESSAGES: Final = {
     FaultKind.LOST: "The connection to the database broke; try again.",
+    FaultKind.SILENT: "The database did not answer in time; try again.",
     FaultKind.AWAY: "The database cannot be reached; try again.",
     FaultKind.READONLY: "The database takes no writes now; try again.",
     FaultKind.BROKEN: "The database cannot answer now; try again.",
@@ -60,7 +68,7 @@ BY_STATE: Final[dict[str, FaultKind]] = {
     "28": FaultKind.LATER,
     "3D": FaultKind.LATER,
     # Serialization failure, deadlock.
-    "40": FaultKind.REPEATABLE,
+    TRANSACTION_ROLLBACK: FaultKind.REPEATABLE,
     # Statement completion unknown.
     "40003": FaultKind.LOST,
     "53": FaultKind.LATER,
@@ -104,7 +112,8 @@ BY_TYPE: Final[tuple[tuple[type[BaseException], FaultKind | None], ...]] = (
     (EOFError, FaultKind.LOST),
     (ConnectionResetError, FaultKind.LOST),
     (BrokenPipeError, FaultKind.LOST),
-    # Unreachable hosts and timeouts, also of TLS.
+    (TimeoutError, FaultKind.SILENT),
+    # Unreachable hosts and faults of TLS.
     (OSError, FaultKind.AWAY),
     (MemoryError, FaultKind.BROKEN),
 )
@@ -134,7 +143,7 @@ class Fault:
     @property
     def drops_all_connections(self) -> bool:
         """Whether other open connections are probably unusable too."""
-        return self.kind in (FaultKind.LOST, FaultKind.READONLY)
+        return self.kind in (FaultKind.LOST, FaultKind.SILENT, FaultKind.READONLY)
 
     @property
     def is_ambiguous(self) -> bool:
@@ -204,6 +213,21 @@ def spoils_connection(error: BaseException) -> bool:
         return fault.drops_connection
     answers = (DBAPIError, asyncpg.PostgresError, asyncpg.DataError, sqlite3.Error, InventoryError)
     return not isinstance(error, answers)
+
+
+def is_serialization_failure(error: BaseException | None) -> bool:
+    """Whether PostgreSQL ended a transaction that can be repeated as a whole.
+
+    A read of SQLite that was busy has waited for the lock timeout already.
+    """
+    if not isinstance(error, DatabaseFault) or error.fault.kind is not FaultKind.REPEATABLE:
+        return False
+    return error.fault.state.startswith(TRANSACTION_ROLLBACK)
+
+
+def pause_seconds(attempt: int) -> float:
+    """Return the random pause after a failed attempt."""
+    return random.uniform(0, 0.01 * 2**attempt)  # noqa: S311 - jitter
 
 
 def unavailable(fault: Fault, *, address: str = "") -> DatabaseFault:

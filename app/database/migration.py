@@ -6,16 +6,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
 from sqlalchemy import Connection, MetaData, NullPool, Text, column, func, select, table, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from app.database.address import dsn_of
 from app.database.compilation import DIALECTS
 from app.database.connectors import sqlite_pragmas
 from app.database.engine import Database
-from app.database.postgresql import connect_options
 from app.database.schema import METADATA
+from app.database.servers import Servers
 from app.database.session import DriverSession
 from app.database.sqlite import WRITE_PRAGMA, prepare_sqlite_engine
 from app.database.tables import adjustment, api_token
@@ -89,9 +87,10 @@ async def schema_transaction(database: Database) -> AsyncIterator[AsyncConnectio
     """Open a connection of SQLAlchemy's engine for a change of the schema, in a transaction."""
     url, options = database.url, {"poolclass": NullPool, "hide_parameters": True}
     if database.dialect == "postgresql":
-        # The driver implements more parameters of an address than SQLAlchemy.
+        # The driver implements more parameters of an address than SQLAlchemy. A change of the
+        # schema may take long.
         options["async_creator"] = partial(
-            asyncpg.connect, dsn_of(url), **connect_options(database.settings)
+            Servers(url, database.settings).connect, command_timeout=None
         )
         url = url.set(query={})
     engine = create_async_engine(url, **options)

@@ -23,6 +23,7 @@ from app.database.compilation import (
 from app.database.faults import RolledBack, spoils_connection
 from app.database.parameters import as_json, column_types, rows_from
 from app.database.pool import DriverPool
+from app.database.postgresql import PostgresqlConnection
 from app.database.sqlite import ROLLBACK
 from app.runtime.shares import Holder
 
@@ -64,6 +65,7 @@ class DriverSession:
     async def lift_statement_limit(self) -> None:
         """Let the statements of the transaction take any time; pauses keep their limit."""
         if self.dialect == "postgresql":
+            self._limit_answers(limited=False)
             await self.execute(text("SET LOCAL statement_timeout = 0"))
 
     async def lift_time_limits(self) -> None:
@@ -122,6 +124,7 @@ class DriverSession:
 
     async def close(self) -> None:
         """Roll back the transaction, if any, and release the connection; drop it after a fault."""
+        self._limit_answers(limited=True)
         try:
             is_open = not self._is_spoiled and not self._connection.is_closed()
             if self._is_in_transaction and is_open:
@@ -131,6 +134,10 @@ class DriverSession:
             raise
         finally:
             self._pool.release(self._connection, self._share, drop=self._is_spoiled)
+
+    def _limit_answers(self, *, limited: bool) -> None:
+        if isinstance(self._connection, PostgresqlConnection):
+            self._connection.limit_answers(limited=limited)
 
     async def _note_errors(self, work: Awaitable[Outcome]) -> Outcome:
         try:

@@ -7,7 +7,13 @@ from typing import Any, Final, NamedTuple, Self
 
 from app.database.compilation import AnyRow, Parameters, Statement
 from app.database.connections import DatabaseConnections
-from app.database.faults import ConnectionLost
+from app.database.faults import (
+    READ_ATTEMPTS,
+    ConnectionLost,
+    DatabaseFault,
+    is_serialization_failure,
+    pause_seconds,
+)
 from app.database.session import DriverSession
 from app.runtime.batches import MAX_BATCH_SIZE, Pending
 from app.runtime.deadlines import Deadline
@@ -129,16 +135,22 @@ class Snapshot:
     async def _execute_or_reconnect(
         self, statement: Statement, parameters: Parameters
     ) -> Sequence[AnyRow]:
+        """Execute a statement; the first one of a snapshot can be repeated.
+
+        An idle connection of the pool may have broken: all are dropped then. Or the isolation level
+        of the server does not let the statement run beside a write.
+        """
         is_first = self._session is None
-        try:
-            return await self._execute(statement, parameters)
-        except ConnectionLost:
-            # An idle connection of the pool may have broken. All old connections are dropped now,
-            # and the first statement of a snapshot can be repeated.
-            if not is_first:
-                raise
+        for attempt in range(1, READ_ATTEMPTS):
+            try:
+                return await self._execute(statement, parameters)
+            except DatabaseFault as error:
+                is_lost = isinstance(error, ConnectionLost) and attempt == 1
+                if not is_first or not (is_lost or is_serialization_failure(error)):
+                    raise
             await self._release()
-            return await self._execute(statement, parameters)
+            await asyncio.sleep(pause_seconds(attempt))
+        return await self._execute(statement, parameters)
 
     async def _execute(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
         with self._connections.fault_translation:

@@ -39,11 +39,16 @@ class SqliteConnection:
         return self._open(text, values).fetchall()
 
     async def execute(self, text: str, /) -> object:
-        """Execute a statement without rows."""
+        """Execute statements without rows, separated by semicolons."""
         if text == ROLLBACK and not self._connection.in_transaction:
             # SQLite ends the transaction after some errors.
             return None
-        return await self.fetch(text)
+        execute: Any = self._connection._execute  # noqa: SLF001 - one hop for all statements
+        return await execute(self._run, text.split("; "))
+
+    def _run(self, statements: Iterable[str]) -> None:
+        for statement in statements:
+            self._fetch(statement, ())
 
     async def stream(
         self, text: str, values: Sequence[Any], size: int

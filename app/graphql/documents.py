@@ -4,6 +4,7 @@ Strawberry's `Schema.execute` parses and validates on every call. Here a documen
 with the scopes, costs and plans of its operations.
 """
 
+import asyncio
 import sys
 from collections import OrderedDict
 from copy import copy
@@ -28,6 +29,7 @@ from graphql import (
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 
 from app.database.engine import Database
+from app.database.faults import READ_ATTEMPTS, is_serialization_failure, pause_seconds
 from app.domain.caller import Principal, Scope
 from app.domain.stock import NO_PROBLEMS, RowProblems
 from app.errors import (
@@ -280,26 +282,30 @@ async def run(
     variables = declared_variables(schema._schema, operation.node, variables)  # noqa: SLF001
 
     single = operation.single is not None and operation.single.holds(variables)
-    budget = Budget(limit)
-    async with database.snapshot(
-        single=single, alone=operation.is_alone, tenant_id=principal.tenant_id
-    ) as snapshot:
-        result = await ColumnarExecutor.run(
-            schema,
-            operation.document,
-            variables=variables,
-            operation_name=operation.name,
-            context=Context(
-                principal,
-                database,
-                snapshot,
-                budget=budget,
-                columnar=columnar,
-                plans=operation.plans,
-                longest_page=longest_page,
-                row_problems=row_problems,
-            ),
-        )
+    for attempt in range(1, READ_ATTEMPTS + 1):
+        budget = Budget(limit)
+        async with database.snapshot(
+            single=single, alone=operation.is_alone, tenant_id=principal.tenant_id
+        ) as snapshot:
+            result = await ColumnarExecutor.run(
+                schema,
+                operation.document,
+                variables=variables,
+                operation_name=operation.name,
+                context=Context(
+                    principal,
+                    database,
+                    snapshot,
+                    budget=budget,
+                    columnar=columnar,
+                    plans=operation.plans,
+                    longest_page=longest_page,
+                    row_problems=row_problems,
+                ),
+            )
+        if operation.is_mutation or not _may_repeat(result):
+            break
+        await asyncio.sleep(pause_seconds(attempt))
     if result.errors and not operation.is_mutation:
         await add_code_hints(database, principal.tenant_id, result.errors, budget)
     if budget.is_exceeded and not operation.is_mutation:
@@ -310,11 +316,21 @@ async def run(
     return result
 
 
-def refusal_of(error: GraphQLError) -> InventoryError:
-    """Error of a field for the client. An unexpected error is logged and masked as Internal."""
+def _may_repeat(result: ExecutionResult) -> bool:
+    """Whether the isolation level of the server did not let a query run beside a write."""
+    return any(is_serialization_failure(_original_of(error)) for error in result.errors or ())
+
+
+def _original_of(error: GraphQLError) -> Exception | None:
     original = error.original_error
     while isinstance(original, GraphQLError) and original.original_error:
         original = original.original_error
+    return original
+
+
+def refusal_of(error: GraphQLError) -> InventoryError:
+    """Error of a field for the client. An unexpected error is logged and masked as Internal."""
+    original = _original_of(error)
     if isinstance(original, InventoryError):
         return original
     if original is None or isinstance(original, GraphQLError):

@@ -33,6 +33,8 @@ SINGLE_HEADERS: Final = (
 )
 SINGLE_HEADER_NAMES: Final = frozenset(name.lower().encode() for name in SINGLE_HEADERS)
 CLIENT_CLOSED_REQUEST: Final = 499
+# The key of the ASGI scope that the protocol sets if the client leaves before the response.
+CLIENT_HAS_LEFT: Final = "inventory.client_has_left"
 # The beginning of an API token or a JWT, with all that may belong to it.
 _TOKEN: Final = re.compile(r"(?:inv_|eyJ)[\w.-]{20,}+")
 _PORT: Final = re.compile(r":\d*$")
@@ -105,6 +107,8 @@ class HttpEdge:
             route_path = scope["path"].removeprefix(scope.get("root_path", ""))
             response = error_response(error, path=route_path)
             await response(scope, receive, exchange.send)
+        if scope.get(CLIENT_HAS_LEFT):
+            exchange.status = CLIENT_CLOSED_REQUEST
         log.info(
             "request",
             method=scope["method"],

@@ -17,7 +17,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from app.errors import InventoryError, MalformedRequest, RequestTimeout, Unavailable
-from app.http.edge import HttpEdge, refusal
+from app.http.edge import CLIENT_HAS_LEFT, HttpEdge, refusal
 from app.http.json import BODY_HAS_ARRIVED
 from app.http.unread_responses import UnreadProtocol
 from app.settings import Settings
@@ -103,6 +103,7 @@ class BoundedProtocol(UnreadProtocol):
         """Notify the application, even if another request waits for its response."""
         self._stop_head_timer()
         if self._responding is not None and not self._responding.response_complete:
+            self._responding.scope[CLIENT_HAS_LEFT] = True  # type: ignore[typeddict-unknown-key]
             _disconnect(self._responding)
         super().connection_lost(exc)
 

@@ -46,10 +46,11 @@ PAUSE_SIZE: Final = 50
 
 
 class QueuedWrite(NamedTuple):
-    """A write in a lane, and the deadline of its request."""
+    """A write in a lane, the deadline of its request, and the monotonic time of its arrival."""
 
     write: Write[Any]
     deadline: Deadline
+    queued_at: float
 
 
 # The outcome of a write, or an error that is not stored.
@@ -81,7 +82,12 @@ async def run_batch(database: Database, tenant_id: str, batch: Sequence[Pending]
     deadline = min(pending.item.deadline for pending in in_time)
     work = partial(_decide_and_post, tenant_id, writes)
     try:
-        outcomes: Sequence[WriteOutcome] = await database.write(work, tenant_id, deadline)
+        outcomes: Sequence[WriteOutcome] = await database.write(
+            work,
+            tenant_id,
+            deadline,
+            queued_at=min(pending.item.queued_at for pending in in_time),
+        )
     except OutOfTime:
         # First those with the most time: otherwise one deadline after the other could end every
         # transaction of an overloaded lane.
@@ -89,7 +95,8 @@ async def run_batch(database: Database, tenant_id: str, batch: Sequence[Pending]
         await _run_halves(database, tenant_id, by_time)
         return
     except Unavailable as error:
-        outcomes = [_refusal_of(write, error) for write in writes]
+        await _refuse(database, tenant_id, in_time, error)
+        return
     except Exception as error:  # noqa: BLE001 - the caller raises it
         if len(in_time) > 1:
             await _run_halves(database, tenant_id, in_time)
@@ -100,6 +107,20 @@ async def run_batch(database: Database, tenant_id: str, batch: Sequence[Pending]
             pending.fail(outcome)
         else:
             pending.succeed(outcome)
+
+
+async def _refuse(
+    database: Database, tenant_id: str, batch: Sequence[Pending], error: Unavailable
+) -> None:
+    """Refuse a batch; writes that came later may wait longer for a blocked lane."""
+    patient = []
+    for pending in batch:
+        if database.may_wait(tenant_id, pending.item.queued_at):
+            patient.append(pending)
+        else:
+            pending.fail(_refusal_of(pending.item.write, error))
+    if patient:
+        await run_batch(database, tenant_id, patient)
 
 
 async def _run_halves(database: Database, tenant_id: str, batch: Sequence[Pending]) -> None:

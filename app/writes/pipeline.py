@@ -5,6 +5,7 @@ locks the tenant, reads all rows that the batch needs, decides one write after t
 and writes all changes and idempotency keys.
 """
 
+import time
 from dataclasses import dataclass
 from functools import partial
 
@@ -60,7 +61,7 @@ async def run_write(
         database, tenant_id = context.database, context.caller.tenant_id
         outcome = await database.lanes.submit(
             tenant_id,
-            QueuedWrite(write, database.deadline()),
+            QueuedWrite(write, database.deadline(), time.monotonic()),
             partial(run_batch, database, tenant_id),
             size=size_of(needs),
         )

@@ -8,7 +8,14 @@ import pytest
 from sqlalchemy import URL, make_url
 from ulid import ULID
 
-from app.database.address import BadAddress, describe_address, dsn_of, parse_address
+from app.database.address import (
+    BadAddress,
+    describe_address,
+    dsn_of,
+    hosts_of,
+    parse_address,
+    without_hosts,
+)
 from app.database.engine import Database
 from app.database.migration import current_revision, migrate, newest_revision
 from app.settings import Settings
@@ -61,6 +68,35 @@ def test_postgresql_addresses_of_platforms_are_accepted(address: str, where: str
 
 
 @pytest.mark.parametrize(
+    ("address", "hosts"),
+    [
+        ("postgresql://u@/d", ["localhost"]),
+        ("postgresql://u@h:6432/d", ["h:6432"]),
+        ("postgresql://u@h1:1,h2:2/d", ["h1:1", "h2:2"]),
+        ("postgresql://u@h1,h2:2/d", ["h1", "h2:2"]),
+        ("postgresql://u@[::1]:1,h2/d", ["::1:1", "h2"]),
+        ("postgresql://u@/d?host=h1,h2&port=1,2", ["h1:1", "h2:2"]),
+        ("postgresql://u@/d?host=h1,h2&port=7", ["h1:7", "h2:7"]),
+        ("postgresql://u@/d?host=h1:1&host=h2:2", ["h1:1", "h2:2"]),
+        ("postgresql://u@/d?host=/run,h2", ["/run", "h2"]),
+    ],
+)
+def test_several_hosts_have_two_spellings(address: str, hosts: list[str]) -> None:
+    parsed = hosts_of(parse_address(address))
+
+    assert [str(host) for host in parsed.hosts] == hosts
+    assert parsed.role == ("read-write" if len(hosts) > 1 else "any")
+
+
+def test_an_address_can_set_the_role_and_the_time_of_a_host() -> None:
+    given = "target_session_attrs=standby&connect_timeout=7"
+    parsed = hosts_of(parse_address(f"postgresql://u@h1,h2/d?{given}"))
+
+    assert (parsed.role, parsed.seconds) == ("standby", 7)
+    assert str(without_hosts(parse_address(f"postgresql://u@h1,h2/d?{given}"))).endswith("u@/d")
+
+
+@pytest.mark.parametrize(
     ("address", "file"),
     [
         ("sqlite:///x.db", "x.db"),
@@ -85,6 +121,9 @@ def test_sqlite_addresses_name_a_file(address: str, file: str) -> None:
         ("postgres://u:sec@ret:x/y@h/d", "percent-encoded"),
         ("postgres://u:secret@h:x/d", "percent-encoded"),
         ("postgres://u:secret@h/d?port=x", "not a number"),
+        ("postgres://u:secret@h/d?connect_timeout=soon", "wrong connect_timeout"),
+        ("postgres://u:secret@h1,h2/d?port=1,2,3", "2 hosts and 3 ports"),
+        ("postgres://u:secret@h1:1:2,h2/d", "HOST or HOST:PORT"),
         ("postgres://u:secret@h/d?sslmode=on", "wrong sslmode"),
         ("postgres://u:secret@h/d?target_session_attrs=rw", "wrong target_session_attrs"),
         ("postgres://u:secret@h/d?channel_binding=require", "channel_binding"),

@@ -206,6 +206,13 @@ def request(route: RestRoute) -> tuple[str, str, dict[str, Any]]:
 
 @pytest.fixture
 async def stocked(service: Service) -> Service:
+    await load_objects(service)
+    await transact(service.database, partial(hold, service))
+    return service
+
+
+async def load_objects(service: Service) -> None:
+    """Insert the objects that the requests name, except the reservation."""
     warehouse, other = (
         WarehouseRecord(id_, "Hall of A", WarehouseType.OWN, None, None, is_active=True)
         for id_ in (WAREHOUSE, OTHER)
@@ -213,8 +220,6 @@ async def stocked(service: Service) -> Service:
     market = structs.replace(warehouse, id=MARKET, type=WarehouseType.FBA)
     counts = replace(level(warehouse, 500), history=[replace(counted(500), id=ENTRY)])
     await service.load([warehouse, other, market], [sku(CODE, counts, title="Title of A")])
-    await transact(service.database, partial(hold, service))
-    return service
 
 
 async def hold(service: Service, connection: AsyncConnection) -> None:

@@ -227,7 +227,9 @@ class SlowDatabase:
         self.seconds = seconds
         self.ended = 0
 
-    async def write(self, work: Any, _tenant_id: str, deadline: Deadline) -> list[Any]:
+    async def write(
+        self, work: Any, _tenant_id: str, deadline: Deadline, **_options: Any
+    ) -> list[Any]:
         ends_at = self.clock.now + self.seconds
         if deadline.ends_at < ends_at:
             self.clock.now = deadline.ends_at
@@ -253,7 +255,7 @@ async def test_deadlines_that_follow_each_other_do_not_end_every_transaction(
         decide=lambda _: Decision(None),
     )
     batch = [
-        Pending(QueuedWrite(decided_, Deadline(second, 60)), 1, asyncio.Future())
+        Pending(QueuedWrite(decided_, Deadline(second, 60), 0), 1, asyncio.Future())
         for second in range(64)
     ]
 

@@ -2,26 +2,32 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Final
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import URL, text
 from ulid import ULID
 
 from app.database.engine import Database
-from app.database.faults import spoils_connection
 from app.database.session import DriverSession
-from app.database.transactions import ATTEMPTS
+from app.database.transactions import Beginning, LockTime
 from app.errors import Unavailable
 from app.runtime.deadlines import Uncertain
 from app.settings import Settings
 from tests.databases import create_database, migrated
 from tests.engines import writer_of
-from tests.service import new_tenant
+from tests.faults.test_waiting import locked
+from tests.ledger.writes import WRITES, Update
+from tests.service import Service, level, new_tenant, running, sku, warehouse
 
 INCREMENTS: Final = 50
+LOCK_MS: Final = 200
+# Longer than a request takes to its lane on a busy machine.
+LONG_LOCK_MS: Final = 1_000
 READ: Final = text("SELECT name FROM tenant WHERE tenant_id = :tenant")
 WRITE: Final = text("UPDATE tenant SET name = :name WHERE tenant_id = :tenant")
 
@@ -149,36 +155,74 @@ async def _end(database: Database, pid: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_write_waits_for_the_lock_of_another_process(
-    tmp_path: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_write_waits_for_the_lock_of_another_process(tmp_path: Path) -> None:
     path = f"{tmp_path}/inventory.db"
     url = await asyncio.to_thread(migrated, f"sqlite+aiosqlite:///{path}")
-    database = Database(Settings(database_url=url, database_lock_timeout_ms=1))
+    database = Database(Settings(database_url=url, database_lock_timeout_ms=60_000))
     tenant_id = await new_tenant(database)
-    refusals = 0
-    with closing(sqlite3.connect(path, check_same_thread=False)) as other:
+    with closing(sqlite3.connect(path)) as other:
         other.isolation_level = None
         other.execute("BEGIN IMMEDIATE")
-
-        def let_go(error: BaseException) -> bool:
-            nonlocal refusals
-            refusals += 1
-            if refusals == ATTEMPTS - 1:
-                other.execute("ROLLBACK")
-            return spoils_connection(error)
-
-        monkeypatch.setattr("app.database.session.spoils_connection", let_go)
-        await database.transaction(lambda session: rename(session, tenant_id, "done"))
-        assert refusals == ATTEMPTS - 1
-        assert await name_of(database, tenant_id) == "done"
-
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Unavailable, match="busy"):
-            await database.transaction(lambda session: rename(session, tenant_id, "never"))
-    assert refusals == ATTEMPTS - 1 + ATTEMPTS
+        with noted_lock_times() as times:
+            write = asyncio.create_task(
+                database.transaction(lambda session: rename(session, tenant_id, "done"))
+            )
+            while not times:
+                await asyncio.sleep(0)
+            other.execute("ROLLBACK")
+            await write
     assert await name_of(database, tenant_id) == "done"
     await database.dispose()
+
+
+@contextmanager
+def noted_lock_times() -> Iterator[list[int]]:
+    """Yield the list of the milliseconds that each transaction gets for its lock."""
+    times: list[int] = []
+    begin = LockTime.begin
+
+    async def noted(lock: LockTime, session: DriverSession, beginning: Beginning) -> None:
+        def note(milliseconds: int) -> str:
+            times.append(milliseconds)
+            return beginning(milliseconds)
+
+        await begin(lock, session, note)
+
+    with patch.object(LockTime, "begin", noted):
+        yield times
+
+
+async def test_the_lock_timeout_is_the_wait_of_all_attempts_together(database_url: str) -> None:
+    settings = Settings(database_url=database_url, database_lock_timeout_ms=LOCK_MS)
+    database = Database(settings)
+    tenant_id = await new_tenant(database)
+    async with locked(database, tenant_id):
+        with noted_lock_times() as times, pytest.raises(Unavailable, match="busy"):
+            await database.write(lambda session: rename(session, tenant_id, "never"), tenant_id)
+    assert sum(times) <= LOCK_MS
+    assert await name_of(database, tenant_id) == "Test"
+    await database.dispose()
+
+
+async def test_a_write_behind_a_blocked_one_has_waited_already(database_url: str) -> None:
+    async with running(database_url, database_lock_timeout_ms=LONG_LOCK_MS) as (app, client):
+        database = app.state.database
+        service = Service(app, client, database, await new_tenant(database))
+        main = warehouse()
+        await service.load([main], [sku("A", level(main, 5))])
+        async with locked(database, service.tenant_id):
+            with noted_lock_times() as times:
+                update = Update("A", main.id, 7)
+                first = asyncio.ensure_future(WRITES["REST set"](service, update, None))
+                while not times:
+                    await asyncio.sleep(0)
+                second = asyncio.ensure_future(WRITES["REST set"](service, update, None))
+                answers = await asyncio.gather(first, second)
+        assert [answer.code for answer in answers] == ["UNAVAILABLE"] * 2
+        # Without the time that it waited behind the first one, the second would get all.
+        assert times[0] == LONG_LOCK_MS
+        assert all(milliseconds < LONG_LOCK_MS for milliseconds in times[1:])
+        assert (await WRITES["REST set"](service, update, None)).code is None
 
 
 async def test_processes_that_read_and_then_write_do_not_collide(database_url: str) -> None:

@@ -14,8 +14,10 @@ import uvicorn
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from app.http import edge as http
+from app.http.logs import configure_logs
 from app.http.uvicorn_protocol import MAX_PIPELINED, bounded_protocol
 from app.settings import Settings
 from tests.processes import free_port
@@ -64,6 +66,29 @@ async def answer_to(port: int, *parts: bytes) -> bytes:
 
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+
+
+async def test_a_client_that_left_before_the_response_is_logged_as_that() -> None:
+    arrived = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        arrived.set()
+        if scope["path"] == "/left":
+            while (await receive())["type"] != "http.disconnect":
+                continue
+        await JSONResponse({})(scope, receive, send)
+
+    configure_logs("info")
+    with capture_logs() as lines:
+        async with serving(http.HttpEdge(app)) as port:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(HEAD.replace(b"/healthz", b"/left") + b"\r\n")
+            await arrived.wait()
+            writer.transport.abort()
+            assert (await answer_to(port, HEAD, b"\r\n")).startswith(b"HTTP/1.1 200")
+
+    requests = [line for line in lines if line["event"] == "request"]
+    assert {line["path"]: line["status"] for line in requests} == {"/left": 499, "/healthz": 200}
 
 
 async def test_a_long_request_head_in_time_is_answered(tmp_path: Path) -> None:

@@ -1,0 +1,10 @@
+"""The checks for any database pass on both engines."""
+
+from tests.checks.driver import check_database
+
+
+async def test_every_check_passes(migrated_url: str) -> None:
+    findings = await check_database(migrated_url, reads=False, requests=40)
+
+    assert findings.failed == {}
+    assert findings.passed > 50
