@@ -74,7 +74,10 @@ def test_the_author_of_an_import_is_stored_like_other_addresses(source: Commands
     for author in ("", "\udcff", "\x1b[2J", f"{249 * 'x'}@x.com"):
         refused = source.import_file(counts, "--by", author)
         assert refused.status == 1
-        assert "created_by must have printed characters, and at most 254 bytes of them" in refused.stderr
+        assert (
+            "created_by must have printed characters, and at most 254 bytes of them"
+            in refused.stderr
+        )
 
 
 @pytest.mark.parametrize("options", [(), ("--tenant", TENANT)])
