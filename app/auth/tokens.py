@@ -28,6 +28,7 @@ MAX_JWT_LENGTH: Final = 4_096
 MAX_CACHED_TOKENS: Final = 10_000
 TOKEN_PREFIX: Final = "inv_"  # noqa: S105 - the public part of tokens
 JWT_DOTS: Final = 2
+INVALID_TOKEN: Final = "The token is unknown, expired or revoked."  # noqa: S105 - a message
 # The hash that an unknown token is compared with; no token has it.
 ABSENT_HASH: Final = bytes(32)
 
@@ -46,10 +47,11 @@ TOKEN_STATEMENT: Final = (
         api_token.c.tenant_id == bindparam("tenant_id"),
         api_token.c.token_hash == bindparam("hash"),
         api_token.c.revoked_at.is_(None),
+        tenant.c.deleted_since.is_(None),
     )
 )
 TENANT_STATEMENT: Final = select(tenant.c.cursor_key, Present().label("now")).where(
-    tenant.c.tenant_id == bindparam("tenant_id")
+    tenant.c.tenant_id == bindparam("tenant_id"), tenant.c.deleted_since.is_(None)
 )
 
 
@@ -101,8 +103,7 @@ class Authenticator:
             raise Unauthenticated(message)
         principal = await self._principal(token)
         if principal is None or self._is_expired(principal.expires_at):
-            message = "The token is unknown, expired or revoked."
-            raise Unauthenticated(message)
+            raise Unauthenticated(INVALID_TOKEN)
         return principal
 
     def take_last_uses(self) -> dict[tuple[str, str], datetime]:
