@@ -27,6 +27,7 @@ from app.errors import (
 from app.graphql.documents import Operation, prepared_operations, refusal_of, run
 from app.graphql.schema.relay import MAX_PAGE
 from app.http.json import JSONResponse, read_json
+from app.runtime.request_facts import current_request_facts
 from app.settings import Settings
 from rest_shim.binding import ROW_PROBLEMS, bind_body, bind_headers, bind_query, query_parameters
 from rest_shim.names import rest_name
@@ -86,6 +87,8 @@ class Shim:
     async def respond(self, route: RestRoute, request: Request) -> Response:
         """Respond to a request. The checks run in this order: token, scope, shape, operation."""
         principal = await self.authenticator.authenticate(request.headers.get("authorization"))
+        if (facts := current_request_facts.get()) is not None:
+            facts.operation = route.operation
         operation = self.operations[route.operation]
         for scope in operation.scopes:
             principal.require(scope)

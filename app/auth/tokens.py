@@ -18,6 +18,7 @@ from app.database.tables import api_token, tenant
 from app.domain.caller import Principal, Scope
 from app.errors import Unauthenticated
 from app.runtime.fair_loop import charge
+from app.runtime.request_facts import current_request_facts
 
 if TYPE_CHECKING:
     from app.auth.jwt import IdentityProvider
@@ -84,6 +85,8 @@ class Authenticator:
 
         """
         principal = await self.identify(authorization)
+        if facts := current_request_facts.get():
+            facts.tenant_id, facts.token_id = principal.tenant_id, principal.subject
         if self._rate_limiter is not None:
             await self._rate_limiter.admit(principal.tenant_id, principal.subject)
         await charge(principal.tenant_id)
@@ -105,6 +108,11 @@ class Authenticator:
         if principal is None or self._is_expired(principal.expires_at):
             raise Unauthenticated(INVALID_TOKEN)
         return principal
+
+    @property
+    def cached_tokens(self) -> int:
+        """The number of cached tokens."""
+        return len(self._cache)
 
     def take_last_uses(self) -> dict[tuple[str, str], datetime]:
         """Last uses of tokens since the previous call, by tenant id and token id."""

@@ -15,6 +15,7 @@ from app.database.session import DriverSession
 from app.errors import InventoryError, Unavailable
 from app.runtime.batches import Batches
 from app.runtime.deadlines import Deadline, OutOfTime, Uncertain
+from app.runtime.metrics import RETRIES
 from app.settings import Settings
 
 log = structlog.get_logger()
@@ -129,6 +130,7 @@ class Transactions(DatabaseConnections):
                     if attempt == ATTEMPTS or not commit.may_repeat(error.fault):
                         raise
                     cause = str(error.fault)
+                RETRIES.inc()
                 log.warning("transaction_retried", attempt=attempt, cause=cause)
                 await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter
         raise Unavailable(BUSY)

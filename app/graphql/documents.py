@@ -53,6 +53,7 @@ from app.graphql.variable_checks import (
     in_json_words,
     variable_problems,
 )
+from app.runtime.observation import operation_span
 from app.settings import Settings
 
 log = structlog.get_logger()
@@ -67,6 +68,7 @@ DOCUMENT_BYTES: Final = 8 * 2**10
 TEXT_COPIES: Final = 3
 TOKEN_BYTES: Final = 2 * 2**10
 PROBLEM_BYTES: Final = 4 * 2**10
+SEVERAL_FIELDS: Final = "several"
 TOO_DEEP: Final = "The query is nested too deeply."
 VALIDATION_RULES: Final = (*specified_rules, MaybeNullValidationRule)
 
@@ -92,6 +94,14 @@ class Operation:
     def name(self) -> str | None:
         """Name of the operation, if it has one."""
         return self.node.name.value if self.node.name else None
+
+    @property
+    def root_field(self) -> str:
+        """Name of the only root field in the schema, or `several`."""
+        [selection, *others] = self.node.selection_set.selections
+        if isinstance(selection, FieldNode) and not others:
+            return selection.name.value
+        return SEVERAL_FIELDS
 
     @property
     def is_mutation(self) -> bool:
@@ -284,22 +294,23 @@ async def run(
     async with database.snapshot(
         single=single, alone=operation.is_alone, tenant_id=principal.tenant_id
     ) as snapshot:
-        result = await ColumnarExecutor.run(
-            schema,
-            operation.document,
-            variables=variables,
-            operation_name=operation.name,
-            context=Context(
-                principal,
-                database,
-                snapshot,
-                budget=budget,
-                columnar=columnar,
-                plans=operation.plans,
-                longest_page=longest_page,
-                row_problems=row_problems,
-            ),
-        )
+        with operation_span(operation.root_field):
+            result = await ColumnarExecutor.run(
+                schema,
+                operation.document,
+                variables=variables,
+                operation_name=operation.name,
+                context=Context(
+                    principal,
+                    database,
+                    snapshot,
+                    budget=budget,
+                    columnar=columnar,
+                    plans=operation.plans,
+                    longest_page=longest_page,
+                    row_problems=row_problems,
+                ),
+            )
     if result.errors and not operation.is_mutation:
         await add_code_hints(database, principal.tenant_id, result.errors, budget)
     if budget.is_exceeded and not operation.is_mutation:
