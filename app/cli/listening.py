@@ -23,6 +23,9 @@ from app.settings import Settings
 
 GRACE_SECONDS: Final = 10
 BACKLOG: Final = 2048
+METRICS_TIMEOUT_SECONDS: Final = 5
+# A file in memory: writes to a mapped file kill the process when the disk is full.
+SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - the name in it is random
 # As uvicorn's: the directory of the socket decides who can connect.
 SOCKET_MODE: Final = 0o666
 CAUSES: Final = {
@@ -111,7 +114,10 @@ def serving_metrics(settings: Settings, host: str, workers: int) -> Iterator[Non
     """
     with ExitStack() as stack:
         if settings.metrics and workers > 1:
-            directory = stack.enter_context(TemporaryDirectory(prefix="inventory-metrics-"))
+            shared = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+            directory = stack.enter_context(
+                TemporaryDirectory(prefix="inventory-metrics-", dir=shared)
+            )
             os.environ[METRICS_DIRECTORY] = directory
         if settings.metrics_port is not None:
             port = settings.metrics_port
@@ -120,6 +126,9 @@ def serving_metrics(settings: Settings, host: str, workers: int) -> Iterator[Non
             except OSError as error:
                 message = f"Cannot listen on the port {port} of the metrics: {error.strerror}."
                 raise CannotListen(message) from error
+            # A client that sends nothing keeps its thread only so long.
+            server.RequestHandlerClass.timeout = METRICS_TIMEOUT_SECONDS  # type: ignore[attr-defined]
+            stack.callback(server.server_close)
             stack.callback(server.shutdown)
         yield
 

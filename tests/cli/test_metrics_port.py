@@ -10,18 +10,28 @@ import httpx
 import psutil
 import pytest
 
+from app.cli import listening
+from app.cli.listening import serving_metrics
+from app.settings import Settings
 from tests.cli.conftest import Command
 from tests.processes import free_port, started
 
 READY: Final = 'inventory_http_requests_total{method="GET",route="/readyz",status="200"}'
+CLIENT: Final = httpx.Client(headers={"Connection": "close"})
 TOKENS: Final = 'inventory_cache_entries{cache="tokens"}'
 
 
 def values_at(url: str) -> dict[str, float]:
     """Read the samples of a page of metrics."""
-    lines = httpx.get(url).text.splitlines()
+    lines = CLIENT.get(url).text.splitlines()
     pairs = [line.rpartition(" ") for line in lines if not line.startswith("#")]
     return {name: float(value) for name, _, value in pairs}
+
+
+def ask(times: int, url: str) -> None:
+    """Send requests, each on a connection of its own, so that all workers get some."""
+    for _ in range(times):
+        assert CLIENT.get(url).status_code == 200
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -43,22 +53,18 @@ def test_workers_add_up_and_a_replaced_one_loses_no_count(
         page = f"http://127.0.0.1:{port}/metrics" if has_own_port else f"{address}/metrics"
         until(lambda: len(workers_of(parent.pid)) == 2)
 
-        def ask(times: int) -> None:
-            # A connection each, so that both workers get some.
-            for _ in range(times):
-                assert httpx.get(f"{address}/readyz").status_code == 200
-
-        ask(20)
+        ask(20, f"{address}/readyz")
         until(lambda: values_at(page).get(READY, 0) == 20)
         assert values_at(page)[TOKENS] == 0
+        if not has_own_port:
+            return
 
+        assert CLIENT.get(f"{address}/metrics").status_code == 404
         [victim, _] = workers_of(parent.pid)
         victim.kill()
         until(lambda: victim not in workers_of(parent.pid) and len(workers_of(parent.pid)) == 2)
-        ask(5)
+        ask(5, f"{address}/readyz")
         until(lambda: values_at(page)[READY] == 25)
-        if has_own_port:
-            assert httpx.get(f"{address}/metrics").status_code == 404
 
 
 def workers_of(parent: int) -> list[psutil.Process]:
@@ -82,3 +88,20 @@ def test_a_used_port_for_metrics_is_refused(
         done = command("serve", "--port", "0")
     assert done.status == 1
     assert done.errors.startswith(f"inventory: Cannot listen on the port {port} of the metrics")
+
+
+def test_a_silent_client_of_the_metrics_port_is_disconnected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    port = free_port()
+    monkeypatch.setattr(listening, "METRICS_TIMEOUT_SECONDS", 0.05)
+    settings = Settings(metrics=True, metrics_port=port)
+    with (
+        serving_metrics(settings, "127.0.0.1", workers=1),
+        socket.create_connection(("127.0.0.1", port)) as silent,
+    ):
+        silent.sendall(b"GET /met")
+        assert silent.recv(1) == b""
+        assert "inventory_refusals" in CLIENT.get(f"http://127.0.0.1:{port}/metrics").text
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port)).close()

@@ -84,6 +84,7 @@ def test_a_demo_responds_when_it_says_ready_and_opens_a_browser(
         headers = {"Authorization": "Bearer demo-read"}
         warehouses = httpx.get(f"{address}/api/inventory/warehouses", headers=headers).json()
         assert len(warehouses["data"]) == 3
+        assert "inventory_http_requests" in httpx.get(f"{address}/metrics").text
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
