@@ -142,10 +142,14 @@ def serve(
     """
     from app.cli.listening import listening, run_server, serving_metrics, url_of
     from app.database.address import describe_address, parse_address
+    from app.runtime.observation import require_opentelemetry
 
     if root_path and not re.fullmatch(r"(/[\w.~-]+)+", root_path, re.ASCII):
         raise typer.BadParameter("--root-path must be a path without a / at its end")
     settings = settings_for(database_url)
+    if settings.tracing:
+        # A worker that fails at its start would be started again and again.
+        require_opentelemetry()
     # Each worker builds its application from the environment.
     os.environ["DATABASE_URL"] = settings.database_url
     os.environ.pop("DATABASE_URL_FILE", None)

@@ -42,6 +42,23 @@ def log_slow_statements(milliseconds: int | None) -> None:
     _Observers.slow_seconds = math.inf if milliseconds is None else milliseconds / 1000
 
 
+def require_opentelemetry() -> None:
+    """Require the extra.
+
+    Raises:
+        Unavailable: it is not installed.
+
+    """
+    try:
+        import opentelemetry.exporter.otlp.proto.http  # noqa: PLC0415
+        import opentelemetry.sdk.trace  # noqa: F401, PLC0415
+    except ImportError as error:
+        message = (
+            "INVENTORY_TRACING needs OpenTelemetry. Run: pip install 'inventory-api[opentelemetry]'"
+        )
+        raise Unavailable(message) from error
+
+
 def start_tracing(processor: "SpanProcessor | None" = None) -> Callable[[], None]:
     """Send spans to the collector that the variables OTEL_.. name; return a function to stop.
 
@@ -49,17 +66,13 @@ def start_tracing(processor: "SpanProcessor | None" = None) -> Callable[[], None
         Unavailable: the extra is not installed.
 
     """
-    try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-            OTLPSpanExporter,
-        )
-        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
-    except ImportError as error:
-        message = (
-            "INVENTORY_TRACING needs OpenTelemetry. Run: pip install 'inventory-api[opentelemetry]'"
-        )
-        raise Unavailable(message) from error
+    require_opentelemetry()
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+        OTLPSpanExporter,
+    )
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
     os.environ.setdefault("OTEL_SERVICE_NAME", "inventory")
     provider = TracerProvider()
     provider.add_span_processor(processor or BatchSpanProcessor(OTLPSpanExporter()))

@@ -1,6 +1,7 @@
 """The metrics of several workers are one truth, also after one of them is replaced."""
 
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -105,3 +106,15 @@ def test_a_silent_client_of_the_metrics_port_is_disconnected(
         assert "inventory_refusals" in CLIENT.get(f"http://127.0.0.1:{port}/metrics").text
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", port)).close()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_tracing_without_its_extra_is_refused_before_the_start(
+    workers: str, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    monkeypatch.setenv("INVENTORY_TRACING", "true")
+    done = command("serve", "--port", "0", "--workers", workers)
+    assert (done.status, len(done.errors.splitlines())) == (1, 1)
+    assert "pip install 'inventory-api[opentelemetry]'" in done.errors
+    assert list(tmp_path.iterdir()) == []

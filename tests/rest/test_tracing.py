@@ -1,8 +1,10 @@
 """Spans of a request: its operation and statements, in the trace of the client."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
-from typing import Final
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar, Final
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -13,7 +15,7 @@ from structlog.testing import capture_logs
 
 from app.runtime.observation import start_tracing
 from tests.ledger.writes import SET
-from tests.service import Service, level, sku, warehouse
+from tests.service import Service, level, running, sku, warehouse
 
 TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT: Final = "00f067aa0ba902b7"
@@ -96,3 +98,42 @@ async def test_an_error_is_marked_without_its_message(
     assert not [span for span in exporter.get_finished_spans() if span.events]
     await service.rest("GET", "/x", headers={"traceparent": "00-garbage", "tracestate": "=,=" * 99})
     assert len([span for span in exporter.get_finished_spans() if not span.parent]) == 2
+
+
+class Collector(BaseHTTPRequestHandler):
+    """A collector that keeps what it receives."""
+
+    received: ClassVar[list[tuple[str, bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.received.append((self.path, body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Write no log."""
+
+
+async def test_spans_are_sent_to_the_collector_of_the_environment(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Collector.received.clear()
+    server = HTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "shop-inventory")
+    try:
+        async with (
+            running(database_url, tracing=True) as (app, client),
+            app.router.lifespan_context(app),
+        ):
+            await client.get("/healthz")
+    finally:
+        server.shutdown()
+        server.server_close()
+    [(path, body)] = Collector.received
+    assert path == "/v1/traces"
+    assert b"shop-inventory" in body
+    assert b"GET /healthz" in body
