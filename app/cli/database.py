@@ -149,10 +149,7 @@ def migrate_command(
 
 @database_commands.command(
     "backup",
-    epilog=with_examples(
-        "inventory backup inventory-2026-12-01.db",
-        "inventory verify --database-url sqlite:///./inventory-2026-12-01.db",
-    ),
+    epilog=with_examples("inventory backup inventory-2026-12-01.db"),
 )
 def backup_command(
     file: Annotated[Path, typer.Argument(help="The new file.")],

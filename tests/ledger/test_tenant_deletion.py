@@ -191,6 +191,9 @@ async def test_writers_with_a_cached_token_are_refused_and_leave_nothing(
         service = Service(app, client, app.state.database, await new_tenant(app.state.database))
         await used(service)
         body = {"warehouse_id": WAREHOUSE, "quantity": 1, "reason": "cycle_count"}
+        # Now the token is in the cache.
+        first = await service.rest("PUT", f"/api/inventory/{CODE}", json=body)
+        assert first.status_code == 200
         statuses: list[int] = []
         is_deleted = asyncio.Event()
 
