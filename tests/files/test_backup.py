@@ -62,6 +62,7 @@ async def test_a_backup_has_the_instant_of_its_start_while_others_write(
 
     def write(pages: int) -> None:
         copied.append(pages)
+        assert len(copied) < 200, "the copy starts again after each write"
         writing = service.rest("PUT", f"/api/inventory/{CODE}", json=COUNT)
         response = asyncio.run_coroutine_threadsafe(writing, loop).result()
         assert response.status_code == 200
