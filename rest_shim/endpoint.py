@@ -27,6 +27,7 @@ from app.errors import (
 from app.graphql.documents import Operation, prepared_operations, refusal_of, run
 from app.graphql.schema.relay import MAX_PAGE
 from app.http.json import JSONResponse, read_json
+from app.runtime.observation import operation_span
 from app.runtime.request_facts import current_request_facts
 from app.settings import Settings
 from rest_shim.binding import ROW_PROBLEMS, bind_body, bind_headers, bind_query, query_parameters
@@ -143,17 +144,18 @@ class Shim:
 
         """
         try:
-            result = await run(
-                operation,
-                variables,
-                principal,
-                self.database,
-                # The pages of a stream are longer than those of clients.
-                limit=self.settings.max_answer_cost * longest_page // MAX_PAGE,
-                columnar=self.columnar,
-                longest_page=longest_page,
-                row_problems=variables.get(ROW_PROBLEMS, NO_PROBLEMS),
-            )
+            with operation_span(operation.root_field):
+                result = await run(
+                    operation,
+                    variables,
+                    principal,
+                    self.database,
+                    # The pages of a stream are longer than those of clients.
+                    limit=self.settings.max_answer_cost * longest_page // MAX_PAGE,
+                    columnar=self.columnar,
+                    longest_page=longest_page,
+                    row_problems=variables.get(ROW_PROBLEMS, NO_PROBLEMS),
+                )
         except ValidationFailed as error:
             raise with_rest_names(error) from error
         if result.errors:

@@ -53,7 +53,6 @@ from app.graphql.variable_checks import (
     in_json_words,
     variable_problems,
 )
-from app.runtime.observation import operation_span
 from app.settings import Settings
 
 log = structlog.get_logger()
@@ -294,23 +293,22 @@ async def run(
     async with database.snapshot(
         single=single, alone=operation.is_alone, tenant_id=principal.tenant_id
     ) as snapshot:
-        with operation_span(operation.root_field):
-            result = await ColumnarExecutor.run(
-                schema,
-                operation.document,
-                variables=variables,
-                operation_name=operation.name,
-                context=Context(
-                    principal,
-                    database,
-                    snapshot,
-                    budget=budget,
-                    columnar=columnar,
-                    plans=operation.plans,
-                    longest_page=longest_page,
-                    row_problems=row_problems,
-                ),
-            )
+        result = await ColumnarExecutor.run(
+            schema,
+            operation.document,
+            variables=variables,
+            operation_name=operation.name,
+            context=Context(
+                principal,
+                database,
+                snapshot,
+                budget=budget,
+                columnar=columnar,
+                plans=operation.plans,
+                longest_page=longest_page,
+                row_problems=row_problems,
+            ),
+        )
     if result.errors and not operation.is_mutation:
         await add_code_hints(database, principal.tenant_id, result.errors, budget)
     if budget.is_exceeded and not operation.is_mutation:

@@ -24,6 +24,7 @@ from app.graphql.documents import Documents, Operation, refusal_of, run
 from app.graphql.trusted_documents import TrustedDocuments, is_probe, persisted_query_error
 from app.http.errors import GRAPHQL_PATH, error_facts, error_response
 from app.http.json import JSONResponse, parse_json, read_json
+from app.runtime.observation import operation_span
 from app.runtime.request_facts import current_request_facts
 from app.settings import Settings
 
@@ -86,14 +87,15 @@ class GraphQLEndpoint:
             _refuse_writing_get(request, operation)
             cost = operation.costs.cost(parameters.get("variables") or {})
             self._documents.limits.check("cost", cost)
-            result = await run(
-                operation,
-                parameters.get("variables") or {},
-                principal,
-                self._database,
-                limit=self._settings.max_answer_cost,
-                columnar=self._columnar,
-            )
+            with operation_span(operation.root_field):
+                result = await run(
+                    operation,
+                    parameters.get("variables") or {},
+                    principal,
+                    self._database,
+                    limit=self._settings.max_answer_cost,
+                    columnar=self._columnar,
+                )
         except (
             DocumentNotTrusted,
             InsufficientScope,
