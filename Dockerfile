@@ -6,7 +6,8 @@ COPY pyproject.toml constraints.txt ./
 RUN python -m venv /venv \
   && python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 extras = project['optional-dependencies']; \
-print(*project['dependencies'], *extras['redis'], *extras['xlsx'], sep='\n')" \
+print(*project['dependencies'], *extras['redis'], *extras['xlsx'], \
+*extras['opentelemetry'], sep='\n')" \
   > requirements.txt \
   && /venv/bin/pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
 # This also builds the pages of GraphiQL and the REST reference.

@@ -4,8 +4,12 @@ An installation enters through `inventory_api`.
 """
 
 import gc
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,9 +25,17 @@ def main() -> None:
 
 def create_app() -> "Starlette":
     """Build the application of a worker."""
+    threading.Thread(target=_stop_after_parent, daemon=True).start()
     with _importing():
         from app.main import create_app as create  # noqa: PLC0415
     return create()
+
+
+def _stop_after_parent() -> None:
+    """Stop this worker when its parent has ended; it would keep the port."""
+    if parent := parent_process():
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

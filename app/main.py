@@ -6,8 +6,9 @@ import gzip
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -28,6 +29,16 @@ from app.http.json import JSONResponse
 from app.http.logs import configure_logs
 from app.http.request_id import REQUEST_ID_HEADER
 from app.maintenance import record_token_uses, run_jobs
+from app.runtime.metrics import (
+    CACHED,
+    CACHED_DOCUMENT_BYTES,
+    CONNECTIONS_AWAITED,
+    CONNECTIONS_IN_USE,
+    WAITING_WRITES,
+    metrics_page,
+    record_requests,
+)
+from app.runtime.observation import log_slow_statements, start_tracing
 from app.runtime.response_headers import RATE_LIMIT_HEADER, RATE_LIMIT_POLICY_HEADER
 from app.settings import Settings, comma_separated
 from app.web.pages import (
@@ -46,6 +57,7 @@ if TYPE_CHECKING:
 
 # Shorter than the usual timeouts of readiness probes.
 READY_SECONDS: Final = 2
+METRICS_SECONDS: Final = 1
 CORS_REQUEST_HEADERS: Final = (
     "Authorization",
     "Content-Type",
@@ -83,6 +95,8 @@ def create_app(settings: Settings | None = None, *, columnar: bool = True) -> St
     """
     settings = settings or Settings()
     configure_logs(settings.log_level)
+    log_slow_statements(settings.slow_statement_ms)
+    stop_tracing = start_tracing() if settings.tracing else None
     database = Database(settings)
     rate_limiter = _rate_limiter(settings)
     authenticator = Authenticator(
@@ -91,11 +105,12 @@ def create_app(settings: Settings | None = None, *, columnar: bool = True) -> St
         provider=_identity_provider(settings),
         rate_limiter=rate_limiter,
     )
+    documents = Documents(DocumentRules.of(settings))
     graphql = GraphQLEndpoint(
         settings=settings,
         database=database,
         authenticator=authenticator,
-        documents=Documents(DocumentRules.of(settings)),
+        documents=documents,
         trusted=_trusted_documents(settings),
         page=_graphiql(settings),
         columnar=columnar,
@@ -107,16 +122,21 @@ def create_app(settings: Settings | None = None, *, columnar: bool = True) -> St
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         _tune_garbage_collector()
+        metrics = asyncio.create_task(_record_metrics(database, authenticator, documents))
         maintenance = asyncio.create_task(
             run_jobs(database, authenticator, seconds=settings.request_timeout_seconds)
         )
         yield
+        metrics.cancel()
+        record_requests()
         maintenance.cancel()
         with suppress(InventoryError):
             await record_token_uses(database, authenticator)
         if rate_limiter is not None:
             await rate_limiter.close()
         await database.dispose()
+        if stop_tracing is not None:
+            stop_tracing()
 
     app = Service(
         routes=[
@@ -124,6 +144,7 @@ def create_app(settings: Settings | None = None, *, columnar: bool = True) -> St
             *shim.routes(),
             *_page_routes(settings),
             *_health_routes(database),
+            *_metrics_routes(settings),
             *static_routes(),
         ],
         middleware=[
@@ -132,6 +153,7 @@ def create_app(settings: Settings | None = None, *, columnar: bool = True) -> St
                 HttpEdge,
                 seconds=settings.request_timeout_seconds,
                 trusted_hosts=frozenset(comma_separated(settings.trusted_hosts)),
+                has_metrics=settings.metrics,
             ),
         ],
         lifespan=lifespan,
@@ -240,6 +262,33 @@ def _health_routes(database: Database) -> list[Route]:
         return PlainTextResponse("ready\n")
 
     return [Route("/healthz", healthz), Route("/readyz", readyz)]
+
+
+def _metrics_routes(settings: Settings) -> list[Route]:
+    """Route of the metrics, unless they are off or have a port of their own."""
+    if not settings.metrics or settings.metrics_port is not None:
+        return []
+
+    # Not a coroutine: it runs in a thread.
+    def metrics(_request: Request) -> Response:
+        return Response(metrics_page(), media_type=CONTENT_TYPE_LATEST)
+
+    return [Route("/metrics", metrics)]
+
+
+async def _record_metrics(
+    database: Database, authenticator: Authenticator, documents: Documents
+) -> NoReturn:
+    """Record every second the requests, and the sizes of pools, queues and caches."""
+    while True:
+        record_requests()
+        CONNECTIONS_IN_USE.set(database.connections_in_use)
+        CONNECTIONS_AWAITED.set(database.connections_awaited)
+        WAITING_WRITES.set(database.lanes.waiting)
+        CACHED.labels("tokens").set(authenticator.cached_tokens)
+        CACHED.labels("documents").set(len(documents))
+        CACHED_DOCUMENT_BYTES.set(documents.bytes)
+        await asyncio.sleep(METRICS_SECONDS)
 
 
 def _cors_middleware(settings: Settings) -> list[Middleware]:

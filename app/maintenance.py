@@ -13,6 +13,7 @@ from app.errors import Unavailable
 from app.ledger.rollup import roll_up_ledger
 from app.reads.tenants import list_tenants
 from app.runtime.deadlines import Limit, Watch, current_limit
+from app.runtime.metrics import FAILED_JOBS
 from app.writes.idempotency_keys import delete_expired_keys
 from app.writes.reservations import expire_reservations
 from app.writes.tenants import store_token_uses
@@ -103,6 +104,8 @@ async def _logged(work: Awaitable[None], **facts: str) -> None:
     try:
         await work
     except Unavailable as error:
+        FAILED_JOBS.inc()
         log.warning("job_postponed", message=error.message, cause=error.cause, **facts)
     except Exception:
+        FAILED_JOBS.inc()
         log.exception("job_failed", **facts)

@@ -211,6 +211,34 @@ class Settings(BaseSettings):
         default=None,
         description="Accepted `Host` headers, separated by commas. Unset: any.",
     )
+    trusted_proxies: str | None = Field(
+        default=None,
+        description="Addresses and networks of the proxies whose `X-Forwarded-For` is trusted, "
+        "separated by commas, or `*` for all. The log entries of requests have the address of the "
+        "client. Unset: the address of the connection.",
+    )
+    metrics: bool = Field(
+        default=False,
+        description="Whether `/metrics` has metrics for Prometheus. It needs no credential "
+        "([details](operations.md#metrics)).",
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_535,
+        description="A port for `/metrics` alone, on the address of the service. Unset: the port "
+        "of the service.",
+    )
+    tracing: bool = Field(
+        default=False,
+        description="Whether spans are sent to the OpenTelemetry collector that the variables "
+        "`OTEL_..` name. Requires `pip install 'inventory-api[opentelemetry]'`.",
+    )
+    slow_statement_ms: int | None = Field(
+        default=1_000,
+        ge=1,
+        description="The time in milliseconds from which a statement is logged as slow.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The minimum severity of log entries."
     )
@@ -225,6 +253,13 @@ class Settings(BaseSettings):
         values = [self.jwt_issuer, self.jwt_audience, self.jwt_jwks]
         if any(values) and not all(values):
             message = "jwt_issuer, jwt_audience and jwt_jwks go together: set all three or none"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _require_metrics_with_port(self) -> Self:
+        if self.metrics_port is not None and not self.metrics:
+            message = "metrics_port needs metrics to be on"
             raise ValueError(message)
         return self
 

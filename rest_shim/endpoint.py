@@ -27,6 +27,8 @@ from app.errors import (
 from app.graphql.documents import Operation, prepared_operations, refusal_of, run
 from app.graphql.schema.relay import MAX_PAGE
 from app.http.json import JSONResponse, read_json
+from app.runtime.observation import operation_span
+from app.runtime.request_facts import current_request_facts
 from app.settings import Settings
 from rest_shim.binding import ROW_PROBLEMS, bind_body, bind_headers, bind_query, query_parameters
 from rest_shim.names import rest_name
@@ -86,6 +88,8 @@ class Shim:
     async def respond(self, route: RestRoute, request: Request) -> Response:
         """Respond to a request. The checks run in this order: token, scope, shape, operation."""
         principal = await self.authenticator.authenticate(request.headers.get("authorization"))
+        if (facts := current_request_facts.get()) is not None:
+            facts.operation = route.operation
         operation = self.operations[route.operation]
         for scope in operation.scopes:
             principal.require(scope)
@@ -140,17 +144,18 @@ class Shim:
 
         """
         try:
-            result = await run(
-                operation,
-                variables,
-                principal,
-                self.database,
-                # The pages of a stream are longer than those of clients.
-                limit=self.settings.max_answer_cost * longest_page // MAX_PAGE,
-                columnar=self.columnar,
-                longest_page=longest_page,
-                row_problems=variables.get(ROW_PROBLEMS, NO_PROBLEMS),
-            )
+            with operation_span(operation.root_field):
+                result = await run(
+                    operation,
+                    variables,
+                    principal,
+                    self.database,
+                    # The pages of a stream are longer than those of clients.
+                    limit=self.settings.max_answer_cost * longest_page // MAX_PAGE,
+                    columnar=self.columnar,
+                    longest_page=longest_page,
+                    row_problems=variables.get(ROW_PROBLEMS, NO_PROBLEMS),
+                )
         except ValidationFailed as error:
             raise with_rest_names(error) from error
         if result.errors:

@@ -158,7 +158,12 @@ async def running(
 ) -> AsyncIterator[tuple[Starlette, Any]]:
     """Run the application on a database, and yield it with a client."""
     # Long enough that a busy machine causes no timeouts.
-    defaults = {"token_cache_seconds": 0, "log_level": "error", "database_pool_timeout_seconds": 60}
+    defaults = {
+        "token_cache_seconds": 0,
+        "log_level": "error",
+        "slow_statement_ms": None,
+        "database_pool_timeout_seconds": 60,
+    }
     columnar = settings.pop("columnar", True)
     app = create_app(
         Settings(database_url=database_url, **{**defaults, **settings}), columnar=columnar

@@ -18,6 +18,7 @@ from app.database.tables import api_token, tenant
 from app.domain.caller import Principal, Scope
 from app.errors import Unauthenticated
 from app.runtime.fair_loop import charge
+from app.runtime.request_facts import current_request_facts
 
 if TYPE_CHECKING:
     from app.auth.jwt import IdentityProvider
@@ -28,6 +29,7 @@ MAX_JWT_LENGTH: Final = 4_096
 MAX_CACHED_TOKENS: Final = 10_000
 TOKEN_PREFIX: Final = "inv_"  # noqa: S105 - the public part of tokens
 JWT_DOTS: Final = 2
+INVALID_TOKEN: Final = "The token is unknown, expired or revoked."  # noqa: S105 - a message
 # The hash that an unknown token is compared with; no token has it.
 ABSENT_HASH: Final = bytes(32)
 
@@ -46,10 +48,11 @@ TOKEN_STATEMENT: Final = (
         api_token.c.tenant_id == bindparam("tenant_id"),
         api_token.c.token_hash == bindparam("hash"),
         api_token.c.revoked_at.is_(None),
+        tenant.c.deleted_since.is_(None),
     )
 )
 TENANT_STATEMENT: Final = select(tenant.c.cursor_key, Present().label("now")).where(
-    tenant.c.tenant_id == bindparam("tenant_id")
+    tenant.c.tenant_id == bindparam("tenant_id"), tenant.c.deleted_since.is_(None)
 )
 
 
@@ -82,6 +85,8 @@ class Authenticator:
 
         """
         principal = await self.identify(authorization)
+        if facts := current_request_facts.get():
+            facts.tenant_id, facts.token_id = principal.tenant_id, principal.subject
         if self._rate_limiter is not None:
             await self._rate_limiter.admit(principal.tenant_id, principal.subject)
         await charge(principal.tenant_id)
@@ -101,9 +106,13 @@ class Authenticator:
             raise Unauthenticated(message)
         principal = await self._principal(token)
         if principal is None or self._is_expired(principal.expires_at):
-            message = "The token is unknown, expired or revoked."
-            raise Unauthenticated(message)
+            raise Unauthenticated(INVALID_TOKEN)
         return principal
+
+    @property
+    def cached_tokens(self) -> int:
+        """The number of cached tokens."""
+        return len(self._cache)
 
     def take_last_uses(self) -> dict[tuple[str, str], datetime]:
         """Last uses of tokens since the previous call, by tenant id and token id."""

@@ -1,13 +1,14 @@
 """Commands with a database: run work on it, and migrate it."""
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from app.cli.options import DatabaseOption, JsonOption, with_examples
-from app.cli.output import print_json
+from app.cli.options import BadOption, DatabaseOption, JsonOption, with_examples
+from app.cli.output import clear_progress, print_json, show_progress
 
 if TYPE_CHECKING:
     from app.database.engine import Database
@@ -144,6 +145,39 @@ def migrate_command(
         _print_status(settings, json=True)
     else:
         typer.echo("The database is current.")
+
+
+@database_commands.command(
+    "backup",
+    epilog=with_examples("inventory backup inventory-2026-12-01.db"),
+)
+def backup_command(
+    file: Annotated[Path, typer.Argument(help="The new file.")],
+    *,
+    database_url: DatabaseOption = None,
+) -> None:
+    """Copy the SQLite database to a file, while the service runs.
+
+    The copy shows one instant. It appears when it is complete. For PostgreSQL use pg_dump.
+    """
+    from app.database.backup import back_up_sqlite
+    from app.database.engine import Database
+
+    database = Database(settings_for(database_url))
+    if database.dialect != "sqlite":
+        message = (
+            "This command copies SQLite databases. For PostgreSQL run: "
+            "pg_dump --format=custom --file=FILE DATABASE_URL"
+        )
+        raise BadOption(message)
+    require_file(database)
+    try:
+        size = back_up_sqlite(
+            Path(str(database.url.database)), file, progress=partial(show_progress, "pages copied")
+        )
+    finally:
+        clear_progress()
+    typer.echo(f"Copied {size:,} bytes to {file}.")
 
 
 def _print_status(settings: "Settings", *, json: bool) -> None:

@@ -1,23 +1,31 @@
 """The socket of a server, and its run by uvicorn."""
 
 import errno
+import os
 import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import uvicorn
+from prometheus_client import start_http_server
+from prometheus_client.multiprocess import mark_process_dead
 from starlette.applications import Starlette
 from uvicorn.supervisors import Multiprocess
 
 from app.http.uvicorn_protocol import bounded_protocol
+from app.runtime.metrics import METRICS_DIRECTORY, metrics_registry
 from app.settings import Settings
 
 GRACE_SECONDS: Final = 10
 BACKLOG: Final = 2048
+METRICS_TIMEOUT_SECONDS: Final = 5
+# A file in memory: writes to a mapped file kill the process when the disk is full.
+SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - the name in it is random
 # As uvicorn's: the directory of the socket decides who can connect.
 SOCKET_MODE: Final = 0o666
 CAUSES: Final = {
@@ -96,6 +104,35 @@ def run_server(
             sys.exit(1)
 
 
+@contextmanager
+def serving_metrics(settings: Settings, host: str, workers: int) -> Iterator[None]:
+    """Let several workers share their metrics, and serve these on a port if the settings have one.
+
+    Raises:
+        CannotListen: the port is in use.
+
+    """
+    with ExitStack() as stack:
+        if settings.metrics and workers > 1:
+            shared = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+            directory = stack.enter_context(
+                TemporaryDirectory(prefix="inventory-metrics-", dir=shared)
+            )
+            os.environ[METRICS_DIRECTORY] = directory
+        if settings.metrics_port is not None:
+            port = settings.metrics_port
+            try:
+                server, _ = start_http_server(port, addr=host, registry=metrics_registry())
+            except OSError as error:
+                message = f"Cannot listen on the port {port} of the metrics: {error.strerror}."
+                raise CannotListen(message) from error
+            # A client that sends nothing keeps its thread only so long.
+            server.RequestHandlerClass.timeout = METRICS_TIMEOUT_SECONDS  # type: ignore[attr-defined]
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+        yield
+
+
 class _Server(uvicorn.Server):
     """A server that calls a function when it responds."""
 
@@ -117,10 +154,16 @@ class _Workers(Multiprocess):
     ) -> None:
         super().__init__(config, sockets=[listener])
         self._on_ready: Callable[[], None] | None = on_ready
+        self._pids: set[int | None] = set()
 
     def keep_subprocess_alive(self) -> None:
-        """Replace workers that ended."""
+        """Replace workers that ended; their gauges end with them."""
         super().keep_subprocess_alive()
+        pids = {process.pid for process in self.processes}
+        if METRICS_DIRECTORY in os.environ:
+            for pid in self._pids - pids:
+                mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        self._pids = pids
         if self._on_ready is not None and any(process.is_ready() for process in self.processes):
             self._on_ready()
             self._on_ready = None
@@ -135,6 +178,8 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "log_config": None,
         "access_log": False,
         "server_header": False,
+        "proxy_headers": settings.trusted_proxies is not None,
+        "forwarded_allow_ips": settings.trusted_proxies or "",
         "timeout_keep_alive": settings.keep_alive_seconds,
         "timeout_graceful_shutdown": GRACE_SECONDS,
     }

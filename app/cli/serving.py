@@ -86,6 +86,7 @@ def demo(
             database_url or f"sqlite:///{directory}/demo.db",
             page_token="demo-admin",  # noqa: S106 - public by design
             log_level="warning",
+            metrics=True,
         )
         with listening(HOST, port) as listener:
             base = url_of(listener)
@@ -139,16 +140,20 @@ def serve(
     A SQLite database is created and migrated first. A PostgreSQL database must be current; run
     `inventory migrate` before.
     """
-    from app.cli.listening import listening, run_server, url_of
+    from app.cli.listening import listening, run_server, serving_metrics, url_of
     from app.database.address import describe_address, parse_address
+    from app.runtime.observation import require_opentelemetry
 
     if root_path and not re.fullmatch(r"(/[\w.~-]+)+", root_path, re.ASCII):
         raise typer.BadParameter("--root-path must be a path without a / at its end")
     settings = settings_for(database_url)
+    if settings.tracing:
+        # A worker that fails at its start would be started again and again.
+        require_opentelemetry()
     # Each worker builds its application from the environment.
     os.environ["DATABASE_URL"] = settings.database_url
     os.environ.pop("DATABASE_URL_FILE", None)
-    with listening(host, port, uds) as listener:
+    with listening(host, port, uds) as listener, serving_metrics(settings, host, workers):
         lacks_tenants = run_with_database(
             _prepare, settings, creates=True, log_level=settings.log_level
         )

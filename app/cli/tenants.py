@@ -1,13 +1,14 @@
 """The commands `inventory tenant` and `inventory token`."""
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from app.cli.database import require_tenant, run_with_database, settings_for
 from app.cli.options import DatabaseOption, JsonOption, TenantArgument, with_examples
-from app.cli.output import print_json, print_rows
+from app.cli.output import clear_progress, print_json, print_rows, show_progress
 from app.domain.caller import Scope
 
 if TYPE_CHECKING:
@@ -91,6 +92,41 @@ def tenant_update(
 
     run_with_database(work, settings_for(database_url))
     typer.echo(f"{tenant_id} {'permits' if permit_oversell else 'refuses'} oversell.")
+
+
+@tenant_commands.command(
+    "delete",
+    epilog=with_examples("inventory tenant delete acme", "inventory tenant delete acme --yes"),
+)
+def tenant_delete(
+    tenant_id: TenantArgument,
+    *,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Delete without asking for the id again.")
+    ] = False,
+    database_url: DatabaseOption = None,
+) -> None:
+    """Delete a tenant with its stock, its ledger and its tokens. Nothing of it can be restored.
+
+    The rows are deleted in small steps, while the service runs. A deletion that was interrupted is
+    continued by the same command. To keep the history, run `inventory export --all` before.
+    """
+    from app.database.migration import require_full_access
+    from app.writes.tenant_deletion import delete_tenant
+
+    if not yes and typer.prompt(f"Type {tenant_id} to delete it") != tenant_id:
+        raise typer.BadParameter("the typed id is another one; nothing was deleted")
+
+    async def work(database: "Database") -> int:
+        await require_full_access(database)
+        progress = partial(show_progress, "rows deleted")
+        return await delete_tenant(database, tenant_id, progress=progress)
+
+    try:
+        rows = run_with_database(work, settings_for(database_url))
+    finally:
+        clear_progress()
+    typer.echo(f"Deleted {tenant_id}: {rows:,} rows.")
 
 
 @token_commands.command(

@@ -15,6 +15,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
 from app.runtime.fair_loop import in_pieces
+from app.runtime.observation import observed_statement
 
 Parameters = Mapping[str, object]
 AnyRow = Row[*tuple[Any, ...]]
@@ -77,7 +78,9 @@ async def fetch_rows(
     """
     text, binds, convert_rows = compiled_statement(statement, dialect)
     try:
-        rows = await connection.fetch(text, *[bind(parameters) for bind in binds])
+        values = [bind(parameters) for bind in binds]
+        with observed_statement(text):
+            rows = await connection.fetch(text, *values)
     except asyncpg.PostgresError as error:
         # It quotes values of rows, which logs must not contain.
         vars(error)["detail"] = None

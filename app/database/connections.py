@@ -59,6 +59,16 @@ class DatabaseConnections:
         """The address without credentials."""
         return describe_address(self.url)
 
+    @property
+    def connections_in_use(self) -> int:
+        """The number of connections in use."""
+        return sum(pool.in_use for pool in {self._pool, self._write_pool})
+
+    @property
+    def connections_awaited(self) -> int:
+        """The number of callers that wait for a connection."""
+        return sum(pool.awaited for pool in {self._pool, self._write_pool})
+
     async def rows(
         self, statement: Statement, parameters: Parameters, *, share: Holder
     ) -> Sequence[AnyRow]:

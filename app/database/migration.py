@@ -15,7 +15,7 @@ from app.database.engine import Database
 from app.database.schema import METADATA
 from app.database.servers import Servers
 from app.database.session import DriverSession
-from app.database.sqlite import WRITE_PRAGMA, prepare_sqlite_engine
+from app.database.sqlite import WRITE_PRAGMA, create_private_file, prepare_sqlite_engine
 from app.database.tables import adjustment, api_token
 from app.errors import Unavailable, invalid_field
 
@@ -95,6 +95,7 @@ async def schema_transaction(database: Database) -> AsyncIterator[AsyncConnectio
         url = url.set(query={})
     engine = create_async_engine(url, **options)
     if database.dialect == "sqlite":
+        create_private_file(str(url.database))
         pragmas = [*sqlite_pragmas(database.settings), WRITE_PRAGMA]
         prepare_sqlite_engine(engine, database.clock, begin="BEGIN IMMEDIATE", pragmas=pragmas)
     with database.fault_translation:

@@ -50,6 +50,11 @@ class DriverPool:
         """The number of connections in use."""
         return self._shares.held
 
+    @property
+    def awaited(self) -> int:
+        """The number of callers that wait for a connection."""
+        return self._shares.waiting
+
     async def acquire(self, share: Holder = None) -> DriverConnection:
         """Return an idle or new connection, charged to the share of a holder.
 

@@ -20,6 +20,7 @@ MAX_CACHED_STATEMENTS: Final = 50
 ROLLBACK: Final = "ROLLBACK"
 WRITE_PRAGMA: Final = "journal_mode = WAL"
 READ_PRAGMA: Final = "query_only = 1"
+PRIVATE_MODE: Final = 0o600
 
 
 class SqliteConnection:
@@ -87,8 +88,19 @@ def interrupt_sqlite(connection: aiosqlite.Connection) -> None:
         connection._conn.interrupt()  # noqa: SLF001 - the public method waits for the thread
 
 
+def create_private_file(file: str) -> None:
+    """Create a missing file that only its owner can read; SQLite would let other users read it.
+
+    SQLite gives the files beside it the same permissions.
+    """
+    # The driver reports a file that cannot be created.
+    with suppress(OSError):
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL, PRIVATE_MODE))
+
+
 async def connect_sqlite(file: str, clock: Clock, *, pragmas: Collection[str]) -> SqliteConnection:
     """Open a connection in autocommit mode."""
+    create_private_file(file)
     opening = aiosqlite.connect(file, isolation_level=None, cached_statements=MAX_CACHED_STATEMENTS)
     # An exiting process does not wait for daemon threads.
     opening._thread.daemon = True  # noqa: SLF001

@@ -53,6 +53,8 @@ class TenantTable(SQLModel, table=True):
     created_at: datetime = instant_column()
     # Since then reservations may exceed the available stock. None: they may not.
     permits_oversell_since: datetime | None = instant_column(nullable=True)
+    # Set while the rows of the tenant are deleted. The tenant is served no longer.
+    deleted_since: datetime | None = instant_column(nullable=True)
 
 
 class ApiTokenTable(SQLModel, table=True):

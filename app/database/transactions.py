@@ -26,6 +26,7 @@ from app.database.session import DriverSession
 from app.errors import InventoryError, Unavailable
 from app.runtime.batches import Batches
 from app.runtime.deadlines import Deadline, OutOfTime, Uncertain
+from app.runtime.metrics import RETRIES
 from app.settings import Settings
 
 log = structlog.get_logger()
@@ -232,6 +233,7 @@ class Transactions(DatabaseConnections):
                 else:
                     lock.end()
                     return result
+                RETRIES.inc()
                 log.warning("transaction_retried", attempt=attempt, cause=cause)
                 # After a wait for another transaction, the lock may be free only for a moment.
                 await asyncio.sleep(pause_seconds(1 if lock.wait.is_blocked else attempt))

@@ -1,21 +1,33 @@
-"""Triggers of the ledger."""
+"""Triggers of the ledger: adjustments are append-only, except those of a tenant under deletion."""
 
 from typing import Final
 
 from sqlalchemy import DDL, Table, event
 
+_IS_DELETED: Final = """
+EXISTS (SELECT 1 FROM tenant WHERE tenant_id = OLD.tenant_id AND deleted_since IS NOT NULL)
+"""
 APPEND_ONLY: Final = {
     "sqlite": [
-        f"""
-        CREATE TRIGGER adjustment_refuses_{action} BEFORE {action.upper()} ON adjustment
-        BEGIN SELECT RAISE(ABORT, 'adjustments are append-only'); END
         """
-        for action in ("update", "delete")
+        CREATE TRIGGER adjustment_refuses_update BEFORE UPDATE ON adjustment
+        BEGIN SELECT RAISE(ABORT, 'adjustments are append-only'); END
+        """,
+        f"""
+        CREATE TRIGGER adjustment_refuses_delete BEFORE DELETE ON adjustment
+        WHEN NOT {_IS_DELETED}
+        BEGIN SELECT RAISE(ABORT, 'adjustments are append-only'); END
+        """,
     ],
     "postgresql": [
-        """
+        f"""
         CREATE FUNCTION refuse_change_of_adjustments() RETURNS trigger LANGUAGE plpgsql AS
-        $$BEGIN RAISE EXCEPTION 'adjustments are append-only'; END$$
+        $$BEGIN
+          IF TG_OP = 'DELETE' THEN
+            IF {_IS_DELETED} THEN RETURN OLD; END IF;
+          END IF;
+          RAISE EXCEPTION 'adjustments are append-only';
+        END$$
         """,
         """
         CREATE TRIGGER adjustment_is_append_only BEFORE UPDATE OR DELETE ON adjustment

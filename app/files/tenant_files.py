@@ -112,7 +112,8 @@ class _Format(msgspec.Struct):
 
 def moved_columns(table: Table) -> list[Column[Any]]:
     """List the columns of a table that are in its file."""
-    return [column for column in table.c if column.name != tenant.c.tenant_id.name]
+    unmoved = {tenant.c.tenant_id.name, tenant.c.deleted_since.name}
+    return [column for column in table.c if column.name not in unmoved]
 
 
 def table_file_name(table: Table) -> str:

@@ -55,6 +55,13 @@ async def import_tenant(database: Database, directory: Path, progress: ReportRow
 
 
 async def _require_empty(session: DriverSession, tenant_id: str) -> None:
+    is_deleted = exists().where(tenant.c.tenant_id == TENANT, tenant.c.deleted_since.is_not(None))
+    if await session.scalar(select(is_deleted), {"tenant_id": tenant_id}):
+        message = (
+            f"The deletion of the tenant {tenant_id} has not ended. Run: inventory tenant delete "
+            f"{tenant_id}"
+        )
+        raise TenantRefused(message)
     for table in METADATA.tables.values():
         if table is tenant or table in UNMOVED_TABLES:
             continue

@@ -69,6 +69,7 @@ DOCUMENT_BYTES: Final = 8 * 2**10
 TEXT_COPIES: Final = 3
 TOKEN_BYTES: Final = 2 * 2**10
 PROBLEM_BYTES: Final = 4 * 2**10
+SEVERAL_FIELDS: Final = "several"
 TOO_DEEP: Final = "The query is nested too deeply."
 VALIDATION_RULES: Final = (*specified_rules, MaybeNullValidationRule)
 
@@ -94,6 +95,14 @@ class Operation:
     def name(self) -> str | None:
         """Name of the operation, if it has one."""
         return self.node.name.value if self.node.name else None
+
+    @property
+    def root_field(self) -> str:
+        """Name of the only root field in the schema, or `several`."""
+        [selection, *others] = self.node.selection_set.selections
+        if isinstance(selection, FieldNode) and not others:
+            return selection.name.value
+        return SEVERAL_FIELDS
 
     @property
     def is_mutation(self) -> bool:

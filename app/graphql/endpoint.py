@@ -24,6 +24,8 @@ from app.graphql.documents import Documents, Operation, refusal_of, run
 from app.graphql.trusted_documents import TrustedDocuments, is_probe, persisted_query_error
 from app.http.errors import GRAPHQL_PATH, error_facts, error_response
 from app.http.json import JSONResponse, parse_json, read_json
+from app.runtime.observation import operation_span
+from app.runtime.request_facts import current_request_facts
 from app.settings import Settings
 
 RESPONSE_TYPE: Final = "application/graphql-response+json"
@@ -79,17 +81,21 @@ class GraphQLEndpoint:
             operation = self._documents.operation(
                 self._text(parameters), parameters.get("operationName") or None
             )
+            facts = current_request_facts.get()
+            if facts is not None:
+                facts.operation, facts.root_field = operation.name, operation.root_field
             _refuse_writing_get(request, operation)
             cost = operation.costs.cost(parameters.get("variables") or {})
             self._documents.limits.check("cost", cost)
-            result = await run(
-                operation,
-                parameters.get("variables") or {},
-                principal,
-                self._database,
-                limit=self._settings.max_answer_cost,
-                columnar=self._columnar,
-            )
+            with operation_span(operation.root_field):
+                result = await run(
+                    operation,
+                    parameters.get("variables") or {},
+                    principal,
+                    self._database,
+                    limit=self._settings.max_answer_cost,
+                    columnar=self._columnar,
+                )
         except (
             DocumentNotTrusted,
             InsufficientScope,
@@ -140,6 +146,7 @@ def rendered(result: ExecutionResult) -> dict[str, object]:
 
 def _rendered_error(error: GraphQLError) -> dict[str, object]:
     refusal = refusal_of(error)
+    _note(refusal)
     facts = error_facts(refusal)
     members: dict[str, object] = {"message": facts.pop("message")}
     if error.locations:
@@ -157,12 +164,18 @@ def _request_error(error: InventoryError, *, has_response_type: bool) -> Respons
     The status is that of the error if the client accepts `application/graphql-response+json`. The
     specification requires 200 for plain JSON, because intermediaries may send other statuses.
     """
+    _note(error)
     response = error_response(error, path=GRAPHQL_PATH)
     if has_response_type:
         response.headers["Content-Type"] = RESPONSE_TYPE
     else:
         response.status_code = 200
     return response
+
+
+def _note(error: InventoryError) -> None:
+    if (facts := current_request_facts.get()) is not None:
+        facts.note_error(error)
 
 
 def _is_browser(request: Request) -> bool:

@@ -16,9 +16,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.domain.ids import ulid
 from app.errors import Internal, InventoryError, MalformedRequest
 from app.http.errors import PROTECTION, error_response, inventory_error_of
-from app.http.request_id import REQUEST_ID_HEADER, REQUEST_ID_HEADER_NAME, request_id_of
+from app.http.request_id import (
+    REQUEST_ID_HEADER,
+    REQUEST_ID_HEADER_NAME,
+    request_id_of,
+    trace_headers_of,
+    trace_id_of,
+)
 from app.runtime.deadlines import Limit, OutOfTime, Uncertain, Watch, current_limit
-from app.runtime.request_id import current_request_id
+from app.runtime.metrics import UNMATCHED, NotedRequest, noted_requests
+from app.runtime.observation import finish_request_span, request_span
+from app.runtime.request_facts import RequestFacts, current_request_facts
+from app.runtime.request_id import current_request_id, current_trace_id
 from app.runtime.response_headers import current_response_headers
 
 log = structlog.get_logger()
@@ -35,6 +44,7 @@ SINGLE_HEADER_NAMES: Final = frozenset(name.lower().encode() for name in SINGLE_
 CLIENT_CLOSED_REQUEST: Final = 499
 # The key of the ASGI scope that the protocol sets if the client leaves before the response.
 CLIENT_HAS_LEFT: Final = "inventory.client_has_left"
+LONGEST_OPERATION_NAME: Final = 100
 # The beginning of an API token or a JWT, with all that may belong to it.
 _TOKEN: Final = re.compile(r"(?:inv_|eyJ)[\w.-]{20,}+")
 _PORT: Final = re.compile(r":\d*$")
@@ -65,12 +75,14 @@ class HttpEdge:
         *,
         seconds: float = math.inf,
         trusted_hosts: frozenset[str] = frozenset(),
+        has_metrics: bool = False,
     ) -> None:
         self.app = app
         self._watch = Watch()
         # The time limit for the work on a request.
         self._seconds = seconds
         self._trusted_hosts = trusted_hosts
+        self._has_metrics = has_metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to a request. All errors become responses."""
@@ -78,45 +90,59 @@ class HttpEdge:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
+        facts = RequestFacts()
         limit = Limit(self._watch, self._seconds)
         exchange = _Exchange(send, receive, request_id_of(scope), limit)
         current_request_id.set(exchange.request_id)
+        current_trace_id.set(trace_id_of(scope))
+        current_request_facts.set(facts)
         current_limit.set(limit)
         # A pipelined request starts with the values of the request before it.
         current_response_headers.set(())
-        error: InventoryError | None = None
+        # The router adds the route.
+        routed = {**scope}
+        with request_span(scope["method"], trace_headers_of(scope)) as span:
+            if span is not None:
+                current_trace_id.set(f"{span.get_span_context().trace_id:032x}")
+            if error := await self._run(routed, exchange, limit):
+                facts.note_error(error)
+                if exchange.status is None:
+                    route_path = scope["path"].removeprefix(scope.get("root_path", ""))
+                    response = error_response(error, path=route_path)
+                    await response(scope, receive, exchange.send)
+            if scope.get(CLIENT_HAS_LEFT):
+                exchange.status = CLIENT_CLOSED_REQUEST
+            if span is not None:
+                route = _route_of(routed)
+                finish_request_span(span, scope["method"], route, exchange.status)
+        seconds = time.perf_counter() - started
+        if self._has_metrics:
+            noted_requests.append(_noted(routed, exchange.status, facts, seconds))
+        _log(scope, exchange, facts, seconds)
+
+    async def _run(
+        self, scope: Scope, exchange: "_Exchange", limit: Limit
+    ) -> InventoryError | None:
+        """Run the application; return the error to respond with, if any."""
         try:
-            path = _raw_path(scope)
+            scope["path"] = _raw_path(scope)
             self._check_headers(scope)
             with limit:
-                await self.app({**scope, "path": path}, exchange.receive, exchange.send)
+                await self.app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             exchange.status = CLIENT_CLOSED_REQUEST
         except OutOfTime as raised:
             # The time limit may have cancelled the commit of a write.
             is_cut_off = limit.is_spent and scope["method"] not in ("GET", "HEAD")
-            error = Uncertain(raised.cause) if is_cut_off else raised
+            return Uncertain(raised.cause) if is_cut_off else raised
         except InventoryError as raised:
-            error = raised
+            return raised
         except HTTPException as raised:
-            error = inventory_error_of(raised)
+            return inventory_error_of(raised)
         except Exception:
             log.exception("unexpected_error")
-            error = Internal()
-        if error is not None and exchange.status is None:
-            route_path = scope["path"].removeprefix(scope.get("root_path", ""))
-            response = error_response(error, path=route_path)
-            await response(scope, receive, exchange.send)
-        if scope.get(CLIENT_HAS_LEFT):
-            exchange.status = CLIENT_CLOSED_REQUEST
-        log.info(
-            "request",
-            method=scope["method"],
-            path=_without_tokens(scope["path"]),
-            status=exchange.status,
-            code=error.code if error else None,
-            milliseconds=round((time.perf_counter() - started) * 1000, 1),
-        )
+            return Internal()
+        return None
 
     def _check_headers(self, scope: Scope) -> None:
         """Check that no single header is repeated, and that the Host header is trusted."""
@@ -132,6 +158,44 @@ class HttpEdge:
             raise MalformedRequest(message)
 
 
+def _noted(scope: Scope, status: int | None, facts: RequestFacts, seconds: float) -> NotedRequest:
+    """Return the facts of a request for the metrics."""
+    codes = tuple(facts.errors)
+    return NotedRequest(scope["method"], _route_of(scope), status, seconds, facts.root_field, codes)
+
+
+def _route_of(scope: Scope) -> str:
+    """Template of the route of a request."""
+    route: str = getattr(scope.get("route"), "path_format", UNMATCHED)
+    return route
+
+
+def _log(scope: Scope, exchange: "_Exchange", facts: RequestFacts, seconds: float) -> None:
+    """Write the log entry of a request, as a warning with its cause if the service failed."""
+    failures = [error for error in facts.errors.values() if error.status >= Internal.status]
+    entry = {
+        "method": scope["method"],
+        "path": _without_tokens(scope["path"]),
+        "status": exchange.status,
+        "code": ",".join(facts.errors) or None,
+        "milliseconds": round(seconds * 1000, 1),
+        "bytes": exchange.bytes,
+    }
+    client = scope.get("client")
+    further = {
+        "operation": (facts.operation or "")[:LONGEST_OPERATION_NAME],
+        "tenant": facts.tenant_id,
+        "token": facts.token_id,
+        "client": client[0] if client else None,
+        "cause": ", ".join(filter(None, (getattr(each, "cause", "") for each in failures))),
+    }
+    entry |= {name: value for name, value in further.items() if value}
+    if failures:
+        log.warning("request", **entry)
+    else:
+        log.info("request", **entry)
+
+
 def refusal(error: InventoryError, *, path: str | None) -> Response:
     """Log and render the refusal of a request that did not reach the application.
 
@@ -143,6 +207,7 @@ def refusal(error: InventoryError, *, path: str | None) -> Response:
     response.raw_headers = _protected(response.raw_headers, request_id)
     logged_path = None if path is None else _without_tokens(path)
     log.info("request", method=None, path=logged_path, status=error.status, code=error.code)
+    noted_requests.append(NotedRequest("", UNMATCHED, error.status, 0, codes=(error.code,)))
     current_request_id.reset(outer)
     return response
 
@@ -160,6 +225,8 @@ class _Exchange:
         self._is_received = False
         self.request_id = request_id
         self.status: int | None = None
+        # The size of the body that was sent.
+        self.bytes = 0
         limit.restart()
 
     async def receive(self) -> Message:
@@ -177,6 +244,8 @@ class _Exchange:
             self.status = message["status"]
             headers = [*message["headers"], *current_response_headers.get()]
             message["headers"] = _protected(headers, self.request_id)
+        else:
+            self.bytes += len(message.get("body", b""))
         self._limit.suspend()
         await self._send(message)
         self._limit.restart()

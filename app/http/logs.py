@@ -10,7 +10,7 @@ import sys
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from app.runtime.request_id import current_request_id
+from app.runtime.request_id import current_request_id, current_trace_id
 
 
 def configure_logs(level: str) -> None:
@@ -60,4 +60,6 @@ def _renderers() -> list[Processor]:
 def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     if request_id := current_request_id.get():
         event["request_id"] = request_id
+    if trace_id := current_trace_id.get():
+        event["trace_id"] = trace_id
     return event

@@ -31,7 +31,8 @@ SCHEMES: Final = (b"http", b"https")
 def bounded_protocol(settings: Settings) -> "partial[BoundedProtocol]":
     """Build the protocol factory that uvicorn takes as its option `http`."""
     limits = ConnectionLimits.of(settings)
-    return partial(BoundedProtocol, limits=limits, overload_app=HttpEdge(_refuse_connection))
+    overload_app = HttpEdge(_refuse_connection, has_metrics=settings.metrics)
+    return partial(BoundedProtocol, limits=limits, overload_app=overload_app)
 
 
 @dataclass(frozen=True, slots=True)

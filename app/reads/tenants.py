@@ -29,13 +29,19 @@ TENANT_COLUMNS: Final = (
     tenant.c.name,
     tenant.c.created_at,
     tenant.c.permits_oversell_since,
+    tenant.c.deleted_since,
 )
 TENANT_ROWS: Final = select(*TENANT_COLUMNS).order_by(tenant.c.tenant_id)
-TENANT_IDS: Final = select(tenant.c.tenant_id).order_by(tenant.c.tenant_id)
+TENANT_IDS: Final = (
+    select(tenant.c.tenant_id).where(tenant.c.deleted_since.is_(None)).order_by(tenant.c.tenant_id)
+)
 
 
 async def list_tenants(snapshot: Snapshot) -> list[str]:
-    """List the ids of all tenants, for operators and background jobs only."""
+    """List the ids of all tenants, for operators and background jobs only.
+
+    A tenant that is being deleted is left out.
+    """
     rows = await snapshot.rows(TENANT_IDS, {})
     return [row.tenant_id for row in rows]
 

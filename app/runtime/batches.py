@@ -21,6 +21,7 @@ import structlog
 from app.errors import InventoryError, copy_error
 from app.runtime.deadlines import current_limit
 from app.runtime.fair_loop import charged_tenant
+from app.runtime.observation import enter_span, span_context
 from app.runtime.request_id import current_request_id
 
 # The sum of the sizes of the items of a batch, unless a single item is larger.
@@ -40,6 +41,8 @@ class Pending:
     request_id: str = ""
     # The tenant that pays for the processor time; none for a background job.
     tenant_id: str | None = None
+    # The span to which the spans of the batch belong, if tracing is on.
+    span: Any = None
 
     def succeed(self, result: object) -> None:
         """Set the result, unless the caller has been cancelled."""
@@ -113,6 +116,11 @@ class Batches:
         self._queues: dict[Hashable, _Queue] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def waiting(self) -> int:
+        """The number of items that wait for a batch."""
+        return sum(map(len, self._queues.values()))
+
     async def submit(self, key: Hashable, item: object, run: RunBatch, *, size: int = 1) -> Any:  # noqa: ANN401
         """Process an item in a batch of its key, and return its result.
 
@@ -120,7 +128,8 @@ class Batches:
         only if its batch has begun.
         """
         result = asyncio.get_running_loop().create_future()
-        pending = Pending(item, size, result, current_request_id.get(), charged_tenant.get())
+        request_id, tenant_id = current_request_id.get(), charged_tenant.get()
+        pending = Pending(item, size, result, request_id, tenant_id, span_context())
         queue = self._queues.get(key)
         if queue is not None:
             queue.add(pending)
@@ -153,6 +162,7 @@ class Batches:
                 began = time.monotonic()
                 # Log lines name a request only if they are about it alone.
                 current_request_id.set(batch[0].request_id if len(batch) == 1 else "")
+                enter_span(batch[0].span)
                 charged_tenant.set(next((it.tenant_id for it in batch if it.tenant_id), None))
                 try:
                     await run(batch)

@@ -36,6 +36,11 @@ class Shares:
         """The number of slots in use."""
         return sum(self._held.values())
 
+    @property
+    def waiting(self) -> int:
+        """The number of callers that wait for a slot."""
+        return sum(map(len, self._waiting.values()))
+
     @asynccontextmanager
     async def slot(self, holder: Holder) -> AsyncIterator[None]:
         """Hold a slot for the time of a block.

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import Select, literal_column, select
 
+from app.auth.tokens import INVALID_TOKEN
 from app.database.clocks import Present
 from app.database.compilation import AnyRow
 from app.database.parameters import TENANT, in_key_array
 from app.database.session import Session
 from app.database.tables import adjustment, person, tenant
 from app.domain.stock import Stock
+from app.errors import Unauthenticated
 from app.reads.json_rows import json_rows_of
 from app.reads.reservations import get_reservations
 from app.reads.similar_codes import find_similar_codes
@@ -40,6 +42,7 @@ async def read_batch(
     """Read the rows that some writes need, and the authors with these e-mail addresses.
 
     Raises:
+        Unauthenticated: the tenant has been deleted since its token was checked.
         QueryTooComplex: the reservations have too many lines.
 
     """
@@ -62,6 +65,8 @@ async def read_batch(
     parameters = {"codes": sorted(codes), "emails": sorted(emails), "keys": keys_json(keys)}
     statement = _select_rows(session.dialect)
     [row] = await session.rows(statement, {"tenant_id": tenant_id, **parameters})
+    if row.tenant_is_served is None:
+        raise Unauthenticated(INVALID_TOKEN)
     stock = _stock_of(row)
     stock.reservations = reservations
     stock.reversals = reversals
@@ -100,10 +105,12 @@ def _select_rows(dialect: str) -> Select[Any]:
     persons = select(person.c.email, person.c.id).where(
         person.c.tenant_id == TENANT, in_key_array(dialect, person.c.email, "emails")
     )
+    of_tenant = tenant.c.tenant_id == TENANT
     values = {
-        "permits_oversell_since": select(tenant.c.permits_oversell_since).where(
-            tenant.c.tenant_id == TENANT
+        "tenant_is_served": select(literal_column("1")).where(
+            of_tenant, tenant.c.deleted_since.is_(None)
         ),
+        "permits_oversell_since": select(tenant.c.permits_oversell_since).where(of_tenant),
         "last_position": _of_last_entry("position"),
         "last_hash": _of_last_entry("hash"),
         "last_entry_at": _of_last_entry("created_at"),

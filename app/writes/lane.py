@@ -22,6 +22,7 @@ from app.domain.stock import Stock
 from app.errors import IdempotencyInFlight, InventoryError, Unavailable
 from app.runtime.batches import Pending
 from app.runtime.deadlines import Deadline, OutOfTime, out_of_time
+from app.runtime.metrics import BATCH_WRITES
 from app.writes.batch_changes import BatchChanges
 from app.writes.batch_reads import read_batch
 from app.writes.decisions import Needs, Write
@@ -78,6 +79,7 @@ async def run_batch(database: Database, tenant_id: str, batch: Sequence[Pending]
             in_time.append(pending)
     if not in_time:
         return
+    BATCH_WRITES.observe(len(in_time))
     writes = [pending.item.write for pending in in_time]
     deadline = min(pending.item.deadline for pending in in_time)
     work = partial(_decide_and_post, tenant_id, writes)

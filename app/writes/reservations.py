@@ -49,6 +49,7 @@ from app.errors import (
     warehouse_not_found,
 )
 from app.reads.reservations import MOST_LINES, list_due_reservations
+from app.runtime.metrics import EXPIRY_DELAY
 from app.writes.decisions import Decision, Needs
 from app.writes.idempotency_keys import WriteRequest, WriteResult
 from app.writes.pipeline import WriteContext, run_write
@@ -252,14 +253,19 @@ async def expire_reservations(database: Database, tenant_id: str) -> int:
         if not ids:
             return expired
         request = WriteRequest("expireReservations", ids, int)
-        decide_expiry = partial(_decide_expiry, ids)
+        delays: list[timedelta] = []
+        decide_expiry = partial(_decide_expiry, ids, delays)
         written = await run_write(context, request, Needs(reservations=ids), decide_expiry)
         expired += written.result
+        for delay in delays:
+            EXPIRY_DELAY.observe(delay.total_seconds())
 
 
-def _decide_expiry(ids: Sequence[str], stock: Stock) -> Decision[int]:
+def _decide_expiry(ids: Sequence[str], delays: list[timedelta], stock: Stock) -> Decision[int]:
+    """End the due reservations; `delays` becomes how late each of them is."""
     found = [stock.reservations[id_] for id_ in ids if id_ in stock.reservations]
     due = [reservation for reservation in found if _is_due(reservation, stock.now)]
+    delays[:] = [stock.now - each.expires_at for each in due if each.expires_at]
     ended = {each.id: _ended(each, ReservationStatus.EXPIRED, stock.now) for each in due}
     return Decision(len(due), Changes(skus=_freed(stock, due), reservations=ended))
 
@@ -350,7 +356,7 @@ def _open_reservation(stock: Stock, id_: str) -> ReservationRecord | Decision[Re
     if reservation is None:
         return Decision(reservation_not_found(id_))
     if _is_due(reservation, stock.now):
-        changes = _decide_expiry([id_], stock).changes
+        changes = _decide_expiry([id_], [], stock).changes
         return Decision(_reservation_ended(changes.reservations[id_], stock.now), changes)
     if reservation.ended_at is None:
         return reservation

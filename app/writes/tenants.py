@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Final
 
-from sqlalchemy import Executable, Text, exists, func, select, true, update
+from sqlalchemy import ColumnElement, Executable, Text, exists, func, select, true, update
 
 from app.auth.tokens import TOKEN_PREFIX, token_hash
 from app.database.clocks import Present
@@ -74,7 +74,7 @@ async def permit_oversell(database: Database, tenant_id: str, *, permitted: bool
     since = Present() if permitted else None
 
     async def work(session: DriverSession) -> None:
-        statement = update(tenant).where(tenant.c.tenant_id == tenant_id)
+        statement = update(tenant).where(_is_served(tenant_id))
         changed = await session.execute(
             statement.values(permits_oversell_since=since).returning(tenant.c.tenant_id)
         )
@@ -117,7 +117,7 @@ async def create_token(
     token = new_secret(tenant_id)
 
     async def work(session: DriverSession) -> NewToken:
-        if not await session.scalar(select(exists().where(tenant.c.tenant_id == tenant_id))):
+        if not await session.scalar(select(exists().where(_is_served(tenant_id)))):
             raise tenant_not_found(tenant_id)
         expires_at = await _present(session) + expires_in if expires_in else None
         id_ = await insert_token(
@@ -263,6 +263,10 @@ async def _present(session: DriverSession) -> datetime:
 def new_secret(tenant_id: str) -> str:
     """Return the text of a new token: 256 random bits."""
     return f"{TOKEN_PREFIX}{tenant_id}-{secrets.token_urlsafe(32)}"
+
+
+def _is_served(tenant_id: str) -> ColumnElement[bool]:
+    return (tenant.c.tenant_id == tenant_id) & tenant.c.deleted_since.is_(None)
 
 
 def tenant_not_found(tenant_id: str) -> NotFound:

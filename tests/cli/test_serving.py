@@ -6,17 +6,19 @@ import re
 import select
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from app.cli.listening import server_options
 from app.settings import Settings
 from tests.cli.conftest import Command
-from tests.processes import free_port, started
+from tests.processes import free_port, run, started
 
 
 def serve_in_terminal(*words: str, directory: Path) -> tuple[subprocess.Popen[bytes], int]:
@@ -82,6 +84,7 @@ def test_a_demo_responds_when_it_says_ready_and_opens_a_browser(
         headers = {"Authorization": "Bearer demo-read"}
         warehouses = httpx.get(f"{address}/api/inventory/warehouses", headers=headers).json()
         assert len(warehouses["data"]) == 3
+        assert "inventory_http_requests" in httpx.get(f"{address}/metrics").text
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
@@ -132,6 +135,43 @@ def test_a_unix_socket_is_served_and_removed(workers: str, tmp_path: Path) -> No
         process.wait()
         os.close(terminal)
     assert not path.exists()
+
+
+def test_workers_of_a_killed_parent_free_the_port(tmp_path: Path) -> None:
+    words = ("serve", "--workers", "2")
+    with started(*words, database_url=f"sqlite:///{tmp_path}/inventory.db") as (parent, address):
+        workers = psutil.Process(parent.pid).children(recursive=True)
+        parent.kill()
+        parent.wait()
+        ended, alive = psutil.wait_procs(workers, timeout=60)
+    assert len(ended) >= 2
+    assert alive == []
+    socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))).close()
+
+
+@pytest.mark.parametrize("command_word", ["migrate", "serve"])
+def test_only_its_owner_can_read_a_new_database_file(command_word: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/inventory.db"
+    before = os.umask(0)
+    try:
+        if command_word == "migrate":
+            assert run("migrate", database_url=url).returncode == 0
+        else:
+            with started("serve", database_url=url) as (_, address):
+                assert httpx.get(f"{address}/readyz").text == "ready\n"
+                beside = [tmp_path / f"inventory.db{suffix}" for suffix in ("-wal", "-shm")]
+                assert [stat.S_IMODE(path.stat().st_mode) for path in beside] == [0o600, 0o600]
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "inventory.db").stat().st_mode) == 0o600
+
+
+def test_the_permissions_of_an_existing_database_file_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "inventory.db"
+    file.touch()
+    file.chmod(0o640)
+    assert run("migrate", database_url=f"sqlite:///{file}").returncode == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
 
 
 def test_a_path_prefix_is_in_no_route_and_in_the_description(

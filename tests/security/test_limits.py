@@ -424,6 +424,8 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
             assert event == "request"
             logged.append((status, code))
 
+        warning = info
+
     monkeypatch.setattr(http, "log", Log())
     return logged
 

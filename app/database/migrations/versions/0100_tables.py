@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.Column("cursor_key", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("permits_oversell_since", INSTANT, nullable=True),
+        sa.Column("deleted_since", INSTANT, nullable=True),
         sa.PrimaryKeyConstraint("tenant_id", name=op.f("tenant_pkey")),
     )
     op.create_table(
