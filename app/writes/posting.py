@@ -19,6 +19,7 @@ from app.writes.batch_changes import BatchChanges
 from app.writes.rows import (
     TableRow,
     adjustment_rows,
+    change_rows,
     key_row,
     level_row,
     line_row,
@@ -32,8 +33,10 @@ from app.writes.statements import (
     add_sku_counts,
     delete_words,
     insert_adjustments,
+    insert_changes,
     insert_persons,
     insert_words,
+    upsert_feed,
     upsert_keys,
     upsert_lines,
     upsert_reservations,
@@ -87,6 +90,10 @@ async def post(session: Session, tenant_id: str, stock: Stock, changes: BatchCha
     await write(upsert_lines(dialect), lines)
     await write(add_sku_counts(dialect), _sku_counts(changes, levels))
     await write(add_reservation_counts(dialect), _reservation_counts(changes))
+    await write(insert_changes(dialect), change_rows(changes.events, stock.last_change))
+    if changes.events:
+        last = stock.last_change + len(changes.events)
+        await write(upsert_feed(dialect), [{"position": last}])
     await write(upsert_keys(dialect), [key_row(id_, kept) for id_, kept in changes.keys.items()])
 
 

@@ -29,6 +29,8 @@ from app.database.parameters import column_types, rows_from
 from app.database.tables import (
     LEVEL_KEY,
     adjustment,
+    change,
+    feed,
     idempotency_key,
     person,
     reservation,
@@ -58,6 +60,8 @@ LINE_TYPES: Final = column_types(reservation_line, without=["tenant_id"])
 WAREHOUSE_COLUMN_TYPES: Final = column_types(warehouse, without=["tenant_id", "created_at"])
 WAREHOUSE_CHANGES: Final = ("name", "address", "marketplace", "is_active")
 PERSON_TYPES: Final = column_types(person, without=["tenant_id"])
+CHANGE_COLUMN_TYPES: Final = column_types(change, without=["tenant_id"])
+FEED_TYPES: Final = column_types(feed, without=["tenant_id", "deleted_until"])
 KEY_TYPES: Final = column_types(idempotency_key, without=["tenant_id", "created_at"])
 
 
@@ -143,6 +147,19 @@ def upsert_reservations(dialect: str) -> Executable:
 def upsert_lines(dialect: str) -> Executable:
     """Return the upsert of the lines of reservations."""
     return _upsert(dialect, reservation_line, LINE_TYPES, changes=("held", "committed"))
+
+
+@cache
+def insert_changes(dialect: str) -> Executable:
+    """Return the INSERT of changes of the feed."""
+    insert: Executable = _insert(dialect, change, CHANGE_COLUMN_TYPES)
+    return insert
+
+
+@cache
+def upsert_feed(dialect: str) -> Executable:
+    """Return the upsert of the last position of the feed."""
+    return _upsert(dialect, feed, FEED_TYPES, changes=("position",))
 
 
 @cache
