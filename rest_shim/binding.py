@@ -124,7 +124,8 @@ def some_of(names: Mapping[str, str]) -> Reader:
     read_one = one_of(names)
 
     def read(value: str, name: str, problems: Problems) -> object:
-        return [read_one(each, name, problems) for each in value.split(",", MAX_LISTED)]
+        values = value.split(",", MAX_LISTED)
+        return [read_one(each, f"{name}.{n}", problems) for n, each in enumerate(values)]
 
     return read
 

@@ -25,7 +25,7 @@ from msgspec import structs
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.tables import person, reservation, reservation_line, stock_level
+from app.database.tables import change, feed, person, reservation, reservation_line, stock_level
 from app.domain.caller import Scope
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
@@ -214,7 +214,23 @@ async def stocked(service: Service) -> Service:
     counts = replace(level(warehouse, 500), history=[replace(counted(500), id=ENTRY)])
     await service.load([warehouse, other, market], [sku(CODE, counts, title="Title of A")])
     await transact(service.database, partial(hold, service))
+    await transact(service.database, partial(tell, service))
     return service
+
+
+async def tell(service: Service, connection: AsyncConnection) -> None:
+    """Insert a change into the feed."""
+    body = {"after": {"name": "Hall of A", "type": "own", "is_active": True}}
+    told = {
+        "tenant_id": service.tenant_id,
+        "position": 1,
+        "type": "warehouse_created",
+        "warehouse_id": WAREHOUSE,
+        "body": json.dumps(body),
+        "created_at": datetime.now(UTC),
+    }
+    await connection.execute(feed.insert(), {"tenant_id": service.tenant_id, "position": 1})
+    await connection.execute(change.insert(), told)
 
 
 async def hold(service: Service, connection: AsyncConnection) -> None:

@@ -123,7 +123,7 @@ async def follower_of(service: Service) -> Follower:
 async def listed(service: Service) -> tuple[FeedState, int]:
     """Read the state of a tenant from its lists, and the position of the feed.
 
-    The tenant must not change meanwhile if its lists have several pages.
+    The tenant must not change between the pages of its lists.
     """
     state, position = FeedState(), 0
     cursors: dict[str, str | None] = {"skus": None, "reservations": None}
