@@ -404,7 +404,7 @@ class FeedTable(SQLModel, table=True):
     __table_args__ = (
         ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
         CheckConstraint("deleted_until BETWEEN 0 AND position", name="deleted_until"),
-        CheckConstraint(f"position <= {MAX_POSITION}", name="position"),
+        CheckConstraint(f"position BETWEEN 1 AND {MAX_POSITION}", name="position"),
     )
 
     tenant_id: str = key_column(primary_key=True)

@@ -36,11 +36,11 @@ from app.writes.statements import (
     insert_changes,
     insert_persons,
     insert_words,
-    upsert_feed,
     upsert_keys,
     upsert_lines,
     upsert_reservations,
     upsert_warehouses,
+    write_feed,
     write_levels,
     write_skus,
 )
@@ -93,7 +93,9 @@ async def post(session: Session, tenant_id: str, stock: Stock, changes: BatchCha
     await write(insert_changes(dialect), change_rows(changes.events, stock.last_change))
     if changes.events:
         last = stock.last_change + len(changes.events)
-        await write(upsert_feed(dialect), [{"position": last}])
+        await session.rows(
+            write_feed(is_new=not stock.last_change), {"tenant": tenant_id, "last": last}
+        )
     await write(upsert_keys(dialect), [key_row(id_, kept) for id_, kept in changes.keys.items()])
 
 

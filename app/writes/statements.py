@@ -8,11 +8,13 @@ from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Table,
     Text,
     bindparam,
     delete,
+    insert,
     select,
     true,
     tuple_,
@@ -61,7 +63,6 @@ WAREHOUSE_COLUMN_TYPES: Final = column_types(warehouse, without=["tenant_id", "c
 WAREHOUSE_CHANGES: Final = ("name", "address", "marketplace", "is_active")
 PERSON_TYPES: Final = column_types(person, without=["tenant_id"])
 CHANGE_COLUMN_TYPES: Final = column_types(change, without=["tenant_id"])
-FEED_TYPES: Final = column_types(feed, without=["tenant_id", "deleted_until"])
 KEY_TYPES: Final = column_types(idempotency_key, without=["tenant_id", "created_at"])
 
 
@@ -157,9 +158,13 @@ def insert_changes(dialect: str) -> Executable:
 
 
 @cache
-def upsert_feed(dialect: str) -> Executable:
-    """Return the upsert of the last position of the feed."""
-    return _upsert(dialect, feed, FEED_TYPES, changes=("position",))
+def write_feed(*, is_new: bool) -> Executable:
+    """Return the UPDATE of the last position of a feed or, for its first changes, the INSERT."""
+    position = bindparam("last", type_=BigInteger)
+    if is_new:
+        return insert(feed).values(tenant_id=TENANT_PARAMETER, position=position)
+    of_tenant = feed.c.tenant_id == TENANT_PARAMETER
+    return update(feed).where(of_tenant).values(position=position)
 
 
 @cache

@@ -9,6 +9,8 @@ from sqlalchemy import func, select
 from app.database.tables import change, feed
 from app.files.columns import FileKind
 from app.files.sources import FileFormat
+from app.ledger.replay import LedgerBroken
+from app.ledger.verification import verify_tenant
 from app.settings import Settings
 from app.writes import changes as deletion
 from app.writes.changes import delete_old_changes
@@ -17,6 +19,7 @@ from tests.clocks import clocks_at, set_clock
 from tests.engines import transact
 from tests.files.importing import imported
 from tests.graphql.operations import bulk_item
+from tests.ledger.behind import change_behind_its_back
 from tests.ledger.feed import FeedBroken, Follower, assert_followed, follower_of, read_changes
 from tests.ledger.reservations import COMMIT, EXTEND, RELEASE, line, reserve
 from tests.ledger.test_reversals import REVERSE
@@ -272,3 +275,50 @@ async def test_the_setting_decides_how_long_changes_are_kept(own_database_url: s
     async with running(own_database_url, changes_kept_days=1) as (app, _):
         assert app.state.database.settings.changes_kept_days == 1
     assert Settings().changes_kept_days == 30
+
+
+# Changes of the database, and a part of the message of the verification.
+FEED_BREAKS: Final = {
+    "a change is gone": ("DELETE FROM change WHERE position = 3", "the change after 2 is 4"),
+    "the last change is gone": ("DELETE FROM change WHERE position = 4", "the last position"),
+    "the feed is gone": ("DELETE FROM feed", "the last position of the feed is 0"),
+    "another quantity": (
+        "UPDATE change SET body = replace(body, '13,', '14,') WHERE position = 2",
+        "the stock level of change 2",
+    ),
+    "another reason": (
+        "UPDATE change SET body = replace(body, 'cycle_count', 'loss') WHERE position = 2",
+        "the reason and the reference of change 2",
+    ),
+    "another SKU": ("UPDATE change SET sku = 'B' WHERE position = 2", "level of change 2"),
+    "an unknown adjustment": (
+        "UPDATE change SET body = replace(body, 'adj_', 'adj_x') WHERE position = 2",
+        "which does not exist",
+    ),
+    "no adjustment": (
+        "UPDATE change SET body = replace(body, 'adjustment_id', 'unknown') WHERE position = 2",
+        "the position of the adjustment of change 3",
+    ),
+    "no adjustment at the end": (
+        "UPDATE change SET body = replace(body, 'adjustment_id', 'unknown') WHERE position = 4",
+        "the last adjustment of the feed",
+    ),
+    "not JSON": ("UPDATE change SET body = '{' WHERE position = 2", "no valid body"),
+}
+
+
+@pytest.mark.parametrize("what", FEED_BREAKS)
+async def test_verify_finds_a_wrong_feed(service: Service, what: str) -> None:
+    await service.load([MAIN, OTHER], [sku("A", level(MAIN, 10)), sku("B")])
+    await adjusted(service, 1, 2, 3, 4)
+    proof = await verify_tenant(service.database, service.tenant_id)
+    assert proof.changes == 4
+    statement, named = FEED_BREAKS[what]
+    start, where, condition = statement.partition(" WHERE ")
+    of_tenant = f"{start} WHERE tenant_id = '{service.tenant_id}'"
+    wrong = f"{of_tenant} AND {condition}" if where else of_tenant
+    await change_behind_its_back(service, wrong)
+
+    with pytest.raises(LedgerBroken) as error:
+        await verify_tenant(service.database, service.tenant_id)
+    assert named in str(error.value)

@@ -480,7 +480,9 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "deleted_until BETWEEN 0 AND position", name=op.f("feed_deleted_until_check")
         ),
-        sa.CheckConstraint("position <= 4611686018427387904", name=op.f("feed_position_check")),
+        sa.CheckConstraint(
+            "position BETWEEN 1 AND 4611686018427387904", name=op.f("feed_position_check")
+        ),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"], name=op.f("feed_tenant_fkey")),
         sa.PrimaryKeyConstraint("tenant_id", name=op.f("feed_pkey")),
     )
