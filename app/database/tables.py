@@ -413,10 +413,13 @@ class FeedTable(SQLModel, table=True):
 
 
 class ChangeTable(SQLModel, table=True):
-    """A change of the feed of a tenant; `position` counts from 1 in the order of commit."""
+    """A change of the feed of a tenant; `position` counts from 1 in the order of commit.
+
+    It has no foreign key: PostgreSQL would look the locked tenant up again for each row, which
+    takes a third of the time of the INSERT.
+    """
 
     __tablename__ = "change"
-    __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),)
 
     tenant_id: str = key_column(primary_key=True)
     position: int = integer_column(primary_key=True)

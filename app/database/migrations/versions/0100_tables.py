@@ -495,9 +495,6 @@ def upgrade() -> None:
         sa.Column("warehouse_id", KEY, nullable=True),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["tenant_id"], ["tenant.tenant_id"], name=op.f("change_tenant_fkey")
-        ),
         sa.PrimaryKeyConstraint("tenant_id", "position", name=op.f("change_pkey")),
     )
     dialect = op.get_bind().dialect.name
