@@ -1,6 +1,5 @@
 """Changes of the feed: what a write has changed, as its readers see it."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -41,6 +40,8 @@ class ChangeType(StrEnum):
 
 # Small enough for the integers of both engines, also after the next changes.
 MAX_POSITION: Final = 2**62
+# A level before (None: new) and after a write.
+ChangedLevel = tuple[LevelRecord | None, LevelRecord]
 RESERVATION_ENDS: Final[Mapping[ReservationStatus, ChangeType]] = {
     ReservationStatus.COMMITTED: ChangeType.RESERVATION_COMMITTED,
     ReservationStatus.RELEASED: ChangeType.RESERVATION_RELEASED,
@@ -107,19 +108,23 @@ class ChangeRecord(Struct, frozen=True, gc=False):
 
 
 def events_of(stock: Stock, changes: Changes) -> Iterator[ChangeEvent]:
-    """Yield the changes of a write, given the stock before it."""
+    """Yield the changes of a write, given the stock before it.
+
+    Changes of stock levels with a ledger entry have the order of the entries.
+    """
     at = stock.entry_time
     for id_, warehouse in changes.warehouses.items():
         yield from _warehouse_events(stock.warehouses.get(id_), warehouse, at)
-    entries: defaultdict[LevelKey, list[AdjustmentRecord]] = defaultdict(list)
-    for entry in changes.entries:
-        entries[entry.sku, entry.warehouse_id].append(entry)
-    for code, record in changes.skus.items():
-        before = stock.skus.get(code)
-        if record is not before:
-            yield from _sku_events(before, record, at)
-            yield from _level_events(before, record, entries, at)
-            yield from _status_events(before, record, at)
+    skus = [
+        (stock.skus.get(code), record)
+        for code, record in changes.skus.items()
+        if record is not stock.skus.get(code)
+    ]
+    for before, after in skus:
+        yield from _sku_events(before, after, at)
+    yield from _level_events(_changed_levels(skus), changes.entries, at)
+    for before, after in skus:
+        yield from _status_events(before, after, at)
     for reservation in changes.reservations.values():
         yield _reservation_event(stock.reservations.get(reservation.id), reservation, at)
 
@@ -164,27 +169,38 @@ def _sku_state(record: SkuRecord) -> ChangeState:
     return ChangeState(title=record.title, is_archived=is_archived, version=record.version)
 
 
+def _changed_levels(
+    skus: Sequence[tuple[SkuRecord | None, SkuRecord]],
+) -> dict[LevelKey, ChangedLevel]:
+    """Return the levels that differ, before (None: new) and after."""
+    levels: dict[LevelKey, ChangedLevel] = {}
+    for before, after in skus:
+        old_levels = {level.warehouse_id: level for level in before.levels} if before else {}
+        for level in after.levels:
+            old = old_levels.get(level.warehouse_id)
+            if old is not level:
+                levels[level.sku, level.warehouse_id] = old, level
+    return levels
+
+
 def _level_events(
-    before: SkuRecord | None,
-    after: SkuRecord,
-    entries: Mapping[LevelKey, Sequence[AdjustmentRecord]],
-    at: datetime,
+    levels: Mapping[LevelKey, ChangedLevel], entries: Sequence[AdjustmentRecord], at: datetime
 ) -> Iterator[ChangeEvent]:
-    old_levels = {level.warehouse_id: level for level in before.levels} if before else {}
-    for level in after.levels:
-        old = old_levels.get(level.warehouse_id)
-        if old is level:
-            continue
-        state = _level_state(old) if old else None
-        new_state = _level_state(level)
-        of_level = entries.get((after.sku, level.warehouse_id), ())
-        for entry in of_level:
-            # All but the last entry of the level change its quantity on hand alone.
-            entry_state = new_state if entry is of_level[-1] else _after_entry(old, entry)
-            yield _level_event(level, state, entry_state, at, entry)
-            state = entry_state
-        if state != new_state:
-            yield _level_event(level, state, new_state, at)
+    last_entries = {(entry.sku, entry.warehouse_id): entry for entry in entries}
+    states: dict[LevelKey, ChangeState] = {}
+    for entry in entries:
+        key = entry.sku, entry.warehouse_id
+        old, level = levels[key]
+        before = states.get(key) or (_level_state(old) if old else None)
+        # All but the last entry of the level change its quantity on hand alone.
+        is_last = entry is last_entries[key]
+        states[key] = _level_state(level) if is_last else _after_entry(old, entry)
+        yield _level_event(level, before, states[key], at, entry)
+    for key, (old, level) in levels.items():
+        if key not in states:
+            before, after = _level_state(old) if old else None, _level_state(level)
+            if before != after:
+                yield _level_event(level, before, after, at)
 
 
 def _level_event(

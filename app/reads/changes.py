@@ -26,7 +26,7 @@ from app.reads.conditions import Filters, filters_of, shaped
 from app.reads.paging import PAGE_LIMIT
 
 # The most positions that one read examines for the changes that match its filters.
-MOST_EXAMINED: Final = 10_000
+MOST_EXAMINED: Final = 1_000
 _DECODE_BODY: Final = json.Decoder(ChangeBody).decode
 _COLUMNS: Final = tuple(
     change.c[name] for name in ("position", "type", "created_at", "sku", "warehouse_id", "body")

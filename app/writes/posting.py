@@ -10,9 +10,10 @@ from sqlalchemy.sql import Executable
 
 from app.database.parameters import as_json
 from app.database.session import Session
+from app.domain.changes import ChangedLevel
 from app.domain.persons import new_person
 from app.domain.quantities import ARCHIVED_PREFIX, Figures
-from app.domain.records import LevelRecord, SkuRecord
+from app.domain.records import SkuRecord
 from app.domain.stock import Stock
 from app.domain.words import stored_words
 from app.writes.batch_changes import BatchChanges
@@ -45,8 +46,6 @@ from app.writes.statements import (
     write_skus,
 )
 
-# A level before (None: new) and after a batch.
-ChangedLevel = tuple[LevelRecord | None, LevelRecord]
 # Other requests get a turn of the event loop before the rows of a larger table.
 PAUSE_ROWS: Final = 50
 

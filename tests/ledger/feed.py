@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import httpx
+
 from tests.service import Service
 
 Json = dict[str, Any]
@@ -38,6 +40,10 @@ WAREHOUSE_TYPES: Final = {"OWN": "own", "THIRD_PARTY": "3PL", "FBA": "FBA", "FBS
 
 class FeedBroken(Exception):
     """A change is missing, doubled, out of order, or does not fit the ones before it."""
+
+
+class Unanswered(Exception):
+    """The service could not answer a request."""
 
 
 @dataclass
@@ -123,19 +129,27 @@ async def follower_of(service: Service) -> Follower:
 async def listed(service: Service) -> tuple[FeedState, int]:
     """Read the state of a tenant from its lists, and the position of the feed.
 
-    The tenant must not change between the pages of its lists.
+    The lists are read again if the tenant has changed between two of their pages.
     """
-    state, position = FeedState(), 0
+    while True:
+        state, positions = await _pages(service)
+        if len(set(positions)) == 1:
+            return state, positions[0]
+
+
+async def _pages(service: Service) -> tuple[FeedState, list[int]]:
+    """Read all pages of the lists, and the position of the feed with each."""
+    state, positions = FeedState(), list[int]()
     cursors: dict[str, str | None] = {"skus": None, "reservations": None}
     has_next = True
     while has_next:
         data = await service.data(STATE, cursors)
         _add_lists(state, data)
-        position = data["changes"]["newestPosition"]
+        positions.append(data["changes"]["newestPosition"])
         pages = {name: data[name]["pageInfo"] for name in cursors}
         cursors = {name: page["endCursor"] or cursors[name] for name, page in pages.items()}
         has_next = any(page["hasNextPage"] for page in pages.values())
-    return state, position
+    return state, positions
 
 
 def _add_lists(state: FeedState, data: Json) -> None:
@@ -168,9 +182,16 @@ def _rest_values(values: Mapping[str, Any]) -> Json:
 
 
 async def read_changes(service: Service, after: int, **query: object) -> Json:
-    """Read a page of the feed by REST."""
+    """Read a page of the feed by REST.
+
+    Raises:
+        Unanswered: the service could not answer.
+
+    """
     parameters: Any = {"after": after, "limit": 1000, **query}
     response = await service.rest("GET", "/api/inventory/changes", params=parameters, token="read")
+    if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        raise Unanswered
     assert response.status_code == 200, response.text
     body: Json = response.json()
     return body
@@ -178,9 +199,12 @@ async def read_changes(service: Service, after: int, **query: object) -> Json:
 
 async def assert_followed(service: Service, follower: Follower) -> None:
     """Follow to the newest change, and compare the state of the follower with the lists."""
-    await follower.follow(lambda after: read_changes(service, after))
     state, position = await listed(service)
+    await follower.follow(lambda after: read_changes(service, after))
+    while follower.position != position:
+        # A reservation has expired.
+        state, position = await listed(service)
+        await follower.follow(lambda after: read_changes(service, after))
     for name, objects in vars(state).items():
         followed = vars(follower.state)[name]
         assert followed == objects, f"{name}: {followed} is not {objects}"
-    assert follower.position == position

@@ -99,6 +99,21 @@ async def test_each_kind_of_write_has_its_changes(service: Service) -> None:
     assert await types(RESTORE, sku="A") == ["sku_restored"]
 
 
+async def test_changes_have_the_order_of_the_ledger(service: Service) -> None:
+    await service.load([MAIN, OTHER], [sku("A", level(MAIN, 10)), sku("B")])
+    follower = await follower_of(service)
+    levels = [("B", OTHER.id), ("A", MAIN.id), ("B", MAIN.id), ("A", OTHER.id)]
+    updates = [
+        bulk_item({"sku": code, "warehouseId": id_, "reason": "cycle_count", "quantity": 3})
+        for code, id_ in levels
+    ]
+    data = await service.data(BULK, {"input": {"updates": updates}})
+    await assert_followed(service, follower)
+    results = data["bulkSetStock"]["results"]
+    assert follower.adjustments == [it["adjustment"]["id"] for it in results]
+    assert (await verify_tenant(service.database, service.tenant_id)).changes == 5
+
+
 async def test_reservations_have_their_changes(service: Service) -> None:
     await service.load([MAIN, OTHER], [sku("A", level(MAIN, 10)), sku("B")])
     writer = Writer(service)
@@ -130,7 +145,7 @@ async def test_a_report_has_changes_only_for_levels_that_differ(service: Service
     at = "2026-01-01T12:00:00.000Z"
     report = {"warehouseId": market["warehouse"]["id"], "reportedAt": at}
     levels = [{"sku": "A", "onHand": 3}, {"sku": "B", "onHand": 0}]
-    new = ["stock_changed", "status_changed", "stock_changed"]
+    new = ["stock_changed", "stock_changed", "status_changed"]
     assert await writer.types(SYNC, **report, levels=levels) == new
     report["reportedAt"] = at.replace("12", "13")
     assert await writer.types(SYNC, **report, levels=levels) == []
@@ -161,7 +176,7 @@ async def test_an_import_has_a_change_for_each_entry_of_a_level(service: Service
     assert await writer.changes() == ["sku_created", "sku_created"]
     counts = f"sku,warehouse_id,quantity\nA,{main},7\nB,{main},0\n"
     await imported(database, tenant_id, counts, FileKind.COUNTS, FileFormat.CSV, name="May")
-    expected = ["stock_changed", "status_changed", "stock_changed"]
+    expected = ["stock_changed", "stock_changed", "status_changed"]
     assert await writer.changes() == expected
     await imported(database, tenant_id, counts, FileKind.COUNTS, FileFormat.CSV, name="May")
     assert await writer.changes() == []
