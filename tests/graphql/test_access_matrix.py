@@ -357,6 +357,9 @@ async def test_root_field_treats_objects_of_another_tenant_as_missing(
     if name == "createWarehouse":
         assert foreign["data"][name]["warehouse"].pop("id")
         assert missing["data"][name]["warehouse"].pop("id")
+    if name in MAKERS:
+        # The second write follows the first.
+        foreign, missing = (without(it, "feedPosition", "updatedAt") for it in (foreign, missing))
     assert anonymous(foreign) == anonymous(missing)
     # The response may repeat an id of the request.
     text = json.dumps(foreign).replace(ENTRY, "")
@@ -478,15 +481,16 @@ async def test_only_the_executed_operation_requires_its_scope(stocked: Service) 
     assert await code("M") == [(403, "INSUFFICIENT_SCOPE")]
 
 
+def without(answer: Any, *names: str) -> Any:
+    """Return a response without the fields of some names."""
+    if isinstance(answer, dict):
+        return {key: without(it, *names) for key, it in answer.items() if key not in names}
+    return [without(it, *names) for it in answer] if isinstance(answer, list) else answer
+
+
 def anonymous(answer: Json) -> object:
     """Return a response without the ids of the request and without the request id."""
-
-    def stripped(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: stripped(it) for key, it in value.items() if key != "request_id"}
-        return [stripped(it) for it in value] if isinstance(value, list) else value
-
-    return json.loads(_as_unknown(json.dumps(stripped(answer))))
+    return json.loads(_as_unknown(json.dumps(without(answer, "request_id"))))
 
 
 def _as_unknown(text: str) -> str:
