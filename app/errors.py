@@ -22,6 +22,7 @@ InventoryError
 ├── SkuExists               409 SKU_EXISTS
 ├── ReservationEnded        409 RESERVATION_ENDED
 ├── AlreadyReversed         409 ALREADY_REVERSED
+├── ChangesGone             410 CHANGES_GONE
 ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
 ├── UnsupportedMediaType    415 UNSUPPORTED_MEDIA_TYPE
 ├── ValidationFailed        422 VALIDATION_ERROR
@@ -218,6 +219,13 @@ class AlreadyReversed(InventoryError):
 
     code = "ALREADY_REVERSED"
     status = 409
+
+
+class ChangesGone(InventoryError):
+    """The feed does not have the changes after the position; read the lists again."""
+
+    code = "CHANGES_GONE"
+    status = 410
 
 
 class PayloadTooLarge(InventoryError):

@@ -14,6 +14,7 @@ from app.ledger.rollup import roll_up_ledger
 from app.reads.tenants import list_tenants
 from app.runtime.deadlines import Limit, Watch, current_limit
 from app.runtime.metrics import FAILED_JOBS
+from app.writes.changes import delete_old_changes
 from app.writes.idempotency_keys import delete_expired_keys
 from app.writes.reservations import expire_reservations
 from app.writes.tenants import store_token_uses
@@ -37,6 +38,7 @@ async def run_jobs(database: Database, authenticator: Authenticator, *, seconds:
     current_limit.set(Limit(Watch(), seconds))
     async with asyncio.TaskGroup() as jobs:
         jobs.create_task(_repeat(PURGE_SECONDS, lambda: purge_idempotency_keys(database)))
+        jobs.create_task(_repeat(PURGE_SECONDS, lambda: purge_changes(database)))
         jobs.create_task(_repeat(EXPIRY_SECONDS, lambda: end_due_reservations(database)))
         jobs.create_task(_repeat(ROLLUP_SECONDS, lambda: roll_up_ledgers(database)))
         jobs.create_task(
@@ -50,6 +52,16 @@ async def purge_idempotency_keys(database: Database) -> None:
     async def purge(tenant_id: str) -> None:
         if deleted := await delete_expired_keys(database, tenant_id):
             log.info("idempotency_keys_deleted", tenant=tenant_id, keys=deleted)
+
+    await _for_each_tenant(database, purge)
+
+
+async def purge_changes(database: Database) -> None:
+    """Delete the changes of every tenant that are older than the feed keeps them."""
+
+    async def purge(tenant_id: str) -> None:
+        if deleted := await delete_old_changes(database, tenant_id):
+            log.info("changes_deleted", tenant=tenant_id, changes=deleted)
 
     await _for_each_tenant(database, purge)
 

@@ -161,6 +161,13 @@ class Settings(BaseSettings):
         description="A Redis that stores the request rates for all workers. Unset: each worker "
         "counts separately. Requires `pip install 'inventory-api[redis]'`.",
     )
+    changes_kept_days: int = Field(
+        default=30,
+        ge=1,
+        le=3_650,
+        description="The time for which the feed keeps a change, in days. A reader that is further "
+        "behind gets CHANGES_GONE.",
+    )
     body_timeout_seconds: float = Field(
         default=10.0, gt=0, description="The maximum time to receive the body of a request."
     )

@@ -28,8 +28,11 @@ HeaderReaders = Mapping[str, tuple[str, Reader]]
 FieldReaders = Mapping[str, tuple[str, Reader]]
 
 MAX_PARAMETERS: Final = 50
+# The most values of a parameter with several ones.
+MAX_LISTED: Final = 50
 BOOLEANS: Final = {"true": True, "false": False}
 _INTEGER: Final = re.compile(r"-?[0-9]{1,9}")
+_POSITION: Final = re.compile(r"[0-9]{1,18}")
 # The end of a timestamp whose offset began with a plus sign.
 _DECODED_PLUS: Final = re.compile(r"^[0-9T:.-]{19,40} [0-9]{2}:[0-9]{2}$", re.IGNORECASE)
 ROW_PROBLEMS: Final = "row_problems"
@@ -47,6 +50,14 @@ def integer(value: str, name: str, problems: Problems) -> object:
     if _INTEGER.fullmatch(value):
         return int(value)
     problems.append((name, "must be an integer, such as 50"))
+    return None
+
+
+def position(value: str, name: str, problems: Problems) -> object:
+    """Read a position of the feed from a query parameter."""
+    if _POSITION.fullmatch(value):
+        return int(value)
+    problems.append((name, "must be a whole number of at most 18 digits, such as 0"))
     return None
 
 
@@ -106,6 +117,22 @@ def one_of(names: Mapping[str, str]) -> Reader:
         return None
 
     return read
+
+
+def some_of(names: Mapping[str, str]) -> Reader:
+    """Make a reader of some values of an enum, separated by commas."""
+    read_one = one_of(names)
+
+    def read(value: str, name: str, problems: Problems) -> object:
+        values = value.split(",", MAX_LISTED)
+        return [read_one(each, f"{name}.{n}", problems) for n, each in enumerate(values)]
+
+    return read
+
+
+def one_in_list(value: str, name: str, problems: Problems) -> object:
+    """Read a condition that is a list of one value."""
+    return [condition(value, name, problems)]
 
 
 def not_with(other: str) -> Reader:

@@ -113,7 +113,7 @@ class Shim:
         if route.stream_operation and route.page_parameters.isdisjoint(variables):
             stream_operation = self.operations[route.stream_operation]
             return await stream_pages(self._page_reader(stream_operation, variables, request))
-        data = await self.execute(operation, variables, principal)
+        data = await self.execute(operation, variables, principal, longest_page=route.longest_page)
         rendered = route.render(data, variables)
         response = JSONResponse(rendered)
         headers = route.response_headers(data, bytes(response.body))

@@ -17,13 +17,22 @@ from app.domain.validation import (
 from app.errors import ERRORS, InventoryError, PreconditionFailed, meanings
 from app.graphql.schema import cursors
 from app.graphql.schema.relay import DEFAULT_PAGE, MAX_PAGE
-from rest_shim.rendering import ON_ERROR, RESERVATION_STATUSES, STATUSES, WAREHOUSE_TYPES
+from app.reads.changes import MOST_EXAMINED
+from rest_shim.rendering import (
+    CHANGE_TYPES,
+    ON_ERROR,
+    RESERVATION_STATUSES,
+    STATUSES,
+    WAREHOUSE_TYPES,
+)
+from rest_shim.routes import MAX_CHANGES
 
 # PreconditionFailed has the code of StaleVersion; a route with If-Match adds it.
 ERROR_BY_CODE: Final[Mapping[str, type[InventoryError]]] = {
     error.code: error for error in ERRORS if error is not PreconditionFailed
 }
 PLACEHOLDER_VALUES: Final[Mapping[str, object]] = {
+    "CHANGE_TYPES": list(CHANGE_TYPES),
     "COMMON_REASONS": ", ".join(f"`{reason}`" for reason in USUAL_REASONS),
     "CURSOR_PREFIX": cursors.PREFIX,
     "DEFAULT_HOLD": DEFAULT_HOLD,
@@ -33,6 +42,7 @@ PLACEHOLDER_VALUES: Final[Mapping[str, object]] = {
     "FOREIGN_WAREHOUSE_TYPES": [name for name in WAREHOUSE_TYPES.values() if name != "own"],
     "LAST_BULK_INDEX": MAX_BULK_UPDATES - 1,
     "MAX_BULK_UPDATES": MAX_BULK_UPDATES,
+    "MAX_CHANGES": MAX_CHANGES,
     "MAX_HOLD": MAX_HOLD,
     "MAX_NOTE_LENGTH": MAX_NOTE_LENGTH,
     "MAX_PAGE": MAX_PAGE,
@@ -40,6 +50,7 @@ PLACEHOLDER_VALUES: Final[Mapping[str, object]] = {
     "MAX_REFERENCE_LENGTH": MAX_REFERENCE_LENGTH,
     "MAX_SKU_LENGTH": MAX_SKU_LENGTH,
     "MIN_DELTA": -MAX_QUANTITY,
+    "MOST_EXAMINED": MOST_EXAMINED,
     "ON_ERROR": list(ON_ERROR),
     "REASON_PATTERN": REASON_PATTERN.pattern,
     "RESERVATION_STATUSES": list(RESERVATION_STATUSES),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
+from app.domain.changes import ChangeType
 from app.errors import invalid_fields
 from app.graphql.schema.relay import DEFAULT_PAGE
 from app.http.errors import REPLAYED_HEADER
@@ -35,7 +36,14 @@ SORTS: Final = {
 }
 ON_ERROR: Final = {"abort": "ABORT", "continue": "CONTINUE"}
 WAREHOUSE_TYPES: Final = {"OWN": "own", "FBA": "FBA", "FBS": "FBS", "THIRD_PARTY": "3PL"}
+CHANGE_TYPES: Final = {type_.value: type_.name for type_ in ChangeType}
 _REST_STATUS: Final = {graphql: rest for rest, graphql in (STATUSES | RESERVATION_STATUSES).items()}
+# The REST values of the enums of a change.
+_CHANGED_ENUMS: Final = {
+    "status": _REST_STATUS,
+    "type": WAREHOUSE_TYPES,
+    "reservation_status": _REST_STATUS,
+}
 
 TAG_DIGEST_BYTES: Final = 8
 
@@ -115,6 +123,17 @@ def render_released_reservation(data: Data, _variables: Data) -> Body:
 def render_warehouse_list(data: Data, _variables: Data) -> Body:
     """Render the body with all warehouses."""
     return {"data": [_render_warehouse(warehouse) for warehouse in data["warehouses"]]}
+
+
+def render_change_page(data: Data, variables: Data) -> Body:
+    """Render the body with a page of the feed of changes."""
+    page = data["changes"]
+    meta = {
+        "limit": variables.get("limit", DEFAULT_PAGE),
+        "read_to": page["read_to"],
+        "newest_position": page["newest_position"],
+    }
+    return {"data": [_render_change(node) for node in page["nodes"]], "meta": meta}
 
 
 def render_adjustment_page(data: Data, variables: Data) -> Body:
@@ -238,6 +257,24 @@ def _render_reservation(node: Data) -> Body:
         }
         for line in node["lines"]
     ]
+    return body
+
+
+def _render_change(node: Data) -> Body:
+    # The operation selects the fields with these names and in this order.
+    body = {name: value for name, value in node.items() if value is not None}
+    body["type"] = node["type"].lower()
+    for name in ("before", "after"):
+        if name in body:
+            body[name] = _render_changed_values(body[name])
+    return body
+
+
+def _render_changed_values(values: Data) -> Body:
+    body = {name: value for name, value in values.items() if value is not None}
+    for name, rest_values in _CHANGED_ENUMS.items():
+        if name in body:
+            body[name] = rest_values[body[name]]
     return body
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from app.graphql.schema.relay import MAX_PAGE
 from rest_shim import rendering
 from rest_shim.binding import (
     FieldReaders,
@@ -18,14 +19,18 @@ from rest_shim.binding import (
     integer,
     list_of,
     not_with,
+    one_in_list,
     one_of,
+    position,
     sku_versions,
+    some_of,
     string,
     unchanged,
     updates_of,
     whole_number,
 )
 from rest_shim.rendering import (
+    CHANGE_TYPES,
     CODE_SORTS,
     ON_ERROR,
     RESERVATION_STATUSES,
@@ -95,6 +100,8 @@ KEY_AND_IF_MATCH_HEADERS: Final[HeaderReaders] = {
     **KEY_HEADER,
     "if-match": ("expected_sku_versions", sku_versions),
 }
+# The largest page of the feed.
+MAX_CHANGES: Final = 1_000
 ADJUSTMENT_QUERY: Final[Readers] = {
     "start_date": instant,
     "end_date": instant,
@@ -143,6 +150,7 @@ class RestRoute:
     # This operation is streamed if the request has none of the page parameters.
     stream_operation: str | None = None
     page_parameters: frozenset[str] = frozenset()
+    longest_page: int = MAX_PAGE
 
     @property
     def has_tag(self) -> bool:
@@ -233,6 +241,19 @@ ROUTES: Final = (
         may_lack_body=True,
         request_headers=KEY_HEADER,
         response_headers=rendering.replay_renderer("releaseReservation"),
+    ),
+    RestRoute(
+        "GET",
+        "/api/inventory/changes",
+        "ListChanges",
+        rendering.render_change_page,
+        query={
+            "after": position,
+            "limit": integer,
+            "types": some_of(CHANGE_TYPES),
+            "warehouse_id": one_in_list,
+        },
+        longest_page=MAX_CHANGES,
     ),
     RestRoute(
         "GET", "/api/inventory/warehouses", "ListWarehouses", rendering.render_warehouse_list

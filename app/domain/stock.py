@@ -111,6 +111,8 @@ class Stock:
     last_position: int = 0
     last_hash: str | None = None
     last_entry_at: datetime | None = None
+    # The last position of the feed.
+    last_change: int = 0
 
     @property
     def entry_time(self) -> datetime:

@@ -26,7 +26,9 @@ USUAL_REASONS: Final = (
     "initial_stock",
 )
 # Routes such as /api/inventory/warehouses shadow these codes; clients resolve dots in paths.
-RESERVED_SKUS: Final = frozenset({"warehouses", "bulk", "transfers", "reservations", ".", ".."})
+RESERVED_SKUS: Final = frozenset(
+    {"warehouses", "bulk", "transfers", "reservations", "changes", ".", ".."}
+)
 # Letters, marks, numbers, punctuation and symbols.
 PRINTED_CATEGORIES: Final = frozenset("LMNPS")
 CATEGORY_NAMES: Final = {

@@ -22,6 +22,8 @@ from app.database.schema import METADATA
 from app.database.tables import (
     adjustment,
     api_token,
+    change,
+    feed,
     idempotency_key,
     ledger_sum,
     reservation,
@@ -51,8 +53,9 @@ MANIFEST_FILE: Final = "manifest.json"
 TENANT_FORMAT: Final = 1
 # The import derives these tables from the others.
 DERIVED_TABLES: Final = frozenset({ledger_sum, reservation_count, sku_count, sku_word})
-# Hashes of secrets, and answers to requests of the last day, stay with their installation.
-UNMOVED_TABLES: Final = frozenset({api_token, idempotency_key})
+# Hashes of secrets, answers to requests of the last day, and the changes of the feed stay with
+# their installation.
+UNMOVED_TABLES: Final = frozenset({api_token, change, idempotency_key})
 # In an order in which every row follows the rows that it refers to.
 MOVED_TABLES: Final = tuple(
     table for table in METADATA.sorted_tables if table not in DERIVED_TABLES | UNMOVED_TABLES
@@ -113,6 +116,9 @@ class _Format(msgspec.Struct):
 def moved_columns(table: Table) -> list[Column[Any]]:
     """List the columns of a table that are in its file."""
     unmoved = {tenant.c.tenant_id.name, tenant.c.deleted_since.name}
+    if table is feed:
+        # The import sets it: the moved tenant has none of the changes of its feed.
+        unmoved.add(feed.c.deleted_until.name)
     return [column for column in table.c if column.name not in unmoved]
 
 

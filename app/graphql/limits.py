@@ -45,6 +45,8 @@ from app.settings import Settings
 
 # Arguments with the keys of objects: their number is the number of items.
 LOOKUPS: Final = frozenset({"codes", "ids"})
+# The ends of the names of types that are pages of a list.
+PAGES: Final = ("Connection", "Page")
 # Assumed number of items in a list without a page size.
 UNPAGED_ITEMS: Final = 5
 # Costs of an operation that are cached by its page sizes.
@@ -216,7 +218,7 @@ class Count:
         if parent is self._schema.mutation_type:
             return 1 + self._input_cost(node) + inner.cost, 0
         if is_list_type(get_nullable_type(field.type)):
-            if parent and parent.name.endswith("Connection"):
+            if parent and parent.name.endswith(PAGES):
                 return 1, inner.cost
             return 1 + self._items(node, field) * inner.cost, 0
         page = self._page(node, field) if inner.cost_per_item else 1

@@ -20,6 +20,7 @@ from app.database.tables import sku, sku_count, stock_level
 from app.domain.hash_chain import Head
 from app.domain.quantities import ARCHIVED_PREFIX, Figures, total_figures
 from app.ledger.authors import require_authors
+from app.ledger.changes import require_changes
 from app.ledger.derived_figures import (
     skus_with_words,
     unbalanced_transfers,
@@ -53,6 +54,8 @@ class Proof:
     stock_levels: int = 0
     adjustments: int = 0
     counts: int = 0
+    # Of the feed, as far as they are kept.
+    changes: int = 0
     head: str = ""
 
 
@@ -89,6 +92,7 @@ async def prove(
     check = _FigureCheck(session, tenant_id)
     await replay_levels(session, tenant_id, adjustments=last.position, level_ends=check.level_ends)
     await check.figures()
+    check.proof.changes = await require_changes(session, tenant_id, adjustments=last.position)
     check.proof.adjustments = last.position
     check.proof.head = str(last)
     return check.proof

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache, partial
 from typing import Any, Final
 
@@ -193,6 +194,15 @@ async def get_titles(snapshot: Snapshot, tenant_id: str, *, codes: Sequence[str]
     parameters = {"tenant_id": tenant_id, "codes": codes}
     rows = await snapshot.rows(_titles(snapshot.dialect), parameters)
     return {row.sku: row.title for row in rows}
+
+
+async def get_update_times(
+    snapshot: Snapshot, tenant_id: str, *, codes: Sequence[str]
+) -> dict[str, datetime]:
+    """Read the times of the last changes of SKUs by code; missing codes are absent."""
+    parameters = {"tenant_id": tenant_id, "codes": codes}
+    rows = await snapshot.rows(_update_times(snapshot.dialect), parameters)
+    return {row.sku: row.updated_at for row in rows}
 
 
 async def _get_joined(
@@ -388,6 +398,11 @@ def _skus_by_code_within_limit(dialect: str) -> Select[Any]:
 @cache
 def _titles(dialect: str) -> Select[Any]:
     return _with_codes(dialect).with_only_columns(sku.c.sku, sku.c.title)
+
+
+@cache
+def _update_times(dialect: str) -> Select[Any]:
+    return _with_codes(dialect).with_only_columns(sku.c.sku, sku.c.updated_at)
 
 
 def _with_codes(dialect: str) -> Select[Any]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
+from app.domain.changes import ChangeEvent, events_of
 from app.domain.records import (
     AdjustmentRecord,
     ReservationRecord,
@@ -23,6 +24,8 @@ class BatchChanges:
         self.warehouses: dict[str, WarehouseRecord] = {}
         self.reservations: dict[str, ReservationRecord] = {}
         self.entries: list[AdjustmentRecord] = []
+        # The changes of the feed, in order.
+        self.events: list[ChangeEvent] = []
         # Changes of the number of reservations that hold a level.
         self.holds: Counter[LevelKey] = Counter()
         # Changes of the number of reservations by reference (empty for all) and status.
@@ -36,6 +39,7 @@ class BatchChanges:
         """Add the changes of a write, and apply them to the stock that the next write sees."""
         if changes.entries or any(each.version == 1 for each in changes.reservations.values()):
             self.authors.add(author)
+        self.events += events_of(self._stock, changes)
         self._stock.apply(changes)
         self.skus |= changes.skus
         self.warehouses |= changes.warehouses

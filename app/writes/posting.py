@@ -10,15 +10,17 @@ from sqlalchemy.sql import Executable
 
 from app.database.parameters import as_json
 from app.database.session import Session
+from app.domain.changes import ChangedLevel
 from app.domain.persons import new_person
 from app.domain.quantities import ARCHIVED_PREFIX, Figures
-from app.domain.records import LevelRecord, SkuRecord
+from app.domain.records import SkuRecord
 from app.domain.stock import Stock
 from app.domain.words import stored_words
 from app.writes.batch_changes import BatchChanges
 from app.writes.rows import (
     TableRow,
     adjustment_rows,
+    change_rows,
     key_row,
     level_row,
     line_row,
@@ -32,18 +34,18 @@ from app.writes.statements import (
     add_sku_counts,
     delete_words,
     insert_adjustments,
+    insert_changes,
     insert_persons,
     insert_words,
     upsert_keys,
     upsert_lines,
     upsert_reservations,
     upsert_warehouses,
+    write_feed,
     write_levels,
     write_skus,
 )
 
-# A level before (None: new) and after a batch.
-ChangedLevel = tuple[LevelRecord | None, LevelRecord]
 # Other requests get a turn of the event loop before the rows of a larger table.
 PAUSE_ROWS: Final = 50
 
@@ -87,6 +89,12 @@ async def post(session: Session, tenant_id: str, stock: Stock, changes: BatchCha
     await write(upsert_lines(dialect), lines)
     await write(add_sku_counts(dialect), _sku_counts(changes, levels))
     await write(add_reservation_counts(dialect), _reservation_counts(changes))
+    await write(insert_changes(dialect), change_rows(changes.events, stock.last_change))
+    if changes.events:
+        last = stock.last_change + len(changes.events)
+        await session.rows(
+            write_feed(is_new=not stock.last_change), {"tenant": tenant_id, "last": last}
+        )
     await write(upsert_keys(dialect), [key_row(id_, kept) for id_, kept in changes.keys.items()])
 
 

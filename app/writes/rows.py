@@ -4,7 +4,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+import orjson
+from msgspec import json
+
 from app.database.columns import UtcDateTime
+from app.domain.changes import ChangeEvent
 from app.domain.hash_chain import chain_hash
 from app.domain.instants import format_instant
 from app.domain.records import AdjustmentRecord, LevelRecord, ReservationRecord, SkuRecord
@@ -74,6 +78,22 @@ def reservation_row(record: ReservationRecord, persons: Mapping[str, str]) -> Ta
     row = _reservation_row(record)
     row["created_by"] = persons.get(record.created_by, "")
     return row
+
+
+def change_rows(events: Iterable[ChangeEvent], last_position: int) -> list[TableRow]:
+    """Return the rows of changes, which follow the last position of the feed."""
+    return [
+        {
+            "position": position,
+            "type": event.type,
+            "sku": event.sku,
+            "warehouse_id": event.warehouse_id,
+            # A part of the JSON text of all rows; as a text in it, each quote would be escaped.
+            "body": orjson.Fragment(json.encode(event.body)),
+            "created_at": format_instant(event.created_at),
+        }
+        for position, event in enumerate(events, start=last_position + 1)
+    ]
 
 
 def key_row(id_: KeyId, stored: StoredRow) -> TableRow:

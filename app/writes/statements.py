@@ -8,11 +8,13 @@ from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Table,
     Text,
     bindparam,
     delete,
+    insert,
     select,
     true,
     tuple_,
@@ -29,6 +31,8 @@ from app.database.parameters import column_types, rows_from
 from app.database.tables import (
     LEVEL_KEY,
     adjustment,
+    change,
+    feed,
     idempotency_key,
     person,
     reservation,
@@ -58,6 +62,7 @@ LINE_TYPES: Final = column_types(reservation_line, without=["tenant_id"])
 WAREHOUSE_COLUMN_TYPES: Final = column_types(warehouse, without=["tenant_id", "created_at"])
 WAREHOUSE_CHANGES: Final = ("name", "address", "marketplace", "is_active")
 PERSON_TYPES: Final = column_types(person, without=["tenant_id"])
+CHANGE_COLUMN_TYPES: Final = column_types(change, without=["tenant_id"])
 KEY_TYPES: Final = column_types(idempotency_key, without=["tenant_id", "created_at"])
 
 
@@ -143,6 +148,23 @@ def upsert_reservations(dialect: str) -> Executable:
 def upsert_lines(dialect: str) -> Executable:
     """Return the upsert of the lines of reservations."""
     return _upsert(dialect, reservation_line, LINE_TYPES, changes=("held", "committed"))
+
+
+@cache
+def insert_changes(dialect: str) -> Executable:
+    """Return the INSERT of changes of the feed."""
+    insert: Executable = _insert(dialect, change, CHANGE_COLUMN_TYPES)
+    return insert
+
+
+@cache
+def write_feed(*, is_new: bool) -> Executable:
+    """Return the UPDATE of the last position of a feed or, for its first changes, the INSERT."""
+    position = bindparam("last", type_=BigInteger)
+    if is_new:
+        return insert(feed).values(tenant_id=TENANT_PARAMETER, position=position)
+    of_tenant = feed.c.tenant_id == TENANT_PARAMETER
+    return update(feed).where(of_tenant).values(position=position)
 
 
 @cache

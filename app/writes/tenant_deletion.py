@@ -33,8 +33,11 @@ from app.writes.tenants import tenant_not_found
 # The most rows of a table in a step, and a step ends after so many. On SQLite the writes of other
 # tenants wait for a step.
 DELETED_ROWS: Final = 1_000
-# Every row is deleted after the rows that refer to it.
-TABLES_TO_DELETE: Final = tuple(reversed(METADATA.sorted_tables))
+# Every row is deleted after the rows that refer to it, and the row of the tenant after all others.
+TABLES_TO_DELETE: Final = (
+    *(table for table in reversed(METADATA.sorted_tables) if table is not tenant),
+    tenant,
+)
 
 
 async def delete_tenant(

@@ -47,6 +47,11 @@ LEDGER: Final = (
     "query ($first: Int! = 50, $after: String, $filter: LedgerFilterInput) "
     "{ adjustments(first: $first, after: $after, filter: $filter) { nodes { id } } }"
 )
+CHANGES: Final = (
+    "query ($limit: Int! = 50, $after: Quantity, $types: [ChangeType!], $warehouseIds: [ID!]) "
+    "{ changes(first: $limit, after: $after, types: $types, warehouseIds: $warehouseIds) "
+    "{ nodes { position } readTo } }"
+)
 SET: Final = "mutation ($input: SetStockInput!) { setStock(input: $input) { sku { sku } } }"
 BULK: Final = (
     "mutation ($input: BulkSetStockInput!) { bulkSetStock(input: $input) { total failed } }"
@@ -249,7 +254,34 @@ def reserve(
     )
 
 
+def changed(name: str, expected: tuple[int, str] | None = None, **parameters: str) -> Case:
+    """Build a case of the feed of changes from REST parameters."""
+    variables: Json = {
+        key: int(parameters[key]) for key in ("limit", "after") if parameters.get(key, "").isdigit()
+    }
+    if types := parameters.get("types"):
+        variables["types"] = types.upper().split(",")
+    if warehouse_id := parameters.get("warehouse_id"):
+        variables["warehouseIds"] = [warehouse_id]
+    return Case(
+        f"changes with {name}",
+        "GET",
+        f"{PATH}/changes",
+        {"params": parameters},
+        operation(CHANGES, **variables),
+        expected,
+        # Of a list, the last value.
+        fields=["1" if "types" in parameters else "limit"] if expected == INVALID else [],
+    )
+
+
 CASES: Final = [
+    changed("nothing"),
+    changed("every filter", after="0", types="stock_changed,sku_created", warehouse_id=MAIN),
+    changed("a position beyond the newest", (410, "CHANGES_GONE"), after="1000"),
+    changed("limit 0", INVALID, limit="0"),
+    changed("an unknown type", INVALID, types="stock_changed,stolen"),
+    changed("an unknown warehouse", (404, "WAREHOUSE_NOT_FOUND"), warehouse_id="wh_1"),
     reserve("available stock"),
     reserve("for an hour", more={"expires_in": 3600, "reference": "order-1", "note": "Box"}),
     reserve("too much", (422, "INSUFFICIENT_STOCK"), quantity=6),

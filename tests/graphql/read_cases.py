@@ -12,6 +12,7 @@ from sqlalchemy import Executable
 
 from app.database.snapshot import Snapshot
 from app.database.tables import LINK_COLUMNS
+from app.domain.changes import ChangeType
 from app.domain.filters import AdjustmentFilter, Order, ReservationFilter, Sign, SkuFilter
 from app.domain.periods import UTC_ZONE, Interval, PeriodSeries, TimeRange
 from app.domain.quantities import Status
@@ -32,6 +33,7 @@ from app.reads.adjustments import (
     list_adjustments_of,
     list_adjustments_of_group,
 )
+from app.reads.changes import get_feed_position, list_changes
 from app.reads.reservations import (
     count_holds_of,
     count_reservations,
@@ -42,7 +44,7 @@ from app.reads.reservations import (
 )
 from app.reads.similar_codes import find_other_spellings, find_similar_codes
 from app.reads.sku_words import list_codes_with_word
-from app.reads.skus import count_skus, get_skus, get_titles, list_skus
+from app.reads.skus import count_skus, get_skus, get_titles, get_update_times, list_skus
 from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
 from app.reads.stock_levels import (
     count_levels_of_warehouses,
@@ -112,6 +114,9 @@ def sku_reads(data: Data) -> Iterator[ReadCase]:
         yield ReadCase(f"SKUs {conditions}", call)
     yield from ordered_reads(data)
     yield ReadCase("SKUs of codes", partial(get_skus, tenant_id=tenant, codes=data.codes))
+    call = partial(get_update_times, tenant_id=tenant, codes=data.codes)
+    yield ReadCase("times of changes", call)
+    yield from feed_reads(data)
     yield ReadCase("titles", partial(get_titles, tenant_id=tenant, codes=data.codes))
     for statuses, after in product(STATUSES, (None, data.code)):
         call = partial(list_levels_of_warehouses, tenant_id=tenant, warehouses=WAREHOUSES)
@@ -363,6 +368,18 @@ def grouped_ledger_reads(data: Data) -> Iterator[ReadCase]:
         for query in (count_adjustments_of, sum_adjustments_of):
             call = partial(query, tenant_id=data.tenant, parents=parents, where=where)
             yield ReadCase(f"{query.__name__} {conditions}", call)
+
+
+def feed_reads(data: Data) -> Iterator[ReadCase]:
+    """Yield reads of the feed, in which UNUSED has no change."""
+    tenant = data.tenant
+    yield ReadCase("position of the feed", partial(get_feed_position, tenant_id=tenant))
+    for after, types, warehouses in product(
+        (None, data.position // 2), (None, [ChangeType.STATUS_CHANGED]), (None, [UNUSED])
+    ):
+        call = partial(list_changes, tenant_id=tenant, after=after, limit=PAGE)
+        call = partial(call, types=types, warehouse_ids=warehouses)
+        yield ReadCase(f"changes {named(after=after, types=types, warehouse=warehouses)}", call)
 
 
 def rollup_reads(data: Data) -> Iterator[ReadCase]:

@@ -8,6 +8,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -17,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app import reads
 from app.database.engine import Database
 from app.database.migration import migrate
-from app.database.tables import idempotency_key
+from app.database.tables import feed, idempotency_key
 from app.database.tables import sku as sku_table
 from app.files.seeding import LoadedCount, LoadedLevel, LoadedSku
 from app.ledger.rollup import roll_up_ledger
@@ -72,8 +73,11 @@ async def shop(engine: str, empty_database_url: str) -> AsyncIterator[Service]:
         await fill_all(database, "small", Size(small))
         await fill_all(database, "other", Size(large // 5, adjustments_per_level=2))
         await transact(database, keep_keys)
+        await transact(database, partial(tell_changes, "small", small))
+        await transact(database, partial(tell_changes, "other", large // 5))
         # The last fill runs ANALYZE on all data.
         await fill_all(database, "large", Size(large))
+        await transact(database, partial(tell_changes, "large", large))
         for tenant in ("small", "other", "large", shop.tenant_id):
             while await roll_up_ledger(database, tenant):
                 pass
@@ -116,6 +120,20 @@ async def keep_keys(connection: AsyncConnection) -> None:
         sku_table.c.created_at,
     )
     await connection.execute(idempotency_key.insert().from_select(columns, kept))
+
+
+async def tell_changes(tenant: str, number: int, connection: AsyncConnection) -> None:
+    """Insert changes of stock levels of one warehouse into the feed."""
+    columns = ["tenant_id", "position", "type", "sku", "warehouse_id", "body", "created_at"]
+    numbers = text(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :number)"
+        f" INSERT INTO change ({', '.join(columns)})"
+        " SELECT :tenant, i, 'stock_changed', 'SKU-1', :warehouse, '{\"after\":{}}', created_at"
+        " FROM n, tenant WHERE tenant_id = :tenant"
+    )
+    values = {"tenant": tenant, "number": number, "warehouse": MAIN}
+    await connection.execute(feed.insert(), {"tenant_id": tenant, "position": number})
+    await connection.execute(numbers, values)
 
 
 def numbered(tenant: str, skus: int) -> Data:

@@ -343,6 +343,7 @@ def test_connections_have_the_shape_of_relay(name: str) -> None:
         "nodes": f"[{node}!]!",
         "pageInfo": "PageInfo!",
         "totalCount": "Int",
+        "feedPosition": "Quantity",
         **({"totals": "AdjustmentTotals"} if node == "Adjustment" else {}),
     }
     assert {field: str(it.type) for field, it in fields_of(edge).items()} == {

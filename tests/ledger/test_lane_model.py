@@ -21,6 +21,7 @@ from app.reads.skus import get_skus
 from app.runtime.batches import Batches
 from app.writes import lane
 from app.writes.pipeline import WriteContext
+from tests.ledger.feed import assert_followed, follower_of
 from tests.ledger.lane import another_process, holding_lane
 from tests.ledger.lane_model import (
     MAIN,
@@ -201,8 +202,9 @@ async def test_many_batches_of_any_writes_do_what_the_model_does(
 
 
 async def compare(service: Service, database_url: str, dice: random.Random, rounds: int) -> None:
-    """Send rounds of writes, and compare each answer and the stock with the model."""
+    """Send rounds of writes, and compare each answer, the stock and the feed with the model."""
     await service.load(WAREHOUSES, [sku(code) for code in CODES])
+    follower = await follower_of(service)
     model = Model(CODES)
     keys = Keys({})
     codes: Counter[str | None] = Counter()
@@ -219,6 +221,7 @@ async def compare(service: Service, database_url: str, dice: random.Random, roun
             for name, outcome in done:
                 codes[follow(model, keys, by_number[name], outcome, answers[name])] += 1
             await assert_same(service, one, model)
+            await assert_followed(service, follower)
     assert codes[None] > number / 3
     assert len(codes) >= 6
 

@@ -33,7 +33,7 @@ from graphql import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from app.database.tables import reservation, reservation_count, reservation_line
+from app.database.tables import change, feed, reservation, reservation_count, reservation_line
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
 from app.graphql.schema.schema import schema
@@ -71,6 +71,7 @@ class Shape:
     wide: int = 100
     reservations: int = 60
     history: int = 1_000
+    changes: int = 12_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,27 @@ async def fill(service: Service, shape: Shape) -> None:
     object.__setattr__(long, "history", sorted(entries, key=lambda entry: entry.created_at))
     await service.load(warehouses, [*skus, sku("LONG", long)])
     await transact(service.database, lambda connection: _reserve(connection, service, shape))
+    await transact(service.database, lambda connection: _tell(connection, service, shape))
+
+
+async def _tell(connection: AsyncConnection, service: Service, shape: Shape) -> None:
+    """Insert changes with long texts."""
+    of_tenant = {"tenant_id": service.tenant_id}
+    text = {"title": TEXT * 400, "address": TEXT * 400, "name": TEXT * 180}
+    body = orjson.dumps({"before": text, "after": text}).decode()
+    rows = [
+        {
+            **of_tenant,
+            "position": position,
+            "type": "sku_changed",
+            "sku": _code(0),
+            "body": body,
+            "created_at": datetime.now(UTC),
+        }
+        for position in range(1, shape.changes + 1)
+    ]
+    await connection.execute(feed.insert(), {**of_tenant, "position": shape.changes})
+    await connection.execute(change.insert(), rows)
 
 
 async def _reserve(connection: AsyncConnection, service: Service, shape: Shape) -> None:
@@ -233,6 +255,10 @@ class Composer:
         dice = self._dice
         values: dict[str, Sequence[str | None]] = {
             "first": ("1", "20", "50", "200"),
+            # Of a list of changes. Others have cursors.
+            "after": ("0", "5000") if str(type_) == "Quantity" else (None,),
+            "types": (None, "[STATUS_CHANGED]", "[SKU_CHANGED, STOCK_CHANGED]"),
+            "warehouseIds": (None, f'["{_id(0)}"]'),
             "id": (f'"{_id(0)}"', f'"sku_{_code(0)}"', f'"level_{_id(0)}_LONG"'),
             "warehouseId": (f'"{_id(0)}"',),
             "codes": (orjson.dumps(self._codes(200)).decode(),),

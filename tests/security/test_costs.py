@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 # The package has a function of the same name.
 validation: Any = importlib.import_module("graphql.utilities.validate_input_value")
-SHAPE: Final = Shape(warehouses=20, ordinary=60, wide=20, reservations=3, history=80)
+SHAPE: Final = Shape(warehouses=20, ordinary=60, wide=20, reservations=3, history=80, changes=1_000)
 LIMIT: Final = 4_000
 CHANGE: Final = (
     "mutation ($u: [StockUpdateInput!]!) { a: bulkSetStock(input: {updates: $u}) { total } "

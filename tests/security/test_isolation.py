@@ -49,12 +49,16 @@ VALUES: Final[dict[str, Any]] = {
     "statusIn": ["NORMAL"],
     "q": CODE[:3],
     "text": CODE[:3],
+    "types": ["STOCK_CHANGED"],
     "transferId": "trf_01HX0000000000000000000001",
     "updated_since": "2026-01-01",
     "updatedSince": "2026-01-01",
     "warehouse_id": WAREHOUSE,
     "warehouseId": WAREHOUSE,
+    "warehouseIds": [WAREHOUSE],
 }
+# Values of REST parameters that differ from those of GraphQL.
+REST_VALUES: Final = {"status": "normal", "types": "stock_changed"}
 
 
 def graphql_reads() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -68,6 +72,8 @@ def graphql_reads() -> Iterator[tuple[str, dict[str, Any]]]:
         for key, argument in field.args.items():
             inner = getattr(argument.type, "fields", None)
             values = [{it: VALUES[it]} for it in inner] if inner else [VALUES[key]]
+            if (name, key) == ("changes", "after"):
+                values = [1]
             for value in values:
                 given = {**base, key: value}
                 declared = ", ".join(f"${it}: {field.args[it].type}" for it in given)
@@ -86,8 +92,10 @@ def rest_reads() -> Iterator[str]:
             path = path.replace("{reservation_id:segment}", HELD)
             yield path
             for name in route.query:
-                status = "open" if "reservations" in path else "normal"
-                value = status if name == "status" else VALUES[name]
+                value = REST_VALUES.get(name, VALUES.get(name))
+                if name == "status" and "reservations" in path:
+                    value = "open"
+                assert value is not None, name
                 yield f"{path}?{name}={value}"
 
 

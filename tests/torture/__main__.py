@@ -6,6 +6,7 @@ import secrets
 import sys
 
 from app.ledger.replay import LedgerBroken
+from tests.ledger.feed import FeedBroken
 from tests.torture.audit import Broken
 from tests.torture.run import Plan, Report, torture
 
@@ -27,7 +28,7 @@ def main() -> None:
     print(f"seed {plan.seed}", file=sys.stderr)
     try:
         report = asyncio.run(torture(plan, progress=_progress))
-    except* (Broken, LedgerBroken) as group:
+    except* (Broken, FeedBroken, LedgerBroken) as group:
         sys.exit(f"seed {plan.seed}: {group.exceptions}")
     print(report)
 

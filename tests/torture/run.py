@@ -7,8 +7,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,11 +16,22 @@ from typing import Final
 import httpx
 import orjson
 import psutil
+from sqlalchemy import select
 
 from app.database.engine import Database
+from app.database.parameters import TENANT
+from app.database.tables import adjustment
 from app.domain.warehouses import WarehouseType
 from app.settings import Settings
 from tests.databases import PostgreSQL, create_database, migrated, own_postgresql
+from tests.ledger.feed import (
+    FeedBroken,
+    Follower,
+    Unanswered,
+    assert_followed,
+    follower_of,
+    read_changes,
+)
 from tests.processes import answers, free_port, run
 from tests.service import Service, new_tenant, sku, warehouse
 from tests.torture.audit import Broken, audit
@@ -33,6 +44,9 @@ KILLS_PER_TENANT: Final = 25
 # Seconds after a kill within which the next write must be acknowledged.
 RECOVERY_SECONDS: Final = 10
 START_SECONDS: Final = 60
+_ADJUSTMENTS: Final = (
+    select(adjustment.c.id).where(adjustment.c.tenant_id == TENANT).order_by(adjustment.c.position)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +68,8 @@ class Report:
     plan: Plan
     operations: int = 0
     entries: int = 0
+    # Of the feed, each of which a reader has seen exactly once and in order.
+    changes: int = 0
     audits: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
@@ -135,7 +151,7 @@ class Torture:
             stock, tenant = await _new_stock(self._url)
             log = Log(self._file, counts=self.report.counts)
             before, entries = self.report.operations, self.report.entries
-            async with self._http() as http:
+            async with self._http() as http, self._followed(http, tenant):
                 clients = [
                     Client(f"{first}.{number}", self._plan.seed, http, log)
                     for number in range(self._plan.clients)
@@ -153,6 +169,33 @@ class Torture:
         if done.returncode:
             message = f"`inventory verify` says: {done.stderr}"
             raise Broken(message)
+
+    @asynccontextmanager
+    async def _followed(self, http: httpx.AsyncClient, tenant: str) -> AsyncIterator[None]:
+        """Follow the feed of a tenant during the block; compare it with the lists at the end.
+
+        Raises:
+            FeedBroken: a change is missing, doubled or out of order.
+
+        """
+        service = Service(None, http, None, tenant)  # type: ignore[arg-type]
+        follower = await follower_of(service)
+        following = asyncio.create_task(_follow(service, follower))
+        try:
+            yield
+        finally:
+            following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+        await assert_followed(service, follower)
+        self.report.changes += follower.position
+        database = Database(Settings(database_url=self._url))
+        async with database.snapshot() as snapshot:
+            rows = await snapshot.rows(_ADJUSTMENTS, {"tenant_id": tenant})
+        await database.dispose()
+        if follower.adjustments != [row.id for row in rows]:
+            message = "the feed does not have the adjustments of the ledger in their order"
+            raise FeedBroken(message)
 
     def close(self) -> None:
         """Stop all servers."""
@@ -209,6 +252,14 @@ class Torture:
         elif self._postgresql:
             self._postgresql.kill()
             self._postgresql.start()
+
+
+async def _follow(service: Service, follower: Follower) -> None:
+    """Follow the feed until cancelled, and try again when the service does not answer."""
+    while True:
+        with suppress(httpx.TransportError, Unanswered):
+            await follower.follow(lambda after: read_changes(service, after))
+        await asyncio.sleep(0.02)
 
 
 def _is_worker(process: psutil.Process) -> bool:

@@ -61,4 +61,6 @@ async def test_nothing_is_lost_or_doubled_by_random_kills(engine: str) -> None:
     assert report.kills.total() == report.audits == len(seen) == plan.kills
     # GraphQL has no header that says so.
     assert report.counts["replayed"] >= report.counts["sent again by REST"] > 0
+    # Besides the adjustments, of statuses and reservations.
+    assert report.changes > report.entries
     assert report.counts["sent again on purpose"] > plan.operations * 0.3

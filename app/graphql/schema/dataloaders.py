@@ -40,10 +40,11 @@ from app.graphql.schema.budget import (
 )
 from app.reads.adjustment_totals import count_adjustments_of, sum_adjustments_of
 from app.reads.adjustments import get_adjustments, list_adjustments_of
+from app.reads.changes import get_feed_position
 from app.reads.conditions import KeyColumns, LedgerKey, StockKey
 from app.reads.paging import MAX_COUNT
 from app.reads.reservations import MOST_LINES, count_holds_of, get_reservations, list_holds_of
-from app.reads.skus import get_skus, get_titles
+from app.reads.skus import get_skus, get_titles, get_update_times
 from app.reads.stock_history import get_stock_as_of, sum_adjustments_by_period
 from app.reads.stock_levels import (
     count_levels_of_warehouses,
@@ -128,6 +129,16 @@ class Loaders:
     def title(self) -> Loader[str, str | None]:
         """Title of a SKU by code."""
         return self._for("title", self._seeking(self._load_titles, KEY_COST))
+
+    @property
+    def updated_at(self) -> Loader[str, datetime | None]:
+        """Time of the last change of a SKU by code."""
+        return self._for("updated at", self._seeking(self._load_update_times, KEY_COST))
+
+    @property
+    def feed_position(self) -> Loader[str, int]:
+        """Newest position of the feed; its only key is the empty text."""
+        return self._for("feed position", self._seeking(self._load_feed_position, KEY_COST))
 
     @property
     def warehouse(self) -> Loader[str, WarehouseRecord | None]:
@@ -361,6 +372,13 @@ class Loaders:
         titles = await get_titles(self._snapshot, self._tenant_id, codes=codes)
         self._budget.spend_text(titles.values())
         return [titles.get(code) for code in codes]
+
+    async def _load_update_times(self, codes: Sequence[str]) -> list[datetime | None]:
+        times = await get_update_times(self._snapshot, self._tenant_id, codes=codes)
+        return [times.get(code) for code in codes]
+
+    async def _load_feed_position(self, keys: Sequence[str]) -> list[int]:
+        return [await get_feed_position(self._snapshot, self._tenant_id)] * len(keys)
 
     async def _load_warehouses(self, ids: Sequence[str]) -> list[WarehouseRecord | None]:
         records = await get_warehouses(self._snapshot, self._tenant_id, ids=ids)

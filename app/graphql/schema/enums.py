@@ -7,6 +7,7 @@ from typing import Any, Final
 import strawberry
 from strawberry.types.enum import StrawberryEnumDefinition
 
+from app.domain.changes import ChangeType
 from app.domain.filters import Order, Sign
 from app.domain.periods import Interval
 from app.domain.quantities import Status
@@ -17,6 +18,7 @@ from app.errors import ERRORS, code_meanings
 
 __all__ = [
     "LEVEL_ORDERS",
+    "ChangeType",
     "ErrorCode",
     "Interval",
     "LevelOrder",
@@ -158,5 +160,26 @@ described(
     values={
         Interval.HOUR: "A full hour in UTC.",
         Interval.DAY: "A calendar day in UTC.",
+    },
+)
+described(
+    ChangeType,
+    name="ChangeType",
+    description="Type of a change of the feed.",
+    values={
+        ChangeType.STOCK_CHANGED: "A stock level: quantity on hand, reserved quantity, safety "
+        "stock or version. It may be new.",
+        ChangeType.STATUS_CHANGED: "The stock status of a SKU. A new SKU is out of stock.",
+        ChangeType.SKU_CREATED: "A new SKU.",
+        ChangeType.SKU_CHANGED: "The title of a SKU.",
+        ChangeType.SKU_ARCHIVED: "A SKU was archived.",
+        ChangeType.SKU_RESTORED: "An archived SKU was restored.",
+        ChangeType.WAREHOUSE_CREATED: "A new warehouse.",
+        ChangeType.WAREHOUSE_CHANGED: "A warehouse, which may have become active or inactive.",
+        ChangeType.RESERVATION_OPENED: "A new reservation.",
+        ChangeType.RESERVATION_EXTENDED: "A reservation got a later time of expiry.",
+        ChangeType.RESERVATION_COMMITTED: "A reservation was committed.",
+        ChangeType.RESERVATION_RELEASED: "A reservation was released.",
+        ChangeType.RESERVATION_EXPIRED: "A reservation expired.",
     },
 )

@@ -53,7 +53,7 @@ class EntryFilterInput:
                 the end.
 
         """
-        _refuse_empty(
+        refuse_empty(
             createdBy=self.created_by,
             bulkId=self.bulk_id,
             transferId=self.transfer_id,
@@ -89,7 +89,7 @@ class AdjustmentFilterInput(EntryFilterInput):
 
     def conditions(self) -> AdjustmentFilter:
         """Filter of the reads."""
-        _refuse_empty(warehouseId=self.warehouse_id)
+        refuse_empty(warehouseId=self.warehouse_id)
         return replace(super().conditions(), warehouse_id=self.warehouse_id)
 
 
@@ -104,7 +104,7 @@ class WarehouseAdjustmentFilterInput(EntryFilterInput):
 
     def conditions(self) -> AdjustmentFilter:
         """Filter of the reads."""
-        _refuse_empty(sku=self.sku)
+        refuse_empty(sku=self.sku)
         return replace(super().conditions(), sku=self.sku)
 
 
@@ -117,7 +117,7 @@ class LedgerFilterInput(AdjustmentFilterInput):
 
     def conditions(self) -> AdjustmentFilter:
         """Filter of the reads."""
-        _refuse_empty(sku=self.sku)
+        refuse_empty(sku=self.sku)
         return replace(super().conditions(), sku=self.sku)
 
 
@@ -141,7 +141,7 @@ class StockLevelFilterInput:
 
     def conditions(self) -> SkuFilter:
         """Filter of the reads."""
-        _refuse_empty(statusIn=self.status_in, sku=self.sku, codePrefix=self.code_prefix)
+        refuse_empty(statusIn=self.status_in, sku=self.sku, codePrefix=self.code_prefix)
         return SkuFilter(
             statuses=self._statuses(),
             sku=self.sku,
@@ -175,7 +175,7 @@ class SkuFilterInput(StockLevelFilterInput):
 
     def conditions(self) -> SkuFilter:
         """Filter of the reads."""
-        _refuse_empty(warehouseId=self.warehouse_id)
+        refuse_empty(warehouseId=self.warehouse_id)
         where = replace(super().conditions(), warehouse_id=self.warehouse_id)
         return where if self.text is None else replace(where, words=_search_words(self.text))
 
@@ -189,7 +189,7 @@ class ReservationFilterInput:
 
     def conditions(self) -> ReservationFilter:
         """Filter of the reads."""
-        _refuse_empty(reference=self.reference)
+        refuse_empty(reference=self.reference)
         return ReservationFilter(status=self.status, reference=self.reference)
 
 
@@ -203,7 +203,7 @@ def _search_words(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word[:MAX_WORD_LENGTH] for word in words))
 
 
-def _refuse_empty(**conditions: Sized | None) -> None:
+def refuse_empty(**conditions: Sized | None) -> None:
     """Refuse an empty text or list: a client may have meant to leave it out."""
     empty = [
         (field, EMPTY_TEXT)

@@ -1,5 +1,7 @@
 """Look-ups of one record through the loaders; a missing record is an error."""
 
+from datetime import datetime
+
 from app.domain.filters import AdjustmentFilter
 from app.domain.records import ReservationRecord, SkuRecord, WarehouseRecord
 from app.errors import inventory_not_found, reservation_not_found, warehouse_not_found
@@ -22,6 +24,11 @@ async def require_sku(context: Context, code: str) -> SkuRecord:
 async def get_title(context: Context, code: str) -> str | None:
     """Title of a SKU."""
     return await context.loaders.title.load(code)
+
+
+async def get_updated_at(context: Context, code: str) -> datetime | None:
+    """Time of the last change of a SKU."""
+    return await context.loaders.updated_at.load(code)
 
 
 async def require_warehouse(context: Context, warehouse_id: str) -> WarehouseRecord:

@@ -17,6 +17,13 @@ from app.graphql.schema.budget import (
     STATEMENT_COST,
     TOTALS_COST,
 )
+from app.graphql.schema.changes import (
+    AfterPosition,
+    ChangePage,
+    ChangeTypes,
+    OfWarehouses,
+    page_of_changes,
+)
 from app.graphql.schema.context import Context, Info
 from app.graphql.schema.cursors import AdjustmentCursors, sku_position, sku_position_of
 from app.graphql.schema.enums import Order
@@ -250,6 +257,22 @@ class Query:
             cursor_of=lambda node: cursors.encode(node.record.id),
             count=count,
         )
+
+    @strawberry.field(
+        description="The feed: changes of the data of the tenant, oldest first. To follow it, send "
+        "`readTo` of each page as `after` of the next one. The error CHANGES_GONE says that the "
+        "changes after a position are not kept."
+    )
+    async def changes(
+        self,
+        info: Info,
+        first: First = DEFAULT_PAGE,
+        after: AfterPosition = None,
+        types: ChangeTypes = None,
+        warehouse_ids: OfWarehouses = None,
+    ) -> ChangePage | None:
+        """Page of the feed."""
+        return await page_of_changes(info.context, first, after, types, warehouse_ids)
 
     @strawberry.field(description="The reservation with an id, or the error RESERVATION_NOT_FOUND.")
     async def reservation(

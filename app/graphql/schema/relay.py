@@ -10,6 +10,7 @@ from strawberry import Private
 from app.errors import invalid_field
 from app.graphql.columnar import ColumnarField
 from app.graphql.schema.fields import described_field
+from app.graphql.schema.scalars import Quantity
 from app.reads.paging import MAX_COUNT
 
 DEFAULT_PAGE: Final = 50
@@ -72,6 +73,11 @@ def totals_of(pages: Sequence["Connection[Any]"], _context: object) -> Any:  # n
     return totals if set(map(type, totals)) <= {int} else _counted(totals)
 
 
+async def feed_positions_of(pages: Sequence["Connection[Any]"], context: Any) -> list[int]:  # noqa: ANN401
+    """Return the position of the feed for each list: one snapshot has one position."""
+    return [await context.loaders.feed_position.load("")] * len(pages)
+
+
 async def _counted(totals: Sequence[Any]) -> list[int]:
     async def count(total: Any) -> int:  # noqa: ANN401
         found: int = total if isinstance(total, int) else await total()
@@ -105,6 +111,15 @@ class Connection(Generic[T]):
         """Count the items of the whole list when the field is selected."""
         total: int = self.count if isinstance(self.count, int) else await self.count()
         return total
+
+    @strawberry.field(
+        description="Position of the feed: the list has all changes up to it, and no later one. To "
+        "follow the list, send it as `after` of `changes`.",
+        metadata=ColumnarField(batch=feed_positions_of).metadata,
+    )
+    async def feed_position(self, info: strawberry.Info[Any, None]) -> Quantity | None:
+        """Newest position of the feed in the snapshot of the list."""
+        return Quantity(await info.context.loaders.feed_position.load(""))
 
 
 def connection_of(

@@ -21,6 +21,7 @@ SCOPES: Final[Mapping[str, Mapping[str, Scope]]] = {
         "__type": Scope.READ,
         "__typename": Scope.READ,
         "adjustments": Scope.READ,
+        "changes": Scope.READ,
         "node": Scope.READ,
         "nodes": Scope.READ,
         "reservation": Scope.READ,

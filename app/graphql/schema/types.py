@@ -39,6 +39,7 @@ from app.graphql.schema.ledger_totals import AdjustmentTotals, StockPeriod
 from app.graphql.schema.level_pages import LevelsArgument, level_connection
 from app.graphql.schema.lookups import (
     get_title,
+    get_updated_at,
     require_filtered,
     require_sku,
     require_warehouse,
@@ -138,6 +139,13 @@ class Sku(Node):
     status: Status = read_from("record.figures.status", "Stock status, derived from the totals.")
     version: int = quantity_from(
         "record.version", "Version of the SKU. It increases with each change."
+    )
+    updated_at: datetime | None = edge_to(
+        get_updated_at,
+        lambda record: record.sku,
+        lambda instant: instant,
+        "Time of the last change of the SKU: its stock, reservations, safety stock, title or "
+        "archiving. Null for the dry run of its creation.",
     )
     is_archived: bool = made_from(
         lambda self: self.record.archived_at is not None,

@@ -28,6 +28,8 @@ ISOLATED_TABLES = (
     "reservation_count",
     "sku_count",
     "idempotency_key",
+    "feed",
+    "change",
 )
 
 
@@ -470,6 +472,31 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("held > 0"),
         sqlite_where=sa.text("held > 0"),
+    )
+    op.create_table(
+        "feed",
+        sa.Column("tenant_id", KEY, nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("deleted_until", sa.BigInteger(), server_default="0", nullable=False),
+        sa.CheckConstraint(
+            "deleted_until BETWEEN 0 AND position", name=op.f("feed_deleted_until_check")
+        ),
+        sa.CheckConstraint(
+            "position BETWEEN 1 AND 4611686018427387904", name=op.f("feed_position_check")
+        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"], name=op.f("feed_tenant_fkey")),
+        sa.PrimaryKeyConstraint("tenant_id", name=op.f("feed_pkey")),
+    )
+    op.create_table(
+        "change",
+        sa.Column("tenant_id", KEY, nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("type", KEY, nullable=False),
+        sa.Column("sku", KEY, nullable=True),
+        sa.Column("warehouse_id", KEY, nullable=True),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("created_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "position", name=op.f("change_pkey")),
     )
     dialect = op.get_bind().dialect.name
     for statement in APPEND_ONLY[dialect]:

@@ -1,0 +1,274 @@
+"""Changes of the feed: what a write has changed, as its readers see it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+
+from app.domain.quantities import Status
+from app.domain.records import (
+    AdjustmentRecord,
+    LevelRecord,
+    ReservationRecord,
+    ReservationStatus,
+    SkuRecord,
+    WarehouseRecord,
+)
+from app.domain.stock import Changes, LevelKey, Stock
+from app.domain.warehouses import WarehouseType
+
+
+class ChangeType(StrEnum):
+    """The type of a change: what has changed, and how."""
+
+    STOCK_CHANGED = "stock_changed"
+    STATUS_CHANGED = "status_changed"
+    SKU_CREATED = "sku_created"
+    SKU_CHANGED = "sku_changed"
+    SKU_ARCHIVED = "sku_archived"
+    SKU_RESTORED = "sku_restored"
+    WAREHOUSE_CREATED = "warehouse_created"
+    WAREHOUSE_CHANGED = "warehouse_changed"
+    RESERVATION_OPENED = "reservation_opened"
+    RESERVATION_EXTENDED = "reservation_extended"
+    RESERVATION_COMMITTED = "reservation_committed"
+    RESERVATION_RELEASED = "reservation_released"
+    RESERVATION_EXPIRED = "reservation_expired"
+
+
+# Small enough for the integers of both engines, also after the next changes.
+MAX_POSITION: Final = 2**62
+# A level before (None: new) and after a write.
+ChangedLevel = tuple[LevelRecord | None, LevelRecord]
+RESERVATION_ENDS: Final[Mapping[ReservationStatus, ChangeType]] = {
+    ReservationStatus.COMMITTED: ChangeType.RESERVATION_COMMITTED,
+    ReservationStatus.RELEASED: ChangeType.RESERVATION_RELEASED,
+    ReservationStatus.EXPIRED: ChangeType.RESERVATION_EXPIRED,
+}
+
+
+class ChangeState(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False):
+    """The values of the changed object before or after a change; None for those it lacks."""
+
+    # Of a stock level.
+    on_hand: int | None = None
+    reserved: int | None = None
+    safety_stock: int | None = None
+    available: int | None = None
+    # Of a SKU.
+    status: Status | None = None
+    title: str | None = None
+    is_archived: bool | None = None
+    # Of a warehouse.
+    name: str | None = None
+    type: WarehouseType | None = None
+    address: str | None = None
+    marketplace: str | None = None
+    is_active: bool | None = None
+    # Of a reservation.
+    reservation_status: ReservationStatus | None = None
+    expires_at: datetime | None = None
+    # Of a stock level, a SKU or a reservation.
+    version: int | None = None
+
+
+class ChangeBody(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False):
+    """The content of a change, which is stored as JSON."""
+
+    before: ChangeState | None = None
+    after: ChangeState
+    reservation_id: str | None = None
+    # Of the ledger entry that changed a stock level.
+    adjustment_id: str | None = None
+    reason: str | None = None
+    reference: str | None = None
+
+
+class ChangeEvent(Struct, frozen=True, gc=False):
+    """A change before it has a position in the feed."""
+
+    type: ChangeType
+    created_at: datetime
+    sku: str | None
+    warehouse_id: str | None
+    body: ChangeBody
+
+
+class ChangeRecord(Struct, frozen=True, gc=False):
+    """A change of the feed of a tenant. Positions count from 1 without gaps."""
+
+    position: int
+    type: ChangeType
+    created_at: datetime
+    sku: str | None
+    warehouse_id: str | None
+    body: ChangeBody
+
+
+def events_of(stock: Stock, changes: Changes) -> Iterator[ChangeEvent]:
+    """Yield the changes of a write, given the stock before it.
+
+    Changes of stock levels with a ledger entry have the order of the entries.
+    """
+    at = stock.entry_time
+    for id_, warehouse in changes.warehouses.items():
+        yield from _warehouse_events(stock.warehouses.get(id_), warehouse, at)
+    skus = [
+        (stock.skus.get(code), record)
+        for code, record in changes.skus.items()
+        if record is not stock.skus.get(code)
+    ]
+    for before, after in skus:
+        yield from _sku_events(before, after, at)
+    yield from _level_events(_changed_levels(skus), changes.entries, at)
+    for before, after in skus:
+        yield from _status_events(before, after, at)
+    for reservation in changes.reservations.values():
+        yield _reservation_event(stock.reservations.get(reservation.id), reservation, at)
+
+
+def _warehouse_events(
+    before: WarehouseRecord | None, after: WarehouseRecord, at: datetime
+) -> Iterator[ChangeEvent]:
+    if before == after:
+        return
+    type_ = ChangeType.WAREHOUSE_CHANGED if before else ChangeType.WAREHOUSE_CREATED
+    body = ChangeBody(
+        before=_warehouse_state(before) if before else None, after=_warehouse_state(after)
+    )
+    yield ChangeEvent(type_, at, None, after.id, body)
+
+
+def _warehouse_state(record: WarehouseRecord) -> ChangeState:
+    return ChangeState(
+        name=record.name,
+        type=record.type,
+        address=record.address,
+        marketplace=record.marketplace,
+        is_active=record.is_active,
+    )
+
+
+def _sku_events(before: SkuRecord | None, after: SkuRecord, at: datetime) -> Iterator[ChangeEvent]:
+    if before is None:
+        type_ = ChangeType.SKU_CREATED
+    elif (before.archived_at is None) != (after.archived_at is None):
+        type_ = ChangeType.SKU_ARCHIVED if after.archived_at else ChangeType.SKU_RESTORED
+    elif before.title != after.title:
+        type_ = ChangeType.SKU_CHANGED
+    else:
+        return
+    body = ChangeBody(before=_sku_state(before) if before else None, after=_sku_state(after))
+    yield ChangeEvent(type_, at, after.sku, None, body)
+
+
+def _sku_state(record: SkuRecord) -> ChangeState:
+    is_archived = record.archived_at is not None
+    return ChangeState(title=record.title, is_archived=is_archived, version=record.version)
+
+
+def _changed_levels(
+    skus: Sequence[tuple[SkuRecord | None, SkuRecord]],
+) -> dict[LevelKey, ChangedLevel]:
+    """Return the levels that differ, before (None: new) and after."""
+    levels: dict[LevelKey, ChangedLevel] = {}
+    for before, after in skus:
+        old_levels = {level.warehouse_id: level for level in before.levels} if before else {}
+        for level in after.levels:
+            old = old_levels.get(level.warehouse_id)
+            if old is not level:
+                levels[level.sku, level.warehouse_id] = old, level
+    return levels
+
+
+def _level_events(
+    levels: Mapping[LevelKey, ChangedLevel], entries: Sequence[AdjustmentRecord], at: datetime
+) -> Iterator[ChangeEvent]:
+    last_entries = {(entry.sku, entry.warehouse_id): entry for entry in entries}
+    states: dict[LevelKey, ChangeState] = {}
+    for entry in entries:
+        key = entry.sku, entry.warehouse_id
+        old, level = levels[key]
+        before = states.get(key) or (_level_state(old) if old else None)
+        # All but the last entry of the level change its quantity on hand alone.
+        is_last = entry is last_entries[key]
+        states[key] = _level_state(level) if is_last else _after_entry(old, entry)
+        yield _level_event(level, before, states[key], at, entry)
+    for key, (old, level) in levels.items():
+        if key not in states:
+            before, after = _level_state(old) if old else None, _level_state(level)
+            if before != after:
+                yield _level_event(level, before, after, at)
+
+
+def _level_event(
+    level: LevelRecord,
+    before: ChangeState | None,
+    after: ChangeState,
+    at: datetime,
+    entry: AdjustmentRecord | None = None,
+) -> ChangeEvent:
+    body = ChangeBody(
+        before=before,
+        after=after,
+        reservation_id=entry.reservation_id if entry else None,
+        adjustment_id=entry.id if entry else None,
+        reason=entry.reason if entry else None,
+        reference=entry.reference if entry else None,
+    )
+    return ChangeEvent(ChangeType.STOCK_CHANGED, at, level.sku, level.warehouse_id, body)
+
+
+def _level_state(level: LevelRecord) -> ChangeState:
+    return ChangeState(
+        on_hand=level.on_hand,
+        reserved=level.reserved,
+        safety_stock=level.safety_stock,
+        available=level.available,
+        version=level.version,
+    )
+
+
+def _after_entry(level: LevelRecord | None, entry: AdjustmentRecord) -> ChangeState:
+    reserved, safety_stock = (level.reserved, level.safety_stock) if level else (0, 0)
+    return ChangeState(
+        on_hand=entry.after_quantity,
+        reserved=reserved,
+        safety_stock=safety_stock,
+        available=entry.after_quantity - reserved - safety_stock,
+        version=entry.sequence,
+    )
+
+
+def _status_events(
+    before: SkuRecord | None, after: SkuRecord, at: datetime
+) -> Iterator[ChangeEvent]:
+    """Yield the change of the status of a SKU; a new one without stock is out of stock."""
+    old = before.figures.status if before else Status.OUT_OF_STOCK
+    new = after.figures.status
+    if old is not new:
+        body = ChangeBody(before=ChangeState(status=old), after=ChangeState(status=new))
+        yield ChangeEvent(ChangeType.STATUS_CHANGED, at, after.sku, None, body)
+
+
+def _reservation_event(
+    before: ReservationRecord | None, after: ReservationRecord, at: datetime
+) -> ChangeEvent:
+    type_ = RESERVATION_ENDS.get(after.status)
+    if type_ is None:
+        type_ = ChangeType.RESERVATION_EXTENDED if before else ChangeType.RESERVATION_OPENED
+    body = ChangeBody(
+        before=_reservation_state(before) if before else None,
+        after=_reservation_state(after),
+        reservation_id=after.id,
+        reference=after.reference,
+    )
+    return ChangeEvent(type_, at, None, None, body)
+
+
+def _reservation_state(record: ReservationRecord) -> ChangeState:
+    return ChangeState(
+        reservation_status=record.status, expires_at=record.expires_at, version=record.version
+    )
