@@ -75,7 +75,7 @@ def parse_time_zone(value: object) -> ZoneInfo:
         ValueError: the value is not a name of the IANA time zone database.
 
     """
-    # The database also has files that are no time zones.
+    # The database also has files of other kinds.
     if not isinstance(value, str) or value not in _zone_names():
         message = "must be a name of the IANA time zone database, such as Europe/Berlin"
         raise ValueError(message)

@@ -196,6 +196,7 @@ ARGUMENTS: Final[dict[tuple[str, str], dict[str, str]]] = {
         "to": "DateOrDateTime!",
         "interval": "StockInterval!",
         "warehouseId": "ID",
+        "timeZone": "TimeZone!",
     },
     ("Warehouse", "stock"): {"filter": "StockLevelFilterInput", "orderBy": "StockLevelOrder!"},
     ("Warehouse", "adjustments"): {"filter": "WarehouseAdjustmentFilterInput"},
