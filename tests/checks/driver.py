@@ -67,7 +67,7 @@ async def check_database(
     """Migrate a database, and check the service on it in three new tenants, which stay.
 
     Without `reads`, the reads are not combined with all their conditions. At the end, clients send
-    a number of concurrent requests to two processes.
+    a number of concurrent requests to two instances of the service.
     """
     findings = Findings()
     async with running(database_url) as (app, client):
@@ -218,7 +218,7 @@ async def _read(database: Database, case: ReadCase) -> None:
 async def _send_concurrently(
     services: Sequence[Service], requests: int, clients: int, statuses: Counter[int]
 ) -> None:
-    """Send concurrent requests to several processes of a service, and count their statuses.
+    """Send concurrent requests to several instances of a service, and count their statuses.
 
     Each must be done, or be refused as the documentation says.
     """
