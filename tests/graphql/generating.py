@@ -114,9 +114,11 @@ class Document:
         return "{" + ", ".join(inner) + "}"
 
     def _value(self, name: str, type_: Any) -> Any:
-        if name in self.values:
-            return self.values[name](self.dice)
         named = get_named_type(type_)
+        # A name alone may have several types.
+        for known in (f"{name}: {named}", name):
+            if known in self.values:
+                return self.values[known](self.dice)
         if isinstance(named, GraphQLEnumType):
             nothing = [] if is_non_null_type(type_) else [None]
             return self.dice.choice([*named.values, *nothing])

@@ -232,6 +232,8 @@ async def real_values(service: Service, warehouse_ids: Sequence[str]) -> Values:
         "reason": mostly(REASONS),
         "first": lambda dice: dice.choice((1, 2, 3, 5)) if dice.random() < 0.98 else 0,
         "after": seldom(cursors),
+        "after: Quantity": lambda dice: dice.choice((None, None, 0, 1)),
+        "warehouseIds": lambda dice: dice.choice((None, warehouse_ids[:1])),
         "from": lambda dice: dice.choice(("2026-03-10", "2026-03-11T05:30:00Z")),
         "to": lambda dice: dice.choice(("2026-03-12", "2026-03-11T15:00:00Z", "2026-05-01")),
         "at": lambda dice: dice.choice(("2026-03-10", "2026-03-11T05:00:00Z")),
