@@ -385,7 +385,7 @@ async def test_an_unknown_time_zone_is_refused(service: Service, zone: str) -> N
     assert response.status_code == 422
 
 
-async def test_the_first_and_last_day_of_the_calendar_are_in_every_time_zone(service: Service) -> None:
+async def test_the_ends_of_the_calendar_are_days_of_every_time_zone(service: Service) -> None:
     main = warehouse()
     await service.load([main], [sku("A", LoadedLevel(warehouse_id=main.id, history=[]))])
     for zone in ("America/New_York", "Pacific/Auckland"):
