@@ -93,7 +93,7 @@ class Settings(BaseSettings):
         "counts as 150 values.",
     )
     max_answer_cost: int = Field(
-        default=150_000,
+        default=200_000,
         ge=1_000,
         description="The maximum work for the response to an operation, measured during execution, "
         "in units of about 2 microseconds of processor time (docs/query-cost.md).",

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import product
+from types import SimpleNamespace
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Executable
 
@@ -14,7 +14,7 @@ from app.database.snapshot import Snapshot
 from app.database.tables import LINK_COLUMNS
 from app.domain.changes import ChangeType
 from app.domain.filters import AdjustmentFilter, Order, ReservationFilter, Sign, SkuFilter
-from app.domain.periods import UTC_ZONE, Interval, PeriodSeries, TimeRange
+from app.domain.periods import Interval, PeriodRun
 from app.domain.quantities import Status
 from app.domain.records import ReservationStatus
 from app.ledger.derived_figures import wrong_sums
@@ -208,10 +208,10 @@ def history_reads(data: Data) -> Iterator[ReadCase]:
     for warehouse, interval in product((None, MAIN), Interval):
         call = partial(sum_adjustments_by_period, tenant_id=data.tenant)
         keys = [(each, warehouse) for each in data.codes]
-        for zone in (UTC_ZONE, ZoneInfo("Europe/Berlin")):
-            first, last = TimeRange(start, start), TimeRange(start + STEP * 75, start + STEP * 75)
-            series = PeriodSeries.between(first, last, interval, zone)
-            name = f"changes by {interval} in {zone} {named(warehouse=warehouse)}"
+        for offset in (timedelta(), timedelta(hours=1)):
+            run = PeriodRun(start, start, start + STEP * 75, offset)
+            name = f"changes by {interval} at {offset} {named(warehouse=warehouse)}"
+            series = SimpleNamespace(interval=interval, runs=[run])
             yield ReadCase(name, partial(call, skus=keys, series=series))
 
 
