@@ -3,8 +3,8 @@
 from tests.checks.driver import check_database
 
 
-async def test_every_check_passes(migrated_url: str) -> None:
-    findings = await check_database(migrated_url, reads=False, requests=40)
+async def test_every_check_passes(database_url: str) -> None:
+    findings = await check_database(database_url, reads=False, requests=40)
 
     assert findings.failed == {}
     assert findings.passed > 50

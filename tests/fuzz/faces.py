@@ -63,6 +63,7 @@ for _name, _strategy in {
     "Quantity": st.integers(-(2**70), 2**70).map(nodes.Int),
     "DateTime": st.text().map(nodes.String),
     "DateOrDateTime": st.one_of(st.dates().map(str), st.text()).map(nodes.String),
+    "TimeZone": st.one_of(st.timezone_keys(), st.text()).map(nodes.String),
 }.items():
     schemathesis.graphql.scalar(_name, _strategy)
 

@@ -84,6 +84,6 @@ async def test_introspection_shows_one_of_inputs_and_the_specification_of_scalar
         "QuantityChangeInput",
         "ReversalTargetInput",
     }
-    own = {"Quantity", "DateTime", "DateOrDateTime"}
+    own = {"Quantity", "DateTime", "DateOrDateTime", "TimeZone"}
     found = {type_["name"] for type_ in types if type_["specifiedByURL"]}
     assert found == own

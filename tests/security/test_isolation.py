@@ -23,6 +23,7 @@ from tests.service import EMAIL, Service, level, new_tenant, running, sku
 REQUEST_ID: Final = re.compile(r"req_[0-9A-Z]{26}")
 # Value of each argument, filter field and parameter, for GraphQL and for a query string.
 VALUES: Final[dict[str, Any]] = {
+    "timeZone": "Europe/Berlin",
     "after": "cursor_AAAA",
     "archived": True,
     "bulkId": "blk_01HX0000000000000000000001",
@@ -58,7 +59,11 @@ VALUES: Final[dict[str, Any]] = {
     "warehouseIds": [WAREHOUSE],
 }
 # Values of REST parameters that differ from those of GraphQL.
-REST_VALUES: Final = {"status": "normal", "types": "stock_changed"}
+REST_VALUES: Final = {
+    "status": "normal",
+    "types": "stock_changed",
+    "time_zone": "Europe/Berlin",
+}
 
 
 def graphql_reads() -> Iterator[tuple[str, dict[str, Any]]]:
