@@ -30,7 +30,7 @@ CONFIG: Final = {
     "checks": {
         # Well-formed requests may still break a rule of stock, a condition or a key.
         "positive_data_acceptance": {
-            "expected-statuses": ["2xx", "304", "403", "404", "409", "412", "422", "503"]
+            "expected-statuses": ["2xx", "304", "403", "404", "409", "410", "412", "422", "503"]
         },
         "negative_data_rejection": {
             "expected-statuses": [

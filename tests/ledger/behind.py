@@ -6,6 +6,7 @@ from contextlib import closing
 from sqlalchemy import select, text
 
 from app.database.tables import adjustment
+from app.database.triggers import APPEND_ONLY
 from app.domain.hash_chain import HASHED_COLUMNS, chain_hash
 from app.domain.instants import format_instant
 from tests.engines import writer_of
@@ -19,7 +20,8 @@ async def change_behind_its_back(shop: Service, *statements: str) -> None:
             connection.execute("PRAGMA ignore_check_constraints = ON")
             connection.execute("DROP TRIGGER IF EXISTS adjustment_refuses_update")
             connection.execute("DROP TRIGGER IF EXISTS adjustment_refuses_delete")
-            for statement in statements:
+            # Other tests share the database, so the triggers return.
+            for statement in (*statements, *APPEND_ONLY["sqlite"]):
                 connection.execute(statement)
             connection.commit()
         return
