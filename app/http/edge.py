@@ -120,6 +120,22 @@ class HttpEdge:
             noted_requests.append(_noted(routed, exchange.status, facts, seconds))
         _log(scope, exchange, facts, seconds)
 
+    def refusal(self, error: InventoryError, *, path: str | None) -> Response:
+        """Log and render the refusal of a request that did not reach the application.
+
+        `path` decides between the REST and the GraphQL shape; None means that the path is unknown.
+        """
+        request_id = f"req_{ulid()}"
+        outer = current_request_id.set(request_id)
+        response = error_response(error, path=path or "")
+        response.raw_headers = _protected(response.raw_headers, request_id)
+        logged_path = None if path is None else _without_tokens(path)
+        log.info("request", method=None, path=logged_path, status=error.status, code=error.code)
+        if self._has_metrics:
+            noted_requests.append(NotedRequest("", UNMATCHED, error.status, 0, codes=(error.code,)))
+        current_request_id.reset(outer)
+        return response
+
     async def _run(
         self, scope: Scope, exchange: "_Exchange", limit: Limit
     ) -> InventoryError | None:
@@ -194,22 +210,6 @@ def _log(scope: Scope, exchange: "_Exchange", facts: RequestFacts, seconds: floa
         log.warning("request", **entry)
     else:
         log.info("request", **entry)
-
-
-def refusal(error: InventoryError, *, path: str | None) -> Response:
-    """Log and render the refusal of a request that did not reach the application.
-
-    `path` decides between the REST and the GraphQL shape; None means that the path is unknown.
-    """
-    request_id = f"req_{ulid()}"
-    outer = current_request_id.set(request_id)
-    response = error_response(error, path=path or "")
-    response.raw_headers = _protected(response.raw_headers, request_id)
-    logged_path = None if path is None else _without_tokens(path)
-    log.info("request", method=None, path=logged_path, status=error.status, code=error.code)
-    noted_requests.append(NotedRequest("", UNMATCHED, error.status, 0, codes=(error.code,)))
-    current_request_id.reset(outer)
-    return response
 
 
 class _Exchange:

@@ -12,12 +12,11 @@ from functools import partial
 from typing import Any, Final, Self
 
 import httptools
-from starlette.types import ASGIApp
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from app.errors import InventoryError, MalformedRequest, RequestTimeout, Unavailable
-from app.http.edge import CLIENT_HAS_LEFT, HttpEdge, refusal
+from app.http.edge import CLIENT_HAS_LEFT, HttpEdge
 from app.http.json import BODY_HAS_ARRIVED
 from app.http.unread_responses import UnreadProtocol
 from app.settings import Settings
@@ -78,7 +77,7 @@ class BoundedProtocol(UnreadProtocol):
         self,
         *args: Any,  # noqa: ANN401 - as its base
         limits: ConnectionLimits,
-        overload_app: ASGIApp,
+        overload_app: HttpEdge,
         **options: Any,  # noqa: ANN401 - as its base
     ) -> None:
         super().__init__(*args, write_seconds=limits.write_seconds, **options)
@@ -274,7 +273,7 @@ class BoundedProtocol(UnreadProtocol):
             _disconnect(self.cycle)
         # The target is complete if a header follows it.
         path = self.url.partition(b"?")[0].decode("latin-1") if self.headers else None
-        response = refusal(error, path=path)
+        response = self._overload_app.refusal(error, path=path)
         fields = [*self.server_state.default_headers, *response.raw_headers]
         fields = [field for field in fields if field[0] != b"connection"]
         lines = [b"%b: %b\r\n" % field for field in [*fields, (b"connection", b"close")]]

@@ -11,6 +11,7 @@ from app.reads import changes as feed_reads
 from app.settings import Settings
 from tests.files.moves import add_tokens, exported_to, imported_from
 from tests.graphql.operations import bulk_item
+from tests.graphql.recorder import recorded
 from tests.ledger.feed import assert_followed, follower_of, read_changes
 from tests.ledger.writes import ADJUST, BULK, SET, SKU, UPDATE_WAREHOUSE
 from tests.service import Service, level, new_tenant, running, sku, warehouse
@@ -61,6 +62,16 @@ async def test_filters_find_changes_of_a_type_or_a_warehouse(shop: Service) -> N
     assert positions_of(await read_changes(shop, 0, types="warehouse_changed")) == [11]
     both = await read_changes(shop, 0, types="warehouse_changed,sku_created", warehouse_id=MAIN.id)
     assert (positions_of(both), both["meta"]["read_to"]) == ([], 11)
+
+
+async def test_all_warehouses_of_a_filter_are_looked_up_by_one_statement(shop: Service) -> None:
+    query = "query ($ids: [ID!]) { changes(warehouseIds: $ids) { readTo } }"
+    numbers = []
+    for ids in ([MAIN.id], [MAIN.id, OTHER.id]):
+        with recorded() as recorder:
+            await shop.data(query, {"ids": ids})
+        numbers.append(len(recorder))
+    assert numbers[0] == numbers[1]
 
 
 async def test_a_filter_examines_a_bounded_number_of_positions(

@@ -9,16 +9,19 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 from app.database.faults import DatabaseFault, Fault, FaultKind
 from app.database.session import DriverSession
+from app.errors import MalformedRequest
 from app.graphql.documents import SEVERAL_FIELDS
 from app.graphql.schema.enums import ErrorCode
 from app.graphql.schema.schema import schema
+from app.http.edge import HttpEdge
 from app.main import _record_metrics
 from app.runtime import metrics
-from app.runtime.metrics import OTHER_METHOD, UNMATCHED, record_requests
+from app.runtime.metrics import OTHER_METHOD, UNMATCHED, noted_requests, record_requests
 from app.settings import Settings
 from app.writes.reservations import expire_reservations
 from tests.clocks import set_clock
@@ -51,6 +54,15 @@ def added(before: dict[Sample, float], name: str, **labels: str) -> float:
     """Return by how much a series has grown."""
     key = name, frozenset(labels.items())
     return samples().get(key, 0) - before.get(key, 0)
+
+
+@pytest.mark.parametrize("has_metrics", [False, True])
+def test_refusals_wait_to_be_counted_only_with_metrics(has_metrics: bool) -> None:  # noqa: FBT001
+    record_requests()
+    edge = HttpEdge(Starlette(), has_metrics=has_metrics)
+    edge.refusal(MalformedRequest("a broken head"), path=None)
+
+    assert len(noted_requests) == has_metrics
 
 
 async def test_requests_are_counted_by_method_route_and_status(service: Service) -> None:

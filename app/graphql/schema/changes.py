@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated
 
 import strawberry
+from graphql.pyutils import gather_with_cancel
 from strawberry import Private
 
 from app.domain.changes import ChangeRecord, ChangeState
@@ -146,8 +147,8 @@ async def page_of_changes(
     refuse_empty(types=types, warehouseIds=warehouse_ids)
     check_number("types", types or ())
     check_number("warehouseIds", warehouse_ids or ())
-    for id_ in sorted(set(warehouse_ids or ())):
-        await require_warehouse(context, id_)
+    required = [require_warehouse(context, id_) for id_ in sorted(set(warehouse_ids or ()))]
+    await gather_with_cancel(*required)
     spend = context.budget.spend
     spend(STATEMENT_COST + PARENT_COST)
     if types is not None or warehouse_ids is not None:
