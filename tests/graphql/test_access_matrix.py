@@ -208,7 +208,7 @@ def request(route: RestRoute) -> tuple[str, str, dict[str, Any]]:
 async def stocked(service: Service) -> Service:
     await load_objects(service)
     await transact(service.database, partial(hold, service))
-    await transact(service.database, partial(tell, service))
+    await transact(service.database, partial(change_once, service))
     return service
 
 
@@ -223,10 +223,10 @@ async def load_objects(service: Service) -> None:
     await service.load([warehouse, other, market], [sku(CODE, counts, title="Title of A")])
 
 
-async def tell(service: Service, connection: AsyncConnection) -> None:
+async def change_once(service: Service, connection: AsyncConnection) -> None:
     """Insert a change into the feed."""
     body = {"after": {"name": "Hall of A", "type": "own", "is_active": True}}
-    told = {
+    changed = {
         "tenant_id": service.tenant_id,
         "position": 1,
         "type": "warehouse_created",
@@ -235,7 +235,7 @@ async def tell(service: Service, connection: AsyncConnection) -> None:
         "created_at": datetime.now(UTC),
     }
     await connection.execute(feed.insert(), {"tenant_id": service.tenant_id, "position": 1})
-    await connection.execute(change.insert(), told)
+    await connection.execute(change.insert(), changed)
 
 
 async def hold(service: Service, connection: AsyncConnection) -> None:

@@ -369,7 +369,7 @@ async def test_dates_of_filters_are_of_the_given_time_zone(service: Service) -> 
 
 
 @pytest.mark.parametrize(
-    "zone", ["", "Berlin", "europe/berlin", "../UTC", "America", "\0", "UTC+1"]
+    "zone", ["", "localtime", "Berlin", "europe/berlin", "../UTC", "America", "\0", "UTC+1"]
 )
 async def test_an_unknown_time_zone_is_refused(service: Service, zone: str) -> None:
     await service.load([warehouse()], [sku("A")])
