@@ -47,6 +47,11 @@ class TenantTable(SQLModel, table=True):
     """A customer of the service."""
 
     __tablename__ = "tenant"
+    __table_args__ = (
+        CheckConstraint(
+            f"changes_deleted_until BETWEEN 0 AND {MAX_POSITION}", name="changes_deleted_until"
+        ),
+    )
 
     tenant_id: str = key_column(primary_key=True)
     name: str = text_column()
@@ -56,6 +61,8 @@ class TenantTable(SQLModel, table=True):
     permits_oversell_since: datetime | None = instant_column(nullable=True)
     # Set while the rows of the tenant are deleted. The tenant is served no longer.
     deleted_since: datetime | None = instant_column(nullable=True)
+    # The last position of the feed whose changes are deleted.
+    changes_deleted_until: int = integer_column(sa_column_kwargs={"server_default": "0"})
 
 
 class ApiTokenTable(SQLModel, table=True):
@@ -395,25 +402,6 @@ class IdempotencyKeyTable(SQLModel, table=True):
     created_at: datetime = instant_column()
 
 
-class FeedTable(SQLModel, table=True):
-    """The last position of a tenant's feed, and the last one whose changes are deleted.
-
-    A tenant without a row has had no change. The row is separate from `tenant`, because most writes
-    update it.
-    """
-
-    __tablename__ = "feed"
-    __table_args__ = (
-        ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
-        CheckConstraint("deleted_until BETWEEN 0 AND position", name="deleted_until"),
-        CheckConstraint(f"position BETWEEN 1 AND {MAX_POSITION}", name="position"),
-    )
-
-    tenant_id: str = key_column(primary_key=True)
-    position: int = integer_column()
-    deleted_until: int = integer_column(sa_column_kwargs={"server_default": "0"})
-
-
 class ChangeTable(SQLModel, table=True):
     """A change of the feed of a tenant; `position` counts from 1 in the order of commit.
 
@@ -450,5 +438,4 @@ reservation_line: Final = _TABLES["reservation_line"]
 reservation_count: Final = _TABLES["reservation_count"]
 sku_count: Final = _TABLES["sku_count"]
 idempotency_key: Final = _TABLES["idempotency_key"]
-feed: Final = _TABLES["feed"]
 change: Final = _TABLES["change"]

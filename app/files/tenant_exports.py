@@ -8,16 +8,16 @@ from errno import EEXIST, ENOTDIR
 from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import msgspec
-from sqlalchemy import Table, select
+from sqlalchemy import ColumnElement, Table, select
 
 from app.database.engine import Database
 from app.database.migration import newest_revision
 from app.database.parameters import TENANT
 from app.database.session import DriverSession
-from app.database.tables import adjustment
+from app.database.tables import adjustment, tenant
 from app.domain.hash_chain import Head
 from app.files.exports import EXPORT_BATCH_ROWS, json_lines
 from app.files.problems import ReportRows
@@ -30,6 +30,7 @@ from app.files.tenant_files import (
     moved_columns,
     table_file_name,
 )
+from app.reads.changes import newest_position
 
 _LAST_ADJUSTMENT: Final = (
     select(adjustment.c.position, adjustment.c.hash)
@@ -73,9 +74,16 @@ async def export_tenant(
 async def _write_rows(
     session: DriverSession, tenant_id: str, table: Table, target: BinaryIO, progress: ReportRows
 ) -> TableFile:
-    columns = moved_columns(table)
-    encode = json_lines([column.name for column in columns])
-    statement = select(*columns).where(table.c.tenant_id == TENANT).order_by(*table.primary_key)
+    columns: dict[str, ColumnElement[Any]] = {
+        column.name: column for column in moved_columns(table)
+    }
+    if table is tenant:
+        # The moved tenant has none of the changes of its feed.
+        columns[tenant.c.changes_deleted_until.name] = newest_position()
+    encode = json_lines([*columns])
+    statement = (
+        select(*columns.values()).where(table.c.tenant_id == TENANT).order_by(*table.primary_key)
+    )
     parameters = {"tenant_id": tenant_id}
     digest, written = sha256(), 0
     async for rows in session.stream(statement, parameters, size=EXPORT_BATCH_ROWS):

@@ -23,7 +23,6 @@ from app.database.tables import (
     adjustment,
     api_token,
     change,
-    feed,
     idempotency_key,
     ledger_sum,
     reservation,
@@ -116,9 +115,6 @@ class _Format(msgspec.Struct):
 def moved_columns(table: Table) -> list[Column[Any]]:
     """List the columns of a table that are in its file."""
     unmoved = {tenant.c.tenant_id.name, tenant.c.deleted_since.name}
-    if table is feed:
-        # The import sets it: the moved tenant has none of the changes of its feed.
-        unmoved.add(feed.c.deleted_until.name)
     return [column for column in table.c if column.name not in unmoved]
 
 

@@ -11,7 +11,7 @@ from app.database.faults import refused_row
 from app.database.parameters import TENANT
 from app.database.schema import METADATA
 from app.database.session import DriverSession
-from app.database.tables import feed, sku, sku_word, tenant
+from app.database.tables import sku, sku_word, tenant
 from app.domain.hash_chain import parse_head
 from app.domain.words import stored_words
 from app.files.problems import ReportRows
@@ -75,10 +75,6 @@ async def _insert(session: DriverSession, table: Table, batch: FileBatch) -> Non
     try:
         if table is tenant:
             await _write_tenant(session, batch.rows[0])
-        elif table is feed:
-            await session.insert(
-                feed, [{**row, "deleted_until": row["position"]} for row in batch.rows]
-            )
         else:
             await session.insert(table, batch.rows)
         if table is sku:

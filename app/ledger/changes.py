@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Select, bindparam, literal_column, select
 
 from app.database.parameters import TENANT, in_key_array
 from app.database.session import DriverSession
-from app.database.tables import adjustment, change, feed
+from app.database.tables import adjustment, change, tenant
 from app.domain.changes import ChangeBody
 from app.ledger.replay import VERIFY_BATCH_ROWS, LedgerBroken, require_equal
 
@@ -26,10 +26,11 @@ async def require_changes(session: DriverSession, tenant_id: str, *, adjustments
 
     """
     parameters: dict[str, object] = {"tenant_id": tenant_id}
-    rows = await session.rows(_feed(), parameters)
-    newest, deleted_until = rows[0] if rows else (0, 0)
+    [(deleted_until,)] = await session.rows(_deleted_until(), parameters)
     position, ledger_position = deleted_until, 0
-    while changes := await session.rows(_next_changes(), {**parameters, "after": position}):
+    # A change before the first position that is kept would be an error too.
+    read_to = 0
+    while changes := await session.rows(_next_changes(), {**parameters, "after": read_to}):
         bodies = [_body_of(row) for row in changes]
         ids = [body.adjustment_id for body in bodies if body.adjustment_id]
         entries = await session.rows(_entries(session.dialect), {**parameters, "ids": ids})
@@ -38,14 +39,13 @@ async def require_changes(session: DriverSession, tenant_id: str, *, adjustments
             require_equal(
                 f"the position of the change after {position}", row.position, position + 1
             )
-            position = row.position
+            position = read_to = row.position
             if body.adjustment_id:
                 _require_entry(row, body, by_id.get(body.adjustment_id), ledger_position)
                 ledger_position = by_id[body.adjustment_id].position
-    require_equal("the last position of the feed", newest, position)
     if ledger_position:
         require_equal("the last adjustment of the feed", ledger_position, adjustments)
-    return int(newest - deleted_until)
+    return int(position - deleted_until)
 
 
 def _body_of(row: Any) -> ChangeBody:  # noqa: ANN401 - a row
@@ -81,8 +81,8 @@ def _require_entry(
 
 
 @cache
-def _feed() -> Select[Any]:
-    return select(feed.c.position, feed.c.deleted_until).where(feed.c.tenant_id == TENANT)
+def _deleted_until() -> Select[Any]:
+    return select(tenant.c.changes_deleted_until).where(tenant.c.tenant_id == TENANT)
 
 
 @cache

@@ -18,10 +18,9 @@ from sqlalchemy import (
 
 from app.database.parameters import TENANT, in_key_array
 from app.database.snapshot import Snapshot
-from app.database.tables import change, feed, tenant
+from app.database.tables import change, tenant
 from app.domain.changes import MAX_POSITION, ChangeBody, ChangeRecord, ChangeType
 from app.errors import ChangesGone
-from app.ledger.totals import ZERO
 from app.reads.conditions import Filters, filters_of, shaped
 from app.reads.paging import PAGE_LIMIT
 
@@ -81,7 +80,7 @@ async def list_changes(
 async def get_feed_position(snapshot: Snapshot, tenant_id: str) -> int:
     """Read the newest position of the feed."""
     rows = await snapshot.rows(_feed_position(), {"tenant_id": tenant_id})
-    return int(rows[0][0]) if rows else 0
+    return int(rows[0][0] or 0)
 
 
 def _record_of(*values: Any) -> ChangeRecord:  # noqa: ANN401 - a row of _COLUMNS
@@ -119,13 +118,9 @@ def _page_of_changes(dialect: str, filters: Filters) -> Select[Any]:
         .limit(PAGE_LIMIT)
         .subquery("page")
     )
-    has_feed = feed.c.tenant_id == tenant.c.tenant_id
-    source = tenant.join(feed, has_feed, isouter=True).join(page, true(), isouter=True)
-    newest = func.coalesce(feed.c.position, ZERO)
-    deleted_until = func.coalesce(feed.c.deleted_until, ZERO)
     return (
-        select(newest.label("newest"), deleted_until.label("deleted_until"), *page.c)
-        .select_from(source)
+        select(newest_position().label("newest"), tenant.c.changes_deleted_until, *page.c)
+        .select_from(tenant.join(page, true(), isouter=True))
         .where(tenant.c.tenant_id == TENANT)
         .order_by(page.c.position)
     )
@@ -134,10 +129,26 @@ def _page_of_changes(dialect: str, filters: Filters) -> Select[Any]:
 def _start(filters: Filters) -> ColumnElement[int]:
     if "after" in filters:
         return bindparam("after", type_=BigInteger)
-    deleted = select(feed.c.deleted_until).where(feed.c.tenant_id == TENANT).scalar_subquery()
-    return func.coalesce(deleted, literal_column("0", BigInteger))
+    return _deleted_until()
+
+
+def newest_position() -> ColumnElement[int]:
+    """Return the newest position of the feed; without a change that is kept, the last deleted."""
+    newest = (
+        select(change.c.position)
+        .where(change.c.tenant_id == TENANT)
+        .order_by(change.c.position.desc())
+        .limit(literal_column("1"))
+        .scalar_subquery()
+    )
+    return func.coalesce(newest, _deleted_until())
+
+
+def _deleted_until() -> ColumnElement[int]:
+    of_tenant = tenant.c.tenant_id == TENANT
+    return select(tenant.c.changes_deleted_until).where(of_tenant).scalar_subquery()
 
 
 @cache
 def _feed_position() -> Select[Any]:
-    return select(feed.c.position).where(feed.c.tenant_id == TENANT)
+    return select(newest_position())

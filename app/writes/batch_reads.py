@@ -12,9 +12,10 @@ from app.database.clocks import Present
 from app.database.compilation import AnyRow
 from app.database.parameters import TENANT, in_key_array
 from app.database.session import Session
-from app.database.tables import adjustment, feed, person, tenant
+from app.database.tables import adjustment, person, tenant
 from app.domain.stock import Stock
 from app.errors import Unauthenticated
+from app.reads.changes import newest_position
 from app.reads.json_rows import json_rows_of
 from app.reads.reservations import get_reservations
 from app.reads.similar_codes import find_similar_codes
@@ -90,7 +91,7 @@ def _stock_of(row: AnyRow) -> Stock:
         last_position=row.last_position or 0,
         last_hash=row.last_hash,
         last_entry_at=row.last_entry_at,
-        last_change=row.last_change or 0,
+        last_change=row.last_change,
     )
     for record in sku_records(row):
         code = record.sku
@@ -115,13 +116,13 @@ def _select_rows(dialect: str) -> Select[Any]:
         "last_position": _of_last_entry("position"),
         "last_hash": _of_last_entry("hash"),
         "last_entry_at": _of_last_entry("created_at"),
-        "last_change": select(feed.c.position).where(feed.c.tenant_id == TENANT),
     }
     return skus_by_code(dialect).add_columns(
         Present().label("now"),
         json_rows_of(dialect, select_outcomes(dialect)).label("outcomes"),
         json_rows_of(dialect, persons).label("persons"),
         *(value.scalar_subquery().label(name) for name, value in values.items()),
+        newest_position().label("last_change"),
     )
 
 

@@ -10,7 +10,8 @@ from app.database.clocks import Present
 from app.database.engine import Database
 from app.database.parameters import TENANT
 from app.database.session import Session
-from app.database.tables import change, feed
+from app.database.tables import change, tenant
+from app.reads.changes import newest_position
 
 # Few enough that other writes of the tenant wait only briefly.
 DELETED_POSITIONS: Final = 1_000
@@ -30,13 +31,13 @@ async def delete_old_changes(database: Database, tenant_id: str) -> int:
         rows = await session.rows(_next_range(days), parameters)
         if not rows:
             return 0
-        position, deleted_until, first_kept = rows[0]
-        until = min(deleted_until + DELETED_POSITIONS, position)
+        newest, deleted_until, first_kept = rows[0]
+        until = min(deleted_until + DELETED_POSITIONS, newest)
         if first_kept is not None:
             until = first_kept - 1
         if until > deleted_until:
             await session.rows(_delete_changes(), {**parameters, "until": until})
-            await session.rows(_update_feed(), {**parameters, "until": until})
+            await session.rows(_note_deleted(), {**parameters, "until": until})
         return int(until - deleted_until)
 
     deleted = 0
@@ -47,17 +48,19 @@ async def delete_old_changes(database: Database, tenant_id: str) -> int:
 
 @cache
 def _next_range(days: int) -> Select[Any]:
-    """Select the feed, and the first change that is kept among the next DELETED_POSITIONS."""
+    """Select the ends of the feed, and the first change to keep of the next DELETED_POSITIONS."""
     span = literal_column(str(DELETED_POSITIONS), BigInteger)
     first_kept = select(func.min(change.c.position)).where(
         change.c.tenant_id == TENANT,
-        change.c.position > feed.c.deleted_until,
-        change.c.position <= feed.c.deleted_until + span,
+        change.c.position > tenant.c.changes_deleted_until,
+        change.c.position <= tenant.c.changes_deleted_until + span,
         change.c.created_at >= Present(-days * _DAY_SECONDS),
     )
     return select(
-        feed.c.position, feed.c.deleted_until, first_kept.correlate(feed).scalar_subquery()
-    ).where(feed.c.tenant_id == TENANT)
+        newest_position(),
+        tenant.c.changes_deleted_until,
+        first_kept.correlate(tenant).scalar_subquery(),
+    ).where(tenant.c.tenant_id == TENANT)
 
 
 @cache
@@ -66,5 +69,6 @@ def _delete_changes() -> Executable:
 
 
 @cache
-def _update_feed() -> Executable:
-    return update(feed).where(feed.c.tenant_id == TENANT).values(deleted_until=_UNTIL)
+def _note_deleted() -> Executable:
+    of_tenant = tenant.c.tenant_id == TENANT
+    return update(tenant).where(of_tenant).values(changes_deleted_until=_UNTIL)

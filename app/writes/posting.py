@@ -41,7 +41,6 @@ from app.writes.statements import (
     upsert_lines,
     upsert_reservations,
     upsert_warehouses,
-    write_feed,
     write_levels,
     write_skus,
 )
@@ -90,11 +89,6 @@ async def post(session: Session, tenant_id: str, stock: Stock, changes: BatchCha
     await write(add_sku_counts(dialect), _sku_counts(changes, levels))
     await write(add_reservation_counts(dialect), _reservation_counts(changes))
     await write(insert_changes(dialect), change_rows(changes.events, stock.last_change))
-    if changes.events:
-        last = stock.last_change + len(changes.events)
-        await session.rows(
-            write_feed(is_new=not stock.last_change), {"tenant": tenant_id, "last": last}
-        )
     await write(upsert_keys(dialect), [key_row(id_, kept) for id_, kept in changes.keys.items()])
 
 

@@ -8,13 +8,11 @@ from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Table,
     Text,
     bindparam,
     delete,
-    insert,
     select,
     true,
     tuple_,
@@ -32,7 +30,6 @@ from app.database.tables import (
     LEVEL_KEY,
     adjustment,
     change,
-    feed,
     idempotency_key,
     person,
     reservation,
@@ -155,16 +152,6 @@ def insert_changes(dialect: str) -> Executable:
     """Return the INSERT of changes of the feed."""
     insert: Executable = _insert(dialect, change, CHANGE_COLUMN_TYPES)
     return insert
-
-
-@cache
-def write_feed(*, is_new: bool) -> Executable:
-    """Return the UPDATE of the last position of a feed or, for its first changes, the INSERT."""
-    position = bindparam("last", type_=BigInteger)
-    if is_new:
-        return insert(feed).values(tenant_id=TENANT_PARAMETER, position=position)
-    of_tenant = feed.c.tenant_id == TENANT_PARAMETER
-    return update(feed).where(of_tenant).values(position=position)
 
 
 @cache

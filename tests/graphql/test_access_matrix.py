@@ -25,7 +25,7 @@ from msgspec import structs
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.tables import change, feed, person, reservation, reservation_line, stock_level
+from app.database.tables import change, person, reservation, reservation_line, stock_level
 from app.domain.caller import Scope
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
@@ -234,7 +234,6 @@ async def change_once(service: Service, connection: AsyncConnection) -> None:
         "body": json.dumps(body),
         "created_at": datetime.now(UTC),
     }
-    await connection.execute(feed.insert(), {"tenant_id": service.tenant_id, "position": 1})
     await connection.execute(change.insert(), changed)
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app import reads
 from app.database.engine import Database
 from app.database.migration import migrate
-from app.database.tables import feed, idempotency_key
+from app.database.tables import idempotency_key
 from app.database.tables import sku as sku_table
 from app.files.seeding import LoadedCount, LoadedLevel, LoadedSku
 from app.ledger.rollup import roll_up_ledger
@@ -132,7 +132,6 @@ async def tell_changes(tenant: str, number: int, connection: AsyncConnection) ->
         " FROM n, tenant WHERE tenant_id = :tenant"
     )
     values = {"tenant": tenant, "number": number, "warehouse": MAIN}
-    await connection.execute(feed.insert(), {"tenant_id": tenant, "position": number})
     await connection.execute(numbers, values)
 
 

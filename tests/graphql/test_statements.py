@@ -257,9 +257,9 @@ async def test_statements_of_a_bulk_do_not_depend_on_the_number_of_updates(
         updates = [{**update, "sku": f"SKU-{number}"} for number in range(size)]
         own = replace(service, tenant_id=tenant)
         taken[size] = len(await statements(own, document, input={"updates": updates}))
-    # A bulk reads, and writes SKUs, levels, adjustments, counts, changes and the feed. The response
+    # A bulk reads, and writes SKUs, levels, adjustments, counts and changes. The response
     # needs SKUs and warehouses.
-    assert taken == dict.fromkeys(SIZES, CREDENTIAL + 1 + 6 + 2)
+    assert taken == dict.fromkeys(SIZES, CREDENTIAL + 1 + 5 + 2)
 
 
 async def test_recorder_counts_every_statement(service: Service) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import func, select
 
-from app.database.tables import change, feed
+from app.database.tables import change, tenant
 from app.files.columns import FileKind
 from app.files.sources import FileFormat
 from app.ledger.replay import LedgerBroken
@@ -228,14 +228,12 @@ async def test_the_follower_of_these_tests_notices_a_fault(service: Service) -> 
 
 async def position_of(service: Service) -> tuple[int, int, int]:
     """Return the last position, the last deleted one, and the number of stored changes."""
+    of_tenant = change.c.tenant_id == service.tenant_id
     statement = select(
-        feed.c.position,
-        feed.c.deleted_until,
-        select(func.count())
-        .select_from(change)
-        .where(change.c.tenant_id == feed.c.tenant_id)
-        .scalar_subquery(),
-    ).where(feed.c.tenant_id == service.tenant_id)
+        select(func.max(change.c.position)).where(of_tenant).scalar_subquery(),
+        tenant.c.changes_deleted_until,
+        select(func.count()).where(of_tenant).scalar_subquery(),
+    ).where(tenant.c.tenant_id == service.tenant_id)
 
     async def read(connection: Any) -> tuple[int, int, int]:
         [row] = await connection.execute(statement)
@@ -291,8 +289,15 @@ async def test_the_setting_decides_how_long_changes_are_kept(own_database_url: s
 # Changes of the database, and a part of the message of the verification.
 FEED_BREAKS: Final = {
     "a change is gone": ("DELETE FROM change WHERE position = 3", "the change after 2 is 4"),
-    "the last change is gone": ("DELETE FROM change WHERE position = 4", "the last position"),
-    "the feed is gone": ("DELETE FROM feed", "the last position of the feed is 0"),
+    "the last change is gone": ("DELETE FROM change WHERE position = 4", "the last adjustment"),
+    "the first change is gone": (
+        "DELETE FROM change WHERE position = 1",
+        "the change after 0 is 2",
+    ),
+    "a deleted change is there": (
+        "UPDATE tenant SET changes_deleted_until = 2",
+        "the change after 2 is 1",
+    ),
     "another quantity": (
         "UPDATE change SET body = replace(body, '13,', '14,') WHERE position = 2",
         "the stock level of change 2",

@@ -33,7 +33,7 @@ from graphql import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from app.database.tables import change, feed, reservation, reservation_count, reservation_line
+from app.database.tables import change, reservation, reservation_count, reservation_line
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
 from app.graphql.schema.schema import schema
@@ -137,7 +137,6 @@ async def _tell(connection: AsyncConnection, service: Service, shape: Shape) -> 
         }
         for position in range(1, shape.changes + 1)
     ]
-    await connection.execute(feed.insert(), {**of_tenant, "position": shape.changes})
     await connection.execute(change.insert(), rows)
 
 

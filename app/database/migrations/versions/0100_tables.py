@@ -28,7 +28,6 @@ ISOLATED_TABLES = (
     "reservation_count",
     "sku_count",
     "idempotency_key",
-    "feed",
     "change",
 )
 
@@ -43,6 +42,11 @@ def upgrade() -> None:
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("permits_oversell_since", INSTANT, nullable=True),
         sa.Column("deleted_since", INSTANT, nullable=True),
+        sa.Column("changes_deleted_until", sa.BigInteger(), server_default="0", nullable=False),
+        sa.CheckConstraint(
+            "changes_deleted_until BETWEEN 0 AND 4611686018427387904",
+            name=op.f("tenant_changes_deleted_until_check"),
+        ),
         sa.PrimaryKeyConstraint("tenant_id", name=op.f("tenant_pkey")),
     )
     op.create_table(
@@ -472,20 +476,6 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("held > 0"),
         sqlite_where=sa.text("held > 0"),
-    )
-    op.create_table(
-        "feed",
-        sa.Column("tenant_id", KEY, nullable=False),
-        sa.Column("position", sa.BigInteger(), nullable=False),
-        sa.Column("deleted_until", sa.BigInteger(), server_default="0", nullable=False),
-        sa.CheckConstraint(
-            "deleted_until BETWEEN 0 AND position", name=op.f("feed_deleted_until_check")
-        ),
-        sa.CheckConstraint(
-            "position BETWEEN 1 AND 4611686018427387904", name=op.f("feed_position_check")
-        ),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"], name=op.f("feed_tenant_fkey")),
-        sa.PrimaryKeyConstraint("tenant_id", name=op.f("feed_pkey")),
     )
     op.create_table(
         "change",
