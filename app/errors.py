@@ -7,6 +7,7 @@ InventoryError
 ├── ReadonlyWarehouse       403 READONLY_WAREHOUSE
 ├── DocumentNotTrusted      403 DOCUMENT_NOT_TRUSTED
 ├── OversellNotPermitted    403 OVERSELL_NOT_PERMITTED
+├── ExpiryRequired          403 EXPIRY_REQUIRED
 ├── PersistedQueryNotFound  404 PERSISTED_QUERY_NOT_FOUND
 ├── PersistedQueryNotSupported 400 PERSISTED_QUERY_NOT_SUPPORTED
 ├── NotFound                404 NOT_FOUND
@@ -128,6 +129,13 @@ class OversellNotPermitted(InventoryError):
     """The tenant does not permit reservations that exceed the available stock."""
 
     code = "OVERSELL_NOT_PERMITTED"
+    status = 403
+
+
+class ExpiryRequired(InventoryError):
+    """The tenant does not permit reservations that do not expire."""
+
+    code = "EXPIRY_REQUIRED"
     status = 403
 
 

@@ -15,8 +15,8 @@ from app.reads.tenants import list_tenants
 from app.runtime.deadlines import Limit, Watch, current_limit
 from app.runtime.metrics import FAILED_JOBS
 from app.writes.changes import delete_old_changes
+from app.writes.expiry import expire_reservations
 from app.writes.idempotency_keys import delete_expired_keys
-from app.writes.reservations import expire_reservations
 from app.writes.tenants import store_token_uses
 
 log = structlog.get_logger()

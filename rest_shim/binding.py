@@ -30,6 +30,7 @@ FieldReaders = Mapping[str, tuple[str, Reader]]
 MAX_PARAMETERS: Final = 50
 # The most values of a parameter with several ones.
 MAX_LISTED: Final = 50
+NEVER: Final = "never"
 BOOLEANS: Final = {"true": True, "false": False}
 _INTEGER: Final = re.compile(r"-?[0-9]{1,9}")
 _POSITION: Final = re.compile(r"[0-9]{1,18}")
@@ -90,6 +91,21 @@ def string(value: object, name: str, problems: Problems) -> object:
     if isinstance(value, str):
         return value
     problems.append((name, "must be a string"))
+    return None
+
+
+def seconds_or_never(value: object, name: str, problems: Problems) -> object:
+    """Read a number of seconds, which the schema checks, or `never`, which it knows as null."""
+    if isinstance(value, str) and value != NEVER:
+        problems.append((name, f"must be a number of seconds, or {NEVER!r}"))
+    return None if isinstance(value, str) else value
+
+
+def strings(value: object, name: str, problems: Problems) -> object:
+    """Check that a value is a list of strings."""
+    if isinstance(value, list):
+        return [string(each, f"{name}.{index}", problems) for index, each in enumerate(value)]
+    problems.append((name, "must be a list of strings"))
     return None
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from app.domain.caller import Scope
 from app.domain.quantities import MAX_QUANTITY
-from app.domain.reservations import DEFAULT_HOLD, MAX_HOLD
+from app.domain.reservations import DEFAULT_HOLD, MAX_HOLD, MAX_LINE_WAREHOUSES
 from app.domain.validation import (
     MAX_BULK_UPDATES,
     MAX_NOTE_LENGTH,
@@ -44,6 +44,7 @@ PLACEHOLDER_VALUES: Final[Mapping[str, object]] = {
     "MAX_BULK_UPDATES": MAX_BULK_UPDATES,
     "MAX_CHANGES": MAX_CHANGES,
     "MAX_HOLD": MAX_HOLD,
+    "MAX_LINE_WAREHOUSES": MAX_LINE_WAREHOUSES,
     "MAX_NOTE_LENGTH": MAX_NOTE_LENGTH,
     "MAX_PAGE": MAX_PAGE,
     "MAX_QUANTITY": MAX_QUANTITY,

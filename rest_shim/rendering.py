@@ -112,7 +112,20 @@ def render_committed_reservation(data: Data, _variables: Data) -> Body:
     """Render the body with a committed reservation and its adjustments."""
     commit = data["commitReservation"]
     adjustments = [render_adjustment(node) for node in commit["adjustments"]]
-    return {"data": {**_render_reservation(commit["reservation"]), "adjustments": adjustments}}
+    body = {**_render_reservation(commit["reservation"]), "adjustments": adjustments}
+    if commit["successor"]:
+        body["successor"] = _render_reservation(commit["successor"])
+    return {"data": body}
+
+
+def render_amended_reservation(data: Data, _variables: Data) -> Body:
+    """Render the body with a reservation that got other lines."""
+    return {"data": _render_reservation(data["amendReservation"]["reservation"])}
+
+
+def render_extended_reservation(data: Data, _variables: Data) -> Body:
+    """Render the body with a reservation that expires later."""
+    return {"data": _render_reservation(data["extendReservation"]["reservation"])}
 
 
 def render_released_reservation(data: Data, _variables: Data) -> Body:

@@ -22,9 +22,11 @@ from rest_shim.binding import (
     one_in_list,
     one_of,
     position,
+    seconds_or_never,
     sku_versions,
     some_of,
     string,
+    strings,
     unchanged,
     updates_of,
     whole_number,
@@ -77,23 +79,31 @@ TRANSFER_BODY: Final[Readers] = {
     "note": string,
     "reference": string,
 }
-RESERVATION_LINE: Final[FieldReaders] = {
+COMMIT_LINE: Final[FieldReaders] = {
     "sku": ("sku", string),
     "warehouse_id": ("warehouseId", string),
     "quantity": ("quantity", unchanged),
 }
+RESERVE_LINE: Final[FieldReaders] = {
+    **COMMIT_LINE,
+    "warehouse_ids": ("warehouseIds", strings),
+    "split": ("split", unchanged),
+}
 RESERVE_BODY: Final[Readers] = {
-    "lines": list_of(RESERVATION_LINE),
-    "expires_in": unchanged,
+    "lines": list_of(RESERVE_LINE),
+    "expires_in": seconds_or_never,
     "reference": string,
     "note": string,
     "allow_oversell": unchanged,
 }
 COMMIT_BODY: Final[Readers] = {
-    "lines": list_of(RESERVATION_LINE),
+    "lines": list_of(COMMIT_LINE),
     "reason": string,
     "note": string,
+    "keep_rest": unchanged,
 }
+AMEND_BODY: Final[Readers] = {"lines": list_of(RESERVE_LINE), "allow_oversell": unchanged}
+EXTEND_BODY: Final[Readers] = {"expires_in": seconds_or_never}
 DRY_RUN_QUERY: Final[Readers] = {"dry_run": boolean}
 KEY_HEADER: Final[HeaderReaders] = {"idempotency-key": ("idempotency_key", unchanged)}
 KEY_AND_IF_MATCH_HEADERS: Final[HeaderReaders] = {
@@ -230,6 +240,26 @@ ROUTES: Final = (
         may_lack_body=True,
         request_headers=KEY_HEADER,
         response_headers=rendering.replay_renderer("commitReservation"),
+    ),
+    RestRoute(
+        "POST",
+        "/api/inventory/reservations/{reservation_id:segment}/amend",
+        "AmendReservation",
+        rendering.render_amended_reservation,
+        query=DRY_RUN_QUERY,
+        body=AMEND_BODY,
+        request_headers=KEY_HEADER,
+        response_headers=rendering.replay_renderer("amendReservation"),
+    ),
+    RestRoute(
+        "POST",
+        "/api/inventory/reservations/{reservation_id:segment}/extend",
+        "ExtendReservation",
+        rendering.render_extended_reservation,
+        query=DRY_RUN_QUERY,
+        body=EXTEND_BODY,
+        request_headers=KEY_HEADER,
+        response_headers=rendering.replay_renderer("extendReservation"),
     ),
     RestRoute(
         "POST",

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 MAX_OVERLAP_HOURS: Final = 24 * 90
 MAX_TOKEN_DAYS: Final = 3_650
+# Permissions of a tenant, as the command names them.
+PERMITTED: Final = {"oversell": "oversell", "no_expiry": "reservations without an expiry"}
+NO_PERMISSION: Final = "Say what to permit or to refuse; --help lists the options."
 TokenArgument = Annotated[
     str, typer.Argument(help="The id of a token (tok_...); `inventory token list` prints it.")
 ]
@@ -68,30 +71,48 @@ def tenant_list(*, json: JsonOption = False, database_url: DatabaseOption = None
 
 
 @tenant_commands.command(
-    "update", epilog=with_examples("inventory tenant update acme --permit-oversell")
+    "update",
+    epilog=with_examples(
+        "inventory tenant update acme --permit-oversell",
+        "inventory tenant update acme --permit-no-expiry",
+    ),
 )
 def tenant_update(
     tenant_id: TenantArgument,
     *,
     permit_oversell: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--permit-oversell/--refuse-oversell",
             help="Whether reservations with allowOversell may exceed the available stock.",
         ),
-    ],
+    ] = None,
+    permit_no_expiry: Annotated[
+        bool | None,
+        typer.Option(
+            "--permit-no-expiry/--require-expiry",
+            help="Whether reservations may be without an expiry.",
+        ),
+    ] = None,
     database_url: DatabaseOption = None,
 ) -> None:
     """Change the permissions of a tenant."""
     from app.database.migration import require_full_access
-    from app.writes.tenants import permit_oversell as write_permission
+    from app.writes.tenants import update_permissions
+
+    permissions = {"oversell": permit_oversell, "no_expiry": permit_no_expiry}
+    if all(permitted is None for permitted in permissions.values()):
+        raise typer.BadParameter(NO_PERMISSION)
 
     async def work(database: "Database") -> None:
         await require_full_access(database)
-        await write_permission(database, tenant_id, permitted=permit_oversell)
+        await update_permissions(database, tenant_id, **permissions)
 
     run_with_database(work, settings_for(database_url))
-    typer.echo(f"{tenant_id} {'permits' if permit_oversell else 'refuses'} oversell.")
+    for name, permitted in permissions.items():
+        if permitted is not None:
+            verb = "permits" if permitted else "refuses"
+            typer.echo(f"{tenant_id} {verb} {PERMITTED[name]}.")
 
 
 @tenant_commands.command(

@@ -59,6 +59,8 @@ class TenantTable(SQLModel, table=True):
     created_at: datetime = instant_column()
     # Since then reservations may exceed the available stock. None: they may not.
     permits_oversell_since: datetime | None = instant_column(nullable=True)
+    # Since then reservations may have no expiry. None: they may not.
+    permits_no_expiry_since: datetime | None = instant_column(nullable=True)
     # Set while the rows of the tenant are deleted. The tenant is served no longer.
     deleted_since: datetime | None = instant_column(nullable=True)
     # The last position of the feed whose changes are deleted.

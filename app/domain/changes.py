@@ -33,6 +33,7 @@ class ChangeType(StrEnum):
     WAREHOUSE_CHANGED = "warehouse_changed"
     RESERVATION_OPENED = "reservation_opened"
     RESERVATION_EXTENDED = "reservation_extended"
+    RESERVATION_AMENDED = "reservation_amended"
     RESERVATION_COMMITTED = "reservation_committed"
     RESERVATION_RELEASED = "reservation_released"
     RESERVATION_EXPIRED = "reservation_expired"
@@ -256,9 +257,14 @@ def _status_events(
 def _reservation_event(
     before: ReservationRecord | None, after: ReservationRecord, at: datetime
 ) -> ChangeEvent:
-    type_ = RESERVATION_ENDS.get(after.status)
-    if type_ is None:
-        type_ = ChangeType.RESERVATION_EXTENDED if before else ChangeType.RESERVATION_OPENED
+    if after.status in RESERVATION_ENDS:
+        type_ = RESERVATION_ENDS[after.status]
+    elif before is None:
+        type_ = ChangeType.RESERVATION_OPENED
+    elif before.lines != after.lines:
+        type_ = ChangeType.RESERVATION_AMENDED
+    else:
+        type_ = ChangeType.RESERVATION_EXTENDED
     body = ChangeBody(
         before=_reservation_state(before) if before else None,
         after=_reservation_state(after),

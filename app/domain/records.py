@@ -173,11 +173,15 @@ class ReservationRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReservationChange:
-    """A changed reservation, with the SKUs afterwards and the written ledger entries."""
+    """A changed reservation, with the SKUs afterwards and the written ledger entries.
+
+    The successor holds what a commit has left.
+    """
 
     reservation: ReservationRecord
     skus: Sequence[SkuRecord] = ()
     adjustments: Sequence[AdjustmentRecord] = ()
+    successor: ReservationRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)

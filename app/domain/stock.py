@@ -98,6 +98,7 @@ class Stock:
     # The time by the database's clock.
     now: datetime
     permits_oversell: bool = False
+    permits_no_expiry: bool = False
     skus: dict[str, SkuRecord] = field(default_factory=dict)
     warehouses: dict[str, WarehouseRecord] = field(default_factory=dict)
     reservations: dict[str, ReservationRecord] = field(default_factory=dict)

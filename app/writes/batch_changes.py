@@ -7,7 +7,6 @@ from app.domain.changes import ChangeEvent, events_of
 from app.domain.records import (
     AdjustmentRecord,
     ReservationRecord,
-    ReservationStatus,
     SkuRecord,
     WarehouseRecord,
 )
@@ -20,6 +19,7 @@ class BatchChanges:
 
     def __init__(self, stock: Stock) -> None:
         self.before: Mapping[str, SkuRecord] = dict(stock.skus)
+        self.reservations_before: Mapping[str, ReservationRecord] = dict(stock.reservations)
         self.skus: dict[str, SkuRecord] = {}
         self.warehouses: dict[str, WarehouseRecord] = {}
         self.reservations: dict[str, ReservationRecord] = {}
@@ -40,20 +40,20 @@ class BatchChanges:
         if changes.entries or any(each.version == 1 for each in changes.reservations.values()):
             self.authors.add(author)
         self.events += events_of(self._stock, changes)
+        for id_, reservation in changes.reservations.items():
+            if before := self._stock.reservations.get(id_):
+                self._count(before, -1)
+            self._count(reservation, 1)
         self._stock.apply(changes)
         self.skus |= changes.skus
         self.warehouses |= changes.warehouses
         self.entries += changes.entries
-        for reservation in changes.reservations.values():
-            self._count(reservation)
         self.reservations |= changes.reservations
 
-    def _count(self, reservation: ReservationRecord) -> None:
-        is_open = reservation.status is ReservationStatus.OPEN
-        opened = -1 if not is_open else 1 if reservation.version == 1 else 0
-        for line in reservation.lines:
-            self.holds[line.sku, line.warehouse_id] += opened
+    def _count(self, reservation: ReservationRecord, number: int) -> None:
+        """Add a number of reservations like this one to the changes of the counts."""
         for reference in {"", reservation.reference or ""}:
-            self.reservation_counts[reference, ReservationStatus.OPEN] += opened
-            if not is_open:
-                self.reservation_counts[reference, reservation.status] += 1
+            self.reservation_counts[reference, reservation.status] += number
+        for line in reservation.lines:
+            if line.held:
+                self.holds[line.sku, line.warehouse_id] += number

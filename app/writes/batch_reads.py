@@ -87,6 +87,7 @@ def _stock_of(row: AnyRow) -> Stock:
     stock = Stock(
         now=row.now,
         permits_oversell=row.permits_oversell_since is not None,
+        permits_no_expiry=row.permits_no_expiry_since is not None,
         persons=dict(orjson.loads(row.persons or "[]")),
         last_position=row.last_position or 0,
         last_hash=row.last_hash,
@@ -113,6 +114,7 @@ def _select_rows(dialect: str) -> Select[Any]:
             of_tenant, tenant.c.deleted_since.is_(None)
         ),
         "permits_oversell_since": select(tenant.c.permits_oversell_since).where(of_tenant),
+        "permits_no_expiry_since": select(tenant.c.permits_no_expiry_since).where(of_tenant),
         "last_position": _of_last_entry("position"),
         "last_hash": _of_last_entry("hash"),
         "last_entry_at": _of_last_entry("created_at"),

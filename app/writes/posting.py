@@ -32,6 +32,7 @@ from app.writes.rows import (
 from app.writes.statements import (
     add_reservation_counts,
     add_sku_counts,
+    delete_lines,
     delete_words,
     insert_adjustments,
     insert_changes,
@@ -86,6 +87,7 @@ async def post(session: Session, tenant_id: str, stock: Stock, changes: BatchCha
     )
     lines = [line_row(line) for reservation in reservations for line in reservation.lines]
     await write(upsert_lines(dialect), lines)
+    await write(delete_lines(dialect), _removed_lines(changes))
     await write(add_sku_counts(dialect), _sku_counts(changes, levels))
     await write(add_reservation_counts(dialect), _reservation_counts(changes))
     await write(insert_changes(dialect), change_rows(changes.events, stock.last_change))
@@ -131,6 +133,20 @@ def _changed_levels(changes: BatchChanges) -> list[ChangedLevel]:
             if old is not new or is_whole:
                 levels.append((old, new))
     return levels
+
+
+def _removed_lines(changes: BatchChanges) -> list[TableRow]:
+    """Return the keys of the stored lines that reservations no longer have."""
+    removed: list[TableRow] = []
+    for id_, reservation in changes.reservations.items():
+        if before := changes.reservations_before.get(id_):
+            levels = {(line.sku, line.warehouse_id) for line in reservation.lines}
+            removed += [
+                {"reservation_id": id_, "sku": line.sku, "warehouse_id": line.warehouse_id}
+                for line in before.lines
+                if (line.sku, line.warehouse_id) not in levels
+            ]
+    return removed
 
 
 def _sku_counts(changes: BatchChanges, levels: Sequence[ChangedLevel]) -> list[TableRow]:

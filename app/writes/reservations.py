@@ -1,21 +1,15 @@
-"""Reservations: reserve, commit, release, extend and expire.
+"""Reservations: reserve, amend, extend, commit and release.
 
 A reservation holds stock until it ends once: it is committed, released or expires. A commit takes
-quantities from `on_hand` and frees the rest. `reserved` of a level is always the sum over its open
-reservations.
+quantities from `on_hand`, and frees the rest or lets a new reservation hold it. `reserved` of a
+level is always the sum over its open reservations.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Final
 
-from msgspec import structs
-
-from app.database.engine import Database
-from app.domain.caller import Caller
 from app.domain.ids import ulid
 from app.domain.instants import format_instant
 from app.domain.quantities import moved_quantity_problem
@@ -27,12 +21,16 @@ from app.domain.records import (
     SkuRecord,
     StockChange,
 )
-from app.domain.reservations import check_reservable, hold_problem
+from app.domain.reservations import (
+    RequestedLine,
+    StockHolder,
+    hold_problem,
+    line_warehouses_problem,
+)
 from app.domain.stock import (
     AdjustmentLinks,
     Changes,
     LevelKey,
-    RefusedItem,
     Stock,
     StockUpdate,
     decide,
@@ -40,28 +38,30 @@ from app.domain.stock import (
 )
 from app.domain.validation import MAX_BULK_UPDATES, note_problem, reason_problem, reference_problem
 from app.errors import (
+    ExpiryRequired,
     InventoryError,
     OversellNotPermitted,
     ReservationEnded,
     invalid_field,
     invalid_fields,
     reservation_not_found,
-    warehouse_not_found,
 )
-from app.reads.reservations import MOST_LINES, list_due_reservations
-from app.runtime.metrics import EXPIRY_DELAY
 from app.writes.decisions import Decision, Needs
+from app.writes.expiry import (
+    decide_expiry,
+    ended_reservation,
+    expire_reservations,
+    freed_skus,
+    is_due,
+)
 from app.writes.idempotency_keys import WriteRequest, WriteResult
 from app.writes.pipeline import WriteContext, run_write
-from app.writes.stock import needs_of, refusals_of
-
-# Their lines can be read in one statement.
-EXPIRE_BATCH_ROWS: Final = MOST_LINES // MAX_BULK_UPDATES
+from app.writes.stock import refusals_of
 
 
 @dataclass(frozen=True, slots=True)
-class RequestedLine:
-    """Quantity of a stock level to reserve or to commit."""
+class CommittedLine:
+    """Quantity to take from what a reservation holds of a stock level."""
 
     sku: str
     warehouse_id: str
@@ -75,10 +75,10 @@ class RequestedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReserveRequest:
-    """Lines to hold, the hold time in seconds, and the reference of the order."""
+    """Lines to hold, the hold time in seconds (None: no expiry), and the order's reference."""
 
     lines: tuple[RequestedLine, ...]
-    seconds: int
+    seconds: int | None
     reference: str | None = None
     note: str | None = None
     may_oversell: bool = False
@@ -86,12 +86,25 @@ class ReserveRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitRequest:
-    """Lines to take of a reservation (None: everything it holds), with a reason."""
+    """Lines to take of a reservation (None: everything it holds), with a reason.
+
+    With `keep_rest`, a new reservation holds what is not taken.
+    """
 
     id: str
-    lines: tuple[RequestedLine, ...] | None
+    lines: tuple[CommittedLine, ...] | None
     reason: str
     note: str | None = None
+    keep_rest: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmendRequest:
+    """The lines that a reservation is to hold from now on."""
+
+    id: str
+    lines: tuple[RequestedLine, ...]
+    may_oversell: bool = False
 
 
 async def reserve_stock(
@@ -104,45 +117,48 @@ async def reserve_stock(
     Raises:
         ValidationFailed: not 1 to 500 lines, or a field is malformed.
         OversellNotPermitted: the request oversells, and the tenant does not permit it.
+        ExpiryRequired: the reservation would not expire, and the tenant does not permit it.
         InventoryError: the first refusal, with every refusal in its details; or an error of
             `run_write`.
 
     """
-    _check(
+    _check_requested(
         request.lines,
         expiresIn=hold_problem(request.seconds),
         reference=reference_problem(request.reference),
         note=note_problem(request.note),
     )
     caller = context.caller
-    lines, first_indexes = _summed(request.lines), _first_indexes(request.lines)
     await expire_reservations(context.database, caller.tenant_id)
 
     def decide_reservation(stock: Stock) -> Decision[ReservationChange]:
-        if request.may_oversell and not stock.permits_oversell:
-            return Decision(_oversell_not_permitted())
-        after: dict[str, SkuRecord] = {}
-        refusals = []
-        for line in lines:
-            record = after.get(line.sku) or stock.skus.get(line.sku)
-            outcome = _with_hold(line, record, stock, may_oversell=request.may_oversell)
-            if isinstance(outcome, InventoryError):
-                refusals.append(RefusedItem(first_indexes[line.level], line, outcome))
-            else:
-                after[line.sku] = outcome
-        if refusals:
-            return Decision(refusal_of_all(refusals, len(request.lines), "lines"))
-        reservation = _new_reservation(request, lines, created_by=caller.email, now=stock.now)
-        return _decision(reservation, after)
+        if refusal := _permission_refusal(
+            stock, may_oversell=request.may_oversell, seconds=request.seconds
+        ):
+            return Decision(refusal)
+        holder = StockHolder(stock, may_oversell=request.may_oversell)
+        if refusal := _hold_all(holder, request.lines):
+            return Decision(refusal)
+        reservation = _new_reservation(
+            holder.held,
+            reference=request.reference,
+            note=request.note,
+            created_by=caller.email,
+            now=stock.now,
+            expires_at=_expiry(stock.now, request.seconds),
+        )
+        return _decision(reservation, holder.skus)
 
     write_request = WriteRequest("reserveStock", request, ReservationChange)
-    return await run_write(context, write_request, needs_of(lines), decide_reservation)
+    return await run_write(context, write_request, _needs_of(request.lines), decide_reservation)
 
 
 async def commit_reservation(
     context: WriteContext, request: CommitRequest
 ) -> WriteResult[ReservationChange]:
-    """Take the held stock of a reservation, or a part of it, from `on_hand`; the rest is freed.
+    """Take the held stock of a reservation, or a part of it, from `on_hand`.
+
+    The rest is freed or, if asked for, held by a new reservation without a moment in between.
 
     Raises:
         ValidationFailed: a field is malformed, or a line takes more than the reservation holds.
@@ -152,7 +168,7 @@ async def commit_reservation(
 
     """
     _check(
-        request.lines,
+        None if request.lines is None else [line.quantity for line in request.lines],
         reason=reason_problem(request.reason),
         note=note_problem(request.note),
     )
@@ -165,7 +181,7 @@ async def commit_reservation(
         taken = _taken(reservation, request.lines)
         if isinstance(taken, InventoryError):
             return Decision(taken)
-        freed = _freed(stock, [reservation])
+        freed = freed_skus(stock, [reservation])
         updates = [
             StockUpdate(
                 sku=line.sku,
@@ -183,16 +199,76 @@ async def commit_reservation(
             return Decision(refusal_of_all(refusals, len(updates), "lines"))
         changes = [outcome for outcome in outcomes if isinstance(outcome, StockChange)]
         after = {**freed, **{change.sku.sku: change.sku for change in changes}}
-        ended = _ended(
+        ended = ended_reservation(
             reservation,
             ReservationStatus.COMMITTED,
             stock.now,
             {line.level: line.quantity for line in taken},
         )
-        return _decision(ended, after, changes)
+        rest = _rest(reservation, ended) if request.keep_rest else {}
+        if not rest:
+            return _decision(ended, after, changes)
+        holder = StockHolder(stock, may_oversell=True, freed=after)
+        for level, quantity in rest.items():
+            holder.add(level, quantity)
+        successor = _new_reservation(
+            rest,
+            reference=reservation.reference,
+            note=reservation.note,
+            created_by=caller.email,
+            now=stock.now,
+            expires_at=reservation.expires_at,
+        )
+        return _decision(ended, holder.skus, changes, successor=successor)
 
     write_request = WriteRequest("commitReservation", request, ReservationChange)
     return await run_write(context, write_request, Needs(reservations=[request.id]), decide_commit)
+
+
+async def amend_reservation(
+    context: WriteContext, request: AmendRequest
+) -> WriteResult[ReservationChange]:
+    """Replace the lines of a reservation, all or none. What it holds already is never let go.
+
+    Raises:
+        ValidationFailed: not 1 to 500 lines, or a field is malformed.
+        ReservationNotFound, ReservationEnded.
+        OversellNotPermitted: the request oversells, and the tenant does not permit it.
+        InventoryError: the first refusal, with every refusal in its details; or an error of
+            `run_write`.
+
+    """
+    _check_requested(request.lines)
+
+    def decide_amendment(stock: Stock) -> Decision[ReservationChange]:
+        if refusal := _permission_refusal(stock, may_oversell=request.may_oversell):
+            return Decision(refusal)
+        reservation = _open_reservation(stock, request.id)
+        if isinstance(reservation, Decision):
+            return reservation
+        kept = {(line.sku, line.warehouse_id): line.held for line in reservation.lines}
+        freed = freed_skus(stock, [reservation])
+        holder = StockHolder(stock, may_oversell=request.may_oversell, freed=freed, kept=kept)
+        if refusal := _hold_all(holder, request.lines):
+            return Decision(refusal)
+        if holder.held == kept:
+            return Decision(ReservationChange(reservation))
+        amended = replace(
+            reservation,
+            version=reservation.version + 1,
+            lines=_lines(reservation.id, holder.held),
+        )
+        before = stock.skus
+        changed = {
+            code: record
+            for code, record in holder.skus.items()
+            if record.levels != before[code].levels
+        }
+        return _decision(amended, changed)
+
+    write_request = WriteRequest("amendReservation", request, ReservationChange)
+    needs = replace(_needs_of(request.lines), reservations=[request.id])
+    return await run_write(context, write_request, needs, decide_amendment)
 
 
 async def release_reservation(context: WriteContext, id_: str) -> WriteResult[ReservationChange]:
@@ -208,21 +284,22 @@ async def release_reservation(context: WriteContext, id_: str) -> WriteResult[Re
         reservation = _open_reservation(stock, id_)
         if isinstance(reservation, Decision):
             return reservation
-        ended = _ended(reservation, ReservationStatus.RELEASED, stock.now)
-        return _decision(ended, _freed(stock, [reservation]))
+        ended = ended_reservation(reservation, ReservationStatus.RELEASED, stock.now)
+        return _decision(ended, freed_skus(stock, [reservation]))
 
     request = WriteRequest("releaseReservation", id_, ReservationChange)
     return await run_write(context, request, Needs(reservations=[id_]), decide_release)
 
 
 async def extend_reservation(
-    context: WriteContext, id_: str, seconds: int
+    context: WriteContext, id_: str, seconds: int | None
 ) -> WriteResult[ReservationChange]:
-    """Make a reservation hold for at least `seconds` from now.
+    """Make a reservation hold for at least `seconds` from now, or until it is ended (None).
 
     Raises:
         ValidationFailed: `seconds` is out of range.
         ReservationNotFound, ReservationEnded.
+        ExpiryRequired: the reservation would not expire, and the tenant does not permit it.
         InventoryError: an error of `run_write`.
 
     """
@@ -230,11 +307,13 @@ async def extend_reservation(
         raise invalid_field("expiresIn", problem)
 
     def decide_extension(stock: Stock) -> Decision[ReservationChange]:
+        if refusal := _permission_refusal(stock, seconds=seconds):
+            return Decision(refusal)
         reservation = _open_reservation(stock, id_)
         if isinstance(reservation, Decision):
             return reservation
-        expires_at = stock.now + timedelta(seconds=seconds)
-        if reservation.expires_at is None or reservation.expires_at >= expires_at:
+        expires_at = _expiry(stock.now, seconds)
+        if reservation.expires_at is None or (expires_at and reservation.expires_at >= expires_at):
             return Decision(ReservationChange(reservation))
         extended = replace(reservation, expires_at=expires_at, version=reservation.version + 1)
         return _decision(extended, {})
@@ -243,57 +322,81 @@ async def extend_reservation(
     return await run_write(context, request, Needs(reservations=[id_]), decide_extension)
 
 
-async def expire_reservations(database: Database, tenant_id: str) -> int:
-    """End the open reservations of a tenant that are due, in batches; return their number."""
-    context = WriteContext(database=database, caller=Caller(tenant_id, "", ""))
-    expired = 0
-    while True:
-        async with database.snapshot(single=True, tenant_id=tenant_id) as snapshot:
-            ids = await list_due_reservations(snapshot, tenant_id, limit=EXPIRE_BATCH_ROWS)
-        if not ids:
-            return expired
-        request = WriteRequest("expireReservations", ids, int)
-        delays: list[timedelta] = []
-        decide_expiry = partial(_decide_expiry, ids, delays)
-        written = await run_write(context, request, Needs(reservations=ids), decide_expiry)
-        expired += written.result
-        for delay in delays:
-            EXPIRY_DELAY.observe(delay.total_seconds())
-
-
-def _decide_expiry(ids: Sequence[str], delays: list[timedelta], stock: Stock) -> Decision[int]:
-    """End the due reservations; `delays` becomes how late each of them is."""
-    found = [stock.reservations[id_] for id_ in ids if id_ in stock.reservations]
-    due = [reservation for reservation in found if _is_due(reservation, stock.now)]
-    delays[:] = [stock.now - each.expires_at for each in due if each.expires_at]
-    ended = {each.id: _ended(each, ReservationStatus.EXPIRED, stock.now) for each in due}
-    return Decision(len(due), Changes(skus=_freed(stock, due), reservations=ended))
-
-
-def _check(lines: Sequence[RequestedLine] | None, **problems: str | None) -> None:
+def _check(quantities: Sequence[int] | None, **problems: str | None) -> None:
+    """Check the quantities of the lines, and the problems of the other fields."""
     malformed = [(field, problem) for field, problem in problems.items() if problem]
-    if lines is not None:
-        if not 1 <= len(lines) <= MAX_BULK_UPDATES:
-            message = f"must hold 1 to {MAX_BULK_UPDATES} lines, and holds {len(lines)}"
+    if quantities is not None:
+        if not 1 <= len(quantities) <= MAX_BULK_UPDATES:
+            message = f"must hold 1 to {MAX_BULK_UPDATES} lines, and holds {len(quantities)}"
             raise invalid_field("lines", message)
         malformed += [
             (f"lines.{index}.quantity", problem)
-            for index, line in enumerate(lines)
-            if (problem := moved_quantity_problem(line.quantity))
+            for index, quantity in enumerate(quantities)
+            if (problem := moved_quantity_problem(quantity))
         ]
     if malformed:
         raise invalid_fields(malformed)
 
 
-def _summed(lines: Iterable[RequestedLine]) -> list[RequestedLine]:
+def _check_requested(lines: Sequence[RequestedLine], **problems: str | None) -> None:
+    """Check the lines of a reservation, and the problems of its other fields."""
+    if len(lines) <= MAX_BULK_UPDATES:
+        problems |= {
+            f"lines.{index}.{field}": problem
+            for index, line in enumerate(lines)
+            for field, problem in [line_warehouses_problem(line)]
+        }
+    _check([line.quantity for line in lines], **problems)
+
+
+def _permission_refusal(
+    stock: Stock, *, may_oversell: bool = False, seconds: int | None = 0
+) -> InventoryError | None:
+    """Return the refusal of what the tenant does not permit, if any."""
+    if may_oversell and not stock.permits_oversell:
+        return OversellNotPermitted(
+            "This tenant does not permit reservations beyond the available stock. An operator can "
+            "permit them with `inventory tenant update --permit-oversell`."
+        )
+    if seconds is None and not stock.permits_no_expiry:
+        return ExpiryRequired(
+            "This tenant does not permit reservations without an expiry. Say after how many "
+            "seconds it expires, or let an operator permit them with `inventory tenant update "
+            "--permit-no-expiry`."
+        )
+    return None
+
+
+def _hold_all(holder: StockHolder, lines: Sequence[RequestedLine]) -> InventoryError | None:
+    if refusals := holder.hold_all(lines):
+        return refusal_of_all(refusals, len(lines), "lines")
+    if len(holder.held) > MAX_BULK_UPDATES:
+        message = f"need stock of {len(holder.held)} levels, and {MAX_BULK_UPDATES} is the most"
+        return invalid_field("lines", message)
+    return None
+
+
+def _expiry(now: datetime, seconds: int | None) -> datetime | None:
+    return None if seconds is None else now + timedelta(seconds=seconds)
+
+
+def _needs_of(lines: Iterable[RequestedLine]) -> Needs:
+    lines = list(lines)
+    return Needs(
+        skus={line.sku for line in lines},
+        warehouses={id_ for line in lines for id_ in line.warehouse_ids},
+    )
+
+
+def _summed(lines: Iterable[CommittedLine]) -> list[CommittedLine]:
     """Return one line for each level with the sum of its quantities, in their order."""
     quantities: Counter[LevelKey] = Counter()
     for line in lines:
         quantities[line.level] += line.quantity
-    return [RequestedLine(*level, quantity) for level, quantity in quantities.items()]
+    return [CommittedLine(*level, quantity) for level, quantity in quantities.items()]
 
 
-def _first_indexes(lines: Sequence[RequestedLine]) -> dict[LevelKey, int]:
+def _first_indexes(lines: Sequence[CommittedLine]) -> dict[LevelKey, int]:
     """Return the index of the first line of each level."""
     indexes: dict[LevelKey, int] = {}
     for index, line in enumerate(lines):
@@ -302,49 +405,45 @@ def _first_indexes(lines: Sequence[RequestedLine]) -> dict[LevelKey, int]:
 
 
 def _new_reservation(
-    request: ReserveRequest, lines: Iterable[RequestedLine], *, created_by: str, now: datetime
+    held: Mapping[LevelKey, int],
+    *,
+    reference: str | None,
+    note: str | None,
+    created_by: str,
+    now: datetime,
+    expires_at: datetime | None,
 ) -> ReservationRecord:
     id_ = f"rsv_{ulid(now)}"
     return ReservationRecord(
         id=id_,
         status=ReservationStatus.OPEN,
-        reference=request.reference,
-        note=request.note,
+        reference=reference,
+        note=note,
         created_by=created_by,
         created_at=now,
-        expires_at=now + timedelta(seconds=request.seconds),
+        expires_at=expires_at,
         ended_at=None,
         version=1,
-        lines=[
-            ReservationLineRecord(id_, *line.level, line.quantity, line.quantity, 0)
-            for line in sorted(lines, key=lambda line: line.level)
-        ],
+        lines=_lines(id_, held),
     )
 
 
-def _with_hold(
-    line: RequestedLine, record: SkuRecord | None, stock: Stock, *, may_oversell: bool
-) -> SkuRecord | InventoryError:
-    """Return the SKU with a line held, or the refusal of the line."""
-    if record is None:
-        return stock.unknown_sku(line.sku)
-    warehouse = stock.warehouses.get(line.warehouse_id)
-    if warehouse is None:
-        return warehouse_not_found(line.warehouse_id)
-    level = record.level_at(warehouse)
-    refusal = check_reservable(
-        line.quantity,
-        code=record.sku,
-        level=level,
-        warehouse_id=warehouse.id,
-        warehouse_type=warehouse.type,
-        is_active=warehouse.is_active,
-        is_archived=record.archived_at is not None,
-        may_oversell=may_oversell,
-    )
-    return refusal or record.with_level(
-        structs.replace(level, reserved=level.reserved + line.quantity)
-    )
+def _lines(id_: str, held: Mapping[LevelKey, int]) -> list[ReservationLineRecord]:
+    """Return the lines of an open reservation, by SKU code and warehouse id."""
+    return [
+        ReservationLineRecord(id_, *level, quantity, quantity, 0)
+        for level, quantity in sorted(held.items())
+    ]
+
+
+def _rest(reservation: ReservationRecord, committed: ReservationRecord) -> dict[LevelKey, int]:
+    """Return the quantities that a reservation held and its commit did not take."""
+    taken = {(line.sku, line.warehouse_id): line.committed for line in committed.lines}
+    rest = {
+        (line.sku, line.warehouse_id): line.held - taken[line.sku, line.warehouse_id]
+        for line in reservation.lines
+    }
+    return {level: quantity for level, quantity in rest.items() if quantity}
 
 
 def _open_reservation(stock: Stock, id_: str) -> ReservationRecord | Decision[ReservationChange]:
@@ -355,8 +454,8 @@ def _open_reservation(stock: Stock, id_: str) -> ReservationRecord | Decision[Re
     reservation = stock.reservations.get(id_)
     if reservation is None:
         return Decision(reservation_not_found(id_))
-    if _is_due(reservation, stock.now):
-        changes = _decide_expiry([id_], [], stock).changes
+    if is_due(reservation, stock.now):
+        changes = decide_expiry([id_], [], stock).changes
         return Decision(_reservation_ended(changes.reservations[id_], stock.now), changes)
     if reservation.ended_at is None:
         return reservation
@@ -374,19 +473,13 @@ def _reservation_ended(reservation: ReservationRecord, ended_at: datetime) -> Re
     )
 
 
-def _is_due(reservation: ReservationRecord, now: datetime) -> bool:
-    if reservation.status is not ReservationStatus.OPEN or reservation.expires_at is None:
-        return False
-    return reservation.expires_at <= now
-
-
 def _taken(
-    reservation: ReservationRecord, lines: Sequence[RequestedLine] | None
-) -> list[RequestedLine] | InventoryError:
+    reservation: ReservationRecord, lines: Sequence[CommittedLine] | None
+) -> list[CommittedLine] | InventoryError:
     """Return the quantities to take, or the refusal of lines beyond the held quantity."""
     held = {(line.sku, line.warehouse_id): line.held for line in reservation.lines}
     if lines is None:
-        return [RequestedLine(*level, quantity) for level, quantity in held.items()]
+        return [CommittedLine(*level, quantity) for level, quantity in held.items()]
     taken, first_indexes = _summed(lines), _first_indexes(lines)
     problems = [
         (
@@ -399,52 +492,16 @@ def _taken(
     return invalid_fields(problems) if problems else taken
 
 
-def _freed(stock: Stock, reservations: Iterable[ReservationRecord]) -> dict[str, SkuRecord]:
-    """Return the SKUs of reservations without their holds."""
-    after: dict[str, SkuRecord] = {}
-    for line in (line for reservation in reservations for line in reservation.lines):
-        record = after.get(line.sku) or stock.skus[line.sku]
-        level = record.level_in(line.warehouse_id)
-        if level is not None:
-            reserved = level.reserved - line.held
-            record = record.with_level(structs.replace(level, reserved=reserved))
-        after[line.sku] = record
-    return after
-
-
-def _ended(
-    reservation: ReservationRecord,
-    status: ReservationStatus,
-    now: datetime,
-    taken: Mapping[LevelKey, int] | None = None,
-) -> ReservationRecord:
-    taken = taken or {}
-    return replace(
-        reservation,
-        status=status,
-        ended_at=now,
-        version=reservation.version + 1,
-        lines=[
-            replace(line, held=0, committed=taken.get((line.sku, line.warehouse_id), 0))
-            for line in reservation.lines
-        ],
-    )
-
-
 def _decision(
     reservation: ReservationRecord,
     after: Mapping[str, SkuRecord],
     changes: Sequence[StockChange] = (),
+    *,
+    successor: ReservationRecord | None = None,
 ) -> Decision[ReservationChange]:
     entries = [change.adjustment for change in changes]
+    reservations = {each.id: each for each in (reservation, successor) if each}
     return Decision(
-        ReservationChange(reservation, [after[code] for code in sorted(after)], entries),
-        Changes(skus=after, reservations={reservation.id: reservation}, entries=entries),
-    )
-
-
-def _oversell_not_permitted() -> OversellNotPermitted:
-    return OversellNotPermitted(
-        "This tenant does not permit reservations beyond the available stock. An operator can "
-        "permit them with `inventory tenant update --permit-oversell`."
+        ReservationChange(reservation, [after[code] for code in sorted(after)], entries, successor),
+        Changes(skus=after, reservations=reservations, entries=entries),
     )

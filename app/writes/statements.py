@@ -56,6 +56,9 @@ LEVEL_TYPES: Final = column_types(stock_level, without=["tenant_id"])
 ADJUSTMENT_TYPES: Final = column_types(adjustment, without=["tenant_id"])
 RESERVATION_TYPES: Final = column_types(reservation, without=["tenant_id"])
 LINE_TYPES: Final = column_types(reservation_line, without=["tenant_id"])
+LINE_KEY_TYPES: Final = {
+    name: LINE_TYPES[name] for name in ("reservation_id", "sku", "warehouse_id")
+}
 WAREHOUSE_COLUMN_TYPES: Final = column_types(warehouse, without=["tenant_id", "created_at"])
 WAREHOUSE_CHANGES: Final = ("name", "address", "marketplace", "is_active")
 PERSON_TYPES: Final = column_types(person, without=["tenant_id"])
@@ -144,7 +147,16 @@ def upsert_reservations(dialect: str) -> Executable:
 @cache
 def upsert_lines(dialect: str) -> Executable:
     """Return the upsert of the lines of reservations."""
-    return _upsert(dialect, reservation_line, LINE_TYPES, changes=("held", "committed"))
+    return _upsert(dialect, reservation_line, LINE_TYPES, changes=("quantity", "held", "committed"))
+
+
+@cache
+def delete_lines(dialect: str) -> Executable:
+    """Return the DELETE of lines of reservations."""
+    rows = rows_from(dialect, "rows", LINE_KEY_TYPES)
+    key = tuple_(*(reservation_line.c[name] for name in LINE_KEY_TYPES))
+    of_tenant = reservation_line.c.tenant_id == TENANT_PARAMETER
+    return delete(reservation_line).where(of_tenant, key.in_(select(*rows.c)))
 
 
 @cache

@@ -64,20 +64,31 @@ def tenant_id_problem(tenant_id: str) -> str | None:
     return None
 
 
-async def permit_oversell(database: Database, tenant_id: str, *, permitted: bool) -> None:
-    """Permit or forbid reservations of a tenant beyond the available quantity.
+async def update_permissions(
+    database: Database,
+    tenant_id: str,
+    *,
+    oversell: bool | None = None,
+    no_expiry: bool | None = None,
+) -> None:
+    """Permit or forbid a tenant reservations beyond the available quantity, or without expiry.
+
+    None leaves a permission as it is.
 
     Raises:
         NotFound: the tenant does not exist.
 
     """
-    since = Present() if permitted else None
+    permissions = {"permits_oversell_since": oversell, "permits_no_expiry_since": no_expiry}
+    since = {
+        column: Present() if permitted else None
+        for column, permitted in permissions.items()
+        if permitted is not None
+    }
 
     async def work(session: DriverSession) -> None:
         statement = update(tenant).where(_is_served(tenant_id))
-        changed = await session.execute(
-            statement.values(permits_oversell_since=since).returning(tenant.c.tenant_id)
-        )
+        changed = await session.execute(statement.values(since).returning(tenant.c.tenant_id))
         if not changed:
             raise tenant_not_found(tenant_id)
 

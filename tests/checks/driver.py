@@ -16,8 +16,8 @@ from app.database.migration import migrate
 from app.files.seeding import LoadedLevel
 from app.ledger.rollup import roll_up_ledger
 from app.ledger.verification import verify_tenant
+from app.writes.expiry import expire_reservations
 from app.writes.idempotency_keys import delete_expired_keys
-from app.writes.reservations import expire_reservations
 from benchmarks.data import WAREHOUSES, code
 from rest_shim.routes import ROUTES
 from tests.graphql import read_cases

@@ -118,7 +118,8 @@ def test_lists_are_tables_or_json(command: Command) -> None:
     command("tenant", "create", "acme", "--name", "Acme\x1b[2J GmbH")
     [row] = json.loads(command("tenant", "list", "--json").output)
     assert (row["tenant_id"], row["permits_oversell_since"]) == ("acme", None)
-    names = ["tenant_id", "name", "created_at", "permits_oversell_since", "deleted_since"]
+    permissions = ["permits_oversell_since", "permits_no_expiry_since"]
+    names = ["tenant_id", "name", "created_at", *permissions, "deleted_since"]
     assert list(row) == names
 
     head, line = command("tenant", "list").output.splitlines()

@@ -18,7 +18,7 @@ from app.files.tenant_imports import import_tenant
 from app.ledger.verification import Proof
 from app.settings import Settings
 from app.writes.persons import erase_person
-from app.writes.tenants import create_token, insert_token, permit_oversell, revoke_token
+from app.writes.tenants import create_token, insert_token, revoke_token, update_permissions
 from tests.files.importing import silent
 from tests.graphql.operations import bulk_item
 from tests.graphql.test_access_matrix import CODE, OTHER, WAREHOUSE
@@ -115,7 +115,7 @@ async def used(service: Service) -> None:
     uncounted = {"sku": "B", "warehouseId": market_id, "safetyStock": 1}
     safe = {"sku": CODE, "warehouseId": OTHER, "safetyStock": 490}
     await done(SAFETY, levels=[safe, uncounted])
-    await permit_oversell(service.database, service.tenant_id, permitted=True)
+    await update_permissions(service.database, service.tenant_id, oversell=True, no_expiry=True)
     await reserve(service, line(CODE, 3, WAREHOUSE), line("B", 1, OTHER), reference="PO-1")
     await reserve(service, line(CODE, 600, OTHER), allowOversell=True, note="Oversold")
     sold, freed = [await reserve(service, line("B", 9, WAREHOUSE)) for _ in "ab"]

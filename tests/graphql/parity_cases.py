@@ -8,6 +8,22 @@ from typing import Any, Final
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
 from tests.graphql.operations import Json, bulk_item
+from tests.graphql.parity_documents import (
+    ADJUST,
+    AMEND,
+    BULK,
+    CHANGES,
+    EXTEND,
+    LEDGER,
+    LEVELS,
+    RELEASE,
+    RESERVATION,
+    RESERVE,
+    SET,
+    SKU,
+    SKUS,
+    WAREHOUSES,
+)
 
 Options = Mapping[str, Any]
 
@@ -31,32 +47,6 @@ ELSEWHERE: Final = {
     *("ADJUSTMENT_NOT_FOUND", "ALREADY_REVERSED", "RESERVATION_ENDED"),
 }
 
-SKUS: Final = (
-    "query ($first: Int! = 50, $after: String, $filter: SkuFilterInput) "
-    "{ skus(first: $first, after: $after, filter: $filter) { nodes { sku } } }"
-)
-# The list of one warehouse, which REST has at the same path.
-LEVELS: Final = (
-    "query ($id: ID!, $first: Int! = 50, $after: String, $filter: StockLevelFilterInput) "
-    "{ warehouse(id: $id) { stock(first: $first, after: $after, filter: $filter) "
-    "{ nodes { code } } } }"
-)
-SKU: Final = "query ($sku: String!) { sku(sku: $sku) { sku } }"
-WAREHOUSES: Final = "{ warehouses { id } }"
-LEDGER: Final = (
-    "query ($first: Int! = 50, $after: String, $filter: LedgerFilterInput) "
-    "{ adjustments(first: $first, after: $after, filter: $filter) { nodes { id } } }"
-)
-CHANGES: Final = (
-    "query ($limit: Int! = 50, $after: Quantity, $types: [ChangeType!], $warehouseIds: [ID!]) "
-    "{ changes(first: $limit, after: $after, types: $types, warehouseIds: $warehouseIds) "
-    "{ nodes { position } readTo } }"
-)
-SET: Final = "mutation ($input: SetStockInput!) { setStock(input: $input) { sku { sku } } }"
-BULK: Final = (
-    "mutation ($input: BulkSetStockInput!) { bulkSetStock(input: $input) { total failed } }"
-)
-ADJUST: Final = SET.replace("SetStockInput", "AdjustStockInput").replace("setStock", "adjustStock")
 ADJUSTMENT: Final[Json] = {"warehouse_id": MAIN, "delta": 7, "reason": "correction"}
 UPDATE: Final[Json] = {"warehouse_id": MAIN, "quantity": 7, "reason": "cycle_count"}
 INVALID: Final = (422, "VALIDATION_ERROR")
@@ -218,14 +208,6 @@ GRAPHQL_NAMES: Final = {
     "end_date": "endDate",
 }
 
-RESERVE: Final = (
-    "mutation ($input: ReserveStockInput!) { reserveStock(input: $input) { replayed } }"
-)
-RESERVATION: Final = "query ($id: ID!) { reservation(id: $id) { id } }"
-RELEASE: Final = (
-    "mutation ($input: ReleaseReservationInput!) { releaseReservation(input: $input) { replayed } }"
-)
-
 
 def reserve(
     name: str,
@@ -237,10 +219,15 @@ def reserve(
 ) -> Case:
     """Build a case of a reservation with one line; `more` has further fields of the body."""
     held = {"sku": "A", "warehouse_id": MAIN, "quantity": 1, **line}
-    named = {{"warehouse_id": "warehouseId"}.get(key, key): value for key, value in held.items()}
+    if "warehouse_ids" in line:
+        del held["warehouse_id"]
+    names = {"warehouse_id": "warehouseId", "warehouse_ids": "warehouseIds"}
+    named = {names.get(key, key): value for key, value in held.items()}
     both = more or {}
     others = {
-        {"expires_in": "expiresIn", "allow_oversell": "allowOversell"}.get(key, key): value
+        {"expires_in": "expiresIn", "allow_oversell": "allowOversell"}.get(key, key): (
+            None if value == "never" else value
+        )
         for key, value in both.items()
     }
     return Case(
@@ -292,6 +279,34 @@ CASES: Final = [
     reserve("nothing", INVALID, quantity=0, fields=["quantity"]),
     reserve("a decimal quantity", INVALID, quantity=1.0, fields=["quantity"]),
     reserve("for no time", INVALID, more={"expires_in": 0}, fields=["expires_in"]),
+    reserve("from the first of several", warehouse_ids=[FBA, MAIN]),
+    reserve("from several together", warehouse_ids=[FBA, MAIN], split=True),
+    reserve("from none", INVALID, warehouse_ids=[], fields=["warehouse_id"]),
+    reserve("from one twice", INVALID, warehouse_ids=[MAIN] * 2, fields=["warehouse_ids"]),
+    reserve(
+        "too much of several", (422, "INSUFFICIENT_STOCK"), warehouse_ids=[FBA, MAIN], quantity=6
+    ),
+    reserve("without expiry", (403, "EXPIRY_REQUIRED"), more={"expires_in": "never"}),
+    Case(
+        "amend an unknown reservation",
+        "POST",
+        f"{PATH}/reservations/rsv_1/amend",
+        {"json": {"lines": [{"sku": "A", "warehouse_id": MAIN, "quantity": 1}]}},
+        operation(
+            AMEND,
+            input={"id": "rsv_1", "lines": [{"sku": "A", "warehouseId": MAIN, "quantity": 1}]},
+        ),
+        (404, "RESERVATION_NOT_FOUND"),
+    ),
+    Case(
+        "extend without a time",
+        "POST",
+        f"{PATH}/reservations/rsv_1/extend",
+        {"json": {}},
+        operation(EXTEND, input={"id": "rsv_1"}),
+        INVALID,
+        fields=["expires_in"],
+    ),
     reserve("with an empty reference", INVALID, more={"reference": ""}, fields=["reference"]),
     reserve(
         "more than is permitted", (403, "OVERSELL_NOT_PERMITTED"), more={"allow_oversell": True}

@@ -72,6 +72,8 @@ BODIES: Final[Mapping[str, Json]] = {
     "BulkSetStock": {"updates": [{"sku": CODE, **UPDATE}]},
     "ReserveStock": {"lines": [{"sku": CODE, "warehouse_id": WAREHOUSE, "quantity": 5}]},
     "CommitReservation": {},
+    "AmendReservation": {"lines": [{"sku": CODE, "warehouse_id": WAREHOUSE, "quantity": 5}]},
+    "ExtendReservation": {"expires_in": 60},
     "ReleaseReservation": {},
 }
 # Values of arguments and input fields by name; other values follow from the type.
@@ -102,7 +104,9 @@ SAMPLES: Final[Mapping[str, object]] = {
 OTHERS: Final = {
     ("SyncStockInput", "warehouseId"): MARKET,
     ("CreateSkuInput", "sku"): "CODE-TO-BE-OF-A",
-    **{(f"{name}ReservationInput", "id"): HELD for name in ("Commit", "Release", "Extend")},
+    **{
+        (f"{name}ReservationInput", "id"): HELD for name in ("Commit", "Release", "Extend", "Amend")
+    },
     ("reservation", "id"): HELD,
 }
 # Mutations that create an object show no existing data.
@@ -113,6 +117,8 @@ CHOSEN: Final = {
     "ReversalTargetInput": ("adjustmentId",),
     # Operations that succeed once are dry runs, so that every credential can send them.
     "CommitReservationInput": ("dryRun",),
+    "ReserveLineInput": ("warehouseId",),
+    "ExtendReservationInput": ("expiresIn",),
     "ReleaseReservationInput": ("dryRun",),
     "ReverseAdjustmentsInput": ("dryRun",),
 }

@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from app.domain.reservations import RequestedLine
 from app.domain.stock import OnError, StockUpdate
 from app.domain.warehouses import WarehouseType
 from app.writes.catalogue import (
@@ -19,7 +20,6 @@ from app.writes.catalogue import (
 from app.writes.pipeline import WriteContext
 from app.writes.reservations import (
     CommitRequest,
-    RequestedLine,
     ReserveRequest,
     commit_reservation,
     release_reservation,
@@ -239,7 +239,9 @@ class Reserve(Op):
 
     async def send(self, context: WriteContext) -> Any:
         wanted = ReserveRequest(
-            lines=tuple(RequestedLine(*level, quantity) for level, quantity in self.lines),
+            lines=tuple(
+                RequestedLine(code, (id_,), quantity) for (code, id_), quantity in self.lines
+            ),
             seconds=86_400,
             reference=REFERENCE if self.is_referenced else None,
         )

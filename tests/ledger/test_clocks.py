@@ -20,6 +20,7 @@ from app.database.tables import adjustment
 from app.domain.caller import Caller, Scope
 from app.domain.hash_chain import parse_head
 from app.domain.records import ReservationStatus
+from app.domain.reservations import RequestedLine
 from app.domain.stock import OnError, StockUpdate
 from app.domain.warehouses import WarehouseType
 from app.errors import Unauthenticated, ValidationFailed
@@ -27,12 +28,11 @@ from app.ledger.verification import verify_tenant
 from app.reads.reservations import get_reservations
 from app.reads.tenants import list_tokens
 from app.settings import Settings
+from app.writes.expiry import expire_reservations
 from app.writes.marketplace_sync import ReportedLevel, StockReport, sync_stock
 from app.writes.pipeline import WriteContext
 from app.writes.reservations import (
-    RequestedLine,
     ReserveRequest,
-    expire_reservations,
     extend_reservation,
     reserve_stock,
 )
@@ -80,7 +80,7 @@ async def adjust(service: Service, database: Database, key: str | None = None) -
 
 
 async def reserve(service: Service, database: Database) -> str:
-    wanted = ReserveRequest(lines=(RequestedLine("A", MAIN.id, 2),), seconds=300)
+    wanted = ReserveRequest(lines=(RequestedLine("A", (MAIN.id,), 2),), seconds=300)
     done = await reserve_stock(writing(service, database), wanted)
     return done.result.reservation.id
 

@@ -16,7 +16,7 @@ from app.ledger.verification import verify_tenant
 from app.settings import Settings
 from app.writes import changes as deletion
 from app.writes.changes import delete_old_changes
-from app.writes.reservations import expire_reservations
+from app.writes.expiry import expire_reservations
 from tests.clocks import clocks_at, set_clock
 from tests.engines import transact
 from tests.files.importing import imported

@@ -8,17 +8,17 @@ import pytest
 from sqlalchemy import text
 
 from app.database.engine import Database
+from app.domain.reservations import RequestedLine
 from app.domain.stock import OnError, Stock, StockUpdate
 from app.errors import AlreadyReversed, IdempotencyKeyReused, InventoryError
 from app.runtime import batches
 from app.writes.catalogue import SkuChange, change_sku, create_sku, update_warehouse
 from app.writes.decisions import Decision
+from app.writes.expiry import expire_reservations
 from app.writes.reservations import (
     CommitRequest,
-    RequestedLine,
     ReserveRequest,
     commit_reservation,
-    expire_reservations,
     release_reservation,
     reserve_stock,
 )
@@ -67,7 +67,7 @@ def write(
 
 
 def reserve(service: Service, quantity: int, code: str = "A") -> Writing:
-    lines = (RequestedLine(code, MAIN.id, quantity),)
+    lines = (RequestedLine(code, (MAIN.id,), quantity),)
     return reserve_stock(context(service), ReserveRequest(lines=lines, seconds=60))
 
 

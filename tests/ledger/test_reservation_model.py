@@ -15,6 +15,7 @@ from app.database.engine import Database
 from app.domain.caller import Caller
 from app.domain.filters import ReservationFilter
 from app.domain.records import ReservationStatus
+from app.domain.reservations import RequestedLine
 from app.domain.stock import StockUpdate
 from app.errors import InventoryError
 from app.files.seeding import load_skus, load_warehouses
@@ -22,13 +23,15 @@ from app.ledger.verification import verify_tenant
 from app.reads.reservations import count_holds_of, count_reservations, get_reservations
 from app.reads.skus import get_skus
 from app.settings import Settings
+from app.writes.expiry import expire_reservations
 from app.writes.pipeline import WriteContext
 from app.writes.reservations import (
+    AmendRequest,
     CommitRequest,
-    RequestedLine,
+    CommittedLine,
     ReserveRequest,
+    amend_reservation,
     commit_reservation,
-    expire_reservations,
     extend_reservation,
     release_reservation,
     reserve_stock,
@@ -51,6 +54,10 @@ class Held:
     lines: dict[tuple[str, str], int]
     expires_after: int
     status: ReservationStatus = ReservationStatus.OPEN
+
+
+def requested(lines: dict[tuple[str, str], int]) -> tuple[RequestedLine, ...]:
+    return tuple(RequestedLine(code, (id_,), quantity) for (code, id_), quantity in lines.items())
 
 
 class Machine(RuleBasedStateMachine):
@@ -86,11 +93,14 @@ class Machine(RuleBasedStateMachine):
         return self.runner.run(work)
 
     def refused(self, work: Coroutine[Any, Any, Any]) -> str | None:
+        return self.outcome(work)[0]
+
+    def outcome(self, work: Coroutine[Any, Any, Result]) -> tuple[str | None, Result | None]:
+        """Return the code of a refusal, or the result."""
         try:
-            self.run(work)
+            return None, self.run(work)
         except InventoryError as error:
-            return error.code
-        return None
+            return error.code, None
 
     def reserved(self, key: tuple[str, str]) -> int:
         return sum(held.lines[key] for held in self.holding(key))
@@ -138,7 +148,7 @@ class Machine(RuleBasedStateMachine):
             quantity <= self.on_hand[key] - self.reserved(key) for key, quantity in lines.items()
         )
         wanted = ReserveRequest(
-            lines=tuple(RequestedLine(*key, quantity) for key, quantity in lines.items()),
+            lines=requested(lines),
             seconds=seconds,
         )
         if not fits:
@@ -147,15 +157,15 @@ class Machine(RuleBasedStateMachine):
         done = self.run(reserve_stock(self.writing, wanted))
         self.held[done.result.reservation.id] = Held(lines, self.second + seconds)
 
-    @rule(number=st.integers(0, 99), share=st.sampled_from([None, 1, 2]))
-    def commit(self, number: int, share: int | None) -> None:
+    @rule(number=st.integers(0, 99), share=st.sampled_from([None, 1, 2]), keep_rest=st.booleans())
+    def commit(self, number: int, share: int | None, *, keep_rest: bool) -> None:
         if not (chosen := self.chosen(number)):
             return
         id_, held = chosen
         taken = {key: max(1, q // share) if share else q for key, q in held.lines.items()}
-        lines = None if share is None else tuple(RequestedLine(*key, q) for key, q in taken.items())
-        wanted = CommitRequest(id=id_, lines=lines, reason="sale")
-        refused = self.refused(commit_reservation(self.writing, wanted))
+        lines = None if share is None else tuple(CommittedLine(*key, q) for key, q in taken.items())
+        wanted = CommitRequest(id=id_, lines=lines, reason="sale", keep_rest=keep_rest)
+        refused, done = self.outcome(commit_reservation(self.writing, wanted))
         if not self.is_open(held):
             self.assert_ended(held, refused)
         elif any(q > self.on_hand[key] for key, q in taken.items()):
@@ -165,6 +175,35 @@ class Machine(RuleBasedStateMachine):
             held.status = ReservationStatus.COMMITTED
             for key, quantity in taken.items():
                 self.on_hand[key] -= quantity
+            rest = {key: q - taken[key] for key, q in held.lines.items() if q > taken[key]}
+            assert done is not None
+            successor = done.result.successor
+            assert (successor is not None) is (keep_rest and bool(rest))
+            if successor is not None:
+                self.held[successor.id] = Held(rest, held.expires_after)
+
+    @rule(
+        number=st.integers(0, 99),
+        lines=st.dictionaries(st.sampled_from(LEVELS), st.integers(1, 5), min_size=1),
+    )
+    def amend(self, number: int, lines: dict[tuple[str, str], int]) -> None:
+        if not (chosen := self.chosen(number)):
+            return
+        id_, held = chosen
+        fits = all(
+            quantity <= held.lines.get(key, 0)
+            or quantity <= self.on_hand[key] - self.reserved(key) + held.lines.get(key, 0)
+            for key, quantity in lines.items()
+        )
+        wanted = AmendRequest(id=id_, lines=requested(lines))
+        refused = self.refused(amend_reservation(self.writing, wanted))
+        if not self.is_open(held):
+            self.assert_ended(held, refused)
+        elif not fits:
+            assert refused == "INSUFFICIENT_STOCK"
+        else:
+            assert refused is None
+            held.lines = lines
 
     @rule(number=st.integers(0, 99))
     def release(self, number: int) -> None:

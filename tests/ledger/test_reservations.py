@@ -10,19 +10,18 @@ import pytest
 from app import maintenance as upkeep
 from app.database.engine import Database
 from app.domain.caller import Caller
-from app.domain.reservations import MAX_HOLD
+from app.domain.reservations import MAX_HOLD, RequestedLine
 from app.domain.validation import MAX_BULK_UPDATES
 from app.errors import InventoryError
 from app.reads.reservations import MOST_LINES
-from app.writes import reservations
+from app.writes import expiry
+from app.writes.expiry import expire_reservations
 from app.writes.pipeline import WriteContext
 from app.writes.reservations import (
-    RequestedLine,
     ReserveRequest,
-    expire_reservations,
     reserve_stock,
 )
-from app.writes.tenants import permit_oversell
+from app.writes.tenants import update_permissions
 from tests.clocks import clocks_at, set_clock
 from tests.ledger.reservations import (
     CLOSED,
@@ -140,14 +139,14 @@ async def test_an_archived_sku_is_not_reserved(service: Service) -> None:
 
 async def test_a_tenant_with_permission_may_oversell(service: Service) -> None:
     await stocked(service)
-    await permit_oversell(service.database, service.tenant_id, permitted=True)
+    await update_permissions(service.database, service.tenant_id, oversell=True)
     assert (await refusal(service, RESERVE, lines=[line("A", 9)]))["code"] == "INSUFFICIENT_STOCK"
     held = await reserve(service, line("A", 20), line("B", 1, OTHER.id), allowOversell=True)
     data = await service.data('{ sku(sku: "A") { totalAvailable } }')
     assert data == {"sku": {"totalAvailable": 0}}
     await assert_proven(service)
     assert (await refusal(service, COMMIT, id=held["id"]))["code"] == "NEGATIVE_QUANTITY"
-    await permit_oversell(service.database, service.tenant_id, permitted=False)
+    await update_permissions(service.database, service.tenant_id, oversell=False)
     refused = await refusal(service, RESERVE, lines=[line("A", 9)], allowOversell=True)
     assert refused["code"] == "OVERSELL_NOT_PERMITTED"
     await service.data(RELEASE, {"input": {"id": held["id"]}})
@@ -232,7 +231,7 @@ async def test_more_expired_reservations_than_a_batch_are_ended(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await service.load([MAIN], [sku("A", level(MAIN, 500))])
-    monkeypatch.setattr(reservations, "EXPIRE_BATCH_ROWS", 7)
+    monkeypatch.setattr(expiry, "EXPIRE_BATCH_ROWS", 7)
     await asyncio.gather(*(reserve(service, line("A", 1), expiresIn=1) for _ in range(20)))
     async with clocks_at(service.database, now() + timedelta(seconds=2)):
         ended = await asyncio.gather(
@@ -247,7 +246,7 @@ async def test_large_expired_reservations_free_all_their_lines(service: Service)
     codes = [f"SKU-{number:03}" for number in range(MAX_BULK_UPDATES)]
     number = MOST_LINES // MAX_BULK_UPDATES + 1
     await service.load([MAIN], [sku(code, level(MAIN, number)) for code in codes])
-    lines = tuple(RequestedLine(code, MAIN.id, 1) for code in codes)
+    lines = tuple(RequestedLine(code, (MAIN.id,), 1) for code in codes)
     caller = Caller(service.tenant_id, "tok_1", EMAIL)
     context = WriteContext(database=service.database, caller=caller)
     for _ in range(number):
@@ -368,7 +367,7 @@ async def test_concurrent_reservations_never_exceed_the_stock(service: Service) 
     caller = Caller(service.tenant_id, "client", EMAIL)
 
     async def attempt(code: str) -> str:
-        wanted = ReserveRequest(lines=(RequestedLine(code, MAIN.id, 2),), seconds=600)
+        wanted = ReserveRequest(lines=(RequestedLine(code, (MAIN.id,), 2),), seconds=600)
         try:
             await reserve_stock(WriteContext(database=service.database, caller=caller), wanted)
         except InventoryError as error:

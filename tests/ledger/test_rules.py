@@ -16,6 +16,7 @@ from sqlalchemy import Text, bindparam, text, update
 from app.database.engine import Database
 from app.database.tables import reservation
 from app.domain.caller import Caller
+from app.domain.reservations import RequestedLine
 from app.domain.stock import OnError, StockUpdate
 from app.domain.warehouses import WarehouseType
 from app.errors import InventoryError
@@ -29,21 +30,20 @@ from app.writes.catalogue import (
     set_safety_stock,
     update_warehouse,
 )
+from app.writes.expiry import expire_reservations
 from app.writes.marketplace_sync import ReportedLevel, StockReport, sync_stock
 from app.writes.pipeline import WriteContext
 from app.writes.reservations import (
     CommitRequest,
-    RequestedLine,
     ReserveRequest,
     commit_reservation,
-    expire_reservations,
     extend_reservation,
     release_reservation,
     reserve_stock,
 )
 from app.writes.reversals import Reversal, reverse_adjustments
 from app.writes.stock import bulk_change_stock, change_stock
-from app.writes.tenants import permit_oversell
+from app.writes.tenants import update_permissions
 from app.writes.transfers import Transfer, TransferLine, transfer_stock
 from tests.engines import transact, writer_of
 from tests.files.importing import imported
@@ -123,7 +123,7 @@ async def transfer(world: World) -> Any:
 
 
 async def reserve(world: World, quantity: int = 5, *, may_oversell: bool = False) -> Any:
-    lines = (RequestedLine("SKU-00", MAIN.id, quantity),)
+    lines = (RequestedLine("SKU-00", (MAIN.id,), quantity),)
     return await reserve_stock(
         world.writing, ReserveRequest(lines=lines, seconds=60, may_oversell=may_oversell)
     )
@@ -194,7 +194,7 @@ async def archive(world: World) -> Any:
 
 
 async def withdraw(world: World) -> Any:
-    return await permit_oversell(world.other, world.service.tenant_id, permitted=False)
+    return await update_permissions(world.other, world.service.tenant_id, oversell=False)
 
 
 async def raise_safety(world: World) -> Any:
@@ -234,12 +234,12 @@ async def made(service: Service, other: Database, write: str) -> World:
     own = Service(service.app, service.client, service.database, await new_tenant(service.database))
     skus = [sku(it, level(MAIN, 10), level(SOURCE, 10), level(MARKET, 10)) for it in CODES]
     await own.load([MAIN, SOURCE, MARKET], skus)
-    await permit_oversell(own.database, own.tenant_id, permitted=True)
+    await update_permissions(own.database, own.tenant_id, oversell=True)
     writing = World(own, other, "", "").writing
     loss = StockUpdate(sku="SKU-00", warehouse_id=MAIN.id, delta=-1, reason="loss")
     done = await change_stock(own.database, writing.caller, loss)
     assert done.result.adjustment is not None
-    lines = (RequestedLine("SKU-00", MAIN.id, 2),)
+    lines = (RequestedLine("SKU-00", (MAIN.id,), 2),)
     held = await reserve_stock(writing, ReserveRequest(lines=lines, seconds=60))
     world = World(own, other, done.result.adjustment.id, held.result.reservation.id)
     if write == "expire":

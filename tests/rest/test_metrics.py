@@ -23,7 +23,7 @@ from app.main import _record_metrics
 from app.runtime import metrics
 from app.runtime.metrics import OTHER_METHOD, UNMATCHED, noted_requests, record_requests
 from app.settings import Settings
-from app.writes.reservations import expire_reservations
+from app.writes.expiry import expire_reservations
 from tests.clocks import set_clock
 from tests.service import Service, level, new_tenant, running, sku, warehouse
 

@@ -20,7 +20,7 @@ class ReservationLine:
     """The part of a reservation at one stock level."""
 
     record: Private[ReservationLineRecord]
-    quantity: int = quantity_from("record.quantity", "Reserved quantity at creation.")
+    quantity: int = quantity_from("record.quantity", "Reserved quantity.")
     held: int = quantity_from(
         "record.held",
         "Quantity that is held now: `quantity` while the reservation is open, else 0.",

@@ -41,6 +41,7 @@ SCOPES: Final[Mapping[str, Mapping[str, Scope]]] = {
         "createSku": Scope.ADMIN,
         "createWarehouse": Scope.ADMIN,
         "extendReservation": Scope.WRITE,
+        "amendReservation": Scope.WRITE,
         "releaseReservation": Scope.WRITE,
         "reserveStock": Scope.WRITE,
         "restoreSku": Scope.ADMIN,

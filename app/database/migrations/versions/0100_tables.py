@@ -41,6 +41,7 @@ def upgrade() -> None:
         sa.Column("cursor_key", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("permits_oversell_since", INSTANT, nullable=True),
+        sa.Column("permits_no_expiry_since", INSTANT, nullable=True),
         sa.Column("deleted_since", INSTANT, nullable=True),
         sa.Column("changes_deleted_until", sa.BigInteger(), server_default="0", nullable=False),
         sa.CheckConstraint(

@@ -1,13 +1,18 @@
 """The mutations that reserve stock, and commit, release and extend reservations."""
 
-from collections.abc import Sequence
 from typing import Annotated, Final, Self
 
 import strawberry
-from strawberry import Private
+from strawberry import UNSET, Private
 
-from app.domain.records import AdjustmentRecord, ReservationChange, SkuRecord
-from app.domain.reservations import DEFAULT_HOLD, MAX_HOLD
+from app.domain.records import ReservationChange
+from app.domain.reservations import (
+    DEFAULT_HOLD,
+    MAX_HOLD,
+    MAX_LINE_WAREHOUSES,
+    RequestedLine,
+)
+from app.errors import invalid_field
 from app.graphql.schema.context import Info
 from app.graphql.schema.fields import described_field, of_plain_values, optional
 from app.graphql.schema.mutations.write_input import (
@@ -23,9 +28,11 @@ from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Adjustment, Sku
 from app.writes.idempotency_keys import WriteResult
 from app.writes.reservations import (
+    AmendRequest,
     CommitRequest,
-    RequestedLine,
+    CommittedLine,
     ReserveRequest,
+    amend_reservation,
     commit_reservation,
     extend_reservation,
     release_reservation,
@@ -34,12 +41,46 @@ from app.writes.reservations import (
 
 HOLD_RANGE: Final = f"in seconds from now, 1 to {MAX_HOLD:,} (30 days)."
 RESERVATION_ID_DESCRIPTION: Final = "Reservation id, rsv_..."
+OVERSELL_DESCRIPTION: Final = (
+    "Whether the reservation may exceed the available quantity. If the tenant does not permit "
+    "this, the error is OVERSELL_NOT_PERMITTED."
+)
 
 
 @of_plain_values
-@strawberry.input(description="Quantity of one stock level to reserve or to commit.")
-class ReservationLineInput:
-    """Quantity of one stock level to reserve or to commit."""
+@strawberry.input(description="Quantity of a SKU to reserve, from one of some warehouses.")
+class ReserveLineInput:
+    """Quantity of a SKU to reserve."""
+
+    sku: str = described_field(SKU_CODE_DESCRIPTION)
+    quantity: Quantity = described_field(
+        "Quantity, at least 1. Lines with the same single warehouse are summed."
+    )
+    warehouse_id: strawberry.ID | None = optional(
+        "Id of the warehouse. Give it, or `warehouseIds`."
+    )
+    warehouse_ids: list[strawberry.ID] | None = optional(
+        f"Ids of 1 to {MAX_LINE_WAREHOUSES} warehouses. The first one that has the quantity gives "
+        "it. A warehouse in which nothing can be reserved is passed over."
+    )
+    split: bool | None = strawberry.field(
+        default=False,
+        description="Whether each of `warehouseIds` in turn gives what it has, until the quantity "
+        "is complete.",
+    )
+
+    def line(self) -> RequestedLine:
+        """Line that the write takes; without warehouses unless exactly one field has them."""
+        ids = tuple(self.warehouse_ids or ())
+        if self.warehouse_id is not None:
+            ids = () if ids else (self.warehouse_id,)
+        return RequestedLine(self.sku, ids, self.quantity, bool(self.split))
+
+
+@of_plain_values
+@strawberry.input(description="Quantity of one stock level to commit.")
+class CommitLineInput:
+    """Quantity of one stock level to commit."""
 
     sku: str = described_field(SKU_CODE_DESCRIPTION)
     warehouse_id: strawberry.ID = described_field("Id of the warehouse.")
@@ -47,26 +88,24 @@ class ReservationLineInput:
         "Quantity, at least 1. Lines with the same stock level are summed."
     )
 
-    def line(self) -> RequestedLine:
+    def line(self) -> CommittedLine:
         """Line that the write takes."""
-        return RequestedLine(self.sku, self.warehouse_id, self.quantity)
+        return CommittedLine(self.sku, self.warehouse_id, self.quantity)
 
 
 @strawberry.input(description="Stock to reserve, all lines or none.")
 class ReserveStockInput(WriteInput):
     """Stock to reserve."""
 
-    lines: list[ReservationLineInput] = described_field("1 to 500 lines.")
-    expires_in: int = strawberry.field(
-        default=DEFAULT_HOLD, description=f"Time until the reservation expires, {HOLD_RANGE}"
+    lines: list[ReserveLineInput] = described_field("1 to 500 lines.")
+    expires_in: int | None = strawberry.field(
+        default=DEFAULT_HOLD,
+        description=f"Time until the reservation expires, {HOLD_RANGE} With null it holds until "
+        "it is ended. If the tenant does not permit this, the error is EXPIRY_REQUIRED.",
     )
     reference: str | None = optional(REFERENCE_DESCRIPTION)
     note: str | None = optional(NOTE_DESCRIPTION)
-    allow_oversell: bool = strawberry.field(
-        default=False,
-        description="Whether the reservation may exceed the available quantity. If the tenant does "
-        "not permit this, the error is OVERSELL_NOT_PERMITTED.",
-    )
+    allow_oversell: bool = strawberry.field(default=False, description=OVERSELL_DESCRIPTION)
 
 
 @strawberry.input(description="A reservation to commit, as a whole or in part.")
@@ -74,12 +113,27 @@ class CommitReservationInput(WriteInput):
     """A reservation to commit."""
 
     id: strawberry.ID = described_field(RESERVATION_ID_DESCRIPTION)
-    lines: list[ReservationLineInput] | None = optional(
+    lines: list[CommitLineInput] | None = optional(
         "Quantities to take from the quantity on hand, up to the held quantities. Without lines, "
-        "all held stock is taken. The rest is released: a reservation is committed once."
+        "all held stock is taken."
+    )
+    keep_rest: bool = strawberry.field(
+        default=False,
+        description="Whether a new reservation holds what is not taken. Otherwise it is released.",
     )
     reason: str = strawberry.field(default="sale", description=REASON_DESCRIPTION)
     note: str | None = optional(NOTE_DESCRIPTION)
+
+
+@strawberry.input(description="The lines that a reservation is to hold from now on.")
+class AmendReservationInput(WriteInput):
+    """The lines that a reservation is to hold from now on."""
+
+    id: strawberry.ID = described_field(RESERVATION_ID_DESCRIPTION)
+    lines: list[ReserveLineInput] = described_field(
+        "1 to 500 lines, which replace all lines of the reservation."
+    )
+    allow_oversell: bool = strawberry.field(default=False, description=OVERSELL_DESCRIPTION)
 
 
 @strawberry.input(description="A reservation to release.")
@@ -94,8 +148,11 @@ class ExtendReservationInput(WriteInput):
     """A reservation to extend."""
 
     id: strawberry.ID = described_field(RESERVATION_ID_DESCRIPTION)
-    expires_in: int = described_field(
-        f"Minimum time until the reservation expires, {HOLD_RANGE} It is never shortened."
+    expires_in: int | None = strawberry.field(
+        default=UNSET,
+        description=f"Minimum time until the reservation expires, {HOLD_RANGE} It is never "
+        "shortened. With null the reservation holds until it is ended. If the tenant does not "
+        "permit this, the error is EXPIRY_REQUIRED.",
     )
 
 
@@ -105,13 +162,12 @@ class ReservationPayload:
 
     reservation: Reservation = described_field("The reservation after the change.")
     replayed: bool = described_field(REPLAYED_DESCRIPTION)
-    changed: Private[Sequence[SkuRecord]]
-    written: Private[Sequence[AdjustmentRecord]]
+    change: Private[ReservationChange]
 
     @strawberry.field(description="The changed SKUs, ordered by code.")
     def skus(self) -> list[Sku]:
         """List the changed SKUs by code."""
-        return [Sku(record=record) for record in self.changed]
+        return [Sku(record=record) for record in self.change.skus]
 
     @classmethod
     def of(cls, written: WriteResult[ReservationChange]) -> Self:
@@ -119,8 +175,7 @@ class ReservationPayload:
         return cls(
             reservation=Reservation(record=written.result.reservation),
             replayed=written.replayed,
-            changed=written.result.skus,
-            written=written.result.adjustments,
+            change=written.result,
         )
 
 
@@ -136,7 +191,20 @@ class CommitReservationPayload(ReservationPayload):
     @strawberry.field(description="The new adjustments, ordered by SKU code and warehouse id.")
     def adjustments(self) -> list[Adjustment]:
         """List the new adjustments by SKU code and warehouse id."""
-        return [Adjustment(record=record) for record in self.written]
+        return [Adjustment(record=record) for record in self.change.adjustments]
+
+    @strawberry.field(
+        description="The new reservation of the rest; null without `keepRest`, or without a rest."
+    )
+    def successor(self) -> Reservation | None:
+        """Get the new reservation of the rest."""
+        rest = self.change.successor
+        return Reservation(record=rest) if rest else None
+
+
+@strawberry.type(description="Result of amendReservation.")
+class AmendReservationPayload(ReservationPayload):
+    """Result of amendReservation."""
 
 
 @strawberry.type(description="Result of releaseReservation.")
@@ -157,7 +225,7 @@ class ReservationMutation:
     """The mutations of reservations."""
 
     @strawberry.mutation(
-        description="Hold stock for an order, for a limited time. More than the available quantity "
+        description="Hold stock for an order. More than the available quantity "
         "is refused, unless overselling is allowed. Needs the scope inventory:write."
     )
     async def reserve_stock(
@@ -190,12 +258,39 @@ class ReservationMutation:
         ],
     ) -> CommitReservationPayload | None:
         """Commit a reservation."""
-        lines = None if input.lines is None else tuple(line.line() for line in input.lines)
-        order = CommitRequest(id=input.id, lines=lines, reason=input.reason, note=input.note)
+        order = CommitRequest(
+            id=input.id,
+            lines=None if input.lines is None else tuple(line.line() for line in input.lines),
+            reason=input.reason,
+            note=input.note,
+            keep_rest=input.keep_rest,
+        )
         written = await info.context.write(
             input, lambda writing: commit_reservation(writing, order), count=_line_count
         )
         return CommitReservationPayload.of(written)
+
+    @strawberry.mutation(
+        description="Replace the lines of a reservation, all or none. What it holds already is not "
+        "let go in between. Needs the scope inventory:write."
+    )
+    async def amend_reservation(
+        self,
+        info: Info,
+        input: Annotated[
+            AmendReservationInput, strawberry.argument(description="Reservation to amend.")
+        ],
+    ) -> AmendReservationPayload | None:
+        """Amend a reservation."""
+        order = AmendRequest(
+            id=input.id,
+            lines=tuple(line.line() for line in input.lines),
+            may_oversell=input.allow_oversell,
+        )
+        written = await info.context.write(
+            input, lambda writing: amend_reservation(writing, order), count=_line_count
+        )
+        return AmendReservationPayload.of(written)
 
     @strawberry.mutation(
         description="Release reserved stock and end the reservation. Needs the scope "
@@ -225,6 +320,10 @@ class ReservationMutation:
         ],
     ) -> ExtendReservationPayload | None:
         """Extend a reservation."""
+        if input.expires_in is UNSET:
+            raise invalid_field(
+                "expiresIn", "must be a number of seconds, or say that it never expires"
+            )
         written = await info.context.write(
             input, lambda writing: extend_reservation(writing, input.id, input.expires_in)
         )
@@ -234,4 +333,5 @@ class ReservationMutation:
 
 
 def _line_count(change: ReservationChange) -> int:
-    return len(change.reservation.lines)
+    successor = change.successor.lines if change.successor else ()
+    return len(change.reservation.lines) + len(successor)
