@@ -15,7 +15,7 @@ from app.reads.changes import newest_position
 
 # Few enough that other writes of the tenant wait only briefly.
 DELETED_POSITIONS: Final = 1_000
-_DAY_SECONDS: Final = 86_400
+DAY_SECONDS: Final = 86_400
 _UNTIL: Final = bindparam("until", type_=BigInteger)
 
 
@@ -54,7 +54,7 @@ def _next_range(days: int) -> Select[Any]:
         change.c.tenant_id == TENANT,
         change.c.position > tenant.c.changes_deleted_until,
         change.c.position <= tenant.c.changes_deleted_until + span,
-        change.c.created_at >= Present(-days * _DAY_SECONDS),
+        change.c.created_at >= Present(-days * DAY_SECONDS),
     )
     return select(
         newest_position(),

@@ -1,5 +1,7 @@
 """The end of reservations, and their expiry."""
 
+import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -23,15 +25,20 @@ from app.writes.pipeline import WriteContext, run_write
 EXPIRE_BATCH_ROWS: Final = MOST_LINES // MAX_BULK_UPDATES
 
 
-async def expire_reservations(database: Database, tenant_id: str) -> int:
-    """End the open reservations of a tenant that are due, in batches; return their number."""
+async def expire_reservations(
+    database: Database, tenant_id: str, *, seconds: float = math.inf
+) -> int:
+    """End the open reservations of a tenant that are due, in batches; return their number.
+
+    No batch begins after `seconds`.
+    """
     context = WriteContext(database=database, caller=Caller(tenant_id, "", ""))
-    expired = 0
-    while True:
+    expired, ends = 0, time.monotonic() + seconds
+    while time.monotonic() < ends:
         async with database.snapshot(single=True, tenant_id=tenant_id) as snapshot:
             ids = await list_due_reservations(snapshot, tenant_id, limit=EXPIRE_BATCH_ROWS)
         if not ids:
-            return expired
+            break
         request = WriteRequest("expireReservations", ids, int)
         delays: list[timedelta] = []
         decide = partial(decide_expiry, ids, delays)
@@ -39,6 +46,7 @@ async def expire_reservations(database: Database, tenant_id: str) -> int:
         expired += written.result
         for delay in delays:
             EXPIRY_DELAY.observe(delay.total_seconds())
+    return expired
 
 
 def decide_expiry(ids: Sequence[str], delays: list[timedelta], stock: Stock) -> Decision[int]:

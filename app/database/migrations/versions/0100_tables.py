@@ -6,6 +6,7 @@ Revision: 0100
 import sqlalchemy as sa
 from alembic import op
 
+from app.database.due_work import TENANT_SEARCHES
 from app.database.row_level_security import row_level_security_ddl
 from app.database.triggers import APPEND_ONLY
 
@@ -156,6 +157,14 @@ def upgrade() -> None:
         "reservation_due_index",
         "reservation",
         ["tenant_id", "expires_at"],
+        unique=False,
+        postgresql_where=sa.text("status = 'open'"),
+        sqlite_where=sa.text("status = 'open'"),
+    )
+    op.create_index(
+        "reservation_by_expiry_index",
+        "reservation",
+        ["expires_at", "tenant_id"],
         unique=False,
         postgresql_where=sa.text("status = 'open'"),
         sqlite_where=sa.text("status = 'open'"),
@@ -495,4 +504,7 @@ def upgrade() -> None:
     if dialect == "postgresql":
         for table in ISOLATED_TABLES:
             for statement in row_level_security_ddl(table):
+                op.execute(statement)
+        for search in TENANT_SEARCHES:
+            for statement in search.ddl():
                 op.execute(statement)
