@@ -181,5 +181,6 @@ described(
         ChangeType.RESERVATION_COMMITTED: "A reservation was committed.",
         ChangeType.RESERVATION_RELEASED: "A reservation was released.",
         ChangeType.RESERVATION_EXPIRED: "A reservation expired.",
+        ChangeType.WEBHOOK_DISABLED: "The service disabled a webhook whose endpoint failed.",
     },
 )
