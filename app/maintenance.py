@@ -1,4 +1,9 @@
-"""Background jobs of a running service; no external scheduler is needed."""
+"""Background jobs of a running service; no external scheduler is needed.
+
+A job asks for the tenants that have due work, by one statement for all tenants. Every worker runs
+every job: each gets the tenants in an order of its own, and finds nothing to do for a tenant that
+another worker was faster with.
+"""
 
 import asyncio
 import random
@@ -8,15 +13,23 @@ from typing import Final, NoReturn
 import structlog
 
 from app.auth.tokens import Authenticator
+from app.database.due_work import (
+    DUE_CHANGES,
+    DUE_KEYS,
+    DUE_RESERVATIONS,
+    DUE_ROLLUPS,
+    TenantSearch,
+)
 from app.database.engine import Database
 from app.deliveries.worker import WebhookWorker
 from app.errors import Unavailable
+from app.ledger import rollup
 from app.ledger.rollup import roll_up_ledger
-from app.reads.tenants import list_tenants
+from app.reads.due_work import MAX_DUE_TENANTS, list_due_tenants
 from app.runtime.deadlines import Limit, Watch, current_limit
 from app.runtime.metrics import FAILED_JOBS
-from app.writes.changes import delete_old_changes
-from app.writes.idempotency_keys import delete_expired_keys
+from app.writes.changes import DAY_SECONDS, delete_old_changes
+from app.writes.idempotency_keys import KEY_LIFETIME, delete_expired_keys
 from app.writes.reservations import expire_reservations
 from app.writes.tenants import store_token_uses
 
@@ -25,7 +38,11 @@ PURGE_SECONDS: Final = 600
 ROLLUP_SECONDS: Final = 600
 TOKEN_USES_SECONDS: Final = 60
 EXPIRY_SECONDS: Final = 1
-# Between two tenants, so that ten thousand of them do not keep the database busy.
+# The tenants that a job works for at once: one that waits for a lock does not hold up the others.
+TENANTS_AT_ONCE: Final = 4
+# Many due reservations of a tenant do not hold up others: the next search finds the rest.
+TURN_SECONDS: Final = 1
+# After the work for a tenant, so that the work for many of them does not keep the database busy.
 PAUSE_SECONDS: Final = 0.01
 
 
@@ -55,7 +72,8 @@ async def purge_idempotency_keys(database: Database) -> None:
         if deleted := await delete_expired_keys(database, tenant_id):
             log.info("idempotency_keys_deleted", tenant=tenant_id, keys=deleted)
 
-    await _for_each_tenant(database, purge)
+    lifetime = int(KEY_LIFETIME.total_seconds())
+    await _for_due_tenants(database, purge, DUE_KEYS, due_before=-lifetime)
 
 
 async def purge_changes(database: Database) -> None:
@@ -65,17 +83,18 @@ async def purge_changes(database: Database) -> None:
         if deleted := await delete_old_changes(database, tenant_id):
             log.info("changes_deleted", tenant=tenant_id, changes=deleted)
 
-    await _for_each_tenant(database, purge)
+    kept = database.settings.changes_kept_days * DAY_SECONDS
+    await _for_due_tenants(database, purge, DUE_CHANGES, due_before=-kept)
 
 
 async def end_due_reservations(database: Database) -> None:
     """End the due reservations of every tenant."""
 
     async def expire(tenant_id: str) -> None:
-        if expired := await expire_reservations(database, tenant_id):
+        if expired := await expire_reservations(database, tenant_id, seconds=TURN_SECONDS):
             log.info("reservations_expired", tenant=tenant_id, reservations=expired)
 
-    await _for_each_tenant(database, expire)
+    await _for_due_tenants(database, expire, DUE_RESERVATIONS, due_before=0)
 
 
 async def roll_up_ledgers(database: Database) -> None:
@@ -89,7 +108,8 @@ async def roll_up_ledgers(database: Database) -> None:
         if steps:
             log.info("ledger_rolled_up", tenant=tenant_id, steps=steps)
 
-    await _for_each_tenant(database, roll_up)
+    thresholds = {"min_entries": rollup.MIN_ENTRIES, "per_row": rollup.ENTRIES_PER_ROW}
+    await _for_due_tenants(database, roll_up, DUE_ROLLUPS, **thresholds)
 
 
 async def record_token_uses(database: Database, authenticator: Authenticator) -> None:
@@ -100,18 +120,39 @@ async def record_token_uses(database: Database, authenticator: Authenticator) ->
 async def _repeat(seconds: float, job: Callable[[], Awaitable[None]]) -> NoReturn:
     """Run a job periodically; a failed run is logged, and the next one tries again."""
     while True:
-        # Every worker runs every job, though one would do; jitter keeps the workers apart.
-        await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+        # The jitter keeps the workers apart.
+        await asyncio.sleep(seconds * random.uniform(1, 1.5))  # noqa: S311 - jitter
         await _logged(job())
 
 
-async def _for_each_tenant(database: Database, step: Callable[[str], Awaitable[None]]) -> None:
-    """Run a step of a job for every tenant; the failure of one does not keep it from the others."""
-    async with database.snapshot() as snapshot:
-        tenant_ids = await list_tenants(snapshot)
-    for tenant_id in tenant_ids:
-        await asyncio.sleep(PAUSE_SECONDS)
-        await _logged(step(tenant_id), tenant=tenant_id)
+async def _for_due_tenants(
+    database: Database,
+    step: Callable[[str], Awaitable[None]],
+    search: TenantSearch,
+    **arguments: int,
+) -> None:
+    """Run a step of a job once for each tenant with due work.
+
+    The failure of one tenant does not keep the step from the others.
+    """
+    turns = asyncio.Semaphore(TENANTS_AT_ONCE)
+
+    async def take_turn(tenant_id: str) -> None:
+        async with turns:
+            await _logged(step(tenant_id), tenant=tenant_id)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    seen: set[str] = set()
+    is_last = False
+    while not is_last:
+        async with database.snapshot(single=True) as snapshot:
+            due = await list_due_tenants(snapshot, search, **arguments)
+        unseen = {*due} - seen
+        seen |= unseen
+        async with asyncio.TaskGroup() as tasks:
+            for tenant_id in unseen:
+                tasks.create_task(take_turn(tenant_id))
+        is_last = len(due) < MAX_DUE_TENANTS or not unseen
 
 
 async def _logged(work: Awaitable[None], **facts: str) -> None:

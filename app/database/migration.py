@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from app.database.compilation import DIALECTS
 from app.database.connectors import sqlite_pragmas
+from app.database.due_work import TENANT_SEARCHES
 from app.database.engine import Database
 from app.database.schema import METADATA
 from app.database.servers import Servers
@@ -123,6 +124,7 @@ async def grant(database: Database, role: str) -> None:
             ("SELECT, INSERT, UPDATE, DELETE", ", ".join(sorted(tables))),
             ("SELECT, INSERT", adjustment.name),
             ("SELECT", ALEMBIC_VERSION.name),
+            ("EXECUTE", f"FUNCTION {', '.join(search.name for search in TENANT_SEARCHES)}"),
         ):
             await session.execute(text(f"GRANT {rights} ON {target} TO {name}"))
 
@@ -232,5 +234,9 @@ def drop_all(connection: Connection) -> None:
     tables.reflect(connection)
     tables.drop_all(connection)
     if connection.dialect.name == "postgresql":
-        for function in ("refuse_change_of_adjustments", "reopen_day_of_adjustment"):
-            connection.execute(text(f"DROP FUNCTION IF EXISTS {function}()"))
+        functions = (
+            *("refuse_change_of_adjustments", "reopen_day_of_adjustment"),
+            *(search.name for search in TENANT_SEARCHES),
+        )
+        for function in functions:
+            connection.execute(text(f"DROP FUNCTION IF EXISTS {function}"))

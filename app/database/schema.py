@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from app.database.due_work import add_tenant_searches
 from app.database.row_level_security import add_row_level_security
 from app.database.tables import adjustment, tenant
 from app.database.triggers import add_ledger_triggers
@@ -13,5 +14,6 @@ METADATA: Final = webhook.metadata
 ISOLATED_TABLES: Final = tuple(name for name in METADATA.tables if name != tenant.name)
 
 add_ledger_triggers(adjustment)
+add_tenant_searches(METADATA)
 for _name in ISOLATED_TABLES:
     add_row_level_security(METADATA.tables[_name])

@@ -299,6 +299,10 @@ class ReservationTable(SQLModel, table=True):
             **_where("reference IS NOT NULL"),
         ),
         Index("reservation_due_index", "tenant_id", "expires_at", **_where("status = 'open'")),
+        # For the search for tenants with due reservations (`app.database.due_work`).
+        Index(
+            "reservation_by_expiry_index", "expires_at", "tenant_id", **_where("status = 'open'")
+        ),
     )
 
     tenant_id: str = key_column(primary_key=True)

@@ -12,16 +12,14 @@ from typing import Final, NoReturn
 
 import structlog
 
+from app.database.due_work import DUE_WEBHOOKS
 from app.database.engine import Database
 from app.deliveries.endpoints import Endpoints
 from app.deliveries.messages import message_body
 from app.domain.signatures import signature_headers
 from app.errors import Unavailable
-from app.reads.due_webhooks import (
-    DueWebhook,
-    list_due_webhooks,
-    list_tenants_with_due_webhooks,
-)
+from app.reads.due_webhooks import DueWebhook, list_due_webhooks
+from app.reads.due_work import list_due_tenants
 from app.runtime.metrics import FAILED_JOBS
 from app.writes.webhook_deliveries import claim_message, finish_attempt
 
@@ -83,7 +81,7 @@ class WebhookWorker:
         if places <= 0:
             return []
         async with self._database.snapshot(single=True) as snapshot:
-            tenant_ids = await list_tenants_with_due_webhooks(snapshot)
+            tenant_ids = await list_due_tenants(snapshot, DUE_WEBHOOKS, due_before=0)
         chosen: list[DueWebhook] = []
         for tenant_id in tenant_ids:
             under_way = {each for each in self._fast | self._slow if each.tenant_id == tenant_id}

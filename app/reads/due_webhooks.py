@@ -1,9 +1,9 @@
-"""The webhooks that are due: the tenants by one statement for all, then the webhooks of each."""
+"""The webhooks of a tenant that are due; `app.reads.due_work` finds the tenants."""
 
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, or_, select
 
 from app.database.clocks import Present
 from app.database.parameters import TENANT
@@ -13,20 +13,12 @@ from app.database.webhook_tables import webhook
 from app.domain.webhooks import WebhookStatus
 from app.reads.paging import PAGE_LIMIT
 
-# The most tenants that one search returns.
-SEARCHED_TENANTS: Final = 100
-
 
 class DueWebhook(NamedTuple):
     """The key of a webhook that is due."""
 
     tenant_id: str
     webhook_id: str
-
-
-async def list_tenants_with_due_webhooks(session: Session) -> list[str]:
-    """Read the ids of tenants with due webhooks, at most SEARCHED_TENANTS in random order."""
-    return [row.tenant_id for row in await session.rows(_tenants(), {})]
 
 
 async def list_due_webhooks(session: Session, tenant_id: str, *, limit: int) -> list[DueWebhook]:
@@ -44,26 +36,11 @@ def is_due() -> ColumnElement[bool]:
 
 
 @cache
-def _tenants() -> Select[Any]:
-    return (
-        _with_changes(select(webhook.c.tenant_id))
-        .group_by(webhook.c.tenant_id)
-        .order_by(func.random())
-        .limit(literal_column(str(SEARCHED_TENANTS)))
-    )
-
-
-@cache
 def _due_webhooks() -> Select[Any]:
     return (
-        _with_changes(select(webhook.c.id))
-        .where(webhook.c.tenant_id == TENANT)
+        select(webhook.c.id)
+        .join(feed, feed.c.tenant_id == webhook.c.tenant_id)
+        .where(webhook.c.tenant_id == TENANT, is_due(), feed.c.position > webhook.c.position)
         .order_by(webhook.c.next_attempt_at, webhook.c.id)
         .limit(PAGE_LIMIT)
-    )
-
-
-def _with_changes(statement: Select[Any]) -> Select[Any]:
-    return statement.join(feed, feed.c.tenant_id == webhook.c.tenant_id).where(
-        is_due(), feed.c.position > webhook.c.position
     )

@@ -14,7 +14,7 @@ from app.database.tables import change, feed
 
 # Few enough that other writes of the tenant wait only briefly.
 DELETED_POSITIONS: Final = 1_000
-_DAY_SECONDS: Final = 86_400
+DAY_SECONDS: Final = 86_400
 _UNTIL: Final = bindparam("until", type_=BigInteger)
 
 
@@ -53,7 +53,7 @@ def _next_range(days: int) -> Select[Any]:
         change.c.tenant_id == TENANT,
         change.c.position > feed.c.deleted_until,
         change.c.position <= feed.c.deleted_until + span,
-        change.c.created_at >= Present(-days * _DAY_SECONDS),
+        change.c.created_at >= Present(-days * DAY_SECONDS),
     )
     return select(
         feed.c.position, feed.c.deleted_until, first_kept.correlate(feed).scalar_subquery()

@@ -5,6 +5,8 @@ quantities from `on_hand` and frees the rest. `reserved` of a level is always th
 reservations.
 """
 
+import math
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -243,15 +245,20 @@ async def extend_reservation(
     return await run_write(context, request, Needs(reservations=[id_]), decide_extension)
 
 
-async def expire_reservations(database: Database, tenant_id: str) -> int:
-    """End the open reservations of a tenant that are due, in batches; return their number."""
+async def expire_reservations(
+    database: Database, tenant_id: str, *, seconds: float = math.inf
+) -> int:
+    """End the open reservations of a tenant that are due, in batches; return their number.
+
+    No batch begins after `seconds`.
+    """
     context = WriteContext(database=database, caller=Caller(tenant_id, "", ""))
-    expired = 0
-    while True:
+    expired, ends = 0, time.monotonic() + seconds
+    while time.monotonic() < ends:
         async with database.snapshot(single=True, tenant_id=tenant_id) as snapshot:
             ids = await list_due_reservations(snapshot, tenant_id, limit=EXPIRE_BATCH_ROWS)
         if not ids:
-            return expired
+            break
         request = WriteRequest("expireReservations", ids, int)
         delays: list[timedelta] = []
         decide_expiry = partial(_decide_expiry, ids, delays)
@@ -259,6 +266,7 @@ async def expire_reservations(database: Database, tenant_id: str) -> int:
         expired += written.result
         for delay in delays:
             EXPIRY_DELAY.observe(delay.total_seconds())
+    return expired
 
 
 def _decide_expiry(ids: Sequence[str], delays: list[timedelta], stock: Stock) -> Decision[int]:

@@ -34,6 +34,8 @@ CATALOGUE = {
         "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'"
         " AND tablename <> 'alembic_version'",
         "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal",
+        "SELECT proname, pg_get_functiondef(oid), proacl::text FROM pg_proc"
+        " WHERE pronamespace = 'public'::regnamespace",
     ],
 }
 

@@ -12,7 +12,6 @@ from sqlalchemy import func, select
 
 from app import maintenance as upkeep
 from app.database.engine import Database
-from app.database.snapshot import Snapshot
 from app.database.tables import adjustment
 from app.domain.filters import AdjustmentFilter
 from app.ledger.rollup import roll_up_ledger
@@ -103,11 +102,6 @@ async def test_concurrent_rollups_writers_and_readers_agree(
 async def test_a_running_service_rolls_up_the_ledger(
     shop: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def this_tenant(_snapshot: Snapshot) -> list[str]:
-        return [shop.tenant_id]
-
-    # The tenants of other tests are not needed.
-    monkeypatch.setattr(upkeep, "list_tenants", this_tenant)
     monkeypatch.setattr(upkeep, "ROLLUP_SECONDS", 0.01)
     url = shop.database.url.render_as_string(hide_password=False)
     async with (

@@ -3,16 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from asyncpg import PostgresError
 from sqlalchemy import URL, func, make_url, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import Executable
 from ulid import ULID
 
+from app.database.due_work import TENANT_SEARCHES
 from app.database.engine import Database
 from app.database.migration import grant
 from app.database.schema import ISOLATED_TABLES, METADATA
+from app.database.session import DriverSession
 from app.database.tables import adjustment, api_token, ledger_sum, sku_count
 from app.database.tables import sku as sku_table
 from app.ledger import rollup as summing
@@ -21,7 +25,7 @@ from app.maintenance import purge_idempotency_keys, record_token_uses, roll_up_l
 from app.settings import Settings
 from app.writes.idempotency_keys import delete_expired_keys
 from tests.databases import create_database, migrated, with_fake_clock
-from tests.engines import reader_of, writer_of
+from tests.engines import reader_of, transact, writer_of
 from tests.graphql.test_access_matrix import CODE, WAREHOUSE
 from tests.processes import run
 from tests.security.test_isolation import everything_read, stock, write
@@ -220,6 +224,60 @@ async def test_the_serving_role_has_exactly_the_rights_to_serve(
         adjustment.name: ["SELECT", "INSERT"],
         "alembic_version": ["SELECT"],
     }
+
+
+async def test_only_the_owner_and_the_serving_role_can_search_for_due_work(
+    walled: Walled, urls: tuple[str, str]
+) -> None:
+    stranger = f"stranger_{ULID()}".lower()
+    await transact(walled.owner.database, partial(_execute, f"CREATE ROLE {stranger}"))
+    may = text(
+        "SELECT has_function_privilege(CAST(:role AS text), oid, 'EXECUTE') FROM pg_proc"
+        " WHERE prosecdef"
+    )
+    seen = {}
+    async with reader_of(walled.owner.database).connect() as connection:
+        for role in (stranger, make_url(urls[1]).username):
+            seen[role == stranger] = [*await connection.scalars(may, {"role": role})]
+
+    assert seen == {
+        True: [False] * len(TENANT_SEARCHES),
+        False: [True] * len(TENANT_SEARCHES),
+    }
+
+
+async def test_a_search_for_due_work_reads_no_table_of_its_caller(
+    walled: Walled, urls: tuple[str, str]
+) -> None:
+    owner = walled.owner.database
+    role = make_url(urls[1]).username
+    await transact(owner, partial(_execute, f"CREATE SCHEMA own AUTHORIZATION {role}"))
+    planted = (
+        "CREATE FUNCTION own.note() RETURNS text LANGUAGE plpgsql AS"
+        " $$BEGIN INSERT INTO own.noted VALUES (current_user); RETURN 'planted'; END$$",
+        "CREATE TABLE own.noted (role text)",
+        "CREATE TEMP VIEW tenant AS SELECT own.note() AS tenant_id,"
+        " NULL::timestamptz AS deleted_since",
+        "CREATE VIEW own.tenant AS SELECT own.note() AS tenant_id,"
+        " NULL::timestamptz AS deleted_since",
+        "SET LOCAL search_path = pg_temp, own, public",
+    )
+
+    async def work(session: DriverSession) -> list[str]:
+        for statement in planted:
+            await session.execute(text(statement))
+        search = "SELECT * FROM public.tenants_with_due_rollups(1, 1, 100)"
+        return [row[0] for row in await session.execute(text(search))]
+
+    found = await walled.service.database.transaction(work)
+    tenants = [walled.service.tenant_id, walled.other.tenant_id]
+    assert sorted(found) == sorted(tenants)
+    async with reader_of(owner).connect() as connection:
+        assert [*await connection.scalars(text("SELECT role FROM own.noted"))] == []
+
+
+async def _execute(statement: str, connection: AsyncConnection) -> None:
+    await connection.execute(text(statement))
 
 
 async def test_a_write_to_another_tenant_is_refused_or_changes_nothing(

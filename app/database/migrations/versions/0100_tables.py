@@ -6,6 +6,7 @@ Revision: 0100
 import sqlalchemy as sa
 from alembic import op
 
+from app.database.due_work import TENANT_SEARCHES
 from app.database.row_level_security import row_level_security_ddl
 from app.database.triggers import APPEND_ONLY
 
@@ -153,6 +154,14 @@ def upgrade() -> None:
         "reservation_due_index",
         "reservation",
         ["tenant_id", "expires_at"],
+        unique=False,
+        postgresql_where=sa.text("status = 'open'"),
+        sqlite_where=sa.text("status = 'open'"),
+    )
+    op.create_index(
+        "reservation_by_expiry_index",
+        "reservation",
+        ["expires_at", "tenant_id"],
         unique=False,
         postgresql_where=sa.text("status = 'open'"),
         sqlite_where=sa.text("status = 'open'"),
@@ -571,6 +580,7 @@ def upgrade() -> None:
     for statement in APPEND_ONLY[dialect]:
         op.execute(statement)
     if dialect == "postgresql":
-        for table in ISOLATED_TABLES:
-            for statement in row_level_security_ddl(table):
-                op.execute(statement)
+        isolation = [each for table in ISOLATED_TABLES for each in row_level_security_ddl(table)]
+        searches = [each for search in TENANT_SEARCHES for each in search.ddl()]
+        for statement in (*isolation, *searches):
+            op.execute(statement)

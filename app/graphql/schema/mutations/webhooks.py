@@ -127,8 +127,8 @@ class WebhookSecretPayload:
 
     webhook: Webhook = described_field("The webhook after the write.")
     secret: str | None = described_field(
-        "The secret that signs messages, whsec_... It is shown once. Null for Ed25519, whose public "
-        "key is a field of the webhook."
+        "The secret that signs messages, whsec_... It is shown once. Null for Ed25519, whose "
+        "public key is a field of the webhook."
     )
 
 
