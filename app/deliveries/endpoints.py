@@ -79,26 +79,26 @@ class Endpoints:
             port=parts.port,
             target=f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}",
         )
+        network = _CheckedNetwork(
+            self._resolver, is_encrypted=parts.scheme == "https", to_loopback=self._to_loopback
+        )
         connection = httpcore.AsyncHTTPConnection(
-            target.origin,
-            ssl_context=self._tls,
-            network_backend=_CheckedNetwork(
-                self._resolver,
-                is_encrypted=parts.scheme == "https",
-                to_loopback=self._to_loopback,
-            ),
+            target.origin, ssl_context=self._tls, network_backend=network
         )
         sent = {"Host": parts.netloc, **headers, "Content-Length": str(len(body))}
         content = bytearray()
-        async with (
-            connection,
-            connection.stream("POST", target, headers=list(sent.items()), content=body) as response,
-        ):
-            async for chunk in response.aiter_stream():
-                content += chunk[:MAX_RESPONSE_BYTES]
-                if len(content) >= MAX_RESPONSE_BYTES:
-                    break
-        return response.status, content.decode("utf-8", "replace")
+        try:
+            async with (
+                connection,
+                connection.stream("POST", target, headers=list(sent.items()), content=body) as got,
+            ):
+                async for chunk in got.aiter_stream():
+                    content += chunk[:MAX_RESPONSE_BYTES]
+                    if len(content) >= MAX_RESPONSE_BYTES:
+                        break
+        finally:
+            await network.close()
+        return got.status, content.decode("utf-8", "replace")
 
 
 class _CheckedNetwork(httpcore.AsyncNetworkBackend):
@@ -111,6 +111,12 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
         self._is_encrypted = is_encrypted
         self._to_loopback = to_loopback
         self._network = httpcore.AnyIOBackend()
+        self._stream: httpcore.AsyncNetworkStream | None = None
+
+    async def close(self) -> None:
+        """Close the connection. A cancelled TLS handshake of httpcore leaves it open."""
+        if self._stream is not None:
+            await self._stream.aclose()
 
     async def connect_tcp(
         self,
@@ -131,16 +137,16 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
         if not addresses:
             message = f"The name {host} has no public address."
             raise AddressRefused(message)
-        for address in addresses[: TRIED_ADDRESSES - 1]:
+        for address in addresses[:TRIED_ADDRESSES]:
             try:
-                return await self._network.connect_tcp(
+                self._stream = await self._network.connect_tcp(
                     address, port, timeout, local_address, socket_options
                 )
-            except httpcore.ConnectError:
-                continue
-        return await self._network.connect_tcp(
-            addresses[-1], port, timeout, local_address, socket_options
-        )
+            except httpcore.ConnectError as error:
+                fault = error
+            else:
+                return self._stream
+        raise fault
 
     async def _resolve(self, host: str, port: int) -> list[str]:
         loop = asyncio.get_running_loop()

@@ -29,6 +29,8 @@ MAX_FAILING: Final = timedelta(days=5)
 GONE: Final = 410
 _PRINTED_ASCII: Final = re.compile(r"[!-\[\]-~]+")
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+# Reserved for protocols; older versions of Python count a part of it as global.
+_PROTOCOLS: Final = ipaddress.ip_network("192.0.0.0/24")
 _GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
 
 
@@ -212,7 +214,7 @@ def permits_address(address: str, *, is_encrypted: bool, to_loopback: bool) -> b
             ip = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
     if ip.is_loopback:
         return to_loopback
-    if not is_encrypted or not ip.is_global or ip.is_multicast:
+    if not is_encrypted or not ip.is_global or ip.is_multicast or ip in _PROTOCOLS:
         return False
     # Other ranges are tunnels (6to4 and Teredo) or have no single owner.
     return ip.version == 4 or (ip in _GLOBAL_UNICAST and not _is_tunnel(ip))  # noqa: PLR2004

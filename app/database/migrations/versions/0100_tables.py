@@ -509,6 +509,20 @@ def upgrade() -> None:
         sa.Column("created_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "position", name=op.f("change_pkey")),
     )
+    _create_webhooks()
+    dialect = op.get_bind().dialect.name
+    for statement in APPEND_ONLY[dialect]:
+        op.execute(statement)
+    if dialect == "postgresql":
+        created = [
+            *(each for table in ISOLATED_TABLES for each in row_level_security_ddl(table)),
+            *(each for search in TENANT_SEARCHES for each in search.ddl()),
+        ]
+        for statement in created:
+            op.execute(statement)
+
+
+def _create_webhooks() -> None:
     op.create_table(
         "webhook",
         sa.Column("tenant_id", KEY, nullable=False),
@@ -576,11 +590,3 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant_id", "webhook_id", "id", name=op.f("webhook_attempt_pkey")),
     )
-    dialect = op.get_bind().dialect.name
-    for statement in APPEND_ONLY[dialect]:
-        op.execute(statement)
-    if dialect == "postgresql":
-        isolation = [each for table in ISOLATED_TABLES for each in row_level_security_ddl(table)]
-        searches = [each for search in TENANT_SEARCHES for each in search.ddl()]
-        for statement in (*isolation, *searches):
-            op.execute(statement)
