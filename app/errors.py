@@ -14,6 +14,7 @@ InventoryError
 │   ├── InventoryNotFound       INVENTORY_NOT_FOUND
 │   ├── WarehouseNotFound       WAREHOUSE_NOT_FOUND
 │   ├── ReservationNotFound     RESERVATION_NOT_FOUND
+│   ├── WebhookNotFound         WEBHOOK_NOT_FOUND
 │   └── AdjustmentNotFound      ADJUSTMENT_NOT_FOUND
 ├── MethodNotAllowed        405 METHOD_NOT_ALLOWED
 ├── StaleVersion            409 STALE_VERSION
@@ -162,6 +163,12 @@ class ReservationNotFound(NotFound):
     """The reservation id does not exist."""
 
     code = "RESERVATION_NOT_FOUND"
+
+
+class WebhookNotFound(NotFound):
+    """The webhook id does not exist."""
+
+    code = "WEBHOOK_NOT_FOUND"
 
 
 class AdjustmentNotFound(NotFound):

@@ -21,6 +21,7 @@ from app.database.due_work import (
     TenantSearch,
 )
 from app.database.engine import Database
+from app.deliveries.worker import WebhookWorker
 from app.errors import Unavailable
 from app.ledger import rollup
 from app.ledger.rollup import roll_up_ledger
@@ -58,6 +59,7 @@ async def run_jobs(database: Database, authenticator: Authenticator, *, seconds:
         jobs.create_task(_repeat(PURGE_SECONDS, lambda: purge_changes(database)))
         jobs.create_task(_repeat(EXPIRY_SECONDS, lambda: end_due_reservations(database)))
         jobs.create_task(_repeat(ROLLUP_SECONDS, lambda: roll_up_ledgers(database)))
+        jobs.create_task(WebhookWorker(database).run())
         jobs.create_task(
             _repeat(TOKEN_USES_SECONDS, lambda: record_token_uses(database, authenticator))
         )

@@ -168,6 +168,11 @@ class Settings(BaseSettings):
         description="The time for which the feed keeps a change, in days. A reader that is further "
         "behind gets CHANGES_GONE.",
     )
+    webhooks_to_loopback: bool = Field(
+        default=False,
+        description="Whether webhooks may use `http` and loopback addresses, for development on "
+        "one machine.",
+    )
     body_timeout_seconds: float = Field(
         default=10.0, gt=0, description="The maximum time to receive the body of a request."
     )

@@ -112,11 +112,27 @@ DUE_ROLLUPS: Final = TenantSearch(
     ), {min_entries})
     """,
 )
+# The condition is that of `app.reads.due_webhooks`.
+DUE_WEBHOOKS: Final = TenantSearch(
+    "tenants_with_due_webhooks",
+    {"due_before": INSTANT},
+    """
+    tenant.tenant_id IN (
+      SELECT w.tenant_id FROM webhook AS w
+      WHERE w.status = 'active' AND w.next_attempt_at <= {due_before}
+        AND (w.lease_until IS NULL OR w.lease_until <= {due_before})
+        AND EXISTS (
+          SELECT 1 FROM change AS c WHERE c.tenant_id = w.tenant_id AND c.position > w.position
+        )
+    )
+    """,
+)
 TENANT_SEARCHES: Final[Sequence[TenantSearch]] = (
     DUE_RESERVATIONS,
     DUE_KEYS,
     DUE_CHANGES,
     DUE_ROLLUPS,
+    DUE_WEBHOOKS,
 )
 
 

@@ -39,7 +39,7 @@ class Session(Protocol):
     def dialect(self) -> str:
         """`sqlite` or `postgresql`."""
 
-    async def rows(self, statement: Executable, parameters: Parameters) -> Sequence[AnyRow]:
+    async def rows(self, statement: Statement, parameters: Parameters) -> Sequence[AnyRow]:
         """Execute a statement and return its rows."""
 
 

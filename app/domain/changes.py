@@ -37,6 +37,7 @@ class ChangeType(StrEnum):
     RESERVATION_COMMITTED = "reservation_committed"
     RESERVATION_RELEASED = "reservation_released"
     RESERVATION_EXPIRED = "reservation_expired"
+    WEBHOOK_DISABLED = "webhook_disabled"
 
 
 # Small enough for the integers of both engines, also after the next changes.
@@ -62,7 +63,7 @@ class ChangeState(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=Fals
     status: Status | None = None
     title: str | None = None
     is_archived: bool | None = None
-    # Of a warehouse.
+    # Of a warehouse; `is_active` also of a webhook.
     name: str | None = None
     type: WarehouseType | None = None
     address: str | None = None
@@ -81,7 +82,8 @@ class ChangeBody(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False
     before: ChangeState | None = None
     after: ChangeState
     reservation_id: str | None = None
-    # Of the ledger entry that changed a stock level.
+    webhook_id: str | None = None
+    # Of the ledger entry that changed a stock level; `reason` also of the end of a webhook.
     adjustment_id: str | None = None
     reason: str | None = None
     reference: str | None = None

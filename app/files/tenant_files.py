@@ -32,6 +32,7 @@ from app.database.tables import (
     sku_word,
     tenant,
 )
+from app.database.webhook_tables import webhook, webhook_attempt
 from app.domain.hash_chain import parse_head
 from app.domain.validation import (
     MAX_TITLE_LENGTH,
@@ -52,9 +53,9 @@ MANIFEST_FILE: Final = "manifest.json"
 TENANT_FORMAT: Final = 1
 # The import derives these tables from the others.
 DERIVED_TABLES: Final = frozenset({ledger_sum, reservation_count, sku_count, sku_word})
-# Hashes of secrets, answers to requests of the last day, and the changes of the feed stay with
-# their installation.
-UNMOVED_TABLES: Final = frozenset({api_token, change, idempotency_key})
+# Tokens, webhooks with their secrets, answers to requests of the last day, and the changes of the
+# feed stay with their installation.
+UNMOVED_TABLES: Final = frozenset({api_token, change, idempotency_key, webhook, webhook_attempt})
 # In an order in which every row follows the rows that it refers to.
 MOVED_TABLES: Final = tuple(
     table for table in METADATA.sorted_tables if table not in DERIVED_TABLES | UNMOVED_TABLES

@@ -17,6 +17,7 @@ from sqlalchemy import (
 )
 
 from app.database.parameters import TENANT, in_key_array
+from app.database.session import Session
 from app.database.snapshot import Snapshot
 from app.database.tables import change, tenant
 from app.domain.changes import MAX_POSITION, ChangeBody, ChangeRecord, ChangeType
@@ -41,7 +42,7 @@ class FeedPage(NamedTuple):
 
 
 async def list_changes(
-    snapshot: Snapshot,
+    session: Session,
     tenant_id: str,
     *,
     after: int | None,
@@ -65,9 +66,9 @@ async def list_changes(
         "types": None if types is None else sorted(types),
         "warehouse_ids": None if warehouse_ids is None else sorted(warehouse_ids),
     }
-    statement = _page_of_changes(snapshot.dialect, filters_of(parameters))
+    statement = _page_of_changes(session.dialect, filters_of(parameters))
     parameters |= {"limit": limit, "span": span}
-    rows = await snapshot.rows(statement, parameters)
+    rows = await session.rows(statement, parameters)
     newest, deleted_until = rows[0][:2]
     if after is not None and not deleted_until <= after <= newest:
         raise _gone(after, oldest=deleted_until + 1, newest=newest)
@@ -77,9 +78,9 @@ async def list_changes(
     return FeedPage(records, records[-1].position if is_full else min(start + span, newest), newest)
 
 
-async def get_feed_position(snapshot: Snapshot, tenant_id: str) -> int:
+async def get_feed_position(session: Session | Snapshot, tenant_id: str) -> int:
     """Read the newest position of the feed."""
-    rows = await snapshot.rows(_feed_position(), {"tenant_id": tenant_id})
+    rows = await session.rows(_feed_position(), {"tenant_id": tenant_id})
     return int(rows[0][0] or 0)
 
 

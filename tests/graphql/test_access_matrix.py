@@ -26,6 +26,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.tables import change, person, reservation, reservation_line, stock_level
+from app.database.webhook_tables import webhook, webhook_attempt
 from app.domain.caller import Scope
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
@@ -47,6 +48,7 @@ OTHER: Final = "wh_01HX0000000000000000000002"
 MARKET: Final = "wh_01HX0000000000000000000003"
 HELD: Final = "rsv_01HX0000000000000000000001"
 ENTRY: Final = "adj_01HX0000000000000000000001"
+HOOK: Final = "whk_01HX0000000000000000000001"
 CODE: Final = "CODE-OF-A"
 # Ids of the same form without an object.
 UNKNOWN: Final = {
@@ -55,10 +57,11 @@ UNKNOWN: Final = {
     MARKET: "wh_01HX0000000000000000000007",
     HELD: "rsv_01HX0000000000000000000009",
     ENTRY: "adj_01HX0000000000000000000009",
+    HOOK: "whk_01HX0000000000000000000009",
     CODE: "CODE-OF-X",
     "CODE-TO-BE-OF-A": "CODE-TO-BE-OF-X",
 }
-SECRETS: Final = ("Title of A", "Hall of A", EMAIL, "adj_", "level_")
+SECRETS: Final = ("Title of A", "Hall of A", EMAIL, "adj_", "level_", "hook-of-a.example")
 
 UPDATE: Final[Json] = {"warehouse_id": WAREHOUSE, "quantity": 5, "reason": "cycle_count"}
 BODIES: Final[Mapping[str, Json]] = {
@@ -99,6 +102,9 @@ SAMPLES: Final[Mapping[str, object]] = {
     "safetyStock": 5,
     "onHand": 5,
     "reportedAt": "2026-01-01T00:00:00Z",
+    "url": "https://example.com/",
+    "after": 0,
+    "webhookId": HOOK,
 }
 # Values for inputs where the name alone is ambiguous.
 OTHERS: Final = {
@@ -108,9 +114,16 @@ OTHERS: Final = {
         (f"{name}ReservationInput", "id"): HELD for name in ("Commit", "Release", "Extend", "Amend")
     },
     ("reservation", "id"): HELD,
+    ("webhook", "id"): HOOK,
+    **{
+        (f"{name}Input", "id"): HOOK
+        for name in ("UpdateWebhook", "RotateWebhookSecret", "SendWebhookAgain", "DeleteWebhook")
+    },
 }
 # Mutations that create an object show no existing data.
-MAKERS: Final = ("createSku", "createWarehouse")
+MAKERS: Final = ("createSku", "createWarehouse", "createWebhook")
+# Fields that differ between two equal writes.
+CHANGING: Final = ("feedPosition", "updatedAt", "secret", "createdAt", "nextAttemptAt")
 # Optional fields that these requests set.
 CHOSEN: Final = {
     "QuantityChangeInput": ("quantity",),
@@ -215,6 +228,7 @@ async def stocked(service: Service) -> Service:
     await load_objects(service)
     await transact(service.database, partial(hold, service))
     await transact(service.database, partial(change_once, service))
+    await transact(service.database, partial(add_webhook, service))
     return service
 
 
@@ -241,6 +255,37 @@ async def change_once(service: Service, connection: AsyncConnection) -> None:
         "created_at": datetime.now(UTC),
     }
     await connection.execute(change.insert(), changed)
+
+
+async def add_webhook(service: Service, connection: AsyncConnection) -> None:
+    """Insert a paused webhook with the id HOOK and an attempt."""
+    tenant = {"tenant_id": service.tenant_id}
+    now = datetime.now(UTC)
+    stored = {
+        "id": HOOK,
+        "url": "https://hook-of-a.example/",
+        "status": "paused",
+        "signature": "hmac",
+        "secret": "whsec_c2VjcmV0",
+        "created_at": now,
+        "position": 1,
+        "failures": 0,
+        "next_attempt_at": now,
+    }
+    attempt = {
+        "webhook_id": HOOK,
+        "id": "1",
+        "message_id": "msg_1",
+        "started_at": now,
+        "duration_ms": 5,
+        "after_position": 0,
+        "read_to": 1,
+        "changes": 1,
+        "status": 200,
+        "answer": "hook-of-a.example",
+    }
+    await connection.execute(webhook.insert(), {**tenant, **stored})
+    await connection.execute(webhook_attempt.insert(), {**tenant, **attempt})
 
 
 async def hold(service: Service, connection: AsyncConnection) -> None:
@@ -306,7 +351,10 @@ def test_every_root_field_and_nothing_else_has_a_scope(root: str) -> None:
 
 
 def test_queries_require_read_and_mutations_a_higher_scope() -> None:
-    assert set(SCOPES["Query"].values()) == {Scope.READ}
+    queries = {name: scope for name, scope in SCOPES["Query"].items() if "webhook" not in name}
+    assert set(queries.values()) == {Scope.READ}
+    webhooks = {scope for name, scope in SCOPES["Query"].items() if "webhook" in name}
+    assert webhooks == {Scope.ADMIN}
     writes = {scope for name, scope in SCOPES["Mutation"].items() if name != "__typename"}
     assert Scope.READ not in writes
     assert SCOPES["Mutation"]["setStock"] == SCOPES["Mutation"]["bulkSetStock"] == Scope.WRITE
@@ -364,12 +412,13 @@ async def test_root_field_treats_objects_of_another_tenant_as_missing(
         missing_ids = missing_ids.replace(known, unknown)
     foreign = await other.graphql(query, json.loads(theirs), token=ADMIN)
     missing = await other.graphql(query, json.loads(missing_ids), token=ADMIN)
-    if name == "createWarehouse":
-        assert foreign["data"][name]["warehouse"].pop("id")
-        assert missing["data"][name]["warehouse"].pop("id")
+    if name in ("createWarehouse", "createWebhook"):
+        noun = name.removeprefix("create").lower()
+        assert foreign["data"][name][noun].pop("id")
+        assert missing["data"][name][noun].pop("id")
     if name in MAKERS:
         # The second write follows the first.
-        foreign, missing = (without(it, "feedPosition", "updatedAt") for it in (foreign, missing))
+        foreign, missing = (without(it, *CHANGING) for it in (foreign, missing))
     assert anonymous(foreign) == anonymous(missing)
     # The response may repeat an id of the request.
     text = json.dumps(foreign).replace(ENTRY, "")

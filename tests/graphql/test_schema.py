@@ -320,7 +320,7 @@ def test_every_field_that_can_be_refused_is_nullable(name: str) -> None:
 def test_types_with_an_id_implement_node() -> None:
     nodes = {type_.name for type_ in SCHEMA.get_possible_types(OBJECTS["Node"])}  # type: ignore[arg-type]
 
-    assert nodes == {"Adjustment", "Reservation", "Sku", "StockLevel", "Warehouse"}
+    assert nodes == {"Adjustment", "Reservation", "Sku", "StockLevel", "Warehouse", "Webhook"}
     assert {name for name in OBJECTS if "id" in fields_of(name)} == {*nodes, "Node"}
 
 
@@ -331,6 +331,8 @@ def test_every_paged_list_has_a_connection_type() -> None:
         "ReservationLineConnection",
         "SkuConnection",
         "StockLevelConnection",
+        "WebhookAttemptConnection",
+        "WebhookConnection",
     ]
 
 
@@ -365,6 +367,8 @@ def test_every_field_that_is_a_connection_takes_a_page() -> None:
         ("Query", "skus"),
         ("Query", "adjustments"),
         ("Query", "reservations"),
+        ("Query", "webhooks"),
+        ("Query", "webhookAttempts"),
         ("StockLevel", "reservations"),
         ("Sku", "adjustments"),
         ("StockLevel", "adjustments"),

@@ -37,7 +37,7 @@ NORTH: Final = warehouse("North", WarehouseType.THIRD_PARTY)
 OTHER_CODES: Final = {
     *("ADJUSTMENT_NOT_FOUND", "ALREADY_REVERSED", "DOCUMENT_NOT_TRUSTED", "NOT_FOUND"),
     *("PERSISTED_QUERY_NOT_FOUND", "PERSISTED_QUERY_NOT_SUPPORTED", "QUERY_TOO_COMPLEX"),
-    *("SKU_EXISTS", "WAREHOUSE_NOT_MARKETPLACE"),
+    *("SKU_EXISTS", "WAREHOUSE_NOT_MARKETPLACE", "WEBHOOK_NOT_FOUND"),
 }
 each_route = pytest.mark.parametrize("route", ROUTES, ids=[route.operation for route in ROUTES])
 

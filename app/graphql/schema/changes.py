@@ -66,7 +66,9 @@ class ChangedValues:
     type: WarehouseType | None = read_from("record.type", "Operator of a warehouse.")
     address: str | None = read_from("record.address", "Postal address of a warehouse.")
     marketplace: str | None = read_from("record.marketplace", "Marketplace of a warehouse.")
-    is_active: bool | None = read_from("record.is_active", "Whether a warehouse is active.")
+    is_active: bool | None = read_from(
+        "record.is_active", "Whether a warehouse or a webhook is active."
+    )
     reservation_status: ReservationStatus | None = read_from(
         "record.reservation_status", "State of a reservation."
     )
@@ -95,11 +97,16 @@ class Change:
         "record.body.reservation_id",
         "Id of the reservation that has changed, or whose commit changed the stock level.",
     )
+    webhook_id: strawberry.ID | None = read_from(
+        "record.body.webhook_id", "Id of the webhook; null for other changes."
+    )
     adjustment_id: strawberry.ID | None = read_from(
         "record.body.adjustment_id",
         "Id of the adjustment that changed the quantity on hand; null for other changes.",
     )
-    reason: str | None = read_from("record.body.reason", "Reason of the adjustment.")
+    reason: str | None = read_from(
+        "record.body.reason", "Reason of the adjustment, or why the webhook was disabled."
+    )
     reference: str | None = read_from(
         "record.body.reference", "Reference of the adjustment or of the reservation."
     )

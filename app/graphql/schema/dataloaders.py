@@ -26,6 +26,7 @@ from app.domain.records import (
     SkuRecord,
     WarehouseRecord,
 )
+from app.domain.webhooks import WebhookRecord
 from app.graphql.schema.budget import (
     ENTRIES_PER_UNIT,
     KEY_COST,
@@ -53,6 +54,7 @@ from app.reads.stock_levels import (
     reads_levels_to_count,
 )
 from app.reads.warehouses import get_warehouses
+from app.reads.webhooks import get_webhooks
 
 LoaderKey = TypeVar("LoaderKey")
 LoaderValue = TypeVar("LoaderValue")
@@ -154,6 +156,11 @@ class Loaders:
     def reservation(self) -> Loader[str, ReservationRecord | None]:
         """Record of a reservation by id."""
         return self._for("reservation", self._seeking(self._load_reservations, KEY_COST))
+
+    @property
+    def webhook(self) -> Loader[str, WebhookRecord | None]:
+        """Record of a webhook by id."""
+        return self._for("webhook", self._seeking(self._load_webhooks, KEY_COST))
 
     @property
     def hold_count(self) -> Loader[StockKey, int]:
@@ -397,6 +404,12 @@ class Loaders:
                 self._snapshot, self._tenant_id, ids=ids, most_lines=most_lines
             )
         self._budget.spend(sum(len(record.lines) for record in records.values()) * LINE_COST)
+        return [records.get(id_) for id_ in ids]
+
+    async def _load_webhooks(self, ids: Sequence[str]) -> list[WebhookRecord | None]:
+        records = await get_webhooks(self._snapshot, self._tenant_id, ids=ids)
+        self._budget.spend(len(records) * ROW_COST)
+        self._budget.spend_text(record.url for record in records.values())
         return [records.get(id_) for id_ in ids]
 
     async def _count_holds(self, keys: Sequence[StockKey]) -> list[int]:

@@ -12,13 +12,16 @@ from app.domain.filters import Order, Sign
 from app.domain.periods import Interval
 from app.domain.quantities import Status
 from app.domain.records import ReservationStatus
+from app.domain.signatures import SignatureKind
 from app.domain.stock import OnError
 from app.domain.warehouses import WarehouseType
+from app.domain.webhooks import DisablingReason, WebhookStatus
 from app.errors import ERRORS, code_meanings
 
 __all__ = [
     "LEVEL_ORDERS",
     "ChangeType",
+    "DisablingReason",
     "ErrorCode",
     "Interval",
     "LevelOrder",
@@ -26,8 +29,10 @@ __all__ = [
     "Order",
     "ReservationStatus",
     "Sign",
+    "SignatureKind",
     "Status",
     "WarehouseType",
+    "WebhookStatus",
 ]
 
 
@@ -182,5 +187,35 @@ described(
         ChangeType.RESERVATION_COMMITTED: "A reservation was committed.",
         ChangeType.RESERVATION_RELEASED: "A reservation was released.",
         ChangeType.RESERVATION_EXPIRED: "A reservation expired.",
+        ChangeType.WEBHOOK_DISABLED: "The service disabled a webhook whose endpoint failed.",
+    },
+)
+described(
+    WebhookStatus,
+    name="WebhookStatus",
+    description="Whether a webhook is served.",
+    values={
+        WebhookStatus.ACTIVE: "Changes are sent.",
+        WebhookStatus.PAUSED: "An administrator paused it.",
+        WebhookStatus.DISABLED: "The service disabled it; `disablingReason` says why.",
+    },
+)
+described(
+    DisablingReason,
+    name="WebhookDisablingReason",
+    description="Why the service disabled a webhook.",
+    values={
+        DisablingReason.GONE: "The endpoint responded with the status 410.",
+        DisablingReason.FAILING: "All attempts of five days failed.",
+        DisablingReason.CHANGES_GONE: "The changes after its position are not kept.",
+    },
+)
+described(
+    SignatureKind,
+    name="WebhookSignature",
+    description="How the messages of a webhook are signed, by the Standard Webhooks specification.",
+    values={
+        SignatureKind.HMAC: "HMAC-SHA256 with a shared secret: `v1`.",
+        SignatureKind.ED25519: "Ed25519. The receiver has only the public key: `v1a`.",
     },
 )

@@ -8,6 +8,7 @@ from app.graphql.schema.mutations.reservations import ReservationMutation
 from app.graphql.schema.mutations.reversals import ReversalMutation
 from app.graphql.schema.mutations.stock import StockMutation
 from app.graphql.schema.mutations.transfers import TransferMutation
+from app.graphql.schema.mutations.webhooks import WebhookMutation
 
 
 @strawberry.type(description="The writes. The description of each field names its scope.")
@@ -18,5 +19,6 @@ class Mutation(
     ReversalMutation,
     CatalogueMutation,
     SyncMutation,
+    WebhookMutation,
 ):
     """The root type of the writes."""

@@ -5,6 +5,7 @@ from typing import Annotated
 import strawberry
 from graphql.pyutils import gather_with_cancel
 
+from app.domain.caller import SUFFICIENT, Scope
 from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
 from app.domain.records import LedgerTotals
 from app.domain.validation import normalized_code
@@ -55,6 +56,7 @@ from app.graphql.schema.types import (
     Warehouse,
     adjustment_connection,
 )
+from app.graphql.schema.webhooks import Webhook, WebhookQuery
 from app.reads.adjustment_totals import count_adjustments, sum_adjustments
 from app.reads.adjustments import list_adjustments
 from app.reads.paging import MAX_COUNT
@@ -64,10 +66,11 @@ from app.reads.warehouses import list_warehouses
 
 
 @strawberry.type(
-    description="The reads. Each needs the scope inventory:read or inventory:write. Errors of "
-    "reads and writes have an `ErrorCode` in `errors[].extensions.code`."
+    description="The reads. Each needs the scope inventory:read or inventory:write, unless its "
+    "description names another. Errors of reads and writes have an `ErrorCode` in "
+    "`errors[].extensions.code`."
 )
-class Query:
+class Query(WebhookQuery):
     """The root type of the reads."""
 
     @strawberry.field(description="SKUs with their stock.")
@@ -347,7 +350,17 @@ async def node_of(context: Context, id_: str) -> Node | None:
     if kind == "adj":
         entry = await loaders.adjustment.load(id_)
         return Adjustment(record=entry) if entry else None
+    if kind == "whk":
+        return await _webhook(context, id_)
     return await _stock_level(context, rest) if kind == "level" else None
+
+
+async def _webhook(context: Context, id_: str) -> Webhook | None:
+    """Webhook with an id; None without the scope to read webhooks."""
+    if context.principal.scopes.isdisjoint(SUFFICIENT[Scope.ADMIN]):
+        return None
+    record = await context.loaders.webhook.load(id_)
+    return Webhook(record=record) if record else None
 
 
 async def _stock_level(context: Context, rest: str) -> StockLevel | None:

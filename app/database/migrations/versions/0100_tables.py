@@ -30,6 +30,8 @@ ISOLATED_TABLES = (
     "sku_count",
     "idempotency_key",
     "change",
+    "webhook",
+    "webhook_attempt",
 )
 
 
@@ -498,13 +500,84 @@ def upgrade() -> None:
         sa.Column("created_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "position", name=op.f("change_pkey")),
     )
+    _create_webhooks()
     dialect = op.get_bind().dialect.name
     for statement in APPEND_ONLY[dialect]:
         op.execute(statement)
     if dialect == "postgresql":
-        for table in ISOLATED_TABLES:
-            for statement in row_level_security_ddl(table):
-                op.execute(statement)
-        for search in TENANT_SEARCHES:
-            for statement in search.ddl():
-                op.execute(statement)
+        created = [
+            *(each for table in ISOLATED_TABLES for each in row_level_security_ddl(table)),
+            *(each for search in TENANT_SEARCHES for each in search.ddl()),
+        ]
+        for statement in created:
+            op.execute(statement)
+
+
+def _create_webhooks() -> None:
+    op.create_table(
+        "webhook",
+        sa.Column("tenant_id", KEY, nullable=False),
+        sa.Column("id", KEY, nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("types", sa.Text(), nullable=True),
+        sa.Column("warehouse_ids", sa.Text(), nullable=True),
+        sa.Column("status", KEY, nullable=False),
+        sa.Column("disabling_reason", KEY, nullable=True),
+        sa.Column("signature", KEY, nullable=False),
+        sa.Column("secret", sa.Text(), nullable=False),
+        sa.Column("public_key", sa.Text(), nullable=True),
+        sa.Column("previous_secret", sa.Text(), nullable=True),
+        sa.Column("previous_secret_until", INSTANT, nullable=True),
+        sa.Column("created_at", INSTANT, nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("message_id", KEY, nullable=True),
+        sa.Column("message_to", sa.BigInteger(), nullable=True),
+        sa.Column("lease_id", KEY, nullable=True),
+        sa.Column("lease_until", INSTANT, nullable=True),
+        sa.Column("failures", sa.BigInteger(), nullable=False),
+        sa.Column("failing_since", INSTANT, nullable=True),
+        sa.Column("next_attempt_at", INSTANT, nullable=False),
+        sa.Column("last_attempt_at", INSTANT, nullable=True),
+        sa.Column("last_status", sa.BigInteger(), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "status IN ('active', 'paused', 'disabled')", name=op.f("webhook_status_check")
+        ),
+        sa.CheckConstraint(
+            "signature IN ('hmac', 'ed25519')", name=op.f("webhook_signature_check")
+        ),
+        sa.CheckConstraint(
+            "(message_id IS NULL) = (message_to IS NULL)", name=op.f("webhook_message_check")
+        ),
+        sa.CheckConstraint(
+            "(lease_id IS NULL) = (lease_until IS NULL)", name=op.f("webhook_lease_check")
+        ),
+        sa.CheckConstraint(
+            "(failures = 0) = (failing_since IS NULL)", name=op.f("webhook_failures_check")
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenant.tenant_id"], name=op.f("webhook_tenant_fkey")
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("webhook_pkey")),
+    )
+    op.create_table(
+        "webhook_attempt",
+        sa.Column("tenant_id", KEY, nullable=False),
+        sa.Column("webhook_id", KEY, nullable=False),
+        sa.Column("id", KEY, nullable=False),
+        sa.Column("message_id", KEY, nullable=False),
+        sa.Column("started_at", INSTANT, nullable=False),
+        sa.Column("duration_ms", sa.BigInteger(), nullable=False),
+        sa.Column("after_position", sa.BigInteger(), nullable=False),
+        sa.Column("read_to", sa.BigInteger(), nullable=False),
+        sa.Column("changes", sa.BigInteger(), nullable=False),
+        sa.Column("status", sa.BigInteger(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("answer", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "webhook_id"],
+            ["webhook.tenant_id", "webhook.id"],
+            name=op.f("webhook_attempt_webhook_fkey"),
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "webhook_id", "id", name=op.f("webhook_attempt_pkey")),
+    )

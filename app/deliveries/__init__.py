@@ -1,0 +1,1 @@
+"""Delivery of webhooks: messages, the connection to an endpoint, and the worker that sends."""
