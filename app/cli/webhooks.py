@@ -222,7 +222,7 @@ def _row(record: "Struct") -> dict[str, object]:
         name: format_instant(value)
         if isinstance(value, datetime)
         else " ".join(value)
-        if isinstance(value, tuple)
+        if isinstance(value, list)
         else value
         for name, value in asdict(record).items()
     }
