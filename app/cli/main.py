@@ -20,6 +20,7 @@ from app.cli import (
     serving,
     tenants,
     warehouses,
+    webhooks,
 )
 from app.cli.options import with_examples
 from app.cli.output import printable
@@ -67,6 +68,7 @@ app.add_typer(tenants.tenant_commands, name="tenant")
 app.add_typer(tenants.token_commands, name="token")
 app.add_typer(persons.person_commands, name="person")
 app.add_typer(warehouses.warehouse_commands, name="warehouse")
+app.add_typer(webhooks.webhook_commands, name="webhook")
 app.add_typer(imports.import_commands)
 app.add_typer(exports.export_commands)
 app.add_typer(ledger.ledger_commands)

@@ -87,6 +87,7 @@ def demo(
             page_token="demo-admin",  # noqa: S106 - public by design
             log_level="warning",
             metrics=True,
+            webhooks_to_loopback=True,
         )
         with listening(HOST, port) as listener:
             base = url_of(listener)

@@ -32,7 +32,7 @@ LEVEL_KEY: Final = ("tenant_id", "sku", "warehouse_id")
 LINK_COLUMNS: Final = ("bulk_id", "transfer_id", "reservation_id", "reference")
 
 
-def _where(condition: str) -> dict[str, Any]:
+def partial_index(condition: str) -> dict[str, Any]:
     """Options of a partial index."""
     return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
 
@@ -40,7 +40,7 @@ def _where(condition: str) -> dict[str, Any]:
 def _where_it_is_set(table: str, name: str) -> Index:
     columns = ("tenant_id", name, "position")
     short = name.removesuffix("_id")
-    return Index(f"{table}_by_{short}_index", *columns, **_where(f"{name} IS NOT NULL"))
+    return Index(f"{table}_by_{short}_index", *columns, **partial_index(f"{name} IS NOT NULL"))
 
 
 class TenantTable(SQLModel, table=True):
@@ -228,13 +228,13 @@ class AdjustmentTable(SQLModel, table=True):
         Index(
             "adjustment_by_reference_and_sku_index",
             *("tenant_id", "reference", "sku", "position"),
-            **_where("reference IS NOT NULL"),
+            **partial_index("reference IS NOT NULL"),
         ),
         Index(
             "adjustment_reversal_key",
             *("tenant_id", "reversal_of"),
             unique=True,
-            **_where("reversal_of IS NOT NULL"),
+            **partial_index("reversal_of IS NOT NULL"),
         ),
     )
 
@@ -305,12 +305,17 @@ class ReservationTable(SQLModel, table=True):
         Index(
             "reservation_by_reference_index",
             *("tenant_id", "reference", "id"),
-            **_where("reference IS NOT NULL"),
+            **partial_index("reference IS NOT NULL"),
         ),
-        Index("reservation_due_index", "tenant_id", "expires_at", **_where("status = 'open'")),
+        Index(
+            "reservation_due_index", "tenant_id", "expires_at", **partial_index("status = 'open'")
+        ),
         # For the search for tenants with due reservations (`app.database.due_work`).
         Index(
-            "reservation_by_expiry_index", "expires_at", "tenant_id", **_where("status = 'open'")
+            "reservation_by_expiry_index",
+            "expires_at",
+            "tenant_id",
+            **partial_index("status = 'open'"),
         ),
     )
 
@@ -350,7 +355,7 @@ class ReservationLineTable(SQLModel, table=True):
         Index(
             "reservation_line_held_index",
             *(*LEVEL_KEY, "reservation_id"),
-            **_where("held > 0"),
+            **partial_index("held > 0"),
         ),
     )
 

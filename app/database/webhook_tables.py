@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
 from sqlmodel import SQLModel
 
 from app.database.columns import instant_column, integer_column, key_column, text_column
-from app.database.tables import tenant
+from app.database.tables import partial_index, tenant
 
 
 class WebhookTable(SQLModel, table=True):
@@ -21,6 +21,12 @@ class WebhookTable(SQLModel, table=True):
         CheckConstraint("(message_id IS NULL) = (message_to IS NULL)", name="message"),
         CheckConstraint("(lease_id IS NULL) = (lease_until IS NULL)", name="lease"),
         CheckConstraint("(failures = 0) = (failing_since IS NULL)", name="failures"),
+        # For the search for tenants with due webhooks (`app.database.due_work`).
+        Index(
+            "webhook_by_next_attempt_index",
+            *("next_attempt_at", "tenant_id"),
+            **partial_index("status = 'active'"),
+        ),
     )
 
     tenant_id: str = key_column(primary_key=True)

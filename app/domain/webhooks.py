@@ -56,9 +56,9 @@ class WebhookRecord(Struct, kw_only=True, frozen=True, gc=False):
     id: str
     url: str
     # None: all types.
-    types: tuple[ChangeType, ...] | None
+    types: list[ChangeType] | None
     # None: all warehouses, and changes without one.
-    warehouse_ids: tuple[str, ...] | None
+    warehouse_ids: list[str] | None
     status: WebhookStatus
     disabling_reason: DisablingReason | None
     signature: SignatureKind

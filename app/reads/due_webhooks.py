@@ -28,7 +28,7 @@ async def list_due_webhooks(session: Session, tenant_id: str, *, limit: int) -> 
     return [DueWebhook(tenant_id, row.id) for row in rows]
 
 
-def is_due() -> ColumnElement[bool]:
+def may_be_tried() -> ColumnElement[bool]:
     """Return the condition that a webhook may be tried now, if its feed has new changes."""
     is_active = webhook.c.status == WebhookStatus.ACTIVE.value
     is_free = or_(webhook.c.lease_until.is_(None), webhook.c.lease_until <= Present())
@@ -42,7 +42,7 @@ def _due_webhooks() -> Select[Any]:
     )
     return (
         select(webhook.c.id)
-        .where(webhook.c.tenant_id == TENANT, is_due(), has_changes)
+        .where(webhook.c.tenant_id == TENANT, may_be_tried(), has_changes)
         .order_by(webhook.c.next_attempt_at, webhook.c.id)
         .limit(PAGE_LIMIT)
     )

@@ -76,14 +76,14 @@ def webhook_record(row: Sequence[Any]) -> WebhookRecord:
     return WebhookRecord(**values)
 
 
-def chosen_types(stored: str | None) -> tuple[ChangeType, ...] | None:
+def chosen_types(stored: str | None) -> list[ChangeType] | None:
     """Convert the stored types of a webhook."""
-    return None if stored is None else tuple(map(ChangeType, stored.split()))
+    return None if stored is None else list(map(ChangeType, stored.split()))
 
 
-def chosen_warehouses(stored: str | None) -> tuple[str, ...] | None:
+def chosen_warehouses(stored: str | None) -> list[str] | None:
     """Convert the stored warehouse ids of a webhook."""
-    return None if stored is None else tuple(stored.split())
+    return None if stored is None else stored.split()
 
 
 @cache

@@ -30,7 +30,7 @@ from app.domain.webhooks import (
 )
 from app.errors import ChangesGone
 from app.reads.changes import get_feed_position, list_changes
-from app.reads.due_webhooks import is_due
+from app.reads.due_webhooks import may_be_tried
 from app.reads.webhooks import chosen_types, chosen_warehouses
 from app.writes.rows import change_rows
 from app.writes.statements import insert_changes
@@ -78,7 +78,7 @@ async def _claim(tenant_id: str, webhook_id: str, session: DriverSession) -> Mes
     is_served = exists().where(tenant.c.tenant_id == tenant_id, tenant.c.deleted_since.is_(None))
     rows = await session.execute(
         select(webhook, Present().label("now"))
-        .where(_is_webhook(tenant_id, webhook_id), is_due(), is_served)
+        .where(_is_webhook(tenant_id, webhook_id), may_be_tried(), is_served)
         .with_for_update(of=webhook)
     )
     if not rows:

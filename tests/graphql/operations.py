@@ -72,3 +72,20 @@ def failed_request(response: httpx.Response) -> tuple[int, str]:
     assert body["errors"][0]["extensions"]["request_id"] == response.headers["x-request-id"]
     assert status == response.status_code, response.text
     return status, code
+
+
+def without(answer: Any, *names: str) -> Any:
+    """Return a response without the fields of some names."""
+    if isinstance(answer, dict):
+        return {key: without(it, *names) for key, it in answer.items() if key not in names}
+    return [without(it, *names) for it in answer] if isinstance(answer, list) else answer
+
+
+def objects_with_id(value: object) -> list[Json]:
+    """List the objects of a response that have an id."""
+    if isinstance(value, list):
+        return [it for each in value for it in objects_with_id(each)]
+    if isinstance(value, dict):
+        below = [it for each in value.values() for it in objects_with_id(each)]
+        return [value, *below] if "id" in value else below
+    return []

@@ -34,6 +34,7 @@ from app.reads.adjustments import (
     list_adjustments_of_group,
 )
 from app.reads.changes import get_feed_position, list_changes
+from app.reads.due_webhooks import list_due_webhooks
 from app.reads.reservations import (
     count_holds_of,
     count_reservations,
@@ -53,6 +54,13 @@ from app.reads.stock_levels import (
     list_levels_of_warehouses,
 )
 from app.reads.warehouses import get_warehouses, list_warehouses
+from app.reads.webhooks import (
+    count_attempts,
+    count_webhooks,
+    get_webhooks,
+    list_attempts,
+    list_webhooks,
+)
 from benchmarks.data import OPENING, WAREHOUSES
 from tests.service import EMAIL
 
@@ -117,6 +125,7 @@ def sku_reads(data: Data) -> Iterator[ReadCase]:
     call = partial(get_update_times, tenant_id=tenant, codes=data.codes)
     yield ReadCase("times of changes", call)
     yield from feed_reads(data)
+    yield from webhook_reads(data)
     yield ReadCase("titles", partial(get_titles, tenant_id=tenant, codes=data.codes))
     for statuses, after in product(STATUSES, (None, data.code)):
         call = partial(list_levels_of_warehouses, tenant_id=tenant, warehouses=WAREHOUSES)
@@ -380,6 +389,21 @@ def feed_reads(data: Data) -> Iterator[ReadCase]:
         call = partial(list_changes, tenant_id=tenant, after=after, limit=PAGE)
         call = partial(call, types=types, warehouse_ids=warehouses)
         yield ReadCase(f"changes {named(after=after, types=types, warehouse=warehouses)}", call)
+
+
+def webhook_reads(data: Data) -> Iterator[ReadCase]:
+    """Yield reads of webhooks. The tenant has none."""
+    tenant = data.tenant
+    one: dict[str, Any] = {"tenant_id": tenant, "webhook_id": "whk_01J00000000000000000000000"}
+    yield ReadCase("webhooks", partial(list_webhooks, tenant_id=tenant, limit=PAGE))
+    yield ReadCase("total of webhooks", partial(count_webhooks, tenant_id=tenant))
+    ids = [one["webhook_id"]]
+    yield ReadCase("webhooks of ids", partial(get_webhooks, tenant_id=tenant, ids=ids))
+    yield ReadCase("due webhooks", partial(list_due_webhooks, tenant_id=tenant, limit=PAGE))
+    yield ReadCase("total of attempts", partial(count_attempts, **one))
+    for before in (None, "01J00000000000000000000000"):
+        call = partial(list_attempts, **one, before=before, limit=PAGE)
+        yield ReadCase(f"attempts {named(before=before)}", call)
 
 
 def rollup_reads(data: Data) -> Iterator[ReadCase]:

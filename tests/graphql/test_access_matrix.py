@@ -26,7 +26,6 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.tables import change, person, reservation, reservation_line, stock_level
-from app.database.webhook_tables import webhook, webhook_attempt
 from app.domain.caller import Scope
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
@@ -35,9 +34,10 @@ from app.graphql.schema.scopes import SCOPES
 from app.writes.tenants import create_token, revoke_token
 from rest_shim.routes import ROUTES, RestRoute
 from tests.engines import transact
-from tests.graphql.operations import Json, refusals, send_operation
+from tests.graphql.operations import Json, objects_with_id, refusals, send_operation, without
 from tests.graphql.test_schema import OBJECTS
 from tests.service import EMAIL, Service, counted, level, new_tenant, sku
+from tests.webhooks.rows import insert_webhook
 
 # Tokens are named by their scope.
 READ: Final = "read"
@@ -228,7 +228,7 @@ async def stocked(service: Service) -> Service:
     await load_objects(service)
     await transact(service.database, partial(hold, service))
     await transact(service.database, partial(change_once, service))
-    await transact(service.database, partial(add_webhook, service))
+    await transact(service.database, partial(insert_webhook, service, HOOK))
     return service
 
 
@@ -255,37 +255,6 @@ async def change_once(service: Service, connection: AsyncConnection) -> None:
         "created_at": datetime.now(UTC),
     }
     await connection.execute(change.insert(), changed)
-
-
-async def add_webhook(service: Service, connection: AsyncConnection) -> None:
-    """Insert a paused webhook with the id HOOK and an attempt."""
-    tenant = {"tenant_id": service.tenant_id}
-    now = datetime.now(UTC)
-    stored = {
-        "id": HOOK,
-        "url": "https://hook-of-a.example/",
-        "status": "paused",
-        "signature": "hmac",
-        "secret": "whsec_c2VjcmV0",
-        "created_at": now,
-        "position": 1,
-        "failures": 0,
-        "next_attempt_at": now,
-    }
-    attempt = {
-        "webhook_id": HOOK,
-        "id": "1",
-        "message_id": "msg_1",
-        "started_at": now,
-        "duration_ms": 5,
-        "after_position": 0,
-        "read_to": 1,
-        "changes": 1,
-        "status": 200,
-        "answer": "hook-of-a.example",
-    }
-    await connection.execute(webhook.insert(), {**tenant, **stored})
-    await connection.execute(webhook_attempt.insert(), {**tenant, **attempt})
 
 
 async def hold(service: Service, connection: AsyncConnection) -> None:
@@ -437,7 +406,7 @@ async def test_node_of_another_tenant_is_null(stocked: Service, kind: str) -> No
         "{ warehouses { id } skus { nodes { id stock { id } adjustments { nodes { id } } } } "
         "reservations { nodes { id } } }"
     )
-    ids = [it["id"] for it in _objects(lists) if it["id"].startswith(kind)]
+    ids = [it["id"] for it in objects_with_id(lists) if it["id"].startswith(kind)]
     assert ids
 
     for id_ in ids:
@@ -540,13 +509,6 @@ async def test_only_the_executed_operation_requires_its_scope(stocked: Service) 
     assert await code("M") == [(403, "INSUFFICIENT_SCOPE")]
 
 
-def without(answer: Any, *names: str) -> Any:
-    """Return a response without the fields of some names."""
-    if isinstance(answer, dict):
-        return {key: without(it, *names) for key, it in answer.items() if key not in names}
-    return [without(it, *names) for it in answer] if isinstance(answer, list) else answer
-
-
 def anonymous(answer: Json) -> object:
     """Return a response without the ids of the request and without the request id."""
     return json.loads(_as_unknown(json.dumps(without(answer, "request_id"))))
@@ -556,12 +518,3 @@ def _as_unknown(text: str) -> str:
     for known, unknown in UNKNOWN.items():
         text = text.replace(known, unknown)
     return text
-
-
-def _objects(value: object) -> list[Json]:
-    if isinstance(value, list):
-        return [it for each in value for it in _objects(each)]
-    if isinstance(value, dict):
-        below = [it for each in value.values() for it in _objects(each)]
-        return [value, *below] if "id" in value else below
-    return []

@@ -16,7 +16,7 @@ from app.database.schema import METADATA
 
 TABLES = METADATA.sorted_tables
 # Indexes that find the due work of all tenants. Each shard has its own, so they need no tenant.
-ACROSS_TENANTS: Final = {("expires_at", "tenant_id")}
+ACROSS_TENANTS: Final = {("expires_at", "tenant_id"), ("next_attempt_at", "tenant_id")}
 
 
 @pytest.mark.parametrize("table", TABLES, ids=str)

@@ -16,7 +16,7 @@ from app.domain.warehouses import WarehouseType
 from app.graphql.schema.scopes import SCOPES
 from app.writes.tenants import create_token
 from rest_shim.routes import ROUTES
-from tests.graphql.test_access_matrix import CODE, HELD, OTHER, WAREHOUSE, document, selection
+from tests.graphql.test_access_matrix import CODE, HELD, HOOK, OTHER, WAREHOUSE, document, selection
 from tests.graphql.test_schema import OBJECTS
 from tests.service import EMAIL, Service, level, new_tenant, running, sku
 
@@ -57,6 +57,7 @@ VALUES: Final[dict[str, Any]] = {
     "warehouse_id": WAREHOUSE,
     "warehouseId": WAREHOUSE,
     "warehouseIds": [WAREHOUSE],
+    "webhookId": HOOK,
 }
 # Values of REST parameters that differ from those of GraphQL.
 REST_VALUES: Final = {
@@ -109,7 +110,7 @@ async def everything_read(service: Service) -> list[tuple[str, str]]:
     result: list[tuple[str, str]] = []
     for query, variables in graphql_reads():
         response = await service.rest(
-            "POST", "/graphql", json={"query": query, "variables": variables}
+            "POST", "/graphql", token="admin", json={"query": query, "variables": variables}
         )
         result.append((f"{query} {variables}", response.text))
     for path in rest_reads():

@@ -560,6 +560,14 @@ def _create_webhooks() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("webhook_pkey")),
     )
+    op.create_index(
+        "webhook_by_next_attempt_index",
+        "webhook",
+        ["next_attempt_at", "tenant_id"],
+        unique=False,
+        postgresql_where=sa.text("status = 'active'"),
+        sqlite_where=sa.text("status = 'active'"),
+    )
     op.create_table(
         "webhook_attempt",
         sa.Column("tenant_id", KEY, nullable=False),
