@@ -49,6 +49,7 @@ from app.web.pages import (
     docs_page,
     graphiql_page,
     graphiql_tabs,
+    live_page,
     static_routes,
 )
 from rest_shim.endpoint import Shim
@@ -222,6 +223,9 @@ def _page_routes(settings: Settings) -> list[Route]:
     async def docs(_request: Request) -> Response:
         return docs_page(authorization=settings.page_authorization)
 
+    async def live(_request: Request) -> Response:
+        return live_page(authorization=settings.page_authorization or "")
+
     # Not coroutines: the first request renders the document in a thread.
     def openapi_document(request: Request) -> Response:
         return _described(openapi, request)
@@ -232,6 +236,8 @@ def _page_routes(settings: Settings) -> list[Route]:
     return [
         Route("/", index),
         Route("/docs", docs),
+        # The page is part of the demo: it needs a token.
+        *([Route("/live", live)] if settings.page_token else []),
         Route("/api/openapi.json", openapi_document),
         Route("/api/openapi-3.0.json", openapi_30_document),
     ]
