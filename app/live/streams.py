@@ -16,6 +16,7 @@ from app.errors import InventoryError, TooManyStreams, Unavailable
 from app.live.followers import Listener, LiveChange, TenantFollower
 from app.reads.changes import FeedPage, get_feed_position, list_changes
 from app.runtime.deadlines import untimed
+from app.runtime.request_facts import current_request_facts
 from app.settings import Settings
 
 log = structlog.get_logger()
@@ -249,6 +250,10 @@ async def event_chunks(
             if not changes:
                 yield heartbeat(stream.position)
     except InventoryError as error:
+        facts = current_request_facts.get()
+        # The stop of the service and an outage are not faults of this request.
+        if facts is not None and not isinstance(error, Unavailable):
+            facts.note_error(error)
         yield end(error)
 
 

@@ -38,11 +38,10 @@ class Event:
 
 
 class EventReader:
-    """Reads the events of an open stream; `comments` counts the comments between them."""
+    """Reads the events of an open stream."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
-        self.comments = 0
         self._lines = response.aiter_lines()
 
     def __aiter__(self) -> Self:
@@ -54,8 +53,8 @@ class EventReader:
         async for line in self._lines:
             name, _, value = line.partition(": ")
             if line.startswith(":"):
-                self.comments += 1
-            elif line:
+                continue
+            if line:
                 fields[name] = value
             elif fields:
                 return Event(fields.get("event"), fields.get("id"), fields.get("data"))
@@ -75,6 +74,11 @@ class EventReader:
             assert event.id == str(content["position"]), event
             found.append(content)
         return found
+
+    async def comment(self) -> None:
+        """Read up to the next comment, which must come before an event."""
+        line = await anext(self._lines)
+        assert line == ":", line
 
     async def error(self) -> str:
         """Read the code of the error that ends the stream."""

@@ -4,10 +4,15 @@ import asyncio
 import contextlib
 import re
 from typing import Any, Final
+from unittest.mock import patch
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
+from app.auth.tokens import Authenticator
+from app.errors import Unauthenticated
+from app.runtime.metrics import record_requests
 from tests.house.documents import text_of
 from tests.house.generated import DOCS
 from tests.live.serving import ALL, EVENTS_ONLY, REST_PATH, LiveService, serving
@@ -182,8 +187,31 @@ async def test_a_long_stream_outlives_the_limit_of_requests(database_url: str) -
         serving(database_url, request_timeout_seconds=0.3, stream_heartbeat_seconds=0.1) as live,
         live.opened(ALL) as reader,
     ):
-        lines = 0
-        async for line in reader.response.aiter_lines():
-            lines += line == ":"
-            if lines == 8:
-                break
+        for _ in range(8):
+            await reader.comment()
+
+
+async def test_a_stream_is_counted_without_its_time_and_logged_with_its_error(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def counted(name: str, **labels: str) -> float:
+        record_requests()
+        given = {"method": "GET", "route": REST_PATH, **labels}
+        return REGISTRY.get_sample_value(name, given) or 0
+
+    async with serving(
+        database_url, metrics=True, log_level="info", stream_heartbeat_seconds=0.05
+    ) as live:
+        requests = counted("inventory_http_requests_total", status="200")
+        times = counted("inventory_http_request_duration_seconds_count")
+        async with live.opened() as reader:
+            await anext(reader)
+            with patch.object(Authenticator, "identify", side_effect=Unauthenticated("Revoked.")):
+                while (event := await anext(reader)).name is None:
+                    assert event.data is None
+            assert [rest async for rest in reader] == []
+        await live.until_open(0)
+        assert counted("inventory_http_requests_total", status="200") == requests + 1
+        assert counted("inventory_http_request_duration_seconds_count") == times
+    lines = [line for line in capsys.readouterr().err.splitlines() if REST_PATH in line]
+    assert '"code": "UNAUTHENTICATED"' in lines[-1]

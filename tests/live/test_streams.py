@@ -13,6 +13,7 @@ from app.graphql.schema.budget import Budget
 from app.live import followers, streams
 from app.reads import changes as feed_reads
 from app.reads.changes import FeedPage
+from app.writes.tenant_deletion import delete_tenant
 from tests.engines import writer_of
 from tests.graphql.recorder import recorded
 from tests.ledger.feed import read_changes
@@ -232,6 +233,9 @@ async def test_a_revoked_token_ends_its_streams(database_url: str) -> None:
         live.opened() as two,
         live.opened(token="write") as kept,
     ):
+        # The first line, and a heartbeat.
+        await one.comment()
+        await one.comment()
         revocation = (
             api_token.update()
             .where(api_token.c.tenant_id == live.tenant_id, api_token.c.name == "READ")
@@ -240,7 +244,6 @@ async def test_a_revoked_token_ends_its_streams(database_url: str) -> None:
         async with writer_of(live.database).begin() as connection:
             await connection.execute(revocation)
         assert await one.error() == "UNAUTHENTICATED"
-        assert one.comments > 1
         while (event := await anext(two)).name is None:
             assert event.data is None
         assert event.json["error"]["code"] == "UNAUTHENTICATED"
@@ -253,3 +256,12 @@ async def test_the_shutdown_of_the_server_ends_its_streams(live: LiveService) ->
         await anext(two)
         live.server.should_exit = True
         assert [await one.error(), await two.error()] == ["UNAVAILABLE"] * 2
+
+
+async def test_the_deletion_of_a_tenant_ends_its_streams(live: LiveService) -> None:
+    other = await live.neighbour()
+    async with live.opened(ALL) as deleted, other.opened(ALL) as kept:
+        await delete_tenant(live.database, live.tenant_id, progress=print)
+        assert await deleted.error() == "UNAUTHENTICATED"
+        await other.count("A", 1)
+        assert len(await kept.changes(1)) == 1
