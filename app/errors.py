@@ -37,6 +37,8 @@ InventoryError
 │   ├── SkuArchived             SKU_ARCHIVED
 │   └── WarehouseNotMarketplace WAREHOUSE_NOT_MARKETPLACE
 ├── RateLimited             429 RATE_LIMITED
+├── TooManyStreams          429 TOO_MANY_STREAMS
+├── StreamTooSlow           429 STREAM_TOO_SLOW
 ├── Internal                500 INTERNAL
 └── Unavailable             503 UNAVAILABLE
 
@@ -314,6 +316,20 @@ class RateLimited(InventoryError):
     def __init__(self, message: str, *, retry_after: int = 1) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class TooManyStreams(InventoryError):
+    """The token has too many open streams; close one of them first."""
+
+    code = "TOO_MANY_STREAMS"
+    status = 429
+
+
+class StreamTooSlow(InventoryError):
+    """The client reads the stream too slowly; open it again from the last received position."""
+
+    code = "STREAM_TOO_SLOW"
+    status = 429
 
 
 class SkuArchived(ValidationFailed):

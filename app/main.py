@@ -25,15 +25,18 @@ from app.graphql.endpoint import GraphQLEndpoint
 from app.graphql.trusted_documents import TrustedDocuments
 from app.http.edge import HttpEdge, Service
 from app.http.errors import GRAPHQL_PATH
+from app.http.event_stream import LAST_EVENT_ID, STREAMS_STATE
 from app.http.json import JSONResponse
 from app.http.logs import configure_logs
 from app.http.request_id import REQUEST_ID_HEADER
+from app.live.streams import Streams
 from app.maintenance import record_token_uses, run_jobs
 from app.runtime.metrics import (
     CACHED,
     CACHED_DOCUMENT_BYTES,
     CONNECTIONS_AWAITED,
     CONNECTIONS_IN_USE,
+    OPEN_STREAMS,
     WAITING_WRITES,
     metrics_page,
     record_requests,
@@ -46,6 +49,7 @@ from app.web.pages import (
     docs_page,
     graphiql_page,
     graphiql_tabs,
+    live_page,
     static_routes,
 )
 from rest_shim.endpoint import Shim
@@ -64,6 +68,7 @@ CORS_REQUEST_HEADERS: Final = (
     "Idempotency-Key",
     "If-Match",
     "If-None-Match",
+    LAST_EVENT_ID,
     REQUEST_ID_HEADER,
     # Tracing: W3C Trace Context and Baggage.
     "traceparent",
@@ -106,27 +111,34 @@ def create_app(settings: Settings | None = None, *, columnar: bool = True) -> St
         rate_limiter=rate_limiter,
     )
     documents = Documents(DocumentRules.of(settings))
+    streams = Streams(settings, database, authenticator)
     graphql = GraphQLEndpoint(
         settings=settings,
         database=database,
         authenticator=authenticator,
         documents=documents,
+        streams=streams,
         trusted=_trusted_documents(settings),
         page=_graphiql(settings),
         columnar=columnar,
     )
     shim = Shim(
-        settings=settings, database=database, authenticator=authenticator, columnar=columnar
+        settings=settings,
+        database=database,
+        authenticator=authenticator,
+        streams=streams,
+        columnar=columnar,
     )
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, object]]:
         _tune_garbage_collector()
-        metrics = asyncio.create_task(_record_metrics(database, authenticator, documents))
+        metrics = asyncio.create_task(_record_metrics(database, authenticator, documents, streams))
         maintenance = asyncio.create_task(
             run_jobs(database, authenticator, seconds=settings.request_timeout_seconds)
         )
-        yield
+        yield {STREAMS_STATE: streams}
+        await streams.aclose()
         metrics.cancel()
         record_requests()
         maintenance.cancel()
@@ -211,6 +223,9 @@ def _page_routes(settings: Settings) -> list[Route]:
     async def docs(_request: Request) -> Response:
         return docs_page(authorization=settings.page_authorization)
 
+    async def live(_request: Request) -> Response:
+        return live_page(authorization=settings.page_authorization or "")
+
     # Not coroutines: the first request renders the document in a thread.
     def openapi_document(request: Request) -> Response:
         return _described(openapi, request)
@@ -221,6 +236,8 @@ def _page_routes(settings: Settings) -> list[Route]:
     return [
         Route("/", index),
         Route("/docs", docs),
+        # The page is part of the demo: it needs a token.
+        *([Route("/live", live)] if settings.page_token else []),
         Route("/api/openapi.json", openapi_document),
         Route("/api/openapi-3.0.json", openapi_30_document),
     ]
@@ -277,7 +294,7 @@ def _metrics_routes(settings: Settings) -> list[Route]:
 
 
 async def _record_metrics(
-    database: Database, authenticator: Authenticator, documents: Documents
+    database: Database, authenticator: Authenticator, documents: Documents, streams: Streams
 ) -> NoReturn:
     """Record every second the requests, and the sizes of pools, queues and caches."""
     while True:
@@ -285,6 +302,7 @@ async def _record_metrics(
         CONNECTIONS_IN_USE.set(database.connections_in_use)
         CONNECTIONS_AWAITED.set(database.connections_awaited)
         WAITING_WRITES.set(database.lanes.waiting)
+        OPEN_STREAMS.set(len(streams))
         CACHED.labels("tokens").set(authenticator.cached_tokens)
         CACHED.labels("documents").set(len(documents))
         CACHED_DOCUMENT_BYTES.set(documents.bytes)

@@ -173,6 +173,32 @@ class Settings(BaseSettings):
         description="Whether webhooks may use `http` and loopback addresses, for development on "
         "one machine.",
     )
+    stream_interval_seconds: float = Field(
+        default=0.25,
+        gt=0,
+        le=5,
+        description="The time between two reads of the feed for the open streams of a tenant. A "
+        "worker reads it once for all streams of the tenant.",
+    )
+    stream_heartbeat_seconds: float = Field(
+        default=15.0,
+        gt=0,
+        le=300,
+        description="The longest silence of a stream, and the time between two checks of its "
+        "token. It must be below the idle timeout of a proxy in front, which is often 60 s.",
+    )
+    max_streams_per_token: int = Field(
+        default=100,
+        ge=1,
+        description="The maximum number of open streams of a token per worker. Further streams get "
+        "429.",
+    )
+    max_streams: int = Field(
+        default=4_000,
+        ge=1,
+        description="The maximum number of open streams per worker. Further streams get 503. It "
+        "must be below the maximum number of connections.",
+    )
     body_timeout_seconds: float = Field(
         default=10.0, gt=0, description="The maximum time to receive the body of a request."
     )

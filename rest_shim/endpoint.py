@@ -1,10 +1,11 @@
 """Responds to REST requests: bind variables, execute the operation, render the result."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+from graphql import ExecutionResult
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,7 +27,11 @@ from app.errors import (
 )
 from app.graphql.documents import Operation, prepared_operations, refusal_of, run
 from app.graphql.schema.relay import MAX_PAGE
-from app.http.json import JSONResponse, read_json
+from app.graphql.subscriptions import follow_for, open_subscription
+from app.http.errors import error_facts
+from app.http.event_stream import EventStream, accepts_only_events, event_bytes
+from app.http.json import JSONResponse, read_json, to_json
+from app.live.streams import Streams, event_chunks
 from app.runtime.observation import operation_span
 from app.runtime.request_facts import current_request_facts
 from app.settings import Settings
@@ -34,7 +39,7 @@ from rest_shim.binding import ROW_PROBLEMS, bind_body, bind_headers, bind_query,
 from rest_shim.names import rest_name
 from rest_shim.preconditions import check_headers, check_read
 from rest_shim.rendering import Data
-from rest_shim.routes import ROUTES, RestRoute
+from rest_shim.routes import ROUTES, EventRoute, RestRoute
 from rest_shim.streaming import STREAM_PAGE, PageReader, stream_pages
 
 OPERATIONS: Final = Path(__file__).with_name("operations.graphql").read_text(encoding="utf-8")
@@ -70,11 +75,13 @@ class Shim:
         settings: Settings,
         database: Database,
         authenticator: Authenticator,
+        streams: Streams,
         columnar: bool = True,
     ) -> None:
         self.settings = settings
         self.database = database
         self.authenticator = authenticator
+        self.streams = streams
         self.columnar = columnar
         self.operations = prepared_operations(OPERATIONS)
 
@@ -94,10 +101,10 @@ class Shim:
         for scope in operation.scopes:
             principal.require(scope)
         parameters = query_parameters(request.scope["query_string"])
-        query = route.query
-        if route.narrowing and route.narrowing.parameter in dict(parameters):
-            operation = self.operations[route.narrowing.operation]
-            query = route.narrowing.query
+        if route.subscription and accepts_only_events(request):
+            return await self._subscribe(route.subscription, parameters, principal, request)
+        operation_name, query = route.narrowed_by(dict(parameters))
+        operation = self.operations[operation_name]
         variables = {**request.path_params, **bind_query(parameters, query)}
         if route.body is not None:
             body = await read_json(request, self.settings, may_be_empty=route.may_lack_body)
@@ -162,6 +169,38 @@ class Shim:
             raise with_rest_names(refusal_of(result.errors[0]))
         data: Mapping[str, Any] = result.data or {}
         return data
+
+    async def _subscribe(
+        self,
+        route: EventRoute,
+        parameters: Sequence[tuple[str, str]],
+        principal: Principal,
+        request: Request,
+    ) -> Response:
+        """Open a subscription, and respond with its events."""
+        operation = self.operations[route.operation]
+        try:
+            subscription = await open_subscription(
+                operation,
+                bind_query(parameters, route.query),
+                principal,
+                self.database,
+                follow=follow_for(self.streams, principal, request),
+                limit=self.settings.max_answer_cost,
+            )
+        except InventoryError as error:
+            raise with_rest_names(error) from error
+
+        def render(position: int, result: ExecutionResult) -> bytes:
+            return event_bytes(to_json(route.render(result.data or {})), position=position)
+
+        chunks = event_chunks(
+            subscription.stream,
+            render=subscription.renderer(render),
+            heartbeat=lambda position: event_bytes(position=position),
+            end=lambda error: event_bytes(to_json({"error": error_facts(error)}), name="error"),
+        )
+        return EventStream(chunks, subscription.stream.close)
 
     def _page_reader(
         self, operation: Operation, variables: Mapping[str, object], request: Request

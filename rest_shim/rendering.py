@@ -149,6 +149,11 @@ def render_change_page(data: Data, variables: Data) -> Body:
     return {"data": [_render_change(node) for node in page["nodes"]], "meta": meta}
 
 
+def render_live_change(data: Data) -> Body:
+    """Render the data of an event of the stream of changes."""
+    return _render_change(data["changes"])
+
+
 def render_adjustment_page(data: Data, variables: Data) -> Body:
     """Render the body with a page of adjustments."""
     page = data["adjustments"]

@@ -110,6 +110,11 @@ KEY_AND_IF_MATCH_HEADERS: Final[HeaderReaders] = {
     **KEY_HEADER,
     "if-match": ("expected_sku_versions", sku_versions),
 }
+CHANGE_QUERY: Final[Readers] = {
+    "after": position,
+    "types": some_of(CHANGE_TYPES),
+    "warehouse_id": one_in_list,
+}
 # The largest page of the feed.
 MAX_CHANGES: Final = 1_000
 ADJUSTMENT_QUERY: Final[Readers] = {
@@ -141,6 +146,15 @@ class Narrowing:
 
 
 @dataclass(frozen=True, slots=True)
+class EventRoute:
+    """The subscription of requests that accept server-sent events."""
+
+    operation: str
+    render: Callable[[Data], Body]
+    query: Readers
+
+
+@dataclass(frozen=True, slots=True)
 class RestRoute:
     """One method of a path."""
 
@@ -155,12 +169,19 @@ class RestRoute:
     request_headers: HeaderReaders = field(default_factory=dict)
     response_headers: HeaderRenderer = rendering.render_no_headers
     narrowing: Narrowing | None = None
+    subscription: EventRoute | None = None
     # The response is 201 with the address of the new resource, whose id is in its data.
     creates: bool = False
     # This operation is streamed if the request has none of the page parameters.
     stream_operation: str | None = None
     page_parameters: frozenset[str] = frozenset()
     longest_page: int = MAX_PAGE
+
+    def narrowed_by(self, parameters: Mapping[str, str]) -> tuple[str, Readers]:
+        """Return the operation and the query parameters of a request with these parameters."""
+        if self.narrowing and self.narrowing.parameter in parameters:
+            return self.narrowing.operation, self.narrowing.query
+        return self.operation, self.query
 
     @property
     def has_tag(self) -> bool:
@@ -277,12 +298,8 @@ ROUTES: Final = (
         "/api/inventory/changes",
         "ListChanges",
         rendering.render_change_page,
-        query={
-            "after": position,
-            "limit": integer,
-            "types": some_of(CHANGE_TYPES),
-            "warehouse_id": one_in_list,
-        },
+        query={**CHANGE_QUERY, "limit": integer},
+        subscription=EventRoute("FollowChanges", rendering.render_live_change, CHANGE_QUERY),
         longest_page=MAX_CHANGES,
     ),
     RestRoute(

@@ -50,6 +50,15 @@ RESERVATION_ENDS: Final[Mapping[ReservationStatus, ChangeType]] = {
     ReservationStatus.EXPIRED: ChangeType.RESERVATION_EXPIRED,
 }
 
+RESERVATION_CHANGES: Final = frozenset(
+    {
+        ChangeType.RESERVATION_OPENED,
+        ChangeType.RESERVATION_EXTENDED,
+        ChangeType.RESERVATION_AMENDED,
+        *RESERVATION_ENDS.values(),
+    }
+)
+
 
 class ChangeState(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False):
     """The values of the changed object before or after a change; None for those it lacks."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from app.domain.changes import ChangeRecord, ChangeType
 from app.domain.quantities import Status
 from app.domain.records import ReservationStatus
 
@@ -76,3 +77,22 @@ class ReservationFilter:
 
     status: ReservationStatus | None = None
     reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeFilter:
+    """A filter of changes of the feed. None matches every value."""
+
+    types: frozenset[ChangeType] | None = None
+    skus: frozenset[str] | None = None
+    warehouse_ids: frozenset[str] | None = None
+    reservation_ids: frozenset[str] | None = None
+
+    def matches(self, change: ChangeRecord) -> bool:
+        """Whether a change matches all conditions."""
+        return (
+            (self.types is None or change.type in self.types)
+            and (self.skus is None or change.sku in self.skus)
+            and (self.warehouse_ids is None or change.warehouse_id in self.warehouse_ids)
+            and (self.reservation_ids is None or change.body.reservation_id in self.reservation_ids)
+        )

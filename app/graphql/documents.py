@@ -70,6 +70,7 @@ TEXT_COPIES: Final = 3
 TOKEN_BYTES: Final = 2 * 2**10
 PROBLEM_BYTES: Final = 4 * 2**10
 SEVERAL_FIELDS: Final = "several"
+NEEDS_EVENT_STREAM: Final = "Send a subscription with the header `Accept: text/event-stream`."
 TOO_DEEP: Final = "The query is nested too deeply."
 VALIDATION_RULES: Final = (*specified_rules, MaybeNullValidationRule)
 
@@ -108,6 +109,11 @@ class Operation:
     def is_mutation(self) -> bool:
         """Whether the operation writes."""
         return self.node.operation is OperationType.MUTATION
+
+    @property
+    def is_subscription(self) -> bool:
+        """Whether the operation follows changes."""
+        return self.node.operation is OperationType.SUBSCRIPTION
 
 
 PreparedDocument = tuple[Operation, ...] | InventoryError
@@ -283,9 +289,12 @@ async def run(
     Raises:
         InsufficientScope: a scope is missing; nothing was executed.
         QueryTooComplex: the query exceeded its budget.
-        ValidationFailed: the variables are not valid; nothing was executed.
+        ValidationFailed: the variables are not valid, or the operation is a subscription; nothing
+            was executed.
 
     """
+    if operation.is_subscription:
+        raise ValidationFailed(NEEDS_EVENT_STREAM)
     for scope in sorted(operation.scopes):
         principal.require(scope)
     variables = declared_variables(schema._schema, operation.node, variables)  # noqa: SLF001
@@ -321,7 +330,7 @@ async def run(
         raise budget.refusal()
     budget.spend_answer(result.data)
     if result.data is None and result.errors and all(error.path is None for error in result.errors):
-        raise _variables_error(operation, variables, result.errors)
+        raise variables_error(operation, variables, result.errors)
     return result
 
 
@@ -348,7 +357,7 @@ def refusal_of(error: GraphQLError) -> InventoryError:
     return Internal()
 
 
-def _variables_error(
+def variables_error(
     operation: Operation, variables: Variables, errors: list[GraphQLError]
 ) -> InventoryError:
     """Error that lists the invalid variables by path."""

@@ -10,7 +10,9 @@ from starlette.types import Receive, Scope, Send
 
 from app.auth.tokens import Authenticator
 from app.database.engine import Database
+from app.domain.caller import Principal
 from app.errors import (
+    ChangesGone,
     DocumentNotTrusted,
     InsufficientScope,
     InventoryError,
@@ -19,15 +21,28 @@ from app.errors import (
     PersistedQueryNotFound,
     PersistedQueryNotSupported,
     ValidationFailed,
+    WarehouseNotFound,
 )
 from app.graphql.documents import Documents, Operation, refusal_of, run
+from app.graphql.subscriptions import follow_for, open_subscription
 from app.graphql.trusted_documents import TrustedDocuments, is_probe, persisted_query_error
-from app.http.errors import GRAPHQL_PATH, error_facts, error_response
-from app.http.json import JSONResponse, parse_json, read_json
+from app.http.errors import GRAPHQL_PATH, error_facts, error_response, graphql_error
+from app.http.event_stream import (
+    EVENT_HEADERS,
+    EVENT_STREAM,
+    EventStream,
+    accepts_events,
+    accepts_only_events,
+    event_bytes,
+)
+from app.http.json import JSONResponse, parse_json, read_json, to_json
+from app.live.streams import Streams, event_chunks
 from app.runtime.observation import operation_span
 from app.runtime.request_facts import current_request_facts
 from app.settings import Settings
 
+# The last event of a GraphQL operation.
+COMPLETE: Final = event_bytes(name="complete")
 RESPONSE_TYPE: Final = "application/graphql-response+json"
 NO_QUERY: Final = 'Send a JSON object: {"query": "..", "variables": {..}}.'
 PARAMETERS: Final = {
@@ -49,6 +64,7 @@ class GraphQLEndpoint:
         database: Database,
         authenticator: Authenticator,
         documents: Documents,
+        streams: Streams,
         trusted: TrustedDocuments | None,
         page: Callable[[], Response] | None,
         columnar: bool = True,
@@ -57,6 +73,7 @@ class GraphQLEndpoint:
         self._database = database
         self._authenticator = authenticator
         self._documents = documents
+        self._streams = streams
         self._trusted = trusted
         self._page = page
         self._columnar = columnar
@@ -76,6 +93,7 @@ class GraphQLEndpoint:
         principal = await self._authenticator.authenticate(request.headers.get("authorization"))
         parameters = await self._parameters(request)
         has_response_type = RESPONSE_TYPE in request.headers.get("accept", "")
+        is_event_client = accepts_only_events(request)
         try:
             # Clients send an empty name if they have none.
             operation = self._documents.operation(
@@ -87,6 +105,9 @@ class GraphQLEndpoint:
             _refuse_writing_get(request, operation)
             cost = operation.costs.cost(parameters.get("variables") or {})
             self._documents.limits.check("cost", cost)
+            if operation.is_subscription and accepts_events(request):
+                is_event_client = True
+                return await self._subscribe(operation, parameters, principal, request)
             with operation_span(operation.root_field):
                 result = await run(
                     operation,
@@ -97,21 +118,54 @@ class GraphQLEndpoint:
                     columnar=self._columnar,
                 )
         except (
+            ChangesGone,
             DocumentNotTrusted,
             InsufficientScope,
             MalformedRequest,
             PersistedQueryNotFound,
             PersistedQueryNotSupported,
             ValidationFailed,
+            WarehouseNotFound,
         ) as error:
+            if is_event_client:
+                _note(error)
+                return _single_result(_error_body(error))
             return _request_error(error, has_response_type=has_response_type)
         body = rendered(result)
         if (parameters.get("extensions") or {}).get("cost") is True:
             limit = self._documents.limits.cost
             body["extensions"] = {"cost": {"most": cost, "limit": limit}}
+        if is_event_client:
+            return _single_result(body)
         return JSONResponse(
             body, media_type=RESPONSE_TYPE if has_response_type else JSONResponse.media_type
         )
+
+    async def _subscribe(
+        self,
+        operation: Operation,
+        parameters: Mapping[str, Any],
+        principal: Principal,
+        request: Request,
+    ) -> Response:
+        """Open a subscription, and respond with its events."""
+        with operation_span(operation.root_field):
+            subscription = await open_subscription(
+                operation,
+                parameters.get("variables") or {},
+                principal,
+                self._database,
+                follow=follow_for(self._streams, principal, request),
+                limit=self._settings.max_answer_cost,
+            )
+        stream = subscription.stream
+        chunks = event_chunks(
+            stream,
+            render=subscription.renderer(_rendered_next),
+            heartbeat=_heartbeat,
+            end=_rendered_end,
+        )
+        return EventStream(chunks, stream.close)
 
     async def _parameters(self, request: Request) -> dict[str, Any]:
         if request.method == "POST":
@@ -142,6 +196,29 @@ def rendered(result: ExecutionResult) -> dict[str, object]:
     if not result.errors:
         return {"data": result.data}
     return {"data": result.data, "errors": [_rendered_error(error) for error in result.errors]}
+
+
+def _rendered_next(position: int, result: ExecutionResult) -> bytes:
+    return event_bytes(to_json(rendered(result)), name="next", position=position)
+
+
+def _heartbeat(_position: int) -> bytes:
+    # A comment. Clients of GraphQL over SSE expect nothing else between the events.
+    return b":\n"
+
+
+def _rendered_end(error: InventoryError) -> bytes:
+    return event_bytes(to_json(_error_body(error)), name="next") + COMPLETE
+
+
+def _single_result(body: object) -> Response:
+    """Respond with one result by server-sent events."""
+    content = event_bytes(to_json(body), name="next") + COMPLETE
+    return Response(content, headers=EVENT_HEADERS, media_type=EVENT_STREAM)
+
+
+def _error_body(error: InventoryError) -> dict[str, object]:
+    return {"errors": [graphql_error(error)]}
 
 
 def _rendered_error(error: GraphQLError) -> dict[str, object]:

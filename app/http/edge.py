@@ -177,7 +177,10 @@ class HttpEdge:
 def _noted(scope: Scope, status: int | None, facts: RequestFacts, seconds: float) -> NotedRequest:
     """Return the facts of a request for the metrics."""
     codes = tuple(facts.errors)
-    return NotedRequest(scope["method"], _route_of(scope), status, seconds, facts.root_field, codes)
+    noted_seconds = None if facts.is_event_stream else seconds
+    return NotedRequest(
+        scope["method"], _route_of(scope), status, noted_seconds, facts.root_field, codes
+    )
 
 
 def _route_of(scope: Scope) -> str:

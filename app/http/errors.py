@@ -51,15 +51,22 @@ def error_facts(error: InventoryError) -> dict[str, object]:
     return {**facts, "request_id": current_request_id.get()}
 
 
+def graphql_error(error: InventoryError) -> dict[str, object]:
+    """Member of `errors` in a GraphQL response."""
+    facts = error_facts(error)
+    message = facts.pop("message")
+    return {
+        "message": message,
+        "extensions": {"code": error.code, "status": error.status, **facts},
+    }
+
+
 def error_response(error: InventoryError, *, path: str) -> Response:
     """Render an error in the shape of the path: GraphQL or REST."""
-    facts = error_facts(error)
     if path == GRAPHQL_PATH:
-        message = facts.pop("message")
-        extensions = {"code": error.code, "status": error.status, **facts}
-        content: object = {"errors": [{"message": message, "extensions": extensions}]}
+        content: object = {"errors": [graphql_error(error)]}
     else:
-        content = {"error": facts}
+        content = {"error": error_facts(error)}
     headers = {**error_headers(error), **(REPLAYED_HEADER if error.replayed else {})}
     return JSONResponse(content, status_code=error.status, headers=headers)
 

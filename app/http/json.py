@@ -38,11 +38,16 @@ class JSONResponse(Response):
 
     def render(self, content: Any) -> bytes:  # noqa: ANN401 - any JSON value
         """Render a value as UTF-8."""
-        try:
-            return orjson.dumps(content)
-        except orjson.JSONEncodeError:
-            # A sum of quantities may exceed the 64 bits that orjson writes.
-            return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+        return to_json(content)
+
+
+def to_json(content: Any) -> bytes:  # noqa: ANN401 - any JSON value
+    """Render a value as UTF-8, on one line."""
+    try:
+        return orjson.dumps(content)
+    except orjson.JSONEncodeError:
+        # A sum of quantities may exceed the 64 bits that orjson writes.
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 async def read_json(request: Request, settings: Settings, *, may_be_empty: bool = False) -> Any:  # noqa: ANN401 - any JSON value

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from app.errors import InventoryError, MalformedRequest, RequestTimeout, Unavailable
 from app.http.edge import CLIENT_HAS_LEFT, HttpEdge
+from app.http.event_stream import STREAMS_STATE
 from app.http.json import BODY_HAS_ARRIVED
 from app.http.unread_responses import UnreadProtocol
 from app.settings import Settings
@@ -98,6 +99,12 @@ class BoundedProtocol(UnreadProtocol):
             self.app = self._overload_app
             self._is_excess = True
         self._start_head_timer()
+
+    def shutdown(self) -> None:
+        """End the streams of events, so that the shutdown of the server does not wait for them."""
+        if streams := self.app_state.get(STREAMS_STATE):
+            streams.close()
+        super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Notify the application, even if another request waits for its response."""

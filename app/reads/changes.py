@@ -21,7 +21,7 @@ from app.database.session import Session
 from app.database.snapshot import Snapshot
 from app.database.tables import change, tenant
 from app.domain.changes import MAX_POSITION, ChangeBody, ChangeRecord, ChangeType
-from app.errors import ChangesGone
+from app.errors import ChangesGone, Unauthenticated
 from app.reads.conditions import Filters, filters_of, shaped
 from app.reads.paging import PAGE_LIMIT
 
@@ -56,6 +56,7 @@ async def list_changes(
 
     Raises:
         ChangesGone: the changes after the position are deleted, or it is beyond the newest one.
+        Unauthenticated: the tenant was deleted.
 
     """
     after = None if after is None else min(after, MAX_POSITION)
@@ -69,6 +70,9 @@ async def list_changes(
     statement = _page_of_changes(session.dialect, filters_of(parameters))
     parameters |= {"limit": limit, "span": span}
     rows = await session.rows(statement, parameters)
+    if not rows:
+        message = "The tenant of the token was deleted."
+        raise Unauthenticated(message)
     newest, deleted_until = rows[0][:2]
     if after is not None and not deleted_until <= after <= newest:
         raise _gone(after, oldest=deleted_until + 1, newest=newest)

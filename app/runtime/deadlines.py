@@ -6,7 +6,8 @@ One timer checks all limits, because a timer per request costs more than the che
 import asyncio
 import math
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, Self
 
@@ -154,6 +155,19 @@ def database_deadline() -> Deadline:
 def out_of_time(seconds: float) -> OutOfTime:
     """Create the refusal of a request that exceeded its time limit."""
     return OutOfTime(f"The request took longer than {seconds:g} s and was cancelled; try again.")
+
+
+@contextmanager
+def untimed() -> Iterator[None]:
+    """Do not count the time of a block that waits for events of others."""
+    limit = current_limit.get()
+    if limit is not None:
+        limit.suspend()
+    try:
+        yield
+    finally:
+        if limit is not None:
+            limit.restart()
 
 
 # The limit of the current request, or of the current step of a background job.

@@ -97,6 +97,9 @@ EXPIRY_DELAY: Final = Histogram(
 FAILED_JOBS: Final = Counter(
     "inventory_job_failures", "Failed or postponed steps of background jobs."
 )
+OPEN_STREAMS: Final = Gauge(
+    "inventory_open_streams", "Open streams of changes.", multiprocess_mode="livesum"
+)
 CACHED: Final = Gauge(
     "inventory_cache_entries",
     "Entries of the caches of all workers.",
@@ -140,7 +143,8 @@ class NotedRequest(NamedTuple):
     method: str
     route: str
     status: int | None
-    seconds: float
+    # None for a stream of events: it lasts as long as its client listens.
+    seconds: float | None
     # The root field of a GraphQL operation, and the codes of all errors.
     root_field: str | None = None
     codes: tuple[str, ...] = ()
@@ -161,12 +165,14 @@ def record_requests() -> None:
 def _record(request: NotedRequest) -> None:
     recorders = _of_request(request.method, request.route, request.status)
     recorders.add()
-    recorders.observe(request.seconds)
+    if request.seconds is not None:
+        recorders.observe(request.seconds)
     if request.root_field is not None:
         code = request.codes[0] if request.codes else "ok"
         recorders = _of_operation(request.root_field, code)
         recorders.add()
-        recorders.observe(request.seconds)
+        if request.seconds is not None:
+            recorders.observe(request.seconds)
     for code in request.codes:
         REFUSALS.labels(code).inc()
 

@@ -20,6 +20,8 @@ class RequestFacts:
     operation: str | None = None
     # The root field of a GraphQL operation of a client.
     root_field: str | None = None
+    # Whether the response is a stream of events, whose duration is that of its client's interest.
+    is_event_stream: bool = False
     # The first error of each code.
     errors: dict[str, InventoryError] = field(default_factory=dict)
 

@@ -1,5 +1,7 @@
 import { explorerPlugin } from "@graphiql/plugin-explorer";
 import { GraphiQL, HISTORY_PLUGIN } from "graphiql";
+import { getOperationAST, parse } from "graphql";
+import { createClient } from "graphql-sse";
 import { useMemo, useRef, useState } from "react";
 import { createRoot } from "react-dom/client";
 import "graphiql/style.css";
@@ -66,6 +68,19 @@ async function execute(params, headers) {
   return response.json();
 }
 
+function isSubscription({ query, operationName }) {
+  try {
+    return getOperationAST(parse(query), operationName)?.operation === "subscription";
+  } catch {
+    return false;
+  }
+}
+
+function subscribe(params, headers) {
+  const client = createClient({ url: config.endpoint, headers, retryAttempts: 0 });
+  return client.iterate(withoutStaleName(params));
+}
+
 function Page() {
   const [headersText, setHeadersText] = useState(
     () => sessionStorage.getItem("graphiql:headers") ?? config.headers,
@@ -81,7 +96,9 @@ function Page() {
         // A token that was written in one tab counts in all tabs without one of their own.
         const all = hasToken(headers ?? {}) ? headers : { ...headers, Authorization: authorization };
         if (params.operationName !== "IntrospectionQuery" || hasToken(all)) {
-          return execute(params, all);
+          return isSubscription(withoutStaleName(params))
+            ? subscribe(params, all)
+            : execute(params, all);
         }
         return { errors: [{ message: MISSING_TOKEN }] };
       },

@@ -1,4 +1,4 @@
-"""The two web pages, GraphiQL and the REST reference, and the files that they load.
+"""The web pages, GraphiQL, the REST reference and live stock, and the files that they load.
 
 The files are bundled from npm packages when the Python package is built (`hatch_build.py`). The
 Content-Security-Policy forbids requests to other hosts.
@@ -41,6 +41,8 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
 }
 # Encodings of the built files, the smallest first, with the endings of their names.
 ENCODING_SUFFIXES: Final[Mapping[str, str]] = {"br": ".br", "gzip": ".gz"}
+# The SKU that the page of live stock shows first: the tab Count of GraphiQL sets its stock.
+LIVE_SKU: Final = "SKU-002"
 OPENAPI: Final = "api/openapi.json"
 NOT_BUILT: Final = (
     "The web pages are not built. From the root of the source tree, run: pip install -e .\n"
@@ -54,6 +56,31 @@ _NOSCRIPT: Final = "<noscript>This page needs JavaScript.</noscript>"
 # The main landmark and the heading of GraphiQL. Swagger UI has its own.
 _GRAPHIQL: Final = f'<main><h1>GraphiQL</h1><div id="app">{_NOSCRIPT}</div></main>'
 _DOCS: Final = f'<div id="app">{_NOSCRIPT}</div>'
+_LIVE: Final = f"""\
+<main>
+<h1>Live stock</h1>
+{_NOSCRIPT}
+<form id="choice">
+<label for="sku">SKU</label>
+<input id="sku" value="{LIVE_SKU}" autocomplete="off" required>
+<button>Watch</button>
+</form>
+<p id="state" role="status"></p>
+<h2 id="title">Stock</h2>
+<table aria-labelledby="title">
+<thead><tr><th scope="col">Warehouse</th><th scope="col">On hand</th><th scope="col">Reserved</th>
+<th scope="col">Available</th></tr></thead>
+<tbody id="levels"></tbody>
+</table>
+<figure>
+<figcaption>On hand, by day; the top is <span id="most"></span></figcaption>
+<svg id="chart" role="img" aria-label="On hand" viewBox="0 -2 600 164">
+<polyline id="line"/></svg>
+</figure>
+<h2 id="latest">Latest changes</h2>
+<ol id="changes" aria-labelledby="latest"></ol>
+<p><a href="graphql">Set stock in GraphiQL</a> (the tab Count) and watch it here.</p>
+</main>"""
 _PAGE: Final = """\
 <!doctype html>
 <html lang="en">
@@ -128,6 +155,12 @@ def docs_page(*, authorization: str | None = None) -> Response:
     preload = f'<link rel="preload" as="fetch" crossorigin href="{OPENAPI}">'
     title = "REST reference · Inventory API"
     return _page("docs", title=title, content=_DOCS, config=config, preloads=[preload])
+
+
+def live_page(*, authorization: str) -> Response:
+    """Render the page of live stock; its requests have the given Authorization header."""
+    config = {"endpoint": "graphql", "authorization": authorization}
+    return _page("live", title="Live stock · Inventory API", content=_LIVE, config=config)
 
 
 def static_routes() -> list[BaseRoute]:

@@ -311,12 +311,12 @@ def expected_of(needed: Scope, kind: str) -> tuple[int, str] | None:
     return None if kind in SUFFICIENT[needed] else (403, "INSUFFICIENT_SCOPE")
 
 
-@pytest.mark.parametrize("root", ["Query", "Mutation"])
+@pytest.mark.parametrize("root", ["Query", "Mutation", "Subscription"])
 def test_every_root_field_and_nothing_else_has_a_scope(root: str) -> None:
     introspection = set(INTROSPECTION) if root == "Query" else {"__typename"}
 
     assert set(SCOPES[root]) == set(OBJECTS[root].fields) | introspection
-    assert set(SCOPES) == {"Query", "Mutation"}
+    assert set(SCOPES) == {"Query", "Mutation", "Subscription"}
 
 
 def test_queries_require_read_and_mutations_a_higher_scope() -> None:
@@ -324,6 +324,7 @@ def test_queries_require_read_and_mutations_a_higher_scope() -> None:
     assert set(queries.values()) == {Scope.READ}
     webhooks = {scope for name, scope in SCOPES["Query"].items() if "webhook" in name}
     assert webhooks == {Scope.ADMIN}
+    assert set(SCOPES["Subscription"].values()) == {Scope.READ}
     writes = {scope for name, scope in SCOPES["Mutation"].items() if name != "__typename"}
     assert Scope.READ not in writes
     assert SCOPES["Mutation"]["setStock"] == SCOPES["Mutation"]["bulkSetStock"] == Scope.WRITE

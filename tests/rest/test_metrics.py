@@ -220,7 +220,7 @@ async def test_gauges_show_connections_in_use_and_waiting(service: Service) -> N
         cached_tokens = 2
 
     async with service.database.reading():
-        recording: Any = _record_metrics(service.database, Tokens(), Documents())  # type: ignore[arg-type]
+        recording: Any = _record_metrics(service.database, Tokens(), Documents(), range(5))  # type: ignore[arg-type]
         task = asyncio.create_task(recording)
         await asyncio.sleep(0)
         waiting = {name: value for (name, labels), value in samples().items() if not labels}
@@ -230,3 +230,4 @@ async def test_gauges_show_connections_in_use_and_waiting(service: Service) -> N
     assert waiting["inventory_database_connections_in_use"] == 1
     assert waiting["inventory_database_connections_awaited"] == 0
     assert waiting["inventory_document_cache_bytes"] == 7
+    assert waiting["inventory_open_streams"] == 5

@@ -37,7 +37,7 @@ NORTH: Final = warehouse("North", WarehouseType.THIRD_PARTY)
 OTHER_CODES: Final = {
     *("ADJUSTMENT_NOT_FOUND", "ALREADY_REVERSED", "DOCUMENT_NOT_TRUSTED", "NOT_FOUND"),
     *("PERSISTED_QUERY_NOT_FOUND", "PERSISTED_QUERY_NOT_SUPPORTED", "QUERY_TOO_COMPLEX"),
-    *("SKU_EXISTS", "WAREHOUSE_NOT_MARKETPLACE", "WEBHOOK_NOT_FOUND"),
+    *("SKU_EXISTS", "STREAM_TOO_SLOW", "WAREHOUSE_NOT_MARKETPLACE", "WEBHOOK_NOT_FOUND"),
 }
 each_route = pytest.mark.parametrize("route", ROUTES, ids=[route.operation for route in ROUTES])
 
@@ -86,9 +86,8 @@ def operation_of(route: RestRoute) -> Json:
 
 def content_of(node: Json) -> Json:
     """Get the JSON content of a request body or a response."""
-    [(type_, content)] = node["content"].items()
-    assert type_ == "application/json"
-    result: Json = content
+    assert set(node["content"]) <= {"application/json", "text/event-stream"}
+    result: Json = node["content"]["application/json"]
     return result
 
 
@@ -156,6 +155,9 @@ def test_parameters_and_body_fields_are_those_of_the_route(route: RestRoute) -> 
     operation = operation_of(route)
     described = [(field["in"], field["name"].lower()) for field in operation["parameters"]]
     conditional = {("header", "if-none-match")} if route.operation == "GetInventory" else set()
+    if route.subscription:
+        conditional.add(("header", "last-event-id"))
+        assert set(route.subscription.query) == set(route.query) - {"limit"}
 
     assert len(described) == len(set(described))
     assert set(described) == {

@@ -19,8 +19,10 @@ from app.database.schema import ISOLATED_TABLES, METADATA
 from app.database.session import DriverSession
 from app.database.tables import adjustment, api_token, ledger_sum, sku_count
 from app.database.tables import sku as sku_table
+from app.domain.filters import ChangeFilter
 from app.ledger import rollup as summing
 from app.ledger.verification import verify_tenant
+from app.live.streams import Streams
 from app.maintenance import purge_idempotency_keys, record_token_uses, roll_up_ledgers
 from app.settings import Settings
 from app.writes.idempotency_keys import delete_expired_keys
@@ -77,6 +79,28 @@ async def walled(urls: tuple[str, str]) -> AsyncIterator[Walled]:
             Service(app, client, app.state.database, other),
             Service(owning, owning_client, database, one),
         )
+
+
+async def test_a_stream_has_the_changes_of_its_tenant_alone(walled: Walled) -> None:
+    streams = Streams(
+        Settings(stream_interval_seconds=0.01), walled.service.database, authenticator(walled.owner)
+    )
+    opened = {}
+    for service in (walled.service, walled.other):
+        authorization = f"Bearer {service.token('read')}"
+        principal = await authenticator(walled.service).identify(authorization)
+        opened[service.tenant_id] = await streams.open(
+            principal, authorization, ChangeFilter(), None
+        )
+    for number, service in enumerate((walled.service, walled.other)):
+        assert (await write(service, number)).status_code == 200
+    found = {}
+    for tenant_id, stream in opened.items():
+        [change] = [it.record for it in await stream.next_batch() if it.record.warehouse_id]
+        found[tenant_id] = change.body.after.on_hand
+        stream.close()
+    await streams.aclose()
+    assert found == {walled.service.tenant_id: 500, walled.other.tenant_id: 501}
 
 
 async def test_reads_are_the_same_with_row_level_security(walled: Walled) -> None:

@@ -45,7 +45,15 @@ class Visit:
     def watch(self, context: BrowserContext) -> None:
         """Record requests, failures and console messages of a browser context."""
         context.on("request", lambda request: self.requested.append(request.url))
-        context.on("requestfailed", lambda request: self.complaints.append(f"failed {request.url}"))
+        # The browser aborts the requests of a page that it leaves.
+        context.on(
+            "requestfailed",
+            lambda request: (
+                self.complaints.append(f"failed {request.url}")
+                if request.failure != "net::ERR_ABORTED"
+                else None
+            ),
+        )
         context.on(
             "response",
             lambda response: (

@@ -78,7 +78,7 @@ async def test_graphiql_shows_tabs_variables_and_token(visit: Visit) -> None:
     await visit.page.goto("/graphql")
 
     tabs = ["Stock", "History", "Chart", "Warehouses", "Count", "Transfer", "Reserve", "Holds"]
-    tabs.append("Sync")
+    tabs += ["Sync", "Watch"]
     await expect(visit.page.get_by_role("tab")).to_contain_text(tabs)
     editor_tools = visit.page.locator(".graphiql-editor-tool")
     await expect(editor_tools).to_contain_text('"NORMAL"')

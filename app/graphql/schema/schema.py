@@ -8,11 +8,13 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from app.graphql.schema.mutation import Mutation
 from app.graphql.schema.query import Query
 from app.graphql.schema.scalars import SCALARS
+from app.graphql.schema.subscription import Subscription
 from app.graphql.schema.types import Adjustment, Sku, StockLevel, Warehouse
 
 schema = strawberry.Schema(
     query=Query,
     mutation=Mutation,
+    subscription=Subscription,
     types=[Adjustment, Sku, StockLevel, Warehouse],
     config=StrawberryConfig(scalar_map=SCALARS),
 )

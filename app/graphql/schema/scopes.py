@@ -61,8 +61,19 @@ SCOPES: Final[Mapping[str, Mapping[str, Scope]]] = {
         "updateWarehouse": Scope.ADMIN,
         "updateWebhook": Scope.ADMIN,
     },
+    "Subscription": {
+        "__typename": Scope.READ,
+        "changes": Scope.READ,
+        "reservationChanged": Scope.READ,
+        "statusChanged": Scope.READ,
+        "stockChanged": Scope.READ,
+    },
 }
-ROOT_TYPES: Final = {OperationType.QUERY: "Query", OperationType.MUTATION: "Mutation"}
+ROOT_TYPES: Final = {
+    OperationType.QUERY: "Query",
+    OperationType.MUTATION: "Mutation",
+    OperationType.SUBSCRIPTION: "Subscription",
+}
 
 
 def needed_scopes(document: DocumentNode, operation: OperationDefinitionNode) -> frozenset[Scope]:

@@ -1,0 +1,1 @@
+"""Live streams: new changes of the feed for the clients that listen."""

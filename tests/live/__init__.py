@@ -1,0 +1,1 @@
+"""Live streams of changes, over real connections."""
