@@ -39,6 +39,7 @@ from app.runtime.metrics import (
     record_requests,
 )
 from app.runtime.observation import log_slow_statements, start_tracing
+from app.runtime.positions import POSITION_HEADER
 from app.runtime.response_headers import RATE_LIMIT_HEADER, RATE_LIMIT_POLICY_HEADER
 from app.settings import Settings, comma_separated
 from app.web.pages import (
@@ -64,6 +65,7 @@ CORS_REQUEST_HEADERS: Final = (
     "Idempotency-Key",
     "If-Match",
     "If-None-Match",
+    POSITION_HEADER,
     REQUEST_ID_HEADER,
     # Tracing: W3C Trace Context and Baggage.
     "traceparent",
@@ -81,6 +83,7 @@ CORS_RESPONSE_HEADERS: Final = (
     "ETag",
     "Idempotent-Replayed",
     "Location",
+    POSITION_HEADER,
     RATE_LIMIT_HEADER,
     RATE_LIMIT_POLICY_HEADER,
     "Retry-After",

@@ -20,6 +20,10 @@ class RequestFacts:
     operation: str | None = None
     # The root field of a GraphQL operation of a client.
     root_field: str | None = None
+    # The position of the feed that a read requires, if it may be late.
+    read_position: int | None = None
+    # The position of the feed after the writes of the request.
+    written_position: int | None = None
     # The first error of each code.
     errors: dict[str, InventoryError] = field(default_factory=dict)
 
