@@ -42,6 +42,7 @@ from app.runtime.metrics import (
     record_requests,
 )
 from app.runtime.observation import log_slow_statements, start_tracing
+from app.runtime.positions import POSITION_HEADER
 from app.runtime.response_headers import RATE_LIMIT_HEADER, RATE_LIMIT_POLICY_HEADER
 from app.settings import Settings, comma_separated
 from app.web.pages import (
@@ -69,6 +70,7 @@ CORS_REQUEST_HEADERS: Final = (
     "If-Match",
     "If-None-Match",
     LAST_EVENT_ID,
+    POSITION_HEADER,
     REQUEST_ID_HEADER,
     # Tracing: W3C Trace Context and Baggage.
     "traceparent",
@@ -86,6 +88,7 @@ CORS_RESPONSE_HEADERS: Final = (
     "ETag",
     "Idempotent-Replayed",
     "Location",
+    POSITION_HEADER,
     RATE_LIMIT_HEADER,
     RATE_LIMIT_POLICY_HEADER,
     "Retry-After",

@@ -48,6 +48,11 @@ class Settings(BaseSettings):
         "`postgresql://USER:PASSWORD@HOST:PORT/NAME` "
         "([details](operations.md#database-addresses)).",
     )
+    read_database_url: str | None = Field(
+        default=None,
+        description="The address of a replica of the database, for reads that may be late "
+        "([details](operations.md#read-replicas)).",
+    )
     database_pool_size: int = Field(
         default=10,
         ge=1,

@@ -1,7 +1,7 @@
 """The background jobs of two workers with 10,000 tenants: python -m benchmarks.due_work.
 
-It counts the searches of idle workers for due work on PostgreSQL, and tells how late reservations
-of many tenants expire.
+It counts the searches of idle workers for due work on PostgreSQL, and tells how late the
+reservations of many tenants expire.
 """
 
 import asyncio

@@ -28,7 +28,7 @@ from graphql import (
 )
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 
-from app.database.engine import Database
+from app.database.engine import Database, Replica
 from app.database.faults import READ_ATTEMPTS, is_serialization_failure, pause_seconds
 from app.domain.caller import Principal, Scope
 from app.domain.stock import NO_PROBLEMS, RowProblems
@@ -36,6 +36,7 @@ from app.errors import (
     Internal,
     InventoryError,
     MalformedRequest,
+    Unavailable,
     ValidationFailed,
     invalid_field,
     invalid_fields,
@@ -55,6 +56,7 @@ from app.graphql.variable_checks import (
     in_json_words,
     variable_problems,
 )
+from app.reads.replicas import choose_reader
 from app.settings import Settings
 
 log = structlog.get_logger()
@@ -300,9 +302,12 @@ async def run(
     variables = declared_variables(schema._schema, operation.node, variables)  # noqa: SLF001
 
     single = operation.single is not None and operation.single.holds(variables)
+    reader = database
+    if not operation.is_mutation:
+        reader = await choose_reader(database, principal.tenant_id)
     for attempt in range(1, READ_ATTEMPTS + 1):
         budget = Budget(limit)
-        async with database.snapshot(
+        async with reader.snapshot(
             single=single, alone=operation.is_alone, tenant_id=principal.tenant_id
         ) as snapshot:
             result = await ColumnarExecutor.run(
@@ -321,6 +326,10 @@ async def run(
                     row_problems=row_problems,
                 ),
             )
+        if isinstance(reader, Replica) and (fault := _fault_of(result)):
+            reader.avoid(fault)
+            reader = database
+            continue
         if operation.is_mutation or not _may_repeat(result):
             break
         await asyncio.sleep(pause_seconds(attempt))
@@ -337,6 +346,17 @@ async def run(
 def _may_repeat(result: ExecutionResult) -> bool:
     """Whether the isolation level of the server did not let a query run beside a write."""
     return any(is_serialization_failure(_original_of(error)) for error in result.errors or ())
+
+
+def _fault_of(result: ExecutionResult) -> Exception | None:
+    """Return the first error of a fault, for example of a missing table; refusals are answers."""
+    for error in result.errors or ():
+        original = _original_of(error)
+        if isinstance(original, Unavailable) or not isinstance(
+            original, InventoryError | GraphQLError | None
+        ):
+            return original
+    return None
 
 
 def _original_of(error: GraphQLError) -> Exception | None:

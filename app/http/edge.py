@@ -26,6 +26,7 @@ from app.http.request_id import (
 from app.runtime.deadlines import Limit, OutOfTime, Uncertain, Watch, current_limit
 from app.runtime.metrics import UNMATCHED, NotedRequest, noted_requests
 from app.runtime.observation import finish_request_span, request_span
+from app.runtime.positions import POSITION_HEADER, POSITION_HEADER_NAME, parse_position
 from app.runtime.request_facts import RequestFacts, current_request_facts
 from app.runtime.request_id import current_request_id, current_trace_id
 from app.runtime.response_headers import current_response_headers
@@ -38,6 +39,7 @@ SINGLE_HEADERS: Final = (
     "Content-Type",
     "Host",
     "Idempotency-Key",
+    POSITION_HEADER,
     REQUEST_ID_HEADER,
 )
 SINGLE_HEADER_NAMES: Final = frozenset(name.lower().encode() for name in SINGLE_HEADERS)
@@ -92,7 +94,7 @@ class HttpEdge:
         started = time.perf_counter()
         facts = RequestFacts()
         limit = Limit(self._watch, self._seconds)
-        exchange = _Exchange(send, receive, request_id_of(scope), limit)
+        exchange = _Exchange(send, receive, request_id_of(scope), limit, facts)
         current_request_id.set(exchange.request_id)
         current_trace_id.set(trace_id_of(scope))
         current_request_facts.set(facts)
@@ -104,7 +106,7 @@ class HttpEdge:
         with request_span(scope["method"], trace_headers_of(scope)) as span:
             if span is not None:
                 current_trace_id.set(f"{span.get_span_context().trace_id:032x}")
-            if error := await self._run(routed, exchange, limit):
+            if error := await self._run(routed, exchange, limit, facts):
                 facts.note_error(error)
                 if exchange.status is None:
                     route_path = scope["path"].removeprefix(scope.get("root_path", ""))
@@ -137,12 +139,13 @@ class HttpEdge:
         return response
 
     async def _run(
-        self, scope: Scope, exchange: "_Exchange", limit: Limit
+        self, scope: Scope, exchange: "_Exchange", limit: Limit, facts: RequestFacts
     ) -> InventoryError | None:
         """Run the application; return the error to respond with, if any."""
         try:
             scope["path"] = _raw_path(scope)
             self._check_headers(scope)
+            facts.read_position = _read_position(scope)
             with limit:
                 await self.app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
@@ -172,6 +175,17 @@ class HttpEdge:
         if _PORT.sub("", host.decode("latin-1")).lower() not in self._trusted_hosts:
             message = "The Host header does not name this service."
             raise MalformedRequest(message)
+
+
+def _read_position(scope: Scope) -> int | None:
+    """Position of the feed that a read requires."""
+    for name, value in scope["headers"]:
+        if name == POSITION_HEADER_NAME:
+            if (position := parse_position(value)) is None:
+                message = f"The header {POSITION_HEADER} must be an integer of up to 19 digits."
+                raise MalformedRequest(message, details=[{"field": POSITION_HEADER}])
+            return position
+    return None
 
 
 def _noted(scope: Scope, status: int | None, facts: RequestFacts, seconds: float) -> NotedRequest:
@@ -221,7 +235,15 @@ class _Exchange:
     The time limit is suspended while the service waits for the client.
     """
 
-    def __init__(self, send: Send, receive: Receive, request_id: str, limit: Limit) -> None:
+    def __init__(
+        self,
+        send: Send,
+        receive: Receive,
+        request_id: str,
+        limit: Limit,
+        facts: RequestFacts,
+    ) -> None:
+        self._facts = facts
         self._send = send
         self._receive = receive
         self._limit = limit
@@ -246,6 +268,8 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = [*message["headers"], *current_response_headers.get()]
+            if self._facts.written_position is not None:
+                headers.append((POSITION_HEADER_NAME, b"%d" % self._facts.written_position))
             message["headers"] = _protected(headers, self.request_id)
         else:
             self.bytes += len(message.get("body", b""))

@@ -22,6 +22,10 @@ class RequestFacts:
     root_field: str | None = None
     # Whether the response is a stream of events, whose duration is that of its client's interest.
     is_event_stream: bool = False
+    # The position of the feed that a read requires, if it may be late.
+    read_position: int | None = None
+    # The position of the feed after the writes of the request.
+    written_position: int | None = None
     # The first error of each code.
     errors: dict[str, InventoryError] = field(default_factory=dict)
 

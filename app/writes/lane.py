@@ -23,6 +23,7 @@ from app.errors import IdempotencyInFlight, InventoryError, Unavailable
 from app.runtime.batches import Pending
 from app.runtime.deadlines import Deadline, OutOfTime, out_of_time
 from app.runtime.metrics import BATCH_WRITES
+from app.runtime.request_facts import RequestFacts
 from app.writes.batch_changes import BatchChanges
 from app.writes.batch_reads import read_batch
 from app.writes.decisions import Needs, Write
@@ -47,11 +48,15 @@ PAUSE_SIZE: Final = 50
 
 
 class QueuedWrite(NamedTuple):
-    """A write in a lane, the deadline of its request, and the monotonic time of its arrival."""
+    """A write in a lane, the deadline of its request, and the monotonic time of its arrival.
+
+    The facts of its request get the position of the feed after the write.
+    """
 
     write: Write[Any]
     deadline: Deadline
     queued_at: float
+    facts: RequestFacts | None = None
 
 
 # The outcome of a write, or an error that is not stored.
@@ -84,7 +89,7 @@ async def run_batch(database: Database, tenant_id: str, batch: Sequence[Pending]
     deadline = min(pending.item.deadline for pending in in_time)
     work = partial(_decide_and_post, tenant_id, writes)
     try:
-        outcomes: Sequence[WriteOutcome] = await database.write(
+        outcomes, position = await database.write(
             work,
             tenant_id,
             deadline,
@@ -103,12 +108,21 @@ async def run_batch(database: Database, tenant_id: str, batch: Sequence[Pending]
         if len(in_time) > 1:
             await _run_halves(database, tenant_id, in_time)
             return
-        outcomes = [error]
-    for pending, outcome in zip(in_time, outcomes, strict=True):
+        in_time[0].fail(error)
+        return
+    _deliver(in_time, outcomes, position)
+
+
+def _deliver(batch: Sequence[Pending], outcomes: Sequence[WriteOutcome], position: int) -> None:
+    """Give every write of a committed batch its outcome, and its request the feed position."""
+    for pending, outcome in zip(batch, outcomes, strict=True):
         if isinstance(outcome, Exception):
             pending.fail(outcome)
-        else:
-            pending.succeed(outcome)
+            continue
+        facts = pending.item.facts
+        if facts is not None and not isinstance(outcome.result, InventoryError):
+            facts.written_position = position
+        pending.succeed(outcome)
 
 
 async def _refuse(
@@ -144,8 +158,11 @@ def _refusal_of(write: Write[Any], error: Unavailable) -> InventoryError:
 
 async def _decide_and_post(
     tenant_id: str, writes: Sequence[Write[Any]], session: Session
-) -> list[WriteOutcome]:
-    """Read, decide and write a batch in a transaction that has locked the tenant."""
+) -> tuple[list[WriteOutcome], int]:
+    """Read, decide and write a batch in a transaction that has locked the tenant.
+
+    Returns the outcomes, and the position of the feed after the batch.
+    """
     keys = [(write.caller.subject, write.key) for write in writes if write.key is not None]
     stock, stored = await read_batch(
         session,
@@ -164,7 +181,7 @@ async def _decide_and_post(
             await asyncio.sleep(0)
             size = 0
     await post(session, tenant_id, stock, changes)
-    return outcomes
+    return outcomes, stock.last_change + len(changes.events)
 
 
 def _decide(

@@ -12,6 +12,7 @@ from functools import partial
 from app.database.engine import Database
 from app.domain.caller import Caller
 from app.errors import InventoryError
+from app.runtime.request_facts import current_request_facts
 from app.writes.batch_reads import read_batch
 from app.writes.decisions import Decide, Needs, Write
 from app.writes.idempotency_keys import (
@@ -61,7 +62,7 @@ async def run_write(
         database, tenant_id = context.database, context.caller.tenant_id
         outcome = await database.lanes.submit(
             tenant_id,
-            QueuedWrite(write, database.deadline(), time.monotonic()),
+            QueuedWrite(write, database.deadline(), time.monotonic(), current_request_facts.get()),
             partial(run_batch, database, tenant_id),
             size=size_of(needs),
         )

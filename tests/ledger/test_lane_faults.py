@@ -229,7 +229,7 @@ class SlowDatabase:
 
     async def write(
         self, work: Any, _tenant_id: str, deadline: Deadline, **_options: Any
-    ) -> list[Any]:
+    ) -> tuple[list[Any], int]:
         ends_at = self.clock.now + self.seconds
         if deadline.ends_at < ends_at:
             self.clock.now = deadline.ends_at
@@ -237,7 +237,7 @@ class SlowDatabase:
             raise out_of_time(deadline.seconds)
         self.clock.now = ends_at
         _tenant_id, writes = work.args
-        return [None for _ in writes]
+        return [None for _ in writes], 0
 
 
 async def test_deadlines_that_follow_each_other_do_not_end_every_transaction(

@@ -152,9 +152,9 @@ def ordered() -> Iterator[list[tuple[str, Any]]]:
     decide_and_post = lane._decide_and_post
 
     async def noted(tenant_id: str, writes: Sequence[Any], session: Any) -> Any:
-        outcomes = await decide_and_post(tenant_id, writes, session)
+        outcomes, position = await decide_and_post(tenant_id, writes, session)
         order.extend(zip((write.caller.email for write in writes), outcomes, strict=True))
-        return outcomes
+        return outcomes, position
 
     with patch.object(lane, "_decide_and_post", noted):
         yield order
