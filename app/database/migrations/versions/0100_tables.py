@@ -6,8 +6,9 @@ Revision: 0100
 import sqlalchemy as sa
 from alembic import op
 
+from app.database.placement import placement_of
 from app.database.row_level_security import row_level_security_ddl
-from app.database.triggers import APPEND_ONLY
+from app.database.triggers import append_only_ddl
 
 revision = "0100"
 down_revision = None
@@ -499,7 +500,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "position", name=op.f("change_pkey")),
     )
     dialect = op.get_bind().dialect.name
-    for statement in APPEND_ONLY[dialect]:
+    for statement in append_only_ddl(dialect, placement_of(op.get_bind())):
         op.execute(statement)
     if dialect == "postgresql":
         for table in ISOLATED_TABLES:
