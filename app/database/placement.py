@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Table, event, text
 
+from app.database.postgresql import HAS_CITUS
 from app.database.session import DriverSession
 from app.errors import invalid_field
 
 TENANT_COLUMN: Final = "tenant_id"
 # More make a migration take more locks than PostgreSQL has room for by default.
 MAX_PARTITIONS: Final = 64
-HAS_CITUS: Final = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')"
 PARTITIONS: Final = "SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass('tenant')"
 DISTRIBUTED: Final = (
     "SELECT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = to_regclass('tenant'))"

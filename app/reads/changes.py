@@ -119,7 +119,7 @@ def _page_of_changes(dialect: str, filters: Filters) -> Select[Any]:
         .limit(PAGE_LIMIT)
         .subquery("page")
     )
-    has_feed = feed.c.tenant_id == tenant.c.tenant_id
+    has_feed = feed.c.tenant_id == TENANT
     source = tenant.join(feed, has_feed, isouter=True).join(page, true(), isouter=True)
     newest = func.coalesce(feed.c.position, ZERO)
     deleted_until = func.coalesce(feed.c.deleted_until, ZERO)
