@@ -16,6 +16,7 @@ from ulid import ULID
 
 from app.database.engine import Database
 from app.database.migration import migrate
+from app.database.placement import Placement
 from app.settings import Settings
 from tests.clocks import fake_clock
 
@@ -111,12 +112,12 @@ def copied(database_url: str, directory: Path) -> str:
     return create_database(source.set(database="postgres"), name, template=str(source.database))
 
 
-def migrated(database_url: str) -> str:
+def migrated(database_url: str, placement: Placement | None = None) -> str:
     """Bring a database to the newest schema and return its address."""
 
     async def work() -> None:
         database = Database(Settings(database_url=database_url))
-        await migrate(database)
+        await migrate(database, placement)
         await database.dispose()
 
     asyncio.run(work())

@@ -101,7 +101,10 @@ async def require_tenant(database: "Database", tenant_id: str) -> None:
 @database_commands.command(
     "migrate",
     epilog=with_examples(
-        "inventory migrate", "inventory migrate --status", "inventory migrate --grant-to service"
+        "inventory migrate",
+        "inventory migrate --status",
+        "inventory migrate --grant-to service",
+        "inventory migrate --partitions 8",
     ),
 )
 def migrate_command(
@@ -114,6 +117,22 @@ def migrate_command(
             "for INVENTORY_ROW_LEVEL_SECURITY.",
         ),
     ] = None,
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            min=2,
+            help="Divide each table of an empty PostgreSQL database by tenant into partitions.",
+        ),
+    ] = None,
+    distribute: Annotated[
+        bool,
+        typer.Option(
+            "--distribute",
+            help="Distribute each table of an empty PostgreSQL database with the extension Citus "
+            "by tenant.",
+        ),
+    ] = False,
     status: Annotated[
         bool,
         typer.Option(
@@ -127,16 +146,21 @@ def migrate_command(
 ) -> None:
     """Migrate the database to the schema of this version; create a missing SQLite file."""
     from app.database.migration import grant, migrate
+    from app.database.placement import Placement
 
     settings = settings_for(database_url)
+    if partitions is not None and distribute:
+        raise typer.BadParameter("--partitions and --distribute exclude each other")
+    is_placed = partitions is not None or distribute
     if status:
-        if grant_to is not None:
-            raise typer.BadParameter("--status changes nothing, so it excludes --grant-to")
+        if grant_to is not None or is_placed:
+            raise typer.BadParameter("--status changes nothing, so it excludes the other options")
         _print_status(settings, json=json)
         return
 
     async def work(database: "Database") -> None:
-        await migrate(database)
+        placement = Placement(partitions or 0, distribute) if is_placed else None
+        await migrate(database, placement)
         if grant_to is not None:
             await grant(database, grant_to)
 
@@ -182,12 +206,24 @@ def backup_command(
 
 def _print_status(settings: "Settings", *, json: bool) -> None:
     from app.database.migration import current_revision, newest_revision
+    from app.database.placement import read_placement
 
-    revision, needed = run_with_database(current_revision, settings), newest_revision()
+    async def work(database: "Database") -> tuple[str | None, str | None]:
+        revision = await current_revision(database)
+        if revision is None:
+            return None, None
+        async with database.reading() as session:
+            return revision, str(await read_placement(session))
+
+    needed = newest_revision()
+    revision, placement = run_with_database(work, settings)
     if json:
-        print_json({"revision": revision, "needed": needed, "current": revision == needed})
+        facts = {"revision": revision, "needed": needed, "current": revision == needed}
+        print_json({**facts, "placement": placement})
     else:
         typer.echo(f"The database is at revision {revision or 'none'}; {needed} is needed.")
+        if placement is not None:
+            typer.echo(f"Its tables are {placement}.")
     if revision != needed:
         if not json:
             typer.echo("Run: inventory migrate")

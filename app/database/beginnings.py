@@ -2,6 +2,8 @@
 
 from typing import Final
 
+# Stands between the statements of a beginning, and in none of them.
+SEPARATOR: Final = "; "
 # PostgreSQL ends the transaction of a process that stalls while it holds the lock of a tenant.
 MAX_STALL_MS: Final = 3_000
 
@@ -45,7 +47,7 @@ class Beginnings:
     def _entering(self, tenant_id: str | None) -> str:
         if not self._enters:
             return ""
-        return f"; SELECT set_config('inventory.tenant', {_literal(tenant_id or '')}, true)"
+        return f"; SET LOCAL inventory.tenant = {_literal(tenant_id or '')}"
 
 
 def _literal(text: str) -> str:
@@ -53,4 +55,5 @@ def _literal(text: str) -> str:
     if "\x00" in text:
         return "''"
     # The prefix gives a backslash the same meaning whatever the server has set.
-    return "E'{}'".format(text.replace("\\", "\\\\").replace("'", "''"))
+    escaped = text.replace("\\", "\\\\").replace("'", "''").replace(";", "\\x3B")
+    return f"E'{escaped}'"

@@ -13,12 +13,18 @@ from app.database.compilation import DIALECTS
 from app.database.connectors import sqlite_pragmas
 from app.database.due_work import TENANT_SEARCHES
 from app.database.engine import Database
+from app.database.placement import (
+    Placement,
+    read_placement,
+    require_possible,
+    set_placement,
+)
 from app.database.schema import METADATA
 from app.database.servers import Servers
 from app.database.session import DriverSession
 from app.database.sqlite import WRITE_PRAGMA, create_private_file, prepare_sqlite_engine
 from app.database.tables import adjustment, api_token
-from app.errors import Unavailable, invalid_field
+from app.errors import Unavailable, ValidationFailed, invalid_field
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -64,23 +70,50 @@ def newest_revision() -> str:
     return revisions()[-1]
 
 
-async def migrate(database: Database) -> None:
+async def migrate(database: Database, wanted: Placement | None = None) -> None:
     """Upgrade the database to the newest revision, in one transaction.
+
+    An empty database gets the wanted placement of its tables.
 
     Raises:
         NotCurrent: the database has a revision of a newer version.
+        ValidationFailed: the database cannot get the wanted placement, or has another one.
 
     """
-    if await current_revision(database) == newest_revision():
+    revision = await current_revision(database)
+    if revision == newest_revision() and wanted is None:
+        return
+    placement = await _placement(database, wanted, is_empty=revision is None)
+    if revision == newest_revision():
         return
     from alembic import command  # noqa: PLC0415 - on demand, as above
+
+    def upgrade(connection: Connection) -> None:
+        set_placement(connection, placement)
+        command.upgrade(alembic_config(connection), "head")
 
     async with schema_transaction(database) as connection:
         if database.dialect == "postgresql":
             await connection.execute(text("SET LOCAL statement_timeout = 0"))
-        await connection.run_sync(
-            lambda connection: command.upgrade(alembic_config(connection), "head")
+        await connection.run_sync(upgrade)
+
+
+async def _placement(database: Database, wanted: Placement | None, *, is_empty: bool) -> Placement:
+    """Return the placement of the tables of a database: the present one, or the wanted one."""
+    async with database.reading() as session:
+        if is_empty:
+            placement = wanted or Placement()
+            await require_possible(session, placement)
+            return placement
+        placement = await read_placement(session)
+    if wanted not in (None, placement):
+        message = (
+            f"The tables of this database are {placement}, and a database keeps the placement that "
+            "it was created with. Create an empty database, and move each tenant to it with "
+            "`inventory export --all` and `inventory import`."
         )
+        raise ValidationFailed(message)
+    return placement
 
 
 @asynccontextmanager

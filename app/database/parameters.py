@@ -21,6 +21,9 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSON
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 from app.domain.instants import format_instant
@@ -41,6 +44,28 @@ class KeyValue(TypeDecorator[str]):
 
 
 TENANT: Final = bindparam("tenant_id", type_=KeyValue)
+
+
+class TenantOf(FunctionElement[str]):
+    """The tenant of another row, for the condition on a joined table.
+
+    A sharded PostgreSQL finds the shard of each table by a value: it is the parameter there. SQLite
+    would begin the join with a table that has a value.
+    """
+
+    type = Text()
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[str]) -> None:
+        super().__init__(column, TENANT)
+
+
+@compiles(TenantOf)
+def _compile_tenant_of(element: TenantOf, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
+    column, parameter = element.clauses
+    value = parameter if compiler.dialect.name == "postgresql" else column
+    text: str = compiler.process(value, **options)
+    return text
 
 
 class KeyArray(TypeDecorator[Sequence[str]]):

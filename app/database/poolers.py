@@ -11,13 +11,14 @@ import asyncpg
 import structlog
 
 from app.database.connections import DatabaseConnections
-from app.database.postgresql import PostgresqlConnection, server_settings
+from app.database.postgresql import PostgresqlConnection
 from app.database.servers import Servers
 from app.errors import Unavailable
 
 log = structlog.get_logger()
 # What the service relies on. The other settings only make it faster.
 RELIED_ON: Final = {
+    "citus.propagate_set_commands",
     "idle_in_transaction_session_timeout",
     "lock_timeout",
     "statement_timeout",
@@ -50,16 +51,15 @@ async def require_fit_pooler(database: DatabaseConnections) -> None:
     if database.dialect != "postgresql":
         return
     servers = Servers(database.url, database.settings)
-    wanted = server_settings(database.settings)
     with database.fault_translation:
         try:
             first = await servers.connect()
         except asyncpg.ProtocolViolationError as error:
             if UNTRACKED not in str(error):
                 raise
-            raise _refused_parameter(error, wanted) from error
+            raise _refused_parameter(error, servers.session_settings) from error
         try:
-            await _require_settings(first, wanted)
+            await _require_settings(first, servers.session_settings)
             second = await servers.connect()
             try:
                 await _require_own_statements(first, second)

@@ -9,7 +9,12 @@ from sqlalchemy import URL
 
 from app.database.address import Host, dsn_of, hosts_of, without_hosts
 from app.database.compilation import PostgresqlRow
-from app.database.postgresql import PostgresqlConnection, connect_options
+from app.database.postgresql import (
+    HAS_CITUS,
+    PostgresqlConnection,
+    connect_options,
+    server_settings,
+)
 from app.settings import Settings
 
 # A standby if one answers, otherwise any server.
@@ -32,21 +37,44 @@ class Servers:
         self._hosts, role, seconds = hosts_of(url)
         self._roles = ROLES.get(role, (role,))
         self._dsn = dsn_of(without_hosts(url))
-        self._options: dict[str, Any] = {
-            **connect_options(settings),
-            "record_class": PostgresqlRow,
-            "timeout": seconds,
-        }
+        self._settings = settings
+        # Whether the database has the extension Citus; None before the first connection.
+        self._has_citus: bool | None = None
+        self._options: dict[str, Any] = {"record_class": PostgresqlRow, "timeout": seconds}
+
+    @property
+    def session_settings(self) -> dict[str, str]:
+        """The settings of each session."""
+        return server_settings(self._settings, has_citus=bool(self._has_citus))
 
     async def connect(self, **options: Any) -> PostgresqlConnection:  # noqa: ANN401
         """Open a connection to a host that has the required role.
 
-        A host that has not answered within HEAD_START_SECONDS, or has failed, does not keep the
-        next one from being tried. The first success counts.
+        The first connection looks for Citus, whose sessions have other settings.
 
         Raises:
             NoServer: none of several hosts has the role.
 
+        """
+        is_first = self._has_citus is None
+        connection = await self._connect(options)
+        if self._has_citus is None:
+            try:
+                self._has_citus = await connection.fetchval(HAS_CITUS)
+            except BaseException:
+                connection.terminate()
+                raise
+        # Several first connections may be opened at once.
+        if self._has_citus and is_first:
+            connection.terminate()
+            return await self._connect(options)
+        return connection
+
+    async def _connect(self, options: dict[str, Any]) -> PostgresqlConnection:
+        """Open a connection to one of the hosts.
+
+        A host that has not answered within HEAD_START_SECONDS, or has failed, does not keep the
+        next one from being tried. The first success counts.
         """
         if len(self._hosts) == 1:
             # A single host answers for itself: its errors say more.
@@ -70,7 +98,11 @@ class Servers:
             host=host.name,
             port=host.port,
             target_session_attrs=role,
-            **{**self._options, **options},
+            **{
+                **connect_options(self._settings, has_citus=bool(self._has_citus)),
+                **self._options,
+                **options,
+            },
         )
         return connection
 

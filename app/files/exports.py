@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Any, BinaryIO, Final
 
 import orjson
-from sqlalchemy import Select, Text, bindparam, case, select
+from sqlalchemy import Select, case, select
 
 from app.database.engine import Database
+from app.database.parameters import TENANT
 from app.database.tables import adjustment, sku, stock_level, warehouse
 from app.domain.instants import format_instant
 from app.files.cell_values import marked_text
@@ -22,7 +23,6 @@ from app.files.sources import FileFormat
 from app.reads.persons import author_of
 
 EXPORT_BATCH_ROWS: Final = 2_000
-EXPORTED_TENANT: Final = bindparam("tenant", type_=Text)
 Cells = Sequence[object]
 EncodeRows = Callable[[Sequence[Cells]], bytes]
 
@@ -68,18 +68,18 @@ async def export(
 async def exported_rows(
     database: Database, statement: Select[Any], tenant_id: str
 ) -> AsyncIterator[Sequence[Cells]]:
-    """Yield the rows of a statement with EXPORTED_TENANT in batches, in one snapshot."""
+    """Yield the rows of a statement with TENANT in batches, in one snapshot."""
     async with database.reading() as session:
         # The reader of a pipe may be slow.
         await session.lift_time_limits()
-        parameters = {"tenant": tenant_id}
+        parameters = {"tenant_id": tenant_id}
         async for rows in session.stream(statement, parameters, size=EXPORT_BATCH_ROWS):
             yield rows
 
 
 def _stock(where: ExportFilter) -> Select[Any]:
     level = stock_level.c
-    same_sku = (level.tenant_id == sku.c.tenant_id) & (level.sku == sku.c.sku)
+    same_sku = (sku.c.tenant_id == TENANT) & (sku.c.sku == level.sku)
     statement = (
         select(
             *(level.sku, sku.c.title, level.warehouse_id, level.on_hand, level.reserved),
@@ -87,7 +87,7 @@ def _stock(where: ExportFilter) -> Select[Any]:
             *(level.safety_stock, level.status, level.version, level.adjusted_at),
         )
         .select_from(stock_level.join(sku, same_sku))
-        .where(level.tenant_id == EXPORTED_TENANT)
+        .where(level.tenant_id == TENANT)
         .order_by(level.sku, level.warehouse_id)
     )
     if where.warehouse_id is not None:
@@ -105,7 +105,7 @@ def _ledger(where: ExportFilter) -> Select[Any]:
                 if column.name != "tenant_id"
             )
         )
-        .where(entry.tenant_id == EXPORTED_TENANT)
+        .where(entry.tenant_id == TENANT)
         .order_by(entry.created_at, entry.position)
     )
     if where.warehouse_id is not None:
@@ -119,7 +119,7 @@ def _ledger(where: ExportFilter) -> Select[Any]:
 
 def _skus(_where: ExportFilter) -> Select[Any]:
     code = sku.c.sku
-    return select(code, sku.c.title).where(sku.c.tenant_id == EXPORTED_TENANT).order_by(code)
+    return select(code, sku.c.title).where(sku.c.tenant_id == TENANT).order_by(code)
 
 
 def _warehouses(_where: ExportFilter) -> Select[Any]:
@@ -127,7 +127,7 @@ def _warehouses(_where: ExportFilter) -> Select[Any]:
     return (
         select(*(place.id, place.name, place.type, place.address, place.marketplace))
         .add_columns(case((place.is_active, "true"), else_="false").label("is_active"))
-        .where(place.tenant_id == EXPORTED_TENANT)
+        .where(place.tenant_id == TENANT)
         .order_by(place.id)
     )
 

@@ -152,7 +152,7 @@ def held_of_level() -> tuple[ColumnElement[int], ColumnElement[int]]:
     held, held_by = (
         select(cast(figure, BigInteger))
         .where(
-            reservation_line.c.tenant_id == stock_level.c.tenant_id,
+            reservation_line.c.tenant_id == TENANT,
             reservation_line.c.sku == stock_level.c.sku,
             reservation_line.c.warehouse_id == stock_level.c.warehouse_id,
             reservation_line.c.held > ZERO,

@@ -82,9 +82,9 @@ async def _repair_skus(
     skus = await session.execute(page)
     if not skus:
         return None, []
-    statement = _levels_with_last_entries(tenant_id, skus[0].sku, skus[-1].sku)
+    statement = _levels_with_last_entries(skus[0].sku, skus[-1].sku)
     archived = {row.sku: row.archived_at for row in skus}
-    levels = await session.execute(statement)
+    levels = await session.execute(statement, {"tenant_id": tenant_id})
     messages: list[str] = []
     figures: dict[str, list[Figures]] = {}
     for level in levels:
@@ -103,17 +103,18 @@ async def _repair_skus(
     return skus[-1].sku, messages
 
 
-def _levels_with_last_entries(tenant_id: str, first: str, last: str) -> Select[Any]:
+def _levels_with_last_entries(first: str, last: str) -> Select[Any]:
     entry = adjustment.alias("entry").c
     newest = (
         select(func.max(entry.position))
-        .where(*(entry[name] == stock_level.c[name] for name in LEVEL_KEY))
+        .where(
+            entry.tenant_id == TENANT,
+            *(entry[name] == stock_level.c[name] for name in LEVEL_KEY[1:]),
+        )
         .correlate(stock_level)
         .scalar_subquery()
     )
-    is_newest = (adjustment.c.tenant_id == stock_level.c.tenant_id) & (
-        adjustment.c.position == newest
-    )
+    is_newest = (adjustment.c.tenant_id == TENANT) & (adjustment.c.position == newest)
     return (
         select(
             stock_level,
@@ -122,7 +123,7 @@ def _levels_with_last_entries(tenant_id: str, first: str, last: str) -> Select[A
         )
         .select_from(stock_level.join(adjustment, is_newest, isouter=True))
         .where(
-            stock_level.c.tenant_id == tenant_id,
+            stock_level.c.tenant_id == TENANT,
             stock_level.c.sku >= first,
             stock_level.c.sku <= last,
         )

@@ -14,6 +14,7 @@ from sqlalchemy import (
     FromClause,
     ScalarSelect,
     Text,
+    and_,
     any_,
     bindparam,
     func,
@@ -22,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.database.parameters import KeyValue
+from app.database.parameters import TENANT, KeyValue
 from app.database.tables import LEVEL_KEY, adjustment, ledger_sum, tenant
 from app.domain.filters import Sign
 from app.domain.records import LedgerTotals
@@ -242,8 +243,7 @@ def _group_of(names: Filters) -> Group:
 
 def _is_of_tenant(columns: Columns) -> ColumnElement[bool]:
     """Correlate with the row of the tenant: PostgreSQL then starts no parallel workers."""
-    condition: ColumnElement[bool] = columns.tenant_id == tenant.c.tenant_id
-    return condition
+    return and_(columns.tenant_id == TENANT, columns.tenant_id == tenant.c.tenant_id)
 
 
 def _is_in_any_warehouse(dialect: str) -> ColumnElement[bool]:

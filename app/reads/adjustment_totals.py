@@ -210,7 +210,8 @@ def _last_sequence(name: str) -> ColumnElement[int]:
     last = (
         select(adjustment.c.sequence)
         .where(
-            *(adjustment.c[column] == stock_level.c[column] for column in LEVEL_KEY),
+            adjustment.c.tenant_id == TENANT,
+            *(adjustment.c[column] == stock_level.c[column] for column in LEVEL_KEY[1:]),
             adjustment.c.position < first_position_at(name),
         )
         .order_by(adjustment.c.position.desc())

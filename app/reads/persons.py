@@ -16,7 +16,7 @@ def author_of(table: Table) -> ColumnElement[str]:
     """Return the address of the author of a row, as its column `created_by`."""
     address = (
         select(person.c.email)
-        .where(person.c.tenant_id == table.c.tenant_id, person.c.id == table.c.created_by)
+        .where(person.c.tenant_id == TENANT, person.c.id == table.c.created_by)
         .correlate(table)
         .scalar_subquery()
     )

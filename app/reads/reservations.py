@@ -211,7 +211,7 @@ def _page_of_reservations(_dialect: str, filters: Filters) -> Select[Any]:
         .subquery("longest")
     )
     page = select(longest).order_by(longest.c.id.desc()).limit(PAGE_LIMIT).subquery("page")
-    is_line = (reservation_line.c.tenant_id == page.c.tenant_id) & (
+    is_line = (reservation_line.c.tenant_id == TENANT) & (
         reservation_line.c.reservation_id == page.c.id
     )
     return (
@@ -233,7 +233,7 @@ def _reservation_count(_dialect: str, filters: Filters) -> Select[Any]:
 @cache
 def reservations_by_id(dialect: str) -> Select[Any]:
     """Select the reservations of `ids` with their lines."""
-    is_line = (reservation_line.c.tenant_id == reservation.c.tenant_id) & (
+    is_line = (reservation_line.c.tenant_id == TENANT) & (
         reservation_line.c.reservation_id == reservation.c.id
     )
     return (

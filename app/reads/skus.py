@@ -333,7 +333,7 @@ def level_conditions(filters: Filters, columns: Columns) -> list[ColumnElement[b
 
 def of_sku(column: ColumnElement[Any], level: Columns) -> ColumnElement[Any]:
     """Select a column of the SKU of a stock level."""
-    return select(column).where(same_sku(sku.c, level)).scalar_subquery()
+    return select(column).where(same_sku(level, sku.c)).scalar_subquery()
 
 
 def has_status(column: ColumnElement[str], statuses: Filters) -> ColumnElement[bool]:

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSON, aggregate_order_by
 
-from app.database.parameters import TENANT
+from app.database.parameters import TENANT, TenantOf
 from app.database.tables import sku, stock_level, warehouse
 from app.domain.filters import Order
 from app.domain.records import LevelRecord, SkuRecord
@@ -114,5 +114,5 @@ def _in_order(skus: FromClause, order: Order, *more: ColumnElement[Any]) -> Sele
 
 
 def same_sku(left: Columns, right: Columns) -> ColumnElement[bool]:
-    """Condition that two rows belong to the same SKU."""
-    return and_(left.tenant_id == right.tenant_id, left.sku == right.sku)
+    """Condition that a row of a table, the right one, belongs to the SKU of another row."""
+    return and_(right.tenant_id == TenantOf(left.tenant_id), left.sku == right.sku)

@@ -181,16 +181,18 @@ async def _see_nothing(other: Service) -> None:
 
 
 async def _fill(reader: Service) -> None:
-    """Give the tenant of the reads stock with a history, and roll up its ledger."""
+    """Give the tenant of the reads stock with a history and a feed, and roll up its ledger."""
 
     def loaded(number: int) -> LoadedLevel:
         at = (START + STEP * number).isoformat()
         entry = counted(number % 7, at)
         return LoadedLevel(warehouse_id=MAIN, history=[entry, entry])
 
-    await reader.load(
-        WAREHOUSES, [sku(code(number), loaded(number)) for number in range(STOCKED_SKUS)]
-    )
+    codes = [code(number) for number in range(STOCKED_SKUS)]
+    await reader.load(WAREHOUSES, [sku(each, loaded(number)) for number, each in enumerate(codes)])
+    update = {"warehouse_id": MAIN, "quantity": 8, "reason": "cycle_count"}
+    updates = [{"sku": each, **update} for each in codes]
+    await _send(reader, "POST", "/api/inventory/bulk", json={"updates": updates})
     while await roll_up_ledger(reader.database, reader.tenant_id):
         pass
 

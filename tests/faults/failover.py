@@ -60,13 +60,13 @@ async def switch_over(pair: Pair, rounds: int, **settings: Any) -> Switches:
                 fail = pair.primary.freeze if number % 2 else pair.primary.stop
                 await asyncio.to_thread(fail)
                 await asyncio.to_thread(pair.standby.promote)
-                result.seconds.append(await _full_service(clients))
+                result.seconds.append(await full_service(clients))
                 await asyncio.to_thread(pair.replace_primary)
             await clients.until(FULL_SERVICE)
         await until_nothing_is_checked_out(database)
         assert set(clients.refused) <= ALLOWED, clients.refused
         assert set(result.reads) <= {200, 503}
-        await _check(service, clients)
+        await check_acknowledged(service, clients)
         result.acknowledged, result.refused = len(clients.acknowledged), clients.refused
     return result
 
@@ -88,7 +88,7 @@ async def reading(service: Service, result: Switches) -> AsyncIterator[None]:
     await asyncio.gather(*readers, return_exceptions=True)
 
 
-async def _full_service(clients: Load) -> float:
+async def full_service(clients: Load) -> float:
     """Wait for full service, and return the seconds until its first answer."""
     began = time.monotonic()
     async with asyncio.timeout(SOON_SECONDS * 3):
@@ -99,7 +99,7 @@ async def _full_service(clients: Load) -> float:
                 return round(started - began, 2)
 
 
-async def _check(service: Service, clients: Load) -> None:
+async def check_acknowledged(service: Service, clients: Load) -> None:
     """Check that each acknowledged write is in the ledger once."""
     history = answered(await service.rest("GET", "/api/inventory/A/adjustments"))["data"]
     written = Counter(entry["after_quantity"] for entry in history)

@@ -73,7 +73,8 @@ async def everything(shop: Service) -> list[Entry]:
     of_tenant = adjustment.c.tenant_id == shop.tenant_id
     in_turn = statement.where(of_tenant).order_by(adjustment.c.position)
     async with shop.database.snapshot() as snapshot:
-        return [Entry(*row) for row in await snapshot.rows(in_turn, {})]
+        rows = await snapshot.rows(in_turn, {"tenant_id": shop.tenant_id})
+        return [Entry(*row) for row in rows]
 
 
 SIGNS: Final[dict[Sign | None, Callable[[int], bool]]] = {

@@ -239,13 +239,13 @@ async def test_a_due_reservation_expires_once_in_a_batch(
     stocked: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = (await reserve(stocked, 2)).result.reservation
-    monkeypatch.setattr("app.writes.reservations._is_due", lambda held, _now: held.version == 1)
+    monkeypatch.setattr("app.writes.expiry.is_due", lambda held, _now: held.version == 1)
     due = [held.id]
 
     async def list_due(*_: object, **__: object) -> Sequence[str]:
         return [due.pop()] if due else []
 
-    monkeypatch.setattr("app.writes.reservations.list_due_reservations", list_due)
+    monkeypatch.setattr("app.writes.expiry.list_due_reservations", list_due)
     first = expire_reservations(stocked.database, stocked.tenant_id)
     expired, released = await together(
         stocked, first, release_reservation(context(stocked), held.id)

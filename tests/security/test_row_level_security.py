@@ -198,7 +198,7 @@ async def test_a_connection_outside_a_transaction_sees_no_tenant(walled: Walled)
 @pytest.mark.parametrize(
     "claimed",
     [
-        "x', true); SELECT set_config('inventory.tenant', '{other}",
+        "x'; SET LOCAL inventory.tenant = '{other}",
         "{other}\x00",
     ],
     ids=["quote", "NUL"],
@@ -395,7 +395,7 @@ async def test_a_claimed_tenant_id_cannot_end_its_literal_by_a_backslash(
     async with writer_of(database).begin() as connection:
         await connection.execute(text(escaping))
     await database.dispose()
-    claims = ["'", "\\", "\\'", "\\\\'", "\\', true); SELECT ("]
+    claims = ["'", "\\", "\\'", "\\\\'", "\\'; SELECT ("]
 
     async with running(url, row_level_security=True) as (app, client):
         service = Service(app, client, app.state.database, tenant_id)

@@ -7,8 +7,9 @@ import sqlalchemy as sa
 from alembic import op
 
 from app.database.due_work import TENANT_SEARCHES
+from app.database.placement import placement_of
 from app.database.row_level_security import row_level_security_ddl
-from app.database.triggers import APPEND_ONLY
+from app.database.triggers import append_only_ddl
 
 revision = "0100"
 down_revision = None
@@ -502,7 +503,7 @@ def upgrade() -> None:
     )
     _create_webhooks()
     dialect = op.get_bind().dialect.name
-    for statement in APPEND_ONLY[dialect]:
+    for statement in append_only_ddl(dialect, placement_of(op.get_bind())):
         op.execute(statement)
     if dialect == "postgresql":
         created = [
