@@ -5,14 +5,25 @@ A claim has a lease. If its worker dies, any worker claims the same message afte
 
 import random
 from collections.abc import Mapping, Sequence
-from functools import partial
+from datetime import timedelta
+from functools import cache, partial
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, exists, select, update
+from sqlalchemy import (
+    BigInteger,
+    Executable,
+    Select,
+    Text,
+    bindparam,
+    delete,
+    exists,
+    select,
+    update,
+)
 
 from app.database.clocks import Present
 from app.database.engine import Database
-from app.database.parameters import as_json
+from app.database.parameters import TENANT, KeyValue, as_json
 from app.database.session import DriverSession
 from app.database.tables import tenant
 from app.database.webhook_tables import webhook, webhook_attempt
@@ -41,6 +52,7 @@ LEASE_SECONDS: Final = 45
 CLAIMED_PAGES: Final = 10
 # The newest attempts of a webhook that are kept.
 KEPT_ATTEMPTS: Final = 500
+_WEBHOOK_ID: Final = bindparam("webhook_id", type_=KeyValue)
 _NO_LEASE: Final[Mapping[str, object]] = {"lease_id": None, "lease_until": None}
 
 
@@ -75,12 +87,7 @@ async def finish_attempt(database: Database, message: Message, answer: Answer) -
 
 
 async def _claim(tenant_id: str, webhook_id: str, session: DriverSession) -> Message | None:
-    is_served = exists().where(tenant.c.tenant_id == tenant_id, tenant.c.deleted_since.is_(None))
-    rows = await session.execute(
-        select(webhook, Present().label("now"))
-        .where(_is_webhook(tenant_id, webhook_id), may_be_tried(), is_served)
-        .with_for_update(of=webhook)
-    )
+    rows = await session.rows(_due_row(), {"tenant_id": tenant_id, "webhook_id": webhook_id})
     if not rows:
         return None
     row = rows[0]
@@ -112,7 +119,7 @@ async def _claim(tenant_id: str, webhook_id: str, session: DriverSession) -> Mes
         "message_id": message_id,
         "message_to": read_to,
         "lease_id": lease_id,
-        "lease_until": Present(LEASE_SECONDS),
+        "lease_until": row.now + timedelta(seconds=LEASE_SECONDS),
     }
     await _update(session, tenant_id, webhook_id, claimed)
     has_previous = row.previous_secret is not None and row.previous_secret_until > row.now
@@ -133,11 +140,8 @@ async def _claim(tenant_id: str, webhook_id: str, session: DriverSession) -> Mes
 
 async def _finish(message: Message, answer: Answer, session: DriverSession) -> None:
     tenant_id, webhook_id = message.tenant_id, message.webhook_id
-    rows = await session.execute(
-        select(webhook, Present().label("now"))
-        .where(_is_webhook(tenant_id, webhook_id), webhook.c.lease_id == message.lease_id)
-        .with_for_update(of=webhook)
-    )
+    key = {"tenant_id": tenant_id, "webhook_id": webhook_id}
+    rows = await session.rows(_leased_row(), {**key, "lease_id": message.lease_id})
     if not rows:
         return
     row = rows[0]
@@ -187,30 +191,17 @@ async def _store_attempt(session: DriverSession, message: Message, answer: Answe
         "error": answer.error,
         "answer": answer.text,
     }
-    await session.execute(webhook_attempt.insert().values(row))
-    of_webhook = (webhook_attempt.c.tenant_id == message.tenant_id) & (
-        webhook_attempt.c.webhook_id == message.webhook_id
-    )
-    oldest_kept = (
-        select(webhook_attempt.c.id)
-        .where(of_webhook)
-        .order_by(webhook_attempt.c.id.desc())
-        .limit(1)
-        .offset(KEPT_ATTEMPTS - 1)
-        .scalar_subquery()
-    )
-    await session.execute(
-        delete(webhook_attempt).where(of_webhook, webhook_attempt.c.id < oldest_kept)
-    )
+    await session.insert(webhook_attempt, [row])
+    key = {"tenant_id": message.tenant_id, "webhook_id": message.webhook_id}
+    await session.rows(_delete_old_attempts(), {**key, "kept": KEPT_ATTEMPTS - 1})
 
 
 async def _disable(
     tenant_id: str, webhook_id: str, reason: DisablingReason, session: DriverSession
 ) -> None:
     """Disable an active webhook, and add the change to the feed. The tenant is locked."""
-    is_active = _is_webhook(tenant_id, webhook_id) & (
-        webhook.c.status == WebhookStatus.ACTIVE.value
-    )
+    is_webhook = (webhook.c.tenant_id == tenant_id) & (webhook.c.id == webhook_id)
+    is_active = is_webhook & (webhook.c.status == WebhookStatus.ACTIVE.value)
     values = {"status": WebhookStatus.DISABLED.value, "disabling_reason": reason.value}
     statement = update(webhook).where(is_active).values(**values).returning(Present().label("now"))
     rows = await session.execute(statement)
@@ -228,12 +219,51 @@ async def _disable(
     await session.rows(insert_changes(session.dialect), inserted)
 
 
-def _is_webhook(tenant_id: str, webhook_id: str) -> ColumnElement[bool]:
-    return (webhook.c.tenant_id == tenant_id) & (webhook.c.id == webhook_id)
-
-
 async def _update(
     session: DriverSession, tenant_id: str, webhook_id: str, values: Mapping[str, Any]
 ) -> None:
-    is_webhook = _is_webhook(tenant_id, webhook_id)
-    await session.execute(update(webhook).where(is_webhook).values(**values))
+    parameters = {f"new_{name}": value for name, value in values.items()}
+    key = {"tenant_id": tenant_id, "webhook_id": webhook_id}
+    await session.rows(_update_of(tuple(values)), {**parameters, **key})
+
+
+@cache
+def _due_row() -> Executable:
+    is_served = exists().where(tenant.c.tenant_id == TENANT, tenant.c.deleted_since.is_(None))
+    return _locked_row().where(may_be_tried(), is_served)
+
+
+@cache
+def _leased_row() -> Executable:
+    return _locked_row().where(webhook.c.lease_id == bindparam("lease_id", type_=Text))
+
+
+def _locked_row() -> Select[Any]:
+    return (
+        select(webhook, Present().label("now"))
+        .where(webhook.c.tenant_id == TENANT, webhook.c.id == _WEBHOOK_ID)
+        .with_for_update(of=webhook)
+    )
+
+
+@cache
+def _update_of(names: tuple[str, ...]) -> Executable:
+    """Return the UPDATE of some columns."""
+    values = {name: bindparam(f"new_{name}", type_=webhook.c[name].type) for name in names}
+    is_webhook = (webhook.c.tenant_id == TENANT) & (webhook.c.id == _WEBHOOK_ID)
+    return update(webhook).where(is_webhook).values(values)
+
+
+@cache
+def _delete_old_attempts() -> Executable:
+    columns = webhook_attempt.c
+    of_webhook = (columns.tenant_id == TENANT) & (columns.webhook_id == _WEBHOOK_ID)
+    oldest_kept = (
+        select(columns.id)
+        .where(of_webhook)
+        .order_by(columns.id.desc())
+        .limit(1)
+        .offset(bindparam("kept", type_=BigInteger))
+        .scalar_subquery()
+    )
+    return delete(webhook_attempt).where(of_webhook, columns.id < oldest_kept)
