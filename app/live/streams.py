@@ -183,6 +183,9 @@ class Streams:
 
     def close(self) -> None:
         """End all streams, and refuse new ones: the service is stopping."""
+        if self._is_closed:
+            # Each connection of a stopping server calls this.
+            return
         self._is_closed = True
         for stream in self._open:
             stream.listener.end(Unavailable(STOPPING))

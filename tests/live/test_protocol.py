@@ -18,7 +18,7 @@ from tests.house.generated import DOCS
 from tests.live.serving import ALL, EVENTS_ONLY, REST_PATH, LiveService, serving
 from tests.service import Service
 
-# What urql and Apollo Client send for every operation.
+# A client that sends one header for all operations.
 ALL_TYPES: Final = {
     "Accept": "application/graphql-response+json, application/json, text/event-stream"
 }
