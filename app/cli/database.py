@@ -136,7 +136,7 @@ def migrate_command(
         return
 
     async def work(database: "Database") -> None:
-        await migrate(database)
+        await migrate(database, report=partial(typer.echo, err=True))
         if grant_to is not None:
             await grant(database, grant_to)
 
