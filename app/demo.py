@@ -13,7 +13,7 @@ from sqlalchemy import inspect, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
-from app.database.migration import drop_all, migrate, schema_transaction
+from app.database.migration import drop_all, migrate, schema_connection
 from app.database.schema import METADATA
 from app.database.session import DriverSession
 from app.database.tables import tenant
@@ -76,7 +76,7 @@ async def prepare_demo(database: Database) -> None:
         NotADemoDatabase: the database holds other data; nothing was changed.
 
     """
-    async with schema_transaction(database) as connection:
+    async with schema_connection(database) as connection, connection.begin():
         await _empty(connection)
     await migrate(database)
     await database.transaction(_load)

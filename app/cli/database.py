@@ -160,7 +160,7 @@ def migrate_command(
 
     async def work(database: "Database") -> None:
         placement = Placement(partitions or 0, distribute) if is_placed else None
-        await migrate(database, placement)
+        await migrate(database, placement, report=partial(typer.echo, err=True))
         if grant_to is not None:
             await grant(database, grant_to)
 

@@ -1,12 +1,15 @@
 """Migrations and checks of the schema; the same Alembic revisions serve both databases."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, MetaData, NullPool, Text, column, func, select, table, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from app.database.compilation import DIALECTS
@@ -37,6 +40,34 @@ HAS_REVISION: Final = {
     "postgresql": "SELECT to_regclass('alembic_version') IS NOT NULL",
     "sqlite": "SELECT 1 FROM sqlite_schema WHERE name = 'alembic_version'",
 }
+
+
+# The key of the lock of a migration, among the locks of a database that applications define.
+MIGRATION_LOCK: Final = 1_768_846_958
+TRY_MIGRATION_LOCK: Final = text("SELECT pg_try_advisory_lock(0, :lock)")
+# The longest wait for a lock of a table. It is shorter than the `deadlock_timeout` of PostgreSQL,
+# which would end the transaction of a writer.
+MIGRATION_LOCK_MS: Final = 500
+_DESCRIPTION: Final = (
+    "format('process %s of %s (%s, %s) since %s', pid, usename, application_name, state,"
+    " date_trunc('second', coalesce(xact_start, backend_start)))"
+)
+MIGRATION_LOCK_HOLDERS: Final = text(
+    f"SELECT {_DESCRIPTION} FROM pg_stat_activity JOIN pg_locks USING (pid)"  # noqa: S608
+    " WHERE locktype = 'advisory' AND granted AND classid = 0 AND objid = :lock AND objsubid = 2"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+OPEN_TRANSACTIONS: Final = text(
+    f"SELECT {_DESCRIPTION} FROM pg_stat_activity"  # noqa: S608
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    f" AND xact_start < now() - interval '{MIGRATION_LOCK_MS} ms' ORDER BY xact_start LIMIT 5"
+)
+# Lock timeout and deadlock of PostgreSQL, and the message of SQLite.
+BLOCKED_STATES: Final = {"55P03", "40P01", "database is locked"}
+
+
+def _ignore(_message: str) -> None:
+    """Report nothing."""
 
 
 class NotCurrent(Unavailable):
@@ -70,8 +101,17 @@ def newest_revision() -> str:
     return revisions()[-1]
 
 
-async def migrate(database: Database, wanted: Placement | None = None) -> None:
-    """Upgrade the database to the newest revision, in one transaction.
+async def migrate(
+    database: Database,
+    wanted: Placement | None = None,
+    *,
+    report: Callable[[str], None] = _ignore,
+) -> None:
+    """Upgrade the database to the newest revision, each revision in a transaction of its own.
+
+    It waits until other migrations have ended, and for the locks of a revision only briefly, again
+    and again: a transaction that waits for the lock of a table keeps all others from the table.
+    `report` gets the reasons to wait.
 
     An empty database gets the wanted placement of its tables.
 
@@ -80,22 +120,81 @@ async def migrate(database: Database, wanted: Placement | None = None) -> None:
         ValidationFailed: the database cannot get the wanted placement, or has another one.
 
     """
-    revision = await current_revision(database)
-    if revision == newest_revision() and wanted is None:
+    missing = await _missing_revisions(database)
+    if not missing and wanted is None:
         return
-    placement = await _placement(database, wanted, is_empty=revision is None)
-    if revision == newest_revision():
+    is_empty = await current_revision(database) is None
+    placement = await _placement(database, wanted, is_empty=is_empty)
+    if not missing:
         return
+    async with schema_connection(database) as connection:
+        if database.dialect == "postgresql":
+            await _exclude_migrations(connection, report)
+        for revision in await _missing_revisions(database):
+            await _upgrade(connection, revision, placement, report)
+
+
+async def _missing_revisions(database: Database) -> list[str]:
+    """List the revisions that the database lacks; none if a newer version has migrated it."""
+    present = await current_revision(database) or ""
+    return [revision for revision in revisions() if revision > present]
+
+
+async def _exclude_migrations(connection: AsyncConnection, report: Callable[[str], None]) -> None:
+    """Wait until no other migration runs in the database, and set the limits of this one.
+
+    The lock is that of the session: it ends with the process. It is tried again and again, because
+    an index that another migration builds would wait for a statement that waits.
+    """
+    number = {"lock": MIGRATION_LOCK}
+    while True:
+        async with connection.begin():
+            if await connection.scalar(TRY_MIGRATION_LOCK, number):
+                await connection.execute(text("SET statement_timeout = 0"))
+                await connection.execute(text(f"SET lock_timeout = {MIGRATION_LOCK_MS}"))
+                return
+            holders = [*await connection.scalars(MIGRATION_LOCK_HOLDERS, number)]
+        report(f"Another migration runs: {', '.join(holders) or 'it has ended just now'}.")
+        await asyncio.sleep(_pause_seconds())
+
+
+async def _upgrade(
+    connection: AsyncConnection,
+    revision: str,
+    placement: Placement,
+    report: Callable[[str], None],
+) -> None:
+    """Upgrade to a revision, unless the database has it; repeat it while others have locks."""
     from alembic import command  # noqa: PLC0415 - on demand, as above
 
-    def upgrade(connection: Connection) -> None:
-        set_placement(connection, placement)
-        command.upgrade(alembic_config(connection), "head")
+    def upgrade(sync: Connection) -> None:
+        set_placement(sync, placement)
+        command.upgrade(alembic_config(sync), revision)
 
-    async with schema_transaction(database) as connection:
-        if database.dialect == "postgresql":
-            await connection.execute(text("SET LOCAL statement_timeout = 0"))
-        await connection.run_sync(upgrade)
+    while True:
+        try:
+            async with connection.begin():
+                await connection.run_sync(upgrade)
+        except DBAPIError as error:
+            state = getattr(error.orig, "sqlstate", None) or str(error.orig)
+            if state not in BLOCKED_STATES:
+                raise
+        else:
+            return
+        holders: list[str] = []
+        if connection.dialect.name == "postgresql":
+            async with connection.begin():
+                holders = [*await connection.scalars(OPEN_TRANSACTIONS)]
+        report(
+            f"Revision {revision} waits for a lock. "
+            f"Open transactions: {', '.join(holders) or 'none now'}."
+        )
+        await asyncio.sleep(_pause_seconds())
+
+
+def _pause_seconds() -> float:
+    """Seconds until a lock is tried again, different for each of several processes."""
+    return random.uniform(0.5, 1.5)  # noqa: S311 - jitter
 
 
 async def _placement(database: Database, wanted: Placement | None, *, is_empty: bool) -> Placement:
@@ -117,8 +216,8 @@ async def _placement(database: Database, wanted: Placement | None, *, is_empty: 
 
 
 @asynccontextmanager
-async def schema_transaction(database: Database) -> AsyncIterator[AsyncConnection]:
-    """Open a connection of SQLAlchemy's engine for a change of the schema, in a transaction."""
+async def schema_connection(database: Database) -> AsyncIterator[AsyncConnection]:
+    """Open a connection of SQLAlchemy's engine for changes of the schema."""
     url, options = database.url, {"poolclass": NullPool, "hide_parameters": True}
     if database.dialect == "postgresql":
         # The driver implements more parameters of an address than SQLAlchemy. A change of the
@@ -134,7 +233,7 @@ async def schema_transaction(database: Database) -> AsyncIterator[AsyncConnectio
         prepare_sqlite_engine(engine, database.clock, begin="BEGIN IMMEDIATE", pragmas=pragmas)
     with database.fault_translation:
         try:
-            async with engine.begin() as connection:
+            async with engine.connect() as connection:
                 yield connection
         finally:
             await engine.dispose()
@@ -167,15 +266,18 @@ async def grant(database: Database, role: str) -> None:
 async def current_revision(database: Database) -> str | None:
     """Read the revision of the database; None if it is empty.
 
+    A migration notes the oldest revision whose version of the service works with its schema.
+
     Raises:
-        NotCurrent: the revision is unknown to this version.
+        NotCurrent: the revision is unknown to this version and not compatible with it.
         Unavailable: the database is unreachable.
 
     """
     async with database.reading() as session:
         has_revision = await session.scalar(text(HAS_REVISION[database.dialect]))
-        version = select(ALEMBIC_VERSION.c.version_num)
-        revision: str | None = await session.scalar(version) if has_revision else None
+        # A database of before 0.1.0 lacks the second column.
+        rows = await session.execute(text("SELECT * FROM alembic_version")) if has_revision else ()
+    revision, compatible_since = (*rows[0], None)[:2] if rows else (None, None)
     if revision is not None and revision < revisions()[0]:
         message = (
             f"The database is at revision {revision}, of a development state before 0.1.0, which "
@@ -183,18 +285,19 @@ async def current_revision(database: Database) -> str | None:
             "files into an empty database."
         )
         raise NotCurrent(message)
-    if revision not in (None, *revisions()):
+    is_compatible = compatible_since is not None and compatible_since <= newest_revision()
+    if revision not in (None, *revisions()) and not is_compatible:
         message = (
             f"The database is at revision {revision}, of a newer version of this service than the "
             f"installed one, which supports revisions up to {newest_revision()}. Install the newer "
             "version."
         )
         raise NotCurrent(message)
-    return revision
+    return str(revision) if rows else None
 
 
 async def require_current(database: Database) -> None:
-    """Require the newest revision.
+    """Require the newest revision, or one of a newer version that is compatible with this one.
 
     Raises:
         NotCurrent: the database has another revision; the message names the command to run.
@@ -202,7 +305,7 @@ async def require_current(database: Database) -> None:
 
     """
     revision = await current_revision(database)
-    if revision != newest_revision():
+    if revision is None or revision < newest_revision():
         message = (
             f"The database is at revision {revision or 'none'}, and this version needs "
             f"{newest_revision()}. Run: inventory migrate"

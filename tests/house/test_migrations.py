@@ -118,7 +118,8 @@ async def test_database_of_another_version_is_refused_with_its_revision(
         await migrate(app.state.database)
 
         async def work(connection: AsyncConnection) -> None:
-            await connection.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
+            values = f"version_num = '{revision}', compatible_since = '{revision}'"
+            await connection.execute(text(f"UPDATE alembic_version SET {values}"))
 
         await transact(app.state.database, work)
         answer = await client.get("/readyz")

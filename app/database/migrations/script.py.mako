@@ -8,6 +8,8 @@ from alembic import op
 ${imports if imports else ""}
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
+# The oldest revision whose version of the service works with this schema.
+compatible_since = ${repr(down_revision)}
 
 
 def upgrade() -> None:

@@ -13,6 +13,8 @@ from app.database.triggers import append_only_ddl
 
 revision = "0100"
 down_revision = None
+# The oldest revision whose version of the service works with this schema.
+compatible_since = "0100"
 
 KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 INSTANT = sa.Text().with_variant(sa.DateTime(timezone=True), "postgresql")
@@ -38,6 +40,7 @@ ISOLATED_TABLES = (
 
 def upgrade() -> None:
     """Create all tables."""
+    op.add_column("alembic_version", sa.Column("compatible_since", KEY, nullable=True))
     op.create_table(
         "tenant",
         sa.Column("tenant_id", KEY, nullable=False),
