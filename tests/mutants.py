@@ -85,8 +85,8 @@ MUTANTS: Final = (
         "        if len(in_time) > 1:\n"
         "            await _run_halves(database, tenant_id, in_time)\n"
         "            return\n"
-        "        outcomes = [error]\n",
-        "        outcomes = [error for _ in in_time]\n",
+        "        in_time[0].fail(error)\n",
+        "        for pending in in_time:\n            pending.fail(error)\n",
         (
             f"{LANE_FAULTS}::test_changes_that_the_database_refuses_are_an_error_of_their_write_alone",
         ),
@@ -225,8 +225,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an extended reservation counted twice",
-        "1 if reservation.version == 1 else 0",
-        "1",
+        "            if before := self._stock.reservations.get(id_):\n"
+        "                self._count(before, -1)\n",
+        "",
         (f"{RESERVATIONS}::test_an_expired_reservation_holds_nothing",),
     ),
     Mutant(

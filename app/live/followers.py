@@ -26,7 +26,7 @@ BEHIND_SECONDS: Final = 0.01
 # The changes that are compared with filters without a pause for requests.
 COMPARED_AT_ONCE: Final = 5_000
 # The time after which a failed read is repeated.
-RETRY_SECONDS: Final = 1.0
+READ_AGAIN_SECONDS: Final = 1.0
 
 # Reads a page of the feed after a position.
 ReadFeed = Callable[[int], Awaitable[FeedPage]]
@@ -161,7 +161,7 @@ class TenantFollower:
                 page = await self.read(self._position)
             except Unavailable as error:
                 log.warning("feed_not_read", tenant=self._tenant_id, cause=error.cause)
-                await self._pause(RETRY_SECONDS)
+                await self._pause(READ_AGAIN_SECONDS)
                 continue
             except InventoryError as error:
                 self._end_all(error)

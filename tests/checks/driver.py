@@ -10,9 +10,12 @@ from itertools import chain, count
 from typing import Any, Final
 
 import httpx
+from sqlalchemy import delete
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
 from app.database.migration import migrate
+from app.database.webhook_tables import webhook, webhook_attempt
 from app.files.seeding import LoadedLevel
 from app.ledger.rollup import roll_up_ledger
 from app.ledger.verification import verify_tenant
@@ -20,11 +23,13 @@ from app.writes.expiry import expire_reservations
 from app.writes.idempotency_keys import delete_expired_keys
 from benchmarks.data import WAREHOUSES, code
 from rest_shim.routes import ROUTES
+from tests.engines import transact
 from tests.graphql import read_cases
 from tests.graphql.read_cases import MAIN, START, STEP, Data, ReadCase
 from tests.graphql.test_access_matrix import (
     CODE,
     HELD,
+    HOOK,
     ROOT_FIELDS,
     WAREHOUSE,
     document,
@@ -33,6 +38,7 @@ from tests.graphql.test_access_matrix import (
 )
 from tests.rest.answers import walk
 from tests.service import Service, counted, new_tenant, running, sku
+from tests.webhooks.rows import insert_webhook
 
 Check = Callable[[], Awaitable[object]]
 STOCKED_SKUS: Final = 60
@@ -101,6 +107,8 @@ def _requests(shop: Service, held: str) -> Iterator[tuple[str, Check]]:
         query, variables = document(root, name)
         given = json.loads(json.dumps(variables).replace(HELD, held))
         call: Check = partial(shop.data, query, given, token="admin")
+        if "webhook" in name.lower():
+            call = partial(_with_webhook, shop, call)
         yield f"{root}.{name}", partial(_restock, shop, call)
     for route in ROUTES:
         method, path, options = request(route)
@@ -117,6 +125,18 @@ async def _restock(shop: Service, check: Check) -> None:
         {"sku": CODE, "id": WAREHOUSE},
         token="admin",
     )
+    await check()
+
+
+async def _with_webhook(shop: Service, check: Check) -> None:
+    """Run a check with the webhook that requests name as its only one."""
+
+    async def insert(connection: AsyncConnection) -> None:
+        for table in (webhook_attempt, webhook):
+            await connection.execute(delete(table).where(table.c.tenant_id == shop.tenant_id))
+        await insert_webhook(shop, HOOK, connection)
+
+    await transact(shop.database, insert)
     await check()
 
 

