@@ -165,9 +165,7 @@ async def test_a_webhook_of_another_tenant_does_not_exist(service: Service) -> N
 
 
 @pytest.mark.parametrize("token", ["read", "write"])
-async def test_only_administrators_reach_a_webhook_as_a_node(
-    service: Service, token: str
-) -> None:
+async def test_only_administrators_reach_a_webhook_as_a_node(service: Service, token: str) -> None:
     created = await managed(service, CREATE, url=URL)
     given = {"id": created["webhook"]["id"]}
     for query in ("node(id: $id) { id }", "nodes(ids: [$id]) { id }"):
