@@ -109,15 +109,24 @@ async def _clock(database: "Database") -> str:
 
     from app.database.clocks import Present
     from app.errors import Unavailable
+    from app.reads.tenants import list_tenants_ahead
 
     async with database.reading() as session:
         present = await session.scalar(select(Present()))
+        ahead = await list_tenants_ahead(session, seconds=MAX_CLOCK_DIFFERENCE_SECONDS)
     difference = abs((present - datetime.now(UTC)).total_seconds())
     if difference > MAX_CLOCK_DIFFERENCE_SECONDS:
         message = (
             f"The clock of the database is {difference:.0f} s from the clock of this machine. "
             "Synchronise both (NTP); after a change of the clock of a SQLite file, restart the "
             "service."
+        )
+        raise Unavailable(message)
+    if ahead:
+        message = (
+            f"Ledgers with entries that are dated in the future: {len(ahead):,}, among them that "
+            f"of {ahead[0]}. The clock of the database was ahead when they were written. New "
+            "entries of these tenants get the same time until the clock reaches it."
         )
         raise Unavailable(message)
     return f"The clock of the database is within {MAX_CLOCK_DIFFERENCE_SECONDS} s of this machine."

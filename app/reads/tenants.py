@@ -5,11 +5,13 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Column, Select, select
+from sqlalchemy import Column, Select, func, select
 
+from app.database.clocks import Present
 from app.database.parameters import TENANT
+from app.database.session import Session
 from app.database.snapshot import Snapshot
-from app.database.tables import api_token, tenant
+from app.database.tables import adjustment, api_token, tenant
 from app.domain.instants import format_instant
 
 # Spelled out, because a token's hash must not be listed.
@@ -44,6 +46,20 @@ async def list_tenants(snapshot: Snapshot) -> list[str]:
     """
     rows = await snapshot.rows(TENANT_IDS, {})
     return [row.tenant_id for row in rows]
+
+
+async def list_tenants_ahead(session: Session, *, seconds: int) -> list[str]:
+    """List the tenants whose newest adjustment is dated more than `seconds` ahead, for operators.
+
+    The times of a ledger never decrease, so the newest adjustment has the latest one.
+    """
+    newest = (
+        select(func.max(adjustment.c.created_at, type_=adjustment.c.created_at.type))
+        .where(adjustment.c.tenant_id == tenant.c.tenant_id)
+        .scalar_subquery()
+    )
+    statement = TENANT_IDS.where(newest > Present(seconds))
+    return [row.tenant_id for row in await session.rows(statement, {})]
 
 
 async def list_tenant_rows(snapshot: Snapshot) -> list[dict[str, object]]:

@@ -1,5 +1,6 @@
 """`inventory doctor`, and commands that read: they name the fault and change nothing."""
 
+import asyncio
 import json
 import sqlite3
 from contextlib import closing
@@ -9,8 +10,10 @@ import pytest
 from sqlalchemy import URL, make_url
 
 from app.cli import doctor as doctor_module
+from app.files.seeding import LoadedLevel
 from tests.cli.conftest import Command
 from tests.databases import create_database, migrated
+from tests.service import Service, counted, new_tenant, now, running, sku, warehouse
 
 READING = [
     ("doctor",),
@@ -48,6 +51,25 @@ def test_a_healthy_installation_passes(command: Command, own_database_url: str) 
 
     assert (status, message) == (0, "")
     assert results == dict.fromkeys(RESULTS, "ok")
+
+
+def test_entries_in_the_future_are_found(command: Command, own_database_url: str) -> None:
+    async def count(years: int) -> str:
+        async with running(own_database_url) as (app, client):
+            database = app.state.database
+            service = Service(app, client, database, await new_tenant(database))
+            main = warehouse()
+            at = f"{now().year + years}-01-01T00:00:00Z"
+            counts = LoadedLevel(warehouse_id=main.id, history=[counted(5, at)])
+            await service.load([main], [sku("A", counts)])
+            return service.tenant_id
+
+    asyncio.run(count(-1))
+    assert checks(command, "--database-url", own_database_url)[0] == 0
+    tenant_id = asyncio.run(count(2))
+    status, results, message = checks(command, "--database-url", own_database_url)
+    assert (status, results["clock"]) == (1, "failed")
+    assert f"dated in the future: 1, among them that of {tenant_id}." in message
 
 
 def test_checks_after_a_failure_are_skipped(
