@@ -23,6 +23,7 @@ from app.database.tables import sku as sku_table
 from app.files.seeding import LoadedCount, LoadedLevel, LoadedSku
 from app.ledger.rollup import roll_up_ledger
 from app.reads.due_work import list_due_tenants
+from app.reads.replicas import choose_reader
 from app.reads.skus import get_skus
 from app.reads.tenants import list_tenant_rows, list_tenants, list_tenants_ahead, list_tokens
 from app.writes.idempotency_keys import delete_expired_keys
@@ -51,8 +52,10 @@ from tests.graphql.read_cases import (
 from tests.graphql.recorder import recorded
 from tests.service import EMAIL, Service, new_tenant, running, sku
 
-# Queries of operators, whose tables are small, and the search whose plans have a test of their own.
+# Queries of operators, whose tables are small; the search, whose plans have a test of their own;
+# the choice of a database, whose statement is one of the feed.
 OPERATORS: Final = {
+    choose_reader,
     list_due_tenants,
     list_tenant_rows,
     list_tenants,
