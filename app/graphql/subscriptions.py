@@ -110,12 +110,7 @@ async def open_subscription(
             schema._schema,  # noqa: SLF001 - Strawberry has no public name for it
             operation.document,
             context_value=Context(
-                principal,
-                database,
-                snapshot,
-                budget=Budget(limit),
-                columnar=False,
-                follow=follow,
+                principal, database, snapshot, budget=Budget(limit), columnar=False, follow=follow
             ),
             raw_variable_values=dict(variables),
             operation_name=operation.name,
