@@ -10,6 +10,7 @@ from itertools import chain, count
 from typing import Any, Final
 
 import httpx
+from ulid import ULID
 
 from app.database.engine import Database
 from app.database.migration import migrate
@@ -20,11 +21,13 @@ from app.writes.expiry import expire_reservations
 from app.writes.idempotency_keys import delete_expired_keys
 from benchmarks.data import WAREHOUSES, code
 from rest_shim.routes import ROUTES
+from tests.engines import transact
 from tests.graphql import read_cases
 from tests.graphql.read_cases import MAIN, START, STEP, Data, ReadCase
 from tests.graphql.test_access_matrix import (
     CODE,
     HELD,
+    HOOK,
     ROOT_FIELDS,
     WAREHOUSE,
     document,
@@ -33,6 +36,7 @@ from tests.graphql.test_access_matrix import (
 )
 from tests.rest.answers import walk
 from tests.service import Service, counted, new_tenant, running, sku
+from tests.webhooks.rows import insert_webhook
 
 Check = Callable[[], Awaitable[object]]
 STOCKED_SKUS: Final = 60
@@ -100,12 +104,22 @@ def _requests(shop: Service, held: str) -> Iterator[tuple[str, Check]]:
     for root, name in ROOT_FIELDS:
         query, variables = document(root, name)
         given = json.loads(json.dumps(variables).replace(HELD, held))
-        call: Check = partial(shop.data, query, given, token="admin")
+        call: Check = partial(_ask, shop, query, given)
         yield f"{root}.{name}", partial(_restock, shop, call)
     for route in ROUTES:
         method, path, options = request(route)
         call = partial(_send, shop, method, path.replace(HELD, held), **options)
         yield f"{method} {route.path}", partial(_restock, shop, call)
+
+
+async def _ask(shop: Service, query: str, variables: dict[str, Any]) -> None:
+    """Send a document; one about a webhook gets a new, paused webhook."""
+    text = json.dumps(variables)
+    if HOOK in text:
+        webhook_id = f"whk_{ULID()}"
+        await transact(shop.database, partial(insert_webhook, shop, webhook_id))
+        text = text.replace(HOOK, webhook_id)
+    await shop.data(query, json.loads(text), token="admin")
 
 
 async def _restock(shop: Service, check: Check) -> None:
