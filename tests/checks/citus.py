@@ -26,6 +26,7 @@ from ulid import ULID
 from app.database.engine import Database
 from app.database.migration import grant, migrate
 from app.database.placement import Placement
+from app.domain.webhooks import WebhookStatus
 from app.ledger import rollup
 from app.ledger.verification import verify_tenant
 from app.maintenance import (
@@ -43,8 +44,8 @@ from tests.graphql.test_access_matrix import CODE
 from tests.processes import run
 from tests.security.test_isolation import everything_read, stock
 from tests.service import Service, level, new_tenant, running, sku
-from tests.webhooks.receiver import deliver_all, receiving
-from tests.webhooks.stock import hook
+from tests.webhooks.receiver import deliver_all, receiving, response
+from tests.webhooks.stock import hook, state_of
 
 ALLOWED: Final = {UNAVAILABLE, (409, "IDEMPOTENCY_IN_FLIGHT")}
 # Writes that are acknowledged before and after a disturbance.
@@ -133,6 +134,7 @@ async def check_jobs(owner_url: str, node_url: str) -> None:
         running(owner_url) as (owning, owning_client),
         serving(owning.state.database, node_url) as (app, client),
         receiving() as receiver,
+        receiving(lambda _: response(410)) as gone,
     ):
         owner: Database = owning.state.database
         database: Database = app.state.database
@@ -155,6 +157,7 @@ async def check_jobs(owner_url: str, node_url: str) -> None:
         assert counts[2] > 0, counts
 
         await hook(shop, receiver.url)
+        refused = await hook(shop, gone.url)
         lines = [{"sku": "A", "warehouse_id": MAIN.id, "quantity": 1}]
         reservation = {"lines": lines, "expires_in": 1}
         await shop.rest("POST", "/api/inventory/reservations", json=reservation)
@@ -163,6 +166,7 @@ async def check_jobs(owner_url: str, node_url: str) -> None:
         data = await shop.data("{ reservations { nodes { status } } }")
         assert data["reservations"]["nodes"] == [{"status": "EXPIRED"}], data
         await deliver_all(database)
+        assert (await state_of(shop, refused.record.id)).status == WebhookStatus.DISABLED
         feed = await shop.rest("GET", "/api/inventory/changes")
         positions = [change["position"] for change in feed.json()["data"]]
         assert receiver.positions == positions != [], (receiver.positions, positions)
