@@ -62,6 +62,8 @@ OPEN_TRANSACTIONS: Final = text(
     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     f" AND xact_start < now() - interval '{MIGRATION_LOCK_MS} ms' ORDER BY xact_start LIMIT 5"
 )
+# Citus creates no function in a transaction that has changed several shards at once.
+ONE_CONNECTION: Final = "SET LOCAL citus.multi_shard_modify_mode TO sequential"
 # Lock timeout and deadlock of PostgreSQL, and the message of SQLite.
 BLOCKED_STATES: Final = {"55P03", "40P01", "database is locked"}
 
@@ -169,6 +171,8 @@ async def _upgrade(
 
     def upgrade(sync: Connection) -> None:
         set_placement(sync, placement)
+        if placement.is_distributed:
+            sync.execute(text(ONE_CONNECTION))
         command.upgrade(alembic_config(sync), revision)
 
     while True:

@@ -1,6 +1,7 @@
 """Connections of PostgreSQL's driver, asyncpg."""
 
 import itertools
+import re
 import secrets
 import socket
 from asyncio import Transport
@@ -28,6 +29,7 @@ TCP_OPTIONS: Final = (
     ("TCP_USER_TIMEOUT", 30_000),
 )
 HAS_CITUS: Final = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')"
+RETURNS_OR_UPSERTS: Final = re.compile(r"\b(RETURNING|ON CONFLICT)\b")
 # Names of prepared statements are unique beyond the process: a pooler that confuses the statements
 # of its clients then finds none, and not the statement of another client.
 _PREFIX: Final = f"inventory_{secrets.token_hex(6)}"
@@ -66,7 +68,11 @@ class PostgresqlConnection(asyncpg.Connection):
 
 
 class CitusConnection(PostgresqlConnection):
-    """A connection to Citus, which sends the whole message of a SET LOCAL to its workers."""
+    """A connection to Citus, which sends the whole message of a SET LOCAL to its workers.
+
+    Citus copies the rows of an INSERT .. SELECT to the worker by COPY, and PostgreSQL has no COPY
+    under row-level security. With RETURNING or ON CONFLICT, Citus does not use COPY on the table.
+    """
 
     async def execute(self, query: str, *arguments: Any, **options: Any) -> str:  # noqa: ANN401 - as in the base class
         """Execute each of several statements by a message of its own."""
@@ -74,6 +80,13 @@ class CitusConnection(PostgresqlConnection):
         for statement in query.split(SEPARATOR):
             status = await super().execute(statement, *arguments, **options)
         return status
+
+    async def fetch(self, query: str, *arguments: Any, **options: Any) -> list[Any]:  # noqa: ANN401 - as in the base class
+        """Fetch the rows of a statement; an INSERT returns rows, too."""
+        if query.startswith("INSERT") and not RETURNS_OR_UPSERTS.search(query):
+            query += " RETURNING tenant_id"
+        rows: list[Any] = await super().fetch(query, *arguments, **options)
+        return rows
 
 
 def server_settings(settings: Settings, *, has_citus: bool = False) -> dict[str, str]:

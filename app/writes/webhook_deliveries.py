@@ -203,17 +203,18 @@ async def _disable(
     is_webhook = (webhook.c.tenant_id == tenant_id) & (webhook.c.id == webhook_id)
     is_active = is_webhook & (webhook.c.status == WebhookStatus.ACTIVE.value)
     values = {"status": WebhookStatus.DISABLED.value, "disabling_reason": reason.value}
-    statement = update(webhook).where(is_active).values(**values).returning(Present().label("now"))
-    rows = await session.execute(statement)
-    if not rows:
+    statement = update(webhook).where(is_active).values(**values).returning(webhook.c.id)
+    if not await session.execute(statement):
         return
+    # A statement of its own: Citus refuses functions of the time after RETURNING.
+    [row] = await session.execute(select(Present().label("now")))
     body = ChangeBody(
         before=ChangeState(is_active=True),
         after=ChangeState(is_active=False),
         webhook_id=webhook_id,
         reason=reason.value,
     )
-    event = ChangeEvent(ChangeType.WEBHOOK_DISABLED, rows[0].now, None, None, body)
+    event = ChangeEvent(ChangeType.WEBHOOK_DISABLED, row.now, None, None, body)
     last = await get_feed_position(session, tenant_id)
     inserted = {"tenant": tenant_id, "rows": as_json(change_rows([event], last))}
     await session.rows(insert_changes(session.dialect), inserted)

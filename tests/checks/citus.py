@@ -9,21 +9,32 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import pytest
 from asyncpg import PostgresError
 from sqlalchemy import make_url, text
+from starlette.applications import Starlette
 from ulid import ULID
 
 from app.database.engine import Database
 from app.database.migration import grant, migrate
 from app.database.placement import Placement
+from app.domain.webhooks import WebhookStatus
+from app.ledger import rollup
 from app.ledger.verification import verify_tenant
+from app.maintenance import (
+    end_due_reservations,
+    purge_changes,
+    purge_idempotency_keys,
+    roll_up_ledgers,
+)
 from app.settings import Settings
 from tests.checks.driver import Findings, check_database
 from tests.engines import reader_of, transact
@@ -33,6 +44,8 @@ from tests.graphql.test_access_matrix import CODE
 from tests.processes import run
 from tests.security.test_isolation import everything_read, stock
 from tests.service import Service, level, new_tenant, running, sku
+from tests.webhooks.receiver import deliver_all, receiving, response
+from tests.webhooks.stock import hook, state_of
 
 ALLOWED: Final = {UNAVAILABLE, (409, "IDEMPOTENCY_IN_FLIGHT")}
 # Writes that are acknowledged before and after a disturbance.
@@ -78,27 +91,32 @@ async def check_nodes(url: str, findings: Findings, requests: int) -> list[str]:
     return urls
 
 
+@asynccontextmanager
+async def serving(owner: Database, node_url: str) -> AsyncIterator[tuple[Starlette, Any]]:
+    """Run the service on a node as a new role that sees one tenant at a time."""
+    role = f"serving_{ULID()}".lower()
+    await _execute(owner, f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
+    await grant(owner, role)
+    url = make_url(node_url).set(username=role, password="secret")
+    address = url.render_as_string(hide_password=False)
+    async with running(address, row_level_security=True, webhooks_to_loopback=True) as served:
+        yield served
+
+
 async def check_row_level_security(owner_url: str, node_url: str) -> None:
     """Check that the serving role reads the same as the owner, and nothing of another tenant."""
-    role = f"serving_{ULID()}".lower()
-    url = make_url(node_url).set(username=role, password="secret")
     async with (
         running(owner_url) as (owning, owning_client),
-        running(url.render_as_string(hide_password=False), row_level_security=True) as (
-            app,
-            client,
-        ),
+        serving(owning.state.database, node_url) as (app, client),
     ):
         database: Database = owning.state.database
-        await _execute(database, f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
-        await grant(database, role)
         owner, other = [
             Service(owning, owning_client, database, await new_tenant(database)) for _ in "ab"
         ]
         for each in (owner, other):
             await stock(each, each.tenant_id, [CODE, "B"], 500)
-        serving = Service(app, client, app.state.database, owner.tenant_id)
-        assert await everything_read(serving) == await everything_read(owner)
+        restricted = Service(app, client, app.state.database, owner.tenant_id)
+        assert await everything_read(restricted) == await everything_read(owner)
         seen = text("SELECT DISTINCT tenant_id FROM sku")
         for tenant_id, expected in ((owner.tenant_id, [owner.tenant_id]), (None, [])):
             async with app.state.database.snapshot(tenant_id=tenant_id) as snapshot:
@@ -108,6 +126,50 @@ async def check_row_level_security(owner_url: str, node_url: str) -> None:
                 lambda session: session.execute(text("UPDATE adjustment SET note = 'x'"))
             )
         await verify_tenant(database, owner.tenant_id)
+
+
+async def check_jobs(owner_url: str, node_url: str) -> None:
+    """Check that the background jobs of the serving role find and do the due work of a tenant."""
+    async with (
+        running(owner_url) as (owning, owning_client),
+        serving(owning.state.database, node_url) as (app, client),
+        receiving() as receiver,
+        receiving(lambda _: response(410)) as gone,
+    ):
+        owner: Database = owning.state.database
+        database: Database = app.state.database
+        loading = Service(owning, owning_client, owner, await new_tenant(owner))
+        await loading.load([MAIN], [sku("A", level(MAIN, 5))])
+        shop = Service(app, client, database, loading.tenant_id)
+        body = {"warehouse_id": MAIN.id, "quantity": 9, "reason": "cycle_count"}
+        await shop.rest("PUT", "/api/inventory/A", json=body, headers={"Idempotency-Key": "k"})
+        for name in ("idempotency_key", "change"):
+            age = f"UPDATE {name} SET created_at = now() - interval '90 days'"
+            await _execute(owner, f"{age} WHERE tenant_id = '{shop.tenant_id}'")
+        with patch.object(rollup, "MIN_ENTRIES", 1):
+            for job in (purge_idempotency_keys, purge_changes, roll_up_ledgers):
+                await job(database)
+        counts = [
+            await _count(owner, name, shop.tenant_id)
+            for name in ("idempotency_key", "change", "ledger_sum")
+        ]
+        assert counts[:2] == [0, 0], counts
+        assert counts[2] > 0, counts
+
+        await hook(shop, receiver.url)
+        refused = await hook(shop, gone.url)
+        lines = [{"sku": "A", "warehouse_id": MAIN.id, "quantity": 1}]
+        reservation = {"lines": lines, "expires_in": 1}
+        await shop.rest("POST", "/api/inventory/reservations", json=reservation)
+        await asyncio.sleep(1.1)
+        await end_due_reservations(database)
+        data = await shop.data("{ reservations { nodes { status } } }")
+        assert data["reservations"]["nodes"] == [{"status": "EXPIRED"}], data
+        await deliver_all(database)
+        assert (await state_of(shop, refused.record.id)).status == WebhookStatus.DISABLED
+        feed = await shop.rest("GET", "/api/inventory/changes")
+        positions = [change["position"] for change in feed.json()["data"]]
+        assert receiver.positions == positions != [], (receiver.positions, positions)
 
 
 async def check_commands(owner_url: str, node_url: str) -> None:
@@ -198,6 +260,13 @@ async def _execute(database: Database, statement: str) -> None:
     await transact(database, work)
 
 
+async def _count(database: Database, table: str, tenant_id: str) -> int:
+    """Count the rows of a tenant in a table."""
+    counted = text(f"SELECT count(*) FROM {table} WHERE tenant_id = '{tenant_id}'")
+    async with reader_of(database).connect() as connection:
+        return int(await connection.scalar(counted) or 0)
+
+
 def _command(url: str, *words: str) -> None:
     done = run(*words, database_url=url)
     assert done.returncode == 0, done.stderr
@@ -210,6 +279,10 @@ async def check_citus(options: argparse.Namespace) -> Findings:
     coordinator, *_, last = urls
     checks: Sequence[tuple[str, Callable[[], Awaitable[object]]]] = [
         ("row-level security", partial(check_row_level_security, coordinator, last)),
+        *(
+            (f"{make_url(each).port}: background jobs", partial(check_jobs, coordinator, each))
+            for each in urls
+        ),
         ("commands", partial(check_commands, coordinator, last)),
         ("moved shard", partial(disturb, coordinator, "moved shard", move_shard)),
     ]

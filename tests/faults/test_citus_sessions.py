@@ -90,3 +90,15 @@ async def test_statements_of_a_beginning_are_messages_of_their_own(database: Dat
     assert await connection.fetchval("SHOW lock_timeout") == "50ms"
     assert await connection.execute("SELECT 1; COMMIT") == "COMMIT"
     await connection.close()
+
+
+async def test_an_insert_on_citus_returns_rows(database: Database) -> None:
+    await name_an_extension(database)
+    connection = await Servers(database.url, database.settings).connect()
+    await connection.execute("CREATE TEMPORARY TABLE inserted (tenant_id text PRIMARY KEY)")
+    insert = "INSERT INTO inserted SELECT $1"
+
+    assert await connection.fetch(insert, "a") == [("a",)]
+    assert await connection.fetch(f"{insert} ON CONFLICT DO NOTHING", "b") == []
+    assert await connection.fetch(f"{insert} RETURNING 7", "c") == [(7,)]
+    await connection.close()
