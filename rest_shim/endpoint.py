@@ -29,7 +29,7 @@ from app.graphql.documents import Operation, prepared_operations, refusal_of, ru
 from app.graphql.schema.relay import MAX_PAGE
 from app.graphql.subscriptions import follow_for, open_subscription
 from app.http.errors import error_facts
-from app.http.event_stream import EventStream, accepts_only_events, event_bytes
+from app.http.event_stream import EventStream, accepts_only_events, event_bytes, last_event_id
 from app.http.json import JSONResponse, read_json, to_json
 from app.live.streams import Streams, event_chunks
 from app.runtime.observation import operation_span
@@ -101,7 +101,7 @@ class Shim:
         for scope in operation.scopes:
             principal.require(scope)
         parameters = query_parameters(request.scope["query_string"])
-        if route.subscription and accepts_only_events(request):
+        if route.subscription and _wants_events(request):
             return await self._subscribe(route.subscription, parameters, principal, request)
         operation_name, query = route.narrowed_by(dict(parameters))
         operation = self.operations[operation_name]
@@ -237,6 +237,12 @@ class PathEndpoint:
             raise MethodNotAllowed(", ".join(sorted(head | self._routes.keys())))
         response = await self._shim.respond(self._routes[method], Request(scope, receive))
         await response(scope, receive, send)
+
+
+def _wants_events(request: Request) -> bool:
+    """Whether a request wants a stream; a malformed Last-Event-ID is refused in any case."""
+    last_event_id(request.headers)
+    return accepts_only_events(request)
 
 
 def _created_id(body: Any) -> str:  # noqa: ANN401 - any JSON

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Table, event, text
 
-from app.database.postgresql import HAS_CITUS
+from app.database.citus import HAS_CITUS
 from app.database.session import DriverSession
 from app.errors import invalid_field
 

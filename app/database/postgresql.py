@@ -1,7 +1,6 @@
 """Connections of PostgreSQL's driver, asyncpg."""
 
 import itertools
-import re
 import secrets
 import socket
 from asyncio import Transport
@@ -12,7 +11,6 @@ from typing import Any, Final
 import asyncpg
 
 from app.database.address import CONNECT_SECONDS
-from app.database.beginnings import SEPARATOR
 from app.database.faults import Fault, FaultKind
 from app.settings import Settings
 
@@ -28,8 +26,6 @@ TCP_OPTIONS: Final = (
     ("TCP_KEEPCNT", 3),
     ("TCP_USER_TIMEOUT", 30_000),
 )
-HAS_CITUS: Final = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')"
-RETURNS_OR_UPSERTS: Final = re.compile(r"\b(RETURNING|ON CONFLICT)\b")
 # Names of prepared statements are unique beyond the process: a pooler that confuses the statements
 # of its clients then finds none, and not the statement of another client.
 _PREFIX: Final = f"inventory_{secrets.token_hex(6)}"
@@ -67,35 +63,8 @@ class PostgresqlConnection(asyncpg.Connection):
             yield rows
 
 
-class CitusConnection(PostgresqlConnection):
-    """A connection to Citus, which sends the whole message of a SET LOCAL to its workers.
-
-    Citus copies the rows of an INSERT .. SELECT to the worker by COPY, and PostgreSQL has no COPY
-    under row-level security. With RETURNING or ON CONFLICT, Citus does not use COPY on the table.
-    """
-
-    async def execute(self, query: str, *arguments: Any, **options: Any) -> str:  # noqa: ANN401 - as in the base class
-        """Execute each of several statements by a message of its own."""
-        status = ""
-        for statement in query.split(SEPARATOR):
-            status = await super().execute(statement, *arguments, **options)
-        return status
-
-    async def fetch(self, query: str, *arguments: Any, **options: Any) -> list[Any]:  # noqa: ANN401 - as in the base class
-        """Fetch the rows of a statement; an INSERT returns rows, too."""
-        if query.startswith("INSERT") and not RETURNS_OR_UPSERTS.search(query):
-            query += " RETURNING tenant_id"
-        rows: list[Any] = await super().fetch(query, *arguments, **options)
-        return rows
-
-
-def server_settings(settings: Settings, *, has_citus: bool = False) -> dict[str, str]:
+def server_settings(settings: Settings) -> dict[str, str]:
     """Return the settings of a session, as PostgreSQL writes their values."""
-    plans = {"plan_cache_mode": "force_generic_plan"}
-    if has_citus:
-        # Citus cannot plan without the tenant of a statement, and its workers need the time limits
-        # and the tenant of a transaction.
-        plans = {"plan_cache_mode": "force_custom_plan", "citus.propagate_set_commands": "local"}
     return {
         "application_name": "inventory",
         # The time zone of instants in JSON.
@@ -105,19 +74,19 @@ def server_settings(settings: Settings, *, has_citus: bool = False) -> dict[str,
         # The value for solid-state disks: the planner then uses indexes for bulks.
         "random_page_cost": "1.1",
         # Planning for each set of parameters takes longer than execution.
-        **plans,
+        "plan_cache_mode": "force_generic_plan",
         "lock_timeout": str(settings.database_lock_timeout_ms),
         "statement_timeout": str(settings.database_statement_timeout_ms),
     }
 
 
-def connect_options(settings: Settings, *, has_citus: bool = False) -> dict[str, Any]:
+def connect_options(settings: Settings) -> dict[str, Any]:
     """Options of a connection to PostgreSQL."""
     return {
-        "server_settings": server_settings(settings, has_citus=has_citus),
+        "server_settings": server_settings(settings),
         "timeout": CONNECT_SECONDS,
         "command_timeout": settings.database_statement_timeout_ms / 1000 + ANSWER_SECONDS,
-        "connection_class": CitusConnection if has_citus else PostgresqlConnection,
+        "connection_class": PostgresqlConnection,
     }
 
 

@@ -8,9 +8,9 @@ import asyncpg
 from sqlalchemy import URL
 
 from app.database.address import Host, dsn_of, hosts_of, without_hosts
+from app.database.citus import CITUS_SETTINGS, HAS_CITUS, CitusConnection
 from app.database.compilation import PostgresqlRow
 from app.database.postgresql import (
-    HAS_CITUS,
     PostgresqlConnection,
     connect_options,
     server_settings,
@@ -45,7 +45,7 @@ class Servers:
     @property
     def session_settings(self) -> dict[str, str]:
         """The settings of each session."""
-        return server_settings(self._settings, has_citus=bool(self._has_citus))
+        return {**server_settings(self._settings), **(CITUS_SETTINGS if self._has_citus else {})}
 
     async def connect(self, **options: Any) -> PostgresqlConnection:  # noqa: ANN401
         """Open a connection to a host that has the required role.
@@ -99,7 +99,9 @@ class Servers:
             port=host.port,
             target_session_attrs=role,
             **{
-                **connect_options(self._settings, has_citus=bool(self._has_citus)),
+                **connect_options(self._settings),
+                "server_settings": self.session_settings,
+                "connection_class": CitusConnection if self._has_citus else PostgresqlConnection,
                 **self._options,
                 **options,
             },

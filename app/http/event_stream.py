@@ -61,7 +61,7 @@ def last_event_id(headers: Headers) -> int | None:
 
     """
     text = headers.get(LAST_EVENT_ID)
-    if not text:
+    if text is None:
         return None
     if not _POSITION.fullmatch(text):
         raise invalid_field(LAST_EVENT_ID, "must be the id of an event: a position of the feed")

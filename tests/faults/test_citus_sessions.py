@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
 from app.database.beginnings import SEPARATOR, Beginnings
+from app.database.citus import CitusConnection
 from app.database.engine import Database
-from app.database.postgresql import CitusConnection, PostgresqlConnection
+from app.database.postgresql import PostgresqlConnection
 from app.database.servers import Servers
 from app.settings import Settings
 from tests.databases import create_database

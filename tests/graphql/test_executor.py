@@ -228,6 +228,7 @@ async def real_values(service: Service, warehouse_ids: Sequence[str]) -> Values:
         "text": seldom(["a", "thing", "-"]),
         "updatedSince": seldom(["2026-03-10", "2099-01-01"]),
         "warehouseId": mostly(warehouse_ids),
+        "webhookId": mostly(["whk_01HX0000000000000000000001"]),
         "sku": mostly(CODES),
         "reason": mostly(REASONS),
         "first": lambda dice: dice.choice((1, 2, 3, 5)) if dice.random() < 0.98 else 0,

@@ -20,17 +20,19 @@ from app.reads.adjustment_totals import (
 )
 from app.settings import Settings
 from app.writes.stock import change_stock
+from tests.clocks import fake_clock
 from tests.ledger.rollup import (
     CODES,
     HAS_ME_BLOCKING,
     assert_exact,
     caller,
     change,
+    load,
     sum_up_all,
     until,
 )
 from tests.ledger.writes import assert_proven
-from tests.service import Service, running
+from tests.service import Service, new_tenant, running
 from tests.statements import BrokenOff, broken_off
 
 pytestmark = pytest.mark.usefixtures("small_steps")
@@ -100,18 +102,24 @@ async def test_concurrent_rollups_writers_and_readers_agree(
 
 
 async def test_a_running_service_rolls_up_the_ledger(
-    shop: Service, monkeypatch: pytest.MonkeyPatch
+    own_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upkeep, "ROLLUP_SECONDS", 0.01)
-    url = shop.database.url.render_as_string(hide_password=False)
-    async with (
-        running(url) as (app, _client),
-        app.router.lifespan_context(app),
-        asyncio.timeout(30),
-    ):
-        while not await until(shop):
-            await asyncio.sleep(0.01)
-    await assert_exact(shop, random.Random(10))
+    preparing = Database(Settings(database_url=own_database_url))
+    await fake_clock(preparing)
+    await preparing.dispose()
+    async with running(own_database_url) as (app, client):
+        database = app.state.database
+        shop = Service(app, client, database, await new_tenant(database))
+        await load(shop, random.Random(1))
+        async with (
+            running(own_database_url) as (worker, _client),
+            worker.router.lifespan_context(worker),
+            asyncio.timeout(30),
+        ):
+            while not await until(shop):
+                await asyncio.sleep(0.01)
+        await assert_exact(shop, random.Random(10))
 
 
 async def test_a_rollup_interrupted_at_any_statement_stores_all_or_nothing(

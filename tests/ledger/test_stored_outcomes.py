@@ -64,7 +64,7 @@ VERSION_1: Final[dict[str, tuple[Any, Any, str]]] = {
         ReservationChange,
         ReservationChange(RESERVATION, [SKU], [ENTRY]),
         f'"result":{{"reservation":{RESERVATION_TEXT},"skus":[{SKU_TEXT}],'
-        f'"adjustments":[{ENTRY_TEXT}]}}',
+        f'"adjustments":[{ENTRY_TEXT}],"successor":null}}',
     ),
     "a SKU": (SkuRecord, SKU, f'"result":{SKU_TEXT}'),
     "a warehouse": (WarehouseRecord, MAIN, '"result":["wh_1","Main","own",null,null,true]'),

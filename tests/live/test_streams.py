@@ -154,7 +154,7 @@ async def test_one_statement_per_interval_serves_all_streams_of_a_tenant(
             # The first stream begins the follower, which then waits.
             while sum("deleted_until" in each for each in recorder.statements) < 1:
                 await asyncio.sleep(0.01)
-        reads = [each for each in recorder.statements if "feed" in each]
+        reads = [each for each in recorder.statements if "changes_deleted_until" in each]
         for each in opened:
             await each.__aexit__(None, None, None)
         await live.until_open(0)
@@ -190,7 +190,7 @@ async def test_streams_of_one_document_share_their_renderings(
 async def test_streams_survive_an_outage_of_the_database(
     live: LiveService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(followers, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(followers, "READ_AGAIN_SECONDS", 0.01)
     outages = 3
     list_changes = feed_reads.list_changes
 
