@@ -26,9 +26,12 @@ test *arguments:
 thorough *arguments:
     TEST_EFFORT=10 {{ bin }}/pytest -n auto {{ arguments }}
 
-# Coverage of app and rest_shim by the REST and GraphQL tests on SQLite.
+# Coverage of app and rest_shim by tests on SQLite, without long ones that repeat the paths of others.
 coverage *arguments:
-    {{ bin }}/pytest -n auto --cov -k sqlite -m "not long" tests/rest tests/graphql tests/files {{ arguments }}
+    {{ bin }}/pytest -n auto --cov -k sqlite -m "not long" \
+        tests/rest tests/graphql tests/files tests/webhooks tests/live \
+        --ignore tests/graphql/test_parity.py --ignore tests/graphql/test_paging.py \
+        --ignore tests/graphql/test_executor.py --ignore tests/graphql/test_inputs.py {{ arguments }}
 
 # Break the code in many places and check that the tests notice.
 mutants:
