@@ -62,7 +62,7 @@ class OpenSubscription:
                 content = render(change.record.position, result)
                 # An error has the request id of its stream.
                 if self.key is not None and not result.errors:
-                    change.rendered[self.key] = content
+                    change.keep(self.key, content)
             return content
 
         return rendered_once

@@ -27,6 +27,9 @@ BEHIND_SECONDS: Final = 0.01
 COMPARED_AT_ONCE: Final = 5_000
 # The time after which a failed read is repeated.
 READ_AGAIN_SECONDS: Final = 1.0
+# The renderings of a change that are kept: their number, and the bytes of each.
+MAX_RENDERINGS: Final = 4
+MAX_RENDERING_BYTES: Final = 4_096
 
 # Reads a page of the feed after a position.
 ReadFeed = Callable[[int], Awaitable[FeedPage]]
@@ -38,6 +41,14 @@ class LiveChange:
 
     record: ChangeRecord
     rendered: dict[Hashable, bytes] = field(default_factory=dict)
+
+    def keep(self, key: Hashable, content: bytes) -> None:
+        """Keep a rendering for other streams, unless it is large or one of many.
+
+        A change stays in memory until the slowest stream has taken it.
+        """
+        if len(self.rendered) < MAX_RENDERINGS and len(content) <= MAX_RENDERING_BYTES:
+            self.rendered[key] = content
 
 
 class Listener:

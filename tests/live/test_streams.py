@@ -1,11 +1,13 @@
 """Streams have every change that matches, once, in order, and none of another tenant."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Final
 
 import pytest
 
 from app.database.tables import api_token
+from app.domain.changes import ChangeBody, ChangeRecord, ChangeState, ChangeType
 from app.domain.filters import ChangeFilter
 from app.errors import Unavailable
 from app.graphql import subscriptions
@@ -185,6 +187,17 @@ async def test_streams_of_one_document_share_their_renderings(
         assert "code" in (await with_code.changes(1))[0]
         assert "code" not in (await without_code.changes(1))[0]
     assert rendered == 3
+
+
+def test_a_change_keeps_few_and_small_renderings() -> None:
+    body = ChangeBody(after=ChangeState(title="A"))
+    record = ChangeRecord(1, ChangeType.SKU_CHANGED, datetime.now(UTC), "A", None, body)
+    change = followers.LiveChange(record)
+    change.keep("large", b"x" * (followers.MAX_RENDERING_BYTES + 1))
+    assert change.rendered == {}
+    for number in range(100):
+        change.keep(number, b"x" * followers.MAX_RENDERING_BYTES)
+    assert len(change.rendered) == followers.MAX_RENDERINGS
 
 
 async def test_streams_survive_an_outage_of_the_database(
