@@ -34,13 +34,17 @@ from tests.ledger.feed import (
 )
 from tests.processes import answers, free_port, run
 from tests.service import Service, new_tenant, sku, warehouse
-from tests.torture.audit import Broken, audit
-from tests.torture.clients import Client, Log, Stock
+from tests.torture.audit import Broken, Entry, audit, entry_key
+from tests.torture.clients import Client, Log
+from tests.torture.operations import Stock
 
 SKUS: Final = 40
 WAREHOUSES: Final = 3
 # A tenant's ledger is audited whole after each kill, so tenants change.
 KILLS_PER_TENANT: Final = 25
+# A command takes about a second to start.
+KILLS_PER_IMPORT: Final = 5
+IMPORT_ATTEMPTS: Final = 10
 # Seconds after a kill within which the next write must be acknowledged.
 RECOVERY_SECONDS: Final = 10
 START_SECONDS: Final = 60
@@ -134,6 +138,7 @@ class Torture:
         self._plan = plan
         self._dice = random.Random(plan.seed)
         self._postgresql = postgresql
+        self._directory = directory
         self._url = _new_database(directory, postgresql)
         self._server = Server(self._url, workers=plan.workers, log=directory / "server.log")
         self._file = (directory / "acknowledged.jsonl").open("a", buffering=1, encoding="utf-8")
@@ -148,7 +153,8 @@ class Torture:
         started = time.monotonic()
         for first in range(0, self._plan.kills, KILLS_PER_TENANT):
             last = min(first + KILLS_PER_TENANT, self._plan.kills)
-            stock, tenant = await _new_stock(self._url)
+            stock = await _new_stock(self._url)
+            tenant = stock.tenant_id
             log = Log(self._file, counts=self.report.counts)
             before, entries = self.report.operations, self.report.entries
             async with self._http() as http, self._followed(http, tenant):
@@ -236,6 +242,32 @@ class Torture:
             for client in clients:
                 group.create_task(write(client))
             group.create_task(kill())
+            if self.report.audits % KILLS_PER_IMPORT == 0:
+                group.create_task(asyncio.to_thread(self._import, stock, log))
+
+    def _import(self, stock: Stock, log: Log) -> None:
+        """Import counts of SKUs that only imports write; start again until the command succeeds."""
+        number = self.report.audits
+        warehouse_id = stock.warehouses[-1]
+        entries = {
+            f"import {number}.{row}": Entry(code, warehouse_id, number + row)
+            for row, code in enumerate(stock.imported)
+        }
+        rows = (
+            f"{entry.sku},{warehouse_id},{entry.after},{note}\n" for note, entry in entries.items()
+        )
+        file = self._directory / f"counts-{number}.csv"
+        file.write_text("sku,warehouse_id,quantity,note\n" + "".join(rows))
+        words = ("import", str(file), "--tenant", stock.tenant_id)
+        attempts = 0
+        while (done := run(*words, database_url=self._url)).returncode:
+            attempts += 1
+            if attempts == IMPORT_ATTEMPTS:
+                message = f"an import fails: {done.stderr}"
+                raise Broken(message)
+        self.report.counts["imported rows"] += len(entries)
+        self.report.counts["imports started again"] += attempts
+        log.entries |= {entry_key(note, entry): entry for note, entry in entries.items()}
 
     def _kill(self) -> None:
         """Kill a process, and start it again."""
@@ -294,14 +326,16 @@ def _new_database(directory: Path, postgresql: PostgreSQL | None) -> str:
     return migrated(create_database(postgresql.url, "torture"))
 
 
-async def _new_stock(database_url: str) -> tuple[Stock, str]:
+async def _new_stock(database_url: str) -> Stock:
     """Create a tenant with SKUs without stock."""
     database = Database(Settings(database_url=database_url))
     service = Service(None, None, database, await new_tenant(database))  # type: ignore[arg-type]
     warehouses = [warehouse(f"W{number}") for number in range(WAREHOUSES)]
     readonly = warehouse("Marketplace", WarehouseType.FBA, marketplace="amazon_eu")
     codes = [f"SKU-{number:03}" for number in range(SKUS)]
-    await service.load([*warehouses, readonly], [sku(code) for code in codes])
+    imported = [f"IMPORTED-{number:03}" for number in range(SKUS)]
+    await service.load([*warehouses, readonly], [sku(code) for code in (*codes, *imported)])
     await database.dispose()
     ids = [record.id for record in warehouses]
-    return Stock(service.token("write"), codes, ids, readonly.id), service.tenant_id
+    tokens = {scope: service.token(scope) for scope in ("write", "admin")}
+    return Stock(service.tenant_id, tokens, codes, imported, ids, readonly.id)
