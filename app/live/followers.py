@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -16,6 +17,7 @@ from app.errors import Internal, InventoryError, StreamTooSlow, Unavailable, cop
 from app.reads.changes import FeedPage
 from app.runtime.deadlines import Limit, Watch, current_limit
 from app.runtime.fair_loop import charged_tenant
+from app.runtime.metrics import STREAM_DELAY
 
 log = structlog.get_logger()
 # The most changes that wait for one client.
@@ -195,6 +197,9 @@ class TenantFollower:
     async def _deliver(self, page: FeedPage) -> None:
         # A listener that attaches from now on does not need this page.
         self._position = page.read_to
+        if page.records:
+            age = datetime.now(UTC) - page.records[0].created_at
+            STREAM_DELAY.observe(max(0, age.total_seconds()))
         changes = [LiveChange(record) for record in page.records]
         compared = 0
         for listener in [*self._listeners]:

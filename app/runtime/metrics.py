@@ -28,6 +28,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_DELAYS: Final = (1, 2, 5, 10, 30, 60, 300, 900, 3_600)
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "OPTIONS"})
 OTHER_METHOD: Final = "other"
 # The series whose look-up is cached.
@@ -92,7 +93,19 @@ BATCH_WRITES: Final = Histogram(
 EXPIRY_DELAY: Final = Histogram(
     "inventory_reservation_expiry_delay_seconds",
     "The time from the expiry of a reservation until its stock was released.",
-    buckets=(1, 2, 5, 10, 30, 60, 300, 900, 3_600),
+    buckets=_DELAYS,
+)
+WEBHOOK_DELAY: Final = Histogram(
+    "inventory_webhook_delay_seconds",
+    "The age of the oldest change of a webhook's message after an attempt; outcome: delivered or "
+    "failed.",
+    ["outcome"],
+    buckets=_DELAYS,
+)
+STREAM_DELAY: Final = Histogram(
+    "inventory_stream_delay_seconds",
+    "The age of a change when it is given to the open streams, by the clock of the worker.",
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 FAILED_JOBS: Final = Counter(
     "inventory_job_failures", "Failed or postponed steps of background jobs."

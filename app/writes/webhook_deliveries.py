@@ -43,6 +43,7 @@ from app.errors import ChangesGone
 from app.reads.changes import get_feed_position, list_changes
 from app.reads.due_webhooks import may_be_tried
 from app.reads.webhooks import chosen_types, chosen_warehouses
+from app.runtime.metrics import WEBHOOK_DELAY
 from app.writes.rows import change_rows
 from app.writes.statements import insert_changes
 
@@ -145,6 +146,9 @@ async def _finish(message: Message, answer: Answer, session: DriverSession) -> N
     if not rows:
         return
     row = rows[0]
+    age = row.now - message.changes[0].created_at
+    outcome = "delivered" if answer.is_success else "failed"
+    WEBHOOK_DELAY.labels(outcome).observe(age.total_seconds())
     values: dict[str, Any] = {
         **_NO_LEASE,
         "last_attempt_at": message.at,

@@ -1,10 +1,11 @@
 """Streams have every change that matches, once, in order, and none of another tenant."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pytest
+from prometheus_client import REGISTRY
 
 from app.database.tables import api_token
 from app.domain.changes import ChangeBody, ChangeRecord, ChangeState, ChangeType
@@ -16,6 +17,7 @@ from app.live import followers, streams
 from app.reads import changes as feed_reads
 from app.reads.changes import FeedPage
 from app.writes.tenant_deletion import delete_tenant
+from tests.clocks import set_clock
 from tests.engines import writer_of
 from tests.graphql.recorder import recorded
 from tests.ledger.feed import read_changes
@@ -278,3 +280,16 @@ async def test_the_deletion_of_a_tenant_ends_its_streams(live: LiveService) -> N
         assert await deleted.error() == "UNAUTHENTICATED"
         await other.count("A", 1)
         assert len(await kept.changes(1)) == 1
+
+
+async def test_metrics_have_the_age_of_changes_that_streams_get(live: LiveService) -> None:
+    def observed(suffix: str) -> float:
+        return REGISTRY.get_sample_value(f"inventory_stream_delay_seconds_{suffix}") or 0
+
+    count, total = observed("count"), observed("sum")
+    async with live.opened(ALL) as stream:
+        await set_clock(live.database, datetime.now(UTC) - timedelta(minutes=1))
+        await live.count("A", 1)
+        await stream.changes(1)
+    assert observed("count") > count
+    assert observed("sum") - total >= 59

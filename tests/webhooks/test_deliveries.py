@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from prometheus_client import REGISTRY
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -58,6 +59,30 @@ async def test_every_change_is_delivered_in_order_and_in_the_form_of_rest(servic
     ranges = [each.json["data"] for each in receiver.received]
     assert all(one["read_to"] == two["after"] for one, two in pairwise(ranges))
     assert (await state_of(service, created.record.id)).position == sent[-1]["position"]
+
+
+async def test_metrics_have_the_age_of_delivered_and_of_failed_changes(service: Service) -> None:
+    def observed(outcome: str, suffix: str) -> float:
+        name = f"inventory_webhook_delay_seconds_{suffix}"
+        return REGISTRY.get_sample_value(name, {"outcome": outcome}) or 0
+
+    answers = iter([response(500), response(200)])
+    before = {
+        outcome: (observed(outcome, "count"), observed(outcome, "sum"))
+        for outcome in ("failed", "delivered")
+    }
+    async with receiving(lambda _message: next(answers)) as receiver:
+        await hook(service, receiver.url)
+        await set_clock(service.database, START)
+        await set_stock(service, 5)
+        await deliver_all(service.database)
+        await set_clock(service.database, START + timedelta(minutes=10))
+        await deliver_all(service.database)
+
+    ages = {"failed": 0, "delivered": 600}
+    for outcome, (count, total) in before.items():
+        assert observed(outcome, "count") == count + 1
+        assert observed(outcome, "sum") - total == pytest.approx(ages[outcome], abs=10)
 
 
 async def test_messages_are_verified_by_the_official_library(service: Service) -> None:
