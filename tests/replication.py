@@ -90,6 +90,11 @@ class Node:
         for process in self._family():
             process.suspend()
 
+    def thaw(self) -> None:
+        """Resume all processes."""
+        for process in self._family():
+            process.resume()
+
     def kill(self) -> None:
         """Kill all processes, if any."""
         family = self._family()

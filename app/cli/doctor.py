@@ -32,7 +32,7 @@ class _Check:
     "doctor", epilog=with_examples("inventory doctor", "inventory doctor --json")
 )
 def doctor(*, json: JsonOption = False, database_url: DatabaseOption = None) -> None:
-    """Check the settings, the database, its migrations, its role and its clock.
+    """Check the settings, the database, its migrations, its role, its replica and its clock.
 
     Nothing is changed. Each failure has its cause and the next step; the exit status is then 1.
     """
@@ -88,9 +88,14 @@ async def _connection(database: "Database") -> str:
 
 async def _migrations(database: "Database") -> str:
     from app.database.migration import newest_revision, require_current
+    from app.database.placement import read_placement
 
     await require_current(database)
-    return f"The database is at revision {newest_revision()}, the newest."
+    async with database.reading() as session:
+        placement = await read_placement(session)
+    return (
+        f"The database is at revision {newest_revision()}, the newest. Its tables are {placement}."
+    )
 
 
 async def _role(database: "Database") -> str:
@@ -100,6 +105,15 @@ async def _role(database: "Database") -> str:
     if await is_restricted_role(database):
         return "Row-level security isolates tenants; other commands need the owner of the tables."
     return "The role sees the rows of all tenants."
+
+
+async def _replica(database: "Database") -> str:
+    from app.database.replication import require_replica_of
+
+    if database.replica is None:
+        return "Late reads have no replica."
+    await require_replica_of(database, database.replica)
+    return f"{database.replica.address} is a replica of the database."
 
 
 async def _clock(database: "Database") -> str:
@@ -136,5 +150,6 @@ DATABASE_CHECKS: Final[dict[str, Callable[["Database"], Awaitable[str]]]] = {
     "database": _connection,
     "migrations": _migrations,
     "role": _role,
+    "replica": _replica,
     "clock": _clock,
 }

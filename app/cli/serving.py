@@ -192,9 +192,17 @@ async def _prepare(database: "Database") -> bool:
         require_matching_role,
     )
     from app.database.poolers import UnfitPooler, require_fit_pooler
+    from app.database.replication import UnrelatedReplica, require_replica_of
     from app.errors import Unavailable
     from app.reads.tenants import list_tenants
 
+    log = structlog.get_logger()
+    try:
+        await require_replica_of(database, database.replica)
+    except UnrelatedReplica:
+        raise
+    except Unavailable as error:
+        log.warning("replica_unreachable", message=error.message, cause=error.cause)
     try:
         await require_fit_pooler(database)
         if database.dialect == "sqlite":
@@ -212,6 +220,5 @@ async def _prepare(database: "Database") -> bool:
         if database.dialect == "sqlite":
             raise
         # The service starts anyway: until the database is back, requests get 503.
-        log = structlog.get_logger()
         log.warning("database_unreachable", message=error.message, cause=error.cause)
         return False

@@ -24,7 +24,7 @@ READING = [
     ("export", "stock", "--tenant", "acme"),
     ("verify",),
 ]
-RESULTS = ["settings", "database", "migrations", "role", "clock"]
+RESULTS = ["settings", "database", "migrations", "role", "replica", "clock"]
 
 
 @pytest.mark.parametrize("words", READING, ids=" ".join)

@@ -217,3 +217,14 @@ def test_another_file_is_not_replaced_by_a_socket(command: Command, tmp_path: Pa
         other.listen()
         assert "it exists" in command("serve", "--uds", str(tmp_path / "s")).errors
         assert (tmp_path / "s").exists()
+
+
+def test_a_replica_of_another_database_is_refused_at_start(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = f"sqlite+aiosqlite:///{tmp_path}/other.db"
+    monkeypatch.setenv("INVENTORY_READ_DATABASE_URL", other)
+    done = command("serve", "--port", str(free_port()))
+    assert done.status == 1
+    assert "INVENTORY_READ_DATABASE_URL leads to sqlite" in done.errors
+    assert "which is not a replica of sqlite" in done.errors

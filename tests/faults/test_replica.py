@@ -7,9 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import URL
 
+from app.database.engine import Database
+from app.database.replication import UnrelatedReplica, require_replica_of
 from app.runtime.positions import POSITION_HEADER
-from tests.databases import migrated
+from app.settings import Settings
+from tests.databases import create_database, migrated
 from tests.faults.test_faults import MAIN
 from tests.graphql.recorder import recorded
 from tests.replication import Node, Pair, program, replicating
@@ -182,12 +186,44 @@ async def test_a_replica_that_fails_during_a_read_or_is_down_is_replaced_by_the_
         assert await reader.on_hand(0) == 6
         with recorded() as recorder:
             assert await reader.on_hand(0) == 6
-        assert not any("FROM feed" in statement for statement in recorder.statements)
+        assert recorder.statements
+        assert not any("FROM change" in statement for statement in recorder.statements)
     finally:
         await asyncio.to_thread(pair.standby.start)
     replica._avoided_until = 0
     await until_read(reader, 6, 0)
     assert replica.is_usable
+
+
+async def test_a_frozen_replica_is_replaced_by_the_primary(pair: Pair, reader: Reader) -> None:
+    position = await reader.write(6)
+    await until_read(reader, 6, position)
+    replica: Any = reader.service.database.replica
+    pair.standby.freeze()
+    try:
+        assert answered(await read(reader, position))["data"]["total_on_hand"] == 6
+        assert not replica.is_usable
+    finally:
+        pair.standby.thaw()
+
+
+async def test_the_replica_must_be_a_copy_of_the_database(pair: Pair, postgresql: URL) -> None:
+    other = await asyncio.to_thread(create_database, postgresql, "unrelated")
+
+    async def check(primary: str, replica: str) -> None:
+        database = Database(Settings(database_url=primary, read_database_url=replica))
+        try:
+            await require_replica_of(database, database.replica)
+        finally:
+            await database.dispose()
+
+    primary = url_of(pair.primary)
+    await check(primary, url_of(pair.standby))
+    await check(primary, primary)
+    with pytest.raises(UnrelatedReplica, match="/unrelated, which is not a replica of "):
+        await check(primary, other)
+    with pytest.raises(UnrelatedReplica, match="not a replica"):
+        await check(primary, f"{primary.removesuffix('postgres')}template1")
 
 
 async def read(reader: Reader, position: int) -> httpx.Response:
