@@ -15,6 +15,7 @@ from app.domain.warehouses import WarehouseType
 from app.errors import ERRORS
 from app.graphql.documents import prepared_operations
 from app.http.errors import PROTECTION
+from app.runtime.positions import POSITION_HEADER
 from rest_shim.endpoint import OPERATIONS
 from rest_shim.openapi import (
     OPENAPI_SOURCE,
@@ -155,6 +156,8 @@ def test_parameters_and_body_fields_are_those_of_the_route(route: RestRoute) -> 
     operation = operation_of(route)
     described = [(field["in"], field["name"].lower()) for field in operation["parameters"]]
     conditional = {("header", "if-none-match")} if route.operation == "GetInventory" else set()
+    if route.method == "GET":
+        conditional.add(("header", POSITION_HEADER.lower()))
     if route.subscription:
         conditional.add(("header", "last-event-id"))
         assert set(route.subscription.query) == set(route.query) - {"limit"}

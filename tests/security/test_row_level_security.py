@@ -33,6 +33,8 @@ from tests.processes import run
 from tests.security.test_isolation import everything_read, stock, write
 from tests.security.test_tokens import authenticator
 from tests.service import Service, new_tenant, running
+from tests.webhooks.receiver import deliver_all, receiving
+from tests.webhooks.stock import changes_of, hook
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ async def walled(urls: tuple[str, str]) -> AsyncIterator[Walled]:
     owner_url, url = urls
     async with (
         running(owner_url) as (owning, owning_client),
-        running(url, row_level_security=True) as (app, client),
+        running(url, row_level_security=True, webhooks_to_loopback=True) as (app, client),
     ):
         database = owning.state.database
         one, other = [await new_tenant(database) for _ in "ab"]
@@ -101,6 +103,21 @@ async def test_a_stream_has_the_changes_of_its_tenant_alone(walled: Walled) -> N
         stream.close()
     await streams.aclose()
     assert found == {walled.service.tenant_id: 500, walled.other.tenant_id: 501}
+
+
+async def test_webhooks_deliver_the_changes_of_their_tenant_alone(walled: Walled) -> None:
+    tenants = (walled.service, walled.other)
+    async with receiving() as receiver:
+        for service in tenants:
+            await hook(service, f"{receiver.url}/{service.tenant_id}")
+        for number, service in enumerate(tenants):
+            assert (await write(service, number)).status_code == 200
+        await deliver_all(walled.service.database)
+    sent = {
+        each.path.removeprefix("/hook/"): each.json["data"]["changes"] for each in receiver.received
+    }
+    assert sent == {service.tenant_id: await changes_of(service) for service in tenants}
+    assert sent[walled.service.tenant_id] != sent[walled.other.tenant_id]
 
 
 async def test_reads_are_the_same_with_row_level_security(walled: Walled) -> None:
