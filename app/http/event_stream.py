@@ -7,7 +7,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.errors import invalid_field
 from app.runtime.request_facts import current_request_facts
@@ -35,8 +35,15 @@ class EventStream(StreamingResponse):
         """Send the events until the stream ends or the client disconnects."""
         if (facts := current_request_facts.get()) is not None:
             facts.is_event_stream = True
+
+        async def send_head_at_once(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.start":
+                # Servers keep the head back until the first part of the body.
+                await send({"type": "http.response.body", "body": b"", "more_body": True})
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send_head_at_once)
         finally:
             self._close()
             await self._chunks.aclose()

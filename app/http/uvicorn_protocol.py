@@ -19,6 +19,7 @@ from app.errors import InventoryError, MalformedRequest, RequestTimeout, Unavail
 from app.http.edge import CLIENT_HAS_LEFT, HttpEdge
 from app.http.event_stream import STREAMS_STATE
 from app.http.json import BODY_HAS_ARRIVED
+from app.http.response_writer import ResponseWriter
 from app.http.unread_responses import UnreadProtocol
 from app.settings import Settings
 
@@ -91,6 +92,7 @@ class BoundedProtocol(UnreadProtocol):
         self._silent_bytes = 0
         self._head_timer: TimerHandle | None = None
         self._responding: RequestResponseCycle | None = None
+        self._writer: ResponseWriter | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Start the timer for the first request."""
@@ -182,6 +184,8 @@ class BoundedProtocol(UnreadProtocol):
 
     def on_response_complete(self) -> None:
         """Start the timer for the next request; a head that has begun gets the timer of heads."""
+        if self._writer is not None:
+            self._writer.flush()
         super().on_response_complete()
         if self._part is Part.HEAD and self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
@@ -189,6 +193,8 @@ class BoundedProtocol(UnreadProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._responding = cycle
+        self._writer = ResponseWriter(cycle)
+        cycle.transport = self._writer  # type: ignore[assignment]
         super()._start_asgi_task(cycle, app)
 
     @property
