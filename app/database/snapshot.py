@@ -93,8 +93,9 @@ class Snapshot:
         self.statements += 1
         connections, tenant_id = self._connections, self._tenant_id
         read_batch = partial(_read_batch, connections, tenant_id, read)
-        queued = QueuedKey(key, connections.deadline())
-        with connections.limit():
+        deadline = connections.deadline()
+        queued = QueuedKey(key, deadline)
+        with connections.watch.until(deadline):
             return await connections.reads.submit(
                 (tenant_id, shape), queued, read_batch, size=JOINED_SIZE
             )

@@ -1,6 +1,6 @@
 """ULIDs: ids that sort by the millisecond of their creation."""
 
-import os
+import random
 import time
 from datetime import datetime
 from typing import Final
@@ -16,5 +16,5 @@ def ulid(at: datetime | None = None) -> str:
     `at` is the time by the database's clock; the default is the time of this machine.
     """
     milliseconds = round(at.timestamp() * 1_000) if at else time.time_ns() // 1_000_000
-    number = milliseconds << 80 | int.from_bytes(os.urandom(10))
+    number = milliseconds << 80 | random.getrandbits(80)
     return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])

@@ -1,9 +1,11 @@
 """The outermost layer of the application: request ids, error responses and one log line each."""
 
+import logging
 import math
 import re
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -103,7 +105,7 @@ class HttpEdge:
         current_response_headers.set(())
         # The router adds the route.
         routed = {**scope}
-        with request_span(scope["method"], trace_headers_of(scope)) as span:
+        with request_span(scope["method"], partial(trace_headers_of, scope)) as span:
             if span is not None:
                 current_trace_id.set(f"{span.get_span_context().trace_id:032x}")
             if error := await self._run(routed, exchange, limit, facts):
@@ -206,6 +208,8 @@ def _route_of(scope: Scope) -> str:
 def _log(scope: Scope, exchange: "_Exchange", facts: RequestFacts, seconds: float) -> None:
     """Write the log entry of a request, as a warning with its cause if the service failed."""
     failures = [error for error in facts.errors.values() if error.status >= Internal.status]
+    if not (failures or log.is_enabled_for(logging.INFO)):
+        return
     entry = {
         "method": scope["method"],
         "path": _without_tokens(scope["path"]),

@@ -85,12 +85,15 @@ def start_tracing(processor: "SpanProcessor | None" = None) -> Callable[[], None
     return stop
 
 
-@contextmanager
-def request_span(method: str, carrier: Mapping[str, str]) -> "Iterator[Span | None]":
+def request_span(
+    method: str, carrier: Callable[[], Mapping[str, str]]
+) -> "AbstractContextManager[Span | None]":
     """Make the span of a request, which continues the trace of its headers."""
-    if _Observers.tracer is None:
-        yield None
-        return
+    return _NOTHING if _Observers.tracer is None else _request_span(method, carrier())
+
+
+@contextmanager
+def _request_span(method: str, carrier: Mapping[str, str]) -> "Iterator[Span]":
     from opentelemetry.trace import SpanKind  # noqa: PLC0415
     from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415
         TraceContextTextMapPropagator,

@@ -289,7 +289,10 @@ async def test_metrics_have_the_age_of_changes_that_streams_get(live: LiveServic
     count, total = observed("count"), observed("sum")
     async with live.opened(ALL) as stream:
         await set_clock(live.database, datetime.now(UTC) - timedelta(minutes=1))
-        await live.count("A", 1)
-        await stream.changes(1)
+        try:
+            await live.count("A", 1)
+            await stream.changes(1)
+        finally:
+            await set_clock(live.database, None)
     assert observed("count") > count
     assert observed("sum") - total >= 59

@@ -1,6 +1,6 @@
 """What is kept of an operation for its next execution: plans, resolvers, coercion of variables."""
 
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self
 
@@ -9,10 +9,11 @@ from graphql import (
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLSchema,
+    OperationDefinitionNode,
     VariableDefinitionNode,
     get_variable_values,
 )
-from graphql.execution import Executor, VariableValues
+from graphql.execution import VariableValues
 from graphql.execution.collect_fields import GroupedFieldSet
 from graphql.execution.get_variable_signature import GraphQLVariableSignature
 from graphql.execution.values import VariableValueSource
@@ -30,10 +31,24 @@ MAX_VARIABLE_ERRORS: Final = 50
 class RepeatedExecution(Protocol):
     """An executor that starts from the collected root fields."""
 
+    def copied(self, context: ColumnarContext, variables: VariableValues) -> Self:
+        """Copy for another execution of the same operation."""
+
     def execute_again(
         self, root_type: GraphQLObjectType, fields: GroupedFieldSet
     ) -> Awaitable[ExecutionResult] | ExecutionResult:
         """Execute the operation by its root fields."""
+
+
+class FirstExecution(Protocol):
+    """The executor of the first execution."""
+
+    schema: GraphQLSchema
+    operation: OperationDefinitionNode
+    variable_values: VariableValues
+
+    def without_context(self) -> RepeatedExecution:
+        """Copy without the context and the variables of the execution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +69,14 @@ class PreparedOperation:
     variables: Sequence[OperationVariable]
     root_type: GraphQLObjectType
     fields: GroupedFieldSet
-    new_executor: Callable[[ColumnarContext, VariableValues], RepeatedExecution]
+    executor: RepeatedExecution
 
     @classmethod
     def of(
-        cls, first: Executor[Any], root_type: GraphQLObjectType, fields: GroupedFieldSet
+        cls, first: FirstExecution, root_type: GraphQLObjectType, fields: GroupedFieldSet
     ) -> Self:
         """Prepare the operation of its first executor, by its root fields."""
-        executor_class: Any = type(first)
         schema, operation = first.schema, first.operation
-        fragments = first.fragment_definitions, first.fragments
-        resolvers = first.field_resolver, first.type_resolver, first.subscribe_field_resolver
         sources = first.variable_values.sources
         definitions = operation.variable_definitions or ()
         variables = [
@@ -77,9 +89,7 @@ class PreparedOperation:
             variables,
             root_type,
             fields,
-            lambda context, values: executor_class(
-                schema, *fragments, None, context, operation, values, *resolvers
-            ),
+            first.without_context(),
         )
 
     def execute(
@@ -97,7 +107,7 @@ class PreparedOperation:
                 coerced[name] = value
             elif given is not Undefined or isinstance(variable.signature.type, GraphQLNonNull):
                 return self._invalid(inputs)
-        executor = self.new_executor(context, VariableValues(sources, coerced))
+        executor = self.executor.copied(context, VariableValues(sources, coerced))
         return executor.execute_again(self.root_type, self.fields)
 
     def _invalid(self, inputs: Mapping[str, object]) -> ExecutionResult:
