@@ -8,7 +8,7 @@ import asyncio
 import sys
 from collections import OrderedDict
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
@@ -94,28 +94,22 @@ class Operation:
     # Whether errors may suggest names of the schema.
     may_suggest: bool = True
 
-    @property
-    def name(self) -> str | None:
-        """Name of the operation, if it has one."""
-        return self.node.name.value if self.node.name else None
+    # These are computed once for all executions.
+    name: str | None = field(init=False)
+    # The name of the only root field in the schema, or `several`.
+    root_field: str = field(init=False)
+    is_mutation: bool = field(init=False)
+    is_subscription: bool = field(init=False)
 
-    @property
-    def root_field(self) -> str:
-        """Name of the only root field in the schema, or `several`."""
+    def __post_init__(self) -> None:
+        """Read the facts of the document."""
+        self.name = self.node.name.value if self.node.name else None
         [selection, *others] = self.node.selection_set.selections
+        self.root_field = SEVERAL_FIELDS
         if isinstance(selection, FieldNode) and not others:
-            return selection.name.value
-        return SEVERAL_FIELDS
-
-    @property
-    def is_mutation(self) -> bool:
-        """Whether the operation writes."""
-        return self.node.operation is OperationType.MUTATION
-
-    @property
-    def is_subscription(self) -> bool:
-        """Whether the operation follows changes."""
-        return self.node.operation is OperationType.SUBSCRIPTION
+            self.root_field = selection.name.value
+        self.is_mutation = self.node.operation is OperationType.MUTATION
+        self.is_subscription = self.node.operation is OperationType.SUBSCRIPTION
 
 
 PreparedDocument = tuple[Operation, ...] | InventoryError

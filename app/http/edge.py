@@ -21,6 +21,7 @@ from app.http.errors import PROTECTION, error_response, inventory_error_of
 from app.http.request_id import (
     REQUEST_ID_HEADER,
     REQUEST_ID_HEADER_NAME,
+    RawHeaders,
     request_id_of,
     trace_headers_of,
     trace_id_of,
@@ -94,21 +95,22 @@ class HttpEdge:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
+        headers = dict(scope["headers"])
         facts = RequestFacts()
         limit = Limit(self._watch, self._seconds)
-        exchange = _Exchange(send, receive, request_id_of(scope), limit, facts)
+        exchange = _Exchange(send, receive, request_id_of(headers), limit, facts)
         current_request_id.set(exchange.request_id)
-        current_trace_id.set(trace_id_of(scope))
+        current_trace_id.set(trace_id_of(headers))
         current_request_facts.set(facts)
         current_limit.set(limit)
         # A pipelined request starts with the values of the request before it.
         current_response_headers.set(())
         # The router adds the route.
         routed = {**scope}
-        with request_span(scope["method"], partial(trace_headers_of, scope)) as span:
+        with request_span(scope["method"], partial(trace_headers_of, headers)) as span:
             if span is not None:
                 current_trace_id.set(f"{span.get_span_context().trace_id:032x}")
-            if error := await self._run(routed, exchange, limit, facts):
+            if error := await self._run(routed, headers, exchange, limit, facts):
                 facts.note_error(error)
                 if exchange.status is None:
                     route_path = scope["path"].removeprefix(scope.get("root_path", ""))
@@ -141,13 +143,18 @@ class HttpEdge:
         return response
 
     async def _run(
-        self, scope: Scope, exchange: "_Exchange", limit: Limit, facts: RequestFacts
+        self,
+        scope: Scope,
+        headers: RawHeaders,
+        exchange: "_Exchange",
+        limit: Limit,
+        facts: RequestFacts,
     ) -> InventoryError | None:
         """Run the application; return the error to respond with, if any."""
         try:
             scope["path"] = _raw_path(scope)
-            self._check_headers(scope)
-            facts.read_position = _read_position(scope)
+            self._check_headers(scope, headers)
+            facts.read_position = _read_position(headers)
             with limit:
                 await self.app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
@@ -165,29 +172,30 @@ class HttpEdge:
             return Internal()
         return None
 
-    def _check_headers(self, scope: Scope) -> None:
+    def _check_headers(self, scope: Scope, headers: RawHeaders) -> None:
         """Check that no single header is repeated, and that the Host header is trusted."""
-        names = [name for name, _ in scope["headers"] if name in SINGLE_HEADER_NAMES]
-        if len(set(names)) < len(names):
-            message = f"Send each of these headers once: {', '.join(sorted(SINGLE_HEADERS))}."
-            raise MalformedRequest(message)
+        if len(headers) < len(scope["headers"]):
+            names = [name for name, _ in scope["headers"] if name in SINGLE_HEADER_NAMES]
+            if len(set(names)) < len(names):
+                message = f"Send each of these headers once: {', '.join(sorted(SINGLE_HEADERS))}."
+                raise MalformedRequest(message)
         if not self._trusted_hosts:
             return
-        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        host = headers.get(b"host", b"")
         if _PORT.sub("", host.decode("latin-1")).lower() not in self._trusted_hosts:
             message = "The Host header does not name this service."
             raise MalformedRequest(message)
 
 
-def _read_position(scope: Scope) -> int | None:
+def _read_position(headers: RawHeaders) -> int | None:
     """Position of the feed that a read requires."""
-    for name, value in scope["headers"]:
-        if name == POSITION_HEADER_NAME:
-            if (position := parse_position(value)) is None:
-                message = f"The header {POSITION_HEADER} must be an integer of up to 19 digits."
-                raise MalformedRequest(message, details=[{"field": POSITION_HEADER}])
-            return position
-    return None
+    given = headers.get(POSITION_HEADER_NAME)
+    if given is None:
+        return None
+    if (position := parse_position(given)) is None:
+        message = f"The header {POSITION_HEADER} must be an integer of up to 19 digits."
+        raise MalformedRequest(message, details=[{"field": POSITION_HEADER}])
+    return position
 
 
 def _noted(scope: Scope, status: int | None, facts: RequestFacts, seconds: float) -> NotedRequest:
