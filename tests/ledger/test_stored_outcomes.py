@@ -22,7 +22,7 @@ from app.writes.stock import BulkOutcome, Refusal, UpdatedStock
 
 AT: Final = datetime(2026, 12, 1, 8, 30, tzinfo=UTC)
 MAIN: Final = WarehouseRecord("wh_1", "Main", WarehouseType.OWN, None, None, is_active=True)
-LEVEL: Final = LevelRecord(7, 2, 1, 3, AT, None, "wh_1", sku="A", warehouse=MAIN)
+LEVEL: Final = LevelRecord(7, 2, 1, None, 3, AT, None, "wh_1", sku="A", warehouse=MAIN)
 SKU: Final = SkuRecord("A", "Thing", 4, None, [LEVEL])
 ENTRY: Final = AdjustmentRecord(
     "adj_1", "A", "wh_1", 3, 5, 7, "loss", None, "a@b.example", AT, reference="PO-1", position=9

@@ -18,6 +18,7 @@ INPUTS: Final = {
     "restoreSku": "SkuInput",
     "createWarehouse": "CreateWarehouseInput",
     "updateWarehouse": "UpdateWarehouseInput",
+    "setReorderPoints": "SetReorderPointsInput",
     "setSafetyStock": "SetSafetyStockInput",
     "syncStock": "SyncStockInput",
 }
@@ -28,6 +29,7 @@ GOOD: Final[dict[str, dict[str, Any]]] = {
     "restoreSku": {"sku": "A", "expectedVersion": 3},
     "createWarehouse": {"name": "N", "type": "FBA", "address": "x", "marketplace": "amazon_eu"},
     "updateWarehouse": {"id": FBA.id, "name": "N", "address": "x", "marketplace": "amazon_de"},
+    "setReorderPoints": {"levels": [{"sku": "A", "warehouseId": MAIN.id, "reorderPoint": 3}]},
     "setSafetyStock": {"levels": [{"sku": "A", "warehouseId": MAIN.id, "safetyStock": 3}]},
     "syncStock": {
         "warehouseId": FBA.id,
