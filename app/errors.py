@@ -34,6 +34,7 @@ InventoryError
 │   ├── InsufficientStock       INSUFFICIENT_STOCK
 │   ├── QueryTooComplex         QUERY_TOO_COMPLEX
 │   ├── WarehouseInactive       WAREHOUSE_INACTIVE
+│   ├── WarehouseNotSellable    WAREHOUSE_NOT_SELLABLE
 │   ├── SkuArchived             SKU_ARCHIVED
 │   └── WarehouseNotMarketplace WAREHOUSE_NOT_MARKETPLACE
 ├── RateLimited             429 RATE_LIMITED
@@ -305,6 +306,12 @@ class WarehouseInactive(ValidationFailed):
     """The warehouse is inactive: its stock can only be decreased."""
 
     code = "WAREHOUSE_INACTIVE"
+
+
+class WarehouseNotSellable(ValidationFailed):
+    """The stock of the warehouse is not for sale: it cannot be reserved."""
+
+    code = "WAREHOUSE_NOT_SELLABLE"
 
 
 class RateLimited(InventoryError):

@@ -156,14 +156,14 @@ async def write(request: Request, updates: Sequence[Update]) -> list[dict[str, A
             for row in await connection.fetch(FIGURES, TENANT, codes)
         }
         figures = {
-            key: Figures(row["on_hand"], row["reserved"], row["safety_stock"])
+            key: Figures(row["on_hand"], row["reserved"], row["safety_stock"], None)
             for key, row in old.items()
         }
         results = []
         for update in updates:
             key = update["sku"], update["warehouse_id"]
             row = old[key]
-            figures[key] = Figures(update["quantity"], row["reserved"], row["safety_stock"])
+            figures[key] = Figures(update["quantity"], row["reserved"], row["safety_stock"], None)
             results.append(
                 {
                     "id": f"adj_{ULID()}",
@@ -182,7 +182,7 @@ async def write(request: Request, updates: Sequence[Update]) -> list[dict[str, A
                 reserved + level.reserved,
                 safety + level.safety_stock,
             )
-        totals = [Figures(*sums[code]) for code in codes]
+        totals = [Figures(*sums[code], None) for code in codes]
         statuses = [total.status for total in totals]
         available = [total.available for total in totals]
         skus, warehouse_ids, sequences, after = (

@@ -218,6 +218,8 @@ def _render_record(sku: Data) -> Body:
     body["warehouses"] = [_render_stock_level(level) for level in sku["warehouses"]]
     # The version is a header.
     body.pop("version", None)
+    if body["reorder_point"] is None:
+        del body["reorder_point"]
     if not body.get("is_archived"):
         body.pop("is_archived", None)
     return body
@@ -230,6 +232,7 @@ def _render_level_record(level: Data) -> Body:
         "title": level["title"],
         **{f"total_{name}": level[name] for name in ("on_hand", "reserved", "available")},
         "safety_stock": level["safety_stock"],
+        **_given(level, "reorder_point"),
         "status": _REST_STATUS[level["status"]],
         "warehouses": [_render_stock_level(level)],
     }
@@ -259,14 +262,16 @@ def _render_warehouse(warehouse: Data) -> Body:
     body["is_active"] = warehouse["is_active"]
     if warehouse["is_readonly"]:
         body["is_readonly"] = True
+    if not warehouse["is_sellable"]:
+        body["is_sellable"] = False
     return body
 
 
 def _render_reservation(node: Data) -> Body:
     body: Body = {"id": node["id"], "status": _REST_STATUS[node["status"]]}
-    body |= {name: node[name] for name in ("reference", "note") if node[name] is not None}
+    body |= _given(node, "reference", "note")
     body |= {name: node[name] for name in ("created_by", "created_at")}
-    body |= {name: node[name] for name in ("expires_at", "ended_at") if node[name] is not None}
+    body |= _given(node, "expires_at", "ended_at")
     body["lines"] = [
         {
             "sku": line["sku"]["sku"],
@@ -294,6 +299,11 @@ def _render_changed_values(values: Data) -> Body:
         if name in body:
             body[name] = rest_values[body[name]]
     return body
+
+
+def _given(node: Data, *names: str) -> Body:
+    """Render the values that are not null."""
+    return {name: node[name] for name in names if node[name] is not None}
 
 
 def _render_bulk_result(result: Data) -> Body:

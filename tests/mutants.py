@@ -42,6 +42,7 @@ TOTALS: Final = f"{SUMS}::test_totals_are_exact_at_every_state_of_the_rollup"
 ROLLUPS: Final = "tests/ledger/test_rollup_concurrency.py"
 DERIVED: Final = "tests/ledger/test_derived_figures.py"
 RESERVATIONS: Final = "tests/ledger/test_reservations.py"
+FOR_SALE: Final = "tests/ledger/test_stock_for_sale.py"
 KEYS: Final = "tests/ledger/test_idempotency.py"
 RETRIES: Final = "tests/ledger/test_retries.py"
 VERSIONS: Final = "tests/ledger/test_versions.py"
@@ -284,6 +285,30 @@ MUTANTS: Final = (
         " & (columns.reference != EMPTY)",
         "",
         (f"{RESERVATIONS}::test_reservations_are_listed_by_status_and_reference",),
+    ),
+    Mutant(
+        "stock of a warehouse that is not sellable for sale",
+        "return self.is_active and self.is_sellable",
+        "return self.is_active",
+        (f"{FOR_SALE}::test_stock_that_is_not_for_sale_is_on_hand_alone",),
+    ),
+    Mutant(
+        "SKUs that do not follow their warehouse",
+        "self.turns.append((old, warehouse))",
+        "pass",
+        (f"{FOR_SALE}::test_stock_that_is_not_for_sale_is_on_hand_alone",),
+    ),
+    Mutant(
+        "only the first chunk of a warehouse follows",
+        "while codes := await _codes_in(session, tenant_id, before.id, last):",
+        "for codes in [await _codes_in(session, tenant_id, before.id, last)]:",
+        (f"{FOR_SALE}::test_a_warehouse_is_larger_than_a_chunk",),
+    ),
+    Mutant(
+        "low one piece above the reorder point",
+        "return Status.LOW if sellable <= low else Status.NORMAL",
+        "return Status.LOW if sellable <= low + 1 else Status.NORMAL",
+        ("tests/ledger/test_reorder_points.py::test_the_reorder_point_decides_what_is_low",),
     ),
     Mutant(
         "more reserved than is available",

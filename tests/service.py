@@ -101,19 +101,28 @@ def warehouse(
     address: str | None = None,
     marketplace: str | None = None,
     is_active: bool = True,
+    is_sellable: bool = True,
 ) -> WarehouseRecord:
     """Build a warehouse with a new id."""
-    return WarehouseRecord(f"wh_{ULID()}", name, type_, address, marketplace, is_active)
+    return WarehouseRecord(
+        f"wh_{ULID()}", name, type_, address, marketplace, is_active, is_sellable
+    )
 
 
 def level(
-    stored_in: WarehouseRecord, on_hand: int, *, reserved: int = 0, safety_stock: int = 0
+    stored_in: WarehouseRecord,
+    on_hand: int,
+    *,
+    reserved: int = 0,
+    safety_stock: int = 0,
+    reorder_point: int | None = None,
 ) -> LoadedLevel:
     """Build a stock level that was counted once."""
     return LoadedLevel(
         warehouse_id=stored_in.id,
         reserved=reserved,
         safety_stock=safety_stock,
+        reorder_point=reorder_point,
         history=[counted(on_hand)],
     )
 

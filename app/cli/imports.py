@@ -158,9 +158,9 @@ def import_command(
 ) -> None:
     """Import SKUs, warehouses or stock from CSV, Excel (.xlsx) or JSON, or a whole tenant.
 
-    Columns: skus: sku, title. warehouses: id, name, type, address, marketplace, is_active. levels:
-    sku, warehouse_id, on_hand, safety_stock. counts: sku, warehouse_id, quantity, reason, note.
-    reports of marketplaces: sku, warehouse_id, quantity.
+    Columns: skus: sku, title. warehouses: id, name, type, address, marketplace, is_active,
+    is_sellable. levels: sku, warehouse_id, on_hand, safety_stock, reorder_point. counts: sku,
+    warehouse_id, quantity, reason, note. reports of marketplaces: sku, warehouse_id, quantity.
 
     The exports of Shopify, Amazon, Magento, Square, WooCommerce, Odoo, ERPNext, Linnworks and JTL,
     and of `inventory export stock`, are recognised by their header.

@@ -159,6 +159,8 @@ class WarehouseTable(SQLModel, table=True):
     address: str | None = text_column(nullable=True)
     marketplace: str | None = text_column(nullable=True)
     is_active: bool
+    # The stock of a warehouse that is inactive or not sellable is not for sale.
+    is_sellable: bool
     created_at: datetime = instant_column()
 
 
@@ -174,6 +176,7 @@ class StockLevelTable(SQLModel, table=True):
         CheckConstraint(f"on_hand BETWEEN 0 AND {MAX_QUANTITY}", name="on_hand"),
         CheckConstraint("reserved >= 0", name="reserved"),
         CheckConstraint("safety_stock >= 0", name="safety_stock"),
+        CheckConstraint("reorder_point >= 0", name="reorder_point"),
         CheckConstraint("version >= 0", name="version"),
         CheckConstraint("status IN ('normal', 'low', 'critical', 'out_of_stock')", name="status"),
         Index(None, "tenant_id", "warehouse_id", "sku"),
@@ -186,6 +189,8 @@ class StockLevelTable(SQLModel, table=True):
     on_hand: int = integer_column()
     reserved: int = integer_column()
     safety_stock: int = integer_column()
+    # None: the status is low by the safety stock.
+    reorder_point: int | None = integer_column(nullable=True)
     status: str = key_column()
     version: int = integer_column()
     adjusted_at: datetime | None = instant_column(nullable=True)

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from app.domain.quantities import Status
 from app.domain.records import (
@@ -15,6 +15,7 @@ from app.domain.records import (
     ReservationStatus,
     SkuRecord,
     WarehouseRecord,
+    empty_level,
 )
 from app.domain.stock import Changes, LevelKey, Stock
 from app.domain.warehouses import WarehouseType
@@ -67,9 +68,11 @@ class ChangeState(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=Fals
     on_hand: int | None = None
     reserved: int | None = None
     safety_stock: int | None = None
+    reorder_point: int | None = None
     available: int | None = None
-    # Of a SKU.
+    # Of a stock level or a SKU.
     status: Status | None = None
+    # Of a SKU.
     title: str | None = None
     is_archived: bool | None = None
     # Of a warehouse; `is_active` also of a webhook.
@@ -78,6 +81,7 @@ class ChangeState(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=Fals
     address: str | None = None
     marketplace: str | None = None
     is_active: bool | None = None
+    is_sellable: bool | None = None
     # Of a reservation.
     reservation_status: ReservationStatus | None = None
     expires_at: datetime | None = None
@@ -160,6 +164,7 @@ def _warehouse_state(record: WarehouseRecord) -> ChangeState:
         address=record.address,
         marketplace=record.marketplace,
         is_active=record.is_active,
+        is_sellable=record.is_sellable,
     )
 
 
@@ -206,7 +211,7 @@ def _level_events(
         before = states.get(key) or (_level_state(old) if old else None)
         # All but the last entry of the level change its quantity on hand alone.
         is_last = entry is last_entries[key]
-        states[key] = _level_state(level) if is_last else _after_entry(old, entry)
+        states[key] = _level_state(level if is_last else _after_entry(old, level, entry))
         yield _level_event(level, before, states[key], at, entry)
     for key, (old, level) in levels.items():
         if key not in states:
@@ -238,18 +243,20 @@ def _level_state(level: LevelRecord) -> ChangeState:
         on_hand=level.on_hand,
         reserved=level.reserved,
         safety_stock=level.safety_stock,
+        reorder_point=level.reorder_point,
         available=level.available,
+        status=level.status,
         version=level.version,
     )
 
 
-def _after_entry(level: LevelRecord | None, entry: AdjustmentRecord) -> ChangeState:
-    reserved, safety_stock = (level.reserved, level.safety_stock) if level else (0, 0)
-    return ChangeState(
+def _after_entry(
+    old: LevelRecord | None, level: LevelRecord, entry: AdjustmentRecord
+) -> LevelRecord:
+    """Return a level after an entry that is not the last one of the write."""
+    return structs.replace(
+        old or empty_level(level.sku, level.warehouse),
         on_hand=entry.after_quantity,
-        reserved=reserved,
-        safety_stock=safety_stock,
-        available=entry.after_quantity - reserved - safety_stock,
         version=entry.sequence,
     )
 

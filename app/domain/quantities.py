@@ -30,33 +30,78 @@ class Figures(Struct, gc=False):
     on_hand: int
     reserved: int
     safety_stock: int
+    # The sellable quantity from which the status is low. None: there is none.
+    reorder_point: int | None
+
+    @property
+    def is_for_sale(self) -> bool:
+        """Whether the stock can be promised to customers."""
+        return True
 
     @property
     def available(self) -> int:
         """The quantity that can be promised; negative if oversold or below the safety stock."""
-        return self.on_hand - self.reserved - self.safety_stock
+        return self.on_hand - self.reserved - self.safety_stock if self.is_for_sale else 0
 
     @property
     def status(self) -> Status:
         """The status of these figures."""
-        sellable = self.on_hand - self.reserved
+        sellable = self.on_hand - self.reserved if self.is_for_sale else 0
         if sellable <= 0:
             return Status.OUT_OF_STOCK
         if sellable <= self.safety_stock:
             return Status.CRITICAL
-        if sellable <= 2 * self.safety_stock:
-            return Status.LOW
-        return Status.NORMAL
+        low = 2 * self.safety_stock if self.reorder_point is None else self.reorder_point
+        return Status.LOW if sellable <= low else Status.NORMAL
 
 
-def total_figures(levels: Iterable[Figures]) -> Figures:
+class Totals(Struct, gc=False):
+    """The sums over the levels of a SKU. Those of the stock for sale decide the status."""
+
+    on_hand: int
+    reserved: int
+    safety_stock: int
+    for_sale: Figures
+
+    @property
+    def available(self) -> int:
+        """The sum of the available quantities."""
+        return self.for_sale.available
+
+    @property
+    def reorder_point(self) -> int | None:
+        """The sum of the reorder points of the stock for sale; None if no level has one."""
+        return self.for_sale.reorder_point
+
+    @property
+    def status(self) -> Status:
+        """The status of the SKU."""
+        return self.for_sale.status
+
+
+def total_figures(levels: Iterable[Figures]) -> Totals:
     """Sum the figures of stock levels."""
     on_hand = reserved = safety_stock = 0
+    # Of the stock that is not for sale.
+    kept_on_hand = kept_reserved = kept_safety_stock = 0
+    reorder_point = None
     for level in levels:
         on_hand += level.on_hand
         reserved += level.reserved
         safety_stock += level.safety_stock
-    return Figures(on_hand, reserved, safety_stock)
+        if not level.is_for_sale:
+            kept_on_hand += level.on_hand
+            kept_reserved += level.reserved
+            kept_safety_stock += level.safety_stock
+        elif level.reorder_point is not None:
+            reorder_point = (reorder_point or 0) + level.reorder_point
+    for_sale = Figures(
+        on_hand - kept_on_hand,
+        reserved - kept_reserved,
+        safety_stock - kept_safety_stock,
+        reorder_point,
+    )
+    return Totals(on_hand, reserved, safety_stock, for_sale)
 
 
 def refuse_quantity(quantity: int) -> InventoryError | None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from app.domain.quantities import Figures, total_figures
+from app.domain.quantities import Figures, Totals, total_figures
 from app.domain.warehouses import WarehouseType
 
 
@@ -26,6 +26,12 @@ class WarehouseRecord(Struct, array_like=True, frozen=True, gc=False):
     address: str | None
     marketplace: str | None
     is_active: bool
+    is_sellable: bool = True
+
+    @property
+    def is_selling(self) -> bool:
+        """Whether the stock of the warehouse is for sale."""
+        return self.is_active and self.is_sellable
 
 
 # The warehouse of a level before `LevelRecord.warehouse` is set.
@@ -44,9 +50,30 @@ class LevelRecord(Figures, array_like=True, gc=False):
     warehouse: WarehouseRecord = UNKNOWN_WAREHOUSE
 
     @property
+    def is_for_sale(self) -> bool:
+        """Whether the stock can be promised to customers."""
+        return self.warehouse.is_selling
+
+    @property
     def id(self) -> str:
         """The id of the level, for clients."""
         return f"level_{self.warehouse_id}_{self.sku}"
+
+
+def empty_level(code: str, warehouse: WarehouseRecord) -> LevelRecord:
+    """Return the level of a SKU in a warehouse that has never been adjusted or configured."""
+    return LevelRecord(
+        on_hand=0,
+        reserved=0,
+        safety_stock=0,
+        reorder_point=None,
+        version=0,
+        adjusted_at=None,
+        synced_at=None,
+        warehouse_id=warehouse.id,
+        sku=code,
+        warehouse=warehouse,
+    )
 
 
 class SkuRecord(Struct, array_like=True, gc=False):
@@ -66,7 +93,7 @@ class SkuRecord(Struct, array_like=True, gc=False):
         return f"sku_{self.sku}"
 
     @property
-    def figures(self) -> Figures:
+    def figures(self) -> Totals:
         """The sums over the levels."""
         return total_figures(self.levels)
 
@@ -79,9 +106,7 @@ class SkuRecord(Struct, array_like=True, gc=False):
 
     def level_at(self, warehouse: WarehouseRecord) -> LevelRecord:
         """Return the level in a warehouse; a missing level is empty."""
-        return self.level_in(warehouse.id) or LevelRecord(
-            0, 0, 0, 0, None, None, warehouse.id, sku=self.sku, warehouse=warehouse
-        )
+        return self.level_in(warehouse.id) or empty_level(self.sku, warehouse)
 
     def with_level(self, changed: LevelRecord) -> "SkuRecord":
         """Return the next version of the SKU, with one level replaced or added."""

@@ -8,15 +8,16 @@ from typing import Final
 
 from msgspec import structs
 
-from app.domain.quantities import MAX_QUANTITY, Figures
-from app.domain.records import SkuRecord, WarehouseRecord
+from app.domain.quantities import MAX_QUANTITY
+from app.domain.records import LevelRecord, SkuRecord, WarehouseRecord
 from app.domain.stock import NO_SKUS, LevelKey, RefusedItem, Stock
-from app.domain.warehouses import WarehouseType, readonly_refusal
+from app.domain.warehouses import readonly_refusal
 from app.errors import (
     InsufficientStock,
     InventoryError,
     SkuArchived,
     WarehouseInactive,
+    WarehouseNotSellable,
     invalid_field,
     warehouse_not_found,
 )
@@ -55,23 +56,15 @@ class RequestedLine:
 def check_reservable(
     quantity: int,
     *,
-    code: str,
-    level: Figures,
-    warehouse_id: str,
-    warehouse_type: WarehouseType,
-    is_active: bool,
-    is_archived: bool,
+    record: SkuRecord,
+    level: LevelRecord,
     may_oversell: bool,
 ) -> InventoryError | None:
-    """Return the refusal of a reservation of `quantity` more at a stock level, if any."""
-    if warehouse_type.is_readonly:
-        return readonly_refusal(warehouse_id, warehouse_type)
-    if not is_active:
-        return WarehouseInactive(
-            f"Warehouse {warehouse_id} is inactive: nothing can be reserved there.",
-            details=[{"warehouse_id": warehouse_id}],
-        )
-    if is_archived:
+    """Return the refusal of a reservation of `quantity` more at a stock level of a SKU, if any."""
+    code, warehouse_id = record.sku, level.warehouse_id
+    if refusal := _warehouse_refusal(level.warehouse):
+        return refusal
+    if record.archived_at:
         return SkuArchived(
             f"SKU {code!r} is archived: nothing of it can be reserved.", details=[{"sku": code}]
         )
@@ -89,6 +82,24 @@ def check_reservable(
                     "quantity": quantity,
                 }
             ],
+        )
+    return None
+
+
+def _warehouse_refusal(warehouse: WarehouseRecord) -> InventoryError | None:
+    """Return the refusal of any reservation in a warehouse, if there is one."""
+    if warehouse.type.is_readonly:
+        return readonly_refusal(warehouse.id, warehouse.type)
+    details = [{"warehouse_id": warehouse.id}]
+    if not warehouse.is_active:
+        return WarehouseInactive(
+            f"Warehouse {warehouse.id} is inactive: nothing can be reserved there.", details=details
+        )
+    if not warehouse.is_sellable:
+        return WarehouseNotSellable(
+            f"The stock of warehouse {warehouse.id} is not for sale: nothing can be reserved "
+            "there. Reserve from another warehouse, or transfer the stock to one first.",
+            details=details,
         )
     return None
 
@@ -221,12 +232,8 @@ class StockHolder:
         record = self._sku(code)
         return check_reservable(
             quantity,
-            code=code,
+            record=record,
             level=record.level_at(warehouse),
-            warehouse_id=warehouse.id,
-            warehouse_type=warehouse.type,
-            is_active=warehouse.is_active,
-            is_archived=record.archived_at is not None,
             may_oversell=may_oversell,
         )
 

@@ -149,6 +149,26 @@ class Stock:
                 self.skus[code] = changed
 
 
+def turned_skus(skus: Mapping[str, SkuRecord], warehouse: WarehouseRecord) -> dict[str, SkuRecord]:
+    """Return the SKUs that change because a warehouse begins or ends to sell its stock."""
+    changed = {}
+    for code, record in skus.items():
+        old = record.level_in(warehouse.id)
+        if old is None or old.is_for_sale is warehouse.is_selling:
+            continue
+        new = structs.replace(old, warehouse=warehouse)
+        after = record.with_level(new)
+        if _shown(old, record) != _shown(new, after):
+            changed[code] = after
+    return changed
+
+
+def _shown(level: LevelRecord, record: SkuRecord) -> tuple[object, ...]:
+    """Return the values that clients read and that depend on whether a warehouse sells."""
+    totals = record.figures
+    return level.available, level.status, totals.reorder_point, totals.status
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StockUpdate:
     """A change of the `on_hand` of a stock level: to a `quantity` or by a `delta`.

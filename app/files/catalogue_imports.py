@@ -35,13 +35,13 @@ def batch_of_skus(_run: ImportRun, rows: FileRows) -> ImportBatch:
 
 def batch_of_warehouses(run: ImportRun, rows: FileRows) -> ImportBatch:
     """Return a batch of warehouses: new ones are created, others are changed."""
-    warehouses = [(line, warehouse_of_row(row)) for line, row in rows]
 
     def decide(stock: Stock, *, is_final: bool) -> BatchDecision:  # noqa: ARG001 - no rule differs
         decision = BatchDecision()
         changed = {}
-        for line, record in warehouses:
-            old = stock.warehouses.get(record.id)
+        for line, row in rows:
+            old = stock.warehouses.get(row["id"])
+            record = _warehouse_of_row(row, old)
             problems = _problems(run, line, record, old)
             if problems:
                 decision.problems += problems
@@ -53,7 +53,7 @@ def batch_of_warehouses(run: ImportRun, rows: FileRows) -> ImportBatch:
         decision.changes = Changes(warehouses=changed)
         return decision
 
-    return ImportBatch(Needs(warehouses=[record.id for _, record in warehouses]), decide)
+    return ImportBatch(Needs(warehouses=[row["id"] for _, row in rows], is_alone=True), decide)
 
 
 def _problems(
@@ -69,9 +69,11 @@ def _problems(
     return problems
 
 
-def warehouse_of_row(row: FileRow) -> WarehouseRecord:
-    """Return the warehouse of a row."""
-    is_active = row["is_active"]
+def _warehouse_of_row(row: FileRow, old: WarehouseRecord | None) -> WarehouseRecord:
+    """Return the warehouse of a row. A file of an older version does not say whether it sells."""
+    is_active, is_sellable = row["is_active"], row["is_sellable"]
+    if is_sellable is None:
+        is_sellable = old.is_sellable if old else True
     return WarehouseRecord(
         row["id"],
         row["name"],
@@ -79,4 +81,5 @@ def warehouse_of_row(row: FileRow) -> WarehouseRecord:
         row["address"],
         row["marketplace"],
         is_active=True if is_active is None else is_active,
+        is_sellable=is_sellable,
     )

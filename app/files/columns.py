@@ -94,12 +94,14 @@ FILE_COLUMNS: Final[Mapping[FileKind, Mapping[str, FileColumn]]] = {
         "address": _name_column(MAX_NAME_LENGTHS["address"]),
         "marketplace": _name_column(MAX_NAME_LENGTHS["marketplace"]),
         "is_active": FileColumn(bool, _no_problem),
+        "is_sellable": FileColumn(bool, _no_problem),
     },
     FileKind.LEVELS: {
         "sku": SKU_COLUMN,
         "warehouse_id": WAREHOUSE_ID_COLUMN,
         "on_hand": FileColumn(int, _no_problem),
         "safety_stock": FileColumn(int, _no_problem),
+        "reorder_point": FileColumn(int, _no_problem),
     },
     FileKind.COUNTS: {
         "sku": SKU_COLUMN,

@@ -80,13 +80,22 @@ async def exported_rows(
 def _stock(where: ExportFilter) -> Select[Any]:
     level = stock_level.c
     same_sku = (sku.c.tenant_id == TENANT) & (sku.c.sku == level.sku)
+    same_place = (warehouse.c.tenant_id == TENANT) & (warehouse.c.id == level.warehouse_id)
+    is_for_sale = warehouse.c.is_active & warehouse.c.is_sellable
+    available = level.on_hand - level.reserved - level.safety_stock
     statement = (
         select(
             *(level.sku, sku.c.title, level.warehouse_id, level.on_hand, level.reserved),
-            (level.on_hand - level.reserved - level.safety_stock).label("available"),
-            *(level.safety_stock, level.status, level.version, level.adjusted_at),
+            case((is_for_sale, available), else_=0).label("available"),
+            *(
+                level.safety_stock,
+                level.reorder_point,
+                level.status,
+                level.version,
+                level.adjusted_at,
+            ),
         )
-        .select_from(stock_level.join(sku, same_sku))
+        .select_from(stock_level.join(sku, same_sku).join(warehouse, same_place))
         .where(level.tenant_id == TENANT)
         .order_by(level.sku, level.warehouse_id)
     )
@@ -126,7 +135,12 @@ def _warehouses(_where: ExportFilter) -> Select[Any]:
     place = warehouse.c
     return (
         select(*(place.id, place.name, place.type, place.address, place.marketplace))
-        .add_columns(case((place.is_active, "true"), else_="false").label("is_active"))
+        .add_columns(
+            *(
+                case((place[name], "true"), else_="false").label(name)
+                for name in ("is_active", "is_sellable")
+            )
+        )
         .where(place.tenant_id == TENANT)
         .order_by(place.id)
     )

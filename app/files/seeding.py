@@ -24,12 +24,19 @@ from app.database.tables import (
     warehouse,
 )
 from app.domain.persons import new_person
-from app.domain.quantities import Figures, total_figures
-from app.domain.records import AdjustmentRecord, ReservationStatus, WarehouseRecord
+from app.domain.quantities import total_figures
+from app.domain.records import (
+    AdjustmentRecord,
+    LevelRecord,
+    ReservationStatus,
+    WarehouseRecord,
+    empty_level,
+)
 from app.domain.stock import Stock
 from app.domain.validation import check_code
 from app.domain.words import stored_words
 from app.ledger.derived_figures import replace_counts
+from app.reads.warehouses import get_warehouses
 from app.writes.rows import adjustment_rows, word_rows
 
 
@@ -56,15 +63,10 @@ class LoadedLevel:
     warehouse_id: str
     reserved: int = 0
     safety_stock: int = 0
+    reorder_point: int | None = None
     history: Sequence[LoadedCount] = ()
     # By default a new id.
     reservation_id: str | None = None
-
-    @property
-    def figures(self) -> Figures:
-        """The figures after the history."""
-        on_hand = self.history[-1].quantity if self.history else 0
-        return Figures(on_hand, self.reserved, self.safety_stock)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +107,11 @@ async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[Loade
         table: [] for table in (sku, sku_word, stock_level, reservation, reservation_line)
     }
     entries: list[AdjustmentRecord] = []
+    warehouses = await get_warehouses(session, tenant_id)
     for item in skus:
         check_code(item.sku)
-        figures = total_figures(level.figures for level in item.levels)
+        levels = [_level(item.sku, level, warehouses[level.warehouse_id]) for level in item.levels]
+        figures = total_figures(levels)
         rows[sku].append(
             {
                 "tenant_id": tenant_id,
@@ -124,9 +128,9 @@ async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[Loade
             {"tenant_id": tenant_id, **row}
             for row in word_rows(item.sku, stored_words(item.sku, item.title))
         ]
+        rows[stock_level] += [_level_row(tenant_id, level) for level in levels]
         for level in item.levels:
             entries += _entries(item.sku, level)
-            rows[stock_level].append(_level_row(tenant_id, item.sku, level))
             if level.reserved:
                 held, line = _reservation_rows(tenant_id, item.sku, level, now)
                 rows[reservation].append(held)
@@ -149,18 +153,32 @@ async def load_skus(session: DriverSession, tenant_id: str, skus: Iterable[Loade
     await replace_counts(session, tenant_id)
 
 
-def _level_row(tenant_id: str, code: str, level: LoadedLevel) -> dict[str, object]:
-    figures = level.figures
+def _level(code: str, level: LoadedLevel, warehouse: WarehouseRecord) -> LevelRecord:
+    """Return the record of a level after its history."""
+    last = level.history[-1] if level.history else None
+    return structs.replace(
+        empty_level(code, warehouse),
+        on_hand=last.quantity if last else 0,
+        reserved=level.reserved,
+        safety_stock=level.safety_stock,
+        reorder_point=level.reorder_point,
+        version=len(level.history),
+        adjusted_at=last.created_at if last else None,
+    )
+
+
+def _level_row(tenant_id: str, level: LevelRecord) -> dict[str, object]:
     return {
         "tenant_id": tenant_id,
-        "sku": code,
+        "sku": level.sku,
         "warehouse_id": level.warehouse_id,
-        "on_hand": figures.on_hand,
-        "reserved": figures.reserved,
-        "safety_stock": figures.safety_stock,
-        "status": figures.status,
-        "version": len(level.history),
-        "adjusted_at": level.history[-1].created_at if level.history else None,
+        "on_hand": level.on_hand,
+        "reserved": level.reserved,
+        "safety_stock": level.safety_stock,
+        "reorder_point": level.reorder_point,
+        "status": level.status,
+        "version": level.version,
+        "adjusted_at": level.adjusted_at,
         "holds": 1 if level.reserved else 0,
     }
 

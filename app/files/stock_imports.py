@@ -85,7 +85,7 @@ class _StockBatch:
                 return
             quantity = None
         if quantity is None or (self._run.kind is FileKind.LEVELS and quantity == 0):
-            self._change_safety_stock(record, old, row)
+            self._configure(record, old, row)
         elif warehouse.type.is_readonly and is_count:
             self._count_marketplace(line, row, old)
         elif error := check_new_on_hand(
@@ -123,9 +123,9 @@ class _StockBatch:
             self._run.problem(line, column, row[column], reason, remedy, warehouse_id=id_)
         )
 
-    def _change_safety_stock(self, record: SkuRecord, old: LevelRecord, row: FileRow) -> None:
+    def _configure(self, record: SkuRecord, old: LevelRecord, row: FileRow) -> None:
         """Change the fields that have no ledger entry."""
-        new = structs.replace(old, safety_stock=_safety_stock(row, old))
+        new = _configured(old, row)
         if new == record.level_in(old.warehouse_id):
             self.decision.tally.unchanged += 1
         else:
@@ -138,7 +138,7 @@ class _StockBatch:
         default_reason = "cycle_count" if self._run.kind is FileKind.COUNTS else "initial_stock"
         change = change_on_hand(
             record,
-            structs.replace(old, safety_stock=_safety_stock(row, old)),
+            _configured(old, row),
             quantity,
             at=self._stock.entry_time,
             reason=row.get("reason") or default_reason,
@@ -163,6 +163,8 @@ class _StockBatch:
         self.after[record.sku] = after
 
 
-def _safety_stock(row: FileRow, old: LevelRecord) -> int:
-    safety_stock = row.get("safety_stock")
-    return old.safety_stock if safety_stock is None else int(safety_stock)
+def _configured(level: LevelRecord, row: FileRow) -> LevelRecord:
+    """Return a level with the safety stock and the reorder point of a row, if it has them."""
+    names = ("safety_stock", "reorder_point")
+    values = {name: int(row[name]) for name in names if row.get(name) is not None}
+    return structs.replace(level, **values)

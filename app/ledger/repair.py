@@ -6,6 +6,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, Final
 
+from msgspec import structs
 from sqlalchemy import (
     ColumnElement,
     Row,
@@ -32,6 +33,7 @@ from app.database.tables import (
     stock_level,
 )
 from app.domain.quantities import Figures, total_figures
+from app.domain.records import LevelRecord, WarehouseRecord, empty_level
 from app.domain.words import stored_words
 from app.ledger.derived_figures import (
     counted_skus,
@@ -43,6 +45,7 @@ from app.ledger.derived_figures import (
 )
 from app.ledger.replay import level_name, stream_rows
 from app.ledger.rollup import roll_up_ledger
+from app.reads.warehouses import get_warehouses
 from app.writes.rows import word_rows
 from app.writes.statements import delete_words, insert_words
 
@@ -85,15 +88,18 @@ async def _repair_skus(
     statement = _levels_with_last_entries(skus[0].sku, skus[-1].sku)
     archived = {row.sku: row.archived_at for row in skus}
     levels = await session.execute(statement, {"tenant_id": tenant_id})
+    ids = sorted({level.warehouse_id for level in levels})
+    warehouses = await get_warehouses(session, tenant_id, ids=ids)
     messages: list[str] = []
     figures: dict[str, list[Figures]] = {}
     for level in levels:
-        messages += await _repair_level(session, level, archived_at=archived[level.sku])
-        figures.setdefault(level.sku, []).append(_figures(level))
+        derived = _figures(level, warehouses[level.warehouse_id])
+        messages += await _repair_level(session, level, derived, archived_at=archived[level.sku])
+        figures.setdefault(level.sku, []).append(derived)
     for row in skus:
         total = total_figures(figures.get(row.sku, []))
-        derived = {"status": total.status, "available": total.available}
-        wrong = {name: value for name, value in derived.items() if getattr(row, name) != value}
+        right = {"status": total.status, "available": total.available}
+        wrong = {name: value for name, value in right.items() if getattr(row, name) != value}
         if wrong:
             await _update_sku(session, tenant_id, row.sku, **wrong)
         messages += [
@@ -131,14 +137,19 @@ def _levels_with_last_entries(first: str, last: str) -> Select[Any]:
     )
 
 
-def _figures(level: Row[Any]) -> Figures:
-    return Figures(level.after_quantity or 0, level.held, level.safety_stock)
+def _figures(level: Row[Any], warehouse: WarehouseRecord) -> LevelRecord:
+    return structs.replace(
+        empty_level(level.sku, warehouse),
+        on_hand=level.after_quantity or 0,
+        reserved=level.held,
+        safety_stock=level.safety_stock,
+        reorder_point=level.reorder_point,
+    )
 
 
 async def _repair_level(
-    session: DriverSession, level: Row[Any], *, archived_at: datetime | None
+    session: DriverSession, level: Row[Any], figures: Figures, *, archived_at: datetime | None
 ) -> list[str]:
-    figures = _figures(level)
     derived: dict[str, Any] = {
         "on_hand": figures.on_hand,
         "reserved": figures.reserved,

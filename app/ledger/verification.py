@@ -6,11 +6,12 @@ access to the database.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
+from msgspec import structs
 from sqlalchemy import Row, Select, select
 
 from app.database.engine import Database
@@ -18,7 +19,8 @@ from app.database.parameters import TENANT
 from app.database.session import DriverSession
 from app.database.tables import sku, sku_count, stock_level
 from app.domain.hash_chain import Head
-from app.domain.quantities import ARCHIVED_PREFIX, Figures, total_figures
+from app.domain.quantities import ARCHIVED_PREFIX, Figures, Totals, total_figures
+from app.domain.records import UNKNOWN_WAREHOUSE, LevelRecord, WarehouseRecord, empty_level
 from app.ledger.authors import require_authors
 from app.ledger.changes import require_changes
 from app.ledger.derived_figures import (
@@ -41,8 +43,7 @@ from app.ledger.replay import (
     require_equal,
     stream_rows,
 )
-
-NO_STOCK: Final = Figures(0, 0, 0)
+from app.reads.warehouses import get_warehouses
 
 
 @dataclass
@@ -89,7 +90,8 @@ async def prove(
     """
     last = await replay_chain(session, tenant_id, head=head, progress=progress)
     await require_authors(session, tenant_id)
-    check = _FigureCheck(session, tenant_id)
+    warehouses = await get_warehouses(session, tenant_id)
+    check = _FigureCheck(session, tenant_id, warehouses)
     await replay_levels(session, tenant_id, adjustments=last.position, level_ends=check.level_ends)
     await check.figures()
     check.proof.changes = await require_changes(session, tenant_id, adjustments=last.position)
@@ -152,8 +154,14 @@ async def _require_balanced_transfers(session: DriverSession, tenant_id: str) ->
 class _FigureCheck:
     """Checks of the figures that are derived from a tenant's ledger."""
 
-    def __init__(self, session: DriverSession, tenant_id: str) -> None:
+    def __init__(
+        self,
+        session: DriverSession,
+        tenant_id: str,
+        warehouses: Mapping[str, WarehouseRecord],
+    ) -> None:
         self.proof = Proof(tenant_id)
+        self._warehouses = warehouses
         self._session = session
         self._tenant_id = tenant_id
         self._derived_counts: Counter[tuple[str, str]] = Counter()
@@ -186,32 +194,35 @@ class _FigureCheck:
         require_equal(
             f"adjusted_at of {name}", level.adjusted_at, last.created_at if last else None
         )
-        figures = _figures_of(level)
+        figures = self._level_of(level)
         require_equal(f"status of {name}", level.status, figures.status)
         require_equal(f"archived_at of {name}", level.archived_at, level.archived_at_of_sku)
         if min(level.on_hand, level.reserved, level.safety_stock) < 0:
-            message = f"{name} has a negative quantity: {figures}"
+            message = (
+                f"{name} has a negative quantity: on_hand {level.on_hand}, reserved "
+                f"{level.reserved}, safety_stock {level.safety_stock}"
+            )
             raise LedgerBroken(message)
         self._derived_counts[level.warehouse_id, _counted_as(level, figures)] += 1
         self.proof.stock_levels += 1
 
     async def _skus(self) -> None:
         """Derive the status and the available quantity of every SKU from its levels."""
-        current, figures = None, NO_STOCK
-        levels = 0
+        current, levels = None, list[LevelRecord]()
+        number = 0
         async for row in self._rows(_skus_with_levels()):
             if current is None or row.sku != current.sku:
-                self._sku_ends(current, figures)
-                current, figures = row, NO_STOCK
+                self._sku_ends(current, total_figures(levels))
+                current, levels = row, []
             if row.warehouse_id is not None:
-                figures = total_figures([figures, _figures_of(row)])
-                levels += 1
-        self._sku_ends(current, figures)
+                levels.append(self._level_of(row))
+                number += 1
+        self._sku_ends(current, total_figures(levels))
         # The replay reads levels without a SKU, too; this statement does not.
-        require_equal("the number of stock levels that have a SKU", levels, self.proof.stock_levels)
-        await require_all_rows(self._session, self._tenant_id, stock_level, levels)
+        require_equal("the number of stock levels that have a SKU", number, self.proof.stock_levels)
+        await require_all_rows(self._session, self._tenant_id, stock_level, number)
 
-    def _sku_ends(self, row: Row[Any] | None, figures: Figures) -> None:
+    def _sku_ends(self, row: Row[Any] | None, figures: Totals) -> None:
         """Check a SKU against the sums over its levels."""
         if row is not None:
             require_equal(f"status of SKU {row.sku}", row.status, figures.status)
@@ -260,6 +271,17 @@ class _FigureCheck:
             of = f" of {row.reference}" if row.reference else ""
             require_equal(f"count of {row.status} reservations{of}", row.kept, row.derived)
 
+    def _level_of(self, row: Row[Any]) -> LevelRecord:
+        """Return the figures of a row with a stock level, which depend on its warehouse."""
+        warehouse = self._warehouses.get(row.warehouse_id, UNKNOWN_WAREHOUSE)
+        return structs.replace(
+            empty_level(row.sku, warehouse),
+            on_hand=row.on_hand,
+            reserved=row.reserved,
+            safety_stock=row.safety_stock,
+            reorder_point=row.reorder_point,
+        )
+
     def _rows(self, statement: Select[Any]) -> AsyncIterator[Row[Any]]:
         return stream_rows(self._session, self._tenant_id, statement)
 
@@ -275,6 +297,7 @@ def _skus_with_levels() -> Select[Any]:
             stock_level.c.on_hand,
             stock_level.c.reserved,
             stock_level.c.safety_stock,
+            stock_level.c.reorder_point,
         )
         .select_from(sku.join(stock_level, SAME_SKU, isouter=True))
         .where(sku.c.tenant_id == TENANT)
@@ -282,10 +305,6 @@ def _skus_with_levels() -> Select[Any]:
     )
 
 
-def _figures_of(row: Row[Any]) -> Figures:
-    return Figures(row.on_hand, row.reserved, row.safety_stock)
-
-
-def _counted_as(row: Row[Any], figures: Figures) -> str:
+def _counted_as(row: Row[Any], figures: Figures | Totals) -> str:
     """Status of a SKU or level in `sku_count`."""
     return f"{ARCHIVED_PREFIX if row.archived_at else ''}{figures.status}"

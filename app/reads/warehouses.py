@@ -30,35 +30,44 @@ async def list_warehouses(
 
 
 async def get_warehouses(
-    session: Session, tenant_id: str, *, ids: Sequence[str]
+    session: Session, tenant_id: str, *, ids: Sequence[str] | None = None
 ) -> dict[str, WarehouseRecord]:
-    """Read warehouses by id; missing ids are absent."""
-    statement = _warehouses_by_id(session.dialect)
-    rows = await session.rows(statement, {"tenant_id": tenant_id, "ids": ids})
+    """Read warehouses by id (None: all); missing ids are absent."""
+    parameters: dict[str, object] = {"tenant_id": tenant_id}
+    if ids is None:
+        rows = await session.rows(_all_warehouses(), parameters)
+    else:
+        rows = await session.rows(_warehouses_by_id(session.dialect), {**parameters, "ids": ids})
     return {row.id: _warehouse_record(row) for row in rows}
 
 
 def _warehouse_record(row: Sequence[Any]) -> WarehouseRecord:
     """Convert a row of WAREHOUSE_COLUMNS."""
-    id_, name, type_, address, marketplace, is_active = row
-    return WarehouseRecord(id_, name, WarehouseType(type_), address, marketplace, bool(is_active))
+    id_, name, type_, address, marketplace, is_active, is_sellable = row
+    return WarehouseRecord(
+        id_,
+        name,
+        WarehouseType(type_),
+        address,
+        marketplace,
+        is_active=bool(is_active),
+        is_sellable=bool(is_sellable),
+    )
+
+
+@cache
+def _all_warehouses() -> Select[Any]:
+    return select(*WAREHOUSE_COLUMNS).where(warehouse.c.tenant_id == TENANT)
 
 
 @cache
 def _first_warehouses() -> Select[Any]:
-    return (
-        select(*WAREHOUSE_COLUMNS)
-        .where(warehouse.c.tenant_id == TENANT)
-        .order_by(warehouse.c.id)
-        .limit(PAGE_LIMIT)
-    )
+    return _all_warehouses().order_by(warehouse.c.id).limit(PAGE_LIMIT)
 
 
 @cache
 def _warehouses_by_id(dialect: str) -> Select[Any]:
-    return select(*WAREHOUSE_COLUMNS).where(
-        warehouse.c.tenant_id == TENANT, in_key_array(dialect, warehouse.c.id, "ids")
-    )
+    return _all_warehouses().where(in_key_array(dialect, warehouse.c.id, "ids"))
 
 
 def tenant_warehouses() -> Subquery:

@@ -26,6 +26,8 @@ class BatchChanges:
         self.entries: list[AdjustmentRecord] = []
         # The changes of the feed, in order.
         self.events: list[ChangeEvent] = []
+        # The warehouses that have begun or ended to sell their stock, before and after, in order.
+        self.turns: list[tuple[WarehouseRecord, WarehouseRecord]] = []
         # Changes of the number of reservations that hold a level.
         self.holds: Counter[LevelKey] = Counter()
         # Changes of the number of reservations by reference (empty for all) and status.
@@ -37,6 +39,10 @@ class BatchChanges:
 
     def add(self, changes: Changes, *, author: str) -> None:
         """Add the changes of a write, and apply them to the stock that the next write sees."""
+        for id_, warehouse in changes.warehouses.items():
+            old = self._stock.warehouses.get(id_)
+            if old is not None and old.is_selling is not warehouse.is_selling:
+                self.turns.append((old, warehouse))
         if changes.entries or any(each.version == 1 for each in changes.reservations.values()):
             self.authors.add(author)
         self.events += events_of(self._stock, changes)

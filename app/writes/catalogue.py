@@ -1,9 +1,9 @@
-"""Writes of the catalogue: SKUs, warehouses and the safety stock of levels."""
+"""Writes of the catalogue: SKUs, warehouses, safety stock and reorder points of levels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -33,6 +33,8 @@ from app.writes.pipeline import WriteContext, run_write
 from app.writes.stock import needs_of
 
 Result = TypeVar("Result")
+# The fields that decide whether a warehouse sells its stock.
+SALE_FIELDS: Final = frozenset({"is_active", "is_sellable"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,20 @@ class SafetyStock:
     sku: str
     warehouse_id: str
     quantity: int
+
+    @property
+    def level(self) -> LevelKey:
+        """The key of the stock level."""
+        return self.sku, self.warehouse_id
+
+
+@dataclass(frozen=True, slots=True)
+class ReorderPoint:
+    """New reorder point of one level; None removes it."""
+
+    sku: str
+    warehouse_id: str
+    quantity: int | None
 
     @property
     def level(self) -> LevelKey:
@@ -122,14 +138,32 @@ async def set_safety_stock(
             `run_write`.
 
     """
-    _check_levels(levels)
+    _check_levels(levels, "safetyStock")
+    return await _configure_levels(context, "setSafetyStock", "safety_stock", levels)
+
+
+async def set_reorder_points(
+    context: WriteContext, levels: Sequence[ReorderPoint]
+) -> WriteResult[list[SkuRecord]]:
+    """Set or remove the reorder points of levels, as `set_safety_stock` sets safety stock."""
+    _check_levels(levels, "reorderPoint")
+    return await _configure_levels(context, "setReorderPoints", "reorder_point", levels)
+
+
+async def _configure_levels(
+    context: WriteContext,
+    operation: str,
+    name: str,
+    levels: Sequence[SafetyStock | ReorderPoint],
+) -> WriteResult[list[SkuRecord]]:
+    """Set the column `name` of levels."""
     codes = sorted({level.sku for level in levels})
 
     def decide_levels(stock: Stock) -> Decision[list[SkuRecord]]:
         after = {code: stock.skus[code] for code in codes if code in stock.skus}
         refusals = []
         for index, level in enumerate(levels):
-            outcome = _with_safety_stock(level, after.get(level.sku), stock)
+            outcome = _configured(level, name, after.get(level.sku), stock)
             if isinstance(outcome, InventoryError):
                 refusals.append(RefusedItem(index, level, outcome))
             else:
@@ -138,7 +172,7 @@ async def set_safety_stock(
             return Decision(refusal_of_all(refusals, len(levels), "levels"))
         return _decision([*after.values()], after, stock)
 
-    request = WriteRequest("setSafetyStock", list(levels), list[SkuRecord])
+    request = WriteRequest(operation, list(levels), list[SkuRecord])
     return await run_write(context, request, needs_of(levels), decide_levels)
 
 
@@ -165,7 +199,9 @@ async def create_warehouse(
 async def update_warehouse(
     context: WriteContext, id_: str, changes: Mapping[str, str | bool | None]
 ) -> WriteResult[WarehouseRecord]:
-    """Change fields of a warehouse, named as in its record; `is_active` activates or deactivates.
+    """Change fields of a warehouse, named as in its record.
+
+    If it begins or ends to sell its stock, all SKUs with a level there change in the same write.
 
     Raises:
         ValidationFailed: a field is malformed.
@@ -189,7 +225,8 @@ async def update_warehouse(
 
     content = [id_, dict(changes)]
     request = WriteRequest("updateWarehouse", content, WarehouseRecord)
-    return await run_write(context, request, Needs(warehouses=[id_]), decide_warehouse)
+    needs = Needs(warehouses=[id_], is_alone=not changes.keys().isdisjoint(SALE_FIELDS))
+    return await run_write(context, request, needs, decide_warehouse)
 
 
 def _decision(result: Result, after: Mapping[str, SkuRecord], stock: Stock) -> Decision[Result]:
@@ -207,18 +244,16 @@ def _changed(record: SkuRecord, change: SkuChange, now: datetime) -> SkuRecord:
     return SkuRecord(record.sku, title, record.version + 1, archived_at, record.levels)
 
 
-def _with_safety_stock(
-    level: SafetyStock, record: SkuRecord | None, stock: Stock
+def _configured(
+    level: SafetyStock | ReorderPoint, name: str, record: SkuRecord | None, stock: Stock
 ) -> SkuRecord | InventoryError:
     if record is None:
         return stock.unknown_sku(level.sku)
     warehouse = stock.warehouses.get(level.warehouse_id)
     if warehouse is None:
         return warehouse_not_found(level.warehouse_id)
-    old = record.level_in(warehouse.id)
-    if old is not None and old.safety_stock == level.quantity:
-        return record
-    return record.with_level(replace(record.level_at(warehouse), safety_stock=level.quantity))
+    new = replace(record.level_at(warehouse), **{name: level.quantity})
+    return record if new == record.level_in(warehouse.id) else record.with_level(new)
 
 
 def _stale(record: SkuRecord) -> StaleVersion:
@@ -256,15 +291,15 @@ def _check_names(names: Mapping[str, str | None], max_lengths: Mapping[str, int]
         raise invalid_fields(problems)
 
 
-def _check_levels(levels: Sequence[SafetyStock]) -> None:
+def _check_levels(levels: Sequence[SafetyStock | ReorderPoint], field: str) -> None:
     if not 1 <= len(levels) <= MAX_BULK_UPDATES:
         message = f"must hold 1 to {MAX_BULK_UPDATES} levels, and holds {len(levels)}"
         raise invalid_field("levels", message)
     problems = []
     first_index: dict[LevelKey, int] = {}
     for index, level in enumerate(levels):
-        if not 0 <= level.quantity <= MAX_QUANTITY:
-            problems.append((f"levels.{index}.safetyStock", f"must be 0 to {MAX_QUANTITY}"))
+        if level.quantity is not None and not 0 <= level.quantity <= MAX_QUANTITY:
+            problems.append((f"levels.{index}.{field}", f"must be 0 to {MAX_QUANTITY}"))
         first = first_index.setdefault(level.level, index)
         if first != index:
             problems.append((f"levels.{index}", f"is the same as levels.{first}"))

@@ -21,6 +21,9 @@ class Needs:
     warehouses: Collection[str] = ()
     # Read with their lines, and with the SKUs of the lines.
     reservations: Collection[str] = ()
+    # Whether the write is a batch of its own without a deadline: it may change all SKUs of a
+    # warehouse.
+    is_alone: bool = False
     # Reads rows whose keys the request does not contain, and returns the needs of these rows.
     find: "Find | None" = None
     # The ids of reversed adjustments that `find` has read, each with that of its reversal.

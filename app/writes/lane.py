@@ -20,7 +20,7 @@ from app.database.faults import LockTimeout
 from app.database.session import Session
 from app.domain.stock import Stock
 from app.errors import IdempotencyInFlight, InventoryError, Unavailable
-from app.runtime.batches import Pending
+from app.runtime.batches import MAX_BATCH_SIZE, Pending
 from app.runtime.deadlines import Deadline, OutOfTime, out_of_time
 from app.runtime.metrics import BATCH_WRITES
 from app.runtime.request_facts import RequestFacts
@@ -36,6 +36,7 @@ from app.writes.idempotency_keys import (
     stored_row,
 )
 from app.writes.posting import post
+from app.writes.stock_for_sale import post_stock_for_sale
 
 # The size of a write that reads a reservation, in SKUs: its lines may name hundreds.
 RESERVATION_SIZE: Final = 20
@@ -65,6 +66,8 @@ WriteOutcome = StoredOutcome[Any] | Exception
 
 def size_of(needs: Needs) -> int:
     """Return the size of a write in a batch."""
+    if needs.is_alone:
+        return MAX_BATCH_SIZE
     size = 1 + len(needs.skus) + RESERVATION_SIZE * len(needs.reservations)
     if needs.find is not None:
         size += FIND_SIZE
@@ -181,7 +184,7 @@ async def _decide_and_post(
             await asyncio.sleep(0)
             size = 0
     await post(session, tenant_id, stock, changes)
-    return outcomes, stock.last_change + len(changes.events)
+    return outcomes, await post_stock_for_sale(session, tenant_id, stock, changes)
 
 
 def _decide(

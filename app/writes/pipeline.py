@@ -6,12 +6,14 @@ and writes all changes and idempotency keys.
 """
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 from app.database.engine import Database
 from app.domain.caller import Caller
 from app.errors import InventoryError
+from app.runtime.deadlines import NO_DEADLINE, untimed
 from app.runtime.request_facts import current_request_facts
 from app.writes.batch_reads import read_batch
 from app.writes.decisions import Decide, Needs, Write
@@ -60,12 +62,14 @@ async def run_write(
         outcome = await _dry_run(context.database, write)
     else:
         database, tenant_id = context.database, context.caller.tenant_id
-        outcome = await database.lanes.submit(
-            tenant_id,
-            QueuedWrite(write, database.deadline(), time.monotonic(), current_request_facts.get()),
-            partial(run_batch, database, tenant_id),
-            size=size_of(needs),
-        )
+        deadline = NO_DEADLINE if needs.is_alone else database.deadline()
+        with untimed() if needs.is_alone else nullcontext():
+            outcome = await database.lanes.submit(
+                tenant_id,
+                QueuedWrite(write, deadline, time.monotonic(), current_request_facts.get()),
+                partial(run_batch, database, tenant_id),
+                size=size_of(needs),
+            )
     if isinstance(outcome.result, InventoryError):
         outcome.result.replayed = outcome.replayed
         raise outcome.result

@@ -12,7 +12,7 @@ from app.database.parameters import as_json
 from app.database.session import Session
 from app.domain.changes import ChangedLevel
 from app.domain.persons import new_person
-from app.domain.quantities import ARCHIVED_PREFIX, Figures
+from app.domain.quantities import ARCHIVED_PREFIX, Figures, Totals
 from app.domain.records import SkuRecord
 from app.domain.stock import Stock
 from app.domain.words import stored_words
@@ -178,6 +178,6 @@ def _reservation_counts(changes: BatchChanges) -> list[TableRow]:
     ]
 
 
-def _counted_status(record: SkuRecord, figures: Figures) -> str:
+def _counted_status(record: SkuRecord, figures: Figures | Totals) -> str:
     """Return the status under which a SKU or a level is counted; archived ones are separate."""
     return (ARCHIVED_PREFIX if record.archived_at else "") + figures.status

@@ -60,7 +60,7 @@ LINE_KEY_TYPES: Final = {
     name: LINE_TYPES[name] for name in ("reservation_id", "sku", "warehouse_id")
 }
 WAREHOUSE_COLUMN_TYPES: Final = column_types(warehouse, without=["tenant_id", "created_at"])
-WAREHOUSE_CHANGES: Final = ("name", "address", "marketplace", "is_active")
+WAREHOUSE_CHANGES: Final = ("name", "address", "marketplace", "is_active", "is_sellable")
 PERSON_TYPES: Final = column_types(person, without=["tenant_id"])
 CHANGE_COLUMN_TYPES: Final = column_types(change, without=["tenant_id"])
 KEY_TYPES: Final = column_types(idempotency_key, without=["tenant_id", "created_at"])

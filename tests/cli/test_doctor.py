@@ -162,4 +162,5 @@ def test_warehouses_are_listed(command: Command, own_demo_url: str) -> None:
         "address": "Industriestraße 1, 12345 Berlin, DE",
         "marketplace": None,
         "is_active": True,
+        "is_sellable": True,
     }

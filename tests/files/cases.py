@@ -209,9 +209,10 @@ LAYOUT_CASES: Final = [
     ),
     Case(
         name="own-export",
-        content="sku,title,warehouse_id,on_hand,reserved,available,safety_stock,status,version,"
-        "adjusted_at\nNSC-BOOK-1,Field guide,wh_main,3,0,3,0,normal,1,2026-11-30T02:23:03.088Z\n"
-        "NSC-BOOK-1,Field guide,wh_fba,0,0,0,0,normal,1,\n",
+        content="sku,title,warehouse_id,on_hand,reserved,available,safety_stock,"
+        "reorder_point,status,version,adjusted_at\n"
+        "NSC-BOOK-1,Field guide,wh_main,3,0,3,0,,normal,1,2026-11-30T02:23:03.088Z\n"
+        "NSC-BOOK-1,Field guide,wh_fba,0,0,0,0,2,normal,1,\n",
         levels=BOOK,
         says=["layout inventory export stock; quantity from 'on_hand'", "1 unchanged"],
     ),

@@ -29,6 +29,7 @@ from tests.ledger.writes import (
     ARCHIVE,
     BULK,
     CREATE_WAREHOUSE,
+    REORDER,
     SAFETY,
     SET,
     SYNC,
@@ -47,10 +48,11 @@ query ($skus: String, $entries: String, $reservations: String) {
     edges {
       cursor
       node {
-        id sku title totalOnHand totalReserved totalAvailable safetyStock status version archivedAt
+        id sku title totalOnHand totalReserved totalAvailable safetyStock reorderPoint status
+        version archivedAt
         stock {
-          id onHand reserved safetyStock available status version adjustedAt syncedAt
-          warehouse { id name type address marketplace isActive isReadonly }
+          id onHand reserved safetyStock reorderPoint available status version adjustedAt syncedAt
+          warehouse { id name type address marketplace isActive isReadonly isSellable }
           reservations { totalCount nodes { reservation { id } quantity held committed } }
         }
         adjustments { totals { entries increase decrease netChange } nodes { id } }
@@ -115,6 +117,8 @@ async def used(service: Service) -> None:
     uncounted = {"sku": "B", "warehouseId": market_id, "safetyStock": 1}
     safe = {"sku": CODE, "warehouseId": OTHER, "safetyStock": 490}
     await done(SAFETY, levels=[safe, uncounted])
+    await done(REORDER, levels=[{"sku": CODE, "warehouseId": OTHER, "reorderPoint": 495}])
+    await done(UPDATE_WAREHOUSE, id=market_id, isSellable=False)
     await update_permissions(service.database, service.tenant_id, oversell=True, no_expiry=True)
     await reserve(service, line(CODE, 3, WAREHOUSE), line("B", 1, OTHER), reference="PO-1")
     await reserve(service, line(CODE, 600, OTHER), allowOversell=True, note="Oversold")

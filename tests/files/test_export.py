@@ -25,6 +25,18 @@ from tests.service import Service, counted, level, new_tenant, sku, warehouse
 
 MAIN = warehouse("Main")
 OTHER = warehouse("Other")
+RETURNS = warehouse("Returns", is_sellable=False)
+WAREHOUSES = [MAIN, OTHER, RETURNS]
+# The columns that an import of levels keeps.
+EXPORTED = [
+    "sku",
+    "warehouse_id",
+    "on_hand",
+    "available",
+    "safety_stock",
+    "reorder_point",
+    "status",
+]
 EVERYTHING = ExportFilter()
 DANGEROUS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "'=1", "''-x", "'fine", 'a"b,c\nd', "é"]
 
@@ -66,22 +78,22 @@ async def test_formula_like_text_is_escaped_and_imported_unchanged(
 async def test_exported_stock_is_imported_unchanged(service: Service, form: FileFormat) -> None:
     stocked = [
         sku("A", level(MAIN, 5, safety_stock=3), level(OTHER, 0), title="=A"),
-        sku("B", level(OTHER, 7)),
+        sku("B", level(OTHER, 7, reorder_point=8), level(RETURNS, 2, safety_stock=1)),
     ]
-    await service.load([MAIN, OTHER], stocked)
+    await service.load(WAREHOUSES, stocked)
     other = Service(
         service.app, service.client, service.database, await new_tenant(service.database)
     )
-    await other.load([MAIN, OTHER], [sku("A", title="=A"), sku("B")])
+    await other.load(WAREHOUSES, [sku("A", title="=A"), sku("B")])
 
     content = await exported(service, ExportSubject.STOCK, form)
     same = await imported(service.database, service.tenant_id, content, FileKind.LEVELS, form)
-    assert same == ImportTally(unchanged=3)
+    assert same == ImportTally(unchanged=4)
     made = await imported(service.database, other.tenant_id, content, FileKind.LEVELS, form)
-    assert made == ImportTally(created=3)
+    assert made == ImportTally(created=4)
     figures = [
         [
-            (row["sku"], row["warehouse_id"], row["on_hand"], row["safety_stock"], row["status"])
+            {name: row[name] for name in EXPORTED}
             for row in map(
                 json.loads, (await exported(it, ExportSubject.STOCK, FileFormat.JSONL)).splitlines()
             )
@@ -89,7 +101,30 @@ async def test_exported_stock_is_imported_unchanged(service: Service, form: File
         for it in (service, other)
     ]
     assert figures[0] == figures[1]
+    by_level = {(each["sku"], each["warehouse_id"]): each for each in figures[0]}
+    shown = ("on_hand", "available", "reorder_point", "status")
+    assert [by_level["B", OTHER.id][name] for name in shown] == [7, 7, 8, "low"]
+    # Its stock is not for sale.
+    assert [by_level["B", RETURNS.id][name] for name in shown] == [2, 0, None, "out_of_stock"]
     await assert_proven(other)
+
+
+@pytest.mark.parametrize("form", FileFormat)
+async def test_exported_warehouses_are_imported_unchanged(
+    service: Service, form: FileFormat
+) -> None:
+    closed = warehouse("Closed", is_active=False)
+    await service.load([*WAREHOUSES, closed])
+    other = Service(
+        service.app, service.client, service.database, await new_tenant(service.database)
+    )
+    content = await exported(service, ExportSubject.WAREHOUSES, form)
+    same = await imported(service.database, service.tenant_id, content, FileKind.WAREHOUSES, form)
+    assert same == ImportTally(unchanged=4)
+    await imported(service.database, other.tenant_id, content, FileKind.WAREHOUSES, form)
+    read = "{ warehouses { id name isActive isSellable } }"
+    assert await other.data(read) == await service.data(read)
+    assert await exported(other, ExportSubject.WAREHOUSES, form) == content
 
 
 async def test_ledger_export_filters_by_time_and_warehouse(service: Service) -> None:

@@ -10,8 +10,9 @@ from tests.graphql.model import Catalogue, Entry
 from tests.service import EMAIL, Service
 
 RECORD: Final = (
-    "id sku title totalOnHand totalReserved totalAvailable safetyStock status "
-    "stock { id onHand reserved safetyStock available status version warehouse { id } }"
+    "id sku title totalOnHand totalReserved totalAvailable safetyStock reorderPoint "
+    "status stock { id onHand reserved safetyStock reorderPoint available status version "
+    "warehouse { id } }"
 )
 LEVEL: Final = "code title onHand status sku { sku title } warehouse { id }"
 ENTRY: Final = (

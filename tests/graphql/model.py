@@ -1,6 +1,6 @@
 """A catalogue with stock of every kind, and the expected lists in plain Python."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -37,6 +37,41 @@ class Catalogue:
     warehouses: Sequence[WarehouseRecord]
     skus: Sequence[LoadedSku]
 
+    def for_sale(self, levels: Sequence[LoadedLevel]) -> list[LoadedLevel]:
+        """Those of some levels whose stock is for sale."""
+        selling = {each.id for each in self.warehouses if each.is_active and each.is_sellable}
+        return [each for each in levels if each.warehouse_id in selling]
+
+    def record_of(self, item: LoadedSku) -> dict[str, object]:
+        """Return a SKU as GraphQL shows it."""
+        levels = sorted(item.levels, key=lambda each: each.warehouse_id)
+        for_sale = self.for_sale(levels)
+        return {
+            "id": f"sku_{item.sku}",
+            "sku": item.sku,
+            "title": item.title,
+            "totalOnHand": sum(map(on_hand, levels)),
+            "totalReserved": sum(each.reserved for each in levels),
+            "totalAvailable": sum(map(available, for_sale)),
+            "safetyStock": sum(each.safety_stock for each in levels),
+            "reorderPoint": sum_of(each.reorder_point for each in for_sale),
+            "status": status_of_levels(for_sale),
+            "stock": [
+                {
+                    "id": f"level_{each.warehouse_id}_{item.sku}",
+                    "onHand": on_hand(each),
+                    "reserved": each.reserved,
+                    "safetyStock": each.safety_stock,
+                    "reorderPoint": each.reorder_point,
+                    "available": available(each) if each in for_sale else 0,
+                    "status": status_of_levels(self.for_sale([each])),
+                    "version": len(each.history),
+                    "warehouse": {"id": each.warehouse_id},
+                }
+                for each in levels
+            ],
+        }
+
     def list_skus(
         self,
         *,
@@ -46,7 +81,7 @@ class Catalogue:
     ) -> list[dict[str, object]]:
         """SKUs of a list with these filters, in ascending order."""
         records = [
-            record_of(item)
+            self.record_of(item)
             for item in sorted(self.skus, key=lambda item: item.sku)
             if warehouse_id is None or warehouse_id in {each.warehouse_id for each in item.levels}
         ]
@@ -61,7 +96,7 @@ class Catalogue:
     ) -> list[tuple[str, int, str]]:
         """Levels of a warehouse as (SKU, on hand, status)."""
         levels = [
-            (item.sku, on_hand(each), status_of(on_hand(each), each.reserved, each.safety_stock))
+            (item.sku, on_hand(each), status_of_levels(self.for_sale([each])))
             for item in sorted(self.skus, key=lambda item: item.sku)
             for each in item.levels
             if each.warehouse_id == warehouse_id
@@ -128,6 +163,7 @@ def catalogue() -> Catalogue:
                     warehouse_id=each.id,
                     reserved=number % 5,
                     safety_stock=(number * 3) % 8,
+                    reorder_point=(8, 12, None)[(number + len(levels)) % 3],
                     history=history,
                 )
             )
@@ -140,45 +176,38 @@ def on_hand(level: LoadedLevel) -> int:
     return level.history[-1].quantity if level.history else 0
 
 
-def status_of(on_hand: int, reserved: int, safety_stock: int) -> str:
+def available(level: LoadedLevel) -> int:
+    """Available quantity of a level whose stock is for sale."""
+    return on_hand(level) - level.reserved - level.safety_stock
+
+
+def status_of(
+    on_hand: int, reserved: int, safety_stock: int, reorder_point: int | None = None
+) -> str:
     """Status of the figures, by the rules of the published API."""
     sellable = on_hand - reserved
     if sellable <= 0:
         return "OUT_OF_STOCK"
     if sellable <= safety_stock:
         return "CRITICAL"
-    return "LOW" if sellable <= 2 * safety_stock else "NORMAL"
+    low = 2 * safety_stock if reorder_point is None else reorder_point
+    return "LOW" if sellable <= low else "NORMAL"
 
 
-def record_of(item: LoadedSku) -> dict[str, object]:
-    """Return a SKU as GraphQL shows it."""
-    levels = sorted(item.levels, key=lambda each: each.warehouse_id)
-    total = sum(on_hand(each) for each in levels)
-    reserved = sum(each.reserved for each in levels)
-    safety_stock = sum(each.safety_stock for each in levels)
-    return {
-        "id": f"sku_{item.sku}",
-        "sku": item.sku,
-        "title": item.title,
-        "totalOnHand": total,
-        "totalReserved": reserved,
-        "totalAvailable": total - reserved - safety_stock,
-        "safetyStock": safety_stock,
-        "status": status_of(total, reserved, safety_stock),
-        "stock": [
-            {
-                "id": f"level_{each.warehouse_id}_{item.sku}",
-                "onHand": on_hand(each),
-                "reserved": each.reserved,
-                "safetyStock": each.safety_stock,
-                "available": on_hand(each) - each.reserved - each.safety_stock,
-                "status": status_of(on_hand(each), each.reserved, each.safety_stock),
-                "version": len(each.history),
-                "warehouse": {"id": each.warehouse_id},
-            }
-            for each in levels
-        ],
-    }
+def sum_of(reorder_points: Iterable[int | None]) -> int | None:
+    """Sum of the reorder points that are set; None without one."""
+    numbers = [number for number in reorder_points if number is not None]
+    return sum(numbers) if numbers else None
+
+
+def status_of_levels(levels: Sequence[LoadedLevel]) -> str:
+    """Status of levels whose stock is for sale."""
+    return status_of(
+        sum(map(on_hand, levels)),
+        sum(each.reserved for each in levels),
+        sum(each.safety_stock for each in levels),
+        sum_of(each.reorder_point for each in levels),
+    )
 
 
 def _entries(code: str, level: LoadedLevel) -> list[Entry]:

@@ -32,11 +32,15 @@ MAIN: Final = "wh_01HX0000000000000000000001"
 FBA: Final = "wh_01HX0000000000000000000002"
 FBS: Final = "wh_01HX0000000000000000000003"
 OLD: Final = "wh_01HX0000000000000000000004"
+RETURNS: Final = "wh_01HX0000000000000000000005"
 RECORDS: Final = [
     WarehouseRecord(MAIN, "Main", WarehouseType.OWN, None, None, is_active=True),
     WarehouseRecord(FBA, "FBA", WarehouseType.FBA, None, "amazon_eu", is_active=True),
     WarehouseRecord(FBS, "FBS", WarehouseType.FBS, None, "amazon_de", is_active=True),
     WarehouseRecord(OLD, "Old", WarehouseType.THIRD_PARTY, None, None, is_active=False),
+    WarehouseRecord(
+        RETURNS, "Returns", WarehouseType.OWN, None, None, is_active=True, is_sellable=False
+    ),
 ]
 # Codes of one API alone, or codes that need several requests.
 ELSEWHERE: Final = {
@@ -278,6 +282,7 @@ CASES: Final = [
     reserve("an unknown warehouse", (404, "WAREHOUSE_NOT_FOUND"), warehouse_id="wh_1"),
     reserve("at FBA", (403, "READONLY_WAREHOUSE"), warehouse_id=FBA),
     reserve("where inactive", (422, "WAREHOUSE_INACTIVE"), warehouse_id=OLD),
+    reserve("where not for sale", (422, "WAREHOUSE_NOT_SELLABLE"), warehouse_id=RETURNS),
     reserve("nothing", INVALID, quantity=0, fields=["quantity"]),
     reserve("a decimal quantity", INVALID, quantity=1.0, fields=["quantity"]),
     reserve("for no time", INVALID, more={"expires_in": 0}, fields=["expires_in"]),

@@ -100,6 +100,7 @@ SAMPLES: Final[Mapping[str, object]] = {
     "name": "Sku",
     "title": "T",
     "safetyStock": 5,
+    "reorderPoint": 5,
     "onHand": 5,
     "reportedAt": "2026-01-01T00:00:00Z",
     "url": "https://example.com/",

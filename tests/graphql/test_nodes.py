@@ -7,7 +7,7 @@ import pytest
 
 from tests.graphql.answers import Json, errors_of
 from tests.graphql.lists import RECORD, Stocked
-from tests.graphql.model import CODES, record_of
+from tests.graphql.model import CODES
 from tests.service import new_tenant
 
 
@@ -32,14 +32,14 @@ async def test_every_object_can_be_fetched_again_by_its_id(stocked: Stocked) -> 
 
     for item, node in zip(stocked.model.skus, lists["skus"]["nodes"], strict=True):
         again = await fetched(node["id"])
-        assert again == {"__typename": "Sku", **record_of(item)}
+        assert again == {"__typename": "Sku", **stocked.model.record_of(item)}
     some = slice(5, 8)
     for item, node in zip(stocked.model.skus[some], lists["skus"]["nodes"][some], strict=True):
         for each in node["stock"]:
             again = await fetched(each["id"])
             assert (again["__typename"], again["level"]) == ("StockLevel", each["onHand"])
             assert each["id"] == f"level_{again['in']['id']}_{again['of']['sku']}"
-            assert again["of"] == record_of(item)
+            assert again["of"] == stocked.model.record_of(item)
         for each in node["adjustments"]["nodes"]:
             again = await fetched(each["id"])
             assert (again["__typename"], again["sequence"]) == ("Adjustment", each["sequence"])
@@ -141,7 +141,7 @@ async def test_unknown_object_is_null_with_an_error_and_siblings_succeed(
 
 async def test_skus_by_code_are_in_the_order_of_the_codes(stocked: Stocked) -> None:
     query = f"query ($codes: [String!]!) {{ skusByCode(codes: $codes) {{ {RECORD} }} }}"
-    known = {item.sku: record_of(item) for item in stocked.model.skus}
+    known = {item.sku: stocked.model.record_of(item) for item in stocked.model.skus}
     codes = [*reversed(CODES), "NOPE", "", "\x00", CODES[3], CODES[3], "x" * 5000]
 
     for chosen in (codes, codes[:1], ["NOPE"], []):

@@ -17,10 +17,12 @@ query ($skus: String, $reservations: String) {
     pageInfo { hasNextPage endCursor }
     nodes {
       sku title isArchived status
-      stock { onHand reserved safetyStock available version warehouse { id } }
+      stock {
+        onHand reserved safetyStock reorderPoint available status version warehouse { id }
+      }
     }
   }
-  warehouses { id name type address marketplace isActive }
+  warehouses { id name type address marketplace isActive isSellable }
   reservations(first: 100, after: $reservations) {
     pageInfo { hasNextPage endCursor }
     nodes { id status expiresAt version }
@@ -31,8 +33,10 @@ query ($skus: String, $reservations: String) {
 GRAPHQL_NAMES: Final = {
     "onHand": "on_hand",
     "safetyStock": "safety_stock",
+    "reorderPoint": "reorder_point",
     "isArchived": "is_archived",
     "isActive": "is_active",
+    "isSellable": "is_sellable",
     "expiresAt": "expires_at",
 }
 WAREHOUSE_TYPES: Final = {"OWN": "own", "THIRD_PARTY": "3PL", "FBA": "FBA", "FBS": "FBS"}
@@ -163,7 +167,8 @@ def _add_lists(state: FeedState, data: Json) -> None:
         state.statuses[code] = record["status"].lower()
         for level in record["stock"]:
             warehouse_id = level.pop("warehouse")["id"]
-            state.levels[code, warehouse_id] = _rest_values(level)
+            values = {**level, "status": level["status"].lower()}
+            state.levels[code, warehouse_id] = _rest_values(values)
     for record in data["warehouses"]:
         values = {**record, "type": WAREHOUSE_TYPES[record["type"]]}
         id_ = values.pop("id")

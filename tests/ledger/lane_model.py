@@ -11,9 +11,11 @@ from app.domain.reservations import RequestedLine
 from app.domain.stock import OnError, StockUpdate
 from app.domain.warehouses import WarehouseType
 from app.writes.catalogue import (
+    ReorderPoint,
     SafetyStock,
     SkuChange,
     change_sku,
+    set_reorder_points,
     set_safety_stock,
     update_warehouse,
 )
@@ -27,7 +29,7 @@ from app.writes.reservations import (
 )
 from app.writes.stock import bulk_change_stock, change_stock
 from app.writes.transfers import Transfer, TransferLine, transfer_stock
-from tests.graphql.model import status_of
+from tests.graphql.model import status_of, sum_of
 from tests.service import warehouse
 
 MAIN: Final = warehouse()
@@ -58,7 +60,9 @@ class Model:
     safety: Counter[Level] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     archived: set[str] = field(default_factory=set)
+    reorder: dict[Level, int] = field(default_factory=dict)
     closed: set[str] = field(default_factory=set)
+    unsellable: set[str] = field(default_factory=set)
     held: dict[str, Held] = field(default_factory=dict)
 
     def on_hand(self, level: Level) -> int:
@@ -81,6 +85,30 @@ class Model:
             sum(map(self.reserved, levels)),
             sum(self.safety[level] for level in levels),
         )
+
+    def sells(self, level: Level) -> bool:
+        """Whether the stock of a level is for sale."""
+        return level[1] not in self.closed | self.unsellable
+
+    def status(self, levels: Sequence[Level]) -> str:
+        """Return the status of some levels."""
+        for_sale = [level for level in levels if self.sells(level)]
+        return status_of(*self.figures(*for_sale), sum_of(map(self.reorder.get, for_sale)))
+
+    def shown(self, code: str) -> list[object]:
+        """Return the values of a SKU that depend on the warehouses that sell."""
+        levels = [level for level in self.counts if level[0] == code]
+        for_sale = [level for level in levels if self.sells(level)]
+        return [
+            self.status(levels),
+            sum_of(map(self.reorder.get, for_sale)),
+            *((self.status([level]), self.available(level)) for level in levels),
+        ]
+
+    def available(self, level: Level) -> int:
+        """Return the available quantity of a level."""
+        on_hand, reserved, safety = self.figures(level)
+        return on_hand - reserved - safety if self.sells(level) else 0
 
     def unknown(self, level: Level) -> str | None:
         """Return the refusal of a level that cannot exist."""
@@ -114,10 +142,11 @@ class Model:
             return "READONLY_WAREHOUSE"
         if level[1] in self.closed:
             return "WAREHOUSE_INACTIVE"
+        if level[1] in self.unsellable:
+            return "WAREHOUSE_NOT_SELLABLE"
         if level[0] in self.archived:
             return "SKU_ARCHIVED"
-        on_hand, reserved, safety = self.figures(level)
-        return "INSUFFICIENT_STOCK" if quantity > on_hand - reserved - safety else None
+        return "INSUFFICIENT_STOCK" if quantity > self.available(level) else None
 
     def touch(self, level: Level) -> None:
         """Create a level if it is missing, and raise the version of its SKU."""
@@ -131,7 +160,7 @@ class Model:
             prefix = "archived_" if code in self.archived else ""
             levels = [level for level in self.counts if level[0] == code]
             for name, group in [("", levels), *((level[1], [level]) for level in levels)]:
-                numbers[name, prefix + status_of(*self.figures(*group)).lower()] += 1
+                numbers[name, prefix + self.status(group).lower()] += 1
         return numbers
 
 
@@ -301,6 +330,28 @@ class Keep(Op):
 
 
 @dataclass(frozen=True)
+class Reorder(Op):
+    """A new reorder point of a level; None removes it."""
+
+    level: Level
+    quantity: int | None
+
+    async def send(self, context: WriteContext) -> Any:
+        return await set_reorder_points(context, [ReorderPoint(*self.level, self.quantity)])
+
+    def refusal(self, model: Model) -> str | None:
+        if refusal := model.unknown(self.level):
+            return refusal
+        if self.level not in model.counts or model.reorder.get(self.level) != self.quantity:
+            model.touch(self.level)
+            if self.quantity is None:
+                model.reorder.pop(self.level, None)
+            else:
+                model.reorder[self.level] = self.quantity
+        return None
+
+
+@dataclass(frozen=True)
 class Archive(Op):
     code: str
     is_archived: bool
@@ -319,16 +370,23 @@ class Archive(Op):
 
 
 @dataclass(frozen=True)
-class Close(Op):
-    """The deactivation or activation of a warehouse."""
+class Turn(Op):
+    """A change of whether a warehouse is active, or whether it is sellable."""
 
     warehouse_id: str
-    is_closed: bool
+    is_sellable: bool | None = None
+    is_active: bool | None = None
 
     async def send(self, context: WriteContext) -> Any:
-        changes = {"is_active": not self.is_closed}
-        return await update_warehouse(context, self.warehouse_id, changes)
+        changes = {"is_sellable": self.is_sellable, "is_active": self.is_active}
+        given = {name: value for name, value in changes.items() if value is not None}
+        return await update_warehouse(context, self.warehouse_id, given)
 
     def refusal(self, model: Model) -> str | None:
-        (model.closed.add if self.is_closed else model.closed.discard)(self.warehouse_id)
+        before = {code: model.shown(code) for code in model.codes}
+        for value, ids in ((self.is_sellable, model.unsellable), (self.is_active, model.closed)):
+            if value is not None:
+                (ids.discard if value else ids.add)(self.warehouse_id)
+        for code, shown in before.items():
+            model.versions[code] += shown != model.shown(code)
         return None

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import structs
 
 from app.domain.warehouses import WarehouseType
-from tests.graphql.model import status_of
+from tests.graphql.model import status_of, sum_of
 from tests.graphql.operations import bulk_item
 from tests.service import warehouse
 
@@ -19,6 +19,7 @@ WAREHOUSES: Final = tuple(
             warehouse("Main"),
             warehouse("Partner", WarehouseType.THIRD_PARTY),
             warehouse("Closed", is_active=False),
+            warehouse("Returns", is_sellable=False),
             warehouse("Amazon", WarehouseType.FBA),
         )
     )
@@ -37,14 +38,16 @@ class Level:
     counts: tuple[tuple[int, str], ...] = ()
     reserved: int = 0
     safety_stock: int = 0
+    reorder_point: int | None = None
 
     @property
     def on_hand(self) -> int:
         return self.counts[-1][0] if self.counts else 0
 
     @property
-    def status(self) -> str:
-        return status_of(self.on_hand, self.reserved, self.safety_stock)
+    def available(self) -> int:
+        """The available quantity, if the stock is for sale."""
+        return self.on_hand - self.reserved - self.safety_stock
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,14 @@ class Model:
         }
         return dict(sorted(result.items()))
 
+    def for_sale(self, code: str) -> dict[str, Level]:
+        """Levels of a SKU whose stock is for sale."""
+        return {
+            id_: level
+            for id_, level in self.of(code).items()
+            if BY_ID[id_].is_active and BY_ID[id_].is_sellable
+        }
+
     def version(self, code: str) -> int:
         """Version of a SKU: 1 plus the number of its changes."""
         counts = sum(len(level.counts) for level in self.of(code).values())
@@ -106,11 +117,14 @@ class Model:
 
     def status(self, code: str, warehouse_id: str | None = None) -> str:
         """Status of a SKU, over all warehouses or in one."""
-        levels = [level for each, level in self.of(code).items() if warehouse_id in (None, each)]
+        levels = [
+            level for each, level in self.for_sale(code).items() if warehouse_id in (None, each)
+        ]
         return status_of(
             sum(level.on_hand for level in levels),
             sum(level.reserved for level in levels),
             sum(level.safety_stock for level in levels),
+            sum_of(level.reorder_point for level in levels),
         )
 
     def refusal(self, update: Update) -> str | None:  # noqa: PLR0911 - one per reason
@@ -164,6 +178,13 @@ class Model:
         old = self.levels.get((code, warehouse_id))
         if old is None or old.safety_stock != quantity:
             self.levels[code, warehouse_id] = replace(old or Level(), safety_stock=quantity)
+            self.other_changes[code] += 1
+
+    def reorder_at(self, code: str, warehouse_id: str, quantity: int | None) -> None:
+        """Set the reorder point of a level, or remove it."""
+        old = self.levels.get((code, warehouse_id))
+        if old is None or old.reorder_point != quantity:
+            self.levels[code, warehouse_id] = replace(old or Level(), reorder_point=quantity)
             self.other_changes[code] += 1
 
     def sync(self, code: str, quantity: int) -> str:

@@ -109,9 +109,9 @@ async def test_a_level_can_hold_the_maximum_quantity(service: Service) -> None:
 def test_the_status_follows_from_the_figures(
     on_hand: int, reserved: int, safety_stock: int, status: Status
 ) -> None:
-    assert Figures(on_hand, reserved, safety_stock).status is status
+    assert Figures(on_hand, reserved, safety_stock, None).status is status
 
 
 def test_available_may_be_negative() -> None:
-    assert Figures(350, 18, 15).available == 317
-    assert Figures(1, 5, 10).available == -14
+    assert Figures(350, 18, 15, None).available == 317
+    assert Figures(1, 5, 10, None).available == -14

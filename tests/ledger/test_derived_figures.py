@@ -18,6 +18,7 @@ from sqlalchemy import Select, select
 from app.database.tables import adjustment, sku_count, stock_level
 from app.database.tables import sku as sku_table
 from app.files.seeding import LoadedLevel
+from tests.graphql.model import sum_of
 from tests.ledger.stock_model import (
     BY_ID,
     CODES,
@@ -33,6 +34,7 @@ from tests.ledger.writes import (
     ADJUST,
     ARCHIVE,
     BULK,
+    REORDER,
     RESTORE,
     SAFETY,
     SET,
@@ -125,7 +127,7 @@ transfers = st.tuples(
     ),
 )
 catalogue = st.tuples(
-    st.sampled_from(("archive", "restore", "safety", "safety", "sync", "sync")),
+    st.sampled_from(("archive", "restore", "safety", "reorder", "sync", "sync")),
     st.lists(
         updates.filter(lambda update: update.code in CODES and update.warehouse_id in BY_ID).map(
             lambda update: replace(update, quantity=abs(update.quantity))
@@ -142,6 +144,7 @@ levels = st.builds(
     ),
     reserved=st.integers(0, 4),
     safety_stock=st.integers(0, 4),
+    reorder_point=st.sampled_from((None, None, 0, 3, 8)),
 )
 stocks = st.dictionaries(st.tuples(st.sampled_from(CODES), st.sampled_from([*BY_ID])), levels)
 
@@ -167,7 +170,7 @@ async def test_stored_figures_match_the_model_after_any_write(
     for kind, changes in writes:
         if kind == "set":
             await assert_set(shop, model, changes[0])
-        elif kind in ("archive", "restore", "safety", "sync"):
+        elif kind in ("archive", "restore", "safety", "reorder", "sync"):
             await assert_catalogue(shop, model, kind, changes)
         elif kind == "transfer":
             await assert_transfer(shop, model, changes)
@@ -186,6 +189,7 @@ async def load(shop: Service, model: Model) -> None:
                     warehouse_id=warehouse_id,
                     reserved=level.reserved,
                     safety_stock=level.safety_stock,
+                    reorder_point=level.reorder_point,
                     history=[counted(quantity) for quantity, _ in level.counts],
                 )
                 for warehouse_id, level in model.of(code).items()
@@ -213,7 +217,7 @@ async def assert_set(shop: Service, model: Model, update: Update) -> None:
 async def assert_catalogue(
     shop: Service, model: Model, kind: str, changes: Sequence[Update]
 ) -> None:
-    """Archive, restore, set safety stock or apply a report."""
+    """Archive, restore, set safety stock or reorder points, or apply a report."""
     if kind in ("archive", "restore"):
         model.archive(changes[0].code, is_archived=kind == "archive")
         query = ARCHIVE if kind == "archive" else RESTORE
@@ -226,6 +230,16 @@ async def assert_catalogue(
         for it in changes:
             model.keep_safe(it.code, it.warehouse_id, it.quantity)
         await shop.data(SAFETY, {"input": {"levels": levels}}, token="admin")
+    elif kind == "reorder":
+        # A quantity of 0 stands for the removal.
+        points = {(it.code, it.warehouse_id): it.quantity or None for it in changes}
+        for key, point in points.items():
+            model.reorder_at(*key, point)
+        levels = [
+            {"sku": code, "warehouseId": id_, "reorderPoint": point}
+            for (code, id_), point in points.items()
+        ]
+        await shop.data(REORDER, {"input": {"levels": levels}}, token="admin")
     else:
         content = {
             "warehouseId": WAREHOUSES[-1].id,
@@ -302,14 +316,14 @@ async def assert_kept(shop: Service, model: Model) -> None:
         select(columns.sku, columns.warehouse_id, columns.on_hand, columns.status, columns.version),
     )
     assert kept == {
-        (*key, level.on_hand, level.status.lower(), len(level.counts))
+        (*key, level.on_hand, model.status(*key).lower(), len(level.counts))
         for key, level in model.levels.items()
     }
     prefix = {code: "archived_" if code in model.archived else "" for code in CODES}
     derived = Counter(("", prefix[code] + model.status(code).lower()) for code in CODES)
     derived.update(
-        (warehouse_id, prefix[code] + level.status.lower())
-        for (code, warehouse_id), level in model.levels.items()
+        (warehouse_id, prefix[code] + model.status(code, warehouse_id).lower())
+        for code, warehouse_id in model.levels
     )
     of = sku_count.c
     counts = await rows(shop, select(of.warehouse_id, of.status, of.skus).where(of.skus != 0))
@@ -341,7 +355,7 @@ async def assert_records(shop: Service, model: Model) -> None:
     """Compare the figures of every SKU and level with the model."""
     document = (
         "{ skus(filter: {archived: null}) { nodes { sku status version totalOnHand "
-        "totalReserved safetyStock totalAvailable adjustments { totalCount } stock { "
+        "totalReserved safetyStock reorderPoint totalAvailable adjustments { totalCount } stock { "
         "warehouse { id } onHand reserved available status "
         "version adjustments { totalCount } } } } }"
     )
@@ -351,26 +365,24 @@ async def assert_records(shop: Service, model: Model) -> None:
 
 def record(model: Model, code: str) -> dict[str, object]:
     """SKU as lists show it."""
-    levels = model.of(code)
-    on_hand = sum(level.on_hand for level in levels.values())
-    reserved = sum(level.reserved for level in levels.values())
-    safety_stock = sum(level.safety_stock for level in levels.values())
+    levels, for_sale = model.of(code), model.for_sale(code)
     return {
         "sku": code,
         "status": model.status(code),
         "version": model.version(code),
-        "totalOnHand": on_hand,
-        "totalReserved": reserved,
-        "safetyStock": safety_stock,
-        "totalAvailable": on_hand - reserved - safety_stock,
+        "totalOnHand": sum(level.on_hand for level in levels.values()),
+        "totalReserved": sum(level.reserved for level in levels.values()),
+        "safetyStock": sum(level.safety_stock for level in levels.values()),
+        "reorderPoint": sum_of(level.reorder_point for level in for_sale.values()),
+        "totalAvailable": sum(level.available for level in for_sale.values()),
         "adjustments": {"totalCount": sum(len(level.counts) for level in levels.values())},
         "stock": [
             {
                 "warehouse": {"id": warehouse_id},
                 "onHand": level.on_hand,
                 "reserved": level.reserved,
-                "available": level.on_hand - level.reserved - level.safety_stock,
-                "status": level.status,
+                "available": level.available if warehouse_id in for_sale else 0,
+                "status": model.status(code, warehouse_id),
                 "version": len(level.counts),
                 "adjustments": {"totalCount": len(level.counts)},
             }
@@ -400,7 +412,7 @@ async def assert_lists(shop: Service, model: Model) -> None:
         assert codes(it[status]) == [
             code
             for code in model.listed()
-            if (level := model.levels.get((code, it["id"]))) and level.status == status
+            if (code, it["id"]) in model.levels and model.status(code, it["id"]) == status
         ]
 
 

@@ -33,7 +33,6 @@ from tests.ledger.lane_model import (
     Archive,
     Bulk,
     Change,
-    Close,
     End,
     Held,
     Keep,
@@ -41,8 +40,10 @@ from tests.ledger.lane_model import (
     Model,
     Move,
     Op,
+    Reorder,
     Reserve,
     Step,
+    Turn,
 )
 from tests.service import Service, sku
 
@@ -61,7 +62,9 @@ RESERVATION_COUNTS: Final = text(
     "SELECT reference, status, reservations FROM reservation_count"
     " WHERE tenant_id = :tenant AND reservations <> 0"
 )
-ACTIVE: Final = text("SELECT id FROM warehouse WHERE tenant_id = :tenant AND is_active")
+SELLING: Final = text(
+    "SELECT id FROM warehouse WHERE tenant_id = :tenant AND is_active AND is_sellable"
+)
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,8 @@ def some_op(dice: random.Random, model: Model) -> Op:  # noqa: C901, PLR0911 - o
         return list(dict.fromkeys(some_level() for _ in range(dice.randint(1, 8))))
 
     kind = dice.choices(
-        ("change", "bulk", "move", "reserve", "end", "keep", "archive", "close"),
-        (30, 12, 10, 16, 16, 8, 5, 3),
+        ("change", "bulk", "move", "reserve", "end", "keep", "reorder", "archive", "turn"),
+        (30, 12, 10, 16, 16, 6, 4, 5, 4),
     )[0]
     if kind == "bulk":
         on_error = dice.choice((OnError.ABORT, OnError.CONTINUE))
@@ -126,8 +129,11 @@ def some_op(dice: random.Random, model: Model) -> Op:  # noqa: C901, PLR0911 - o
         return Keep(some_level(), dice.randint(0, 3))
     if kind == "archive":
         return Archive(dice.choice(CODES), is_archived=dice.random() < 0.4)
-    if kind == "close":
-        return Close(dice.choice((MAIN.id, OTHER.id)), is_closed=dice.random() < 0.4)
+    if kind == "reorder":
+        return Reorder(some_level(), dice.choice((None, 0, 3, 12)))
+    if kind == "turn":
+        name = dice.choice(("is_active", "is_sellable"))
+        return Turn(dice.choice((MAIN.id, OTHER.id)), **{name: dice.random() < 0.6})
     return Change(some_step(some_level()))
 
 
@@ -249,20 +255,22 @@ async def assert_same(service: Service, database: Database, model: Model) -> Non
         reservations = await get_reservations(snapshot, service.tenant_id, ids=[*model.held])
         rows = [
             await snapshot.rows(it.bindparams(bindparam("tenant", type_=Text)), tenant)
-            for it in (ENTRIES, HOLDS, SKU_COUNTS, RESERVATION_COUNTS, ACTIVE)
+            for it in (ENTRIES, HOLDS, SKU_COUNTS, RESERVATION_COUNTS, SELLING)
         ]
-    entries, holds, sku_counts, reservation_counts, active = rows
+    entries, holds, sku_counts, reservation_counts, selling = rows
     levels = {(it.sku, it.warehouse_id): it for record in skus.values() for it in record.levels}
     assert levels.keys() == model.counts.keys()
     for level, record in levels.items():
         figures = record.on_hand, record.reserved, record.safety_stock
         assert figures == model.figures(level)
+        assert record.reorder_point == model.reorder.get(level)
         assert record.version == len(model.counts[level])
     assert {code: record.version - 1 for code, record in skus.items()} == {
         code: model.versions[code] for code in CODES
     }
     assert {code for code, record in skus.items() if record.archived_at} == model.archived
-    assert {row[0] for row in active} == {it.id for it in WAREHOUSES} - model.closed
+    withheld = model.closed | model.unsellable
+    assert {row[0] for row in selling} == {it.id for it in WAREHOUSES} - withheld
     expected = [
         (*level, sequence, before, after)
         for level, counts in sorted(model.counts.items())

@@ -183,6 +183,10 @@ async def deactivate(world: World) -> Any:
     return await update_warehouse(world.changing, MAIN.id, {"is_active": False})
 
 
+async def make_unsellable(world: World) -> Any:
+    return await update_warehouse(world.changing, MAIN.id, {"is_sellable": False})
+
+
 async def import_inactive(world: World) -> Any:
     rows = [f"{it.id},{it.name},{it.type},false\n" for it in (MARKET, MAIN)]
     content = "id,name,type,is_active\n" + "".join(rows)
@@ -218,6 +222,11 @@ RULES: Final[Mapping[str, tuple[Step, Mapping[str, str | None]]]] = {
     "a warehouse that a file deactivates": (
         import_inactive,
         {it: INACTIVE[it] for it in ("set_", "bulk", "reserve")},
+    ),
+    "a warehouse that is not sellable": (
+        make_unsellable,
+        dict.fromkeys(RESERVING, "WAREHOUSE_NOT_SELLABLE")
+        | dict.fromkeys(("set_", "transfer", "commit", "release")),
     ),
     "an archived SKU": (archive, dict.fromkeys(INACTIVE, "SKU_ARCHIVED") | FILE),
     "oversell withdrawn": (withdraw, {"oversell": "OVERSELL_NOT_PERMITTED"}),

@@ -22,7 +22,7 @@ from app.writes.stock import BulkOutcome, Refusal, UpdatedStock
 
 AT: Final = datetime(2026, 12, 1, 8, 30, tzinfo=UTC)
 MAIN: Final = WarehouseRecord("wh_1", "Main", WarehouseType.OWN, None, None, is_active=True)
-LEVEL: Final = LevelRecord(7, 2, 1, 3, AT, None, "wh_1", sku="A", warehouse=MAIN)
+LEVEL: Final = LevelRecord(7, 2, 1, 4, 3, AT, None, "wh_1", sku="A", warehouse=MAIN)
 SKU: Final = SkuRecord("A", "Thing", 4, None, [LEVEL])
 ENTRY: Final = AdjustmentRecord(
     "adj_1", "A", "wh_1", 3, 5, 7, "loss", None, "a@b.example", AT, reference="PO-1", position=9
@@ -34,8 +34,8 @@ RESERVATION: Final = ReservationRecord(
 )
 
 SKU_TEXT: Final = (
-    '["A","Thing",4,null,[[7,2,1,3,"2026-12-01T08:30:00Z",null,"wh_1","A",'
-    '["wh_1","Main","own",null,null,true]]],null]'
+    '["A","Thing",4,null,[[7,2,1,4,3,"2026-12-01T08:30:00Z",null,"wh_1","A",'
+    '["wh_1","Main","own",null,null,true,true]]],null]'
 )
 ENTRY_TEXT: Final = (
     '{"id":"adj_1","sku":"A","warehouse_id":"wh_1","sequence":3,"before_quantity":5,'
@@ -67,7 +67,7 @@ VERSION_1: Final[dict[str, tuple[Any, Any, str]]] = {
         f'"adjustments":[{ENTRY_TEXT}],"successor":null}}',
     ),
     "a SKU": (SkuRecord, SKU, f'"result":{SKU_TEXT}'),
-    "a warehouse": (WarehouseRecord, MAIN, '"result":["wh_1","Main","own",null,null,true]'),
+    "a warehouse": (WarehouseRecord, MAIN, '"result":["wh_1","Main","own",null,null,true,true]'),
 }
 
 

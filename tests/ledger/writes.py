@@ -62,7 +62,7 @@ RESTORE: Final = ARCHIVE.replace("archiveSku", "restoreSku")
 CREATE_WAREHOUSE: Final = """
 mutation ($input: CreateWarehouseInput!) {
   createWarehouse(input: $input) {
-    warehouse { id name type address marketplace isActive isReadonly }
+    warehouse { id name type address marketplace isActive isReadonly isSellable }
     replayed
   }
 }
@@ -75,6 +75,15 @@ mutation ($input: SetSafetyStockInput!) {
   setSafetyStock(input: $input) {
     stockLevels { safetyStock onHand version sku { sku version } }
     skus { sku version }
+    replayed
+  }
+}
+"""
+REORDER: Final = """
+mutation ($input: SetReorderPointsInput!) {
+  setReorderPoints(input: $input) {
+    stockLevels { reorderPoint onHand version status sku { sku version } }
+    skus { sku version reorderPoint status }
     replayed
   }
 }

@@ -28,16 +28,17 @@ def record(
         (level for level in item.levels if warehouse_id in (None, level.warehouse_id)),
         key=lambda level: level.warehouse_id,
     )
-    on_hand = sum(_on_hand(level) for level in levels)
-    reserved = sum(level.reserved for level in levels)
-    safety_stock = sum(level.safety_stock for level in levels)
+    for_sale = [level for level in levels if _sells(by_id[level.warehouse_id])]
+    on_hand = sum(_on_hand(level) for level in for_sale)
+    reserved = sum(level.reserved for level in for_sale)
+    safety_stock = sum(level.safety_stock for level in for_sale)
     return {
         "sku": item.sku,
         "title": item.title,
-        "total_on_hand": on_hand,
-        "total_reserved": reserved,
+        "total_on_hand": sum(_on_hand(level) for level in levels),
+        "total_reserved": sum(level.reserved for level in levels),
         "total_available": on_hand - reserved - safety_stock,
-        "safety_stock": safety_stock,
+        "safety_stock": sum(level.safety_stock for level in levels),
         "status": status(on_hand, reserved, safety_stock),
         "warehouses": [_level(level, by_id[level.warehouse_id]) for level in levels],
     }
@@ -134,6 +135,10 @@ def _on_hand(level: LoadedLevel) -> int:
     return level.history[-1].quantity if level.history else 0
 
 
+def _sells(warehouse: WarehouseRecord) -> bool:
+    return warehouse.is_active and warehouse.is_sellable
+
+
 def _level(level: LoadedLevel, warehouse: WarehouseRecord) -> Json:
     on_hand = _on_hand(level)
     body = {
@@ -141,6 +146,6 @@ def _level(level: LoadedLevel, warehouse: WarehouseRecord) -> Json:
         "name": warehouse.name,
         "on_hand": on_hand,
         "reserved": level.reserved,
-        "available": on_hand - level.reserved - level.safety_stock,
+        "available": on_hand - level.reserved - level.safety_stock if _sells(warehouse) else 0,
     }
     return body if warehouse.type == "own" else {**body, "type": warehouse.type.value}

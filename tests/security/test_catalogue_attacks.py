@@ -18,6 +18,7 @@ INPUTS: Final = {
     "restoreSku": "SkuInput",
     "createWarehouse": "CreateWarehouseInput",
     "updateWarehouse": "UpdateWarehouseInput",
+    "setReorderPoints": "SetReorderPointsInput",
     "setSafetyStock": "SetSafetyStockInput",
     "syncStock": "SyncStockInput",
 }
@@ -27,7 +28,14 @@ GOOD: Final[dict[str, dict[str, Any]]] = {
     "archiveSku": {"sku": "A", "expectedVersion": 3},
     "restoreSku": {"sku": "A", "expectedVersion": 3},
     "createWarehouse": {"name": "N", "type": "FBA", "address": "x", "marketplace": "amazon_eu"},
-    "updateWarehouse": {"id": FBA.id, "name": "N", "address": "x", "marketplace": "amazon_de"},
+    "updateWarehouse": {
+        "id": FBA.id,
+        "name": "N",
+        "address": "x",
+        "marketplace": "amazon_de",
+        "isSellable": False,
+    },
+    "setReorderPoints": {"levels": [{"sku": "A", "warehouseId": MAIN.id, "reorderPoint": 3}]},
     "setSafetyStock": {"levels": [{"sku": "A", "warehouseId": MAIN.id, "safetyStock": 3}]},
     "syncStock": {
         "warehouseId": FBA.id,

@@ -56,10 +56,13 @@ class ChangedValues:
     safety_stock: int | None = read_from(
         "record.safety_stock", "Safety stock of a stock level.", Quantity | None
     )
+    reorder_point: int | None = read_from(
+        "record.reorder_point", "Reorder point of a stock level.", Quantity | None
+    )
     available: int | None = read_from(
         "record.available", "Available quantity of a stock level.", Quantity | None
     )
-    status: Status | None = read_from("record.status", "Stock status of a SKU.")
+    status: Status | None = read_from("record.status", "Stock status of a stock level or a SKU.")
     title: str | None = read_from("record.title", "Display title of a SKU.")
     is_archived: bool | None = read_from("record.is_archived", "Whether a SKU is archived.")
     name: str | None = read_from("record.name", "Name of a warehouse.")
@@ -68,6 +71,9 @@ class ChangedValues:
     marketplace: str | None = read_from("record.marketplace", "Marketplace of a warehouse.")
     is_active: bool | None = read_from(
         "record.is_active", "Whether a warehouse or a webhook is active."
+    )
+    is_sellable: bool | None = read_from(
+        "record.is_sellable", "Whether the stock of a warehouse is for sale."
     )
     reservation_status: ReservationStatus | None = read_from(
         "record.reservation_status", "State of a reservation."

@@ -66,12 +66,14 @@ described(
     Status,
     name="SkuStatus",
     description=(
-        "Stock status, derived from the quantities. Sellable stock is on hand minus reserved. If "
-        "several conditions hold, the most severe one is the status."
+        "Stock status, derived from the quantities. Sellable stock is on hand minus reserved, in "
+        "warehouses that are active and sellable. If several conditions hold, the most severe one "
+        "is the status."
     ),
     values={
-        Status.NORMAL: "Sellable stock is more than twice the safety stock.",
-        Status.LOW: "Sellable stock is at most twice the safety stock.",
+        Status.NORMAL: "Sellable stock is more than for any other status.",
+        Status.LOW: "Sellable stock is at most the reorder point or, without one, at most twice "
+        "the safety stock.",
         Status.CRITICAL: "Sellable stock is at most the safety stock.",
         Status.OUT_OF_STOCK: "Sellable stock is 0 or less.",
     },

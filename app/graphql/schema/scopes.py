@@ -53,6 +53,7 @@ SCOPES: Final[Mapping[str, Mapping[str, Scope]]] = {
         "reverseAdjustments": Scope.WRITE,
         "rotateWebhookSecret": Scope.ADMIN,
         "sendWebhookAgain": Scope.ADMIN,
+        "setReorderPoints": Scope.ADMIN,
         "setSafetyStock": Scope.ADMIN,
         "setStock": Scope.WRITE,
         "syncStock": Scope.ADMIN,

@@ -80,8 +80,13 @@ class Warehouse(Node):
     )
     is_active: bool = read_from(
         "record.is_active",
-        "Whether stock may increase. The stock of an inactive warehouse counts in totals and may "
-        "only decrease.",
+        "Whether stock may increase. The stock of an inactive warehouse counts as on hand, is not "
+        "for sale, and may only decrease.",
+    )
+    is_sellable: bool = read_from(
+        "record.is_sellable",
+        "Whether the stock is for sale while the warehouse is active. Other stock counts as on "
+        "hand, but not as available and in no status.",
     )
     is_readonly: bool = read_from(
         "record.type.is_readonly",
@@ -136,7 +141,14 @@ class Sku(Node):
     safety_stock: int = quantity_from(
         "record.figures.safety_stock", "Safety stock, summed over the stock levels."
     )
-    status: Status = read_from("record.figures.status", "Stock status, derived from the totals.")
+    reorder_point: int | None = read_from(
+        "record.figures.reorder_point",
+        "Reorder point, summed over the stock levels for sale; null if none of them has one.",
+        Quantity | None,
+    )
+    status: Status = read_from(
+        "record.figures.status", "Stock status, derived from the stock levels for sale."
+    )
     version: int = quantity_from(
         "record.version", "Version of the SKU. It increases with each change."
     )
@@ -288,10 +300,15 @@ class StockLevel(Node):
     safety_stock: int = quantity_from(
         "record.safety_stock", "Quantity that is not available for sale, in pieces."
     )
+    reorder_point: int | None = read_from(
+        "record.reorder_point",
+        "Sellable quantity from which the status is LOW; null if none is set.",
+        Quantity | None,
+    )
     available: int = quantity_from(
         "record.available",
         "On hand minus reserved minus safety stock. Negative if the stock is oversold or below "
-        "the safety stock.",
+        "the safety stock. 0 if the warehouse is inactive or not sellable.",
     )
     status: Status = read_from("record.status", "Stock status of this stock level.")
     version: int = quantity_from("record.version", "Number of adjustments of the stock level.")

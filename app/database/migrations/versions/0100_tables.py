@@ -264,6 +264,7 @@ def upgrade() -> None:
         sa.Column("address", sa.Text(), nullable=True),
         sa.Column("marketplace", sa.Text(), nullable=True),
         sa.Column("is_active", sa.Boolean(), nullable=False),
+        sa.Column("is_sellable", sa.Boolean(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.CheckConstraint(
             "type IN ('own', 'FBA', 'FBS', '3PL')", name=op.f("warehouse_type_check")
@@ -281,6 +282,7 @@ def upgrade() -> None:
         sa.Column("on_hand", sa.BigInteger(), nullable=False),
         sa.Column("reserved", sa.BigInteger(), nullable=False),
         sa.Column("safety_stock", sa.BigInteger(), nullable=False),
+        sa.Column("reorder_point", sa.BigInteger(), nullable=True),
         sa.Column("status", KEY, nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("adjusted_at", INSTANT, nullable=True),
@@ -296,6 +298,7 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("reserved >= 0", name=op.f("stock_level_reserved_check")),
         sa.CheckConstraint("safety_stock >= 0", name=op.f("stock_level_safety_stock_check")),
+        sa.CheckConstraint("reorder_point >= 0", name=op.f("stock_level_reorder_point_check")),
         sa.CheckConstraint("version >= 0", name=op.f("stock_level_version_check")),
         sa.ForeignKeyConstraint(
             ["tenant_id", "sku"], ["sku.tenant_id", "sku.sku"], name=op.f("stock_level_sku_fkey")

@@ -1,11 +1,13 @@
-"""The mutations of the catalogue: SKUs, warehouses, safety stock."""
+"""The mutations of the catalogue: SKUs, warehouses, safety stock, reorder points."""
 
-from typing import Annotated, Final
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
 
 import strawberry
 from strawberry import UNSET, Private
 
 from app.domain.records import SkuRecord, WarehouseRecord
+from app.domain.stock import LevelKey
 from app.graphql.schema.budget import PARENT_COST, STATEMENT_COST
 from app.graphql.schema.context import Context, Info
 from app.graphql.schema.enums import WarehouseType
@@ -19,11 +21,13 @@ from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Sku, StockLevel, Warehouse
 from app.reads.stock_levels import count_stocked_levels
 from app.writes.catalogue import (
+    ReorderPoint,
     SafetyStock,
     SkuChange,
     change_sku,
     create_sku,
     create_warehouse,
+    set_reorder_points,
     set_safety_stock,
     update_warehouse,
 )
@@ -39,6 +43,10 @@ ADDRESS_DESCRIPTION: Final = "Postal address, up to 500 characters."
 MARKETPLACE_DESCRIPTION: Final = (
     "Marketplace that operates the warehouse, for example amazon_eu, up to 64 characters. Only for "
     "the types FBA and FBS."
+)
+SELLABLE_DESCRIPTION: Final = (
+    "Whether the stock is for sale. Stock that is not for sale counts as on hand. It counts as "
+    "available nowhere and in no status, and it cannot be reserved (WAREHOUSE_NOT_SELLABLE)."
 )
 
 
@@ -90,6 +98,7 @@ class CreateWarehouseInput(WriteInput):
     type: WarehouseType = described_field("Operator of the warehouse. It never changes.")
     address: str | None = optional(ADDRESS_DESCRIPTION)
     marketplace: str | None = optional(MARKETPLACE_DESCRIPTION)
+    is_sellable: bool = strawberry.field(default=True, description=SELLABLE_DESCRIPTION)
 
 
 @strawberry.input(description="Changes of a warehouse. Omitted fields keep their values.")
@@ -105,9 +114,11 @@ class UpdateWarehouseInput(WriteInput):
         default=UNSET, description=f"{MARKETPLACE_DESCRIPTION} Null removes the marketplace."
     )
     is_active: bool | None = optional(
-        "Whether stock may increase. The stock of an inactive warehouse counts in totals; "
-        "increases are refused (WAREHOUSE_INACTIVE). Null keeps the current value."
+        "Whether stock may increase. The stock of an inactive warehouse counts as on hand, and "
+        "it is not for sale; increases are refused (WAREHOUSE_INACTIVE). Null keeps the current "
+        "value."
     )
+    is_sellable: bool | None = optional(f"{SELLABLE_DESCRIPTION} Null keeps the current value.")
 
     def changes(self) -> dict[str, str | bool | None]:
         """Values to change, by field name of the record."""
@@ -116,6 +127,8 @@ class UpdateWarehouseInput(WriteInput):
             values["name"] = self.name
         if self.is_active is not None:
             values["is_active"] = self.is_active
+        if self.is_sellable is not None:
+            values["is_sellable"] = self.is_sellable
         if self.address is not UNSET:
             values["address"] = self.address
         if self.marketplace is not UNSET:
@@ -145,7 +158,7 @@ class WarehousePayload:
 
     @strawberry.field(
         description="Stock that an inactive warehouse still holds; null if it is active or holds "
-        "none. It counts in totals and can only be taken out."
+        "none. It counts as on hand and can only be taken out."
     )
     async def remaining_stock(self, info: Info) -> RemainingStock | None:
         """Stock of an inactive warehouse; None if there is none."""
@@ -182,24 +195,56 @@ class SetSafetyStockInput(WriteInput):
     levels: list[SafetyStockInput] = described_field("1 to 500 distinct stock levels.")
 
 
-@strawberry.type(description="Result of setSafetyStock.")
-class SetSafetyStockPayload:
-    """Result of setSafetyStock."""
+@of_plain_values
+@strawberry.input(description="Reorder point of one stock level.")
+class ReorderPointInput:
+    """Reorder point of one stock level."""
+
+    sku: str = described_field(SKU_CODE_DESCRIPTION)
+    warehouse_id: strawberry.ID = described_field(
+        "Id of a warehouse of any type. A missing stock level of the SKU in this warehouse is "
+        "created."
+    )
+    reorder_point: Quantity | None = optional(
+        "Sellable quantity from which the status is LOW, 0 to 1,000,000,000,000. Null removes it."
+    )
+
+
+@strawberry.input(description="Reorder points of several stock levels, all or none.")
+class SetReorderPointsInput(WriteInput):
+    """Reorder points of several stock levels."""
+
+    levels: list[ReorderPointInput] = described_field("1 to 500 distinct stock levels.")
+
+
+@strawberry.type
+class ConfiguredLevels:
+    """The fields of the result of a write that configures stock levels."""
 
     changed: Private[dict[str, SkuRecord]]
-    levels: Private[list[SafetyStock]]
+    levels: Private[list[LevelKey]]
     replayed: bool = described_field(REPLAYED_DESCRIPTION)
 
     @strawberry.field(description="The stock levels after the write, in the order of the input.")
     def stock_levels(self) -> list[StockLevel]:
         """Stock levels in the order of the input."""
-        records = [self.changed[level.sku].level_in(level.warehouse_id) for level in self.levels]
+        records = [self.changed[code].level_in(warehouse_id) for code, warehouse_id in self.levels]
         return [StockLevel(record=record) for record in records if record]
 
     @strawberry.field(description="The changed SKUs, ordered by code.")
     def skus(self) -> list[Sku]:
         """List the changed SKUs by code."""
         return [Sku(record=record) for record in self.changed.values()]
+
+
+@strawberry.type(description="Result of setSafetyStock.")
+class SetSafetyStockPayload(ConfiguredLevels):
+    """Result of setSafetyStock."""
+
+
+@strawberry.type(description="Result of setReorderPoints.")
+class SetReorderPointsPayload(ConfiguredLevels):
+    """Result of setReorderPoints."""
 
 
 @strawberry.type
@@ -270,15 +315,21 @@ class CatalogueMutation:
     ) -> WarehousePayload | None:
         """Create a warehouse."""
         warehouse = WarehouseRecord(
-            "", input.name, input.type, input.address, input.marketplace, is_active=True
+            "",
+            input.name,
+            input.type,
+            input.address,
+            input.marketplace,
+            is_active=True,
+            is_sellable=input.is_sellable,
         )
         return WarehousePayload.of(
             await info.context.write(input, lambda writing: create_warehouse(writing, warehouse))
         )
 
     @strawberry.mutation(
-        description="Change the name, address or marketplace of a warehouse, activate it or "
-        "deactivate it. Needs the scope inventory:admin."
+        description="Change the name, address or marketplace of a warehouse, whether it is "
+        "active, or whether its stock is for sale. Needs the scope inventory:admin."
     )
     async def update_warehouse(
         self,
@@ -310,11 +361,39 @@ class CatalogueMutation:
             SafetyStock(level.sku, level.warehouse_id, level.safety_stock) for level in input.levels
         ]
         written = await info.context.write(input, lambda writing: set_safety_stock(writing, levels))
-        return SetSafetyStockPayload(
-            changed={record.sku: record for record in written.result},
-            levels=levels,
-            replayed=written.replayed,
+        return SetSafetyStockPayload(**_configured(levels, written))
+
+    @strawberry.mutation(
+        description="Set or remove the reorder points of up to 500 stock levels, all or nothing. "
+        "Needs the scope inventory:admin."
+    )
+    async def set_reorder_points(
+        self,
+        info: Info,
+        input: Annotated[
+            SetReorderPointsInput, strawberry.argument(description="Reorder points to set.")
+        ],
+    ) -> SetReorderPointsPayload | None:
+        """Set the reorder points of stock levels."""
+        levels = [
+            ReorderPoint(level.sku, level.warehouse_id, level.reorder_point)
+            for level in input.levels
+        ]
+        written = await info.context.write(
+            input, lambda writing: set_reorder_points(writing, levels)
         )
+        return SetReorderPointsPayload(**_configured(levels, written))
+
+
+def _configured(
+    levels: Sequence[SafetyStock | ReorderPoint], written: WriteResult[list[SkuRecord]]
+) -> dict[str, Any]:
+    """Return the fields of the payload of a write that configures stock levels."""
+    return {
+        "changed": {record.sku: record for record in written.result},
+        "levels": [level.level for level in levels],
+        "replayed": written.replayed,
+    }
 
 
 async def _change_sku(
