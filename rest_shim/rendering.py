@@ -95,7 +95,8 @@ def render_reservation_page(data: Data, variables: Data) -> Body:
     """Render the body with a page of reservations."""
     page = data["reservations"]
     nodes = [_render_reservation(node) for node in page["nodes"]]
-    return {"data": nodes, "meta": _render_page_meta(page, variables)}
+    held = {} if page["held"] is None else {"held": page["held"]}
+    return {"data": nodes, "meta": {**_render_page_meta(page, variables), **held}}
 
 
 def render_single_reservation(data: Data, _variables: Data) -> Body:

@@ -232,7 +232,13 @@ ROUTES: Final = (
         "/api/inventory/reservations",
         "ListReservations",
         rendering.render_reservation_page,
-        query={**PAGE_QUERY, "status": one_of(RESERVATION_STATUSES), "reference": unchanged},
+        query={
+            **PAGE_QUERY,
+            "status": one_of(RESERVATION_STATUSES),
+            "reference": unchanged,
+            "sku": condition,
+            "warehouse_id": condition,
+        },
     ),
     RestRoute(
         "POST",

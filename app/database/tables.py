@@ -160,6 +160,8 @@ class WarehouseTable(SQLModel, table=True):
     marketplace: str | None = text_column(nullable=True)
     is_active: bool
     created_at: datetime = instant_column()
+    # The sum over the levels.
+    reserved: int = integer_column(sa_column_kwargs={"server_default": "0"})
 
 
 class StockLevelTable(SQLModel, table=True):
@@ -352,9 +354,21 @@ class ReservationLineTable(SQLModel, table=True):
             "reservation_line_by_level_index",
             *(*LEVEL_KEY, "reservation_id"),
         ),
+        Index("reservation_line_by_sku_index", "tenant_id", "sku", "reservation_id"),
+        Index("reservation_line_by_warehouse_index", "tenant_id", "warehouse_id", "reservation_id"),
         Index(
             "reservation_line_held_index",
             *(*LEVEL_KEY, "reservation_id"),
+            **partial_index("held > 0"),
+        ),
+        Index(
+            "reservation_line_held_by_sku_index",
+            *("tenant_id", "sku", "reservation_id"),
+            **partial_index("held > 0"),
+        ),
+        Index(
+            "reservation_line_held_by_warehouse_index",
+            *("tenant_id", "warehouse_id", "reservation_id"),
             **partial_index("held > 0"),
         ),
     )

@@ -73,10 +73,17 @@ class AdjustmentFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReservationFilter:
-    """A filter of reservations."""
+    """A filter of reservations; `sku` and `warehouse_id` find those with stock of a line there."""
 
     status: ReservationStatus | None = None
     reference: str | None = None
+    sku: str | None = None
+    warehouse_id: str | None = None
+
+    @property
+    def names_stock(self) -> bool:
+        """Whether the reservations are those of a SKU, a warehouse or a stock level."""
+        return self.sku is not None or self.warehouse_id is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ from app.writes.rows import (
 )
 from app.writes.statements import (
     add_reservation_counts,
+    add_reserved,
     add_sku_counts,
     delete_lines,
     delete_words,
@@ -81,6 +82,7 @@ async def post(session: Session, tenant_id: str, stock: Stock, changes: BatchCha
         write_levels(dialect, has_new=has_new_levels),
         [level_row(new, changes.skus[new.sku], changes.holds) for _, new in levels],
     )
+    await write(add_reserved(dialect), _reserved_of_warehouses(levels))
     await write(insert_adjustments(dialect), entries)
     await write(
         upsert_reservations(dialect), [reservation_row(each, persons) for each in reservations]
@@ -133,6 +135,14 @@ def _changed_levels(changes: BatchChanges) -> list[ChangedLevel]:
             if old is not new or is_whole:
                 levels.append((old, new))
     return levels
+
+
+def _reserved_of_warehouses(levels: Sequence[ChangedLevel]) -> list[TableRow]:
+    """Return the changes of the reserved quantities of warehouses."""
+    reserved: Counter[str] = Counter()
+    for old, new in levels:
+        reserved[new.warehouse_id] += new.reserved - (old.reserved if old else 0)
+    return [{"id": id_, "reserved": change} for id_, change in sorted(reserved.items()) if change]
 
 
 def _removed_lines(changes: BatchChanges) -> list[TableRow]:

@@ -59,7 +59,10 @@ LINE_TYPES: Final = column_types(reservation_line, without=["tenant_id"])
 LINE_KEY_TYPES: Final = {
     name: LINE_TYPES[name] for name in ("reservation_id", "sku", "warehouse_id")
 }
-WAREHOUSE_COLUMN_TYPES: Final = column_types(warehouse, without=["tenant_id", "created_at"])
+WAREHOUSE_COLUMN_TYPES: Final = column_types(
+    warehouse, without=["tenant_id", "created_at", "reserved"]
+)
+RESERVED_TYPES: Final = {"id": Text(), "reserved": warehouse.c.reserved.type}
 WAREHOUSE_CHANGES: Final = ("name", "address", "marketplace", "is_active")
 PERSON_TYPES: Final = column_types(person, without=["tenant_id"])
 CHANGE_COLUMN_TYPES: Final = column_types(change, without=["tenant_id"])
@@ -134,6 +137,17 @@ def upsert_warehouses(dialect: str) -> Executable:
     """Return the upsert of warehouses, whose types never change."""
     return _upsert(
         dialect, warehouse, WAREHOUSE_COLUMN_TYPES, changes=WAREHOUSE_CHANGES, dated=True
+    )
+
+
+@cache
+def add_reserved(dialect: str) -> Executable:
+    """Return the UPDATE that adds to the reserved quantities of warehouses."""
+    rows = rows_from(dialect, "rows", RESERVED_TYPES)
+    return (
+        update(warehouse)
+        .where(warehouse.c.tenant_id == TENANT_PARAMETER, warehouse.c.id == rows.c.id)
+        .values(reserved=warehouse.c.reserved + rows.c.reserved)
     )
 
 

@@ -38,10 +38,12 @@ from app.reads.due_webhooks import list_due_webhooks
 from app.reads.reservations import (
     count_holds_of,
     count_reservations,
+    count_reservations_of_stock,
     get_reservations,
     list_due_reservations,
     list_holds_of,
     list_reservations,
+    sum_held,
 )
 from app.reads.similar_codes import find_other_spellings, find_similar_codes
 from app.reads.sku_words import list_codes_with_word
@@ -257,6 +259,7 @@ def reservation_reads(data: Data) -> Iterator[ReadCase]:
         )
         call = partial(count_reservations, tenant_id=tenant, where=where)
         yield ReadCase(f"total of reservations {conditions}", call)
+    yield from reservations_of_stock(data, middle)
     levels = [(each, MAIN) for each in data.codes]
     for after in (None, middle):
         call = partial(list_holds_of, tenant_id=tenant, levels=levels, after=after, limit=PAGE)
@@ -270,6 +273,30 @@ def reservation_reads(data: Data) -> Iterator[ReadCase]:
         call = partial(list_adjustments_of_group, tenant_id=tenant, name=name)
         yield ReadCase(f"adjustments of one {name}", partial(call, id_="nobody", limit=1_001))
     yield ReadCase("reversals", partial(get_reversals, tenant_id=tenant, ids=["adj_1"]))
+
+
+def reservations_of_stock(data: Data, middle: str) -> Iterator[ReadCase]:
+    """Yield reads of the reservations of a SKU, a warehouse or a stock level."""
+    call: partial[Any]
+    for sku_code, warehouse, status in product(
+        (None, data.code), (None, MAIN), (None, ReservationStatus.OPEN)
+    ):
+        where = ReservationFilter(sku=sku_code, warehouse_id=warehouse, status=status)
+        conditions = named(sku=sku_code, warehouse=warehouse, status=status)
+        call = partial(sum_held, tenant_id=data.tenant, where=where)
+        yield ReadCase(f"held {conditions}", call)
+        if not where.names_stock:
+            continue
+        for after in (None, middle):
+            call = partial(list_reservations, tenant_id=data.tenant, where=where, limit=PAGE)
+            yield ReadCase(
+                f"reservations of stock {conditions} {named(after=after)}",
+                partial(call, after=after),
+            )
+        # It reads a limited number of lines.
+        call = partial(count_reservations_of_stock, tenant_id=data.tenant, where=where)
+        grows = sku_code is None
+        yield ReadCase(f"total of reservations of stock {conditions}", call, grows=grows)
 
 
 def sign_reads(data: Data) -> Iterator[ReadCase]:

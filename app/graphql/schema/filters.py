@@ -180,17 +180,42 @@ class SkuFilterInput(StockLevelFilterInput):
         return where if self.text is None else replace(where, words=_search_words(self.text))
 
 
+@of_plain_values
 @strawberry.input(description="Filters of a list of reservations. All conditions must hold.")
 class ReservationFilterInput:
     """Conditions on reservations."""
 
     status: ReservationStatus | None = optional("Reservations with this status.")
     reference: str | None = optional("Reservations with this reference.")
+    sku: str | None = optional(
+        "Reservations with a line of this SKU. Of `status` it can be combined with OPEN, and not "
+        "with `reference`."
+    )
+    warehouse_id: strawberry.ID | None = optional(
+        "Reservations with a line in this warehouse; with `sku`, a line of the SKU there. Of "
+        "`status` it can be combined with OPEN, and not with `reference`."
+    )
 
     def conditions(self) -> ReservationFilter:
-        """Filter of the reads."""
-        refuse_empty(reference=self.reference)
-        return ReservationFilter(status=self.status, reference=self.reference)
+        """Filter of the reads.
+
+        Raises:
+            ValidationFailed: a text is empty, or conditions cannot be combined.
+
+        """
+        refuse_empty(reference=self.reference, sku=self.sku, warehouseId=self.warehouse_id)
+        where = ReservationFilter(
+            status=self.status,
+            reference=self.reference,
+            sku=self.sku,
+            warehouse_id=self.warehouse_id,
+        )
+        # No index finds the reservations of a SKU or a warehouse by another condition.
+        if where.names_stock and self.reference is not None:
+            raise invalid_field("reference", "cannot be combined with sku or warehouseId")
+        if where.names_stock and self.status not in (None, ReservationStatus.OPEN):
+            raise invalid_field("status", "must be OPEN, or left out, with sku or warehouseId")
+        return where
 
 
 def _search_words(text: str) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from app.domain.validation import normalized_code
 from app.graphql.schema.budget import (
     ENTRIES_PER_UNIT,
     LEVEL_COST,
-    LINE_COST,
     PARENT_COST,
     ROW_COST,
     STATEMENT_COST,
@@ -46,7 +45,11 @@ from app.graphql.schema.relay import (
     connection_of,
     page_size,
 )
-from app.graphql.schema.reservations import Reservation
+from app.graphql.schema.reservations import (
+    Reservation,
+    ReservationConnection,
+    page_of_reservations,
+)
 from app.graphql.schema.text_search import search
 from app.graphql.schema.types import (
     Adjustment,
@@ -60,7 +63,6 @@ from app.graphql.schema.webhooks import Webhook, WebhookQuery
 from app.reads.adjustment_totals import count_adjustments, sum_adjustments
 from app.reads.adjustments import list_adjustments
 from app.reads.paging import MAX_COUNT
-from app.reads.reservations import MOST_LINES, count_reservations, list_reservations
 from app.reads.skus import count_skus, list_skus
 from app.reads.warehouses import list_warehouses
 
@@ -222,44 +224,10 @@ class Query(WebhookQuery):
             ReservationFilterInput | None,
             strawberry.argument(description="Filters; without them, all reservations."),
         ] = None,
-    ) -> Connection[Reservation] | None:
-        """Page of reservations.
-
-        Raises:
-            ValidationFailed, InvalidCursor.
-
-        """
-        context = info.context
+    ) -> ReservationConnection | None:
+        """Page of reservations."""
         where = filter.conditions() if filter else ReservationFilter()
-        limit = page_size(first)
-        cursors = context.cursors("reservations", where)
-        position = cursors.decode(after)
-        tenant_id = context.principal.tenant_id
-        async with context.snapshot.planning:
-            context.budget.spend(STATEMENT_COST + PARENT_COST)
-            with context.budget.exhausted_by_refusal():
-                records = await list_reservations(
-                    context.snapshot,
-                    tenant_id,
-                    where=where,
-                    after=position,
-                    limit=limit + 1,
-                    most_lines=min(MOST_LINES, context.budget.affordable(LINE_COST)),
-                )
-            context.budget.spend(sum(len(record.lines) for record in records) * LINE_COST)
-            context.budget.spend_text(record.note for record in records)
-
-        async def count() -> int:
-            context.budget.spend(STATEMENT_COST)
-            return await count_reservations(context.snapshot, tenant_id, where=where)
-
-        return connection_of(
-            [Reservation(record=record) for record in records],
-            limit=limit,
-            after=after,
-            cursor_of=lambda node: cursors.encode(node.record.id),
-            count=count,
-        )
+        return await page_of_reservations(info.context, first, after, where)
 
     @strawberry.field(
         description="The feed: changes of the data of the tenant, oldest first. To follow it, send "

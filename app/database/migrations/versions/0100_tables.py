@@ -265,6 +265,7 @@ def upgrade() -> None:
         sa.Column("marketplace", sa.Text(), nullable=True),
         sa.Column("is_active", sa.Boolean(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
+        sa.Column("reserved", sa.BigInteger(), server_default="0", nullable=False),
         sa.CheckConstraint(
             "type IN ('own', 'FBA', 'FBS', '3PL')", name=op.f("warehouse_type_check")
         ),
@@ -479,20 +480,7 @@ def upgrade() -> None:
             "tenant_id", "reservation_id", "sku", "warehouse_id", name=op.f("reservation_line_pkey")
         ),
     )
-    op.create_index(
-        "reservation_line_by_level_index",
-        "reservation_line",
-        ["tenant_id", "sku", "warehouse_id", "reservation_id"],
-        unique=False,
-    )
-    op.create_index(
-        "reservation_line_held_index",
-        "reservation_line",
-        ["tenant_id", "sku", "warehouse_id", "reservation_id"],
-        unique=False,
-        postgresql_where=sa.text("held > 0"),
-        sqlite_where=sa.text("held > 0"),
-    )
+    _create_line_indexes()
     op.create_table(
         "change",
         sa.Column("tenant_id", KEY, nullable=False),
@@ -515,6 +503,33 @@ def upgrade() -> None:
         ]
         for statement in created:
             op.execute(statement)
+
+
+def _create_line_indexes() -> None:
+    op.create_index(
+        "reservation_line_by_level_index",
+        "reservation_line",
+        ["tenant_id", "sku", "warehouse_id", "reservation_id"],
+        unique=False,
+    )
+    op.create_index(
+        "reservation_line_held_index",
+        "reservation_line",
+        ["tenant_id", "sku", "warehouse_id", "reservation_id"],
+        unique=False,
+        postgresql_where=sa.text("held > 0"),
+        sqlite_where=sa.text("held > 0"),
+    )
+    for name, key in (("sku", "sku"), ("warehouse", "warehouse_id")):
+        columns = ["tenant_id", key, "reservation_id"]
+        op.create_index(f"reservation_line_by_{name}_index", "reservation_line", columns)
+        op.create_index(
+            f"reservation_line_held_by_{name}_index",
+            "reservation_line",
+            columns,
+            postgresql_where=sa.text("held > 0"),
+            sqlite_where=sa.text("held > 0"),
+        )
 
 
 def _create_webhooks() -> None:
