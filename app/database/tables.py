@@ -130,6 +130,8 @@ class SkuTable(SQLModel, table=True):
     updated_at: datetime = instant_column()
     # Lists omit archived SKUs by default.
     archived_at: datetime | None = instant_column(nullable=True)
+    # The JSON of the metadata; null without any.
+    metadata_entries: str | None = text_column(nullable=True)
 
 
 class SkuWordTable(SQLModel, table=True):
@@ -160,6 +162,8 @@ class WarehouseTable(SQLModel, table=True):
     marketplace: str | None = text_column(nullable=True)
     is_active: bool
     created_at: datetime = instant_column()
+    # The JSON of the metadata; null without any.
+    metadata_entries: str | None = text_column(nullable=True)
     # The sum over the levels.
     reserved: int = integer_column(sa_column_kwargs={"server_default": "0"})
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from app.domain.changes import ChangeRecord, ChangeType
+from app.domain.object_details import ExternalIdRecord
 from app.domain.quantities import Status
 from app.domain.records import ReservationStatus
 
@@ -50,6 +51,7 @@ class SkuFilter:
     # Each begins a word of the code or the title.
     words: tuple[str, ...] | None = None
     updated_since: datetime | None = None
+    external_id: ExternalIdRecord | None = None
     # None: both archived and active SKUs.
     archived: bool | None = False
 

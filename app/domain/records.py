@@ -13,6 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from app.domain.object_details import ObjectDetails
 from app.domain.quantities import Figures, total_figures
 from app.domain.warehouses import WarehouseType
 
@@ -26,6 +27,8 @@ class WarehouseRecord(Struct, array_like=True, frozen=True, gc=False):
     address: str | None
     marketplace: str | None
     is_active: bool
+    # Results of writes of the catalogue have them.
+    details: ObjectDetails | None = None
 
 
 # The warehouse of a level before `LevelRecord.warehouse` is set.
@@ -59,6 +62,8 @@ class SkuRecord(Struct, array_like=True, gc=False):
     levels: list[LevelRecord]
     # Only lists that are ordered by it read it.
     updated_at: datetime | None = None
+    # Results of writes of the catalogue have them.
+    details: ObjectDetails | None = None
 
     @property
     def id(self) -> str:

@@ -6,6 +6,7 @@ from typing import Generic
 
 from app.database.session import Session
 from app.domain.caller import Caller
+from app.domain.object_details import ExternalIdRecord, ObjectKey, ObjectKind
 from app.domain.stock import UNCHANGED, Changes, Stock
 from app.errors import InventoryError
 from app.writes.idempotency_keys import Result, WriteRequest
@@ -21,6 +22,9 @@ class Needs:
     warehouses: Collection[str] = ()
     # Read with their lines, and with the SKUs of the lines.
     reservations: Collection[str] = ()
+    # The objects whose details are read, and external ids whose objects are found.
+    details: Collection[ObjectKey] = ()
+    external_ids: Collection[tuple[ObjectKind, ExternalIdRecord]] = ()
     # Reads rows whose keys the request does not contain, and returns the needs of these rows.
     find: "Find | None" = None
     # The ids of reversed adjustments that `find` has read, each with that of its reversal.

@@ -14,6 +14,7 @@ from app.database.snapshot import Snapshot
 from app.database.tables import LINK_COLUMNS
 from app.domain.changes import ChangeType
 from app.domain.filters import AdjustmentFilter, Order, ReservationFilter, Sign, SkuFilter
+from app.domain.object_details import ExternalIdRecord, ObjectKind
 from app.domain.periods import Interval, PeriodRun
 from app.domain.quantities import Status
 from app.domain.records import ReservationStatus
@@ -35,6 +36,7 @@ from app.reads.adjustments import (
 )
 from app.reads.changes import get_feed_position, list_changes
 from app.reads.due_webhooks import list_due_webhooks
+from app.reads.object_details import find_by_external_ids, get_external_ids, get_metadata
 from app.reads.reservations import (
     count_holds_of,
     count_reservations,
@@ -128,6 +130,7 @@ def sku_reads(data: Data) -> Iterator[ReadCase]:
     yield ReadCase("times of changes", call)
     yield from feed_reads(data)
     yield from webhook_reads(data)
+    yield from details_reads(data)
     yield ReadCase("titles", partial(get_titles, tenant_id=tenant, codes=data.codes))
     for statuses, after in product(STATUSES, (None, data.code)):
         call = partial(list_levels_of_warehouses, tenant_id=tenant, warehouses=WAREHOUSES)
@@ -170,6 +173,19 @@ def sku_reads(data: Data) -> Iterator[ReadCase]:
     yield ReadCase("warehouses of ids", partial(get_warehouses, tenant_id=tenant, ids=ids))
     entries = [f"adj_{number}" for number in range(9)]
     yield ReadCase("adjustments of ids", partial(get_adjustments, tenant_id=tenant, ids=entries))
+
+
+def details_reads(data: Data) -> Iterator[ReadCase]:
+    """Yield reads of external ids and metadata, and look-ups by external ids."""
+    call: partial[Any]
+    warehouses = [warehouse.id for warehouse in WAREHOUSES]
+    for kind, keys in ((ObjectKind.SKU, data.codes), (ObjectKind.WAREHOUSE, warehouses)):
+        for query in (get_external_ids, get_metadata):
+            call = partial(query, tenant_id=data.tenant, kind=kind, ids=keys)
+            yield ReadCase(f"{query.__name__} {kind}", call)
+        wanted = [ExternalIdRecord("erp", key) for key in keys]
+        call = partial(find_by_external_ids, tenant_id=data.tenant, kind=kind, ids=wanted)
+        yield ReadCase(f"objects by external ids {kind}", call)
 
 
 def ordered_reads(data: Data) -> Iterator[ReadCase]:

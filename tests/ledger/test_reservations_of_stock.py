@@ -57,6 +57,21 @@ async def test_reservations_are_listed_by_sku_by_warehouse_and_by_both(service: 
     await assert_proven(service)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        '{ reservations(filter: {sku: "A"}) { nodes { id } } }',
+        "query ($id: ID) { reservations(filter: {warehouseId: $id}) { nodes { id } } }",
+        "query ($where: ReservationFilterInput) { reservations(filter: $where) { nodes { id } } }",
+    ],
+)
+async def test_a_list_by_stock_needs_no_other_field(service: Service, query: str) -> None:
+    await stocked(service)
+    made = await reserve(service, line("A", 1))
+    data = await service.data(query, {"id": MAIN.id, "where": {"sku": "A"}})
+    assert data == {"reservations": {"nodes": [{"id": made["id"]}]}}
+
+
 async def test_a_hold_that_ended_counts_as_nothing(service: Service) -> None:
     await stocked(service)
     committed, released, kept = [

@@ -24,6 +24,7 @@ ISOLATED_TABLES = (
     "sku",
     "sku_word",
     "warehouse",
+    "external_id",
     "stock_level",
     "adjustment",
     "ledger_sum",
@@ -217,6 +218,7 @@ def upgrade() -> None:
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("updated_at", INSTANT, nullable=False),
         sa.Column("archived_at", INSTANT, nullable=True),
+        sa.Column("metadata_entries", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "status IN ('normal', 'low', 'critical', 'out_of_stock')", name=op.f("sku_status_check")
         ),
@@ -265,6 +267,7 @@ def upgrade() -> None:
         sa.Column("marketplace", sa.Text(), nullable=True),
         sa.Column("is_active", sa.Boolean(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
+        sa.Column("metadata_entries", sa.Text(), nullable=True),
         sa.Column("reserved", sa.BigInteger(), server_default="0", nullable=False),
         sa.CheckConstraint(
             "type IN ('own', 'FBA', 'FBS', '3PL')", name=op.f("warehouse_type_check")
@@ -274,6 +277,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("warehouse_pkey")),
     )
+    _create_external_ids()
     op.create_table(
         "stock_level",
         sa.Column("tenant_id", KEY, nullable=False),
@@ -608,3 +612,41 @@ def _create_webhooks() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant_id", "webhook_id", "id", name=op.f("webhook_attempt_pkey")),
     )
+
+
+def _create_external_ids() -> None:
+    op.create_table(
+        "external_id",
+        sa.Column("tenant_id", KEY, nullable=False),
+        sa.Column("kind", KEY, nullable=False),
+        sa.Column("namespace", KEY, nullable=False),
+        sa.Column("value", KEY, nullable=False),
+        sa.Column("sku", KEY, nullable=True),
+        sa.Column("warehouse_id", KEY, nullable=True),
+        sa.CheckConstraint(
+            "(kind = 'sku' AND sku IS NOT NULL AND warehouse_id IS NULL)"
+            " OR (kind = 'warehouse' AND warehouse_id IS NOT NULL AND sku IS NULL)",
+            name=op.f("external_id_kind_check"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "sku"],
+            ["sku.tenant_id", "sku.sku"],
+            name=op.f("external_id_sku_fkey"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "warehouse_id"],
+            ["warehouse.tenant_id", "warehouse.id"],
+            name=op.f("external_id_warehouse_fkey"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "tenant_id", "kind", "namespace", "value", name=op.f("external_id_pkey")
+        ),
+    )
+    for name, key in (("sku", "sku"), ("warehouse", "warehouse_id")):
+        op.create_index(
+            f"external_id_by_{name}_index",
+            "external_id",
+            ["tenant_id", key, "namespace", "value"],
+            postgresql_where=sa.text(f"{key} IS NOT NULL"),
+            sqlite_where=sa.text(f"{key} IS NOT NULL"),
+        )

@@ -15,6 +15,7 @@ from app.graphql.schema.mutations.write_input import (
     SKU_CODE_DESCRIPTION,
     WriteInput,
 )
+from app.graphql.schema.object_details import DetailsInput, DetailsUpdateInput
 from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Sku, StockLevel, Warehouse
 from app.reads.stock_levels import count_stocked_levels
@@ -44,7 +45,7 @@ MARKETPLACE_DESCRIPTION: Final = (
 
 @of_plain_values
 @strawberry.input(description="A SKU to create.")
-class CreateSkuInput(WriteInput):
+class CreateSkuInput(DetailsInput, WriteInput):
     """A SKU to create."""
 
     sku: str = described_field(
@@ -57,11 +58,11 @@ class CreateSkuInput(WriteInput):
 
 @of_plain_values
 @strawberry.input(description="A SKU to change.")
-class UpdateSkuInput(WriteInput):
+class UpdateSkuInput(DetailsUpdateInput, WriteInput):
     """A SKU to change."""
 
     sku: str = described_field(SKU_CODE_DESCRIPTION)
-    title: str = described_field(TITLE_DESCRIPTION)
+    title: str | None = optional(f"{TITLE_DESCRIPTION} Null keeps the current title.")
     expected_version: Quantity | None = optional(VERSION_DESCRIPTION)
 
 
@@ -82,8 +83,9 @@ class SkuPayload:
     replayed: bool = described_field(REPLAYED_DESCRIPTION)
 
 
+@of_plain_values
 @strawberry.input(description="A warehouse to create.")
-class CreateWarehouseInput(WriteInput):
+class CreateWarehouseInput(DetailsInput, WriteInput):
     """A warehouse to create."""
 
     name: str = described_field(NAME_DESCRIPTION)
@@ -92,8 +94,9 @@ class CreateWarehouseInput(WriteInput):
     marketplace: str | None = optional(MARKETPLACE_DESCRIPTION)
 
 
+@of_plain_values
 @strawberry.input(description="Changes of a warehouse. Omitted fields keep their values.")
-class UpdateWarehouseInput(WriteInput):
+class UpdateWarehouseInput(DetailsUpdateInput, WriteInput):
     """Changes of a warehouse."""
 
     id: strawberry.ID = described_field("Warehouse id, wh_...")
@@ -218,19 +221,25 @@ class CatalogueMutation:
         """Create a SKU."""
         return _sku_payload(
             await info.context.write(
-                input, lambda writing: create_sku(writing, input.sku, input.title)
+                input, lambda writing: create_sku(writing, input.sku, input.title, input.details())
             )
         )
 
-    @strawberry.mutation(description="Change the title of a SKU. Needs the scope inventory:admin.")
+    @strawberry.mutation(
+        description="Change the title, the external ids or the metadata of a SKU. Needs the scope "
+        "inventory:admin."
+    )
     async def update_sku(
         self,
         info: Info,
         input: Annotated[UpdateSkuInput, strawberry.argument(description="SKU to change.")],
     ) -> SkuPayload | None:
-        """Change the title of a SKU."""
+        """Change a SKU."""
         change = SkuChange(
-            sku=input.sku, title=input.title, expected_version=input.expected_version
+            sku=input.sku,
+            title=input.title,
+            expected_version=input.expected_version,
+            details=input.details_change(),
         )
         return await _change_sku(info.context, input, "updateSku", change)
 
@@ -273,12 +282,14 @@ class CatalogueMutation:
             "", input.name, input.type, input.address, input.marketplace, is_active=True
         )
         return WarehousePayload.of(
-            await info.context.write(input, lambda writing: create_warehouse(writing, warehouse))
+            await info.context.write(
+                input, lambda writing: create_warehouse(writing, warehouse, input.details())
+            )
         )
 
     @strawberry.mutation(
-        description="Change the name, address or marketplace of a warehouse, activate it or "
-        "deactivate it. Needs the scope inventory:admin."
+        description="Change the name, address, marketplace, external ids or metadata of a "
+        "warehouse, activate it or deactivate it. Needs the scope inventory:admin."
     )
     async def update_warehouse(
         self,
@@ -290,7 +301,10 @@ class CatalogueMutation:
         """Change a warehouse."""
         return WarehousePayload.of(
             await info.context.write(
-                input, lambda writing: update_warehouse(writing, input.id, input.changes())
+                input,
+                lambda writing: update_warehouse(
+                    writing, input.id, input.changes(), input.details_change()
+                ),
             )
         )
 
