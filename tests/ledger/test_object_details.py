@@ -109,9 +109,12 @@ async def test_a_sku_is_created_with_external_ids_and_found_by_them(service: Ser
     await assert_proven(service)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
+async def test_a_look_up_needs_no_other_field(service: Service) -> None:
+    await stocked(service)
+    await written(service, UPDATE_SKU, sku="A", externalIds=ids(erp=["1"]))
+    await written(service, CHANGE_WAREHOUSE, id=MAIN.id, externalIds=ids(erp=["1"]))
+    id_ = {"namespace": "erp", "value": "1"}
+    for query in (
         '{ skus(filter: {externalId: {namespace: "erp", value: "1"}}) { nodes { sku } } }',
         "query ($id: ExternalIdInput) { skus(filter: {externalId: $id}) { nodes { sku } } }",
         "query ($where: SkuFilterInput) { skus(filter: $where) { nodes { sku } } }",
@@ -119,17 +122,11 @@ async def test_a_sku_is_created_with_external_ids_and_found_by_them(service: Ser
         "query ($id: ExternalIdInput!) { skuByExternalId(externalId: $id) { sku } }",
         "query ($id: ExternalIdInput!) { warehouseByExternalId(externalId: $id) { name } }",
         '{ warehouseByExternalId(externalId: {namespace: "erp", value: "1"}) { name } }',
-    ],
-)
-async def test_a_look_up_needs_no_other_field(service: Service, query: str) -> None:
-    await stocked(service)
-    await written(service, UPDATE_SKU, sku="A", externalIds=ids(erp=["1"]))
-    await written(service, CHANGE_WAREHOUSE, id=MAIN.id, externalIds=ids(erp=["1"]))
-    id_ = {"namespace": "erp", "value": "1"}
-    data = await service.data(query, {"id": id_, "where": {"externalId": id_}})
-    [result] = data.values()
-    [node] = result.get("nodes", [result])
-    assert node in ({"sku": "A"}, {"name": "Main"})
+    ):
+        data = await service.data(query, {"id": id_, "where": {"externalId": id_}})
+        [result] = data.values()
+        [node] = result.get("nodes", [result])
+        assert node in ({"sku": "A"}, {"name": "Main"}), query
 
 
 @pytest.mark.parametrize("spelling", ["36000291452".zfill(length) for length in (12, 13, 14)])
@@ -299,36 +296,34 @@ async def test_of_two_writes_at_once_one_gets_the_id(service: Service) -> None:
     await assert_proven(service)
 
 
-@pytest.mark.parametrize(
-    ("content", "field"),
-    [
-        ({"externalIds": ids(gtin=["4006381333932"])}, "externalIds.0.values.0"),
-        ({"externalIds": ids(gtin=["123"])}, "externalIds.0.values.0"),
-        ({"externalIds": ids(gtin=["0" * 13])}, "externalIds.0.values.0"),
-        ({"externalIds": ids(gtin=["٤٠٠٦٣٨١٣٣٣٩٣١"])}, "externalIds.0.values.0"),
-        ({"externalIds": ids(erp=["1", ""])}, "externalIds.0.values.1"),
-        ({"externalIds": ids(erp=["x" * 256])}, "externalIds.0.values.0"),
-        ({"externalIds": ids(erp=["a\nb"])}, "externalIds.0.values.0"),
-        ({"externalIds": ids(ERP=[])}, "externalIds.0.namespace"),
-        ({"externalIds": ids(**{"a:b": ["1"]})}, "externalIds.0.namespace"),
-        ({"externalIds": [*ids(erp=["1"]), *ids(erp=["2"])]}, "externalIds.1.namespace"),
-        ({"externalIds": ids(erp=[str(n) for n in range(51)])}, "externalIds"),
-        ({"externalIds": ids(erp=[f"{n:0>200}" for n in range(20)])}, "externalIds"),
-        ({"metadata": entries(**{"a b": "1"})}, "metadata.0.key"),
-        ({"metadata": entries(a="x" * 501)}, "metadata.0.value"),
-        ({"metadata": entries(a="\x00")}, "metadata.0.value"),
-        ({"metadata": [*entries(a="1"), *entries(a=None)]}, "metadata.1.key"),
-        ({"metadata": entries(**{f"k{n}": "" for n in range(51)})}, "metadata"),
-        ({"metadata": entries(**{f"k{n}": "x" * 490 for n in range(9)})}, "metadata"),
-    ],
-)
-async def test_malformed_details_are_refused(
-    service: Service, content: dict[str, object], field: str
-) -> None:
+MALFORMED: Final[list[tuple[dict[str, object], str]]] = [
+    ({"externalIds": ids(gtin=["4006381333932"])}, "externalIds.0.values.0"),
+    ({"externalIds": ids(gtin=["123"])}, "externalIds.0.values.0"),
+    ({"externalIds": ids(gtin=["0" * 13])}, "externalIds.0.values.0"),
+    ({"externalIds": ids(gtin=["٤٠٠٦٣٨١٣٣٣٩٣١"])}, "externalIds.0.values.0"),
+    ({"externalIds": ids(erp=["1", ""])}, "externalIds.0.values.1"),
+    ({"externalIds": ids(erp=["x" * 256])}, "externalIds.0.values.0"),
+    ({"externalIds": ids(erp=["a\nb"])}, "externalIds.0.values.0"),
+    ({"externalIds": ids(ERP=[])}, "externalIds.0.namespace"),
+    ({"externalIds": ids(**{"a:b": ["1"]})}, "externalIds.0.namespace"),
+    ({"externalIds": [*ids(erp=["1"]), *ids(erp=["2"])]}, "externalIds.1.namespace"),
+    ({"externalIds": ids(erp=[str(n) for n in range(51)])}, "externalIds"),
+    ({"externalIds": ids(erp=[f"{n:0>200}" for n in range(20)])}, "externalIds"),
+    ({"metadata": entries(**{"a b": "1"})}, "metadata.0.key"),
+    ({"metadata": entries(a="x" * 501)}, "metadata.0.value"),
+    ({"metadata": entries(a="\x00")}, "metadata.0.value"),
+    ({"metadata": [*entries(a="1"), *entries(a=None)]}, "metadata.1.key"),
+    ({"metadata": entries(**{f"k{n}": "" for n in range(51)})}, "metadata"),
+    ({"metadata": entries(**{f"k{n}": "x" * 490 for n in range(9)})}, "metadata"),
+]
+
+
+async def test_malformed_details_are_refused(service: Service) -> None:
     await stocked(service)
-    error = await refused(service, UPDATE_SKU, sku="A", **content)
-    assert error["code"] == "VALIDATION_ERROR"
-    assert [each["field"] for each in error["details"]] == [field]
+    for content, field in MALFORMED:
+        error = await refused(service, UPDATE_SKU, sku="A", **content)
+        assert error["code"] == "VALIDATION_ERROR", content
+        assert [each["field"] for each in error["details"]] == [field], content
     assert (await service.data("{ feed: changes { newestPosition } }")) == {
         "feed": {"newestPosition": 0}
     }
@@ -343,18 +338,15 @@ async def test_the_limit_counts_what_an_object_has_already(service: Service) -> 
     await written(service, UPDATE_SKU, sku="A", externalIds=ids(erp=many[1:], shop=["1"]))
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
+async def test_a_look_up_needs_a_well_formed_id(service: Service) -> None:
+    for query in (
         '{ skuByExternalId(externalId: {namespace: "Erp", value: "1"}) { sku } }',
         '{ skuByExternalId(externalId: {namespace: "gtin", value: "4006381333932"}) { sku } }',
         '{ skus(filter: {externalId: {namespace: "erp", value: ""}}) { totalCount } }',
         '{ warehouseByExternalId(externalId: {namespace: "", value: "1"}) { id } }',
-    ],
-)
-async def test_a_look_up_needs_a_well_formed_id(service: Service, query: str) -> None:
-    answer = await service.graphql(query)
-    assert answer["errors"][0]["extensions"]["code"] == "VALIDATION_ERROR"
+    ):
+        answer = await service.graphql(query)
+        assert answer["errors"][0]["extensions"]["code"] == "VALIDATION_ERROR", query
 
 
 async def test_details_of_another_tenant_are_not_found(service: Service) -> None:

@@ -57,19 +57,16 @@ async def test_reservations_are_listed_by_sku_by_warehouse_and_by_both(service: 
     await assert_proven(service)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
+async def test_a_list_by_stock_needs_no_other_field(service: Service) -> None:
+    await stocked(service)
+    made = await reserve(service, line("A", 1))
+    for query in (
         '{ reservations(filter: {sku: "A"}) { nodes { id } } }',
         "query ($id: ID) { reservations(filter: {warehouseId: $id}) { nodes { id } } }",
         "query ($where: ReservationFilterInput) { reservations(filter: $where) { nodes { id } } }",
-    ],
-)
-async def test_a_list_by_stock_needs_no_other_field(service: Service, query: str) -> None:
-    await stocked(service)
-    made = await reserve(service, line("A", 1))
-    data = await service.data(query, {"id": MAIN.id, "where": {"sku": "A"}})
-    assert data == {"reservations": {"nodes": [{"id": made["id"]}]}}
+    ):
+        data = await service.data(query, {"id": MAIN.id, "where": {"sku": "A"}})
+        assert data == {"reservations": {"nodes": [{"id": made["id"]}]}}, query
 
 
 async def test_a_hold_that_ended_counts_as_nothing(service: Service) -> None:
@@ -126,25 +123,20 @@ async def test_the_sum_of_a_reference_is_not_known(service: Service) -> None:
     assert (await page(service, reference="order-1"))["held"] is None
 
 
-@pytest.mark.parametrize(
-    ("where", "field"),
-    [
+async def test_other_conditions_cannot_be_combined_with_stock(service: Service) -> None:
+    await stocked(service)
+    cases: list[tuple[dict[str, object], str]] = [
         ({"sku": "A", "status": "RELEASED"}, "status"),
         ({"warehouseId": MAIN.id, "status": "COMMITTED"}, "status"),
         ({"sku": "A", "reference": "order-1"}, "reference"),
         ({"sku": ""}, "sku"),
         ({"warehouseId": ""}, "warehouseId"),
-    ],
-)
-async def test_other_conditions_cannot_be_combined_with_stock(
-    service: Service, where: dict[str, object], field: str
-) -> None:
-    await stocked(service)
-    answer = await service.graphql(LIST, {"filter": where})
-
-    [error] = answer["errors"]
-    assert error["extensions"]["code"] == "VALIDATION_ERROR"
-    assert [each["field"] for each in error["extensions"]["details"]] == [field]
+    ]
+    for where, field in cases:
+        answer = await service.graphql(LIST, {"filter": where})
+        [error] = answer["errors"]
+        assert error["extensions"]["code"] == "VALIDATION_ERROR", where
+        assert [each["field"] for each in error["extensions"]["details"]] == [field], where
 
 
 async def test_stock_of_another_tenant_is_like_stock_that_does_not_exist(service: Service) -> None:
