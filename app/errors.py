@@ -22,6 +22,7 @@ InventoryError
 ├── IdempotencyInFlight     409 IDEMPOTENCY_IN_FLIGHT
 ├── RequestTimeout          408 REQUEST_TIMEOUT
 ├── SkuExists               409 SKU_EXISTS
+├── ExternalIdTaken         409 EXTERNAL_ID_TAKEN
 ├── ReservationEnded        409 RESERVATION_ENDED
 ├── AlreadyReversed         409 ALREADY_REVERSED
 ├── ChangesGone             410 CHANGES_GONE
@@ -222,6 +223,13 @@ class SkuExists(InventoryError):
     """A SKU with this code exists already, active or archived."""
 
     code = "SKU_EXISTS"
+    status = 409
+
+
+class ExternalIdTaken(InventoryError):
+    """An external id belongs to another SKU or warehouse; `details` name it."""
+
+    code = "EXTERNAL_ID_TAKEN"
     status = 409
 
 

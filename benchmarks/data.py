@@ -347,4 +347,11 @@ COUNTS: Final = [
     SELECT tenant_id, '', status, COUNT(*) FROM reservation WHERE tenant_id = {TENANT_SQL}
     GROUP BY tenant_id, status
     """,
+    f"""
+    UPDATE warehouse SET reserved = (
+      SELECT COALESCE(SUM(stock_level.reserved), 0) FROM stock_level
+      WHERE stock_level.tenant_id = {TENANT_SQL} AND stock_level.warehouse_id = warehouse.id
+    )
+    WHERE tenant_id = {TENANT_SQL}
+    """,
 ]

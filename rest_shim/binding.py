@@ -78,6 +78,15 @@ def condition(value: str, name: str, problems: Problems) -> object:
     return value
 
 
+def namespaced_id(value: str, name: str, problems: Problems) -> object:
+    """Read an external id: its namespace, a colon and its value."""
+    namespace, colon, id_ = value.partition(":")
+    if colon:
+        return {"namespace": namespace, "value": id_}
+    problems.append((name, "must be a namespace, a colon and a value, such as shopify:1001"))
+    return None
+
+
 def boolean(value: str, name: str, problems: Problems) -> object:
     """Read a boolean from a query parameter."""
     if value in BOOLEANS:

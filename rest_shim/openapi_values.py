@@ -18,6 +18,7 @@ from app.errors import ERRORS, InventoryError, PreconditionFailed, meanings
 from app.graphql.schema import cursors
 from app.graphql.schema.relay import DEFAULT_PAGE, MAX_PAGE
 from app.reads.changes import MOST_EXAMINED
+from app.reads.reservations import MOST_COUNTED_LINES
 from rest_shim.rendering import (
     CHANGE_TYPES,
     ON_ERROR,
@@ -51,6 +52,7 @@ PLACEHOLDER_VALUES: Final[Mapping[str, object]] = {
     "MAX_REFERENCE_LENGTH": MAX_REFERENCE_LENGTH,
     "MAX_SKU_LENGTH": MAX_SKU_LENGTH,
     "MIN_DELTA": -MAX_QUANTITY,
+    "MOST_COUNTED_LINES": MOST_COUNTED_LINES,
     "MOST_EXAMINED": MOST_EXAMINED,
     "ON_ERROR": list(ON_ERROR),
     "REASON_PATTERN": REASON_PATTERN.pattern,

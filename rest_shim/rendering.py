@@ -3,7 +3,7 @@
 Bodies have the keys of the published API, in its order.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -95,7 +95,8 @@ def render_reservation_page(data: Data, variables: Data) -> Body:
     """Render the body with a page of reservations."""
     page = data["reservations"]
     nodes = [_render_reservation(node) for node in page["nodes"]]
-    return {"data": nodes, "meta": _render_page_meta(page, variables)}
+    held = {} if page["held"] is None else {"held": page["held"]}
+    return {"data": nodes, "meta": {**_render_page_meta(page, variables), **held}}
 
 
 def render_single_reservation(data: Data, _variables: Data) -> Body:
@@ -134,8 +135,19 @@ def render_released_reservation(data: Data, _variables: Data) -> Body:
 
 
 def render_warehouse_list(data: Data, _variables: Data) -> Body:
-    """Render the body with all warehouses."""
-    return {"data": [_render_warehouse(warehouse) for warehouse in data["warehouses"]]}
+    """Render the body with all warehouses, or with the one that has an external id."""
+    warehouses = data["warehouses"] if "warehouses" in data else [data["warehouse"]]
+    return {"data": [_render_warehouse(warehouse) for warehouse in warehouses]}
+
+
+def render_sku_details(data: Data, _variables: Data) -> Body:
+    """Render the body with the external ids and the metadata of a SKU."""
+    return {"data": _render_details(data["sku"])}
+
+
+def render_warehouse_details(data: Data, _variables: Data) -> Body:
+    """Render the body with the external ids and the metadata of a warehouse."""
+    return {"data": _render_details(data["warehouse"])}
 
 
 def render_change_page(data: Data, variables: Data) -> Body:
@@ -295,6 +307,8 @@ def _render_change(node: Data) -> Body:
 
 def _render_changed_values(values: Data) -> Body:
     body = {name: value for name, value in values.items() if value is not None}
+    if "metadata" in body:
+        body["metadata"] = _render_metadata(body["metadata"])
     for name, rest_values in _CHANGED_ENUMS.items():
         if name in body:
             body[name] = rest_values[body[name]]
@@ -304,6 +318,14 @@ def _render_changed_values(values: Data) -> Body:
 def _given(node: Data, *names: str) -> Body:
     """Render the values that are not null."""
     return {name: node[name] for name in names if node[name] is not None}
+
+
+def _render_details(node: Data) -> Body:
+    return {**node, "metadata": _render_metadata(node["metadata"])}
+
+
+def _render_metadata(entries: Sequence[Data]) -> Body:
+    return {entry["key"]: entry["value"] for entry in entries}
 
 
 def _render_bulk_result(result: Data) -> Body:

@@ -18,6 +18,7 @@ from rest_shim.binding import (
     instant,
     integer,
     list_of,
+    namespaced_id,
     not_with,
     one_in_list,
     one_of,
@@ -49,6 +50,7 @@ LIST_QUERY: Final[Readers] = {
     "status": one_of(STATUSES),
     "warehouse_id": condition,
     "sku": unchanged,
+    "external_id": namespaced_id,
     "q": unchanged,
     "updated_since": instant,
     "sort": one_of(SORTS),
@@ -200,7 +202,12 @@ ROUTES: Final = (
         narrowing=Narrowing(
             "warehouse_id",
             "ListWarehouseInventory",
-            {**LIST_QUERY, "q": not_with("warehouse_id"), "sort": one_of(CODE_SORTS)},
+            {
+                **LIST_QUERY,
+                "q": not_with("warehouse_id"),
+                "external_id": not_with("warehouse_id"),
+                "sort": one_of(CODE_SORTS),
+            },
         ),
     ),
     RestRoute(
@@ -232,7 +239,13 @@ ROUTES: Final = (
         "/api/inventory/reservations",
         "ListReservations",
         rendering.render_reservation_page,
-        query={**PAGE_QUERY, "status": one_of(RESERVATION_STATUSES), "reference": unchanged},
+        query={
+            **PAGE_QUERY,
+            "status": one_of(RESERVATION_STATUSES),
+            "reference": unchanged,
+            "sku": condition,
+            "warehouse_id": condition,
+        },
     ),
     RestRoute(
         "POST",
@@ -303,7 +316,18 @@ ROUTES: Final = (
         longest_page=MAX_CHANGES,
     ),
     RestRoute(
-        "GET", "/api/inventory/warehouses", "ListWarehouses", rendering.render_warehouse_list
+        "GET",
+        "/api/inventory/warehouses",
+        "ListWarehouses",
+        rendering.render_warehouse_list,
+        query={"external_id": namespaced_id},
+        narrowing=Narrowing("external_id", "FindWarehouse", {"external_id": namespaced_id}),
+    ),
+    RestRoute(
+        "GET",
+        "/api/inventory/warehouses/{warehouse_id:segment}/details",
+        "GetWarehouseDetails",
+        rendering.render_warehouse_details,
     ),
     RestRoute(
         "GET",
@@ -321,6 +345,12 @@ ROUTES: Final = (
         body=SET_BODY,
         request_headers=KEY_AND_IF_MATCH_HEADERS,
         response_headers=rendering.render_update_headers,
+    ),
+    RestRoute(
+        "GET",
+        "/api/inventory/{sku:segment}/details",
+        "GetSkuDetails",
+        rendering.render_sku_details,
     ),
     RestRoute(
         "GET",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from app.domain.records import WarehouseRecord
     from app.files.import_runs import ImportResult
     from app.files.layouts import Layout
-    from app.files.reading import FileReading
+    from app.files.reading import FileReading, ReadOptions
     from app.files.warehouse_names import WarehouseNames
     from app.ledger.verification import Proof
     from app.settings import Settings
@@ -105,6 +105,14 @@ def import_command(
             'in the file: --warehouse "WH/Stock=wh_main". Repeatable.'
         ),
     ] = None,
+    sku_namespace: Annotated[
+        str | None,
+        typer.Option(
+            "--sku-id",
+            metavar="NAMESPACE",
+            help="The column of SKU codes has external ids of this namespace, such as gtin.",
+        ),
+    ] = None,
     decimal: Annotated[
         DecimalSeparator | None, typer.Option(help="The character before decimals.")
     ] = None,
@@ -172,6 +180,7 @@ def import_command(
     the same id. The import is one transaction and ends with a verification.
     """
     from app.files import imports
+    from app.files.external_ids import resolve_external_ids
     from app.files.reading import FileReading, ReadOptions, read_file
     from app.reads.warehouses import list_warehouses
 
@@ -194,7 +203,9 @@ def import_command(
         decimal=decimal,
         duplicates=duplicates,
         create_skus=create_skus,
+        sku_namespace=sku_namespace,
     )
+    _check_namespace(options)
     instant = _instant(reported_at)
     staging = Staging(strict=strict)
     reading = FileReading(FileKind.COUNTS)
@@ -216,6 +227,15 @@ def import_command(
             labels=reading.labels,
             warehouse_labels=reading.warehouse_labels,
         )
+        if sku_namespace is not None:
+            await resolve_external_ids(
+                database,
+                first,
+                staging,
+                show_progress,
+                namespace=sku_namespace,
+                duplicates=duplicates,
+            )
         chosen = await imports.validate_next_run(
             database, staging, first, show_progress, on_error=on_error
         )
@@ -321,6 +341,22 @@ def _columns_of(options: list[str]) -> dict[str, str]:
             message = f'--column {target} lacks =NAME, such as sku="Variant SKU".'
             raise BadOption(message)
     return {target.strip(): name for target, _, name in pairs}
+
+
+def _check_namespace(options: "ReadOptions") -> None:
+    from app.domain.object_details import ExternalIdRecord, external_id_problem
+    from app.files.columns import FileKind
+
+    namespace = options.sku_namespace
+    if namespace is None:
+        return
+    field, problem = external_id_problem(ExternalIdRecord(namespace, "1")) or ("", "")
+    if field == "namespace":
+        message = f"--sku-id {problem}."
+        raise BadOption(message)
+    if options.create_skus or options.kind in (FileKind.SKUS, FileKind.WAREHOUSES):
+        message = "--sku-id needs a file of stock, and SKUs that exist."
+        raise BadOption(message)
 
 
 def _warehouse_names(

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from app.database import external_id_table  # noqa: F401 - adds its table to the metadata
 from app.database.due_work import add_tenant_searches
 from app.database.row_level_security import add_row_level_security
 from app.database.tables import adjustment, tenant

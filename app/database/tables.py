@@ -130,6 +130,8 @@ class SkuTable(SQLModel, table=True):
     updated_at: datetime = instant_column()
     # Lists omit archived SKUs by default.
     archived_at: datetime | None = instant_column(nullable=True)
+    # The JSON of the metadata; null without any.
+    metadata_entries: str | None = text_column(nullable=True)
 
 
 class SkuWordTable(SQLModel, table=True):
@@ -162,6 +164,10 @@ class WarehouseTable(SQLModel, table=True):
     # The stock of a warehouse that is inactive or not sellable is not for sale.
     is_sellable: bool
     created_at: datetime = instant_column()
+    # The JSON of the metadata; null without any.
+    metadata_entries: str | None = text_column(nullable=True)
+    # The sum over the levels.
+    reserved: int = integer_column(sa_column_kwargs={"server_default": "0"})
 
 
 class StockLevelTable(SQLModel, table=True):
@@ -357,9 +363,21 @@ class ReservationLineTable(SQLModel, table=True):
             "reservation_line_by_level_index",
             *(*LEVEL_KEY, "reservation_id"),
         ),
+        Index("reservation_line_by_sku_index", "tenant_id", "sku", "reservation_id"),
+        Index("reservation_line_by_warehouse_index", "tenant_id", "warehouse_id", "reservation_id"),
         Index(
             "reservation_line_held_index",
             *(*LEVEL_KEY, "reservation_id"),
+            **partial_index("held > 0"),
+        ),
+        Index(
+            "reservation_line_held_by_sku_index",
+            *("tenant_id", "sku", "reservation_id"),
+            **partial_index("held > 0"),
+        ),
+        Index(
+            "reservation_line_held_by_warehouse_index",
+            *("tenant_id", "warehouse_id", "reservation_id"),
             **partial_index("held > 0"),
         ),
     )

@@ -46,7 +46,14 @@ def _rendered_change(record: ChangeRecord) -> dict[str, Any]:
 
 def _rendered_state(state: ChangeState) -> dict[str, Any]:
     values = ((name, getattr(state, name)) for name in ChangeState.__struct_fields__)
-    return {name: value for name, value in values if value is not None}
+    rendered = {name: value for name, value in values if value is not None}
+    if state.external_ids is not None:
+        rendered["external_ids"] = [
+            {"namespace": each.namespace, "value": each.value} for each in state.external_ids
+        ]
+    if state.metadata is not None:
+        rendered["metadata"] = {entry.key: entry.value for entry in state.metadata}
+    return rendered
 
 
 def _instant(value: object) -> str:

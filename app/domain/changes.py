@@ -3,10 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypedDict
 
 from msgspec import Struct, structs
 
+from app.domain.object_details import (
+    NO_DETAILS,
+    ExternalIdRecord,
+    MetadataRecord,
+    ObjectDetails,
+    ObjectKey,
+    ObjectKind,
+)
 from app.domain.quantities import Status
 from app.domain.records import (
     AdjustmentRecord,
@@ -82,11 +90,21 @@ class ChangeState(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=Fals
     marketplace: str | None = None
     is_active: bool | None = None
     is_sellable: bool | None = None
+    # Of a SKU or a warehouse; only those that have changed.
+    external_ids: list[ExternalIdRecord] | None = None
+    metadata: list[MetadataRecord] | None = None
     # Of a reservation.
     reservation_status: ReservationStatus | None = None
     expires_at: datetime | None = None
     # Of a stock level, a SKU or a reservation.
     version: int | None = None
+
+
+class DetailsState(TypedDict, total=False):
+    """The details of a `ChangeState`."""
+
+    external_ids: list[ExternalIdRecord]
+    metadata: list[MetadataRecord]
 
 
 class ChangeBody(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False):
@@ -130,14 +148,16 @@ def events_of(stock: Stock, changes: Changes) -> Iterator[ChangeEvent]:
     """
     at = stock.entry_time
     for id_, warehouse in changes.warehouses.items():
-        yield from _warehouse_events(stock.warehouses.get(id_), warehouse, at)
+        differences = _differences(stock, changes, (ObjectKind.WAREHOUSE, id_))
+        yield from _warehouse_events(stock.warehouses.get(id_), warehouse, at, differences)
     skus = [
         (stock.skus.get(code), record)
         for code, record in changes.skus.items()
         if record is not stock.skus.get(code)
     ]
     for before, after in skus:
-        yield from _sku_events(before, after, at)
+        differences = _differences(stock, changes, (ObjectKind.SKU, after.sku))
+        yield from _sku_events(before, after, at, differences)
     yield from _level_events(_changed_levels(skus), changes.entries, at)
     for before, after in skus:
         yield from _status_events(before, after, at)
@@ -145,14 +165,39 @@ def events_of(stock: Stock, changes: Changes) -> Iterator[ChangeEvent]:
         yield _reservation_event(stock.reservations.get(reservation.id), reservation, at)
 
 
+def _differences(
+    stock: Stock, changes: Changes, key: ObjectKey
+) -> tuple[DetailsState, DetailsState]:
+    """Return the external ids and metadata entries that an object loses and gets."""
+    before = stock.details.get(key, NO_DETAILS)
+    after = changes.details.get(key, before)
+    return _details_missing_in(after, before), _details_missing_in(before, after)
+
+
+def _details_missing_in(other: ObjectDetails, details: ObjectDetails) -> DetailsState:
+    """Return the details that others lack; a kind of details without a difference is absent."""
+    state: DetailsState = {}
+    if other.external_ids != details.external_ids:
+        lost = set(details.external_ids) - set(other.external_ids)
+        state["external_ids"] = sorted(lost)
+    if other.metadata != details.metadata:
+        state["metadata"] = sorted(set(details.metadata) - set(other.metadata))
+    return state
+
+
 def _warehouse_events(
-    before: WarehouseRecord | None, after: WarehouseRecord, at: datetime
+    before: WarehouseRecord | None,
+    after: WarehouseRecord,
+    at: datetime,
+    differences: tuple[DetailsState, DetailsState],
 ) -> Iterator[ChangeEvent]:
-    if before == after:
+    lost, gained = differences
+    if before == after and not lost and not gained:
         return
     type_ = ChangeType.WAREHOUSE_CHANGED if before else ChangeType.WAREHOUSE_CREATED
     body = ChangeBody(
-        before=_warehouse_state(before) if before else None, after=_warehouse_state(after)
+        before=structs.replace(_warehouse_state(before), **lost) if before else None,
+        after=structs.replace(_warehouse_state(after), **gained),
     )
     yield ChangeEvent(type_, at, None, after.id, body)
 
@@ -168,16 +213,25 @@ def _warehouse_state(record: WarehouseRecord) -> ChangeState:
     )
 
 
-def _sku_events(before: SkuRecord | None, after: SkuRecord, at: datetime) -> Iterator[ChangeEvent]:
+def _sku_events(
+    before: SkuRecord | None,
+    after: SkuRecord,
+    at: datetime,
+    differences: tuple[DetailsState, DetailsState],
+) -> Iterator[ChangeEvent]:
+    lost, gained = differences
     if before is None:
         type_ = ChangeType.SKU_CREATED
     elif (before.archived_at is None) != (after.archived_at is None):
         type_ = ChangeType.SKU_ARCHIVED if after.archived_at else ChangeType.SKU_RESTORED
-    elif before.title != after.title:
+    elif before.title != after.title or lost or gained:
         type_ = ChangeType.SKU_CHANGED
     else:
         return
-    body = ChangeBody(before=_sku_state(before) if before else None, after=_sku_state(after))
+    body = ChangeBody(
+        before=structs.replace(_sku_state(before), **lost) if before else None,
+        after=structs.replace(_sku_state(after), **gained),
+    )
     yield ChangeEvent(type_, at, after.sku, None, body)
 
 

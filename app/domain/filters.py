@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from app.domain.changes import ChangeRecord, ChangeType
+from app.domain.object_details import ExternalIdRecord
 from app.domain.quantities import Status
 from app.domain.records import ReservationStatus
 
@@ -50,6 +51,7 @@ class SkuFilter:
     # Each begins a word of the code or the title.
     words: tuple[str, ...] | None = None
     updated_since: datetime | None = None
+    external_id: ExternalIdRecord | None = None
     # None: both archived and active SKUs.
     archived: bool | None = False
 
@@ -73,10 +75,17 @@ class AdjustmentFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReservationFilter:
-    """A filter of reservations."""
+    """A filter of reservations; `sku` and `warehouse_id` find those with stock of a line there."""
 
     status: ReservationStatus | None = None
     reference: str | None = None
+    sku: str | None = None
+    warehouse_id: str | None = None
+
+    @property
+    def names_stock(self) -> bool:
+        """Whether the reservations are those of a SKU, a warehouse or a stock level."""
+        return self.sku is not None or self.warehouse_id is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from app.domain.object_details import ObjectDetails
 from app.domain.quantities import Figures, Totals, total_figures
 from app.domain.warehouses import WarehouseType
 
@@ -27,6 +28,8 @@ class WarehouseRecord(Struct, array_like=True, frozen=True, gc=False):
     marketplace: str | None
     is_active: bool
     is_sellable: bool = True
+    # Results of writes of the catalogue have them.
+    details: ObjectDetails | None = None
 
     @property
     def is_selling(self) -> bool:
@@ -86,6 +89,8 @@ class SkuRecord(Struct, array_like=True, gc=False):
     levels: list[LevelRecord]
     # Only lists that are ordered by it read it.
     updated_at: datetime | None = None
+    # Results of writes of the catalogue have them.
+    details: ObjectDetails | None = None
 
     @property
     def id(self) -> str:

@@ -11,6 +11,13 @@ from msgspec import structs
 
 from app.domain.caller import Caller
 from app.domain.ids import ulid
+from app.domain.object_details import (
+    NO_DETAILS,
+    ExternalIdRecord,
+    ObjectDetails,
+    ObjectKey,
+    ObjectKind,
+)
 from app.domain.quantities import refuse_quantity
 from app.domain.records import (
     AdjustmentRecord,
@@ -86,6 +93,7 @@ class Changes:
     warehouses: Mapping[str, WarehouseRecord] = field(default_factory=dict)
     reservations: Mapping[str, ReservationRecord] = field(default_factory=dict)
     entries: Sequence[AdjustmentRecord] = ()
+    details: Mapping[ObjectKey, ObjectDetails] = field(default_factory=dict)
 
 
 UNCHANGED: Final = Changes()
@@ -102,6 +110,9 @@ class Stock:
     skus: dict[str, SkuRecord] = field(default_factory=dict)
     warehouses: dict[str, WarehouseRecord] = field(default_factory=dict)
     reservations: dict[str, ReservationRecord] = field(default_factory=dict)
+    # Details of SKUs and warehouses that have any, and the objects of the external ids of a write.
+    details: dict[ObjectKey, ObjectDetails] = field(default_factory=dict)
+    owners: dict[tuple[ObjectKind, ExternalIdRecord], str] = field(default_factory=dict)
     # For unknown SKU codes, an existing code that differs only in case or leading zeros.
     similar_codes: Mapping[str, str] = field(default_factory=dict)
     # The id of the reversal of each reversed adjustment.
@@ -136,9 +147,18 @@ class Stock:
         for warehouse in changes.warehouses.values():
             self._set_warehouse(warehouse)
         self.reservations |= changes.reservations
+        for key, details in changes.details.items():
+            self._set_details(key, details)
         self.reversals |= {
             entry.reversal_of: entry.id for entry in changes.entries if entry.reversal_of
         }
+
+    def _set_details(self, key: ObjectKey, details: ObjectDetails) -> None:
+        kind, id_ = key
+        for old in self.details.get(key, NO_DETAILS).external_ids:
+            self.owners.pop((kind, old), None)
+        self.owners |= {(kind, new): id_ for new in details.external_ids}
+        self.details[key] = details
 
     def _set_warehouse(self, warehouse: WarehouseRecord) -> None:
         self.warehouses[warehouse.id] = warehouse

@@ -79,8 +79,17 @@ def _lower(match: re.Match[str]) -> str:
 
 def sku_problem(code: str) -> str | None:
     """Describe the fault of a SKU code in NFC, if any, with the character and its place."""
-    if not 1 <= len(code) <= MAX_SKU_LENGTH:
-        return f"must have 1 to {MAX_SKU_LENGTH} characters, and has {len(code)}"
+    if problem := printed_text_problem(code, MAX_SKU_LENGTH):
+        return problem
+    if code in RESERVED_SKUS:
+        return f"must not be {code!r}, which means another path in a URL"
+    return None
+
+
+def printed_text_problem(code: str, longest: int) -> str | None:
+    """Describe the fault of a text of printed characters with single spaces inside, if any."""
+    if not 1 <= len(code) <= longest:
+        return f"must have 1 to {longest} characters, and has {len(code)}"
     for place, character in enumerate(code, start=1):
         category = unicodedata.category(character)
         if category[0] not in PRINTED_CATEGORIES and character != " ":
@@ -93,8 +102,6 @@ def sku_problem(code: str) -> str | None:
     if "  " in code:
         place = code.index("  ") + 2
         return f"must not contain two spaces in a row, which are its characters {place - 1}-{place}"
-    if code in RESERVED_SKUS:
-        return f"must not be {code!r}, which means another path in a URL"
     return None
 
 

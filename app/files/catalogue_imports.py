@@ -1,36 +1,63 @@
 """Imports of SKUs and warehouses."""
 
+import dataclasses
+
 from msgspec.structs import replace
 
+from app.domain.object_details import NO_DETAILS, ObjectDetails, ObjectKey, ObjectKind
 from app.domain.records import SkuRecord, WarehouseRecord
 from app.domain.stock import Changes, Stock
 from app.domain.warehouses import WarehouseType, marketplace_problem
+from app.errors import InventoryError
 from app.files.columns import FileRow
+from app.files.details_cells import change_of_row
 from app.files.import_runs import BatchDecision, FileRows, ImportBatch, ImportRun, ImportTally
 from app.files.problems import RowProblem
 from app.writes.decisions import Needs
+from app.writes.object_details import decide_details
 
 
-def batch_of_skus(_run: ImportRun, rows: FileRows) -> ImportBatch:
-    """Return a batch of SKUs: new ones are created, other titles are changed."""
-    titles = {row["sku"]: row["title"] for _, row in rows}
+def batch_of_skus(run: ImportRun, rows: FileRows) -> ImportBatch:
+    """Return a batch of SKUs: new ones are created, others get their title and details."""
+    changes = [(line, row, change_of_row(row)) for line, row in rows]
 
     def decide(stock: Stock, *, is_final: bool) -> BatchDecision:  # noqa: ARG001 - no rule differs
-        after = {}
-        tally = ImportTally()
-        for code, title in titles.items():
-            record = stock.skus.get(code)
+        decision = BatchDecision()
+        after: dict[str, SkuRecord] = {}
+        details: dict[ObjectKey, ObjectDetails] = {}
+        # Each row sees the details that the rows before it leave.
+        seen = dataclasses.replace(stock, details={**stock.details}, owners={**stock.owners})
+        for line, row, change in changes:
+            key = ObjectKind.SKU, row["sku"]
+            before = seen.details.get(key, NO_DETAILS)
+            new = decide_details(seen, key, change) if not change.is_empty else before
+            if isinstance(new, InventoryError):
+                reason = f"is refused: {new.message.rstrip('.')}"
+                column = "external_ids" if row["external_ids"] else "metadata"
+                decision.problems.append(run.problem(line, column, row[column], reason))
+                continue
+            if new != before:
+                details[key] = new
+                seen.apply(Changes(details={key: new}))
+            record = stock.skus.get(row["sku"])
             if record is None:
-                after[code] = SkuRecord(code, title, 1, None, [])
-                tally.created += 1
-            elif record.title != title:
-                after[code] = replace(record, title=title, version=record.version + 1)
-                tally.updated += 1
+                after[row["sku"]] = SkuRecord(row["sku"], row["title"], 1, None, [])
+                decision.tally.created += 1
+            elif record.title != row["title"] or new != before:
+                version = record.version + 1
+                after[row["sku"]] = replace(record, title=row["title"], version=version)
+                decision.tally.updated += 1
             else:
-                tally.unchanged += 1
-        return BatchDecision(tally, changes=Changes(skus=after))
+                decision.tally.unchanged += 1
+        decision.changes = Changes(skus=after, details=details)
+        return decision
 
-    return ImportBatch(Needs(skus=titles), decide)
+    needs = Needs(
+        skus=[row["sku"] for _, row in rows],
+        details=[(ObjectKind.SKU, row["sku"]) for _, row, each in changes if not each.is_empty],
+        external_ids=[(ObjectKind.SKU, id_) for _, _, each in changes for id_ in each.ids],
+    )
+    return ImportBatch(needs, decide)
 
 
 def batch_of_warehouses(run: ImportRun, rows: FileRows) -> ImportBatch:

@@ -19,6 +19,7 @@ from app.domain.validation import (
 )
 from app.domain.validation import reason_problem as problem_of_reason
 from app.domain.warehouses import WarehouseType
+from app.files.details_cells import external_ids_problem, metadata_problem
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 _TYPES: Final = {type_.value.casefold(): type_.value for type_ in WarehouseType}
@@ -86,7 +87,12 @@ TITLE_COLUMN: Final = FileColumn(str, partial(name_problem, longest=MAX_TITLE_LE
 # An id or a name: the import looks it up.
 WAREHOUSE_ID_COLUMN: Final = FileColumn(str, _no_problem, required=True)
 FILE_COLUMNS: Final[Mapping[FileKind, Mapping[str, FileColumn]]] = {
-    FileKind.SKUS: {"sku": SKU_COLUMN, "title": _name_column(MAX_TITLE_LENGTH, required=True)},
+    FileKind.SKUS: {
+        "sku": SKU_COLUMN,
+        "title": _name_column(MAX_TITLE_LENGTH, required=True),
+        "external_ids": FileColumn(str, external_ids_problem),
+        "metadata": FileColumn(str, metadata_problem),
+    },
     FileKind.WAREHOUSES: {
         "id": FileColumn(str, _id_problem),
         "name": _name_column(MAX_NAME_LENGTHS["name"], required=True),

@@ -13,13 +13,16 @@ import orjson
 from sqlalchemy import Select, case, select
 
 from app.database.engine import Database
+from app.database.external_id_table import external_id
 from app.database.parameters import TENANT
 from app.database.tables import adjustment, sku, stock_level, warehouse
 from app.domain.instants import format_instant
 from app.files.cell_values import marked_text
 from app.files.columns import ExportSubject
+from app.files.details_cells import external_ids_cell, metadata_cell
 from app.files.problems import ReportRows
 from app.files.sources import FileFormat
+from app.reads.json_rows import json_rows_of
 from app.reads.persons import author_of
 
 EXPORT_BATCH_ROWS: Final = 2_000
@@ -51,14 +54,14 @@ async def export(
 
     CSV starts with a byte order mark, without which Excel misreads letters; `bom=False` omits it.
     """
-    statement = _STATEMENTS[subject](where)
-    names = [column.name for column in statement.selected_columns]
+    statement = _STATEMENTS[subject](where, database.dialect)
+    names = [_COLUMN_NAMES.get(each.name, each.name) for each in statement.selected_columns]
     encode = _csv if form is FileFormat.CSV else json_lines(names)
     if form is FileFormat.CSV:
         target.write((codecs.BOM_UTF8 if bom else b"") + _csv([names]))
     written = 0
     async for rows in exported_rows(database, statement, tenant_id):
-        target.write(encode(rows))
+        target.write(encode(_with_details(rows) if subject is ExportSubject.SKUS else rows))
         written += len(rows)
         progress("rows written", written)
     target.flush()
@@ -77,7 +80,7 @@ async def exported_rows(
             yield rows
 
 
-def _stock(where: ExportFilter) -> Select[Any]:
+def _stock(where: ExportFilter, _dialect: str) -> Select[Any]:
     level = stock_level.c
     same_sku = (sku.c.tenant_id == TENANT) & (sku.c.sku == level.sku)
     same_place = (warehouse.c.tenant_id == TENANT) & (warehouse.c.id == level.warehouse_id)
@@ -104,7 +107,7 @@ def _stock(where: ExportFilter) -> Select[Any]:
     return statement
 
 
-def _ledger(where: ExportFilter) -> Select[Any]:
+def _ledger(where: ExportFilter, _dialect: str) -> Select[Any]:
     entry = adjustment.c
     statement = (
         select(
@@ -126,12 +129,19 @@ def _ledger(where: ExportFilter) -> Select[Any]:
     return statement
 
 
-def _skus(_where: ExportFilter) -> Select[Any]:
+def _skus(_where: ExportFilter, dialect: str) -> Select[Any]:
     code = sku.c.sku
-    return select(code, sku.c.title).where(sku.c.tenant_id == TENANT).order_by(code)
+    ids = (
+        select(external_id.c.namespace, external_id.c.value)
+        .where(external_id.c.tenant_id == TENANT, external_id.c.sku == code)
+        .order_by(external_id.c.namespace, external_id.c.value)
+        .correlate(sku)
+    )
+    details = json_rows_of(dialect, ids).label("external_ids"), sku.c.metadata_entries
+    return select(code, sku.c.title, *details).where(sku.c.tenant_id == TENANT).order_by(code)
 
 
-def _warehouses(_where: ExportFilter) -> Select[Any]:
+def _warehouses(_where: ExportFilter, _dialect: str) -> Select[Any]:
     place = warehouse.c
     return (
         select(*(place.id, place.name, place.type, place.address, place.marketplace))
@@ -146,12 +156,28 @@ def _warehouses(_where: ExportFilter) -> Select[Any]:
     )
 
 
-_STATEMENTS: Final[Mapping[ExportSubject, Callable[[ExportFilter], Select[Any]]]] = {
+_STATEMENTS: Final[Mapping[ExportSubject, Callable[[ExportFilter, str], Select[Any]]]] = {
     ExportSubject.STOCK: _stock,
     ExportSubject.LEDGER: _ledger,
     ExportSubject.SKUS: _skus,
     ExportSubject.WAREHOUSES: _warehouses,
 }
+
+
+# The names of columns of an export that have another name in the database.
+_COLUMN_NAMES: Final = {sku.c.metadata_entries.name: "metadata"}
+
+
+def _with_details(rows: Sequence[Cells]) -> list[Cells]:
+    """Return SKUs with their external ids and metadata as the JSON that an import reads."""
+    return [
+        (
+            *row[:-2],
+            external_ids_cell(orjson.loads(str(row[-2] or "[]"))),
+            metadata_cell(orjson.loads(str(row[-1] or "[]"))),
+        )
+        for row in rows
+    ]
 
 
 def _csv(rows: Sequence[Cells]) -> bytes:

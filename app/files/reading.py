@@ -24,6 +24,8 @@ class ReadOptions(MappingOptions):
     form: FileFormat | None = None
     encoding: str | None = None
     duplicates: Duplicates = Duplicates.REFUSE
+    # The namespace of the external ids that the file has instead of SKU codes.
+    sku_namespace: str | None = None
 
 
 @dataclass(slots=True)
@@ -47,7 +49,10 @@ def read_file(
     warehouses: WarehouseNames,
     progress: ReportRows,
 ) -> FileReading:
-    """Parse and stage a whole file; problems are stored, not raised."""
+    """Parse and stage a whole file; problems are stored, not raised.
+
+    Duplicates of rows with external ids are found after these are resolved.
+    """
     staging.kind = options.kind or FileKind.COUNTS
     reading = FileReading(staging.kind)
     try:
@@ -67,7 +72,8 @@ def read_file(
         staging.is_incomplete = True
         reason = f"{error.reason}; nothing below was read"
         staging.add_problems([RowProblem(line=error.line, reason=reason, remedy=error.remedy)])
-    staging.find_duplicates(options.duplicates)
+    if options.sku_namespace is None:
+        staging.find_duplicates(options.duplicates)
     return reading
 
 

@@ -37,7 +37,7 @@ from app.domain.validation import check_code
 from app.domain.words import stored_words
 from app.ledger.derived_figures import replace_counts
 from app.reads.warehouses import get_warehouses
-from app.writes.rows import adjustment_rows, word_rows
+from app.writes.rows import adjustment_rows, warehouse_row, word_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +84,7 @@ async def load_warehouses(
     """Insert warehouses."""
     now = datetime.now(UTC)
     rows = [
-        {
-            "tenant_id": tenant_id,
-            **structs.asdict(record),
-            "type": record.type.value,
-            "created_at": now,
-        }
+        {"tenant_id": tenant_id, **warehouse_row(record), "created_at": now}
         for record in warehouses
     ]
     await session.insert(warehouse, rows)

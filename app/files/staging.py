@@ -8,7 +8,7 @@ import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -41,6 +41,14 @@ class Duplicates(StrEnum):
     REFUSE = "refuse"
     SUM = "sum"
     LAST = "last"
+
+
+class StagedRow(NamedTuple):
+    """A row of a file with its number in the staging and its line."""
+
+    id: int
+    line: int
+    content: FileRow
 
 
 class Staging:
@@ -139,6 +147,26 @@ class Staging:
             sums = "--duplicates sum adds them up, " if self.kind in QUANTITY_KINDS else ""
             remedy = f"Remove all but one; or {sums}--duplicates last takes the last of them."
             self._refuse(f"key IN ({_TWINS})", f"is for {same} as another row", remedy)
+
+    def row_batches(self, size: int) -> Iterator[list[StagedRow]]:
+        """Yield batches of all staged rows in the order of the file."""
+        last = 0
+        statement = "SELECT id, line, body FROM staged WHERE id > ? ORDER BY id LIMIT ?"
+        while found := self._database.execute(statement, (last, size)).fetchall():
+            yield [StagedRow(id_, line, orjson.loads(body)) for id_, line, body in found]
+            last = found[-1][0]
+
+    def set_codes(self, rows: Iterable[tuple[StagedRow, str]]) -> None:
+        """Store the codes of the SKUs of rows, before duplicates are found."""
+        changed: list[tuple[str, str, int]] = []
+        for row, code in rows:
+            content = {**row.content, "sku": code}
+            changed.append((row_key(self.kind, content), orjson.dumps(content).decode(), row.id))
+        self._insert("UPDATE staged SET key = ?, body = ? WHERE id = ?", changed)
+
+    def remove(self, rows: Iterable[StagedRow]) -> None:
+        """Remove rows, whose problems stay."""
+        self._insert("DELETE FROM staged WHERE id = ?", [(row.id,) for row in rows])
 
     def has_code(self, code: str) -> bool:
         """Whether a row is for a SKU."""

@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import Column, Table
 
 from app.database.columns import UtcDateTime
+from app.database.external_id_table import external_id
 from app.database.migration import newest_revision
 from app.database.schema import METADATA
 from app.database.tables import (
@@ -31,9 +32,16 @@ from app.database.tables import (
     sku_count,
     sku_word,
     tenant,
+    warehouse,
 )
 from app.database.webhook_tables import webhook, webhook_attempt
 from app.domain.hash_chain import parse_head
+from app.domain.object_details import (
+    ObjectDetails,
+    details_problems,
+    metadata_problems,
+    require_external_id,
+)
 from app.domain.validation import (
     MAX_TITLE_LENGTH,
     check_code,
@@ -46,6 +54,8 @@ from app.errors import InventoryError
 from app.files.exports import json_lines
 from app.files.problems import ReportRows, listed, shown
 from app.files.sources import MAX_LINE_LENGTH
+from app.reads.object_details import METADATA_DECODER
+from app.writes.rows import metadata_text
 from app.writes.tenants import tenant_id_problem
 
 MANIFEST_FILE: Final = "manifest.json"
@@ -65,8 +75,29 @@ BATCH_BYTES: Final = 524_288
 _INTEGER: Final = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _KEY_TEXT: Final = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]+\Z")]
 _TEXT: Final = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]*\Z")]
+
+
+def _metadata_problem(text: str | None) -> str | None:
+    """Describe the fault of the stored metadata of an object, if any."""
+    if text is None:
+        return None
+    entries = METADATA_DECODER.decode(text)
+    problems = metadata_problems((entry.key, entry.value) for entry in entries)
+    problems += details_problems(ObjectDetails(metadata=entries))
+    if problems:
+        return f"has {problems[0][0]}, which {problems[0][1]}"
+    keys = [entry.key for entry in entries]
+    if text != metadata_text(entries) or keys != sorted(set(keys)):
+        return "is not written as the service writes it"
+    return None
+
+
 _CHECKS: Final[Mapping[Table, Mapping[str, Callable[[Any], str | None]]]] = {
-    sku: {"title": partial(name_problem, longest=MAX_TITLE_LENGTH)},
+    sku: {
+        "title": partial(name_problem, longest=MAX_TITLE_LENGTH),
+        "metadata_entries": _metadata_problem,
+    },
+    warehouse: {"metadata_entries": _metadata_problem},
     adjustment: {
         "reason": reason_problem,
         "note": note_problem,
@@ -269,6 +300,8 @@ def _row_parser(table: Table) -> Callable[[bytes], dict[str, object]]:
         row = msgspec.structs.asdict(decoder.decode(line))
         if table is sku:
             check_code(row["sku"])
+        if table is external_id:
+            _check_external_id(row)
         for name, problem_of in checks.items():
             if problem := problem_of(row[name]):
                 message = f"{name} {problem}"
@@ -279,6 +312,14 @@ def _row_parser(table: Table) -> Callable[[bytes], dict[str, object]]:
         return row
 
     return parse
+
+
+def _check_external_id(row: Mapping[str, Any]) -> None:
+    """Check that an external id is in its stored form."""
+    id_ = require_external_id(row["namespace"], row["value"], external_id.name)
+    if id_.value != row["value"]:
+        message = f"value must be {id_.value!r}, the stored form of the id"
+        raise msgspec.ValidationError(message)
 
 
 def _field_type(column: Column[Any]) -> Any:  # noqa: ANN401 - a type, or a union of types

@@ -31,11 +31,10 @@ from app.graphql.fragments import fragments_of
 
 # Root fields with one statement, and the fields of their filters that need another statement.
 SINGLE_STATEMENT_FIELDS: Final[Mapping[str, frozenset[str]]] = {
-    "skus": frozenset({"warehouseId", "codePrefix", "updatedSince", "text"}),
+    "skus": frozenset({"warehouseId", "codePrefix", "updatedSince", "text", "externalId"}),
     "adjustments": frozenset({"sku", "warehouseId"}),
-    **dict.fromkeys(
-        ("sku", "warehouses", "warehouse", "reservation", "reservations", "node"), frozenset()
-    ),
+    "reservations": frozenset({"sku", "warehouseId"}),
+    **dict.fromkeys(("sku", "warehouses", "warehouse", "reservation", "node"), frozenset()),
 }
 # The only list whose total is read with its page.
 COUNTED: Final = "skus", "SkuConnection", "totalCount"
@@ -45,20 +44,19 @@ COUNTED: Final = "skus", "SkuConnection", "totalCount"
 class SingleStatement:
     """A query that is a single statement if the variables in `null` are null.
 
-    For a variable that is a whole filter, only the fields in `filters` must be null.
+    Of the variable that is a whole filter, if there is one, the fields in `filters` must be null.
     """
 
     null: frozenset[str]
+    filter_variable: str | None
     filters: frozenset[str]
 
     def holds(self, variables: Mapping[str, object]) -> bool:
         """Whether the query is a single statement with these variables."""
-        return all(map(self._is_null, map(variables.get, self.null)))
-
-    def _is_null(self, value: object) -> bool:
-        if isinstance(value, dict):
-            return all(value.get(name) is None for name in self.filters)
-        return value is None
+        if any(variables.get(name) is not None for name in self.null):
+            return False
+        whole = variables.get(self.filter_variable) if self.filter_variable else None
+        return not isinstance(whole, dict) or all(whole.get(name) is None for name in self.filters)
 
 
 def single_statement_of(
@@ -75,35 +73,33 @@ def single_statement_of(
     filters = SINGLE_STATEMENT_FIELDS.get(name)
     if filters is None:
         return None
-    null = _null_variables(root, filters)
+    condition = _condition(root, filters)
     defaults = {
         definition.variable.name.value
         for definition in operation.variable_definitions or ()
         if definition.default_value is not None
     }
-    if null is None or null & defaults:
+    if condition is None or {*condition.null, condition.filter_variable} & defaults:
         return None
     type_ = get_named_type(schema.query_type.fields[name].type)
     selection = _Selection(schema, document, name)
-    return SingleStatement(null, filters) if selection.is_read(root.selection_set, type_) else None
+    return condition if selection.is_read(root.selection_set, type_) else None
 
 
-def _null_variables(root: FieldNode, filters: frozenset[str]) -> frozenset[str] | None:
-    """Variables of the filter that must be null; None if a literal is not null."""
+def _condition(root: FieldNode, filters: frozenset[str]) -> SingleStatement | None:
+    """Condition on the variables of the filter of a root field; None if a literal is not null."""
     arguments: dict[str, ValueNode] = {
         argument.name.value: argument.value for argument in root.arguments or ()
     }
     filter_ = arguments.get("filter")
-    if filter_ is None or not filters or isinstance(filter_, NullValueNode):
-        return frozenset()
     if isinstance(filter_, VariableNode):
-        return frozenset({filter_.name.value})
-    if not isinstance(filter_, ObjectValueNode):
-        return None
-    values = [field.value for field in filter_.fields if field.name.value in filters]
+        return SingleStatement(frozenset(), filter_.name.value, filters)
+    fields = filter_.fields if isinstance(filter_, ObjectValueNode) else ()
+    values = [field.value for field in fields if field.name.value in filters]
     if not all(isinstance(value, VariableNode | NullValueNode) for value in values):
         return None
-    return frozenset(value.name.value for value in values if isinstance(value, VariableNode))
+    null = frozenset(value.name.value for value in values if isinstance(value, VariableNode))
+    return SingleStatement(null, None, filters)
 
 
 class _Selection:

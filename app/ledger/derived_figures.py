@@ -21,6 +21,7 @@ from sqlalchemy import (
     or_,
     select,
     union_all,
+    update,
 )
 
 from app.database.parameters import TENANT
@@ -35,6 +36,7 @@ from app.database.tables import (
     sku_count,
     sku_word,
     stock_level,
+    warehouse,
 )
 from app.domain.quantities import ARCHIVED_PREFIX
 from app.domain.records import ReservationStatus
@@ -144,6 +146,26 @@ def wrong_reserved_quantities() -> Select[Any]:
         .where(level.tenant_id == TENANT, (level.reserved != held) | (level.holds != held_by))
         .order_by(level.sku, level.warehouse_id)
         .limit(1)
+    )
+
+
+def wrong_reserved_of_warehouses() -> Select[Any]:
+    """Select the warehouses whose `reserved` is not the sum over their levels."""
+    derived = reserved_of_warehouse()
+    return (
+        select(warehouse.c.id, warehouse.c.reserved, derived.label("derived"))
+        .where(warehouse.c.tenant_id == TENANT, warehouse.c.reserved != derived)
+        .order_by(warehouse.c.id)
+    )
+
+
+def reserved_of_warehouse() -> ColumnElement[int]:
+    """Column of a warehouse: the sum of the reserved quantities of its levels."""
+    return (
+        select(cast(func.coalesce(func.sum(stock_level.c.reserved), 0), BigInteger))
+        .where(stock_level.c.tenant_id == TENANT, stock_level.c.warehouse_id == warehouse.c.id)
+        .correlate(warehouse)
+        .scalar_subquery()
     )
 
 
@@ -276,7 +298,7 @@ def _counted_as(table: Table) -> ColumnElement[str]:
 
 
 async def replace_counts(session: DriverSession, tenant_id: str) -> None:
-    """Derive all counts of a tenant again."""
+    """Derive all counts of a tenant, and the reserved quantities of its warehouses, again."""
     for table, counted in (
         (sku_count, counted_skus()),
         (reservation_count, _counted_reservations()),
@@ -286,3 +308,9 @@ async def replace_counts(session: DriverSession, tenant_id: str) -> None:
         insertion = table.insert().from_select(names, select(TENANT, *rows.c))
         await session.execute(table.delete().where(table.c.tenant_id == tenant_id))
         await session.execute(insertion, {"tenant_id": tenant_id})
+    await session.execute(
+        update(warehouse)
+        .where(warehouse.c.tenant_id == TENANT)
+        .values(reserved=reserved_of_warehouse()),
+        {"tenant_id": tenant_id},
+    )

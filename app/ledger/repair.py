@@ -31,6 +31,7 @@ from app.database.tables import (
     sku,
     sku_count,
     stock_level,
+    warehouse,
 )
 from app.domain.quantities import Figures, total_figures
 from app.domain.records import LevelRecord, WarehouseRecord, empty_level
@@ -40,6 +41,7 @@ from app.ledger.derived_figures import (
     held_of_level,
     skus_with_words,
     wrong_reservation_counts,
+    wrong_reserved_of_warehouses,
     wrong_sums,
     wrong_words,
 )
@@ -68,6 +70,7 @@ async def repair_tenant(database: Database, tenant_id: str) -> list[str]:
         messages += batch
     messages += await database.write(partial(_repair_counts, tenant_id), tenant_id)
     messages += await database.write(partial(_repair_reservation_counts, tenant_id), tenant_id)
+    messages += await database.write(partial(_repair_warehouses, tenant_id), tenant_id)
     messages += await _repair_words(database, tenant_id)
     return messages + await _repair_rollups(database, tenant_id)
 
@@ -267,6 +270,18 @@ async def _repair_reservation_counts(tenant_id: str, session: DriverSession) -> 
         f"count of {row.status} reservations{f' of {row.reference}' if row.reference else ''} was "
         f"{row.kept}, and is {row.derived}"
         for row in wrong
+    ]
+
+
+async def _repair_warehouses(tenant_id: str, session: DriverSession) -> list[str]:
+    await session.lift_statement_limit()
+    wrong = await session.execute(wrong_reserved_of_warehouses(), {"tenant_id": tenant_id})
+    for row in wrong:
+        key = {"tenant_id": tenant_id, "id": row.id}
+        change = update(warehouse).where(*_is_row(warehouse, key)).values(reserved=row.derived)
+        await session.execute(change)
+    return [
+        f"reserved of warehouse {row.id} was {row.reserved}, and is {row.derived}" for row in wrong
     ]
 
 

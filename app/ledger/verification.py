@@ -28,6 +28,7 @@ from app.ledger.derived_figures import (
     unbalanced_transfers,
     wrong_holds,
     wrong_reservation_counts,
+    wrong_reserved_of_warehouses,
     wrong_reserved_quantities,
     wrong_sums,
     wrong_words,
@@ -261,6 +262,8 @@ class _FigureCheck:
         async for row in self._rows(wrong_reserved_quantities()):
             require_equal(f"reserved of stock level {level_name(row)}", row.reserved, row.held)
             require_equal(f"holds of stock level {level_name(row)}", row.holds, row.held_by)
+        async for row in self._rows(wrong_reserved_of_warehouses()):
+            require_equal(f"reserved of warehouse {row.id}", row.reserved, row.derived)
         async for row in self._rows(wrong_holds()):
             message = (
                 f"reservation {row.id} is {row.status} and holds {row.held} of its {row.quantity} "

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    cast,
     func,
     literal_column,
     select,
@@ -19,10 +20,16 @@ from sqlalchemy import (
 
 from app.database.clocks import Present
 from app.database.compilation import AnyRow
-from app.database.parameters import TENANT, in_key_array, rows_from
+from app.database.parameters import TENANT, KeyValue, in_key_array, rows_from
 from app.database.session import Session
 from app.database.snapshot import Snapshot
-from app.database.tables import reservation, reservation_count, reservation_line, stock_level
+from app.database.tables import (
+    reservation,
+    reservation_count,
+    reservation_line,
+    stock_level,
+    warehouse,
+)
 from app.domain.filters import ReservationFilter
 from app.domain.records import ReservationLineRecord, ReservationRecord, ReservationStatus
 from app.errors import QueryTooComplex
@@ -45,6 +52,8 @@ from app.reads.persons import author_of
 
 # A statement reads one line more than it may, to detect that there are too many.
 MOST_LINES: Final = 25_000
+# The lines in which the reservations of a SKU, a warehouse or a stock level are counted.
+MOST_COUNTED_LINES: Final = 50_000
 LINE_LIMIT: Final = bindparam("line_limit", type_=BigInteger)
 
 RESERVATION_COLUMNS: Final = tuple(
@@ -67,6 +76,15 @@ RESERVATION_CONDITIONS: Final[Conditions] = {
     **{status.value: _has_status(status) for status in ReservationStatus},
     "reference": equals("reference"),
     "before": lambda columns: columns.id < bindparam("before", type_=Text),
+}
+# Conditions on the lines of reservations of a SKU, a warehouse or a stock level.
+LINE_CONDITIONS: Final[Conditions] = {
+    "tenant_id": of_tenant,
+    "sku": equals("sku"),
+    "warehouse_id": equals("warehouse_id"),
+    # A line holds stock exactly while its reservation is open.
+    ReservationStatus.OPEN.value: lambda columns: columns.held > ZERO,
+    "before": lambda columns: columns.reservation_id < bindparam("before", type_=Text),
 }
 HOLD_CONDITIONS: Final[Conditions] = {
     "tenant_id": of_tenant,
@@ -109,6 +127,27 @@ async def count_reservations(
     parameters = _reservation_parameters(tenant_id, where, None)
     statement = _reservation_count(snapshot.dialect, filters_of(parameters))
     [row] = await snapshot.rows(statement, parameters)
+    return int(row[0])
+
+
+async def count_reservations_of_stock(
+    snapshot: Snapshot, tenant_id: str, *, where: ReservationFilter
+) -> tuple[int, int]:
+    """Count the reservations of a SKU, a warehouse or a stock level, and the lines read for it.
+
+    The newest MOST_COUNTED_LINES lines are read.
+    """
+    parameters = _reservation_parameters(tenant_id, where, None)
+    statement = _reservations_of_stock(snapshot.dialect, filters_of(parameters))
+    parameters["line_limit"] = MOST_COUNTED_LINES
+    [row] = await snapshot.rows(statement, parameters)
+    return int(row.reservations), int(row.lines)
+
+
+async def sum_held(snapshot: Snapshot, tenant_id: str, *, where: ReservationFilter) -> int:
+    """Sum what open reservations hold of a SKU, a warehouse, a stock level or of all stock."""
+    parameters = {"tenant_id": tenant_id, "sku": where.sku, "warehouse_id": where.warehouse_id}
+    [row] = await snapshot.rows(_held(snapshot.dialect, filters_of(parameters)), parameters)
     return int(row[0])
 
 
@@ -197,19 +236,29 @@ def _reservation_parameters(
         "tenant_id": tenant_id,
         **({where.status.value: True} if where.status else {}),
         "reference": where.reference,
+        "sku": where.sku,
+        "warehouse_id": where.warehouse_id,
         "before": after,
     }
 
 
 @shaped
 def _page_of_reservations(_dialect: str, filters: Filters) -> Select[Any]:
-    longest = (
-        select(reservation.c.tenant_id, *RESERVATION_COLUMNS)
-        .where(*conditions_of(RESERVATION_CONDITIONS, filters, reservation.c))
-        .order_by(reservation.c.id.desc())
-        .limit(LARGEST_PAGE)
-        .subquery("longest")
-    )
+    rows = select(reservation.c.tenant_id, *RESERVATION_COLUMNS)
+    if filters & {"sku", "warehouse_id"}:
+        ids = (
+            select(reservation_line.c.reservation_id)
+            .distinct()
+            .where(*conditions_of(LINE_CONDITIONS, filters, reservation_line.c))
+            .order_by(reservation_line.c.reservation_id.desc())
+            .limit(LARGEST_PAGE)
+            .subquery("ids")
+        )
+        is_listed = of_tenant(reservation.c) & (reservation.c.id == ids.c.reservation_id)
+        rows = rows.select_from(ids.join(reservation, is_listed))
+    else:
+        rows = rows.where(*conditions_of(RESERVATION_CONDITIONS, filters, reservation.c))
+    longest = rows.order_by(reservation.c.id.desc()).limit(LARGEST_PAGE).subquery("longest")
     page = select(longest).order_by(longest.c.id.desc()).limit(PAGE_LIMIT).subquery("page")
     is_line = (reservation_line.c.tenant_id == TENANT) & (
         reservation_line.c.reservation_id == page.c.id
@@ -228,6 +277,34 @@ def _reservation_count(_dialect: str, filters: Filters) -> Select[Any]:
     conditions = conditions_of(RESERVATION_COUNT_CONDITIONS, counted, reservation_count.c)
     number = func.coalesce(func.sum(reservation_count.c.reservations), ZERO)
     return select(number).where(*conditions)
+
+
+@shaped
+def _reservations_of_stock(_dialect: str, filters: Filters) -> Select[int, int]:
+    lines = (
+        select(reservation_line.c.reservation_id)
+        .where(*conditions_of(LINE_CONDITIONS, filters, reservation_line.c))
+        .order_by(reservation_line.c.reservation_id.desc())
+        .limit(LINE_LIMIT)
+        .subquery("lines")
+    )
+    number = func.count(lines.c.reservation_id.distinct())
+    return select(number.label("reservations"), func.count().label("lines")).select_from(lines)
+
+
+@shaped
+def _held(_dialect: str, filters: Filters) -> Select[Any]:
+    """Sum the reserved quantities of levels or, without a SKU, of warehouses."""
+    table = stock_level if "sku" in filters else warehouse
+    key = {"tenant_id": "tenant_id", "sku": "sku"}
+    key["warehouse_id"] = "warehouse_id" if table is stock_level else "id"
+    return select(cast(func.coalesce(func.sum(table.c.reserved), 0), BigInteger)).where(
+        *(
+            table.c[column] == bindparam(name, type_=KeyValue)
+            for name, column in key.items()
+            if name in filters
+        )
+    )
 
 
 @cache

@@ -18,7 +18,9 @@ from app.reads.paging import MOST_LEVELS, PAGE_LIMIT
 # SQLite has booleans as 1 and 0, which a strict decoder refuses.
 WAREHOUSE_DECODER: Final = Decoder(list[WarehouseRecord], strict=False)
 
-WAREHOUSE_COLUMNS: Final = tuple(warehouse.c[name] for name in WarehouseRecord.__struct_fields__)
+WAREHOUSE_COLUMNS: Final = tuple(
+    warehouse.c[name] for name in WarehouseRecord.__struct_fields__ if name in warehouse.c
+)
 
 
 async def list_warehouses(

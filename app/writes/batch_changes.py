@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from app.domain.changes import ChangeEvent, events_of
+from app.domain.object_details import ObjectDetails, ObjectKey
 from app.domain.records import (
     AdjustmentRecord,
     ReservationRecord,
@@ -23,6 +24,8 @@ class BatchChanges:
         self.skus: dict[str, SkuRecord] = {}
         self.warehouses: dict[str, WarehouseRecord] = {}
         self.reservations: dict[str, ReservationRecord] = {}
+        self.details_before: Mapping[ObjectKey, ObjectDetails] = dict(stock.details)
+        self.details: dict[ObjectKey, ObjectDetails] = {}
         self.entries: list[AdjustmentRecord] = []
         # The changes of the feed, in order.
         self.events: list[ChangeEvent] = []
@@ -54,6 +57,7 @@ class BatchChanges:
         self.skus |= changes.skus
         self.warehouses |= changes.warehouses
         self.entries += changes.entries
+        self.details |= changes.details
         self.reservations |= changes.reservations
 
     def _count(self, reservation: ReservationRecord, number: int) -> None:

@@ -13,10 +13,12 @@ from app.database.compilation import AnyRow
 from app.database.parameters import TENANT, in_key_array
 from app.database.session import Session
 from app.database.tables import adjustment, person, tenant
+from app.domain.object_details import ObjectDetails, ObjectKind
 from app.domain.stock import Stock
 from app.errors import Unauthenticated
 from app.reads.changes import newest_position
 from app.reads.json_rows import json_rows_of
+from app.reads.object_details import find_by_external_ids, get_external_ids, get_metadata
 from app.reads.reservations import get_reservations
 from app.reads.similar_codes import find_similar_codes
 from app.reads.skus import sku_records, skus_by_code
@@ -76,11 +78,32 @@ async def read_batch(
         stock.similar_codes = await find_similar_codes(session, tenant_id, unknown)
     if missing := warehouse_ids - stock.warehouses.keys():
         stock.warehouses |= await get_warehouses(session, tenant_id, ids=sorted(missing))
+    await _read_details(session, tenant_id, needs, stock)
     outcomes = {
         (subject, key): StoredRow(fingerprint, outcome)
         for subject, key, fingerprint, outcome in orjson.loads(row.outcomes or "[]")
     }
     return BatchRows(stock, outcomes)
+
+
+async def _read_details(
+    session: Session, tenant_id: str, needs: Sequence[Needs], stock: Stock
+) -> None:
+    """Add the details of objects and the objects of external ids to the stock."""
+    for kind in ObjectKind:
+        ids = sorted({id_ for need in needs for of, id_ in need.details if of is kind})
+        if ids:
+            found = await get_external_ids(session, tenant_id, kind=kind, ids=ids)
+            metadata = await get_metadata(session, tenant_id, kind=kind, ids=ids)
+            for id_ in ids:
+                details = ObjectDetails(found.get(id_, ()), metadata.get(id_, ()))
+                stock.details[kind, id_] = details
+        external_ids = {id_ for need in needs for of, id_ in need.external_ids if of is kind}
+        if external_ids:
+            owners = await find_by_external_ids(
+                session, tenant_id, kind=kind, ids=sorted(external_ids)
+            )
+            stock.owners |= {(kind, id_): owner for id_, owner in owners.items()}
 
 
 def _stock_of(row: AnyRow) -> Stock:

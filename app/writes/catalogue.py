@@ -1,5 +1,6 @@
 """Writes of the catalogue: SKUs, warehouses, safety stock and reorder points of levels."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,9 +9,10 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from app.domain.ids import ulid
+from app.domain.object_details import NO_DETAILS, DetailsChange, ObjectKind
 from app.domain.quantities import MAX_QUANTITY
 from app.domain.records import SkuRecord, WarehouseRecord
-from app.domain.stock import Changes, LevelKey, RefusedItem, Stock, refusal_of_all
+from app.domain.stock import UNCHANGED, Changes, LevelKey, RefusedItem, Stock, refusal_of_all
 from app.domain.validation import (
     MAX_BULK_UPDATES,
     MAX_NAME_LENGTHS,
@@ -29,6 +31,7 @@ from app.errors import (
 )
 from app.writes.decisions import Decision, Needs
 from app.writes.idempotency_keys import WriteRequest, WriteResult
+from app.writes.object_details import UNCHANGED_DETAILS, decide_details, needs_of_details
 from app.writes.pipeline import WriteContext, run_write
 from app.writes.stock import needs_of
 
@@ -45,6 +48,7 @@ class SkuChange:
     title: str | None = None
     is_archived: bool | None = None
     expected_version: int | None = None
+    details: DetailsChange = UNCHANGED_DETAILS
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +79,15 @@ class ReorderPoint:
         return self.sku, self.warehouse_id
 
 
-async def create_sku(context: WriteContext, code: str, title: str) -> WriteResult[SkuRecord]:
+async def create_sku(
+    context: WriteContext, code: str, title: str, details: DetailsChange = UNCHANGED_DETAILS
+) -> WriteResult[SkuRecord]:
     """Create a SKU without stock.
 
     Raises:
         ValidationFailed: the code or the title is malformed, or a route shadows the code.
         SkuExists: the code is taken.
+        ExternalIdTaken: an external id belongs to another SKU.
         InventoryError: an error of `run_write`.
 
     """
@@ -92,20 +99,23 @@ async def create_sku(context: WriteContext, code: str, title: str) -> WriteResul
             message = f"SKU {code!r} exists; a code belongs to one SKU, archived or not."
             return Decision(SkuExists(message, details=[{"sku": code}]))
         record = SkuRecord(code, title, 1, None, [])
-        return Decision(record, Changes(skus={code: record}))
+        return _sku_decision(stock, None, record, details)
 
-    request = WriteRequest("createSku", [code, title], SkuRecord)
-    needs = Needs(skus=[code], finds_similar_codes=False)
+    request = WriteRequest("createSku", [code, title, details], SkuRecord)
+    needs = needs_of_details((ObjectKind.SKU, code), details)
+    needs = dataclasses.replace(needs, skus=[code], finds_similar_codes=False)
     return await run_write(context, request, needs, decide_sku)
 
 
 async def change_sku(
     context: WriteContext, operation: str, change: SkuChange
 ) -> WriteResult[SkuRecord]:
-    """Change the title of a SKU, archive it or restore it; without a change nothing is written.
+    """Change the title or the details of a SKU, archive it or restore it.
+
+    Without a change nothing is written.
 
     Raises:
-        ValidationFailed, InventoryNotFound, StaleVersion.
+        ValidationFailed, InventoryNotFound, StaleVersion, ExternalIdTaken.
         InventoryError: an error of `run_write`.
 
     """
@@ -119,10 +129,12 @@ async def change_sku(
         if change.expected_version not in (None, record.version):
             return Decision(_stale(record))
         after = _changed(record, change, stock.now)
-        return _decision(after, {change.sku: after}, stock)
+        return _sku_decision(stock, record, after, change.details)
 
     request = WriteRequest(operation, change, SkuRecord)
-    return await run_write(context, request, Needs(skus=[change.sku]), decide_sku)
+    needs = needs_of_details((ObjectKind.SKU, change.sku), change.details)
+    needs = dataclasses.replace(needs, skus=[change.sku])
+    return await run_write(context, request, needs, decide_sku)
 
 
 async def set_safety_stock(
@@ -177,27 +189,32 @@ async def _configure_levels(
 
 
 async def create_warehouse(
-    context: WriteContext, new: WarehouseRecord
+    context: WriteContext, new: WarehouseRecord, details: DetailsChange = UNCHANGED_DETAILS
 ) -> WriteResult[WarehouseRecord]:
     """Create a warehouse with a generated id.
 
     Raises:
         ValidationFailed: a field is malformed.
+        ExternalIdTaken: an external id belongs to another warehouse.
         InventoryError: an error of `run_write`.
 
     """
     _check_warehouse(new)
 
-    def decide_warehouse(_stock: Stock) -> Decision[WarehouseRecord]:
-        created = replace(new, id=f"wh_{ulid()}")
-        return Decision(created, Changes(warehouses={created.id: created}))
+    def decide_warehouse(stock: Stock) -> Decision[WarehouseRecord]:
+        return _warehouse_decision(stock, None, replace(new, id=f"wh_{ulid()}"), details)
 
-    request = WriteRequest("createWarehouse", new, WarehouseRecord)
-    return await run_write(context, request, Needs(), decide_warehouse)
+    request = WriteRequest("createWarehouse", [new, details], WarehouseRecord)
+    # The warehouse has no id yet, and nothing is stored for it.
+    needs = Needs(external_ids=[(ObjectKind.WAREHOUSE, id_) for id_ in details.ids])
+    return await run_write(context, request, needs, decide_warehouse)
 
 
 async def update_warehouse(
-    context: WriteContext, id_: str, changes: Mapping[str, str | bool | None]
+    context: WriteContext,
+    id_: str,
+    changes: Mapping[str, str | bool | None],
+    details: DetailsChange = UNCHANGED_DETAILS,
 ) -> WriteResult[WarehouseRecord]:
     """Change fields of a warehouse, named as in its record.
 
@@ -205,7 +222,7 @@ async def update_warehouse(
 
     Raises:
         ValidationFailed: a field is malformed.
-        WarehouseNotFound.
+        WarehouseNotFound, ExternalIdTaken.
         InventoryError: an error of `run_write`.
 
     """
@@ -219,14 +236,53 @@ async def update_warehouse(
             _check_warehouse(after)
         except InventoryError as refusal:
             return Decision(refusal)
-        if after == before:
-            return Decision(after)
-        return Decision(after, Changes(warehouses={id_: after}))
+        return _warehouse_decision(stock, before, after, details)
 
-    content = [id_, dict(changes)]
+    content = [id_, dict(changes), details]
     request = WriteRequest("updateWarehouse", content, WarehouseRecord)
-    needs = Needs(warehouses=[id_], is_alone=not changes.keys().isdisjoint(SALE_FIELDS))
+    needs = needs_of_details((ObjectKind.WAREHOUSE, id_), details)
+    is_alone = not changes.keys().isdisjoint(SALE_FIELDS)
+    needs = dataclasses.replace(needs, warehouses=[id_], is_alone=is_alone)
     return await run_write(context, request, needs, decide_warehouse)
+
+
+def _sku_decision(
+    stock: Stock, before: SkuRecord | None, after: SkuRecord, change: DetailsChange
+) -> Decision[SkuRecord]:
+    """Decide on a SKU and its details, whose change counts in its version."""
+    if change.is_empty:
+        return Decision(after, UNCHANGED if after is before else Changes(skus={after.sku: after}))
+    key = (ObjectKind.SKU, after.sku)
+    details = decide_details(stock, key, change)
+    if isinstance(details, InventoryError):
+        return Decision(details)
+    is_changed = details != stock.details.get(key, NO_DETAILS)
+    if after is before and is_changed:
+        after = replace(after, version=after.version + 1)
+    result = replace(after, details=details)
+    if after is before:
+        return Decision(result)
+    changed = {key: details} if is_changed else {}
+    return Decision(result, Changes(skus={after.sku: after}, details=changed))
+
+
+def _warehouse_decision(
+    stock: Stock, before: WarehouseRecord | None, after: WarehouseRecord, change: DetailsChange
+) -> Decision[WarehouseRecord]:
+    """Decide on a warehouse and its details."""
+    if change.is_empty:
+        is_same = after == before
+        return Decision(after, UNCHANGED if is_same else Changes(warehouses={after.id: after}))
+    key = (ObjectKind.WAREHOUSE, after.id)
+    details = decide_details(stock, key, change)
+    if isinstance(details, InventoryError):
+        return Decision(details)
+    result = replace(after, details=details)
+    is_changed = details != stock.details.get(key, NO_DETAILS)
+    if after == before and not is_changed:
+        return Decision(result)
+    changed = {key: details} if is_changed else {}
+    return Decision(result, Changes(warehouses={after.id: after}, details=changed))
 
 
 def _decision(result: Result, after: Mapping[str, SkuRecord], stock: Stock) -> Decision[Result]:

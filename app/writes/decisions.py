@@ -6,6 +6,7 @@ from typing import Generic
 
 from app.database.session import Session
 from app.domain.caller import Caller
+from app.domain.object_details import ExternalIdRecord, ObjectKey, ObjectKind
 from app.domain.stock import UNCHANGED, Changes, Stock
 from app.errors import InventoryError
 from app.writes.idempotency_keys import Result, WriteRequest
@@ -24,6 +25,9 @@ class Needs:
     # Whether the write is a batch of its own without a deadline: it may change all SKUs of a
     # warehouse.
     is_alone: bool = False
+    # The objects whose details are read, and external ids whose objects are found.
+    details: Collection[ObjectKey] = ()
+    external_ids: Collection[tuple[ObjectKind, ExternalIdRecord]] = ()
     # Reads rows whose keys the request does not contain, and returns the needs of these rows.
     find: "Find | None" = None
     # The ids of reversed adjustments that `find` has read, each with that of its reversal.

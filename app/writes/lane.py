@@ -44,6 +44,8 @@ RESERVATION_SIZE: Final = 20
 FIND_SIZE: Final = 100
 # The size of a change of a warehouse, which touches every SKU of its batch.
 WAREHOUSE_SIZE: Final = 20
+# The size of a write that reads the details of an object: it may have dozens of external ids.
+DETAILS_SIZE: Final = 10
 # Other requests get a turn of the event loop after the decisions on so many SKUs.
 PAUSE_SIZE: Final = 50
 
@@ -69,6 +71,7 @@ def size_of(needs: Needs) -> int:
     if needs.is_alone:
         return MAX_BATCH_SIZE
     size = 1 + len(needs.skus) + RESERVATION_SIZE * len(needs.reservations)
+    size += DETAILS_SIZE * len(needs.details)
     if needs.find is not None:
         size += FIND_SIZE
     if not needs.skus:

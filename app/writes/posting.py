@@ -11,6 +11,7 @@ from sqlalchemy.sql import Executable
 from app.database.parameters import as_json
 from app.database.session import Session
 from app.domain.changes import ChangedLevel
+from app.domain.object_details import NO_DETAILS, ObjectKind
 from app.domain.persons import new_person
 from app.domain.quantities import ARCHIVED_PREFIX, Figures, Totals
 from app.domain.records import SkuRecord
@@ -21,9 +22,11 @@ from app.writes.rows import (
     TableRow,
     adjustment_rows,
     change_rows,
+    external_id_row,
     key_row,
     level_row,
     line_row,
+    metadata_text,
     reservation_row,
     sku_row,
     warehouse_row,
@@ -31,13 +34,17 @@ from app.writes.rows import (
 )
 from app.writes.statements import (
     add_reservation_counts,
+    add_reserved,
     add_sku_counts,
+    delete_external_ids,
     delete_lines,
     delete_words,
     insert_adjustments,
     insert_changes,
+    insert_external_ids,
     insert_persons,
     insert_words,
+    set_metadata,
     upsert_keys,
     upsert_lines,
     upsert_reservations,
@@ -81,6 +88,12 @@ async def post(session: Session, tenant_id: str, stock: Stock, changes: BatchCha
         write_levels(dialect, has_new=has_new_levels),
         [level_row(new, changes.skus[new.sku], changes.holds) for _, new in levels],
     )
+    gone_ids, new_ids = _changed_external_ids(changes)
+    await write(delete_external_ids(dialect), gone_ids)
+    await write(insert_external_ids(dialect), new_ids)
+    for kind in ObjectKind:
+        await write(set_metadata(dialect, kind), _changed_metadata(changes, kind))
+    await write(add_reserved(dialect), _reserved_of_warehouses(levels))
     await write(insert_adjustments(dialect), entries)
     await write(
         upsert_reservations(dialect), [reservation_row(each, persons) for each in reservations]
@@ -133,6 +146,35 @@ def _changed_levels(changes: BatchChanges) -> list[ChangedLevel]:
             if old is not new or is_whole:
                 levels.append((old, new))
     return levels
+
+
+def _reserved_of_warehouses(levels: Sequence[ChangedLevel]) -> list[TableRow]:
+    """Return the changes of the reserved quantities of warehouses."""
+    reserved: Counter[str] = Counter()
+    for old, new in levels:
+        reserved[new.warehouse_id] += new.reserved - (old.reserved if old else 0)
+    return [{"id": id_, "reserved": change} for id_, change in sorted(reserved.items()) if change]
+
+
+def _changed_external_ids(changes: BatchChanges) -> tuple[list[TableRow], list[TableRow]]:
+    """Return the keys of the external ids that objects lose, and the rows of those they get."""
+    gone: list[TableRow] = []
+    new: list[TableRow] = []
+    for key, after in changes.details.items():
+        before = changes.details_before.get(key, NO_DETAILS)
+        old_ids, new_ids = set(before.external_ids), set(after.external_ids)
+        gone += [external_id_row(key, id_) for id_ in sorted(old_ids - new_ids)]
+        new += [external_id_row(key, id_) for id_ in sorted(new_ids - old_ids)]
+    return gone, new
+
+
+def _changed_metadata(changes: BatchChanges, kind: ObjectKind) -> list[TableRow]:
+    """Return the new metadata of the objects of a kind."""
+    return [
+        {"id": key[1], "metadata_entries": metadata_text(after.metadata)}
+        for key, after in sorted(changes.details.items())
+        if key[0] is kind and after.metadata != changes.details_before.get(key, NO_DETAILS).metadata
+    ]
 
 
 def _removed_lines(changes: BatchChanges) -> list[TableRow]:

@@ -11,6 +11,7 @@ from app.database.columns import UtcDateTime
 from app.domain.changes import ChangeEvent
 from app.domain.hash_chain import chain_hash
 from app.domain.instants import format_instant
+from app.domain.object_details import ExternalIdRecord, MetadataRecord, ObjectKey, ObjectKind
 from app.domain.records import AdjustmentRecord, LevelRecord, ReservationRecord, SkuRecord
 from app.domain.stock import LevelKey
 from app.writes.idempotency_keys import KeyId, StoredRow
@@ -63,6 +64,23 @@ def sku_row(record: SkuRecord, now: datetime) -> TableRow:
 def word_rows(code: str, words: Iterable[str]) -> list[TableRow]:
     """Return the rows of some words of a SKU."""
     return [{"word": word, "sku": code} for word in sorted(words)]
+
+
+def external_id_row(key: ObjectKey, id_: ExternalIdRecord) -> TableRow:
+    """Return the row of an external id of an object."""
+    kind, object_id = key
+    return {
+        "kind": kind,
+        "namespace": id_.namespace,
+        "value": id_.value,
+        "sku": object_id if kind is ObjectKind.SKU else None,
+        "warehouse_id": object_id if kind is ObjectKind.WAREHOUSE else None,
+    }
+
+
+def metadata_text(entries: Sequence[MetadataRecord]) -> str | None:
+    """Return the stored JSON of metadata; None without any."""
+    return json.encode(entries).decode() if entries else None
 
 
 def level_row(level: LevelRecord, record: SkuRecord, holds: Mapping[LevelKey, int]) -> TableRow:

@@ -25,6 +25,7 @@ from sqlalchemy.sql.dml import Insert
 from sqlalchemy.types import TypeEngine
 
 from app.database.clocks import Present
+from app.database.external_id_table import external_id
 from app.database.parameters import column_types, rows_from
 from app.database.tables import (
     LEVEL_KEY,
@@ -41,6 +42,7 @@ from app.database.tables import (
     stock_level,
     warehouse,
 )
+from app.domain.object_details import ObjectKind
 
 ColumnTypes = Mapping[str, TypeEngine[Any]]
 
@@ -49,7 +51,7 @@ ColumnTypes = Mapping[str, TypeEngine[Any]]
 TENANT_PARAMETER: Final = bindparam("tenant", type_=Text)
 # ON CONFLICT is not in standard SQL. SQLite's INSERT has the same methods.
 INSERTS: Final[Mapping[str, Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
-SKU_TYPES: Final = column_types(sku, without=["tenant_id"])
+SKU_TYPES: Final = column_types(sku, without=["tenant_id", "metadata_entries"])
 SKU_CHANGES: Final = ("title", "status", "available", "version", "updated_at", "archived_at")
 WORD_TYPES: Final = column_types(sku_word, without=["tenant_id"])
 LEVEL_TYPES: Final = column_types(stock_level, without=["tenant_id"])
@@ -59,7 +61,15 @@ LINE_TYPES: Final = column_types(reservation_line, without=["tenant_id"])
 LINE_KEY_TYPES: Final = {
     name: LINE_TYPES[name] for name in ("reservation_id", "sku", "warehouse_id")
 }
-WAREHOUSE_COLUMN_TYPES: Final = column_types(warehouse, without=["tenant_id", "created_at"])
+WAREHOUSE_COLUMN_TYPES: Final = column_types(
+    warehouse, without=["tenant_id", "created_at", "metadata_entries", "reserved"]
+)
+EXTERNAL_ID_COLUMN_TYPES: Final = column_types(external_id, without=["tenant_id"])
+EXTERNAL_ID_KEY_TYPES: Final = {
+    name: EXTERNAL_ID_COLUMN_TYPES[name] for name in ("kind", "namespace", "value")
+}
+METADATA_TYPES: Final = {"id": Text(), "metadata_entries": Text()}
+RESERVED_TYPES: Final = {"id": Text(), "reserved": warehouse.c.reserved.type}
 WAREHOUSE_CHANGES: Final = ("name", "address", "marketplace", "is_active", "is_sellable")
 PERSON_TYPES: Final = column_types(person, without=["tenant_id"])
 CHANGE_COLUMN_TYPES: Final = column_types(change, without=["tenant_id"])
@@ -134,6 +144,46 @@ def upsert_warehouses(dialect: str) -> Executable:
     """Return the upsert of warehouses, whose types never change."""
     return _upsert(
         dialect, warehouse, WAREHOUSE_COLUMN_TYPES, changes=WAREHOUSE_CHANGES, dated=True
+    )
+
+
+@cache
+def delete_external_ids(dialect: str) -> Executable:
+    """Return the DELETE of external ids."""
+    rows = rows_from(dialect, "rows", EXTERNAL_ID_KEY_TYPES)
+    key = tuple_(*(external_id.c[name] for name in EXTERNAL_ID_KEY_TYPES))
+    is_tenant = external_id.c.tenant_id == TENANT_PARAMETER
+    return delete(external_id).where(is_tenant, key.in_(select(*rows.c)))
+
+
+@cache
+def insert_external_ids(dialect: str) -> Executable:
+    """Return the INSERT of external ids."""
+    insert: Executable = _insert(dialect, external_id, EXTERNAL_ID_COLUMN_TYPES)
+    return insert
+
+
+@cache
+def set_metadata(dialect: str, kind: ObjectKind) -> Executable:
+    """Return the UPDATE of the metadata of SKUs or of warehouses."""
+    rows = rows_from(dialect, "rows", METADATA_TYPES)
+    table = sku if kind is ObjectKind.SKU else warehouse
+    key = sku.c.sku if kind is ObjectKind.SKU else warehouse.c.id
+    return (
+        update(table)
+        .where(table.c.tenant_id == TENANT_PARAMETER, key == rows.c.id)
+        .values(metadata_entries=rows.c.metadata_entries)
+    )
+
+
+@cache
+def add_reserved(dialect: str) -> Executable:
+    """Return the UPDATE that adds to the reserved quantities of warehouses."""
+    rows = rows_from(dialect, "rows", RESERVED_TYPES)
+    return (
+        update(warehouse)
+        .where(warehouse.c.tenant_id == TENANT_PARAMETER, warehouse.c.id == rows.c.id)
+        .values(reserved=warehouse.c.reserved + rows.c.reserved)
     )
 
 

@@ -146,6 +146,30 @@ BAD_ROWS: Final[Mapping[str, tuple[Damage, str]]] = {
         _row("sku", lambda row: row.update(tenant_id="other")),
         "sku.jsonl, line 1: Object contains unknown field",
     ),
+    "an external id in another form": (
+        _value("external_id", "value", "04006381333931"),
+        "external_id.jsonl, line 1: value must be '4006381333931'",
+    ),
+    "an external id that is not valid": (
+        _value("external_id", "namespace", "GTIN"),
+        "external_id.jsonl, line 1: external_id.namespace must be 1 to 64",
+    ),
+    "an external id of another tenant's SKU": (
+        _value("external_id", "sku", "none"),
+        "external_id.jsonl, lines 1 to 2: the database refuses a row",
+    ),
+    "metadata that is not valid": (
+        _value("sku", "metadata_entries", '[["a b","1"]]'),
+        "sku.jsonl, line 1: metadata_entries has metadata.0.key, which must be 1 to 64",
+    ),
+    "metadata that is not JSON": (
+        _value("warehouse", "metadata_entries", "{"),
+        "warehouse.jsonl, line 1: ",
+    ),
+    "metadata in another form": (
+        _value("sku", "metadata_entries", '[["b", "1"]]'),
+        "sku.jsonl, line 1: metadata_entries is not written as the service writes it",
+    ),
     "a missing column": (
         _row("sku", lambda row: row.pop("title")),
         "sku.jsonl, line 1: Object missing required field",

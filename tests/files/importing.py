@@ -28,12 +28,14 @@ def staged(
     kind: FileKind,
     form: FileFormat | None = None,
     names: WarehouseNames | None = None,
+    sku_namespace: str | None = None,
 ) -> Staging:
     """Return a parsed file; without names it may name any warehouse."""
     staging = Staging()
     raw = content if isinstance(content, bytes) else content.encode()
     names = names or WarehouseNames("t", [], creates=True)
-    read_file(BytesIO(raw), staging, ReadOptions(kind=kind, form=form), names, silent)
+    options = ReadOptions(kind=kind, form=form, sku_namespace=sku_namespace)
+    read_file(BytesIO(raw), staging, options, names, silent)
     return staging
 
 

@@ -33,6 +33,7 @@ from tests.ledger.writes import (
     SAFETY,
     SET,
     SYNC,
+    TITLE,
     TRANSFER,
     UPDATE_WAREHOUSE,
 )
@@ -48,11 +49,15 @@ query ($skus: String, $entries: String, $reservations: String) {
     edges {
       cursor
       node {
+        externalIds { namespace value } metadata { key value }
         id sku title totalOnHand totalReserved totalAvailable safetyStock reorderPoint status
         version archivedAt
         stock {
           id onHand reserved safetyStock reorderPoint available status version adjustedAt syncedAt
-          warehouse { id name type address marketplace isActive isReadonly isSellable }
+          warehouse {
+            id name type address marketplace isActive isReadonly isSellable
+            externalIds { namespace value } metadata { key value }
+          }
           reservations { totalCount nodes { reservation { id } quantity held committed } }
         }
         adjustments { totals { entries increase decrease netChange } nodes { id } }
@@ -104,6 +109,12 @@ async def used(service: Service) -> None:
     bulk = [bulk_item({**counted, "quantity": 490, "reference": "PO-1"}), bulk_item(filling)]
     await done(BULK, updates=bulk)
     await done(UPDATE_WAREHOUSE, id=closed_id, isActive=False)
+    details = {
+        "externalIds": [{"namespace": "gtin", "values": ["4006381333931"]}],
+        "metadata": [{"key": "color", "value": UNUSUAL}],
+    }
+    await done(TITLE, sku=CODE, **details)
+    await done(UPDATE_WAREHOUSE, id=OTHER, **details)
     moved = await done(
         TRANSFER,
         fromWarehouseId=WAREHOUSE,

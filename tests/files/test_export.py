@@ -162,7 +162,7 @@ async def test_an_export_is_one_snapshot_of_one_tenant(
     last = {"sku": codes[-1], "warehouseId": MAIN.id, "quantity": 99, "reason": "correction"}
 
     batches = exporting.exported_rows(
-        service.database, exporting._stock(ExportFilter()), service.tenant_id
+        service.database, exporting._stock(ExportFilter(), ""), service.tenant_id
     )
     rows = [*await anext(batches)]
     await service.data(SET, {"input": last})

@@ -14,7 +14,7 @@ from tests.engines import reader_of, transact
 
 BIG: Final = {
     *("sku", "sku_word", "stock_level", "adjustment", "idempotency_key"),
-    *("reservation", "reservation_line", "change"),
+    *("reservation", "reservation_line", "change", "external_id"),
 }
 
 

@@ -14,6 +14,7 @@ from app.database.snapshot import Snapshot
 from app.database.tables import LINK_COLUMNS
 from app.domain.changes import ChangeType
 from app.domain.filters import AdjustmentFilter, Order, ReservationFilter, Sign, SkuFilter
+from app.domain.object_details import ExternalIdRecord, ObjectKind
 from app.domain.periods import Interval, PeriodRun
 from app.domain.quantities import Status
 from app.domain.records import ReservationStatus
@@ -35,13 +36,16 @@ from app.reads.adjustments import (
 )
 from app.reads.changes import get_feed_position, list_changes
 from app.reads.due_webhooks import list_due_webhooks
+from app.reads.object_details import find_by_external_ids, get_external_ids, get_metadata
 from app.reads.reservations import (
     count_holds_of,
     count_reservations,
+    count_reservations_of_stock,
     get_reservations,
     list_due_reservations,
     list_holds_of,
     list_reservations,
+    sum_held,
 )
 from app.reads.similar_codes import find_other_spellings, find_similar_codes
 from app.reads.sku_words import list_codes_with_word
@@ -126,6 +130,7 @@ def sku_reads(data: Data) -> Iterator[ReadCase]:
     yield ReadCase("times of changes", call)
     yield from feed_reads(data)
     yield from webhook_reads(data)
+    yield from details_reads(data)
     yield ReadCase("titles", partial(get_titles, tenant_id=tenant, codes=data.codes))
     for statuses, after in product(STATUSES, (None, data.code)):
         call = partial(list_levels_of_warehouses, tenant_id=tenant, warehouses=WAREHOUSES)
@@ -168,6 +173,19 @@ def sku_reads(data: Data) -> Iterator[ReadCase]:
     yield ReadCase("warehouses of ids", partial(get_warehouses, tenant_id=tenant, ids=ids))
     entries = [f"adj_{number}" for number in range(9)]
     yield ReadCase("adjustments of ids", partial(get_adjustments, tenant_id=tenant, ids=entries))
+
+
+def details_reads(data: Data) -> Iterator[ReadCase]:
+    """Yield reads of external ids and metadata, and look-ups by external ids."""
+    call: partial[Any]
+    warehouses = [warehouse.id for warehouse in WAREHOUSES]
+    for kind, keys in ((ObjectKind.SKU, data.codes), (ObjectKind.WAREHOUSE, warehouses)):
+        for query in (get_external_ids, get_metadata):
+            call = partial(query, tenant_id=data.tenant, kind=kind, ids=keys)
+            yield ReadCase(f"{query.__name__} {kind}", call)
+        wanted = [ExternalIdRecord("erp", key) for key in keys]
+        call = partial(find_by_external_ids, tenant_id=data.tenant, kind=kind, ids=wanted)
+        yield ReadCase(f"objects by external ids {kind}", call)
 
 
 def ordered_reads(data: Data) -> Iterator[ReadCase]:
@@ -257,6 +275,7 @@ def reservation_reads(data: Data) -> Iterator[ReadCase]:
         )
         call = partial(count_reservations, tenant_id=tenant, where=where)
         yield ReadCase(f"total of reservations {conditions}", call)
+    yield from reservations_of_stock(data, middle)
     levels = [(each, MAIN) for each in data.codes]
     for after in (None, middle):
         call = partial(list_holds_of, tenant_id=tenant, levels=levels, after=after, limit=PAGE)
@@ -270,6 +289,30 @@ def reservation_reads(data: Data) -> Iterator[ReadCase]:
         call = partial(list_adjustments_of_group, tenant_id=tenant, name=name)
         yield ReadCase(f"adjustments of one {name}", partial(call, id_="nobody", limit=1_001))
     yield ReadCase("reversals", partial(get_reversals, tenant_id=tenant, ids=["adj_1"]))
+
+
+def reservations_of_stock(data: Data, middle: str) -> Iterator[ReadCase]:
+    """Yield reads of the reservations of a SKU, a warehouse or a stock level."""
+    call: partial[Any]
+    for sku_code, warehouse, status in product(
+        (None, data.code), (None, MAIN), (None, ReservationStatus.OPEN)
+    ):
+        where = ReservationFilter(sku=sku_code, warehouse_id=warehouse, status=status)
+        conditions = named(sku=sku_code, warehouse=warehouse, status=status)
+        call = partial(sum_held, tenant_id=data.tenant, where=where)
+        yield ReadCase(f"held {conditions}", call)
+        if not where.names_stock:
+            continue
+        for after in (None, middle):
+            call = partial(list_reservations, tenant_id=data.tenant, where=where, limit=PAGE)
+            yield ReadCase(
+                f"reservations of stock {conditions} {named(after=after)}",
+                partial(call, after=after),
+            )
+        # It reads a limited number of lines.
+        call = partial(count_reservations_of_stock, tenant_id=data.tenant, where=where)
+        grows = sku_code is None
+        yield ReadCase(f"total of reservations of stock {conditions}", call, grows=grows)
 
 
 def sign_reads(data: Data) -> Iterator[ReadCase]:

@@ -25,7 +25,7 @@ from msgspec import structs
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.tables import change, person, reservation, reservation_line, stock_level
+from app.database.tables import person, reservation, reservation_line, stock_level
 from app.domain.caller import Scope
 from app.domain.records import WarehouseRecord
 from app.domain.warehouses import WarehouseType
@@ -35,6 +35,7 @@ from app.writes.tenants import create_token, revoke_token
 from rest_shim.routes import ROUTES, RestRoute
 from tests.engines import transact
 from tests.graphql.operations import Json, objects_with_id, refusals, send_operation, without
+from tests.graphql.stored_rows import EXTERNAL_ID, insert_change, insert_external_ids
 from tests.graphql.test_schema import OBJECTS
 from tests.service import EMAIL, Service, counted, level, new_tenant, sku
 from tests.webhooks.rows import insert_webhook
@@ -59,6 +60,7 @@ UNKNOWN: Final = {
     ENTRY: "adj_01HX0000000000000000000009",
     HOOK: "whk_01HX0000000000000000000009",
     CODE: "CODE-OF-X",
+    EXTERNAL_ID: "ID-OF-X",
     "CODE-TO-BE-OF-A": "CODE-TO-BE-OF-X",
 }
 SECRETS: Final = ("Title of A", "Hall of A", EMAIL, "adj_", "level_", "hook-of-a.example")
@@ -106,6 +108,8 @@ SAMPLES: Final[Mapping[str, object]] = {
     "url": "https://example.com/",
     "after": 0,
     "webhookId": HOOK,
+    "namespace": "erp",
+    "value": EXTERNAL_ID,
 }
 # Values for inputs where the name alone is ambiguous.
 OTHERS: Final = {
@@ -216,6 +220,7 @@ def document(root: str, name: str) -> tuple[str, Json]:
 def request(route: RestRoute) -> tuple[str, str, dict[str, Any]]:
     """Return the method, path and body of a request to a route."""
     path = route.path.replace("{sku:segment}", CODE).replace("{reservation_id:segment}", HELD)
+    path = path.replace("{warehouse_id:segment}", WAREHOUSE)
     assert "{" not in path
     if route.operation in ONCE:
         path += "?dry_run=true"
@@ -225,8 +230,9 @@ def request(route: RestRoute) -> tuple[str, str, dict[str, Any]]:
 @pytest.fixture
 async def stocked(service: Service) -> Service:
     await load_objects(service)
+    await transact(service.database, partial(insert_external_ids, service, CODE, WAREHOUSE))
     await transact(service.database, partial(hold, service))
-    await transact(service.database, partial(change_once, service))
+    await transact(service.database, partial(insert_change, service, WAREHOUSE))
     await transact(service.database, partial(insert_webhook, service, HOOK))
     return service
 
@@ -240,20 +246,6 @@ async def load_objects(service: Service) -> None:
     market = structs.replace(warehouse, id=MARKET, type=WarehouseType.FBA)
     counts = replace(level(warehouse, 500), history=[replace(counted(500), id=ENTRY)])
     await service.load([warehouse, other, market], [sku(CODE, counts, title="Title of A")])
-
-
-async def change_once(service: Service, connection: AsyncConnection) -> None:
-    """Insert a change into the feed."""
-    body = {"after": {"name": "Hall of A", "type": "own", "is_active": True}}
-    changed = {
-        "tenant_id": service.tenant_id,
-        "position": 1,
-        "type": "warehouse_created",
-        "warehouse_id": WAREHOUSE,
-        "body": json.dumps(body),
-        "created_at": datetime.now(UTC),
-    }
-    await connection.execute(change.insert(), changed)
 
 
 async def hold(service: Service, connection: AsyncConnection) -> None:

@@ -17,9 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import reads
 from app.database.engine import Database
+from app.database.external_id_table import external_id
 from app.database.migration import migrate
 from app.database.tables import idempotency_key
 from app.database.tables import sku as sku_table
+from app.database.tables import warehouse as warehouse_table
 from app.files.seeding import LoadedCount, LoadedLevel, LoadedSku
 from app.ledger.rollup import roll_up_ledger
 from app.reads.due_work import list_due_tenants
@@ -88,6 +90,7 @@ async def shop(engine: str, empty_database_url: str) -> AsyncIterator[Service]:
         # The last fill runs ANALYZE on all data.
         await fill_all(database, "large", Size(large))
         await transact(database, partial(tell_changes, "large", large))
+        await transact(database, keep_external_ids)
         for tenant in ("small", "other", "large", shop.tenant_id):
             while await roll_up_ledger(database, tenant):
                 pass
@@ -130,6 +133,18 @@ async def keep_keys(connection: AsyncConnection) -> None:
         sku_table.c.created_at,
     )
     await connection.execute(idempotency_key.insert().from_select(columns, kept))
+
+
+async def keep_external_ids(connection: AsyncConnection) -> None:
+    """Insert an external id for every SKU and every warehouse."""
+    for kind, key, owner in (
+        ("sku", sku_table.c.sku, "sku"),
+        ("warehouse", warehouse_table.c.id, "warehouse_id"),
+    ):
+        values = key.table.c.tenant_id, literal(kind), literal("erp"), key, key
+        columns = ["tenant_id", "kind", "namespace", "value", owner]
+        await connection.execute(external_id.insert().from_select(columns, select(*values)))
+    await connection.execute(text("ANALYZE external_id"))
 
 
 async def tell_changes(tenant: str, number: int, connection: AsyncConnection) -> None:

@@ -349,6 +349,7 @@ def test_connections_have_the_shape_of_relay(name: str) -> None:
         "totalCount": "Int",
         "feedPosition": "Quantity",
         **({"totals": "AdjustmentTotals"} if node == "Adjustment" else {}),
+        **({"held": "Quantity"} if node == "Reservation" else {}),
     }
     assert {field: str(it.type) for field, it in fields_of(edge).items()} == {
         "node": f"{node}!",

@@ -25,6 +25,7 @@ from tests.service import Service, level, sku
             "is released and holds",
         ),
         ("UPDATE stock_level SET holds = holds + 1 WHERE sku = 'B'", "holds of stock level .B"),
+        ("UPDATE warehouse SET reserved = reserved + 1", "reserved of warehouse wh_.*, and should"),
         ("UPDATE reservation_count SET reservations = 0 WHERE true", "count of open reservations"),
         ("UPDATE reservation_count SET status = 'expired'", "count of expired reservations"),
         ("DELETE FROM reservation_count", "count of open reservations"),
@@ -61,7 +62,11 @@ async def test_a_repair_recounts_reservations(service: Service) -> None:
         if number:
             await service.data(RELEASE, {"input": {"id": held["id"]}})
     async with writer_of(service.database).connect() as connection:
-        for change in ("reservation_count SET status = 'expired'", "stock_level SET holds = 7"):
+        for change in (
+            "reservation_count SET status = 'expired'",
+            "stock_level SET holds = 7",
+            "warehouse SET reserved = 9",
+        ):
             statement = f"UPDATE {change} WHERE tenant_id = '{service.tenant_id}'"
             open_ = " AND status = 'open'" if "expired" in change else ""
             await connection.exec_driver_sql(statement + open_)
@@ -74,6 +79,7 @@ async def test_a_repair_recounts_reservations(service: Service) -> None:
         "count of open reservations of order-1 was 0, and is 1",
     }
     assert f"holds of stock level (A, {MAIN.id}) was 7, and is 1" in repaired
+    assert f"reserved of warehouse {MAIN.id} was 9, and is 2" in repaired
     await assert_proven(service)
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import product
 from typing import Any, Final, TypeVar
 
 from hypothesis import HealthCheck, Phase, settings
@@ -20,7 +21,13 @@ from app.domain.stock import StockUpdate
 from app.errors import InventoryError
 from app.files.seeding import load_skus, load_warehouses
 from app.ledger.verification import verify_tenant
-from app.reads.reservations import count_holds_of, count_reservations, get_reservations
+from app.reads.reservations import (
+    count_holds_of,
+    count_reservations,
+    get_reservations,
+    list_reservations,
+    sum_held,
+)
 from app.reads.skus import get_skus
 from app.settings import Settings
 from app.writes.expiry import expire_reservations
@@ -44,6 +51,8 @@ from tests.service import EMAIL, level, new_tenant, now, sku
 Result = TypeVar("Result")
 CODES: Final = ("A", "B")
 WAREHOUSES: Final = (MAIN, OTHER)
+# SKUs, warehouses and stock levels, each as (SKU, warehouse id).
+STOCK: Final = [*product((None, *CODES), (None, *(record.id for record in WAREHOUSES)))][1:]
 LEVELS: Final = [(code, record.id) for code in CODES for record in WAREHOUSES]
 
 
@@ -58,6 +67,15 @@ class Held:
 
 def requested(lines: dict[tuple[str, str], int]) -> tuple[RequestedLine, ...]:
     return tuple(RequestedLine(code, (id_,), quantity) for (code, id_), quantity in lines.items())
+
+
+def of_stock(key: tuple[str | None, str | None]) -> ReservationFilter:
+    code, id_ = key
+    return ReservationFilter(sku=code, warehouse_id=id_, status=ReservationStatus.OPEN)
+
+
+def is_of(level: tuple[str, str], key: tuple[str | None, str | None]) -> bool:
+    return all(part in (None, value) for part, value in zip(key, level, strict=True))
 
 
 class Machine(RuleBasedStateMachine):
@@ -258,6 +276,15 @@ class Machine(RuleBasedStateMachine):
             skus = await get_skus(snapshot, self.tenant_id, codes=CODES)
             kept = await get_reservations(snapshot, self.tenant_id, ids=[*self.held])
             holds = await count_holds_of(snapshot, self.tenant_id, levels=LEVELS)
+            held = {
+                key: await sum_held(snapshot, self.tenant_id, where=of_stock(key)) for key in STOCK
+            }
+            listed = {
+                key: await list_reservations(
+                    snapshot, self.tenant_id, where=of_stock(key), limit=100
+                )
+                for key in STOCK
+            }
             numbers = {
                 status: await count_reservations(
                     snapshot, self.tenant_id, where=ReservationFilter(status=status)
@@ -272,6 +299,16 @@ class Machine(RuleBasedStateMachine):
         assert numbers.pop(None) == statuses.total()
         assert numbers == {it: statuses[it] for it in ReservationStatus}
         assert holds == {key: len(self.holding(key)) for key in LEVELS}
+        for key in STOCK:
+            lines = {
+                id_: [quantity for level, quantity in it.lines.items() if is_of(level, key)]
+                for id_, it in self.held.items()
+                if it.status is ReservationStatus.OPEN
+            }
+            assert held[key] == sum(map(sum, lines.values()))
+            assert [it.id for it in listed[key]] == sorted(
+                (id_ for id_, quantities in lines.items() if quantities), reverse=True
+            )
         assert {id_: it.status for id_, it in kept.items()} == {
             id_: it.status for id_, it in self.held.items()
         }

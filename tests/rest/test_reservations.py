@@ -76,6 +76,36 @@ async def test_committed_reservation_is_readable_and_in_the_ledger(
     await assert_proven(stocked)
 
 
+async def test_reservations_are_listed_by_stock_with_what_they_hold(stocked: Service) -> None:
+    first, second = [await reserved(stocked, quantity=each, reference="order-1") for each in (1, 2)]
+    await stocked.rest("POST", f"{PATH}/{first['id']}/release")
+    for query in ("sku=A/1", f"warehouse_id={MAIN.id}", f"sku=A/1&warehouse_id={MAIN.id}"):
+        found = (await stocked.rest("GET", f"{PATH}?{query}")).json()
+        assert [each["id"] for each in found["data"]] == [second["id"], first["id"]]
+        assert found["meta"] == {"total": 2, "limit": 50, "nextCursor": None, "held": 2}
+        found = (await stocked.rest("GET", f"{PATH}?{query}&status=open")).json()
+        assert [each["id"] for each in found["data"]] == [second["id"]]
+    by_reference = (await stocked.rest("GET", f"{PATH}?reference=order-1")).json()
+    assert by_reference["meta"] == {"total": 2, "limit": 50, "nextCursor": None}
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("sku=", 422, "VALIDATION_ERROR"),
+        ("warehouse_id=", 422, "VALIDATION_ERROR"),
+        ("sku=A/1&status=released", 422, "VALIDATION_ERROR"),
+        ("sku=A/1&reference=order-1", 422, "VALIDATION_ERROR"),
+        ("sku=C", 404, "INVENTORY_NOT_FOUND"),
+        ("warehouse_id=wh_1", 404, "WAREHOUSE_NOT_FOUND"),
+    ],
+)
+async def test_a_list_by_stock_that_is_not_valid_is_refused(
+    stocked: Service, query: str, status: int, code: str
+) -> None:
+    assert refusal(await stocked.rest("GET", f"{PATH}?{query}")) == (status, code)
+
+
 async def test_released_stock_is_available_again(stocked: Service) -> None:
     made = await reserved(stocked, quantity=10)
     refused = await stocked.rest("POST", PATH, json=body())

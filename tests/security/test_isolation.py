@@ -16,7 +16,16 @@ from app.domain.warehouses import WarehouseType
 from app.graphql.schema.scopes import SCOPES
 from app.writes.tenants import create_token
 from rest_shim.routes import ROUTES
-from tests.graphql.test_access_matrix import CODE, HELD, HOOK, OTHER, WAREHOUSE, document, selection
+from tests.graphql.stored_rows import EXTERNAL_ID
+from tests.graphql.test_access_matrix import (
+    CODE,
+    HELD,
+    HOOK,
+    OTHER,
+    WAREHOUSE,
+    document,
+    selection,
+)
 from tests.graphql.test_schema import OBJECTS
 from tests.service import EMAIL, Service, level, new_tenant, running, sku
 
@@ -31,6 +40,8 @@ VALUES: Final[dict[str, Any]] = {
     "codes": [CODE],
     "createdBy": EMAIL,
     "cursor": "cursor_AAAA",
+    "external_id": f"erp:{EXTERNAL_ID}",
+    "externalId": {"namespace": "erp", "value": EXTERNAL_ID},
     "end_date": "2026-01-01",
     "endDate": "2026-01-01",
     "first": 1,
@@ -96,6 +107,7 @@ def rest_reads() -> Iterator[str]:
         for code in (CODE, "CODE-OF-X"):
             path = route.path.replace("{sku:segment}", code)
             path = path.replace("{reservation_id:segment}", HELD)
+            path = path.replace("{warehouse_id:segment}", WAREHOUSE)
             yield path
             for name in route.query:
                 value = REST_VALUES.get(name, VALUES.get(name))

@@ -13,9 +13,16 @@ from app.errors import invalid_field
 from app.graphql.schema.budget import ENTRIES_PER_UNIT, PARENT_COST, ROW_COST, STATEMENT_COST
 from app.graphql.schema.context import Context
 from app.graphql.schema.enums import ChangeType, ReservationStatus, Status, WarehouseType
-from app.graphql.schema.fields import described_field, object_from, quantity_from, read_from
+from app.graphql.schema.fields import (
+    described_field,
+    object_from,
+    objects_from,
+    quantity_from,
+    read_from,
+)
 from app.graphql.schema.filters import refuse_empty
 from app.graphql.schema.lookups import require_warehouse
+from app.graphql.schema.object_details import ExternalId, MetadataEntry
 from app.graphql.schema.relay import check_number, page_size
 from app.graphql.schema.scalars import Quantity
 from app.reads.changes import MOST_EXAMINED, FeedPage, list_changes
@@ -74,6 +81,18 @@ class ChangedValues:
     )
     is_sellable: bool | None = read_from(
         "record.is_sellable", "Whether the stock of a warehouse is for sale."
+    )
+    external_ids: list[ExternalId] | None = objects_from(
+        "record.external_ids",
+        lambda record: ExternalId(record=record),
+        "External ids that a SKU or a warehouse lost (in `before`) or got (in `after`); null if "
+        "they have not changed.",
+    )
+    metadata: list[MetadataEntry] | None = objects_from(
+        "record.metadata",
+        lambda record: MetadataEntry(record=record),
+        "Metadata that a SKU or a warehouse lost (in `before`) or got (in `after`); null if it has "
+        "not changed.",
     )
     reservation_status: ReservationStatus | None = read_from(
         "record.reservation_status", "State of a reservation."
@@ -189,4 +208,11 @@ def _long_texts(page: FeedPage) -> list[str | None]:
         for state in (record.body.before, record.body.after)
         if state is not None
     )
-    return [text for state in states for text in (state.title, state.name, state.address)]
+    return [
+        text
+        for state in states
+        for text in (
+            *(state.title, state.name, state.address),
+            *(each.value for each in (*(state.external_ids or ()), *(state.metadata or ()))),
+        )
+    ]

@@ -15,6 +15,13 @@ from strawberry.dataloader import DataLoader
 
 from app.database.snapshot import Snapshot
 from app.domain.filters import AdjustmentFilter, Order, SkuFilter
+from app.domain.object_details import (
+    MAX_EXTERNAL_IDS,
+    MAX_METADATA_ENTRIES,
+    ExternalIdRecord,
+    MetadataRecord,
+    ObjectKind,
+)
 from app.domain.periods import PeriodSeries
 from app.domain.records import (
     AdjustmentRecord,
@@ -43,6 +50,7 @@ from app.reads.adjustment_totals import count_adjustments_of, sum_adjustments_of
 from app.reads.adjustments import get_adjustments, list_adjustments_of
 from app.reads.changes import get_feed_position
 from app.reads.conditions import KeyColumns, LedgerKey, StockKey
+from app.reads.object_details import find_by_external_ids, get_external_ids, get_metadata
 from app.reads.paging import MAX_COUNT
 from app.reads.reservations import MOST_LINES, count_holds_of, get_reservations, list_holds_of
 from app.reads.skus import get_skus, get_titles, get_update_times
@@ -146,6 +154,35 @@ class Loaders:
     def warehouse(self) -> Loader[str, WarehouseRecord | None]:
         """Record of a warehouse by id."""
         return self._for("warehouse", self._seeking(self._load_warehouses, KEY_COST))
+
+    def external_ids(self, kind: ObjectKind) -> Loader[str, list[ExternalIdRecord]]:
+        """External ids by SKU code or warehouse id."""
+
+        async def load(ids: Sequence[str]) -> list[list[ExternalIdRecord]]:
+            found = await get_external_ids(self._snapshot, self._tenant_id, kind=kind, ids=ids)
+            self._budget.spend_text(each.value for of_one in found.values() for each in of_one)
+            return [list(found.get(id_, ())) for id_ in ids]
+
+        return self._for(("external ids", kind), self._paged(MAX_EXTERNAL_IDS, load))
+
+    def metadata(self, kind: ObjectKind) -> Loader[str, list[MetadataRecord]]:
+        """Metadata by SKU code or warehouse id."""
+
+        async def load(ids: Sequence[str]) -> list[list[MetadataRecord]]:
+            found = await get_metadata(self._snapshot, self._tenant_id, kind=kind, ids=ids)
+            self._budget.spend_text(each.value for of_one in found.values() for each in of_one)
+            return [list(found.get(id_, ())) for id_ in ids]
+
+        return self._for(("metadata", kind), self._paged(MAX_METADATA_ENTRIES, load))
+
+    def object_by_external_id(self, kind: ObjectKind) -> Loader[ExternalIdRecord, str | None]:
+        """SKU code or warehouse id by external id."""
+
+        async def load(ids: Sequence[ExternalIdRecord]) -> list[str | None]:
+            found = await find_by_external_ids(self._snapshot, self._tenant_id, kind=kind, ids=ids)
+            return [found.get(id_) for id_ in ids]
+
+        return self._for(("by external id", kind), self._seeking(load, KEY_COST))
 
     @property
     def adjustment(self) -> Loader[str, AdjustmentRecord | None]:

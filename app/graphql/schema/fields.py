@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import strawberry
 from strawberry import UNSET
 from strawberry.types import get_object_definition, has_object_definition
-from strawberry.types.base import StrawberryList
+from strawberry.types.base import StrawberryList, StrawberryOptional
 from strawberry.utils.str_converters import to_camel_case
 
 from app.domain.validation import normalized_code
@@ -47,11 +47,12 @@ def object_from(path: str, make: Callable[[Any], object], description: str) -> A
 
 
 def objects_from(path: str, make: Callable[[Any], object], description: str) -> Any:  # noqa: ANN401
-    """Define a list field whose objects are made from the records at a path."""
+    """Define a list field whose objects are made from the records at a path; null without any."""
     get = attrgetter(path)
 
     def read(self: Any):  # type: ignore[no-untyped-def]  # noqa: ANN202, ANN401 - as declared
-        return [make(record) for record in get(self)]
+        records = get(self)
+        return None if records is None else [make(record) for record in records]
 
     return strawberry.field(
         resolver=read, description=description, metadata=ColumnarField(path, make).metadata
@@ -113,7 +114,8 @@ def of_plain_values(input_type: type[T]) -> type[T]:
             message = f"{input_type.__name__}.{field.python_name} must hold plain inputs."
             raise TypeError(message)
         convert = partial(make, inner)
-        is_list = isinstance(field.type, StrawberryList)
+        given = field.type.of_type if isinstance(field.type, StrawberryOptional) else field.type
+        is_list = isinstance(given, StrawberryList)
         inputs[to_camel_case(field.python_name)] = _each(convert) if is_list else convert
 
     def from_values(type_: type[T], value: Mapping[str, Any], context: Any) -> T:  # noqa: ANN401
@@ -121,7 +123,8 @@ def of_plain_values(input_type: type[T]) -> type[T]:
         if code := fields.get("sku"):
             fields["sku"] = normalized_code(code)
         for name, make in inputs.items():
-            fields[names[name]] = make(value[name], context)
+            if value.get(name) is not None:
+                fields[names[name]] = make(value[name], context)
         return type_(**fields)
 
     definition.from_input = from_values

@@ -15,6 +15,7 @@ from app.domain.words import MAX_SEARCH_WORDS, MAX_WORD_LENGTH, search_problem, 
 from app.errors import invalid_field, invalid_fields
 from app.graphql.schema.enums import LevelOrder, ReservationStatus, Sign, Status
 from app.graphql.schema.fields import of_plain_values, optional
+from app.graphql.schema.object_details import ExternalIdInput
 from app.reads.paging import MAX_COUNT
 
 # Characters of a search by text.
@@ -165,6 +166,7 @@ class SkuFilterInput(StockLevelFilterInput):
         "SKUs with a stock level in this warehouse. Their fields are those of all warehouses: "
         "`Warehouse.stock` and `Sku.stockLevel` have the figures of one warehouse."
     )
+    external_id: ExternalIdInput | None = optional("The SKU with this id in another system.")
     text: str | None = optional(
         "SKUs for which every word of this text is the beginning of a word in the code or the "
         "title. Words are letters and digits, without regard to case; of a word, the first "
@@ -176,21 +178,50 @@ class SkuFilterInput(StockLevelFilterInput):
     def conditions(self) -> SkuFilter:
         """Filter of the reads."""
         refuse_empty(warehouseId=self.warehouse_id)
-        where = replace(super().conditions(), warehouse_id=self.warehouse_id)
+        where = replace(
+            super().conditions(),
+            warehouse_id=self.warehouse_id,
+            external_id=self.external_id.required() if self.external_id else None,
+        )
         return where if self.text is None else replace(where, words=_search_words(self.text))
 
 
+@of_plain_values
 @strawberry.input(description="Filters of a list of reservations. All conditions must hold.")
 class ReservationFilterInput:
     """Conditions on reservations."""
 
     status: ReservationStatus | None = optional("Reservations with this status.")
     reference: str | None = optional("Reservations with this reference.")
+    sku: str | None = optional(
+        "Reservations with a line of this SKU. Of `status` it can be combined with OPEN, and not "
+        "with `reference`."
+    )
+    warehouse_id: strawberry.ID | None = optional(
+        "Reservations with a line in this warehouse; with `sku`, a line of the SKU there. Of "
+        "`status` it can be combined with OPEN, and not with `reference`."
+    )
 
     def conditions(self) -> ReservationFilter:
-        """Filter of the reads."""
-        refuse_empty(reference=self.reference)
-        return ReservationFilter(status=self.status, reference=self.reference)
+        """Filter of the reads.
+
+        Raises:
+            ValidationFailed: a text is empty, or conditions cannot be combined.
+
+        """
+        refuse_empty(reference=self.reference, sku=self.sku, warehouseId=self.warehouse_id)
+        where = ReservationFilter(
+            status=self.status,
+            reference=self.reference,
+            sku=self.sku,
+            warehouse_id=self.warehouse_id,
+        )
+        # No index finds the reservations of a SKU or a warehouse by another condition.
+        if where.names_stock and self.reference is not None:
+            raise invalid_field("reference", "cannot be combined with sku or warehouseId")
+        if where.names_stock and self.status not in (None, ReservationStatus.OPEN):
+            raise invalid_field("status", "must be OPEN, or left out, with sku or warehouseId")
+        return where
 
 
 def _search_words(text: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from app.domain.filters import AdjustmentFilter
+from app.domain.filters import AdjustmentFilter, ReservationFilter
 from app.domain.records import ReservationRecord, SkuRecord, WarehouseRecord
 from app.errors import inventory_not_found, reservation_not_found, warehouse_not_found
 from app.graphql.schema.context import Context
@@ -57,7 +57,7 @@ async def require_reservation(context: Context, reservation_id: str) -> Reservat
     return record
 
 
-async def require_filtered(context: Context, where: AdjustmentFilter) -> None:
+async def require_filtered(context: Context, where: AdjustmentFilter | ReservationFilter) -> None:
     """Check that the SKU and the warehouse of a filter exist.
 
     Raises:

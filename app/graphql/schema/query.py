@@ -1,5 +1,6 @@
 """The root type of the reads."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import strawberry
@@ -7,12 +8,12 @@ from graphql.pyutils import gather_with_cancel
 
 from app.domain.caller import SUFFICIENT, Scope
 from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
+from app.domain.object_details import ObjectKind
 from app.domain.records import LedgerTotals
 from app.domain.validation import normalized_code
 from app.graphql.schema.budget import (
     ENTRIES_PER_UNIT,
     LEVEL_COST,
-    LINE_COST,
     PARENT_COST,
     ROW_COST,
     STATEMENT_COST,
@@ -35,6 +36,7 @@ from app.graphql.schema.lookups import (
     require_sku,
     require_warehouse,
 )
+from app.graphql.schema.object_details import ExternalIdInput, require_object
 from app.graphql.schema.relay import (
     DEFAULT_PAGE,
     MAX_PAGE,
@@ -46,7 +48,11 @@ from app.graphql.schema.relay import (
     connection_of,
     page_size,
 )
-from app.graphql.schema.reservations import Reservation
+from app.graphql.schema.reservations import (
+    Reservation,
+    ReservationConnection,
+    page_of_reservations,
+)
 from app.graphql.schema.text_search import search
 from app.graphql.schema.types import (
     Adjustment,
@@ -60,9 +66,12 @@ from app.graphql.schema.webhooks import Webhook, WebhookQuery
 from app.reads.adjustment_totals import count_adjustments, sum_adjustments
 from app.reads.adjustments import list_adjustments
 from app.reads.paging import MAX_COUNT
-from app.reads.reservations import MOST_LINES, count_reservations, list_reservations
 from app.reads.skus import count_skus, list_skus
 from app.reads.warehouses import list_warehouses
+
+ExternalIdArgument = Annotated[
+    ExternalIdInput, strawberry.argument(description="The id in the other system.")
+]
 
 
 @strawberry.type(
@@ -98,6 +107,7 @@ class Query(WebhookQuery):
         context = info.context
         where = filter.conditions() if filter else SkuFilter()
         limit = page_size(first)
+        where = await with_code(context, where)
         cursors = context.cursors("skus", where, order_by)
         position = sku_position_of(cursors.decode(after), order_by)
         if where.warehouse_id is not None:
@@ -144,6 +154,14 @@ class Query(WebhookQuery):
         """SKU with a code."""
         return Sku(record=await require_sku(info.context, normalized_code(sku)))
 
+    @strawberry.field(
+        description="The SKU with an id in another system, or the error INVENTORY_NOT_FOUND."
+    )
+    async def sku_by_external_id(self, info: Info, external_id: ExternalIdArgument) -> Sku | None:
+        """SKU with an external id."""
+        code = await require_object(info.context, ObjectKind.SKU, external_id)
+        return Sku(record=await require_sku(info.context, code))
+
     @strawberry.field(description="All warehouses, ordered by id, including inactive ones.")
     async def warehouses(self, info: Info) -> list[Warehouse] | None:
         """All warehouses."""
@@ -164,6 +182,16 @@ class Query(WebhookQuery):
     ) -> Warehouse | None:
         """Warehouse with an id."""
         return Warehouse(record=await require_warehouse(info.context, id))
+
+    @strawberry.field(
+        description="The warehouse with an id in another system, or the error WAREHOUSE_NOT_FOUND."
+    )
+    async def warehouse_by_external_id(
+        self, info: Info, external_id: ExternalIdArgument
+    ) -> Warehouse | None:
+        """Warehouse with an external id."""
+        id_ = await require_object(info.context, ObjectKind.WAREHOUSE, external_id)
+        return Warehouse(record=await require_warehouse(info.context, id_))
 
     @strawberry.field(description="Adjustments of all stock levels, newest first.")
     async def adjustments(
@@ -222,44 +250,10 @@ class Query(WebhookQuery):
             ReservationFilterInput | None,
             strawberry.argument(description="Filters; without them, all reservations."),
         ] = None,
-    ) -> Connection[Reservation] | None:
-        """Page of reservations.
-
-        Raises:
-            ValidationFailed, InvalidCursor.
-
-        """
-        context = info.context
+    ) -> ReservationConnection | None:
+        """Page of reservations."""
         where = filter.conditions() if filter else ReservationFilter()
-        limit = page_size(first)
-        cursors = context.cursors("reservations", where)
-        position = cursors.decode(after)
-        tenant_id = context.principal.tenant_id
-        async with context.snapshot.planning:
-            context.budget.spend(STATEMENT_COST + PARENT_COST)
-            with context.budget.exhausted_by_refusal():
-                records = await list_reservations(
-                    context.snapshot,
-                    tenant_id,
-                    where=where,
-                    after=position,
-                    limit=limit + 1,
-                    most_lines=min(MOST_LINES, context.budget.affordable(LINE_COST)),
-                )
-            context.budget.spend(sum(len(record.lines) for record in records) * LINE_COST)
-            context.budget.spend_text(record.note for record in records)
-
-        async def count() -> int:
-            context.budget.spend(STATEMENT_COST)
-            return await count_reservations(context.snapshot, tenant_id, where=where)
-
-        return connection_of(
-            [Reservation(record=record) for record in records],
-            limit=limit,
-            after=after,
-            cursor_of=lambda node: cursors.encode(node.record.id),
-            count=count,
-        )
+        return await page_of_reservations(info.context, first, after, where)
 
     @strawberry.field(
         description="The feed: changes of the data of the tenant, oldest first. To follow it, send "
@@ -332,6 +326,16 @@ class Query(WebhookQuery):
         """
         check_number("ids", ids)
         return await gather_with_cancel(*(node_of(info.context, id_) for id_ in ids))
+
+
+async def with_code(context: Context, where: SkuFilter) -> SkuFilter:
+    """Filter with the code of the SKU that has the external id of a filter."""
+    if where.external_id is None:
+        return where
+    code = await context.loaders.object_by_external_id(ObjectKind.SKU).load(where.external_id)
+    if code is None or where.sku not in (None, code):
+        return replace(where, external_id=None, statuses=())
+    return replace(where, external_id=None, sku=code)
 
 
 async def node_of(context: Context, id_: str) -> Node | None:

@@ -12,6 +12,7 @@ from app.graphql.columnar import ColumnarField
 from app.graphql.schema.fields import described_field
 from app.graphql.schema.scalars import Quantity
 from app.reads.paging import MAX_COUNT
+from app.reads.reservations import MOST_COUNTED_LINES
 
 DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 200
@@ -104,7 +105,8 @@ class Connection(Generic[T]):
     @strawberry.field(
         description="Number of items in the whole list. It is exact, except that counts of SKUs or "
         "levels by `codePrefix`, `updatedSince`, or `status` with `warehouseId` end at "
-        f"{MAX_COUNT:,}.",
+        f"{MAX_COUNT:,}, and counts of reservations by `sku` or `warehouseId` are of their newest "
+        f"{MOST_COUNTED_LINES:,} lines.",
         metadata=ColumnarField(batch=totals_of).metadata,
     )
     async def total_count(self) -> int | None:

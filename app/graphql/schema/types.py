@@ -9,6 +9,7 @@ import strawberry
 from strawberry import Private
 
 from app.domain.filters import AdjustmentFilter
+from app.domain.object_details import ObjectKind
 from app.domain.periods import MAX_PERIODS, UTC_ZONE, TimeRange, period_series
 from app.domain.records import (
     AdjustmentRecord,
@@ -43,6 +44,12 @@ from app.graphql.schema.lookups import (
     require_filtered,
     require_sku,
     require_warehouse,
+)
+from app.graphql.schema.object_details import (
+    ExternalId,
+    MetadataEntry,
+    external_ids_edge,
+    metadata_edge,
 )
 from app.graphql.schema.relay import (
     DEFAULT_PAGE,
@@ -91,6 +98,12 @@ class Warehouse(Node):
     is_readonly: bool = read_from(
         "record.type.is_readonly",
         "Whether a marketplace operates the warehouse. Stock writes to it are refused.",
+    )
+    external_ids: list[ExternalId] | None = external_ids_edge(
+        ObjectKind.WAREHOUSE, lambda record: record.id
+    )
+    metadata: list[MetadataEntry] | None = metadata_edge(
+        ObjectKind.WAREHOUSE, lambda record: record.id
     )
 
     @strawberry.field(description="Stock levels of the warehouse.")
@@ -167,6 +180,10 @@ class Sku(Node):
     archived_at: datetime | None = read_from(
         "record.archived_at", "Time of archiving; null if the SKU is not archived."
     )
+    external_ids: list[ExternalId] | None = external_ids_edge(
+        ObjectKind.SKU, lambda record: record.sku
+    )
+    metadata: list[MetadataEntry] | None = metadata_edge(ObjectKind.SKU, lambda record: record.sku)
     stock: list["StockLevel"] = objects_from(
         "record.levels",
         lambda record: StockLevel(record=record),

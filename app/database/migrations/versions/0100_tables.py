@@ -24,6 +24,7 @@ ISOLATED_TABLES = (
     "sku",
     "sku_word",
     "warehouse",
+    "external_id",
     "stock_level",
     "adjustment",
     "ledger_sum",
@@ -217,6 +218,7 @@ def upgrade() -> None:
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("updated_at", INSTANT, nullable=False),
         sa.Column("archived_at", INSTANT, nullable=True),
+        sa.Column("metadata_entries", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "status IN ('normal', 'low', 'critical', 'out_of_stock')", name=op.f("sku_status_check")
         ),
@@ -266,6 +268,8 @@ def upgrade() -> None:
         sa.Column("is_active", sa.Boolean(), nullable=False),
         sa.Column("is_sellable", sa.Boolean(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
+        sa.Column("metadata_entries", sa.Text(), nullable=True),
+        sa.Column("reserved", sa.BigInteger(), server_default="0", nullable=False),
         sa.CheckConstraint(
             "type IN ('own', 'FBA', 'FBS', '3PL')", name=op.f("warehouse_type_check")
         ),
@@ -274,6 +278,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("warehouse_pkey")),
     )
+    _create_external_ids()
     op.create_table(
         "stock_level",
         sa.Column("tenant_id", KEY, nullable=False),
@@ -482,20 +487,7 @@ def upgrade() -> None:
             "tenant_id", "reservation_id", "sku", "warehouse_id", name=op.f("reservation_line_pkey")
         ),
     )
-    op.create_index(
-        "reservation_line_by_level_index",
-        "reservation_line",
-        ["tenant_id", "sku", "warehouse_id", "reservation_id"],
-        unique=False,
-    )
-    op.create_index(
-        "reservation_line_held_index",
-        "reservation_line",
-        ["tenant_id", "sku", "warehouse_id", "reservation_id"],
-        unique=False,
-        postgresql_where=sa.text("held > 0"),
-        sqlite_where=sa.text("held > 0"),
-    )
+    _create_line_indexes()
     op.create_table(
         "change",
         sa.Column("tenant_id", KEY, nullable=False),
@@ -518,6 +510,33 @@ def upgrade() -> None:
         ]
         for statement in created:
             op.execute(statement)
+
+
+def _create_line_indexes() -> None:
+    op.create_index(
+        "reservation_line_by_level_index",
+        "reservation_line",
+        ["tenant_id", "sku", "warehouse_id", "reservation_id"],
+        unique=False,
+    )
+    op.create_index(
+        "reservation_line_held_index",
+        "reservation_line",
+        ["tenant_id", "sku", "warehouse_id", "reservation_id"],
+        unique=False,
+        postgresql_where=sa.text("held > 0"),
+        sqlite_where=sa.text("held > 0"),
+    )
+    for name, key in (("sku", "sku"), ("warehouse", "warehouse_id")):
+        columns = ["tenant_id", key, "reservation_id"]
+        op.create_index(f"reservation_line_by_{name}_index", "reservation_line", columns)
+        op.create_index(
+            f"reservation_line_held_by_{name}_index",
+            "reservation_line",
+            columns,
+            postgresql_where=sa.text("held > 0"),
+            sqlite_where=sa.text("held > 0"),
+        )
 
 
 def _create_webhooks() -> None:
@@ -596,3 +615,41 @@ def _create_webhooks() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant_id", "webhook_id", "id", name=op.f("webhook_attempt_pkey")),
     )
+
+
+def _create_external_ids() -> None:
+    op.create_table(
+        "external_id",
+        sa.Column("tenant_id", KEY, nullable=False),
+        sa.Column("kind", KEY, nullable=False),
+        sa.Column("namespace", KEY, nullable=False),
+        sa.Column("value", KEY, nullable=False),
+        sa.Column("sku", KEY, nullable=True),
+        sa.Column("warehouse_id", KEY, nullable=True),
+        sa.CheckConstraint(
+            "(kind = 'sku' AND sku IS NOT NULL AND warehouse_id IS NULL)"
+            " OR (kind = 'warehouse' AND warehouse_id IS NOT NULL AND sku IS NULL)",
+            name=op.f("external_id_kind_check"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "sku"],
+            ["sku.tenant_id", "sku.sku"],
+            name=op.f("external_id_sku_fkey"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "warehouse_id"],
+            ["warehouse.tenant_id", "warehouse.id"],
+            name=op.f("external_id_warehouse_fkey"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "tenant_id", "kind", "namespace", "value", name=op.f("external_id_pkey")
+        ),
+    )
+    for name, key in (("sku", "sku"), ("warehouse", "warehouse_id")):
+        op.create_index(
+            f"external_id_by_{name}_index",
+            "external_id",
+            ["tenant_id", key, "namespace", "value"],
+            postgresql_where=sa.text(f"{key} IS NOT NULL"),
+            sqlite_where=sa.text(f"{key} IS NOT NULL"),
+        )

@@ -17,6 +17,7 @@ from app.graphql.schema.mutations.write_input import (
     SKU_CODE_DESCRIPTION,
     WriteInput,
 )
+from app.graphql.schema.object_details import DetailsInput, DetailsUpdateInput
 from app.graphql.schema.scalars import Quantity
 from app.graphql.schema.types import Sku, StockLevel, Warehouse
 from app.reads.stock_levels import count_stocked_levels
@@ -52,7 +53,7 @@ SELLABLE_DESCRIPTION: Final = (
 
 @of_plain_values
 @strawberry.input(description="A SKU to create.")
-class CreateSkuInput(WriteInput):
+class CreateSkuInput(DetailsInput, WriteInput):
     """A SKU to create."""
 
     sku: str = described_field(
@@ -65,11 +66,11 @@ class CreateSkuInput(WriteInput):
 
 @of_plain_values
 @strawberry.input(description="A SKU to change.")
-class UpdateSkuInput(WriteInput):
+class UpdateSkuInput(DetailsUpdateInput, WriteInput):
     """A SKU to change."""
 
     sku: str = described_field(SKU_CODE_DESCRIPTION)
-    title: str = described_field(TITLE_DESCRIPTION)
+    title: str | None = optional(f"{TITLE_DESCRIPTION} Null keeps the current title.")
     expected_version: Quantity | None = optional(VERSION_DESCRIPTION)
 
 
@@ -90,8 +91,9 @@ class SkuPayload:
     replayed: bool = described_field(REPLAYED_DESCRIPTION)
 
 
+@of_plain_values
 @strawberry.input(description="A warehouse to create.")
-class CreateWarehouseInput(WriteInput):
+class CreateWarehouseInput(DetailsInput, WriteInput):
     """A warehouse to create."""
 
     name: str = described_field(NAME_DESCRIPTION)
@@ -101,8 +103,9 @@ class CreateWarehouseInput(WriteInput):
     is_sellable: bool = strawberry.field(default=True, description=SELLABLE_DESCRIPTION)
 
 
+@of_plain_values
 @strawberry.input(description="Changes of a warehouse. Omitted fields keep their values.")
-class UpdateWarehouseInput(WriteInput):
+class UpdateWarehouseInput(DetailsUpdateInput, WriteInput):
     """Changes of a warehouse."""
 
     id: strawberry.ID = described_field("Warehouse id, wh_...")
@@ -263,19 +266,25 @@ class CatalogueMutation:
         """Create a SKU."""
         return _sku_payload(
             await info.context.write(
-                input, lambda writing: create_sku(writing, input.sku, input.title)
+                input, lambda writing: create_sku(writing, input.sku, input.title, input.details())
             )
         )
 
-    @strawberry.mutation(description="Change the title of a SKU. Needs the scope inventory:admin.")
+    @strawberry.mutation(
+        description="Change the title, the external ids or the metadata of a SKU. Needs the scope "
+        "inventory:admin."
+    )
     async def update_sku(
         self,
         info: Info,
         input: Annotated[UpdateSkuInput, strawberry.argument(description="SKU to change.")],
     ) -> SkuPayload | None:
-        """Change the title of a SKU."""
+        """Change a SKU."""
         change = SkuChange(
-            sku=input.sku, title=input.title, expected_version=input.expected_version
+            sku=input.sku,
+            title=input.title,
+            expected_version=input.expected_version,
+            details=input.details_change(),
         )
         return await _change_sku(info.context, input, "updateSku", change)
 
@@ -324,12 +333,15 @@ class CatalogueMutation:
             is_sellable=input.is_sellable,
         )
         return WarehousePayload.of(
-            await info.context.write(input, lambda writing: create_warehouse(writing, warehouse))
+            await info.context.write(
+                input, lambda writing: create_warehouse(writing, warehouse, input.details())
+            )
         )
 
     @strawberry.mutation(
-        description="Change the name, address or marketplace of a warehouse, whether it is "
-        "active, or whether its stock is for sale. Needs the scope inventory:admin."
+        description="Change the name, address, marketplace, external ids or metadata of a "
+        "warehouse, whether it is active, or whether its stock is for sale. Needs the scope "
+        "inventory:admin."
     )
     async def update_warehouse(
         self,
@@ -341,7 +353,10 @@ class CatalogueMutation:
         """Change a warehouse."""
         return WarehousePayload.of(
             await info.context.write(
-                input, lambda writing: update_warehouse(writing, input.id, input.changes())
+                input,
+                lambda writing: update_warehouse(
+                    writing, input.id, input.changes(), input.details_change()
+                ),
             )
         )
 
