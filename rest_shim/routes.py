@@ -27,6 +27,7 @@ from rest_shim.binding import (
     some_of,
     string,
     strings,
+    timestamp,
     unchanged,
     updates_of,
     whole_number,
@@ -59,6 +60,7 @@ SET_BODY: Final[Readers] = {
     "reason": string,
     "note": string,
     "reference": string,
+    "occurred_at": string,
     "expected_quantity": unchanged,
     "skip_unchanged": unchanged,
 }
@@ -68,6 +70,7 @@ ADJUST_BODY: Final[Readers] = {
     "reason": string,
     "note": string,
     "reference": string,
+    "occurred_at": string,
     "expected_quantity": unchanged,
 }
 TRANSFER_LINE: Final[FieldReaders] = {"sku": ("sku", string), "quantity": ("quantity", unchanged)}
@@ -78,6 +81,7 @@ TRANSFER_BODY: Final[Readers] = {
     "reason": string,
     "note": string,
     "reference": string,
+    "occurred_at": string,
 }
 COMMIT_LINE: Final[FieldReaders] = {
     "sku": ("sku", string),
@@ -120,6 +124,8 @@ MAX_CHANGES: Final = 1_000
 ADJUSTMENT_QUERY: Final[Readers] = {
     "start_date": instant,
     "end_date": instant,
+    "occurred_from": instant,
+    "occurred_to": instant,
     "time_zone": unchanged,
     "warehouse_id": unchanged,
     "reason": string,
@@ -132,6 +138,7 @@ BULK_ITEM: Final[FieldReaders] = {
     "reason": ("reason", string),
     "note": ("note", string),
     "reference": ("reference", string),
+    "occurred_at": ("occurredAt", timestamp),
     "expected_quantity": ("expectedQuantity", whole_number),
 }
 

@@ -139,8 +139,8 @@ def import_command(
     reported_at: Annotated[
         str | None,
         typer.Option(
-            help="The time of a marketplace's report, such as 2026-03-12T14:00Z; in UTC unless it "
-            "has an offset.",
+            help="The time of the report of a marketplace or a third party, such as "
+            "2026-03-12T14:00Z; in UTC unless it has an offset.",
             show_default="now",
         ),
     ] = None,
@@ -159,8 +159,8 @@ def import_command(
     """Import SKUs, warehouses or stock from CSV, Excel (.xlsx) or JSON, or a whole tenant.
 
     Columns: skus: sku, title. warehouses: id, name, type, address, marketplace, is_active. levels:
-    sku, warehouse_id, on_hand, safety_stock. counts: sku, warehouse_id, quantity, reason, note.
-    reports of marketplaces: sku, warehouse_id, quantity.
+    sku, warehouse_id, on_hand, safety_stock. counts: sku, warehouse_id, quantity, reason, note,
+    occurred_at. reports of marketplaces and third parties: sku, warehouse_id, quantity.
 
     The exports of Shopify, Amazon, Magento, Square, WooCommerce, Odoo, ERPNext, Linnworks and JTL,
     and of `inventory export stock`, are recognised by their header.

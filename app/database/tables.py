@@ -30,6 +30,8 @@ SQLModel.metadata.naming_convention = {
 LEVEL_KEY: Final = ("tenant_id", "sku", "warehouse_id")
 # The columns that link an adjustment to a bulk, a transfer, a reservation or a reference.
 LINK_COLUMNS: Final = ("bulk_id", "transfer_id", "reservation_id", "reference")
+# The time at which an adjustment counts as occurred.
+OCCURRENCE: Final = "coalesce(occurred_at, created_at)"
 
 
 def partial_index(condition: str) -> dict[str, Any]:
@@ -189,7 +191,9 @@ class StockLevelTable(SQLModel, table=True):
     status: str = key_column()
     version: int = integer_column()
     adjusted_at: datetime | None = instant_column(nullable=True)
-    # The time of the marketplace's last report.
+    # The latest time at which one of its adjustments occurred.
+    occurred_until: datetime | None = instant_column(nullable=True)
+    # The time of the last report.
     synced_at: datetime | None = instant_column(nullable=True)
     # The `archived_at` of the SKU, copied because lists filter by it.
     archived_at: datetime | None = instant_column(nullable=True)
@@ -221,6 +225,7 @@ class AdjustmentTable(SQLModel, table=True):
         Index("adjustment_by_sku_index", "tenant_id", "sku", "position"),
         Index("adjustment_by_level_index", *LEVEL_KEY, "position"),
         Index("adjustment_by_time_index", "tenant_id", "created_at", "position"),
+        Index("adjustment_by_occurrence_index", "tenant_id", text(OCCURRENCE), "position"),
         Index("adjustment_by_warehouse_index", "tenant_id", "warehouse_id", "position"),
         Index("adjustment_by_reason_index", "tenant_id", "warehouse_id", "reason", "position"),
         Index("adjustment_by_actor_index", "tenant_id", "created_by", "position"),
@@ -260,6 +265,8 @@ class AdjustmentTable(SQLModel, table=True):
     reversal_of: str | None = key_column(nullable=True)
     # The caller's name of an order, a delivery or a count.
     reference: str | None = key_column(nullable=True)
+    # When the change occurred, if the caller said so.
+    occurred_at: datetime | None = instant_column(nullable=True)
     hash: str = text_column()
 
 

@@ -37,6 +37,7 @@ class LevelRecord(Figures, array_like=True, gc=False):
 
     version: int
     adjusted_at: datetime | None
+    occurred_until: datetime | None
     synced_at: datetime | None
     warehouse_id: str
     # The database returns these once per SKU or warehouse.
@@ -80,7 +81,7 @@ class SkuRecord(Struct, array_like=True, gc=False):
     def level_at(self, warehouse: WarehouseRecord) -> LevelRecord:
         """Return the level in a warehouse; a missing level is empty."""
         return self.level_in(warehouse.id) or LevelRecord(
-            0, 0, 0, 0, None, None, warehouse.id, sku=self.sku, warehouse=warehouse
+            0, 0, 0, 0, None, None, None, warehouse.id, sku=self.sku, warehouse=warehouse
         )
 
     def with_level(self, changed: LevelRecord) -> "SkuRecord":
@@ -110,6 +111,8 @@ class AdjustmentRecord:
     reservation_id: str | None = None
     reversal_of: str | None = None
     reference: str | None = None
+    # When the change occurred, if the caller said so.
+    occurred_at: datetime | None = None
     # The place in the ledger of the tenant, from 1; 0 until the decision on the whole write.
     position: int = 0
 
@@ -117,6 +120,11 @@ class AdjustmentRecord:
     def delta(self) -> int:
         """The change of `on_hand`."""
         return self.after_quantity - self.before_quantity
+
+    @property
+    def occurrence(self) -> datetime:
+        """The time at which the change counts as occurred."""
+        return self.occurred_at or self.created_at
 
 
 @dataclass(frozen=True, slots=True)

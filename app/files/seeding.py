@@ -161,6 +161,7 @@ def _level_row(tenant_id: str, code: str, level: LoadedLevel) -> dict[str, objec
         "status": figures.status,
         "version": len(level.history),
         "adjusted_at": level.history[-1].created_at if level.history else None,
+        "occurred_until": max((entry.created_at for entry in level.history), default=None),
         "holds": 1 if level.reserved else 0,
     }
 

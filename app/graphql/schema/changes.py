@@ -110,6 +110,10 @@ class Change:
     reference: str | None = read_from(
         "record.body.reference", "Reference of the adjustment or of the reservation."
     )
+    occurred_at: datetime | None = read_from(
+        "record.body.occurred_at",
+        "Time at which the change of the adjustment occurred, if the caller said so.",
+    )
     before: ChangedValues | None = object_from(
         "record.body.before",
         lambda record: ChangedValues(record=record),

@@ -5,7 +5,9 @@ from datetime import datetime
 from app.domain.filters import AdjustmentFilter
 from app.domain.records import ReservationRecord, SkuRecord, WarehouseRecord
 from app.errors import inventory_not_found, reservation_not_found, warehouse_not_found
+from app.graphql.schema.budget import ENTRIES_PER_UNIT
 from app.graphql.schema.context import Context
+from app.reads.paging import MAX_COUNT
 
 
 async def require_sku(context: Context, code: str) -> SkuRecord:
@@ -60,10 +62,15 @@ async def require_reservation(context: Context, reservation_id: str) -> Reservat
 async def require_filtered(context: Context, where: AdjustmentFilter) -> None:
     """Check that the SKU and the warehouse of a filter exist.
 
+    A page of adjustments that occurred in a period reads all of them: their times do not follow the
+    order of the list.
+
     Raises:
         InventoryNotFound, WarehouseNotFound.
 
     """
+    if where.occurred_from is not None or where.occurred_to is not None:
+        context.budget.spend(MAX_COUNT // ENTRIES_PER_UNIT)
     if where.sku is not None:
         await require_sku(context, where.sku)
     if where.warehouse_id is not None:

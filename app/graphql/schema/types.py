@@ -299,7 +299,7 @@ class StockLevel(Node):
         "record.adjusted_at", "Time of the last adjustment; null without adjustments."
     )
     synced_at: datetime | None = read_from(
-        "record.synced_at", "Time of the last marketplace report; null without reports."
+        "record.synced_at", "Time of the last report; null without reports."
     )
 
     code: str = read_from("record.sku", "SKU code.")
@@ -387,6 +387,11 @@ class Adjustment(Node):
     )
     reference: str | None = read_from(
         "record.reference", "The caller's id of the order, delivery or count."
+    )
+    occurred_at: datetime | None = read_from(
+        "record.occurred_at",
+        "Time at which the change occurred, if the caller said so; null if it occurred at "
+        "`createdAt`.",
     )
     sku: Sku | None = sku_edge()
     warehouse: Warehouse | None = warehouse_edge()

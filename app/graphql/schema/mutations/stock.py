@@ -1,6 +1,7 @@
 """The mutations that set and adjust stock levels, one or many."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import Enum
 from typing import Annotated, Final, Self
 
@@ -23,6 +24,7 @@ from app.graphql.schema.mutations.write_input import (
     DRY_RUN_DESCRIPTION,
     IDEMPOTENCY_KEY_DESCRIPTION,
     NOTE_DESCRIPTION,
+    OCCURRED_AT_DESCRIPTION,
     ON_ERROR_DESCRIPTION,
     REFERENCE_DESCRIPTION,
     REPLAYED_DESCRIPTION,
@@ -63,6 +65,7 @@ class StockLevelInput:
     )
     note: str | None = optional(NOTE_DESCRIPTION)
     reference: str | None = optional(REFERENCE_DESCRIPTION)
+    occurred_at: datetime | None = optional(OCCURRED_AT_DESCRIPTION)
     expected_quantity: Quantity | None = optional(
         "Expected quantity on hand. If the current one differs, the error is STALE_VERSION and "
         "nothing changes."
@@ -89,6 +92,7 @@ class StockLevelInput:
             reason=self.reason,
             note=self.note,
             reference=self.reference,
+            occurred_at=self.occurred_at,
             expected_quantity=self.expected_quantity,
             expected_version=self.expected_version,
             expected_sku_versions=None if sku_versions is None else tuple(sku_versions),
