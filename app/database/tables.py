@@ -75,6 +75,9 @@ class ApiTokenTable(SQLModel, table=True):
     __tablename__ = "api_token"
     __table_args__ = (
         ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
+        CheckConstraint(
+            "warehouse_ids IS NULL OR scopes NOT LIKE '%inventory:admin%'", name="bound_scopes"
+        ),
         Index("api_token_hash_key", "tenant_id", "token_hash", unique=True),
     )
 
@@ -83,6 +86,8 @@ class ApiTokenTable(SQLModel, table=True):
     name: str = text_column()
     email: str = text_column()
     scopes: str = text_column()
+    # The warehouses that the token is bound to, separated by spaces; None: all.
+    warehouse_ids: str | None = text_column(nullable=True)
     token_hash: bytes = Field(sa_type=LargeBinary)
     created_at: datetime = instant_column()
     expires_at: datetime | None = instant_column(nullable=True)

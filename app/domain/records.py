@@ -5,13 +5,13 @@ a page has hundreds of them, and msgspec decodes them from the database's JSON a
 Python code. Records are not changed after they are read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from app.domain.quantities import Figures, total_figures
 from app.domain.warehouses import WarehouseType
@@ -70,6 +70,13 @@ class SkuRecord(Struct, array_like=True, gc=False):
     def figures(self) -> Figures:
         """The sums over the levels."""
         return total_figures(self.levels)
+
+    def within(self, warehouse_ids: Collection[str] | None) -> "SkuRecord":
+        """Return the SKU as if there were only these warehouses; None: all."""
+        if warehouse_ids is None:
+            return self
+        levels = [level for level in self.levels if level.warehouse_id in warehouse_ids]
+        return structs.replace(self, levels=levels)
 
     def level_in(self, warehouse_id: str) -> LevelRecord | None:
         """Return the level in a warehouse, if it has ever been adjusted or configured."""

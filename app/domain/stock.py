@@ -262,7 +262,7 @@ def _decide_one(
     if record is None:
         return stock.unknown_sku(update.sku)
     warehouse = stock.warehouses.get(update.warehouse_id)
-    if warehouse is None:
+    if warehouse is None or not caller.can_use(warehouse.id):
         return warehouse_not_found(update.warehouse_id)
     old = record.level_at(warehouse)
     quantity = update.applied_to(old.on_hand)

@@ -111,7 +111,7 @@ async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[
             # Raised, so that it is not stored: the report may be valid later, under the same key.
             raise invalid_field("reportedAt", problem)
         warehouse = stock.warehouses.get(report.warehouse_id)
-        if warehouse is None:
+        if warehouse is None or not caller.can_use(warehouse.id):
             return Decision(warehouse_not_found(report.warehouse_id))
         if not warehouse.type.sends_reports:
             return Decision(_not_marketplace(warehouse))

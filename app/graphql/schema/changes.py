@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Annotated
 
 import strawberry
-from graphql.pyutils import gather_with_cancel
 from strawberry import Private
 
 from app.domain.changes import ChangeRecord, ChangeState
@@ -15,7 +14,7 @@ from app.graphql.schema.context import Context
 from app.graphql.schema.enums import ChangeType, ReservationStatus, Status, WarehouseType
 from app.graphql.schema.fields import described_field, object_from, quantity_from, read_from
 from app.graphql.schema.filters import refuse_empty
-from app.graphql.schema.lookups import require_warehouse
+from app.graphql.schema.lookups import require_warehouses
 from app.graphql.schema.relay import check_number, page_size
 from app.graphql.schema.scalars import Quantity
 from app.reads.changes import MOST_EXAMINED, FeedPage, list_changes
@@ -158,8 +157,7 @@ async def page_of_changes(
     refuse_empty(types=types, warehouseIds=warehouse_ids)
     check_number("types", types or ())
     check_number("warehouseIds", warehouse_ids or ())
-    required = [require_warehouse(context, id_) for id_ in sorted(set(warehouse_ids or ()))]
-    await gather_with_cancel(*required)
+    warehouse_ids = await require_warehouses(context, warehouse_ids)
     spend = context.budget.spend
     spend(STATEMENT_COST + PARENT_COST)
     if types is not None or warehouse_ids is not None:

@@ -1,6 +1,9 @@
 """Look-ups of one record through the loaders; a missing record is an error."""
 
+from collections.abc import Sequence
 from datetime import datetime
+
+from graphql.pyutils import gather_with_cancel
 
 from app.domain.filters import AdjustmentFilter
 from app.domain.records import ReservationRecord, SkuRecord, WarehouseRecord
@@ -44,6 +47,23 @@ async def require_warehouse(context: Context, warehouse_id: str) -> WarehouseRec
     if record is None:
         raise warehouse_not_found(warehouse_id)
     return record
+
+
+async def require_warehouses(
+    context: Context, warehouse_ids: Sequence[str] | None
+) -> Sequence[str] | None:
+    """Ids of the warehouses of a filter: without one, those of a bound token, or None for all.
+
+    Raises:
+        WarehouseNotFound: the tenant does not have one of the warehouses.
+
+    """
+    if warehouse_ids is None:
+        bound = context.principal.warehouse_ids
+        return None if bound is None else sorted(bound)
+    required = [require_warehouse(context, id_) for id_ in sorted(set(warehouse_ids))]
+    await gather_with_cancel(*required)
+    return warehouse_ids
 
 
 async def require_reservation(context: Context, reservation_id: str) -> ReservationRecord:

@@ -154,7 +154,8 @@ class Query(WebhookQuery):
             limit = context.budget.affordable(ROW_COST) + 1
             records = await list_warehouses(context.snapshot, tenant_id, limit=limit)
             context.budget.spend(len(records) * ROW_COST)
-        return [Warehouse(record=record) for record in records]
+        can_use = context.principal.caller.can_use
+        return [Warehouse(record=record) for record in records if can_use(record.id)]
 
     @strawberry.field(description="The warehouse with an id, or the error WAREHOUSE_NOT_FOUND.")
     async def warehouse(
@@ -176,12 +177,15 @@ class Query(WebhookQuery):
         """Page of the ledger.
 
         Raises:
-            ValidationFailed, InvalidCursor, InventoryNotFound, WarehouseNotFound.
+            InsufficientScope, ValidationFailed, InvalidCursor, InventoryNotFound,
+            WarehouseNotFound.
 
         """
         context = info.context
         limit = page_size(first, longest=context.longest_page)
         where = filter.conditions() if filter else AdjustmentFilter()
+        if where.warehouse_id is None:
+            context.principal.require_unbound("adjustments without the filter of one warehouse")
         cursors = AdjustmentCursors(context.cursors("adjustments", None, where))
         position = cursors.decode(after)
         await require_filtered(context, where)

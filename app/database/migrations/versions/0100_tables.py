@@ -65,11 +65,16 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("email", sa.Text(), nullable=False),
         sa.Column("scopes", sa.Text(), nullable=False),
+        sa.Column("warehouse_ids", sa.Text(), nullable=True),
         sa.Column("token_hash", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("expires_at", INSTANT, nullable=True),
         sa.Column("revoked_at", INSTANT, nullable=True),
         sa.Column("last_used_at", INSTANT, nullable=True),
+        sa.CheckConstraint(
+            "warehouse_ids IS NULL OR scopes NOT LIKE '%inventory:admin%'",
+            name=op.f("api_token_bound_scopes_check"),
+        ),
         sa.ForeignKeyConstraint(
             ["tenant_id"], ["tenant.tenant_id"], name=op.f("api_token_tenant_fkey")
         ),

@@ -152,11 +152,11 @@ class StockChangePayload:
     replayed: bool = described_field(REPLAYED_DESCRIPTION)
 
     @classmethod
-    def of(cls, written: WriteResult[UpdatedStock], warehouse_id: str) -> Self:
+    def of(cls, context: Context, written: WriteResult[UpdatedStock], warehouse_id: str) -> Self:
         """Payload of a write to a warehouse."""
         updated = written.result
         return cls(
-            sku=Sku(record=updated.sku),
+            sku=Sku(record=updated.sku.within(context.principal.warehouse_ids)),
             stock_level=_level_of(updated, warehouse_id),
             adjustment=Adjustment(record=updated.adjustment) if updated.adjustment else None,
             replayed=written.replayed,
@@ -330,9 +330,8 @@ class StockMutation:
             sku_versions=input.expected_sku_versions,
             skip_unchanged=input.skip_unchanged,
         )
-        return SetStockPayload.of(
-            await _write_change(info.context, input, update), update.warehouse_id
-        )
+        written = await _write_change(info.context, input, update)
+        return SetStockPayload.of(info.context, written, update.warehouse_id)
 
     @strawberry.mutation(
         description="Add to the quantity on hand of one stock level, or subtract from it. Needs "
@@ -347,9 +346,8 @@ class StockMutation:
     ) -> AdjustStockPayload | None:
         """Adjust a stock level."""
         update = input.update(delta=input.delta, sku_versions=input.expected_sku_versions)
-        return AdjustStockPayload.of(
-            await _write_change(info.context, input, update), update.warehouse_id
-        )
+        written = await _write_change(info.context, input, update)
+        return AdjustStockPayload.of(info.context, written, update.warehouse_id)
 
     @strawberry.mutation(
         description="Set or adjust the quantity on hand of up to 500 stock levels. Needs the scope "
