@@ -24,6 +24,12 @@ SUFFICIENT: Final = {
 }
 
 
+def insufficient_scope(needed: Scope) -> InsufficientScope:
+    """Create the refusal of a credential without a scope."""
+    message = f"This needs the scope {needed}, which the token does not have."
+    return InsufficientScope(message, details=[{"required_scope": needed.value}])
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """The author of a write: tenant, credential, and the e-mail address in the ledger."""
@@ -70,9 +76,12 @@ class Principal:
             InsufficientScope: none of the scopes suffices.
 
         """
-        if self.scopes.isdisjoint(SUFFICIENT[needed]):
-            message = f"This needs the scope {needed}, which the token does not have."
-            raise InsufficientScope(message, details=[{"required_scope": needed.value}])
+        if not self.has(needed):
+            raise insufficient_scope(needed)
+
+    def has(self, needed: Scope) -> bool:
+        """Whether one of the scopes suffices."""
+        return not self.scopes.isdisjoint(SUFFICIENT[needed])
 
     @property
     def caller(self) -> Caller:

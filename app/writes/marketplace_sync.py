@@ -16,7 +16,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from app.domain.caller import Caller
+from app.domain.caller import Caller, Scope, insufficient_scope
 from app.domain.instants import occurrence_problem
 from app.domain.quantities import quantity_problem
 from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
@@ -90,10 +90,15 @@ class _Level:
     warehouse_id: str
 
 
-async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[list[SyncedLevel]]:
+async def sync_stock(
+    context: WriteContext, report: StockReport, *, is_admin: bool
+) -> WriteResult[list[SyncedLevel]]:
     """Set the levels of a warehouse to a report; outcomes in the order of the levels.
 
+    Only an admin writes to the warehouse of a marketplace. A 3PL warehouse takes other writes too.
+
     Raises:
+        InsufficientScope: a marketplace runs the warehouse, and the caller is not an admin.
         ValidationFailed: not 1 to 500 levels, one is malformed, two are for the same SKU, or the
             report is from the future.
         WarehouseNotFound, WarehouseNotMarketplace.
@@ -113,6 +118,9 @@ async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[
         warehouse = stock.warehouses.get(report.warehouse_id)
         if warehouse is None or not caller.can_use(warehouse.id):
             return Decision(warehouse_not_found(report.warehouse_id))
+        if warehouse.type.is_readonly and not is_admin:
+            # Raised, so that it is not stored: another token may have the scope.
+            raise insufficient_scope(Scope.ADMIN)
         if not warehouse.type.sends_reports:
             return Decision(_not_marketplace(warehouse))
         outcomes = [sync_level(caller, report, level, warehouse, stock) for level in report.levels]

@@ -163,9 +163,7 @@ def _check_bound(scopes: Collection[Scope], warehouse_ids: Collection[str]) -> N
         message = f"must be 1 to {MAX_BOUND_WAREHOUSES}, and are {len(warehouse_ids)}"
         raise invalid_field("warehouses", message)
     if Scope.ADMIN in scopes:
-        message = (
-            f"must not have {Scope.ADMIN} if the token is bound to warehouses"
-        )
+        message = f"must not have {Scope.ADMIN} if the token is bound to warehouses"
         raise invalid_field("scopes", message)
 
 

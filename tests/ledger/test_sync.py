@@ -154,6 +154,14 @@ async def test_a_report_older_than_the_last_is_ignored_level_by_level(stocked: S
     assert statuses(await sync(stocked, report(NOON, A=8))) == ["UPDATED"]
 
 
+async def test_only_an_admin_sends_the_reports_of_a_marketplace(stocked: Service) -> None:
+    content = {"input": {**report(A=6), "idempotencyKey": "k"}}
+    for token in ("write", "read"):
+        answer = await stocked.graphql(SYNC, content, token=token)
+        assert answer["errors"][0]["extensions"]["code"] == "INSUFFICIENT_SCOPE"
+    assert await ledger(stocked, "A") == entries(5)
+
+
 async def test_an_own_warehouse_accepts_no_reports(stocked: Service) -> None:
     content = report(warehouse_id=MAIN.id, A=1)
     assert await refused(stocked, content) == "WAREHOUSE_NOT_MARKETPLACE"

@@ -24,6 +24,7 @@ from rest_shim.routes import ROUTES
 from tests.graphql.test_access_matrix import document, needed_by, request
 from tests.graphql.test_schema import OBJECTS
 from tests.ledger.reservations import line, reserve
+from tests.ledger.test_sync import report
 from tests.ledger.writes import TRANSFER
 from tests.service import EMAIL, Service, level, new_tenant, sku, warehouse
 
@@ -34,6 +35,10 @@ MARKET: Final = structs.replace(warehouse("Forbidden FBA", WarehouseType.FBA), i
 UNKNOWN: Final = "wh_UNKNOWN"
 # Quantities that only the other warehouses have, and sums with them.
 TRACE: Final = re.compile(r"FORBIDDEN|Forbidden|[ :]-?[0-9]{6,}\b")
+SYNC_OWN: Final = (
+    "mutation ($input: SyncStockInput!) { syncStock(input: $input) "
+    "{ results { status stockLevel { onHand } } } }"
+)
 STOCK: Final = {"A": (10, 4), "B": (20, 8)}
 
 
@@ -282,6 +287,19 @@ async def test_the_own_warehouses_are_written_and_show_their_own_totals(stocked:
     assert (dry.status_code, matched.status_code, moved.status_code) == (422, 200, 200)
     for response in (put, new, matched, moved):
         assert not TRACE.search(response.text)
+
+
+async def test_a_third_party_reports_the_stock_of_its_own_warehouse(stocked: Service) -> None:
+    token = await bound(stocked, ids=(SECOND.id,))
+    answers = {
+        id_: await stocked.graphql(SYNC_OWN, {"input": report(warehouse_id=id_, A=9)}, token=token)
+        for id_ in (SECOND.id, OWN.id, MARKET.id, UNKNOWN)
+    }
+
+    data = answers.pop(SECOND.id)["data"]["syncStock"]["results"]
+    assert data == [{"status": "IGNORED", "stockLevel": {"onHand": 3}}]
+    assert len({same(answer, id_) for id_, answer in answers.items()}) == 1
+    assert "WAREHOUSE_NOT_FOUND" in json.dumps(answers[UNKNOWN])
 
 
 async def test_routes_are_open_or_refused_as_a_whole(stocked: Service) -> None:

@@ -24,7 +24,7 @@ BOUND_FIELDS: Final[Mapping[str, frozenset[str]]] = {
     type_name: frozenset(fields.split())
     for type_name, fields in {
         "Query": "adjustments changes sku skusByCode warehouse warehouses",
-        "Mutation": "adjustStock bulkSetStock setStock transferStock",
+        "Mutation": "adjustStock bulkSetStock setStock syncStock transferStock",
         "Subscription": "changes stockChanged",
         "Warehouse": "adjustments address id isActive isReadonly marketplace name stock type",
         "Sku": "archivedAt id isArchived safetyStock sku status stock stockLevel title "
@@ -49,6 +49,8 @@ BOUND_FIELDS: Final[Mapping[str, frozenset[str]]] = {
         "AdjustStockPayload": "adjustment replayed sku stockLevel",
         "BulkSetStockPayload": "failed replayed results succeeded total",
         "BulkResult": "adjustment error index sku status stockLevel warehouseId",
+        "SyncStockPayload": "failed ignored replayed results unchanged updated",
+        "SyncResult": "adjustment code error index status stockLevel",
         "BulkError": "code details fields message",
         "InvalidField": "field message",
         "StaleVersionDetails": "onHand skuVersion version",

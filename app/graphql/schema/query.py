@@ -5,7 +5,7 @@ from typing import Annotated
 import strawberry
 from graphql.pyutils import gather_with_cancel
 
-from app.domain.caller import SUFFICIENT, Scope
+from app.domain.caller import Scope
 from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
 from app.domain.records import LedgerTotals
 from app.domain.validation import normalized_code
@@ -361,7 +361,7 @@ async def node_of(context: Context, id_: str) -> Node | None:
 
 async def _webhook(context: Context, id_: str) -> Webhook | None:
     """Webhook with an id; None without the scope to read webhooks."""
-    if context.principal.scopes.isdisjoint(SUFFICIENT[Scope.ADMIN]):
+    if not context.principal.has(Scope.ADMIN):
         return None
     record = await context.loaders.webhook.load(id_)
     return Webhook(record=record) if record else None

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import strawberry
 
+from app.domain.caller import Scope
 from app.graphql.schema.context import Info
 from app.graphql.schema.enums import OnError, described
 from app.graphql.schema.fields import described_field, of_plain_values
@@ -127,7 +128,8 @@ class SyncMutation:
         description="Take over the quantities on hand of up to 500 SKUs from a report by the "
         "operator of a warehouse, a marketplace or a third party. Each changed quantity gets an "
         "adjustment with the reason marketplace_sync, or stock_report in a 3PL warehouse, and "
-        "`occurredAt` is the time of the report. Needs the scope inventory:admin."
+        "`occurredAt` is the time of the report. Needs the scope inventory:write for a 3PL "
+        "warehouse, and inventory:admin for others."
     )
     async def sync_stock(
         self,
@@ -136,8 +138,9 @@ class SyncMutation:
     ) -> SyncStockPayload | None:
         """Take over a report."""
         report = input.report()
+        is_admin = info.context.principal.has(Scope.ADMIN)
         written = await info.context.write(
-            input, lambda writing: sync_stock(writing, report), count=len
+            input, lambda writing: sync_stock(writing, report, is_admin=is_admin), count=len
         )
         results = [
             SyncResult.of(index, level.sku, input.warehouse_id, outcome)
