@@ -180,6 +180,7 @@ class Authenticator:
             frozenset(scope for scope in Scope if scope in claims.scopes),
             rows[0].cursor_key,
             claims.expires_at,
+            claims.warehouse_ids,
         )
 
     def _is_expired(self, expires_at: datetime | None) -> bool:

@@ -16,6 +16,8 @@ class Scope(StrEnum):
     ADMIN = "inventory:admin"
 
 
+# The most warehouses that a credential is bound to.
+MAX_BOUND_WAREHOUSES: Final = 100
 # Any scope of the set on the right satisfies the scope on the left.
 SUFFICIENT: Final = {
     Scope.READ: frozenset({Scope.READ, Scope.WRITE, Scope.ADMIN}),

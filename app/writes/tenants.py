@@ -17,7 +17,7 @@ from app.database.engine import Database
 from app.database.parameters import TENANT, as_json, rows_from
 from app.database.session import DriverSession
 from app.database.tables import api_token, tenant, warehouse
-from app.domain.caller import Scope
+from app.domain.caller import MAX_BOUND_WAREHOUSES, Scope
 from app.domain.ids import ulid
 from app.domain.persons import email_problem, normalized_email
 from app.errors import NotFound, invalid_field, warehouse_not_found
@@ -25,7 +25,6 @@ from app.errors import NotFound, invalid_field, warehouse_not_found
 TENANT_ID: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 # The tokens of this tenant are public, and every start of a demo empties it.
 DEMO_TENANT: Final = "demo"
-MAX_BOUND_WAREHOUSES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
