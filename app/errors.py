@@ -354,7 +354,7 @@ class SkuArchived(ValidationFailed):
 
 
 class WarehouseNotMarketplace(ValidationFailed):
-    """The warehouse is not operated by a marketplace, so its stock cannot be synced."""
+    """The warehouse has the type own, so there is no other operator who reports its stock."""
 
     code = "WAREHOUSE_NOT_MARKETPLACE"
 

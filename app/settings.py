@@ -143,6 +143,11 @@ class Settings(BaseSettings):
         default="scope",
         description="The claim with the scopes: a text separated by spaces, or a list.",
     )
+    jwt_warehouses_claim: str = Field(
+        default="inventory_warehouses",
+        description="The claim with the ids of the warehouses that a token is bound to: a text "
+        "separated by spaces, or a list. A token without the claim is for all warehouses.",
+    )
     jwt_email_claim: str = Field(
         default="email",
         description="The claim with the actor for the ledger. If it is missing or "

@@ -243,9 +243,10 @@ def statements(dialect: str, size: Size) -> list[str]:
         f"""
         {NUMBERS}
         INSERT INTO stock_level (tenant_id, sku, warehouse_id, on_hand, reserved, safety_stock,
-                                 status, version, adjusted_at, holds)
+                                 status, version, adjusted_at, occurred_until, holds)
         SELECT {TENANT_SQL}, {CODE}, warehouses.id, {on_hand}, {reserved}, {safety}, {single},
                {last},
+               {at.format(n=f"({number.format(n=last)})")},
                {at.format(n=f"({number.format(n=last)})")},
                CASE WHEN {reserved} > 0 THEN 1 ELSE 0 END
         FROM {cells}

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
 
+from app.domain.periods import parse_instant
 from app.errors import MalformedRequest, invalid_fields
 from app.graphql.schema.filters import EMPTY_TEXT
 from app.graphql.schema.scalars import parse_quantity
@@ -125,6 +126,16 @@ def whole_number(value: object, name: str, problems: Problems) -> object:
     except ValueError as error:
         problems.append((name, str(error)))
         return None
+
+
+def timestamp(value: object, name: str, problems: Problems) -> object:
+    """Check that a value is an RFC 3339 timestamp."""
+    try:
+        parse_instant(value)
+    except ValueError as error:
+        problems.append((name, str(error)))
+        return None
+    return value
 
 
 def sku_versions(value: object, _name: str, _problems: Problems) -> object:

@@ -105,6 +105,7 @@ class Shim:
             return await self._subscribe(route.subscription, parameters, principal, request)
         operation_name, query = route.narrowed_by(dict(parameters))
         operation = self.operations[operation_name]
+        operation.require_access(principal)
         variables = {**request.path_params, **bind_query(parameters, query)}
         if route.body is not None:
             body = await read_json(request, self.settings, may_be_empty=route.may_lack_body)

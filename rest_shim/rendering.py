@@ -218,7 +218,7 @@ def render_adjustment(node: Data) -> Body:
     """Render an adjustment."""
     # The fragment `AdjustmentFields` selects the fields with these names and in this order.
     body = {**node, "sku": node["sku"]["sku"], "warehouse_id": node["warehouse_id"]["id"]}
-    for name in ("note", "reference"):
+    for name in ("note", "reference", "occurred_at"):
         if body[name] is None:
             del body[name]
     return body

@@ -28,6 +28,7 @@ from rest_shim.binding import (
     some_of,
     string,
     strings,
+    timestamp,
     unchanged,
     updates_of,
     whole_number,
@@ -61,6 +62,7 @@ SET_BODY: Final[Readers] = {
     "reason": string,
     "note": string,
     "reference": string,
+    "occurred_at": string,
     "expected_quantity": unchanged,
     "skip_unchanged": unchanged,
 }
@@ -70,6 +72,7 @@ ADJUST_BODY: Final[Readers] = {
     "reason": string,
     "note": string,
     "reference": string,
+    "occurred_at": string,
     "expected_quantity": unchanged,
 }
 TRANSFER_LINE: Final[FieldReaders] = {"sku": ("sku", string), "quantity": ("quantity", unchanged)}
@@ -80,6 +83,7 @@ TRANSFER_BODY: Final[Readers] = {
     "reason": string,
     "note": string,
     "reference": string,
+    "occurred_at": string,
 }
 COMMIT_LINE: Final[FieldReaders] = {
     "sku": ("sku", string),
@@ -122,6 +126,8 @@ MAX_CHANGES: Final = 1_000
 ADJUSTMENT_QUERY: Final[Readers] = {
     "start_date": instant,
     "end_date": instant,
+    "occurred_from": instant,
+    "occurred_to": instant,
     "time_zone": unchanged,
     "warehouse_id": unchanged,
     "reason": string,
@@ -134,6 +140,7 @@ BULK_ITEM: Final[FieldReaders] = {
     "reason": ("reason", string),
     "note": ("note", string),
     "reference": ("reference", string),
+    "occurred_at": ("occurredAt", timestamp),
     "expected_quantity": ("expectedQuantity", whole_number),
 }
 

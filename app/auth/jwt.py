@@ -19,6 +19,7 @@ import jwt
 import structlog
 from jwt import PyJWK
 
+from app.domain.caller import MAX_BOUND_WAREHOUSES, Scope
 from app.domain.persons import MAX_EMAIL_BYTES, normalized_email
 from app.errors import Unavailable
 from app.settings import Settings
@@ -56,6 +57,8 @@ class Claims:
     email: str
     scopes: frozenset[str]
     expires_at: datetime
+    # The warehouses that the token is bound to; None: all.
+    warehouse_ids: frozenset[str] | None
 
 
 class IdentityProvider:
@@ -109,13 +112,21 @@ class IdentityProvider:
             return None
         if expires_at > LATEST_END:
             return None
+        warehouse_ids, scopes = None, _texts(claims.get(settings.jwt_scope_claim))
+        if settings.jwt_warehouses_claim in claims:
+            warehouse_ids = _texts(claims[settings.jwt_warehouses_claim])
+            # A bound token has no access to the catalogue.
+            scopes -= {Scope.ADMIN}
+            if not 1 <= len(warehouse_ids) <= MAX_BOUND_WAREHOUSES:
+                return None
         end = datetime.fromtimestamp(expires_at, UTC)
         return Claims(
             tenant_id=tenant_id,
             subject=f"jwt_{claims['iss']} {subject}",
             email=email,
-            scopes=_scopes(claims.get(settings.jwt_scope_claim)),
+            scopes=scopes,
             expires_at=end + timedelta(seconds=settings.jwt_leeway_seconds),
+            warehouse_ids=warehouse_ids,
         )
 
 
@@ -248,9 +259,9 @@ def _is_name(value: object, longest: int = MAX_SUBJECT_BYTES) -> TypeGuard[str]:
     return 0 < len(value.encode()) <= longest
 
 
-def _scopes(claim: object) -> frozenset[str]:
-    """Parse the scopes of a claim: a string with spaces (RFC 8693), or a list."""
-    scopes = claim.split() if isinstance(claim, str) else claim
-    if not isinstance(scopes, list):
+def _texts(claim: object) -> frozenset[str]:
+    """Parse the texts of a claim: a string with spaces (RFC 8693), or a list."""
+    texts = claim.split() if isinstance(claim, str) else claim
+    if not isinstance(texts, list):
         return frozenset()
-    return frozenset(scope for scope in scopes if isinstance(scope, str))
+    return frozenset(text for text in texts if isinstance(text, str))

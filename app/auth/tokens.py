@@ -38,6 +38,7 @@ TOKEN_STATEMENT: Final = (
         api_token.c.id,
         api_token.c.email,
         api_token.c.scopes,
+        api_token.c.warehouse_ids,
         api_token.c.expires_at,
         api_token.c.token_hash,
         tenant.c.cursor_key,
@@ -152,7 +153,16 @@ class Authenticator:
         self._clock_offset = datetime.now(UTC) - row.now
         self._last_uses[tenant_id, row.id] = row.now
         scopes = frozenset(Scope(scope) for scope in row.scopes.split())
-        return Principal(tenant_id, row.id, row.email, scopes, row.cursor_key, row.expires_at)
+        bound = row.warehouse_ids
+        return Principal(
+            tenant_id,
+            row.id,
+            row.email,
+            scopes,
+            row.cursor_key,
+            row.expires_at,
+            warehouse_ids=None if bound is None else frozenset(bound.split(" ")),
+        )
 
     async def _look_up_jwt(self, provider: "IdentityProvider", token: str) -> Principal | None:
         claims = await provider.claims(token)
@@ -170,6 +180,7 @@ class Authenticator:
             frozenset(scope for scope in Scope if scope in claims.scopes),
             rows[0].cursor_key,
             claims.expires_at,
+            claims.warehouse_ids,
         )
 
     def _is_expired(self, expires_at: datetime | None) -> bool:

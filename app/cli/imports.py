@@ -147,8 +147,8 @@ def import_command(
     reported_at: Annotated[
         str | None,
         typer.Option(
-            help="The time of a marketplace's report, such as 2026-03-12T14:00Z; in UTC unless it "
-            "has an offset.",
+            help="The time of the report of a marketplace or a third party, such as "
+            "2026-03-12T14:00Z; in UTC unless it has an offset.",
             show_default="now",
         ),
     ] = None,
@@ -166,9 +166,10 @@ def import_command(
 ) -> None:
     """Import SKUs, warehouses or stock from CSV, Excel (.xlsx) or JSON, or a whole tenant.
 
-    Columns: skus: sku, title. warehouses: id, name, type, address, marketplace, is_active,
-    is_sellable. levels: sku, warehouse_id, on_hand, safety_stock, reorder_point. counts: sku,
-    warehouse_id, quantity, reason, note. reports of marketplaces: sku, warehouse_id, quantity.
+    Columns: skus: sku, title, external_ids, metadata. warehouses: id, name, type, address,
+    marketplace, is_active, is_sellable. levels: sku, warehouse_id, on_hand, safety_stock,
+    reorder_point. counts: sku, warehouse_id, quantity, reason, note, occurred_at. reports of
+    marketplaces and third parties: sku, warehouse_id, quantity.
 
     The exports of Shopify, Amazon, Magento, Square, WooCommerce, Odoo, ERPNext, Linnworks and JTL,
     and of `inventory export stock`, are recognised by their header.

@@ -153,7 +153,8 @@ def tenant_delete(
 @token_commands.command(
     "create",
     epilog=with_examples(
-        "inventory token create acme --name shop --email it@acme.example --scope inventory:write"
+        "inventory token create acme --name shop --email it@acme.example --scope inventory:write",
+        "inventory token create acme --name 3pl --email it@3pl.example --warehouse wh_01HX",
     ),
 )
 def token_create(
@@ -166,6 +167,13 @@ def token_create(
     scope: Annotated[
         list[Scope] | None,
         typer.Option(help="A scope; repeat the option for several. By default inventory:read."),
+    ] = None,
+    warehouse: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The id of a warehouse (wh_...) that the token is bound to; repeat the option for "
+            "several. Without it, the token is for all warehouses."
+        ),
     ] = None,
     expires_in_days: Annotated[
         int | None,
@@ -187,6 +195,7 @@ def token_create(
             email=email,
             scopes=scope or [Scope.READ],
             expires_in=timedelta(days=expires_in_days) if expires_in_days else None,
+            warehouse_ids=warehouse,
         )
 
     _print_token(run_with_database(work, settings_for(database_url)), json=json)

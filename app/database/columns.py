@@ -3,7 +3,16 @@
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Text, TypeDecorator
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Text,
+    TypeDecorator,
+    func,
+)
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlmodel import Field
 
 from app.domain.instants import format_instant
@@ -55,3 +64,8 @@ def integer_column(**options: Any) -> Any:  # noqa: ANN401
 def instant_column(**options: Any) -> Any:  # noqa: ANN401
     """Create a column of instants."""
     return Field(sa_type=UtcDateTime, **options)
+
+
+def occurrence_of(columns: ReadOnlyColumnCollection[str, Any]) -> ColumnElement[datetime]:
+    """Return the time at which an adjustment counts as occurred."""
+    return func.coalesce(columns.occurred_at, columns.created_at, type_=UtcDateTime)

@@ -30,6 +30,8 @@ SQLModel.metadata.naming_convention = {
 LEVEL_KEY: Final = ("tenant_id", "sku", "warehouse_id")
 # The columns that link an adjustment to a bulk, a transfer, a reservation or a reference.
 LINK_COLUMNS: Final = ("bulk_id", "transfer_id", "reservation_id", "reference")
+# The time at which an adjustment counts as occurred.
+OCCURRENCE: Final = "coalesce(occurred_at, created_at)"
 
 
 def partial_index(condition: str) -> dict[str, Any]:
@@ -73,6 +75,9 @@ class ApiTokenTable(SQLModel, table=True):
     __tablename__ = "api_token"
     __table_args__ = (
         ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"]),
+        CheckConstraint(
+            "warehouse_ids IS NULL OR scopes NOT LIKE '%inventory:admin%'", name="bound_scopes"
+        ),
         Index("api_token_hash_key", "tenant_id", "token_hash", unique=True),
     )
 
@@ -81,6 +86,8 @@ class ApiTokenTable(SQLModel, table=True):
     name: str = text_column()
     email: str = text_column()
     scopes: str = text_column()
+    # The warehouses that the token is bound to, separated by spaces; None: all.
+    warehouse_ids: str | None = text_column(nullable=True)
     token_hash: bytes = Field(sa_type=LargeBinary)
     created_at: datetime = instant_column()
     expires_at: datetime | None = instant_column(nullable=True)
@@ -200,7 +207,9 @@ class StockLevelTable(SQLModel, table=True):
     status: str = key_column()
     version: int = integer_column()
     adjusted_at: datetime | None = instant_column(nullable=True)
-    # The time of the marketplace's last report.
+    # The latest time at which one of its adjustments occurred.
+    occurred_until: datetime | None = instant_column(nullable=True)
+    # The time of the last report.
     synced_at: datetime | None = instant_column(nullable=True)
     # The `archived_at` of the SKU, copied because lists filter by it.
     archived_at: datetime | None = instant_column(nullable=True)
@@ -232,6 +241,7 @@ class AdjustmentTable(SQLModel, table=True):
         Index("adjustment_by_sku_index", "tenant_id", "sku", "position"),
         Index("adjustment_by_level_index", *LEVEL_KEY, "position"),
         Index("adjustment_by_time_index", "tenant_id", "created_at", "position"),
+        Index("adjustment_by_occurrence_index", "tenant_id", text(OCCURRENCE), "position"),
         Index("adjustment_by_warehouse_index", "tenant_id", "warehouse_id", "position"),
         Index("adjustment_by_reason_index", "tenant_id", "warehouse_id", "reason", "position"),
         Index("adjustment_by_actor_index", "tenant_id", "created_by", "position"),
@@ -271,6 +281,8 @@ class AdjustmentTable(SQLModel, table=True):
     reversal_of: str | None = key_column(nullable=True)
     # The caller's name of an order, a delivery or a count.
     reference: str | None = key_column(nullable=True)
+    # When the change occurred, if the caller said so.
+    occurred_at: datetime | None = instant_column(nullable=True)
     hash: str = text_column()
 
 

@@ -38,6 +38,7 @@ def _rendered_change(record: ChangeRecord) -> dict[str, Any]:
         "adjustment_id": body.adjustment_id,
         "reason": body.reason,
         "reference": body.reference,
+        "occurred_at": body.occurred_at,
         "before": _rendered_state(body.before) if body.before else None,
         "after": _rendered_state(body.after),
     }

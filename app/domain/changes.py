@@ -118,6 +118,7 @@ class ChangeBody(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False
     adjustment_id: str | None = None
     reason: str | None = None
     reference: str | None = None
+    occurred_at: datetime | None = None
 
 
 class ChangeEvent(Struct, frozen=True, gc=False):
@@ -288,6 +289,7 @@ def _level_event(
         adjustment_id=entry.id if entry else None,
         reason=entry.reason if entry else None,
         reference=entry.reference if entry else None,
+        occurred_at=entry.occurred_at if entry else None,
     )
     return ChangeEvent(ChangeType.STOCK_CHANGED, at, level.sku, level.warehouse_id, body)
 

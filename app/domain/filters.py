@@ -58,13 +58,15 @@ class SkuFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdjustmentFilter:
-    """A filter of adjustments: `start` inclusive, `end` exclusive."""
+    """A filter of adjustments: `start` and `occurred_from` inclusive, the ends exclusive."""
 
     sku: str | None = None
     warehouse_id: str | None = None
     reason: str | None = None
     start: datetime | None = None
     end: datetime | None = None
+    occurred_from: datetime | None = None
+    occurred_to: datetime | None = None
     created_by: str | None = None
     bulk_id: str | None = None
     transfer_id: str | None = None

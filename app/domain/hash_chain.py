@@ -2,7 +2,8 @@
 
 The hash of an adjustment is the SHA-256, in hex, of a JSON array in the form of RFC 8785: the hash
 of the adjustment before it in the ledger of its tenant (null for the first), the tenant id, and the
-values of HASHED_COLUMNS, with instants as RFC 3339 in UTC with milliseconds.
+values of HASHED_COLUMNS, with instants as RFC 3339 in UTC with milliseconds. The last value,
+`occurred_at`, is left out if it is null.
 
 An attacker with write access to the database can recompute all hashes. A head detects this if it is
 kept outside the database: it has the hash of one position, which covers all adjustments before it.
@@ -37,6 +38,7 @@ HASHED_COLUMNS: Final = (
     "reservation_id",
     "reversal_of",
     "reference",
+    "occurred_at",
 )
 _values = itemgetter(*HASHED_COLUMNS)
 # The hash at position 0 of a head.
@@ -45,8 +47,11 @@ _HEAD: Final = re.compile(r"head_1\.([a-z0-9_]{1,32})\.([0-9]{1,18})\.([0-9a-f]{
 
 
 def chain_hash(previous: str | None, tenant_id: str, entry: Mapping[str, object]) -> str:
-    """Compute the hash of an adjustment, whose `created_at` is text."""
-    return sha256(orjson.dumps((previous, tenant_id, *_values(entry)))).hexdigest()
+    """Compute the hash of an adjustment, whose instants are text."""
+    values = _values(entry)
+    if values[-1] is None:
+        values = values[:-1]
+    return sha256(orjson.dumps((previous, tenant_id, *values))).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,23 @@ def parse_time_range(value: object) -> TimeRange:
     raise ValueError(message)
 
 
+def parse_instant(value: object) -> datetime:
+    """Parse an RFC 3339 timestamp.
+
+    Raises:
+        ValueError: the value is not a timestamp, or a date without a time.
+
+    """
+    try:
+        parsed = parse_time_range(value)
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.day is not None:
+        message = "must be a timestamp such as 2026-03-12T14:00:00Z"
+        raise ValueError(message)
+    return parsed.start
+
+
 @dataclass(frozen=True, slots=True)
 class PeriodRun:
     """Consecutive periods that begin with the same offset of the local time from UTC."""

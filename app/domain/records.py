@@ -5,13 +5,13 @@ a page has hundreds of them, and msgspec decodes them from the database's JSON a
 Python code. Records are not changed after they are read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from app.domain.object_details import ObjectDetails
 from app.domain.quantities import Figures, Totals, total_figures
@@ -46,6 +46,7 @@ class LevelRecord(Figures, array_like=True, gc=False):
 
     version: int
     adjusted_at: datetime | None
+    occurred_until: datetime | None
     synced_at: datetime | None
     warehouse_id: str
     # The database returns these once per SKU or warehouse.
@@ -72,6 +73,7 @@ def empty_level(code: str, warehouse: WarehouseRecord) -> LevelRecord:
         reorder_point=None,
         version=0,
         adjusted_at=None,
+        occurred_until=None,
         synced_at=None,
         warehouse_id=warehouse.id,
         sku=code,
@@ -101,6 +103,13 @@ class SkuRecord(Struct, array_like=True, gc=False):
     def figures(self) -> Totals:
         """The sums over the levels."""
         return total_figures(self.levels)
+
+    def within(self, warehouse_ids: Collection[str] | None) -> "SkuRecord":
+        """Return the SKU as if there were only these warehouses; None: all."""
+        if warehouse_ids is None:
+            return self
+        levels = [level for level in self.levels if level.warehouse_id in warehouse_ids]
+        return structs.replace(self, levels=levels)
 
     def level_in(self, warehouse_id: str) -> LevelRecord | None:
         """Return the level in a warehouse, if it has ever been adjusted or configured."""
@@ -140,6 +149,8 @@ class AdjustmentRecord:
     reservation_id: str | None = None
     reversal_of: str | None = None
     reference: str | None = None
+    # When the change occurred, if the caller said so.
+    occurred_at: datetime | None = None
     # The place in the ledger of the tenant, from 1; 0 until the decision on the whole write.
     position: int = 0
 
@@ -147,6 +158,11 @@ class AdjustmentRecord:
     def delta(self) -> int:
         """The change of `on_hand`."""
         return self.after_quantity - self.before_quantity
+
+    @property
+    def occurrence(self) -> datetime:
+        """The time at which the change counts as occurred."""
+        return self.occurred_at or self.created_at
 
 
 @dataclass(frozen=True, slots=True)

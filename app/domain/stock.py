@@ -11,6 +11,7 @@ from msgspec import structs
 
 from app.domain.caller import Caller
 from app.domain.ids import ulid
+from app.domain.instants import occurrence_problem
 from app.domain.object_details import (
     NO_DETAILS,
     ExternalIdRecord,
@@ -35,6 +36,7 @@ from app.errors import (
     SkuArchived,
     StaleVersion,
     WarehouseInactive,
+    invalid_field,
     inventory_not_found,
     warehouse_not_found,
 )
@@ -208,6 +210,8 @@ class StockUpdate:
     expected_sku_versions: tuple[int, ...] | None = None
     reference: str | None = None
     reversal_of: str | None = None
+    # When the change occurred; None: at the time of its entry.
+    occurred_at: datetime | None = None
     # Whether an update to the present quantity of an existing level writes no entry.
     skip_unchanged: bool = False
 
@@ -293,10 +297,12 @@ def _decide_one(
     stock: Stock,
     links: AdjustmentLinks,
 ) -> UpdateOutcome:
+    if problem := occurrence_problem(update.occurred_at, stock.now):
+        return invalid_field("occurredAt", problem)
     if record is None:
         return stock.unknown_sku(update.sku)
     warehouse = stock.warehouses.get(update.warehouse_id)
-    if warehouse is None:
+    if warehouse is None or not caller.can_use(warehouse.id):
         return warehouse_not_found(update.warehouse_id)
     old = record.level_at(warehouse)
     quantity = update.applied_to(old.on_hand)
@@ -316,6 +322,7 @@ def _decide_one(
         links=links,
         reversal_of=update.reversal_of,
         reference=update.reference,
+        occurred_at=update.occurred_at,
     )
 
 
@@ -331,9 +338,17 @@ def change_on_hand(
     links: AdjustmentLinks = NO_LINKS,
     reversal_of: str | None = None,
     reference: str | None = None,
+    occurred_at: datetime | None = None,
 ) -> StockChange:
     """Set the `on_hand` of a stock level of a SKU by the next ledger entry of the level."""
-    new = structs.replace(level, on_hand=quantity, version=level.version + 1, adjusted_at=at)
+    occurrence = occurred_at or at
+    new = structs.replace(
+        level,
+        on_hand=quantity,
+        version=level.version + 1,
+        adjusted_at=at,
+        occurred_until=max(occurrence, level.occurred_until or occurrence),
+    )
     entry = AdjustmentRecord(
         id=f"adj_{ulid(at)}",
         sku=level.sku,
@@ -350,6 +365,7 @@ def change_on_hand(
         reservation_id=links.reservation_id,
         reversal_of=reversal_of,
         reference=reference,
+        occurred_at=occurred_at,
     )
     return StockChange(entry, record.with_level(new))
 

@@ -18,6 +18,11 @@ class WarehouseType(StrEnum):
         """Whether a marketplace operates the warehouse; stock writes are then refused."""
         return self in (WarehouseType.FBA, WarehouseType.FBS)
 
+    @property
+    def sends_reports(self) -> bool:
+        """Whether its operator, not the tenant, counts the stock and reports it."""
+        return self is not WarehouseType.OWN
+
 
 def readonly_refusal(warehouse_id: str, warehouse_type: WarehouseType) -> ReadonlyWarehouse:
     """Create the refusal of a stock write to a warehouse of a marketplace."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ulid import ULID
 
+from app.domain.periods import parse_instant
 from app.domain.validation import (
     MAX_NAME_LENGTHS,
     MAX_TITLE_LENGTH,
@@ -73,6 +74,14 @@ def _type_problem(text: str) -> str | None:
     return None if text in names else f"must be one of {', '.join(names)}"
 
 
+def _timestamp_problem(text: str) -> str | None:
+    try:
+        parse_instant(text)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _no_problem(_: object) -> None:
     return None
 
@@ -115,6 +124,7 @@ FILE_COLUMNS: Final[Mapping[FileKind, Mapping[str, FileColumn]]] = {
         "quantity": FileColumn(int, _no_problem, required=True),
         "reason": FileColumn(str, problem_of_reason),
         "note": FileColumn(str, note_problem),
+        "occurred_at": FileColumn(str, _timestamp_problem),
     },
     FileKind.REPORTS: {
         "sku": SKU_COLUMN,

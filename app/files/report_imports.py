@@ -1,4 +1,4 @@
-"""Imports of the reports of marketplaces, by the rules of `syncStock`."""
+"""Imports of the reports of the operators of warehouses, by the rules of `syncStock`."""
 
 from dataclasses import replace
 
@@ -9,11 +9,11 @@ from app.errors import InventoryError
 from app.files.columns import FileRow
 from app.files.import_runs import BatchDecision, FileRows, ImportBatch, ImportRun, ImportTally
 from app.writes.marketplace_sync import (
-    MAX_CLOCK_LEAD,
     ReportedLevel,
     StockReport,
     SyncedLevel,
     SyncStatus,
+    report_time_problem,
     sync_level,
 )
 from app.writes.stock import needs_of_levels
@@ -55,16 +55,15 @@ class _ReportBatch:
         code = row["sku"]
         warehouse = self._stock.warehouses.get(row["warehouse_id"])
         problem = None
-        if self._reported_at > self._stock.now + MAX_CLOCK_LEAD:
-            problem = self._run.problem(
-                line, "sku", code, "is of a report from the future", "Correct --reported-at."
-            )
-        elif warehouse is None or not warehouse.type.is_readonly:
+        if time_problem := report_time_problem(self._reported_at, self._stock.now):
+            reason = f"is of a report whose time {time_problem}"
+            problem = self._run.problem(line, "sku", code, reason, "Correct --reported-at.")
+        elif warehouse is None or not warehouse.type.sends_reports:
             problem = self._run.problem(
                 line,
                 "warehouse_id",
                 row["warehouse_id"],
-                "is not a warehouse that a marketplace runs",
+                "is not a warehouse of the type FBA, FBS or 3PL",
                 "Import its stock as --kind counts.",
                 warehouse_id=row["warehouse_id"],
             )

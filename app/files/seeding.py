@@ -159,6 +159,7 @@ def _level(code: str, level: LoadedLevel, warehouse: WarehouseRecord) -> LevelRe
         reorder_point=level.reorder_point,
         version=len(level.history),
         adjusted_at=last.created_at if last else None,
+        occurred_until=max((entry.created_at for entry in level.history), default=None),
     )
 
 
@@ -174,6 +175,7 @@ def _level_row(tenant_id: str, level: LevelRecord) -> dict[str, object]:
         "status": level.status,
         "version": level.version,
         "adjusted_at": level.adjusted_at,
+        "occurred_until": level.occurred_until,
         "holds": 1 if level.reserved else 0,
     }
 

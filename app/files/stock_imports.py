@@ -1,10 +1,13 @@
 """Imports of stock levels and counts."""
 
 from dataclasses import replace
+from datetime import datetime
 
 from msgspec import structs
 
 from app.database.session import Session
+from app.domain.instants import occurrence_problem
+from app.domain.periods import parse_instant
 from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
 from app.domain.stock import (
     AdjustmentLinks,
@@ -69,6 +72,9 @@ class _StockBatch:
         if warehouse is None:
             reason = "is not the id of a warehouse any more"
             self._refuse(line, row, "warehouse_id", reason)
+            return
+        if problem := occurrence_problem(_occurred_at(row), self._stock.now):
+            self._refuse(line, row, "occurred_at", problem)
             return
         old = record.level_at(warehouse)
         is_count = self._run.kind is FileKind.COUNTS
@@ -145,6 +151,7 @@ class _StockBatch:
             note=row.get("note"),
             created_by=self._run.created_by,
             links=AdjustmentLinks(bulk_id=self._run.id),
+            occurred_at=_occurred_at(row),
         )
         self.entries.append(change.adjustment)
         self._store(record, change.sku, old)
@@ -161,6 +168,11 @@ class _StockBatch:
             self.new_warehouses[warehouse.id] = warehouse
             self.decision.new_warehouses[warehouse.id] = warehouse.name
         self.after[record.sku] = after
+
+
+def _occurred_at(row: FileRow) -> datetime | None:
+    text = row.get("occurred_at")
+    return None if text is None else parse_instant(text)
 
 
 def _configured(level: LevelRecord, row: FileRow) -> LevelRecord:

@@ -44,6 +44,7 @@ from app.errors import (
 from app.graphql.code_hints import add_code_hints
 from app.graphql.columnar import ColumnarExecutor, OperationPlans
 from app.graphql.limits import Costs, QueryLimits, check_document, is_conditional
+from app.graphql.schema.bound_tokens import field_of_unbound_tokens
 from app.graphql.schema.budget import Budget
 from app.graphql.schema.context import Context
 from app.graphql.schema.relay import MAX_PAGE
@@ -87,6 +88,8 @@ class Operation:
     costs: Costs
     # Plans of the columnar executor; None if the variables may change the selections.
     plans: OperationPlans | None
+    # A field that tokens bound to warehouses may not select; None if there is none.
+    unbound_field: str | None
     # Whether the operation has exactly one root field.
     is_alone: bool
     # Set if the query is a single SQL statement, at least with some variables.
@@ -100,6 +103,18 @@ class Operation:
     root_field: str = field(init=False)
     is_mutation: bool = field(init=False)
     is_subscription: bool = field(init=False)
+
+    def require_access(self, principal: Principal) -> None:
+        """Require the scopes, and a token that may select the fields.
+
+        Raises:
+            InsufficientScope: a scope is missing, or the token is bound to warehouses.
+
+        """
+        for scope in sorted(self.scopes):
+            principal.require(scope)
+        if self.unbound_field is not None:
+            principal.require_unbound(self.unbound_field)
 
     def __post_init__(self) -> None:
         """Read the facts of the document."""
@@ -245,6 +260,7 @@ def _operation(
         node,
         scopes=needed_scopes(document, node),
         costs=Costs(schema._schema, document, node),  # noqa: SLF001
+        unbound_field=field_of_unbound_tokens(schema._schema, document, node),  # noqa: SLF001
         plans=None if is_conditional(document, node) else OperationPlans(),
         is_alone=len(selections) == 1 and isinstance(selections[0], FieldNode),
         single=single_statement_of(schema._schema, document, node),  # noqa: SLF001
@@ -283,7 +299,7 @@ async def run(
     `limit` is the budget in units of cost. Without `columnar`, graphql-core completes lists.
 
     Raises:
-        InsufficientScope: a scope is missing; nothing was executed.
+        InsufficientScope: a scope is missing, or the token is bound; nothing was executed.
         QueryTooComplex: the query exceeded its budget.
         ValidationFailed: the variables are not valid, or the operation is a subscription; nothing
             was executed.
@@ -291,8 +307,7 @@ async def run(
     """
     if operation.is_subscription:
         raise ValidationFailed(NEEDS_EVENT_STREAM)
-    for scope in sorted(operation.scopes):
-        principal.require(scope)
+    operation.require_access(principal)
     variables = declared_variables(schema._schema, operation.node, variables)  # noqa: SLF001
 
     single = operation.single is not None and operation.single.holds(variables)

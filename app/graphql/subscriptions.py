@@ -97,13 +97,12 @@ async def open_subscription(
     """Open the stream of a subscription.
 
     Raises:
-        InsufficientScope: a scope is missing.
+        InsufficientScope: a scope is missing, or the token is bound.
         ValidationFailed: the variables are not valid.
         InventoryError: the resolver refused the subscription.
 
     """
-    for scope in sorted(operation.scopes):
-        principal.require(scope)
+    operation.require_access(principal)
     variables = declared_variables(schema._schema, operation.node, variables)  # noqa: SLF001
     async with database.snapshot(tenant_id=principal.tenant_id) as snapshot:
         executor = BudgetedExecutor.build(

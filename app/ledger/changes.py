@@ -75,8 +75,8 @@ def _require_entry(
     values = (row.sku, row.warehouse_id, before, body.after.on_hand, body.after.version)
     expected = (entry.sku, entry.warehouse_id, entry.before_quantity, entry.after_quantity)
     require_equal(f"the stock level of {name}", values, (*expected, entry.sequence))
-    links = (body.reason, body.reference, body.reservation_id)
-    expected_links = (entry.reason, entry.reference, entry.reservation_id)
+    links = (body.reason, body.reference, body.reservation_id, body.occurred_at)
+    expected_links = (entry.reason, entry.reference, entry.reservation_id, entry.occurred_at)
     require_equal(f"the reason and the reference of {name}", links, expected_links)
 
 
@@ -102,7 +102,7 @@ def _next_changes() -> Select[Any]:
 @cache
 def _entries(dialect: str) -> Select[Any]:
     names = ("id", "position", "sku", "warehouse_id", "sequence", "before_quantity")
-    columns = (*names, "after_quantity", "reason", "reference", "reservation_id")
+    columns = (*names, "after_quantity", "reason", "reference", "reservation_id", "occurred_at")
     return select(*(adjustment.c[name] for name in columns)).where(
         adjustment.c.tenant_id == TENANT, in_key_array(dialect, adjustment.c.id, "ids")
     )

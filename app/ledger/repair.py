@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from app.database.clocks import Present
+from app.database.columns import occurrence_of
 from app.database.engine import Database
 from app.database.parameters import TENANT, as_json, rows_from
 from app.database.session import DriverSession
@@ -114,20 +115,22 @@ async def _repair_skus(
 
 def _levels_with_last_entries(first: str, last: str) -> Select[Any]:
     entry = adjustment.alias("entry").c
-    newest = (
-        select(func.max(entry.position))
+    newest, latest = (
+        select(func.max(value))
         .where(
             entry.tenant_id == TENANT,
             *(entry[name] == stock_level.c[name] for name in LEVEL_KEY[1:]),
         )
         .correlate(stock_level)
         .scalar_subquery()
+        for value in (entry.position, occurrence_of(entry))
     )
     is_newest = (adjustment.c.tenant_id == TENANT) & (adjustment.c.position == newest)
     return (
         select(
             stock_level,
             *(adjustment.c.after_quantity, adjustment.c.sequence, adjustment.c.created_at),
+            latest.label("latest_occurrence"),
             *held_of_level(),
         )
         .select_from(stock_level.join(adjustment, is_newest, isouter=True))
@@ -158,6 +161,7 @@ async def _repair_level(
         "reserved": figures.reserved,
         "version": level.sequence or 0,
         "adjusted_at": level.created_at,
+        "occurred_until": level.latest_occurrence,
         "status": figures.status,
         "archived_at": archived_at,
         "holds": level.held_by,

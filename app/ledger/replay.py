@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row, Select, Table, func, select
 
+from app.database.columns import occurrence_of
 from app.database.parameters import TENANT
 from app.database.session import DriverSession
 from app.database.tables import adjustment, sku, stock_level
@@ -52,6 +53,7 @@ async def replay_chain(
             raise LedgerBroken(message)
         entry = {column: getattr(row, column) for column in HASHED_COLUMNS}
         entry["created_at"] = format_instant(row.created_at)
+        entry["occurred_at"] = row.occurred_at and format_instant(row.occurred_at)
         hash_ = chain_hash(previous.hash if previous else None, tenant_id, entry)
         if row.hash != hash_:
             message = f"{name} is not as it was written: its hash is {row.hash}, not {hash_}"
@@ -122,10 +124,15 @@ def _adjustments() -> Select[Any]:
 
 def _levels_with_adjustments() -> Select[Any]:
     names = ("id", "sequence", "before_quantity", "after_quantity", "delta")
+    level = stock_level.c.sku, stock_level.c.warehouse_id
+    latest = func.max(occurrence_of(adjustment.c)).over(
+        partition_by=level, order_by=adjustment.c.position
+    )
     return (
         select(
             stock_level,
             *(adjustment.c[name] for name in (*names, "created_at")),
+            latest.label("latest_occurrence"),
             sku.c.archived_at.label("archived_at_of_sku"),
         )
         .select_from(

@@ -195,6 +195,8 @@ class _FigureCheck:
         require_equal(
             f"adjusted_at of {name}", level.adjusted_at, last.created_at if last else None
         )
+        latest = last.latest_occurrence if last else None
+        require_equal(f"occurred_until of {name}", level.occurred_until, latest)
         figures = self._level_of(level)
         require_equal(f"status of {name}", level.status, figures.status)
         require_equal(f"archived_at of {name}", level.archived_at, level.archived_at_of_sku)

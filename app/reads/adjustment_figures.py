@@ -39,11 +39,13 @@ from app.ledger.totals import (
 from app.reads.adjustments import (
     ADJUSTMENT_CONDITIONS,
     NO_POSITION,
+    OCCURRENCE_FILTERS,
     PERIOD_FILTERS,
     first_position_at,
     uses_reason_index,
 )
 from app.reads.conditions import (
+    PARENTS,
     Conditions,
     Filters,
     KeyColumns,
@@ -90,7 +92,7 @@ class FigureQuery:
 
     @property
     def group(self) -> Group | None:
-        """The group whose rollups serve the figure; None if the index of a link serves it."""
+        """The group whose rollups serve the figure; None if an index of entries serves it."""
         names = self.filters - {"tenant_id"} | self.key
         return _group_of(names) if names <= SUMMED_FILTERS else None
 
@@ -98,7 +100,10 @@ class FigureQuery:
         """Scalar subqueries: up to ADDED_PARTS to add, then the ones to subtract."""
         filters = self.filters - {"tenant_id"}
         if self.group is None:
-            return [self._of_entries(filters, filters - SUMMED_FILTERS)]
+            indexed = filters - SUMMED_FILTERS
+            if filters & OCCURRENCE_FILTERS:
+                indexed |= PARENTS.keys()
+            return [self._of_entries(filters, indexed)]
         parts = self._parts_until("end", filters)
         if "start" in filters:
             parts += self._parts_until("start", filters)

@@ -16,14 +16,14 @@ from sqlalchemy import (
     select,
 )
 
-from app.database.columns import UtcDateTime
+from app.database.columns import UtcDateTime, occurrence_of
 from app.database.parameters import TENANT, in_key_array, rows_from
 from app.database.session import Session
 from app.database.snapshot import Snapshot
 from app.database.tables import LINK_COLUMNS, adjustment
 from app.domain.filters import AdjustmentFilter, Sign
 from app.domain.records import AdjustmentRecord
-from app.ledger.totals import Columns
+from app.ledger.totals import ZERO, Columns
 from app.reads.conditions import (
     PARENTS,
     Conditions,
@@ -77,12 +77,19 @@ ADJUSTMENT_CONDITIONS: Final[Conditions] = {
     "created_by": is_by_author,
     "start": lambda columns: columns.position >= first_position_at("start"),
     "end": lambda columns: columns.position < first_position_at("end"),
+    "occurred_from": lambda columns: (
+        occurrence_of(columns) >= bindparam("occurred_from", type_=UtcDateTime)
+    ),
+    "occurred_to": lambda columns: (
+        occurrence_of(columns) < bindparam("occurred_to", type_=UtcDateTime)
+    ),
     Sign.INCREASE: lambda columns: columns.delta > 0,
     Sign.DECREASE: lambda columns: columns.delta < 0,
     Sign.UNCHANGED: lambda columns: columns.delta == 0,
     "after": lambda columns: columns.position < bindparam("after", type_=BigInteger),
 }
 PERIOD_FILTERS: Final = frozenset({"start", "end"})
+OCCURRENCE_FILTERS: Final = frozenset({"occurred_from", "occurred_to"})
 # The fields of an AdjustmentFilter that are parameters of the same name.
 FILTER_NAMES: Final = tuple(
     field.name for field in fields(AdjustmentFilter) if field.name != "sign"
@@ -181,7 +188,7 @@ def _page_of_adjustments(dialect: str, filters: Filters) -> Select[Any]:
     return (
         select(*ADJUSTMENT_COLUMNS)
         .where(*_page_conditions(filters, adjustment.c, by_level=by_level))
-        .order_by(*newest_first(adjustment.c, by_level=by_level))
+        .order_by(*newest_first(adjustment.c, filters, by_level=by_level))
         .limit(PAGE_LIMIT)
     )
 
@@ -198,7 +205,7 @@ def _page_by_reason(dialect: str, filters: Filters) -> Select[Any]:
             *_page_conditions(filters, columns, by_level=False),
             columns.warehouse_id == warehouses.c.id,
         ],
-        order=lambda columns: newest_first(columns, by_level=False),
+        order=lambda columns: newest_first(columns, filters, by_level=False),
     ).limit(PAGE_LIMIT)
 
 
@@ -215,7 +222,7 @@ def _pages_of_adjustments(dialect: str, filters: Filters, key: KeyColumns) -> Se
             *_page_conditions(filters, columns, by_level=by_level),
             *parent_conditions(columns, parents, key),
         ],
-        order=lambda columns: newest_first(columns, by_level=by_level),
+        order=lambda columns: newest_first(columns, filters, by_level=by_level),
     )
 
 
@@ -246,16 +253,23 @@ def _reversals(dialect: str) -> Select[Any]:
 def uses_reason_index(filters: Filters) -> bool:
     """Whether the index by warehouse and reason is the best one, warehouse by warehouse."""
     return "reason" in filters and filters.isdisjoint(
-        {"sku", "warehouse_id", "created_by", *LINK_COLUMNS}
+        {"sku", "warehouse_id", "created_by", *LINK_COLUMNS, *OCCURRENCE_FILTERS}
     )
 
 
-def newest_first(columns: Columns, *, by_level: bool) -> list[ColumnElement[Any]]:
+def newest_first(columns: Columns, filters: Filters, *, by_level: bool) -> list[ColumnElement[Any]]:
     """Order of a list. The list of one level has its order by sequence.
 
     By position, a generic plan of PostgreSQL may read the whole history of the SKU instead.
+
+    The times of occurrence do not follow the positions. A page with a filter of them is sorted, so
+    that it reads the adjustments of the period and not the ledger after it.
     """
-    return [columns.sequence.desc() if by_level else columns.position.desc()]
+    if by_level:
+        return [columns.sequence.desc()]
+    if filters.isdisjoint(OCCURRENCE_FILTERS):
+        return [columns.position.desc()]
+    return [(columns.position + ZERO).desc()]
 
 
 def _is_in_level_order(known: Filters, filters: Filters) -> bool:

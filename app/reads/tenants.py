@@ -20,6 +20,7 @@ TOKEN_COLUMNS: Final = (
     api_token.c.name,
     api_token.c.email,
     api_token.c.scopes,
+    api_token.c.warehouse_ids,
     api_token.c.created_at,
     api_token.c.expires_at,
     api_token.c.revoked_at,

@@ -1,8 +1,11 @@
-"""Marketplace reports: the only source of the stock in a warehouse that a marketplace runs.
+"""Stock reports of the operators of warehouses: marketplaces and third parties (3PL).
 
 A report states quantities at an instant. A quantity that differs from the stored one becomes a
-ledger entry. An equal one only moves the level's `synced_at`. A report older than `synced_at` is
-ignored.
+ledger entry, which occurred at that instant. An equal one only moves the level's `synced_at`.
+
+A report is ignored at a level that has a later report. The stock of a 3PL warehouse is also changed
+by other writes. There a report is ignored too if an adjustment of the level occurred after it: the
+report does not contain that change, and would undo it.
 """
 
 from collections.abc import Sequence
@@ -13,7 +16,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from app.domain.caller import Caller
+from app.domain.caller import Caller, Scope, insufficient_scope
+from app.domain.instants import occurrence_problem
 from app.domain.quantities import quantity_problem
 from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
 from app.domain.stock import (
@@ -38,13 +42,14 @@ from app.writes.pipeline import WriteContext, run_write
 from app.writes.stock import Refusal, needs_of, refusals_of
 
 SYNC_REASON: Final = "marketplace_sync"
+THIRD_PARTY_REASON: Final = "stock_report"
 # Clocks differ, but a report from the far future would make all later ones ignored.
 MAX_CLOCK_LEAD: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class ReportedLevel:
-    """Quantity of a SKU that a marketplace reports."""
+    """Quantity of a SKU in a report."""
 
     sku: str
     on_hand: int
@@ -52,7 +57,7 @@ class ReportedLevel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StockReport:
-    """Levels of one warehouse as its marketplace saw them at an instant."""
+    """Levels of one warehouse as its operator saw them at an instant."""
 
     warehouse_id: str
     reported_at: datetime
@@ -85,10 +90,15 @@ class _Level:
     warehouse_id: str
 
 
-async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[list[SyncedLevel]]:
-    """Set the levels of a warehouse to a marketplace report; outcomes in the order of its levels.
+async def sync_stock(
+    context: WriteContext, report: StockReport, *, is_admin: bool
+) -> WriteResult[list[SyncedLevel]]:
+    """Set the levels of a warehouse to a report; outcomes in the order of the levels.
+
+    Only an admin writes to the warehouse of a marketplace. A 3PL warehouse takes other writes too.
 
     Raises:
+        InsufficientScope: a marketplace runs the warehouse, and the caller is not an admin.
         ValidationFailed: not 1 to 500 levels, one is malformed, two are for the same SKU, or the
             report is from the future.
         WarehouseNotFound, WarehouseNotMarketplace.
@@ -102,13 +112,16 @@ async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[
     levels = [_Level(level.sku, report.warehouse_id) for level in report.levels]
 
     def decide_sync(stock: Stock) -> Decision[list[SyncedLevel]]:
-        if report.reported_at > stock.now + MAX_CLOCK_LEAD:
+        if problem := report_time_problem(report.reported_at, stock.now):
             # Raised, so that it is not stored: the report may be valid later, under the same key.
-            raise invalid_field("reportedAt", "must not be in the future")
+            raise invalid_field("reportedAt", problem)
         warehouse = stock.warehouses.get(report.warehouse_id)
-        if warehouse is None:
+        if warehouse is None or not caller.can_use(warehouse.id):
             return Decision(warehouse_not_found(report.warehouse_id))
-        if not warehouse.type.is_readonly:
+        if warehouse.type.is_readonly and not is_admin:
+            # Raised, so that it is not stored: another token may have the scope.
+            raise insufficient_scope(Scope.ADMIN)
+        if not warehouse.type.sends_reports:
             return Decision(_not_marketplace(warehouse))
         outcomes = [sync_level(caller, report, level, warehouse, stock) for level in report.levels]
         refusals = refusals_of(levels, outcomes)
@@ -126,6 +139,11 @@ async def sync_stock(context: WriteContext, report: StockReport) -> WriteResult[
     return await run_write(context, request, needs_of(levels), decide_sync)
 
 
+def report_time_problem(reported_at: datetime, now: datetime) -> str | None:
+    """Describe the fault of the time of a report, if any."""
+    return occurrence_problem(reported_at, now, lead=MAX_CLOCK_LEAD)
+
+
 def _changes(results: Sequence[SyncedLevel], stock: Stock) -> Changes:
     skus = [result.sku for result in results if result.sku]
     return Changes(
@@ -141,12 +159,12 @@ def sync_level(
     warehouse: WarehouseRecord,
     stock: Stock,
 ) -> SyncedLevel | InventoryError:
-    """Decide on one level of a report of a warehouse that a marketplace runs."""
+    """Decide on one level of a report."""
     record = stock.skus.get(level.sku)
     if record is None:
         return stock.unknown_sku(level.sku)
     old = record.level_at(warehouse)
-    if old.synced_at is not None and report.reported_at < old.synced_at:
+    if _is_superseded(report, old):
         return SyncedLevel(SyncStatus.IGNORED, record)
     refusal = check_new_on_hand(level.on_hand, record=record, level=old, by_marketplace=True)
     if refusal:
@@ -159,10 +177,19 @@ def sync_level(
         synced,
         level.on_hand,
         at=stock.entry_time,
-        reason=SYNC_REASON,
+        reason=SYNC_REASON if warehouse.type.is_readonly else THIRD_PARTY_REASON,
         created_by=caller.email,
+        occurred_at=report.reported_at,
     )
     return SyncedLevel(SyncStatus.UPDATED, change.sku, change.adjustment)
+
+
+def _is_superseded(report: StockReport, level: LevelRecord) -> bool:
+    """Whether a level has later news than a report."""
+    later_news = [level.synced_at]
+    if not level.warehouse.type.is_readonly:
+        later_news.append(level.occurred_until)
+    return any(at is not None and report.reported_at < at for at in later_news)
 
 
 def _with_sync(record: SkuRecord, synced: LevelRecord) -> SkuRecord:
@@ -178,8 +205,8 @@ def _with_sync(record: SkuRecord, synced: LevelRecord) -> SkuRecord:
 
 def _not_marketplace(warehouse: WarehouseRecord) -> WarehouseNotMarketplace:
     return WarehouseNotMarketplace(
-        f"Warehouse {warehouse.id} is {warehouse.type}: no marketplace runs it. Set its stock with "
-        "setStock.",
+        f"Warehouse {warehouse.id} is {warehouse.type}: only FBA, FBS and 3PL warehouses have "
+        "reports. Set its stock with setStock.",
         details=[{"warehouse_id": warehouse.id, "type": warehouse.type.value}],
     )
 

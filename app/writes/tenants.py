@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -16,11 +16,11 @@ from app.database.columns import UtcDateTime
 from app.database.engine import Database
 from app.database.parameters import TENANT, as_json, rows_from
 from app.database.session import DriverSession
-from app.database.tables import api_token, tenant
-from app.domain.caller import Scope
+from app.database.tables import api_token, tenant, warehouse
+from app.domain.caller import MAX_BOUND_WAREHOUSES, Scope
 from app.domain.ids import ulid
 from app.domain.persons import email_problem, normalized_email
-from app.errors import NotFound, invalid_field
+from app.errors import NotFound, invalid_field, warehouse_not_found
 
 TENANT_ID: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 # The tokens of this tenant are public, and every start of a demo empties it.
@@ -112,16 +112,23 @@ async def create_token(
     *,
     name: str,
     email: str,
-    scopes: Iterable[Scope],
+    scopes: Collection[Scope],
     expires_in: timedelta | None = None,
+    warehouse_ids: Collection[str] | None = None,
 ) -> NewToken:
     """Create a token of 256 random bits; the database stores only its hash.
 
+    `warehouse_ids` are the warehouses that the token is bound to. None: it is not bound.
+
     Raises:
-        ValidationFailed: the e-mail address is empty or too long, or has unprinted characters.
+        ValidationFailed: the e-mail address is empty or too long, or has unprinted characters; or
+            a bound token has no warehouse, too many, or the scope inventory:admin.
         NotFound: the tenant does not exist.
+        WarehouseNotFound.
 
     """
+    if warehouse_ids is not None:
+        _check_bound(scopes, warehouse_ids)
     email = normalized_email(email)
     if problem := email_problem(email):
         raise invalid_field("email", problem)
@@ -130,6 +137,10 @@ async def create_token(
     async def work(session: DriverSession) -> NewToken:
         if not await session.scalar(select(exists().where(_is_served(tenant_id)))):
             raise tenant_not_found(tenant_id)
+        for id_ in sorted(warehouse_ids or ()):
+            is_known = (warehouse.c.tenant_id == tenant_id) & (warehouse.c.id == id_)
+            if not await session.scalar(select(exists().where(is_known))):
+                raise warehouse_not_found(id_)
         expires_at = await _present(session) + expires_in if expires_in else None
         id_ = await insert_token(
             session,
@@ -139,10 +150,20 @@ async def create_token(
             email=email,
             scopes=scopes,
             expires_at=expires_at,
+            warehouse_ids=warehouse_ids,
         )
         return NewToken(id_, token, expires_at)
 
     return await database.transaction(work)
+
+
+def _check_bound(scopes: Collection[Scope], warehouse_ids: Collection[str]) -> None:
+    if not 1 <= len(warehouse_ids) <= MAX_BOUND_WAREHOUSES:
+        message = f"must be 1 to {MAX_BOUND_WAREHOUSES}, and are {len(warehouse_ids)}"
+        raise invalid_field("warehouses", message)
+    if Scope.ADMIN in scopes:
+        message = f"must not have {Scope.ADMIN} if the token is bound to warehouses"
+        raise invalid_field("scopes", message)
 
 
 async def insert_token(
@@ -154,6 +175,7 @@ async def insert_token(
     email: str,
     scopes: Iterable[Scope],
     expires_at: datetime | None = None,
+    warehouse_ids: Iterable[str] | None = None,
 ) -> str:
     """Insert the hash of a token; return the id of its row."""
     row = {
@@ -162,6 +184,7 @@ async def insert_token(
         "name": name,
         "email": email,
         "scopes": " ".join(sorted(scopes)),
+        "warehouse_ids": None if warehouse_ids is None else " ".join(sorted(set(warehouse_ids))),
         "token_hash": token_hash(token),
         "created_at": Present(),
         "expires_at": expires_at,
@@ -224,6 +247,7 @@ async def rotate_token(
             email=old.email,
             scopes=[Scope(scope) for scope in old.scopes.split()],
             expires_at=expires_at,
+            warehouse_ids=None if old.warehouse_ids is None else old.warehouse_ids.split(" "),
         )
         ends_at = min(old.expires_at or now + overlap, now + overlap)
         await session.execute(update(api_token).where(is_token).values(expires_at=ends_at))

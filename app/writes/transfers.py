@@ -1,6 +1,7 @@
 """Transfers of stock between warehouses."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from app.database.engine import Database
 from app.domain.caller import Caller
@@ -41,6 +42,7 @@ class Transfer:
     reason: str
     note: str | None = None
     reference: str | None = None
+    occurred_at: datetime | None = None
 
     def updates(self, line: TransferLine) -> list[StockUpdate]:
         """Return the two updates of a line: a decrease at the source, an increase elsewhere."""
@@ -52,6 +54,7 @@ class Transfer:
                 reason=self.reason,
                 note=self.note,
                 reference=self.reference,
+                occurred_at=self.occurred_at,
             )
             for warehouse_id, delta in [
                 (self.source, -line.quantity),

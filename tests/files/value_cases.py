@@ -234,8 +234,8 @@ WAREHOUSE_CASES: Final = [
         content="sku,wh_shop,Main Warehouse\nNSC-BOOK-1,2,3\n",
         options=["--kind", "reports"],
         says=[
-            "line 2, column 'wh_shop': 'wh_shop' is not a warehouse that a marketplace runs",
-            "line 2, column 'Main Warehouse': 'wh_main' is not a warehouse that a marketplace runs",
+            "line 2, column 'wh_shop': 'wh_shop' is not a warehouse of the type FBA, FBS or 3PL",
+            "line 2, column 'Main Warehouse': 'wh_main' is not a warehouse of the type FBA",
         ],
     ),
     Case(
@@ -248,13 +248,16 @@ WAREHOUSE_CASES: Final = [
         name="report-of-an-own-warehouse",
         content=f"{COUNTS}NSC-BOOK-1,wh_main,22\n",
         options=["--kind", "reports"],
-        says=["'wh_main' is not a warehouse that a marketplace runs", "--kind counts"],
+        says=[
+            "'wh_main' is not a warehouse of the type FBA, FBS or 3PL",
+            "--kind counts",
+        ],
     ),
     Case(
         name="report-from-the-future",
         content=f"{COUNTS}NSC-BOOK-1,wh_fba,22\n",
         options=["--kind", "reports", "--reported-at", "2999-01-01"],
-        says=["is of a report from the future", "--reported-at"],
+        says=["is of a report whose time must not be in the future", "--reported-at"],
     ),
     Case(
         name="warehouse-of-all-rows",

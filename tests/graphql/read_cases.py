@@ -401,6 +401,30 @@ def ledger_reads(data: Data, *, of_sku: bool) -> Iterator[ReadCase]:
             )
 
 
+def occurrence_reads(data: Data) -> Iterator[ReadCase]:
+    """Yield reads of the adjustments that occurred in a short period, long ago."""
+    call: partial[Any]
+    period = AdjustmentFilter(occurred_from=START, occurred_to=START + 100 * STEP)
+    for code, warehouse, reason in product((None, data.code), (None, MAIN), (None, RARE)):
+        where = replace(period, sku=code, warehouse_id=warehouse, reason=reason)
+        conditions = named(sku=code, warehouse=warehouse, reason=reason)
+        for query in (count_adjustments, sum_adjustments, partial(list_adjustments, limit=PAGE)):
+            call = partial(query, tenant_id=data.tenant, where=where)
+            yield ReadCase(f"{call.func.__name__} by occurrence {conditions}", call)
+    for kind, parents in (
+        ("SKUs", [(code, None) for code in data.codes]),
+        ("levels", [(code, MAIN) for code in data.codes]),
+        ("warehouses", [(None, warehouse.id) for warehouse in WAREHOUSES]),
+    ):
+        for grouped in (
+            count_adjustments_of,
+            sum_adjustments_of,
+            partial(list_adjustments_of, limit=PAGE),
+        ):
+            call = partial(grouped, tenant_id=data.tenant, parents=parents, where=period)
+            yield ReadCase(f"{call.func.__name__} {kind} by occurrence", call)
+
+
 def grouped_ledger_reads(data: Data) -> Iterator[ReadCase]:
     """Yield reads of the adjustments of many SKUs or many levels."""
     call: partial[Any]

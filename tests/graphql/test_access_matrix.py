@@ -46,7 +46,7 @@ ADMIN: Final = "admin"
 
 WAREHOUSE: Final = "wh_01HX0000000000000000000001"
 OTHER: Final = "wh_01HX0000000000000000000002"
-MARKET: Final = "wh_01HX0000000000000000000003"
+PARTNER: Final = "wh_01HX0000000000000000000003"
 HELD: Final = "rsv_01HX0000000000000000000001"
 ENTRY: Final = "adj_01HX0000000000000000000001"
 HOOK: Final = "whk_01HX0000000000000000000001"
@@ -55,7 +55,7 @@ CODE: Final = "CODE-OF-A"
 UNKNOWN: Final = {
     WAREHOUSE: "wh_01HX0000000000000000000009",
     OTHER: "wh_01HX0000000000000000000008",
-    MARKET: "wh_01HX0000000000000000000007",
+    PARTNER: "wh_01HX0000000000000000000007",
     HELD: "rsv_01HX0000000000000000000009",
     ENTRY: "adj_01HX0000000000000000000009",
     HOOK: "whk_01HX0000000000000000000009",
@@ -113,7 +113,7 @@ SAMPLES: Final[Mapping[str, object]] = {
 }
 # Values for inputs where the name alone is ambiguous.
 OTHERS: Final = {
-    ("SyncStockInput", "warehouseId"): MARKET,
+    ("SyncStockInput", "warehouseId"): PARTNER,
     ("CreateSkuInput", "sku"): "CODE-TO-BE-OF-A",
     **{
         (f"{name}ReservationInput", "id"): HELD for name in ("Commit", "Release", "Extend", "Amend")
@@ -243,9 +243,9 @@ async def load_objects(service: Service) -> None:
         WarehouseRecord(id_, "Hall of A", WarehouseType.OWN, None, None, is_active=True)
         for id_ in (WAREHOUSE, OTHER)
     )
-    market = structs.replace(warehouse, id=MARKET, type=WarehouseType.FBA)
+    partner = structs.replace(warehouse, id=PARTNER, type=WarehouseType.THIRD_PARTY)
     counts = replace(level(warehouse, 500), history=[replace(counted(500), id=ENTRY)])
-    await service.load([warehouse, other, market], [sku(CODE, counts, title="Title of A")])
+    await service.load([warehouse, other, partner], [sku(CODE, counts, title="Title of A")])
 
 
 async def hold(service: Service, connection: AsyncConnection) -> None:

@@ -42,6 +42,7 @@ from tests.graphql.read_cases import (
     history_reads,
     ledger_reads,
     link_reads,
+    occurrence_reads,
     past_reads,
     read,
     reservation_reads,
@@ -202,6 +203,7 @@ async def test_cost_of_a_read_does_not_grow_with_the_data(shop: Service, engine:
         *zip(ledger_reads(short, of_sku=True), ledger_reads(long, of_sku=True), strict=True),
         *zip(grouped_ledger_reads(small), grouped_ledger_reads(large), strict=True),
         *zip(grouped_ledger_reads(short), grouped_ledger_reads(long), strict=True),
+        *zip(occurrence_reads(small), occurrence_reads(large), strict=True),
         *zip(rollup_reads(small), rollup_reads(large), strict=True),
         *zip(rollup_reads(short), rollup_reads(long), strict=True),
     ]

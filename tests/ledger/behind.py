@@ -47,6 +47,7 @@ async def rehash(shop: Service) -> None:
     for position, row in enumerate(rows, start=1):
         entry = {name: getattr(row, name) for name in HASHED_COLUMNS} | {"position": position}
         entry["created_at"] = format_instant(row.created_at)
+        entry["occurred_at"] = row.occurred_at and format_instant(row.occurred_at)
         last = chain_hash(last, shop.tenant_id, entry)
         values = f"position = {position}, hash = '{last}'"
         hashing.append(f"UPDATE adjustment SET {values} WHERE position = {row.position}")

@@ -164,7 +164,7 @@ async def test_a_future_report_is_refused_by_the_database_clock(
         seen = StockReport(
             warehouse_id=MARKET.id, reported_at=at, levels=levels, on_error=OnError.ABORT
         )
-        return await sync_stock(writing(stocked, database, "k"), seen)
+        return await sync_stock(writing(stocked, database, "k"), seen, is_admin=True)
 
     async with worker(stocked, days * DAYS) as other:
         with pytest.raises(ValidationFailed, match="future"):

@@ -162,7 +162,7 @@ async def sync(world: World) -> Any:
         levels=tuple(ReportedLevel(code, 50) for code in CODES),
         on_error=OnError.ABORT,
     )
-    return await sync_stock(world.writing, report)
+    return await sync_stock(world.writing, report, is_admin=True)
 
 
 async def keep_safe(world: World) -> Any:

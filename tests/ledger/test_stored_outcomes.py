@@ -22,7 +22,7 @@ from app.writes.stock import BulkOutcome, Refusal, UpdatedStock
 
 AT: Final = datetime(2026, 12, 1, 8, 30, tzinfo=UTC)
 MAIN: Final = WarehouseRecord("wh_1", "Main", WarehouseType.OWN, None, None, is_active=True)
-LEVEL: Final = LevelRecord(7, 2, 1, 4, 3, AT, None, "wh_1", sku="A", warehouse=MAIN)
+LEVEL: Final = LevelRecord(7, 2, 1, 4, 3, AT, AT, None, "wh_1", sku="A", warehouse=MAIN)
 SKU: Final = SkuRecord("A", "Thing", 4, None, [LEVEL])
 ENTRY: Final = AdjustmentRecord(
     "adj_1", "A", "wh_1", 3, 5, 7, "loss", None, "a@b.example", AT, reference="PO-1", position=9
@@ -34,14 +34,15 @@ RESERVATION: Final = ReservationRecord(
 )
 
 SKU_TEXT: Final = (
-    '["A","Thing",4,null,[[7,2,1,4,3,"2026-12-01T08:30:00Z",null,"wh_1","A",'
+    '["A","Thing",4,null,[[7,2,1,4,3,"2026-12-01T08:30:00Z","2026-12-01T08:30:00Z",null,"wh_1","A",'
     '["wh_1","Main","own",null,null,true,true]]],null]'
 )
 ENTRY_TEXT: Final = (
     '{"id":"adj_1","sku":"A","warehouse_id":"wh_1","sequence":3,"before_quantity":5,'
     '"after_quantity":7,"reason":"loss","note":null,"created_by":"a@b.example",'
     '"created_at":"2026-12-01T08:30:00Z","bulk_id":null,"transfer_id":null,'
-    '"reservation_id":null,"reversal_of":null,"reference":"PO-1","position":9}'
+    '"reservation_id":null,"reversal_of":null,"reference":"PO-1","occurred_at":null,'
+    '"position":9}'
 )
 CHANGE_TEXT: Final = f'{{"adjustment":{ENTRY_TEXT},"sku":{SKU_TEXT}}}'
 RESERVATION_TEXT: Final = (

@@ -22,7 +22,6 @@ from tests.ledger.writes import (
 from tests.service import Service, level, new_tenant, sku, warehouse
 
 MAIN: Final = warehouse()
-PARTNER: Final = warehouse("Partner", WarehouseType.THIRD_PARTY)
 FBA: Final = warehouse("FBA", WarehouseType.FBA)
 EARLY: Final = "2026-01-01T00:00:00.000Z"
 NOON: Final = "2026-01-01T12:00:00.000Z"
@@ -32,7 +31,7 @@ LATE: Final = "2026-01-02T00:00:00.000Z"
 @pytest.fixture
 async def stocked(service: Service) -> Service:
     """Service whose SKU A has 5 in the marketplace warehouse, and B no stock."""
-    await service.load([MAIN, PARTNER, FBA], [sku("A", level(FBA, 5)), sku("B")])
+    await service.load([MAIN, FBA], [sku("A", level(FBA, 5)), sku("B")])
     return service
 
 
@@ -155,11 +154,17 @@ async def test_a_report_older_than_the_last_is_ignored_level_by_level(stocked: S
     assert statuses(await sync(stocked, report(NOON, A=8))) == ["UPDATED"]
 
 
-@pytest.mark.parametrize("record", [MAIN, PARTNER], ids=["own", "3PL"])
-async def test_only_marketplace_warehouses_accept_reports(stocked: Service, record: Any) -> None:
-    assert (
-        await refused(stocked, report(warehouse_id=record.id, A=1)) == "WAREHOUSE_NOT_MARKETPLACE"
-    )
+async def test_only_an_admin_sends_the_reports_of_a_marketplace(stocked: Service) -> None:
+    content = {"input": {**report(A=6), "idempotencyKey": "k"}}
+    for token in ("write", "read"):
+        answer = await stocked.graphql(SYNC, content, token=token)
+        assert answer["errors"][0]["extensions"]["code"] == "INSUFFICIENT_SCOPE"
+    assert await ledger(stocked, "A") == entries(5)
+
+
+async def test_an_own_warehouse_accepts_no_reports(stocked: Service) -> None:
+    content = report(warehouse_id=MAIN.id, A=1)
+    assert await refused(stocked, content) == "WAREHOUSE_NOT_MARKETPLACE"
 
 
 async def test_a_malformed_report_is_refused(stocked: Service) -> None:

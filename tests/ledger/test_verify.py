@@ -76,6 +76,10 @@ BREAKS = {
         "UPDATE stock_level SET adjusted_at = '2026-06-01T00:00:00.000Z' WHERE sku = 'A'",
         "adjusted_at of stock level (A, ",
     ),
+    "the last change of a level occurred at another time": (
+        "UPDATE stock_level SET occurred_until = '2026-06-01T00:00:00.000Z' WHERE sku = 'A'",
+        "occurred_until of stock level (A, ",
+    ),
     "a level has another status": (
         "UPDATE stock_level SET status = 'low' WHERE sku = 'A'",
         "status of stock level (A, ",

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.database.tables import api_token
+from app.domain.caller import Scope
 from app.domain.changes import ChangeBody, ChangeRecord, ChangeState, ChangeType
 from app.domain.filters import ChangeFilter
 from app.errors import Unavailable
@@ -17,11 +18,13 @@ from app.live import followers, streams
 from app.reads import changes as feed_reads
 from app.reads.changes import FeedPage
 from app.writes.tenant_deletion import delete_tenant
+from app.writes.tenants import create_token
 from tests.clocks import set_clock
 from tests.engines import writer_of
 from tests.graphql.recorder import recorded
 from tests.ledger.feed import read_changes
 from tests.live.serving import ALL, MAIN, OTHER, LiveService, serving
+from tests.service import EMAIL
 
 STOCK: Final = (
     "subscription ($skus: [String!], $ids: [ID!]) { stockChanged(skus: $skus, warehouseIds: $ids) "
@@ -59,6 +62,28 @@ async def test_a_subscription_has_the_selected_values_of_matching_changes(
         "before": {"onHand": 5},
         "after": {"onHand": 3, "available": 3},
     }
+
+
+async def test_a_bound_token_follows_its_own_warehouses_alone(live: LiveService) -> None:
+    bound = await create_token(
+        live.database,
+        live.tenant_id,
+        name="3PL",
+        email=EMAIL,
+        scopes=[Scope.READ],
+        warehouse_ids=[OTHER.id],
+    )
+    async with (
+        live.opened(token=bound.token) as by_rest,
+        live.opened(STOCK, token=bound.token) as by_graphql,
+    ):
+        await live.count("A", 1)
+        await live.count("A", 0, warehouse_id=OTHER.id)
+        await live.count("B", 4)
+        await live.count("B", 2, warehouse_id=OTHER.id)
+        changes = [*await by_rest.changes(2), *await by_graphql.changes(2)]
+
+    assert [it.get("warehouse_id") or it["warehouseId"] for it in changes] == [OTHER.id] * 4
 
 
 async def test_statuses_and_reservations_have_subscriptions(live: LiveService) -> None:

@@ -41,6 +41,7 @@ async def test_a_valid_jwt_identifies_the_caller(door: Door) -> None:
     assert principal.email == "seven@example.com"
     assert principal.scopes == {Scope.WRITE}
     assert principal.expires_at is not None
+    assert principal.warehouse_ids is None
 
 
 GOOD: dict[str, Change] = {
@@ -58,6 +59,36 @@ async def test_a_harmless_variation_is_accepted(door: Door, what: str) -> None:
     principal = await door.authenticator.authenticate(f"Bearer {door.token(GOOD[what])}")
 
     assert principal.scopes == {Scope.WRITE}
+
+
+BOUND: dict[str, Change] = {
+    "a list": lambda claims, _: claims.update(inventory_warehouses=["wh_1", "wh_2", 3]),
+    "a text": lambda claims, _: claims.update(inventory_warehouses="wh_1 wh_2"),
+    "with every scope": lambda claims, _: claims.update(
+        inventory_warehouses=["wh_2", "wh_1"], scope="inventory:write inventory:admin"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BOUND)
+async def test_a_claim_binds_a_jwt_to_warehouses_and_takes_admin_from_it(
+    door: Door, what: str
+) -> None:
+    principal = await door.authenticator.authenticate(f"Bearer {door.token(BOUND[what])}")
+
+    assert principal.warehouse_ids == frozenset({"wh_1", "wh_2"})
+    assert principal.scopes == {Scope.WRITE}
+
+
+@pytest.mark.parametrize(
+    "value", [None, [], "", " ", [3], {}, 5, True, [f"{n}" for n in range(101)]]
+)
+async def test_a_jwt_with_a_malformed_claim_of_warehouses_is_refused(
+    door: Door, value: object
+) -> None:
+    token = door.token(lambda claims, _: claims.update(inventory_warehouses=value))
+    with pytest.raises(Unauthenticated):
+        await door.authenticator.authenticate(f"Bearer {token}")
 
 
 NAMELESS: dict[str, Change] = {

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Annotated
 
 import strawberry
-from graphql.pyutils import gather_with_cancel
 from strawberry import Private
 
 from app.domain.changes import ChangeRecord, ChangeState
@@ -21,7 +20,7 @@ from app.graphql.schema.fields import (
     read_from,
 )
 from app.graphql.schema.filters import refuse_empty
-from app.graphql.schema.lookups import require_warehouse
+from app.graphql.schema.lookups import require_warehouses
 from app.graphql.schema.object_details import ExternalId, MetadataEntry
 from app.graphql.schema.relay import check_number, page_size
 from app.graphql.schema.scalars import Quantity
@@ -135,6 +134,10 @@ class Change:
     reference: str | None = read_from(
         "record.body.reference", "Reference of the adjustment or of the reservation."
     )
+    occurred_at: datetime | None = read_from(
+        "record.body.occurred_at",
+        "Time at which the change of the adjustment occurred, if the caller said so.",
+    )
     before: ChangedValues | None = object_from(
         "record.body.before",
         lambda record: ChangedValues(record=record),
@@ -179,8 +182,7 @@ async def page_of_changes(
     refuse_empty(types=types, warehouseIds=warehouse_ids)
     check_number("types", types or ())
     check_number("warehouseIds", warehouse_ids or ())
-    required = [require_warehouse(context, id_) for id_ in sorted(set(warehouse_ids or ()))]
-    await gather_with_cancel(*required)
+    warehouse_ids = await require_warehouses(context, warehouse_ids)
     spend = context.budget.spend
     spend(STATEMENT_COST + PARENT_COST)
     if types is not None or warehouse_ids is not None:

@@ -7,7 +7,7 @@ import strawberry
 
 from app.database.engine import Database
 from app.database.snapshot import Snapshot
-from app.domain.caller import Caller, Principal
+from app.domain.caller import Principal
 from app.domain.filters import ChangeFilter
 from app.domain.stock import NO_PROBLEMS, RowProblems
 from app.graphql.columnar import OperationPlans
@@ -55,7 +55,7 @@ class Context:
         self.budget = budget
         # The statement of a sibling field may have spent the budget since this one was planned.
         snapshot.guard = budget.require_not_exceeded
-        self.loaders = Loaders(snapshot, principal.tenant_id, budget)
+        self.loaders = Loaders(snapshot, principal.caller, budget)
         # For the columnar executor: whether it may be used, its plans, and whether it was used.
         self.columnar = columnar
         self.plans = plans
@@ -99,17 +99,17 @@ class Context:
         stale after a write. `count` is the number of written levels or lines in the result, for
         the budget.
         """
-        principal = self.principal
+        caller = self.principal.caller
         writing = WriteContext(
             database=self._database,
-            caller=Caller(principal.tenant_id, principal.subject, principal.email),
+            caller=caller,
             key=options.idempotency_key,
             dry_run=options.dry_run,
         )
         written = await command(writing)
         self.budget.owe(count(written.result))
         await self.snapshot.close()
-        self.loaders = Loaders(self.snapshot, principal.tenant_id, self.budget)
+        self.loaders = Loaders(self.snapshot, caller, self.budget)
         return written
 
 

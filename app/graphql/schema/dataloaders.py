@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from strawberry.dataloader import DataLoader
 
 from app.database.snapshot import Snapshot
+from app.domain.caller import Caller
 from app.domain.filters import AdjustmentFilter, Order, SkuFilter
 from app.domain.object_details import (
     MAX_EXTERNAL_IDS,
@@ -124,9 +125,10 @@ class Loader(Generic[LoaderKey, LoaderValue]):
 class Loaders:
     """The loaders of a request, one per edge and arguments."""
 
-    def __init__(self, snapshot: Snapshot, tenant_id: str, budget: Budget) -> None:
+    def __init__(self, snapshot: Snapshot, caller: Caller, budget: Budget) -> None:
         self._snapshot = snapshot
-        self._tenant_id = tenant_id
+        self._caller = caller
+        self._tenant_id = caller.tenant_id
         self._budget = budget
         self._by_arguments: dict[Hashable, Loader[Any, Any]] = {}
 
@@ -410,7 +412,8 @@ class Loaders:
                 most_levels=self._budget.affordable(LEVEL_COST),
             )
         self._budget.spend_stock(records.values())
-        return [records.get(code) for code in codes]
+        found = (records.get(code) for code in codes)
+        return [record and record.within(self._caller.warehouse_ids) for record in found]
 
     async def _load_titles(self, codes: Sequence[str]) -> list[str | None]:
         titles = await get_titles(self._snapshot, self._tenant_id, codes=codes)
@@ -426,7 +429,7 @@ class Loaders:
 
     async def _load_warehouses(self, ids: Sequence[str]) -> list[WarehouseRecord | None]:
         records = await get_warehouses(self._snapshot, self._tenant_id, ids=ids)
-        return [records.get(id_) for id_ in ids]
+        return [records.get(id_) if self._caller.can_use(id_) else None for id_ in ids]
 
     async def _load_adjustments(self, ids: Sequence[str]) -> list[AdjustmentRecord | None]:
         records = await get_adjustments(self._snapshot, self._tenant_id, ids=ids)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sized
 from dataclasses import replace
+from datetime import datetime
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
@@ -36,6 +37,13 @@ class EntryFilterInput:
     end_date: TimeRange | None = optional(
         "Adjustments at or before this time; a date includes the whole day."
     )
+    occurred_from: TimeRange | None = optional(
+        "Adjustments that occurred at or after this time. An adjustment without `occurredAt` "
+        "occurred at `createdAt`."
+    )
+    occurred_to: TimeRange | None = optional(
+        "Adjustments that occurred at or before this time; a date includes the whole day."
+    )
     time_zone: ZoneInfo | None = optional("Time zone of the dates; UTC without it.")
     created_by: str | None = optional("Adjustments by the user with this e-mail address.")
     bulk_id: strawberry.ID | None = optional("Adjustments of this bulk.")
@@ -50,8 +58,8 @@ class EntryFilterInput:
         """Filter of the reads.
 
         Raises:
-            ValidationFailed: a text is empty, the reason is not valid, or the start is later than
-                the end.
+            ValidationFailed: a text is empty, the reason is not valid, or a start is later than
+                its end.
 
         """
         refuse_empty(
@@ -62,16 +70,18 @@ class EntryFilterInput:
             reference=self.reference,
         )
         zone = self.time_zone or UTC_ZONE
-        start = self.start_date and self.start_date.in_zone(zone)
-        end = self.end_date and self.end_date.in_zone(zone)
-        if start and end and end.start < start.start and end.end <= start.start:
-            raise invalid_field("startDate", "must not be later than the end")
+        start, end = _period("startDate", self.start_date, self.end_date, zone)
+        occurred_from, occurred_to = _period(
+            "occurredFrom", self.occurred_from, self.occurred_to, zone
+        )
         if self.reason is not None and (problem := reason_problem(self.reason)):
             raise invalid_field("reason", problem)
         return AdjustmentFilter(
             reason=self.reason,
-            start=start.start if start else None,
-            end=end.end if end else None,
+            start=start,
+            end=end,
+            occurred_from=occurred_from,
+            occurred_to=occurred_to,
             created_by=self.created_by and normalized_email(self.created_by),
             bulk_id=self.bulk_id,
             transfer_id=self.transfer_id,
@@ -222,6 +232,21 @@ class ReservationFilterInput:
         if where.names_stock and self.status not in (None, ReservationStatus.OPEN):
             raise invalid_field("status", "must be OPEN, or left out, with sku or warehouseId")
         return where
+
+
+def _period(
+    field: str, first: TimeRange | None, last: TimeRange | None, zone: ZoneInfo
+) -> tuple[datetime | None, datetime | None]:
+    """Start and end, exclusive, of a period in a time zone; `field` is the name of the start.
+
+    Raises:
+        ValidationFailed: the start is later than the end.
+
+    """
+    start, end = first and first.in_zone(zone), last and last.in_zone(zone)
+    if start and end and end.start < start.start and end.end <= start.start:
+        raise invalid_field(field, "must not be later than the end")
+    return start.start if start else None, end.end if end else None
 
 
 def _search_words(text: str) -> tuple[str, ...]:

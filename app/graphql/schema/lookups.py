@@ -1,11 +1,16 @@
 """Look-ups of one record through the loaders; a missing record is an error."""
 
+from collections.abc import Sequence
 from datetime import datetime
+
+from graphql.pyutils import gather_with_cancel
 
 from app.domain.filters import AdjustmentFilter, ReservationFilter
 from app.domain.records import ReservationRecord, SkuRecord, WarehouseRecord
 from app.errors import inventory_not_found, reservation_not_found, warehouse_not_found
+from app.graphql.schema.budget import ENTRIES_PER_UNIT
 from app.graphql.schema.context import Context
+from app.reads.paging import MAX_COUNT
 
 
 async def require_sku(context: Context, code: str) -> SkuRecord:
@@ -44,6 +49,23 @@ async def require_warehouse(context: Context, warehouse_id: str) -> WarehouseRec
     return record
 
 
+async def require_warehouses(
+    context: Context, warehouse_ids: Sequence[str] | None
+) -> Sequence[str] | None:
+    """Ids of the warehouses of a filter: without one, those of a bound token, or None for all.
+
+    Raises:
+        WarehouseNotFound: the tenant does not have one of the warehouses.
+
+    """
+    if warehouse_ids is None:
+        bound = context.principal.warehouse_ids
+        return None if bound is None else sorted(bound)
+    required = [require_warehouse(context, id_) for id_ in sorted(set(warehouse_ids))]
+    await gather_with_cancel(*required)
+    return warehouse_ids
+
+
 async def require_reservation(context: Context, reservation_id: str) -> ReservationRecord:
     """Record of a reservation.
 
@@ -60,10 +82,15 @@ async def require_reservation(context: Context, reservation_id: str) -> Reservat
 async def require_filtered(context: Context, where: AdjustmentFilter | ReservationFilter) -> None:
     """Check that the SKU and the warehouse of a filter exist.
 
+    A page of adjustments that occurred in a period reads all of them: their times do not follow the
+    order of the list.
+
     Raises:
         InventoryNotFound, WarehouseNotFound.
 
     """
+    if isinstance(where, AdjustmentFilter) and (where.occurred_from or where.occurred_to):
+        context.budget.spend(MAX_COUNT // ENTRIES_PER_UNIT)
     if where.sku is not None:
         await require_sku(context, where.sku)
     if where.warehouse_id is not None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import strawberry
 from graphql.pyutils import gather_with_cancel
 
-from app.domain.caller import SUFFICIENT, Scope
+from app.domain.caller import Scope
 from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
 from app.domain.object_details import ObjectKind
 from app.domain.records import LedgerTotals
@@ -172,7 +172,8 @@ class Query(WebhookQuery):
             limit = context.budget.affordable(ROW_COST) + 1
             records = await list_warehouses(context.snapshot, tenant_id, limit=limit)
             context.budget.spend(len(records) * ROW_COST)
-        return [Warehouse(record=record) for record in records]
+        can_use = context.principal.caller.can_use
+        return [Warehouse(record=record) for record in records if can_use(record.id)]
 
     @strawberry.field(description="The warehouse with an id, or the error WAREHOUSE_NOT_FOUND.")
     async def warehouse(
@@ -204,12 +205,15 @@ class Query(WebhookQuery):
         """Page of the ledger.
 
         Raises:
-            ValidationFailed, InvalidCursor, InventoryNotFound, WarehouseNotFound.
+            InsufficientScope, ValidationFailed, InvalidCursor, InventoryNotFound,
+            WarehouseNotFound.
 
         """
         context = info.context
         limit = page_size(first, longest=context.longest_page)
         where = filter.conditions() if filter else AdjustmentFilter()
+        if where.warehouse_id is None:
+            context.principal.require_unbound("adjustments without the filter of one warehouse")
         cursors = AdjustmentCursors(context.cursors("adjustments", None, where))
         position = cursors.decode(after)
         await require_filtered(context, where)
@@ -361,7 +365,7 @@ async def node_of(context: Context, id_: str) -> Node | None:
 
 async def _webhook(context: Context, id_: str) -> Webhook | None:
     """Webhook with an id; None without the scope to read webhooks."""
-    if context.principal.scopes.isdisjoint(SUFFICIENT[Scope.ADMIN]):
+    if not context.principal.has(Scope.ADMIN):
         return None
     record = await context.loaders.webhook.load(id_)
     return Webhook(record=record) if record else None

@@ -8,7 +8,7 @@ import strawberry
 from strawberry.types.scalar import ScalarDefinition
 
 from app.domain.instants import format_instant
-from app.domain.periods import TimeRange, parse_time_range, parse_time_zone
+from app.domain.periods import TimeRange, parse_instant, parse_time_range, parse_time_zone
 
 Quantity = NewType("Quantity", int)
 
@@ -47,7 +47,7 @@ SCALARS: Final[dict[object, ScalarDefinition]] = {
         specified_by_url="https://www.rfc-editor.org/rfc/rfc3339#section-5.6",
         description="An instant in UTC with milliseconds, for example 2026-03-12T14:00:00.000Z.",
         serialize=format_instant,
-        parse_value=lambda value: parse_time_range(value).start,
+        parse_value=parse_instant,
     ),
     TimeRange: strawberry.scalar(
         name="DateOrDateTime",

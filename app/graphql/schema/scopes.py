@@ -58,7 +58,8 @@ SCOPES: Final[Mapping[str, Mapping[str, Scope]]] = {
         "setReorderPoints": Scope.ADMIN,
         "setSafetyStock": Scope.ADMIN,
         "setStock": Scope.WRITE,
-        "syncStock": Scope.ADMIN,
+        # Reports of a marketplace need inventory:admin.
+        "syncStock": Scope.WRITE,
         "transferStock": Scope.WRITE,
         "updateSku": Scope.ADMIN,
         "updateWarehouse": Scope.ADMIN,

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import Annotated, Any
 
 import strawberry
-from graphql.pyutils import gather_with_cancel
 
 from app.domain.changes import RESERVATION_CHANGES
 from app.domain.filters import ChangeFilter
@@ -14,7 +13,7 @@ from app.graphql.schema.changes import Change, ChangeTypes, OfWarehouses
 from app.graphql.schema.context import Info
 from app.graphql.schema.enums import ChangeType
 from app.graphql.schema.filters import refuse_empty
-from app.graphql.schema.lookups import require_warehouse
+from app.graphql.schema.lookups import require_warehouses
 from app.graphql.schema.relay import MAX_PAGE, check_number
 from app.graphql.schema.scalars import Quantity
 from app.live.streams import ChangeStream
@@ -137,8 +136,7 @@ async def _follow(
     refuse_empty(skus=skus, warehouseIds=warehouse_ids, ids=ids)
     for name, keys in (("skus", skus), ("warehouseIds", warehouse_ids), ("ids", ids)):
         check_number(name, keys or ())
-    required = [require_warehouse(context, id_) for id_ in sorted(set(warehouse_ids or ()))]
-    await gather_with_cancel(*required)
+    warehouse_ids = await require_warehouses(context, warehouse_ids)
     if context.follow is None:
         message = "This operation cannot follow changes."
         raise ValidationFailed(message)

@@ -333,7 +333,7 @@ class StockLevel(Node):
         "record.adjusted_at", "Time of the last adjustment; null without adjustments."
     )
     synced_at: datetime | None = read_from(
-        "record.synced_at", "Time of the last marketplace report; null without reports."
+        "record.synced_at", "Time of the last report; null without reports."
     )
 
     code: str = read_from("record.sku", "SKU code.")
@@ -422,6 +422,11 @@ class Adjustment(Node):
     reference: str | None = read_from(
         "record.reference", "The caller's id of the order, delivery or count."
     )
+    occurred_at: datetime | None = read_from(
+        "record.occurred_at",
+        "Time at which the change occurred, if the caller said so; null if it occurred at "
+        "`createdAt`.",
+    )
     sku: Sku | None = sku_edge()
     warehouse: Warehouse | None = warehouse_edge()
 
@@ -481,14 +486,13 @@ async def adjustments_of(
     cursors = AdjustmentCursors(context.cursors("adjustments", key, where))
     page = AdjustmentPage(where, cursors.decode(after), page_size(first) + 1)
     await require_filtered(context, where)
-    loaders = context.loaders
     return adjustment_connection(
-        await loaders.adjustments(page, by).load(key),
+        await context.loaders.adjustments(page, by).load(key),
         limit=first,
         after=after,
         cursors=cursors,
-        count=lambda: loaders.adjustment_count(where, by).load(key),
-        sum_up=lambda: loaders.adjustment_totals(where, by).load(key),
+        count=lambda: context.loaders.adjustment_count(where, by).load(key),
+        sum_up=lambda: context.loaders.adjustment_totals(where, by).load(key),
     )
 
 

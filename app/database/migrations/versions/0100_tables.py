@@ -18,6 +18,7 @@ compatible_since = "0100"
 
 KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 INSTANT = sa.Text().with_variant(sa.DateTime(timezone=True), "postgresql")
+OCCURRENCE = sa.text("coalesce(occurred_at, created_at)")
 ISOLATED_TABLES = (
     "api_token",
     "person",
@@ -65,11 +66,16 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("email", sa.Text(), nullable=False),
         sa.Column("scopes", sa.Text(), nullable=False),
+        sa.Column("warehouse_ids", sa.Text(), nullable=True),
         sa.Column("token_hash", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("expires_at", INSTANT, nullable=True),
         sa.Column("revoked_at", INSTANT, nullable=True),
         sa.Column("last_used_at", INSTANT, nullable=True),
+        sa.CheckConstraint(
+            "warehouse_ids IS NULL OR scopes NOT LIKE '%inventory:admin%'",
+            name=op.f("api_token_bound_scopes_check"),
+        ),
         sa.ForeignKeyConstraint(
             ["tenant_id"], ["tenant.tenant_id"], name=op.f("api_token_tenant_fkey")
         ),
@@ -291,6 +297,7 @@ def upgrade() -> None:
         sa.Column("status", KEY, nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("adjusted_at", INSTANT, nullable=True),
+        sa.Column("occurred_until", INSTANT, nullable=True),
         sa.Column("synced_at", INSTANT, nullable=True),
         sa.Column("archived_at", INSTANT, nullable=True),
         sa.Column("holds", sa.BigInteger(), server_default="0", nullable=False),
@@ -347,6 +354,7 @@ def upgrade() -> None:
         sa.Column("reservation_id", KEY, nullable=True),
         sa.Column("reversal_of", KEY, nullable=True),
         sa.Column("reference", KEY, nullable=True),
+        sa.Column("occurred_at", INSTANT, nullable=True),
         sa.Column("hash", sa.Text(), nullable=False),
         sa.CheckConstraint(
             "after_quantity = before_quantity + delta", name=op.f("adjustment_delta_check")
@@ -422,12 +430,13 @@ def upgrade() -> None:
         ["tenant_id", "sku", "position"],
         unique=False,
     )
-    op.create_index(
-        "adjustment_by_time_index",
-        "adjustment",
-        ["tenant_id", "created_at", "position"],
-        unique=False,
-    )
+    for name, time in (("time", sa.text("created_at")), ("occurrence", OCCURRENCE)):
+        op.create_index(
+            f"adjustment_by_{name}_index",
+            "adjustment",
+            ["tenant_id", time, "position"],
+            unique=False,
+        )
     op.create_index(
         "adjustment_by_transfer_index",
         "adjustment",

@@ -1,4 +1,4 @@
-"""The mutation that takes over the stock reports of marketplaces."""
+"""The mutation that takes over the stock reports of marketplaces and third parties."""
 
 from collections import Counter
 from datetime import datetime
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import strawberry
 
+from app.domain.caller import Scope
 from app.graphql.schema.context import Info
 from app.graphql.schema.enums import OnError, described
 from app.graphql.schema.fields import described_field, of_plain_values
@@ -32,14 +33,15 @@ described(
     values={
         SyncStatus.UPDATED: "The quantity on hand differed; an adjustment was written.",
         SyncStatus.UNCHANGED: "The quantity on hand was equal; only syncedAt changed.",
-        SyncStatus.IGNORED: "The level has a later report; nothing changed.",
+        SyncStatus.IGNORED: "The level has a later report or, in a 3PL warehouse, an adjustment "
+        "that occurred after this report; nothing changed.",
         SyncStatus.FAILED: "The level was refused; `error` has the reason.",
     },
 )
 
 
 @of_plain_values
-@strawberry.input(description="Quantity of one SKU in a marketplace's report.")
+@strawberry.input(description="Quantity of one SKU in a report.")
 class ReportedLevelInput:
     """One level of a report."""
 
@@ -47,13 +49,16 @@ class ReportedLevelInput:
     on_hand: Quantity = described_field("Quantity on hand, 0 to 1,000,000,000,000.")
 
 
-@strawberry.input(description="A marketplace's report of the stock in one of its warehouses.")
+@strawberry.input(description="A report of the stock in a warehouse by its operator.")
 class SyncStockInput(WriteInput):
-    """A marketplace's report."""
+    """A report of the operator of a warehouse."""
 
-    warehouse_id: strawberry.ID = described_field("Id of a warehouse with the type FBA or FBS.")
+    warehouse_id: strawberry.ID = described_field(
+        "Id of a warehouse with the type FBA, FBS or 3PL."
+    )
     reported_at: datetime = described_field(
-        "Time of the report at the marketplace. Levels with a later report ignore this one."
+        "Time at which the operator had this stock. Levels with a later report ignore this one. In "
+        "a 3PL warehouse, levels with an adjustment that occurred later ignore it too."
     )
     levels: list[ReportedLevelInput] = described_field(
         "1 to 500 levels with distinct SKUs. Omitted SKUs do not change, so a long report can be "
@@ -110,19 +115,21 @@ class SyncStockPayload:
     results: list[SyncResult] = described_field("Results in the order of the report.")
     updated: int = described_field("Number of levels with a new adjustment.")
     unchanged: int = described_field("Number of levels with an equal quantity.")
-    ignored: int = described_field("Number of levels with a later report.")
+    ignored: int = described_field("Number of levels with later news than the report.")
     failed: int = described_field("Number of refused levels.")
     replayed: bool = described_field(REPLAYED_DESCRIPTION)
 
 
 @strawberry.type
 class SyncMutation:
-    """The mutation that takes over the stock reports of marketplaces."""
+    """The mutation that takes over the stock reports of marketplaces and third parties."""
 
     @strawberry.mutation(
-        description="Take over the quantities on hand of up to 500 SKUs from a marketplace's "
-        "report of one of its warehouses. Each changed quantity gets an adjustment with the reason "
-        "marketplace_sync. Needs the scope inventory:admin."
+        description="Take over the quantities on hand of up to 500 SKUs from a report by the "
+        "operator of a warehouse, a marketplace or a third party. Each changed quantity gets an "
+        "adjustment with the reason marketplace_sync, or stock_report in a 3PL warehouse, and "
+        "`occurredAt` is the time of the report. Needs the scope inventory:write for a 3PL "
+        "warehouse, and inventory:admin for others."
     )
     async def sync_stock(
         self,
@@ -131,8 +138,9 @@ class SyncMutation:
     ) -> SyncStockPayload | None:
         """Take over a report."""
         report = input.report()
+        is_admin = info.context.principal.has(Scope.ADMIN)
         written = await info.context.write(
-            input, lambda writing: sync_stock(writing, report), count=len
+            input, lambda writing: sync_stock(writing, report, is_admin=is_admin), count=len
         )
         results = [
             SyncResult.of(index, level.sku, input.warehouse_id, outcome)

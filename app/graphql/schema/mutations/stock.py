@@ -1,6 +1,7 @@
 """The mutations that set and adjust stock levels, one or many."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import Enum
 from typing import Annotated, Final, Self
 
@@ -23,6 +24,7 @@ from app.graphql.schema.mutations.write_input import (
     DRY_RUN_DESCRIPTION,
     IDEMPOTENCY_KEY_DESCRIPTION,
     NOTE_DESCRIPTION,
+    OCCURRED_AT_DESCRIPTION,
     ON_ERROR_DESCRIPTION,
     REFERENCE_DESCRIPTION,
     REPLAYED_DESCRIPTION,
@@ -63,6 +65,7 @@ class StockLevelInput:
     )
     note: str | None = optional(NOTE_DESCRIPTION)
     reference: str | None = optional(REFERENCE_DESCRIPTION)
+    occurred_at: datetime | None = optional(OCCURRED_AT_DESCRIPTION)
     expected_quantity: Quantity | None = optional(
         "Expected quantity on hand. If the current one differs, the error is STALE_VERSION and "
         "nothing changes."
@@ -89,6 +92,7 @@ class StockLevelInput:
             reason=self.reason,
             note=self.note,
             reference=self.reference,
+            occurred_at=self.occurred_at,
             expected_quantity=self.expected_quantity,
             expected_version=self.expected_version,
             expected_sku_versions=None if sku_versions is None else tuple(sku_versions),
@@ -148,11 +152,11 @@ class StockChangePayload:
     replayed: bool = described_field(REPLAYED_DESCRIPTION)
 
     @classmethod
-    def of(cls, written: WriteResult[UpdatedStock], warehouse_id: str) -> Self:
+    def of(cls, context: Context, written: WriteResult[UpdatedStock], warehouse_id: str) -> Self:
         """Payload of a write to a warehouse."""
         updated = written.result
         return cls(
-            sku=Sku(record=updated.sku),
+            sku=Sku(record=updated.sku.within(context.principal.warehouse_ids)),
             stock_level=_level_of(updated, warehouse_id),
             adjustment=Adjustment(record=updated.adjustment) if updated.adjustment else None,
             replayed=written.replayed,
@@ -326,9 +330,8 @@ class StockMutation:
             sku_versions=input.expected_sku_versions,
             skip_unchanged=input.skip_unchanged,
         )
-        return SetStockPayload.of(
-            await _write_change(info.context, input, update), update.warehouse_id
-        )
+        written = await _write_change(info.context, input, update)
+        return SetStockPayload.of(info.context, written, update.warehouse_id)
 
     @strawberry.mutation(
         description="Add to the quantity on hand of one stock level, or subtract from it. Needs "
@@ -343,9 +346,8 @@ class StockMutation:
     ) -> AdjustStockPayload | None:
         """Adjust a stock level."""
         update = input.update(delta=input.delta, sku_versions=input.expected_sku_versions)
-        return AdjustStockPayload.of(
-            await _write_change(info.context, input, update), update.warehouse_id
-        )
+        written = await _write_change(info.context, input, update)
+        return AdjustStockPayload.of(info.context, written, update.warehouse_id)
 
     @strawberry.mutation(
         description="Set or adjust the quantity on hand of up to 500 stock levels. Needs the scope "

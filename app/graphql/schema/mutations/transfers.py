@@ -1,5 +1,6 @@
 """The mutation that moves stock between warehouses."""
 
+from datetime import datetime
 from typing import Annotated
 
 import strawberry
@@ -10,6 +11,7 @@ from app.graphql.schema.mutations.write_input import (
     DRY_RUN_DESCRIPTION,
     IDEMPOTENCY_KEY_DESCRIPTION,
     NOTE_DESCRIPTION,
+    OCCURRED_AT_DESCRIPTION,
     REASON_DESCRIPTION,
     REFERENCE_DESCRIPTION,
     REPLAYED_DESCRIPTION,
@@ -42,6 +44,7 @@ class TransferStockInput:
     reason: str = strawberry.field(default="transfer", description=REASON_DESCRIPTION)
     note: str | None = optional(NOTE_DESCRIPTION)
     reference: str | None = optional(REFERENCE_DESCRIPTION)
+    occurred_at: datetime | None = optional(OCCURRED_AT_DESCRIPTION)
     idempotency_key: str | None = optional(IDEMPOTENCY_KEY_DESCRIPTION)
     dry_run: bool = strawberry.field(default=False, description=DRY_RUN_DESCRIPTION)
 
@@ -54,6 +57,7 @@ class TransferStockInput:
             reason=self.reason,
             note=self.note,
             reference=self.reference,
+            occurred_at=self.occurred_at,
         )
 
 

@@ -16,6 +16,11 @@ NOTE_DESCRIPTION: Final = "Free text of up to 1000 characters that explains the 
 REFERENCE_DESCRIPTION: Final = (
     "The caller's id of the order, delivery or count, in up to 255 characters."
 )
+OCCURRED_AT_DESCRIPTION: Final = (
+    "Time at which the change occurred, if it is reported late: from 1970 on, and not in the "
+    "future. It is information for readers and changes nothing about the result. Without it, the "
+    "change occurs now."
+)
 DRY_RUN_DESCRIPTION: Final = "Validate, return the expected result, and write nothing."
 ON_ERROR_DESCRIPTION: Final = "Behaviour if some of the items are refused."
 REPLAYED_DESCRIPTION: Final = (
