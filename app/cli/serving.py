@@ -25,7 +25,7 @@ The demo is ready: 1,248 SKUs in three warehouses. Press Ctrl+C to stop it and d
   GraphiQL        {base}/graphql
   REST reference  {base}/docs
   Live stock      {base}/live
-  Tokens          demo-read, demo-write, demo-admin
+  Tokens          demo-shop, demo-read, demo-write, demo-admin
 
   curl -H 'Authorization: Bearer demo-read' {base}/api/inventory/SKU-001
 

@@ -33,8 +33,10 @@ from app.graphql.fragments import fragments_of
 SINGLE_STATEMENT_FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "skus": frozenset({"warehouseId", "codePrefix", "updatedSince", "text"}),
     "adjustments": frozenset({"sku", "warehouseId"}),
+    "availabilities": frozenset({"text"}),
     **dict.fromkeys(
-        ("sku", "warehouses", "warehouse", "reservation", "reservations", "node"), frozenset()
+        ("availability", "sku", "warehouses", "warehouse", "reservation", "reservations", "node"),
+        frozenset(),
     ),
 }
 # The only list whose total is read with its page.
