@@ -23,6 +23,14 @@ class AvailabilityRecord:
     is_limited: bool
 
 
+@dataclass(frozen=True, slots=True)
+class AvailabilityChangeRecord:
+    """The availability of a SKU after a change. None: the SKU is missing or archived."""
+
+    sku: str
+    availability: AvailabilityRecord | None
+
+
 def availability_of(
     sku: str, title: str, status: Status, available: int, *, limit: int
 ) -> AvailabilityRecord:

@@ -24,7 +24,7 @@ from app.errors import (
     WarehouseNotFound,
 )
 from app.graphql.documents import Documents, Operation, refusal_of, run
-from app.graphql.subscriptions import follow_for, open_subscription
+from app.graphql.subscriptions import open_subscription, subscriber_of
 from app.graphql.trusted_documents import TrustedDocuments, is_probe, persisted_query_error
 from app.http.errors import GRAPHQL_PATH, error_facts, error_response, graphql_error
 from app.http.event_stream import (
@@ -153,9 +153,8 @@ class GraphQLEndpoint:
             subscription = await open_subscription(
                 operation,
                 parameters.get("variables") or {},
-                principal,
                 self._database,
-                follow=follow_for(self._streams, principal, request),
+                subscriber=subscriber_of(self._streams, principal, request),
                 limit=self._settings.max_answer_cost,
             )
         stream = subscription.stream
@@ -198,7 +197,7 @@ def rendered(result: ExecutionResult) -> dict[str, object]:
     return {"data": result.data, "errors": [_rendered_error(error) for error in result.errors]}
 
 
-def _rendered_next(position: int, result: ExecutionResult) -> bytes:
+def _rendered_next(position: int | None, result: ExecutionResult) -> bytes:
     return event_bytes(to_json(rendered(result)), name="next", position=position)
 
 

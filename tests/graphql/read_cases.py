@@ -33,6 +33,7 @@ from app.reads.adjustments import (
     list_adjustments_of,
     list_adjustments_of_group,
 )
+from app.reads.availability import get_availabilities, list_availabilities
 from app.reads.changes import get_feed_position, list_changes
 from app.reads.due_webhooks import list_due_webhooks
 from app.reads.reservations import (
@@ -127,6 +128,11 @@ def sku_reads(data: Data) -> Iterator[ReadCase]:
     yield from feed_reads(data)
     yield from webhook_reads(data)
     yield ReadCase("titles", partial(get_titles, tenant_id=tenant, codes=data.codes))
+    call = partial(get_availabilities, tenant_id=tenant, codes=data.codes)
+    yield ReadCase("availabilities of codes", call)
+    for after, found in product((None, data.code), (None, data.codes)):
+        call = partial(list_availabilities, tenant_id=tenant, after=after, found=found, limit=PAGE)
+        yield ReadCase(f"availabilities {named(after=after, found=found)}", call)
     for statuses, after in product(STATUSES, (None, data.code)):
         call = partial(list_levels_of_warehouses, tenant_id=tenant, warehouses=WAREHOUSES)
         call = partial(call, where=SkuFilter(statuses=statuses), after=after, limit=PAGE)

@@ -99,6 +99,7 @@ def test_the_scope_reaches_these_fields_and_no_others() -> None:
 
     assert reached == {
         "Availability": set(FIELDS.split()),
+        "AvailabilityChange": {"sku", "availability"},
         "AvailabilityPage": {"nodes", "pageInfo"},
         "PageInfo": {"hasNextPage", "hasPreviousPage", "startCursor", "endCursor"},
     }

@@ -22,7 +22,9 @@ def test_queries_require_read_and_mutations_a_higher_scope() -> None:
     assert {scope for name, scope in queries.items() if name not in lower} == {Scope.READ}
     webhooks = {scope for name, scope in SCOPES["Query"].items() if "webhook" in name}
     assert webhooks == {Scope.ADMIN}
-    assert set(SCOPES["Subscription"].values()) == {Scope.READ}
+    streams = {**SCOPES["Subscription"]}
+    assert streams.pop("availabilityChanged") is Scope.AVAILABILITY
+    assert set(streams.values()) == {Scope.READ}
     writes = {scope for name, scope in SCOPES["Mutation"].items() if name != "__typename"}
     assert Scope.READ not in writes
     assert SCOPES["Mutation"]["setStock"] == SCOPES["Mutation"]["bulkSetStock"] == Scope.WRITE

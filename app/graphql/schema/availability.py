@@ -3,13 +3,14 @@
 import strawberry
 from strawberry import Private
 
-from app.domain.availability import AvailabilityRecord
+from app.domain.availability import AvailabilityChangeRecord, AvailabilityRecord
 from app.domain.validation import normalized_code
 from app.graphql.schema.budget import ENTRIES_PER_UNIT, PARENT_COST, ROW_COST, STATEMENT_COST
 from app.graphql.schema.context import Context
 from app.graphql.schema.enums import Status
 from app.graphql.schema.fields import (
     described_field,
+    object_from,
     of_plain_values,
     optional,
     quantity_from,
@@ -48,6 +49,19 @@ class AvailabilityPage:
 
     nodes: list[Availability] = described_field("The availabilities.")
     page_info: PageInfo = described_field("Position of the page in its list.")
+
+
+@strawberry.type(description="The availability of a SKU, in a stream.")
+class AvailabilityChange:
+    """The availability of a SKU, in a stream."""
+
+    record: Private[AvailabilityChangeRecord]
+    sku: str = read_from("record.sku", "SKU code.")
+    availability: Availability | None = object_from(
+        "record.availability",
+        lambda record: Availability(record=record),
+        "The availability; null if there is no such SKU, or if it is archived.",
+    )
 
 
 @of_plain_values

@@ -65,6 +65,7 @@ SCOPES: Final[Mapping[str, Mapping[str, Scope]]] = {
     },
     "Subscription": {
         "__typename": Scope.READ,
+        "availabilityChanged": Scope.AVAILABILITY,
         "changes": Scope.READ,
         "reservationChanged": Scope.READ,
         "statusChanged": Scope.READ,
