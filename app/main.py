@@ -64,6 +64,8 @@ if TYPE_CHECKING:
 READY_SECONDS: Final = 2
 METRICS_SECONDS: Final = 1
 CORS_REQUEST_HEADERS: Final = (
+# A browser repeats no preflight request in this time; Chromium keeps none longer.
+CORS_SECONDS: Final = 7_200
     "Authorization",
     "Content-Type",
     "Idempotency-Key",
@@ -326,3 +328,4 @@ def _cors_middleware(settings: Settings) -> list[Middleware]:
             expose_headers=CORS_RESPONSE_HEADERS,
         )
     ]
+            max_age=CORS_SECONDS,

@@ -108,6 +108,11 @@ class Settings(BaseSettings):
         description="A JSON file of registered GraphQL documents by id. If set, the service "
         "executes only these.",
     )
+    trusted_documents_for: Literal["all", "availability"] = Field(
+        default="all",
+        description="The tokens that are bound to the registered documents: all, or those whose "
+        "only scope is `inventory:availability`.",
+    )
     introspection: bool = Field(
         default=True, description="Whether GraphQL clients can query the schema."
     )
@@ -312,6 +317,13 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
+    @model_validator(mode="after")
+    def _require_documents_for_tokens(self) -> Self:
+        if self.trusted_documents_for != "all" and self.trusted_documents is None:
+            message = "trusted_documents_for needs trusted_documents"
+            raise ValueError(message)
+        return self
+
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
