@@ -296,6 +296,12 @@ class Settings(BaseSettings):
         "it, so it is only for demonstrations.",
     )
 
+    shop_token: str | None = Field(
+        default=None,
+        description="A token with the scope `inventory:availability` for the page `/shop`, which "
+        "shows what is available. All visitors see it. Unset: no such page.",
+    )
+
     @model_validator(mode="after")
     def _require_whole_jwt(self) -> Self:
         values = [self.jwt_issuer, self.jwt_audience, self.jwt_jwks]
@@ -311,12 +317,6 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return self
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
     @model_validator(mode="after")
     def _require_documents_for_tokens(self) -> Self:
         if self.trusted_documents_for != "all" and self.trusted_documents is None:
@@ -324,6 +324,12 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return self
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
