@@ -23,6 +23,15 @@ export function isoDate(daysAgo) {
   return new Date(Date.now() - daysAgo * DAY).toISOString().slice(0, 10);
 }
 
+// An error that the service has answered.
+export class Refusal extends Error {
+  constructor({ message, extensions }) {
+    super(message);
+    this.code = extensions?.code;
+    this.status = extensions?.status;
+  }
+}
+
 export async function execute(authorization, query, variables) {
   const response = await fetch(config.endpoint, {
     method: "POST",
@@ -30,7 +39,7 @@ export async function execute(authorization, query, variables) {
     body: JSON.stringify({ query, variables }),
   });
   const { data, errors } = await response.json();
-  if (errors) throw new Error(errors[0].message);
+  if (errors) throw new Refusal(errors[0]);
   return data;
 }
 

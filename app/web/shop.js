@@ -2,6 +2,7 @@ import { createClient } from "graphql-sse";
 import {
   FIRST_DELAY,
   LONGEST_DELAY,
+  Refusal,
   byId,
   config,
   element,
@@ -55,7 +56,7 @@ let staff;
 let selected;
 let warehouseIds;
 let reservationId;
-// Kept until a response arrives: a repeated request then reserves once.
+// Kept while a reservation may have been made without its answer: the next attempt makes no second one.
 let reservationKey;
 
 const say = (text) => (byId("state").textContent = text);
@@ -189,6 +190,10 @@ async function release() {
   tellStaff(`Released the reservation of ${selected}.`);
 }
 
+function isCertain(error) {
+  return error instanceof Refusal && error.status < 500 && error.code !== "IDEMPOTENCY_IN_FLIGHT";
+}
+
 // Runs a step of the staff, and tells why it failed.
 function attempt(step) {
   return async (event) => {
@@ -197,8 +202,7 @@ function attempt(step) {
       await step(event);
       reservationKey = undefined;
     } catch (error) {
-      // Without a response, the reservation may exist, so its key is kept.
-      if (!(error instanceof TypeError)) reservationKey = undefined;
+      if (isCertain(error)) reservationKey = undefined;
       tellStaff(error.message);
     }
   };

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import islice
 from typing import Final
 
 import httpx
@@ -9,17 +10,21 @@ import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
 from app.demo import WAREHOUSE_A, demo_skus
+from app.files.seeding import LoadedSku
 from tests.web.conftest import SHOP_ORIGIN, Visit
 from tests.web.test_layout import DESKTOP, PHONE, assert_within_width, faults_of
 
 # They share a browser.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# A SKU of one warehouse, far from those that other tests change.
-ARTICLE: Final = next(
-    sku
-    for sku in demo_skus()
-    if sku.sku > "SKU-700" and [level.warehouse_id for level in sku.levels] == [WAREHOUSE_A]
+# A SKU of one warehouse for each test, far from those that other tests change.
+SOLD, RESERVED, LOST = islice(
+    (
+        sku
+        for sku in demo_skus()
+        if sku.sku > "SKU-700" and [level.warehouse_id for level in sku.levels] == [WAREHOUSE_A]
+    ),
+    3,
 )
 
 
@@ -28,9 +33,9 @@ def row_of(page: Page, code: str) -> Locator:
     return page.get_by_role("row").filter(has=page.get_by_role("button", name=code, exact=True))
 
 
-async def sell_down_to(visit: Visit, available: int) -> None:
-    """Set the stock of the article so that some pieces are available, as another client does."""
-    [level] = ARTICLE.levels
+async def sell_down_to(visit: Visit, article: LoadedSku, available: int) -> None:
+    """Set the stock of an article so that some pieces are available, as another client does."""
+    [level] = article.levels
     body = {
         "warehouse_id": WAREHOUSE_A,
         "quantity": level.reserved + level.safety_stock + available,
@@ -38,7 +43,7 @@ async def sell_down_to(visit: Visit, available: int) -> None:
     }
     headers = {"Authorization": "Bearer demo-write"}
     async with httpx.AsyncClient(base_url=visit.base_url, headers=headers) as client:
-        response = await client.put(f"/api/inventory/{ARTICLE.sku}", json=body)
+        response = await client.put(f"/api/inventory/{article.sku}", json=body)
     assert response.status_code == 200, response.text
 
 
@@ -61,13 +66,13 @@ async def test_a_visitor_searches_pages_and_sees_stock_as_it_is_sold(visit: Visi
     await page.get_by_role("button", name="First page").click()
     await expect(row_of(page, "SKU-001")).to_be_visible()
 
-    await page.get_by_label("Search").fill(ARTICLE.sku)
+    await page.get_by_label("Search").fill(SOLD.sku)
     await page.keyboard.press("Enter")
     await expect(rows).to_have_count(1)
-    await expect(rows).to_contain_text(ARTICLE.title)
+    await expect(rows).to_contain_text(SOLD.title)
     await expect(state).to_contain_text("Live")
     for available, text in ((3, "3 left"), (0, "Out of stock"), (500, "10 or more")):
-        await sell_down_to(visit, available)
+        await sell_down_to(visit, SOLD, available)
         await expect(rows).to_contain_text(text)
     await page.get_by_label("Search").fill("no-such-article")
     await page.keyboard.press("Enter")
@@ -81,12 +86,12 @@ async def test_a_visitor_searches_pages_and_sees_stock_as_it_is_sold(visit: Visi
 
 async def test_staff_see_the_history_and_reserve_at_every_width(visit: Visit) -> None:
     page = visit.page
-    await sell_down_to(visit, 3)
+    await sell_down_to(visit, RESERVED, 3)
     await page.set_viewport_size(PHONE)
     await page.goto("/shop")
-    await page.get_by_label("Search").fill(ARTICLE.sku)
+    await page.get_by_label("Search").fill(RESERVED.sku)
     await page.keyboard.press("Enter")
-    row = row_of(page, ARTICLE.sku)
+    row = row_of(page, RESERVED.sku)
     await expect(row).to_contain_text("3 left")
     await row.get_by_role("button").press("Enter")
     tools = page.locator("#staff-state")
@@ -104,10 +109,10 @@ async def test_staff_see_the_history_and_reserve_at_every_width(visit: Visit) ->
     await expect(tools).to_contain_text("needs the scope inventory:write")
 
     await use_token(page, "demo-write")
-    await expect(page.get_by_role("heading", name=ARTICLE.title)).to_be_focused()
+    await expect(page.get_by_role("heading", name=RESERVED.title)).to_be_focused()
     await page.get_by_label("Quantity").fill("2")
     await page.keyboard.press("Enter")
-    await expect(tools).to_contain_text(f"Reserved 2 of {ARTICLE.sku} until")
+    await expect(tools).to_contain_text(f"Reserved 2 of {RESERVED.sku} until")
     await expect(row).to_contain_text("1 left")
     elements = (
         row,
@@ -129,6 +134,56 @@ async def test_staff_see_the_history_and_reserve_at_every_width(visit: Visit) ->
     await page.keyboard.press("Enter")
     await expect(tools).to_contain_text("available")
     assert visit.requests_to_other_hosts == []
+    assert visit.complaints == []
+
+
+async def test_a_reservation_whose_answer_is_lost_is_made_once(visit: Visit) -> None:
+    page = visit.page
+    await sell_down_to(visit, LOST, 5)
+    await page.goto("/shop")
+    await page.get_by_label("Search").fill(LOST.sku)
+    await page.keyboard.press("Enter")
+    row = row_of(page, LOST.sku)
+    await row.get_by_role("button").click()
+    await use_token(page, "demo-write")
+    await expect(page.locator("#details")).to_be_visible()
+
+    async def lose_the_answer(route: Route) -> None:
+        if "reserveStock" not in (route.request.post_data or ""):
+            await route.continue_()
+            return
+        await route.fetch()
+        await route.abort()
+
+    await page.route("**/graphql", lose_the_answer)
+    await page.get_by_role("button", name="Reserve").click()
+    await expect(page.locator("#staff-state")).to_contain_text("Failed to fetch")
+    await expect(row).to_contain_text("4 left")
+    await page.unroute("**/graphql")
+    await page.get_by_role("button", name="Reserve").click()
+    await expect(page.locator("#staff-state")).to_contain_text("Reserved 1 of")
+    await page.get_by_role("button", name="Reserve").click()
+    await expect(row).to_contain_text("3 left")
+
+
+async def test_titles_are_text_and_long_ones_fit_on_a_phone(visit: Visit) -> None:
+    page = visit.page
+    title = f"<img src=x onerror=alert(1)> {'W' * 200}"
+    rename = "mutation ($input: UpdateSkuInput!) { updateSku(input: $input) { sku { sku } } }"
+    variables = {"input": {"sku": "SKU-900", "title": title}}
+    headers = {"Authorization": "Bearer demo-admin"}
+    async with httpx.AsyncClient(base_url=visit.base_url, headers=headers) as client:
+        body = {"query": rename, "variables": variables}
+        response = await client.post("/graphql", json=body)
+    assert "errors" not in response.json(), response.text
+    await page.set_viewport_size(PHONE)
+    await page.goto("/shop")
+    await page.get_by_label("Search").fill("SKU-900")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#articles tr")).to_have_count(1)
+    row = row_of(page, "SKU-900")
+    await expect(row).to_contain_text(title)
+    await assert_within_width(page, [row])
     assert visit.complaints == []
 
 
