@@ -25,6 +25,7 @@ from app.writes.tenants import DEMO_TENANT, insert_tenant, insert_token
 
 DEMO_SKUS: Final = 1_248
 DEMO_TOKENS: Final = {
+    "demo-shop": Scope.AVAILABILITY,
     "demo-read": Scope.READ,
     "demo-write": Scope.WRITE,
     "demo-admin": Scope.ADMIN,

@@ -51,6 +51,7 @@ from app.web.pages import (
     graphiql_page,
     graphiql_tabs,
     live_page,
+    shop_page,
     static_routes,
 )
 from rest_shim.endpoint import Shim
@@ -63,6 +64,8 @@ if TYPE_CHECKING:
 # Shorter than the usual timeouts of readiness probes.
 READY_SECONDS: Final = 2
 METRICS_SECONDS: Final = 1
+# A browser repeats no preflight request in this time; Chromium keeps none longer.
+CORS_SECONDS: Final = 7_200
 CORS_REQUEST_HEADERS: Final = (
     "Authorization",
     "Content-Type",
@@ -229,6 +232,9 @@ def _page_routes(settings: Settings) -> list[Route]:
     async def live(_request: Request) -> Response:
         return live_page(authorization=settings.page_authorization or "")
 
+    async def shop(_request: Request) -> Response:
+        return shop_page(authorization=f"Bearer {settings.shop_token}")
+
     # Not coroutines: the first request renders the document in a thread.
     def openapi_document(request: Request) -> Response:
         return _described(openapi, request)
@@ -241,6 +247,7 @@ def _page_routes(settings: Settings) -> list[Route]:
         Route("/docs", docs),
         # The page is part of the demo: it needs a token.
         *([Route("/live", live)] if settings.page_token else []),
+        *([Route("/shop", shop)] if settings.shop_token else []),
         Route("/api/openapi.json", openapi_document),
         Route("/api/openapi-3.0.json", openapi_30_document),
     ]
@@ -324,5 +331,6 @@ def _cors_middleware(settings: Settings) -> list[Middleware]:
             allow_methods=["GET", "HEAD", "POST", "PUT"],
             allow_headers=[*CORS_REQUEST_HEADERS, *comma_separated(settings.cors_headers)],
             expose_headers=CORS_RESPONSE_HEADERS,
+            max_age=CORS_SECONDS,
         )
     ]

@@ -108,6 +108,11 @@ class Settings(BaseSettings):
         description="A JSON file of registered GraphQL documents by id. If set, the service "
         "executes only these.",
     )
+    trusted_documents_for: Literal["all", "availability"] = Field(
+        default="all",
+        description="The tokens that are bound to the registered documents: all, or those whose "
+        "only scope is `inventory:availability`.",
+    )
     introspection: bool = Field(
         default=True, description="Whether GraphQL clients can query the schema."
     )
@@ -296,6 +301,12 @@ class Settings(BaseSettings):
         "it, so it is only for demonstrations.",
     )
 
+    shop_token: str | None = Field(
+        default=None,
+        description="A token with the scope `inventory:availability` for the page `/shop`, which "
+        "shows what is available. All visitors see it. Unset: no such page.",
+    )
+
     @model_validator(mode="after")
     def _require_whole_jwt(self) -> Self:
         values = [self.jwt_issuer, self.jwt_audience, self.jwt_jwks]
@@ -308,6 +319,13 @@ class Settings(BaseSettings):
     def _require_metrics_with_port(self) -> Self:
         if self.metrics_port is not None and not self.metrics:
             message = "metrics_port needs metrics to be on"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _require_documents_for_tokens(self) -> Self:
+        if self.trusted_documents_for != "all" and self.trusted_documents is None:
+            message = "trusted_documents_for needs trusted_documents"
             raise ValueError(message)
         return self
 

@@ -171,6 +171,11 @@ def one_in_list(value: str, name: str, problems: Problems) -> object:
     return [condition(value, name, problems)]
 
 
+def all_in_list(values: Sequence[str], name: str, problems: Problems) -> object:
+    """Read a condition that is the list of the values of a repeated query parameter."""
+    return [condition(value, name, problems) for value in values]
+
+
 def not_with(other: str) -> Reader:
     """Make a reader that refuses a parameter beside another one."""
 
@@ -347,13 +352,22 @@ def bind_query(parameters: Sequence[tuple[str, str]], readers: Readers) -> dict[
     """Bind query parameters to variables.
 
     Raises:
-        ValidationFailed: a parameter is unknown, repeated or of the wrong type.
+        ValidationFailed: a parameter is unknown, of the wrong type, or repeated although it is not
+            a list.
 
     """
-    problems: Problems = _repeated([name for name, _ in parameters])
-    variables = bind_object(dict(parameters), readers, problems)
+    lists: dict[str, list[str]] = {name: [] for name, _ in parameters if _is_list(readers, name)}
+    for name, value in parameters:
+        if name in lists:
+            lists[name].append(value)
+    problems: Problems = _repeated([name for name, _ in parameters if name not in lists])
+    variables = bind_object({**dict(parameters), **lists}, readers, problems)
     _raise_if_any(problems)
     return variables
+
+
+def _is_list(readers: Readers, name: str) -> bool:
+    return readers.get(name) is all_in_list
 
 
 def _repeated(names: Sequence[str]) -> Problems:

@@ -27,7 +27,7 @@ from app.errors import (
 )
 from app.graphql.documents import Operation, prepared_operations, refusal_of, run
 from app.graphql.schema.relay import MAX_PAGE
-from app.graphql.subscriptions import follow_for, open_subscription
+from app.graphql.subscriptions import open_subscription, subscriber_of
 from app.http.errors import error_facts
 from app.http.event_stream import EventStream, accepts_only_events, event_bytes, last_event_id
 from app.http.json import JSONResponse, read_json, to_json
@@ -184,15 +184,14 @@ class Shim:
             subscription = await open_subscription(
                 operation,
                 bind_query(parameters, route.query),
-                principal,
                 self.database,
-                follow=follow_for(self.streams, principal, request),
+                subscriber=subscriber_of(self.streams, principal, request),
                 limit=self.settings.max_answer_cost,
             )
         except InventoryError as error:
             raise with_rest_names(error) from error
 
-        def render(position: int, result: ExecutionResult) -> bytes:
+        def render(position: int | None, result: ExecutionResult) -> bytes:
             return event_bytes(to_json(route.render(result.data or {})), position=position)
 
         chunks = event_chunks(

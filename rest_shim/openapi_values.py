@@ -19,6 +19,7 @@ from app.graphql.schema import cursors
 from app.graphql.schema.relay import DEFAULT_PAGE, MAX_PAGE
 from app.reads.changes import MOST_EXAMINED
 from app.reads.reservations import MOST_COUNTED_LINES
+from rest_shim.binding import MAX_PARAMETERS
 from rest_shim.rendering import (
     CHANGE_TYPES,
     ON_ERROR,
@@ -48,6 +49,7 @@ PLACEHOLDER_VALUES: Final[Mapping[str, object]] = {
     "MAX_LINE_WAREHOUSES": MAX_LINE_WAREHOUSES,
     "MAX_NOTE_LENGTH": MAX_NOTE_LENGTH,
     "MAX_PAGE": MAX_PAGE,
+    "MAX_PARAMETERS": MAX_PARAMETERS,
     "MAX_QUANTITY": MAX_QUANTITY,
     "MAX_REFERENCE_LENGTH": MAX_REFERENCE_LENGTH,
     "MAX_SKU_LENGTH": MAX_SKU_LENGTH,

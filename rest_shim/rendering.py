@@ -134,6 +134,14 @@ def render_released_reservation(data: Data, _variables: Data) -> Body:
     return {"data": _render_reservation(data["releaseReservation"]["reservation"])}
 
 
+def render_availability_page(data: Data, variables: Data) -> Body:
+    """Render the body with a page of availabilities."""
+    page = data["availabilities"]
+    # The operation selects the fields with these names and in this order.
+    nodes = [{**node, "status": _REST_STATUS[node["status"]]} for node in page["nodes"]]
+    return {"data": nodes, "meta": _render_page_meta(page, variables)}
+
+
 def render_warehouse_list(data: Data, _variables: Data) -> Body:
     """Render the body with all warehouses, or with the one that has an external id."""
     warehouses = data["warehouses"] if "warehouses" in data else [data["warehouse"]]
@@ -351,8 +359,9 @@ def _render_row_error(error: Data) -> Body:
 
 def _render_page_meta(page: Data, variables: Data) -> Body:
     info = page["pageInfo"]
+    total = {"total": page["totalCount"]} if "totalCount" in page else {}
     return {
-        "total": page["totalCount"],
+        **total,
         "limit": variables.get("limit", DEFAULT_PAGE),
         "nextCursor": info["endCursor"] if info["hasNextPage"] else None,
     }

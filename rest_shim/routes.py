@@ -13,6 +13,7 @@ from rest_shim.binding import (
     FieldReaders,
     HeaderReaders,
     Readers,
+    all_in_list,
     boolean,
     condition,
     instant,
@@ -200,6 +201,13 @@ class RestRoute:
 
 
 ROUTES: Final = (
+    RestRoute(
+        "GET",
+        "/api/availability",
+        "ListAvailabilities",
+        rendering.render_availability_page,
+        query={**PAGE_QUERY, "q": unchanged, "sku": all_in_list},
+    ),
     RestRoute(
         "GET",
         "/api/inventory",

@@ -34,7 +34,7 @@ class Service:
     tenant_id: str
 
     def token(self, scope: str) -> str:
-        """Return the tenant's token with the scope `read`, `write` or `admin`."""
+        """Return the tenant's token with a scope: `availability`, `read`, `write` or `admin`."""
         return f"inv_{self.tenant_id}-{scope}"
 
     async def rest(
@@ -90,7 +90,7 @@ class Service:
     def _authorization(self, token: str | None) -> dict[str, str]:
         if token is None:
             return {}
-        whole = self.token(token) if token in ("read", "write", "admin") else token
+        whole = self.token(token) if token in ("availability", "read", "write", "admin") else token
         return {"Authorization": f"Bearer {whole}"}
 
 

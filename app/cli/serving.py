@@ -25,7 +25,8 @@ The demo is ready: 1,248 SKUs in three warehouses. Press Ctrl+C to stop it and d
   GraphiQL        {base}/graphql
   REST reference  {base}/docs
   Live stock      {base}/live
-  Tokens          demo-read, demo-write, demo-admin
+  Shop            {base}/shop
+  Tokens          demo-shop, demo-read, demo-write, demo-admin
 
   curl -H 'Authorization: Bearer demo-read' {base}/api/inventory/SKU-001
 
@@ -86,6 +87,7 @@ def demo(
         settings = settings_for(
             database_url or f"sqlite:///{directory}/demo.db",
             page_token="demo-admin",  # noqa: S106 - public by design
+            shop_token="demo-shop",  # noqa: S106 - public by design
             log_level="warning",
             metrics=True,
             webhooks_to_loopback=True,

@@ -9,7 +9,9 @@ import typer
 from app.cli.database import require_tenant, run_with_database, settings_for
 from app.cli.options import DatabaseOption, JsonOption, TenantArgument, with_examples
 from app.cli.output import clear_progress, print_json, print_rows, show_progress
+from app.domain.availability import DEFAULT_AVAILABILITY_LIMIT
 from app.domain.caller import Scope
+from app.domain.quantities import MAX_QUANTITY
 
 if TYPE_CHECKING:
     from app.database.engine import Database
@@ -19,7 +21,7 @@ MAX_OVERLAP_HOURS: Final = 24 * 90
 MAX_TOKEN_DAYS: Final = 3_650
 # Permissions of a tenant, as the command names them.
 PERMITTED: Final = {"oversell": "oversell", "no_expiry": "reservations without an expiry"}
-NO_PERMISSION: Final = "Say what to permit or to refuse; --help lists the options."
+NO_CHANGE: Final = "Say which setting to change; --help lists the options."
 TokenArgument = Annotated[
     str, typer.Argument(help="The id of a token (tok_...); `inventory token list` prints it.")
 ]
@@ -75,6 +77,7 @@ def tenant_list(*, json: JsonOption = False, database_url: DatabaseOption = None
     epilog=with_examples(
         "inventory tenant update acme --permit-oversell",
         "inventory tenant update acme --permit-no-expiry",
+        "inventory tenant update acme --availability-limit 20",
     ),
 )
 def tenant_update(
@@ -94,25 +97,40 @@ def tenant_update(
             help="Whether reservations may be without an expiry.",
         ),
     ] = None,
+    availability_limit: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=MAX_QUANTITY,
+            help="The largest quantity that tokens with inventory:availability see; at first "
+            f"{DEFAULT_AVAILABILITY_LIMIT}.",
+        ),
+    ] = None,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Change the permissions of a tenant."""
+    """Change the permissions and the availability limit of a tenant."""
     from app.database.migration import require_full_access
-    from app.writes.tenants import update_permissions
+    from app.writes.tenants import set_availability_limit, update_permissions
 
     permissions = {"oversell": permit_oversell, "no_expiry": permit_no_expiry}
-    if all(permitted is None for permitted in permissions.values()):
-        raise typer.BadParameter(NO_PERMISSION)
+    has_permission = any(permitted is not None for permitted in permissions.values())
+    if not has_permission and availability_limit is None:
+        raise typer.BadParameter(NO_CHANGE)
 
     async def work(database: "Database") -> None:
         await require_full_access(database)
-        await update_permissions(database, tenant_id, **permissions)
+        if has_permission:
+            await update_permissions(database, tenant_id, **permissions)
+        if availability_limit is not None:
+            await set_availability_limit(database, tenant_id, availability_limit)
 
     run_with_database(work, settings_for(database_url))
     for name, permitted in permissions.items():
         if permitted is not None:
             verb = "permits" if permitted else "refuses"
             typer.echo(f"{tenant_id} {verb} {PERMITTED[name]}.")
+    if availability_limit is not None:
+        typer.echo(f"Frontends of {tenant_id} see up to {availability_limit:,} available.")
 
 
 @tenant_commands.command(

@@ -17,6 +17,7 @@ from sqlalchemy import (
 from sqlmodel import Field, SQLModel
 
 from app.database.columns import instant_column, integer_column, key_column, text_column
+from app.domain.availability import DEFAULT_AVAILABILITY_LIMIT
 from app.domain.changes import MAX_POSITION
 from app.domain.quantities import MAX_QUANTITY
 
@@ -53,6 +54,9 @@ class TenantTable(SQLModel, table=True):
         CheckConstraint(
             f"changes_deleted_until BETWEEN 0 AND {MAX_POSITION}", name="changes_deleted_until"
         ),
+        CheckConstraint(
+            f"availability_limit BETWEEN 0 AND {MAX_QUANTITY}", name="availability_limit"
+        ),
     )
 
     tenant_id: str = key_column(primary_key=True)
@@ -67,6 +71,10 @@ class TenantTable(SQLModel, table=True):
     deleted_since: datetime | None = instant_column(nullable=True)
     # The last position of the feed whose changes are deleted.
     changes_deleted_until: int = integer_column(sa_column_kwargs={"server_default": "0"})
+    # The largest quantity that the scope `inventory:availability` shows.
+    availability_limit: int = integer_column(
+        sa_column_kwargs={"server_default": str(DEFAULT_AVAILABILITY_LIMIT)}
+    )
 
 
 class ApiTokenTable(SQLModel, table=True):

@@ -11,6 +11,7 @@ from app.errors import InsufficientScope
 class Scope(StrEnum):
     """A permission of a credential."""
 
+    AVAILABILITY = "inventory:availability"
     READ = "inventory:read"
     WRITE = "inventory:write"
     ADMIN = "inventory:admin"
@@ -20,6 +21,7 @@ class Scope(StrEnum):
 MAX_BOUND_WAREHOUSES: Final = 100
 # Any scope of the set on the right satisfies the scope on the left.
 SUFFICIENT: Final = {
+    Scope.AVAILABILITY: frozenset(Scope),
     Scope.READ: frozenset({Scope.READ, Scope.WRITE, Scope.ADMIN}),
     Scope.WRITE: frozenset({Scope.WRITE, Scope.ADMIN}),
     Scope.ADMIN: frozenset({Scope.ADMIN}),

@@ -107,3 +107,14 @@ class ChangeFilter:
             and (self.warehouse_ids is None or change.warehouse_id in self.warehouse_ids)
             and (self.reservation_ids is None or change.body.reservation_id in self.reservation_ids)
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AvailabilityFilter:
+    """A filter of the changes after which the availability of some SKUs may differ."""
+
+    skus: frozenset[str]
+
+    def matches(self, change: ChangeRecord) -> bool:
+        """Whether a change is of one of the SKUs, or of a warehouse, which may hold all of them."""
+        return change.sku in self.skus or change.type is ChangeType.WAREHOUSE_CHANGED

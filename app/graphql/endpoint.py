@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from app.auth.tokens import Authenticator
 from app.database.engine import Database
 from app.domain.caller import Principal
+from app.domain.caller import Scope as TokenScope
 from app.errors import (
     ChangesGone,
     DocumentNotTrusted,
@@ -24,7 +25,7 @@ from app.errors import (
     WarehouseNotFound,
 )
 from app.graphql.documents import Documents, Operation, refusal_of, run
-from app.graphql.subscriptions import follow_for, open_subscription
+from app.graphql.subscriptions import open_subscription, subscriber_of
 from app.graphql.trusted_documents import TrustedDocuments, is_probe, persisted_query_error
 from app.http.errors import GRAPHQL_PATH, error_facts, error_response, graphql_error
 from app.http.event_stream import (
@@ -91,13 +92,14 @@ class GraphQLEndpoint:
 
     async def _respond(self, request: Request) -> Response:
         principal = await self._authenticator.authenticate(request.headers.get("authorization"))
-        parameters = await self._parameters(request)
+        trusted = self._trusted_for(principal)
+        parameters = await self._parameters(request, trusted)
         has_response_type = RESPONSE_TYPE in request.headers.get("accept", "")
         is_event_client = accepts_only_events(request)
         try:
             # Clients send an empty name if they have none.
             operation = self._documents.operation(
-                self._text(parameters), parameters.get("operationName") or None
+                _text_of(parameters, trusted), parameters.get("operationName") or None
             )
             facts = current_request_facts.get()
             if facts is not None:
@@ -153,9 +155,8 @@ class GraphQLEndpoint:
             subscription = await open_subscription(
                 operation,
                 parameters.get("variables") or {},
-                principal,
                 self._database,
-                follow=follow_for(self._streams, principal, request),
+                subscriber=subscriber_of(self._streams, principal, request),
                 limit=self._settings.max_answer_cost,
             )
         stream = subscription.stream
@@ -167,7 +168,15 @@ class GraphQLEndpoint:
         )
         return EventStream(chunks, stream.close)
 
-    async def _parameters(self, request: Request) -> dict[str, Any]:
+    def _trusted_for(self, principal: Principal) -> TrustedDocuments | None:
+        """Return the registered documents if the principal is bound to them."""
+        is_for_all = self._settings.trusted_documents_for == "all"
+        is_bound = is_for_all or principal.scopes <= {TokenScope.AVAILABILITY}
+        return self._trusted if is_bound else None
+
+    async def _parameters(
+        self, request: Request, trusted: TrustedDocuments | None
+    ) -> dict[str, Any]:
         if request.method == "POST":
             parameters = await read_json(request, self._settings)
         else:
@@ -178,17 +187,18 @@ class GraphQLEndpoint:
             if name in parameters and not isinstance(parameters[name], type_):
                 message = f"`{name}` has the wrong type."
                 raise MalformedRequest(message, details=[{"field": name}])
-        if not (self._trusted or "query" in parameters or is_probe(parameters)):
+        if not (trusted or "query" in parameters or is_probe(parameters)):
             raise MalformedRequest(NO_QUERY)
         return parameters
 
-    def _text(self, parameters: Mapping[str, Any]) -> str:
-        if self._trusted is not None:
-            return self._trusted.text(parameters)
-        if is_probe(parameters):
-            raise persisted_query_error(PersistedQueryNotSupported)
-        text: str = parameters["query"]
-        return text
+
+def _text_of(parameters: Mapping[str, Any], trusted: TrustedDocuments | None) -> str:
+    if trusted is not None:
+        return trusted.text(parameters)
+    if is_probe(parameters):
+        raise persisted_query_error(PersistedQueryNotSupported)
+    text: str = parameters["query"]
+    return text
 
 
 def rendered(result: ExecutionResult) -> dict[str, object]:
@@ -198,7 +208,7 @@ def rendered(result: ExecutionResult) -> dict[str, object]:
     return {"data": result.data, "errors": [_rendered_error(error) for error in result.errors]}
 
 
-def _rendered_next(position: int, result: ExecutionResult) -> bytes:
+def _rendered_next(position: int | None, result: ExecutionResult) -> bytes:
     return event_bytes(to_json(rendered(result)), name="next", position=position)
 
 

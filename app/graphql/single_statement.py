@@ -34,7 +34,10 @@ SINGLE_STATEMENT_FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "skus": frozenset({"warehouseId", "codePrefix", "updatedSince", "text", "externalId"}),
     "adjustments": frozenset({"sku", "warehouseId"}),
     "reservations": frozenset({"sku", "warehouseId"}),
-    **dict.fromkeys(("sku", "warehouses", "warehouse", "reservation", "node"), frozenset()),
+    "availabilities": frozenset({"text"}),
+    **dict.fromkeys(
+        ("availability", "sku", "warehouses", "warehouse", "reservation", "node"), frozenset()
+    ),
 }
 # The only list whose total is read with its page.
 COUNTED: Final = "skus", "SkuConnection", "totalCount"

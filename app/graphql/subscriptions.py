@@ -1,4 +1,4 @@
-"""Subscriptions: a resolver opens the stream, and each of its changes is rendered here."""
+"""Subscriptions: a resolver opens the stream, and each of its records is rendered here."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,83 +15,77 @@ from starlette.requests import Request
 
 from app.database.engine import Database
 from app.domain.caller import Principal
-from app.domain.filters import ChangeFilter
 from app.graphql.columnar import BudgetedExecutor, OperationPlans
 from app.graphql.documents import Operation, refusal_of, variables_error
 from app.graphql.schema.budget import Budget
-from app.graphql.schema.changes import Change
-from app.graphql.schema.context import Context, Follow
+from app.graphql.schema.context import Context
 from app.graphql.schema.schema import schema
 from app.graphql.variable_checks import Variables, declared_variables
 from app.http.event_stream import last_event_id
-from app.live.followers import LiveChange
-from app.live.streams import ChangeStream, Streams
+from app.live.followers import LiveRecord
+from app.live.streams import LiveStream, Streams
+from app.live.subscriber import Subscriber
 
 
 @dataclass(frozen=True, slots=True)
 class OpenSubscription:
-    """The stream of a subscription, and the execution of its changes."""
+    """The stream of a subscription, and the execution of its events."""
 
-    stream: ChangeStream
+    stream: LiveStream
     executor: Executor[Any]
-    # All streams of an operation render a change equally, because its fields have no arguments.
+    # Makes the object of an event from its record.
+    node_of: Callable[[Any], object]
+    # All streams of an operation render a record equally, because its fields have no arguments.
     # None if @skip or @include depend on variables.
     key: OperationPlans | None
-    # The budget of the execution of one change.
+    # The budget of the execution of one event.
     limit: int
 
-    def execute(self, change: LiveChange) -> ExecutionResult:
-        """Execute the selections of the subscription for a change. It reads nothing."""
-        executor: Any = self.executor.build_per_event_executor(Change(record=change.record))
+    def execute(self, live: LiveRecord[Any]) -> ExecutionResult:
+        """Execute the selections of the subscription for a record. It reads nothing."""
+        executor: Any = self.executor.build_per_event_executor(self.node_of(live.record))
         executor.budget = Budget(self.limit)
         result = execute_subscription_event(executor)
         if not isinstance(result, ExecutionResult):
-            message = "A field of a change must not be awaited."
+            message = "A field of an event must not be awaited."
             raise TypeError(message)
         return result
 
     def renderer(
-        self, render: Callable[[int, ExecutionResult], bytes]
-    ) -> Callable[[LiveChange], bytes]:
-        """Build the function that renders a change, once for all streams with the key."""
+        self, render: Callable[[int | None, ExecutionResult], bytes]
+    ) -> Callable[[LiveRecord[Any]], bytes]:
+        """Build the function that renders a record, once for all streams with the key."""
 
-        def rendered_once(change: LiveChange) -> bytes:
-            content = change.rendered.get(self.key)
+        def rendered_once(live: LiveRecord[Any]) -> bytes:
+            content = live.rendered.get(self.key)
             if content is None:
-                result = self.execute(change)
-                content = render(change.record.position, result)
+                result = self.execute(live)
+                content = render(live.position, result)
                 # An error has the request id of its stream.
                 if self.key is not None and not result.errors:
-                    change.keep(self.key, content)
+                    live.keep(self.key, content)
             return content
 
         return rendered_once
 
 
-def follow_for(streams: Streams, principal: Principal, request: Request) -> Follow:
-    """Build the function that opens the stream of a request.
+def subscriber_of(streams: Streams, principal: Principal, request: Request) -> Subscriber:
+    """Make the subscriber of a request.
 
     Raises:
         ValidationFailed: the header Last-Event-ID is not a position.
 
     """
-    resumed_after = last_event_id(request.headers)
     authorization = request.headers.get("authorization")
-
-    async def follow(where: ChangeFilter, after: int | None) -> ChangeStream:
-        position = after if resumed_after is None else resumed_after
-        return await streams.open(principal, authorization, where, position)
-
-    return follow
+    return Subscriber(streams, principal, authorization, last_event_id(request.headers))
 
 
 async def open_subscription(
     operation: Operation,
     variables: Variables,
-    principal: Principal,
     database: Database,
     *,
-    follow: Follow,
+    subscriber: Subscriber,
     limit: int,
 ) -> OpenSubscription:
     """Open the stream of a subscription.
@@ -102,6 +96,7 @@ async def open_subscription(
         InventoryError: the resolver refused the subscription.
 
     """
+    principal = subscriber.principal
     operation.require_access(principal)
     variables = declared_variables(schema._schema, operation.node, variables)  # noqa: SLF001
     async with database.snapshot(tenant_id=principal.tenant_id) as snapshot:
@@ -109,7 +104,12 @@ async def open_subscription(
             schema._schema,  # noqa: SLF001 - Strawberry has no public name for it
             operation.document,
             context_value=Context(
-                principal, database, snapshot, budget=Budget(limit), columnar=False, follow=follow
+                principal,
+                database,
+                snapshot,
+                budget=Budget(limit),
+                columnar=False,
+                subscriber=subscriber,
             ),
             raw_variable_values=dict(variables),
             operation_name=operation.name,
@@ -120,6 +120,6 @@ async def open_subscription(
         opened: Any = await pending if isawaitable(pending) else pending
     if isinstance(opened, ExecutionResult):
         raise refusal_of((opened.errors or [])[0])
-    # The fields of a change need no context, which would keep the loaders of the request.
+    # The fields of an event need no context, which would keep the loaders of the request.
     executor.context_value = None
-    return OpenSubscription(opened.stream, executor, operation.plans, limit)
+    return OpenSubscription(opened.stream, executor, opened.node_of, operation.plans, limit)

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import structlog
 
 from app.domain.changes import ChangeRecord
-from app.domain.filters import ChangeFilter
+from app.domain.filters import AvailabilityFilter, ChangeFilter
 from app.errors import Internal, InventoryError, StreamTooSlow, Unavailable, copy_error
 from app.reads.changes import FeedPage
 from app.runtime.deadlines import Limit, Watch, current_limit
@@ -33,16 +33,22 @@ READ_AGAIN_SECONDS: Final = 1.0
 MAX_RENDERINGS: Final = 4
 MAX_RENDERING_BYTES: Final = 4_096
 
+Record = TypeVar("Record")
 # Reads a page of the feed after a position.
 ReadFeed = Callable[[int], Awaitable[FeedPage]]
 
 
 @dataclass(slots=True, eq=False)
-class LiveChange:
-    """A change, and its renderings, which the streams of one document share."""
+class LiveRecord(Generic[Record]):
+    """A record for an event, and its renderings, which the streams of one document share."""
 
-    record: ChangeRecord
+    record: Record
     rendered: dict[Hashable, bytes] = field(default_factory=dict)
+
+    @property
+    def position(self) -> int | None:
+        """The id of the event; None if it has none."""
+        return None
 
     def keep(self, key: Hashable, content: bytes) -> None:
         """Keep a rendering for other streams, unless it is large or one of many.
@@ -53,10 +59,19 @@ class LiveChange:
             self.rendered[key] = content
 
 
+class LiveChange(LiveRecord[ChangeRecord]):
+    """A change of the feed."""
+
+    @property
+    def position(self) -> int:
+        """The position of the change in the feed."""
+        return self.record.position
+
+
 class Listener:
     """Receives the changes that match a filter, after a position, in a bounded queue."""
 
-    def __init__(self, position: int, where: ChangeFilter) -> None:
+    def __init__(self, position: int, where: ChangeFilter | AvailabilityFilter) -> None:
         # All changes up to it are in the queue, were taken, or do not match.
         self.position = position
         self.where = where

@@ -3,17 +3,21 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Final
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+from weakref import WeakValueDictionary
 
 import structlog
 
 from app.auth.tokens import Authenticator
 from app.database.engine import Database
+from app.domain.availability import AvailabilityRecord
 from app.domain.caller import Principal
-from app.domain.filters import ChangeFilter
+from app.domain.filters import AvailabilityFilter, ChangeFilter
 from app.errors import InventoryError, TooManyStreams, Unavailable
-from app.live.followers import Listener, LiveChange, TenantFollower
+from app.live.followers import Listener, LiveChange, LiveRecord, TenantFollower
+from app.live.shared_reads import AvailabilityReads
+from app.reads.availability import get_availabilities
 from app.reads.changes import FeedPage, get_feed_position, list_changes
 from app.runtime.deadlines import untimed
 from app.runtime.request_facts import current_request_facts
@@ -38,7 +42,7 @@ class ChangeStream:
         follower: TenantFollower,
         principal: Principal,
         authorization: str | None,
-        where: ChangeFilter,
+        where: ChangeFilter | AvailabilityFilter,
     ) -> None:
         self.principal = principal
         self.follower = follower
@@ -55,6 +59,11 @@ class ChangeStream:
     def position(self) -> int:
         """The position up to which the client has all changes, while no batch is pending."""
         return self.listener.position
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        """The longest time without an event."""
+        return self._streams.heartbeat_seconds
 
     async def begin(self, after: int | None) -> None:
         """Begin after a position, or after the newest one.
@@ -73,15 +82,16 @@ class ChangeStream:
         else:
             self._older = await self._catch_up()
 
-    async def next_batch(self) -> Sequence[LiveChange]:
-        """Return the next changes; none if a heartbeat is due.
+    async def next_batch(self, ends_at: float | None = None) -> Sequence[LiveChange]:
+        """Return the next changes; none if a heartbeat is due, or at a monotonic time.
 
         Raises:
             InventoryError: the stream ends, for example because its token was revoked.
 
         """
         with untimed():
-            ends_at = time.monotonic() + self._streams.heartbeat_seconds
+            if ends_at is None:
+                ends_at = time.monotonic() + self.heartbeat_seconds
             while True:
                 await self._check_token()
                 changes, self._older = self._older or self.listener.take(), ()
@@ -123,6 +133,24 @@ class ChangeStream:
             log.warning("token_not_checked", cause=error.cause)
 
 
+class LiveStream(Protocol):
+    """The records for one client."""
+
+    @property
+    def begins_after(self) -> int:
+        """The position after which the stream begins."""
+
+    @property
+    def position(self) -> int:
+        """The position up to which the client has all changes."""
+
+    async def next_batch(self) -> Sequence[LiveRecord[Any]]:
+        """Return the next records; none if a heartbeat is due."""
+
+    def close(self) -> None:
+        """Close the stream."""
+
+
 class Streams:
     """The open streams of a process."""
 
@@ -136,6 +164,7 @@ class Streams:
         self._open: set[ChangeStream] = set()
         self._by_token: Counter[tuple[str, str]] = Counter()
         self._followers: dict[str, TenantFollower] = {}
+        self._availability: WeakValueDictionary[str, AvailabilityReads] = WeakValueDictionary()
         self._is_closed = False
 
     def __len__(self) -> int:
@@ -146,7 +175,7 @@ class Streams:
         self,
         principal: Principal,
         authorization: str | None,
-        where: ChangeFilter,
+        where: ChangeFilter | AvailabilityFilter,
         after: int | None,
     ) -> ChangeStream:
         """Open a stream of the changes after a position, or after the newest one.
@@ -204,6 +233,23 @@ class Streams:
         ) as snapshot:
             return await get_feed_position(snapshot, tenant_id)
 
+    def availability_of_tenant(self, tenant_id: str) -> AvailabilityReads:
+        """Return the reads that all streams of the availability of a tenant share."""
+        reads = self._availability.get(tenant_id)
+        if reads is None:
+
+            async def read(codes: Sequence[str]) -> Mapping[str, AvailabilityRecord]:
+                async with self._database.snapshot(
+                    single=True, alone=True, tenant_id=tenant_id
+                ) as snapshot:
+                    return await get_availabilities(snapshot, tenant_id, codes=codes)
+
+            seconds = self._settings.request_timeout_seconds
+            reads = self._availability[tenant_id] = AvailabilityReads(
+                tenant_id, read, seconds=seconds
+            )
+        return reads
+
     def _admit(self, principal: Principal) -> None:
         if self._is_closed:
             raise Unavailable(STOPPING)
@@ -236,9 +282,9 @@ class Streams:
 
 
 async def event_chunks(
-    stream: ChangeStream,
+    stream: LiveStream,
     *,
-    render: Callable[[LiveChange], bytes],
+    render: Callable[[LiveRecord[Any]], bytes],
     heartbeat: Callable[[int], bytes],
     end: Callable[[InventoryError], bytes],
 ) -> AsyncGenerator[bytes, None]:

@@ -33,6 +33,7 @@ TENANT_COLUMNS: Final = (
     tenant.c.created_at,
     tenant.c.permits_oversell_since,
     tenant.c.permits_no_expiry_since,
+    tenant.c.availability_limit,
     tenant.c.deleted_since,
 )
 TENANT_ROWS: Final = select(*TENANT_COLUMNS).order_by(tenant.c.tenant_id)

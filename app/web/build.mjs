@@ -1,4 +1,4 @@
-// Bundles the three pages and their workers: `node build.mjs <output directory>`.
+// Bundles the four pages and their workers: `node build.mjs <output directory>`.
 // All file names have a content hash except manifest.json, which lists the files of the pages, and
 // licenses.txt, which has the licences of the bundled packages. Scripts and styles are also written
 // compressed.
@@ -107,7 +107,7 @@ for (const file of Object.keys(workers.metafile.outputs)) {
 
 const pages = await build({
   ...shared,
-  entryPoints: ["graphiql.jsx", "docs.js", "live.js"],
+  entryPoints: ["graphiql.jsx", "docs.js", "live.js", "shop.js"],
   splitting: true,
   jsx: "automatic",
   define: { ...shared.define, WORKER_FILES: JSON.stringify(workerFiles) },
@@ -126,7 +126,7 @@ function importsOf(file, found = new Set()) {
 
 const manifest = {};
 for (const [file, { entryPoint, cssBundle }] of Object.entries(outputs)) {
-  const page = /^(graphiql|docs|live)\.jsx?$/.exec(entryPoint ?? "")?.[1];
+  const page = /^(graphiql|docs|live|shop)\.jsx?$/.exec(entryPoint ?? "")?.[1];
   if (!page) continue;
   manifest[page] = {
     script: basename(file),

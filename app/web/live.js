@@ -1,16 +1,22 @@
 import { createClient } from "graphql-sse";
-import "./live.css";
+import {
+  FIRST_DELAY,
+  LONGEST_DELAY,
+  byId,
+  config,
+  element,
+  execute,
+  isoDate,
+  number,
+  pause,
+  showChart,
+} from "./page.js";
 
-const config = JSON.parse(document.getElementById("config").textContent);
 const headers = { Authorization: config.authorization };
 const client = createClient({ url: config.endpoint, headers, retryAttempts: 0 });
 
 const DAYS = 60;
 const SHOWN_CHANGES = 10;
-const FIRST_DELAY = 500;
-const LONGEST_DELAY = 15_000;
-const WIDTH = 600;
-const HEIGHT = 160;
 // The list and its position come from one state of the database.
 const LIST = `query Live($sku: String!, $from: DateOrDateTime!, $to: DateOrDateTime!) {
   skus(filter: {sku: $sku}) {
@@ -34,35 +40,17 @@ const STREAM = `subscription Live($sku: String!, $after: Quantity) {
   }
 }`;
 
-const byId = (id) => document.getElementById(id);
-const number = new Intl.NumberFormat("en");
 let watched;
 let events;
-
-function element(name, text, attributes = {}) {
-  const created = document.createElement(name);
-  created.textContent = text;
-  for (const [key, value] of Object.entries(attributes)) created.setAttribute(key, value);
-  return created;
-}
 
 function say(text) {
   byId("state").textContent = text;
 }
 
-function isoDate(daysAgo) {
-  return new Date(Date.now() - daysAgo * 86_400_000).toISOString().slice(0, 10);
-}
-
 async function readStock(sku) {
-  const response = await fetch(config.endpoint, {
-    method: "POST",
-    headers: { ...headers, "Content-Type": "application/json" },
-    body: JSON.stringify({ query: LIST, variables: { sku, from: isoDate(DAYS), to: isoDate(0) } }),
-  });
-  const { data, errors } = await response.json();
-  if (errors) throw new Error(errors[0].message);
-  return { position: data.skus.feedPosition, record: data.skus.nodes[0] };
+  const variables = { sku, from: isoDate(DAYS), to: isoDate(0) };
+  const { skus } = await execute(config.authorization, LIST, variables);
+  return { position: skus.feedPosition, record: skus.nodes[0] };
 }
 
 function showStock({ sku, title, stock, stockHistory }) {
@@ -85,19 +73,6 @@ function showStock({ sku, title, stock, stockHistory }) {
   const past = stockHistory.map((period) => period.closing);
   // The last period ends now.
   showChart([...past.slice(0, -1), total("onHand")]);
-}
-
-function showChart(values) {
-  const most = Math.max(...values, 1);
-  const step = WIDTH / Math.max(values.length - 1, 1);
-  const y = (value) => HEIGHT - (value / most) * HEIGHT;
-  const points = values.map((value, index) => `${(index * step).toFixed(1)},${y(value).toFixed(1)}`);
-  byId("line").setAttribute("points", points.join(" "));
-  byId("most").textContent = number.format(most);
-  byId("chart").setAttribute(
-    "aria-label",
-    `On hand of the last ${DAYS} days: ${number.format(values[0])} at first, ${number.format(values.at(-1))} now, ${number.format(most)} at most`,
-  );
 }
 
 function showChange(change, names) {
@@ -157,7 +132,7 @@ async function watch(sku) {
     } catch (error) {
       if (!isWatched()) return;
       say(`Interrupted, connecting again: ${error.message}`);
-      await new Promise((done) => setTimeout(done, delay));
+      await pause(delay);
       delay = Math.min(delay * 2, LONGEST_DELAY);
     }
   }

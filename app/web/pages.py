@@ -1,4 +1,4 @@
-"""The web pages, GraphiQL, the REST reference and live stock, and the files that they load.
+"""The web pages (GraphiQL, the REST reference, live stock and a shop) and the files they load.
 
 The files are bundled from npm packages when the Python package is built (`hatch_build.py`). The
 Content-Security-Policy forbids requests to other hosts.
@@ -81,6 +81,47 @@ _LIVE: Final = f"""\
 <ol id="changes" aria-labelledby="latest"></ol>
 <p><a href="graphql">Set stock in GraphiQL</a> (the tab Count) and watch it here.</p>
 </main>"""
+_SHOP: Final = f"""\
+<main>
+<h1>Shop</h1>
+{_NOSCRIPT}
+<form id="search" role="search">
+<label for="text">Search</label>
+<input id="text" type="search" autocomplete="off">
+<button>Search</button>
+</form>
+<p id="state" role="status"></p>
+<h2 id="list">Articles</h2>
+<table aria-labelledby="list">
+<thead><tr><th scope="col">SKU</th><th scope="col">Title</th><th scope="col">Stock</th></tr></thead>
+<tbody id="articles"></tbody>
+</table>
+<p><button id="first" type="button">First page</button>
+<button id="next" type="button">Next page</button></p>
+<h2>Staff</h2>
+<p>The page itself reads only what is available. With a token that may read, it shows the history
+of an article; with one that may write, it reserves.</p>
+<form id="sign-in">
+<label for="token">Token</label>
+<input id="token" autocomplete="off" spellcheck="false" required>
+<button>Use token</button>
+</form>
+<p id="staff-state" role="status"></p>
+<section id="details" aria-labelledby="title" hidden>
+<h3 id="title" tabindex="-1"></h3>
+<figure>
+<figcaption>On hand, by day; the top is <span id="most"></span></figcaption>
+<svg id="chart" role="img" aria-label="On hand" viewBox="0 -2 600 164">
+<polyline id="line"/></svg>
+</figure>
+<form id="reserve">
+<label for="quantity">Quantity</label>
+<input id="quantity" type="number" min="1" value="1" required>
+<button>Reserve</button>
+<button id="release" type="button" hidden>Release</button>
+</form>
+</section>
+</main>"""
 _PAGE: Final = """\
 <!doctype html>
 <html lang="en">
@@ -161,6 +202,12 @@ def live_page(*, authorization: str) -> Response:
     """Render the page of live stock; its requests have the given Authorization header."""
     config = {"endpoint": "graphql", "authorization": authorization}
     return _page("live", title="Live stock · Inventory API", content=_LIVE, config=config)
+
+
+def shop_page(*, authorization: str) -> Response:
+    """Render the page of a shop, which reads availability with the given Authorization header."""
+    config = {"endpoint": "graphql", "authorization": authorization}
+    return _page("shop", title="Shop · Inventory API", content=_SHOP, config=config)
 
 
 def static_routes() -> list[BaseRoute]:

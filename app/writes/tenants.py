@@ -17,6 +17,7 @@ from app.database.engine import Database
 from app.database.parameters import TENANT, as_json, rows_from
 from app.database.session import DriverSession
 from app.database.tables import api_token, tenant, warehouse
+from app.domain.availability import availability_limit_problem
 from app.domain.caller import MAX_BOUND_WAREHOUSES, Scope
 from app.domain.ids import ulid
 from app.domain.persons import email_problem, normalized_email
@@ -87,10 +88,24 @@ async def update_permissions(
     }
 
     async def work(session: DriverSession) -> None:
-        statement = update(tenant).where(_is_served(tenant_id))
-        changed = await session.execute(statement.values(since).returning(tenant.c.tenant_id))
-        if not changed:
-            raise tenant_not_found(tenant_id)
+        await _update_tenant(session, tenant_id, since)
+
+    await database.transaction(work)
+
+
+async def set_availability_limit(database: Database, tenant_id: str, limit: int) -> None:
+    """Set the largest quantity that the scope `inventory:availability` shows.
+
+    Raises:
+        ValidationFailed: the limit is negative or too large.
+        NotFound: the tenant does not exist.
+
+    """
+    if problem := availability_limit_problem(limit):
+        raise invalid_field("availability_limit", problem)
+
+    async def work(session: DriverSession) -> None:
+        await _update_tenant(session, tenant_id, {"availability_limit": limit})
 
     await database.transaction(work)
 
@@ -288,6 +303,14 @@ def _update_last_uses(dialect: str) -> Executable:
         )
         .values(last_used_at=uses.c["at"])
     )
+
+
+async def _update_tenant(
+    session: DriverSession, tenant_id: str, values: Mapping[str, object]
+) -> None:
+    statement = update(tenant).where(_is_served(tenant_id)).values(values)
+    if not await session.execute(statement.returning(tenant.c.tenant_id)):
+        raise tenant_not_found(tenant_id)
 
 
 async def _present(session: DriverSession) -> datetime:

@@ -216,7 +216,12 @@ def _reads(tenant_id: str) -> Iterator[ReadCase]:
     codes = [code(number) for number in range(0, STOCKED_SKUS, 3)]
     data = Data(tenant_id, codes, STOCKED_SKUS, STOCKED_SKUS)
     for reads in (
-        *(read_cases.sku_reads, read_cases.past_reads, read_cases.link_reads),
+        *(
+            read_cases.availability_reads,
+            read_cases.sku_reads,
+            read_cases.past_reads,
+            read_cases.link_reads,
+        ),
         *(read_cases.reservation_reads, read_cases.sign_reads, read_cases.history_reads),
         *(read_cases.warehouse_reads, read_cases.grouped_ledger_reads),
     ):

@@ -141,7 +141,8 @@ def test_lists_are_tables_or_json(command: Command) -> None:
     [row] = json.loads(command("tenant", "list", "--json").output)
     assert (row["tenant_id"], row["permits_oversell_since"]) == ("acme", None)
     permissions = ["permits_oversell_since", "permits_no_expiry_since"]
-    names = ["tenant_id", "name", "created_at", *permissions, "deleted_since"]
+    limit = "availability_limit"
+    names = ["tenant_id", "name", "created_at", *permissions, limit, "deleted_since"]
     assert list(row) == names
 
     head, line = command("tenant", "list").output.splitlines()

@@ -34,6 +34,7 @@ from app.reads.adjustments import (
     list_adjustments_of,
     list_adjustments_of_group,
 )
+from app.reads.availability import get_availabilities, list_availabilities
 from app.reads.changes import get_feed_position, list_changes
 from app.reads.due_webhooks import list_due_webhooks
 from app.reads.object_details import find_by_external_ids, get_external_ids, get_metadata
@@ -106,6 +107,17 @@ class Data:
     @property
     def period(self) -> tuple[datetime, datetime]:
         return START + STEP * (self.steps // 4), START + STEP * (3 * self.steps // 4)
+
+
+def availability_reads(data: Data) -> Iterator[ReadCase]:
+    """Yield reads of the availability of SKUs."""
+    call: partial[Any]
+    tenant = data.tenant
+    call = partial(get_availabilities, tenant_id=tenant, codes=data.codes)
+    yield ReadCase("availabilities of codes", call)
+    for after, found in product((None, data.code), (None, data.codes)):
+        call = partial(list_availabilities, tenant_id=tenant, after=after, found=found, limit=PAGE)
+        yield ReadCase(f"availabilities {named(after=after, found=found)}", call)
 
 
 def sku_reads(data: Data) -> Iterator[ReadCase]:

@@ -38,6 +38,7 @@ from tests.graphql.read_cases import (
     STEP,
     Data,
     ReadCase,
+    availability_reads,
     grouped_ledger_reads,
     history_reads,
     ledger_reads,
@@ -188,6 +189,7 @@ async def test_cost_of_a_read_does_not_grow_with_the_data(shop: Service, engine:
         for name, steps in HISTORIES.items()
     )
     pairs = [
+        *zip(availability_reads(small), availability_reads(large), strict=True),
         *zip(sku_reads(small), sku_reads(large), strict=True),
         *zip(past_reads(small), past_reads(large), strict=True),
         *zip(link_reads(small), link_reads(large), strict=True),

@@ -32,6 +32,15 @@ DOCUMENTS: Final = {
         "{ skus(first: 200) { totalCount nodes { stock { warehouse { name } } } } }",
         1,
     ),
+    "availabilities": ("{ availabilities(first: 200) { nodes { sku available } } }", 1),
+    "availabilities of words": (
+        '{ availabilities(filter: {text: "thing"}) { nodes { available } } }',
+        2,
+    ),
+    "several availabilities": (
+        '{ a: availability(sku: "A") { sku } b: availability(sku: "B") { sku } }',
+        1,
+    ),
     "only counted": ("{ skus(first: 1) { totalCount } }", 1),
     "skus there and back": (
         "{ skus(first: 200) { nodes { stock { sku { stock { sku { sku } } } } } } }",

@@ -75,9 +75,13 @@ class EventReader:
             found.append(content)
         return found
 
+    async def next_line(self) -> str:
+        """Read a line."""
+        return await anext(self._lines)
+
     async def comment(self) -> None:
         """Read up to the next comment, which must come before an event."""
-        line = await anext(self._lines)
+        line = await self.next_line()
         assert line == ":", line
 
     async def error(self) -> str:

@@ -58,6 +58,7 @@ VALUES: Final[dict[str, Any]] = {
     "reservationId": "rsv_01HX0000000000000000000001",
     "sign": "INCREASE",
     "sku": CODE,
+    "skus": [CODE],
     "sort": "-sku",
     "start_date": "2026-01-01",
     "startDate": "2026-01-01",

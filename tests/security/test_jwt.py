@@ -254,9 +254,13 @@ async def test_both_apis_accept_a_jwt_with_its_scopes(
         refused = await shop.rest("PUT", "/api/inventory/A", token=reading, json=body)
         query = "{ adjustments(first: 1) { nodes { createdBy afterQuantity } } }"
         data = await shop.data(query, token=reading)
+        frontend = door.token(lambda claims, _: claims.update(scope="inventory:availability"))
+        shown = await shop.rest("GET", "/api/availability", token=frontend)
+        hidden = await shop.rest("GET", "/api/inventory", token=frontend)
         nothing = await shop.rest(
             "GET", "/api/inventory", token=door.token(lambda claims, _: claims.update(scope="x"))
         )
 
     assert (written.status_code, refused.status_code, nothing.status_code) == (200, 403, 403)
+    assert (shown.json()["data"][0]["available"], hidden.status_code) == (7, 403)
     assert data["adjustments"]["nodes"] == [{"createdBy": "seven@example.com", "afterQuantity": 7}]

@@ -23,6 +23,8 @@ from app.main import create_app
 from app.settings import Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# The origin of pages that may call the service without a token of its own.
+SHOP_ORIGIN = "http://shop.localhost"
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -30,6 +32,8 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # The page of another origin and the service are on one machine, which no shop is.
+    "--disable-features=LocalNetworkAccessChecks",
 ]
 
 
@@ -108,7 +112,8 @@ async def _prepare(settings: Settings) -> None:
 @pytest.fixture(scope="session")
 def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve the demo; its pages contain a token."""
-    with demo(tmp_path_factory.mktemp("demo"), page_token="demo-admin") as address:
+    tokens = {"page_token": "demo-admin", "shop_token": "demo-shop"}
+    with demo(tmp_path_factory.mktemp("demo"), **tokens) as address:
         yield address
 
 
@@ -123,7 +128,8 @@ def prefixed_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def url_without_token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve the same data with pages without a token, as in production."""
-    with demo(tmp_path_factory.mktemp("demo")) as address:
+    cors = {"cors_origins": SHOP_ORIGIN, "rate_limit": "1000/minute"}
+    with demo(tmp_path_factory.mktemp("demo"), **cors) as address:
         yield address
 
 

@@ -17,6 +17,7 @@ from app.web.pages import (
     graphiql_page,
     graphiql_tabs,
     live_page,
+    shop_page,
     static_routes,
 )
 
@@ -44,7 +45,8 @@ def test_a_config_cannot_break_out_of_its_element() -> None:
 
 
 def test_pages_forbid_other_hosts_and_caching() -> None:
-    for page in (graphiql_page(tabs=[]), docs_page(), live_page(authorization="Bearer x")):
+    own = [page(authorization="Bearer x") for page in (live_page, shop_page)]
+    for page in (graphiql_page(tabs=[]), docs_page(), *own):
         assert page.status_code == 200
         assert page.headers["content-security-policy"] == pages.CONTENT_SECURITY_POLICY
         assert page.headers["cache-control"] == "no-store"

@@ -8,21 +8,18 @@ import strawberry
 from app.database.engine import Database
 from app.database.snapshot import Snapshot
 from app.domain.caller import Principal
-from app.domain.filters import ChangeFilter
 from app.domain.stock import NO_PROBLEMS, RowProblems
 from app.graphql.columnar import OperationPlans
 from app.graphql.schema.budget import Budget
 from app.graphql.schema.cursors import ListCursors
 from app.graphql.schema.dataloaders import Loaders
 from app.graphql.schema.relay import MAX_PAGE
-from app.live.streams import ChangeStream
+from app.live.subscriber import Subscriber
 from app.runtime.fair_loop import PIECE, in_pieces
 from app.writes.idempotency_keys import WriteResult
 from app.writes.pipeline import WriteContext
 
 Written = TypeVar("Written")
-# Opens a stream of the changes that match a filter, after a position or after the newest one.
-Follow = Callable[[ChangeFilter, int | None], Awaitable[ChangeStream]]
 
 
 class WriteOptions(Protocol):
@@ -48,7 +45,7 @@ class Context:
         plans: OperationPlans | None = None,
         longest_page: int = MAX_PAGE,
         row_problems: RowProblems = NO_PROBLEMS,
-        follow: Follow | None = None,
+        subscriber: Subscriber | None = None,
     ) -> None:
         self.principal = principal
         self.snapshot = snapshot
@@ -65,8 +62,8 @@ class Context:
         self.longest_page = longest_page
         # Problems that REST found in the items of a bulk, in values that GraphQL cannot contain.
         self.row_problems = row_problems
-        # Opens the stream of a subscription.
-        self.follow = follow
+        # The client of a subscription; None for other operations.
+        self.subscriber = subscriber
         self._database = database
 
     def cursors(self, *identity: object) -> ListCursors:

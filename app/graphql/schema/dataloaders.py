@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from strawberry.dataloader import DataLoader
 
 from app.database.snapshot import Snapshot
+from app.domain.availability import AvailabilityRecord
 from app.domain.caller import Caller
 from app.domain.filters import AdjustmentFilter, Order, SkuFilter
 from app.domain.object_details import (
@@ -49,6 +50,7 @@ from app.graphql.schema.budget import (
 )
 from app.reads.adjustment_totals import count_adjustments_of, sum_adjustments_of
 from app.reads.adjustments import get_adjustments, list_adjustments_of
+from app.reads.availability import get_availabilities
 from app.reads.changes import get_feed_position
 from app.reads.conditions import KeyColumns, LedgerKey, StockKey
 from app.reads.object_details import find_by_external_ids, get_external_ids, get_metadata
@@ -136,6 +138,11 @@ class Loaders:
     def sku(self) -> Loader[str, SkuRecord | None]:
         """Record of a SKU with its levels."""
         return self._for("sku", self._seeking(self._load_skus, KEY_COST))
+
+    @property
+    def availability(self) -> Loader[str, AvailabilityRecord | None]:
+        """Availability of a SKU by code."""
+        return self._for("availability", self._seeking(self._load_availabilities, KEY_COST))
 
     @property
     def title(self) -> Loader[str, str | None]:
@@ -414,6 +421,11 @@ class Loaders:
         self._budget.spend_stock(records.values())
         found = (records.get(code) for code in codes)
         return [record and record.within(self._caller.warehouse_ids) for record in found]
+
+    async def _load_availabilities(self, codes: Sequence[str]) -> list[AvailabilityRecord | None]:
+        records = await get_availabilities(self._snapshot, self._tenant_id, codes=codes)
+        self._budget.spend_text(record.title for record in records.values())
+        return [records.get(code) for code in codes]
 
     async def _load_titles(self, codes: Sequence[str]) -> list[str | None]:
         titles = await get_titles(self._snapshot, self._tenant_id, codes=codes)

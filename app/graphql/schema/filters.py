@@ -25,6 +25,13 @@ EMPTY_TEXT: Final = "must not be empty; leave it out for no condition"
 ARCHIVED_DESCRIPTION: Final = "false: without archived SKUs; true: only archived SKUs; null: both."
 ALL_ADJUSTMENTS: Final = strawberry.argument(description="Filters; without them, all adjustments.")
 LEVELS_DESCRIPTION: Final = "Filters; without them, all stock levels of SKUs that are not archived."
+TEXT_DESCRIPTION: Final = (
+    "SKUs for which every word of this text is the beginning of a word in the code or the "
+    "title. Words are letters and digits, without regard to case; of a word, the first "
+    f"{MAX_WORD_LENGTH} characters count. At most {MAX_SEARCH_WORDS} words, of which at least "
+    f"one must be the beginning of fewer than {MAX_COUNT:,} words of SKUs, archived ones "
+    "included."
+)
 ADJUSTMENTS_DESCRIPTION: Final = "Filters of a list of adjustments. All conditions must hold."
 
 
@@ -177,13 +184,7 @@ class SkuFilterInput(StockLevelFilterInput):
         "`Warehouse.stock` and `Sku.stockLevel` have the figures of one warehouse."
     )
     external_id: ExternalIdInput | None = optional("The SKU with this id in another system.")
-    text: str | None = optional(
-        "SKUs for which every word of this text is the beginning of a word in the code or the "
-        "title. Words are letters and digits, without regard to case; of a word, the first "
-        f"{MAX_WORD_LENGTH} characters count. At most {MAX_SEARCH_WORDS} words, of which at least "
-        f"one must be the beginning of fewer than {MAX_COUNT:,} words of SKUs, archived ones "
-        "included."
-    )
+    text: str | None = optional(TEXT_DESCRIPTION)
 
     def conditions(self) -> SkuFilter:
         """Filter of the reads."""
@@ -193,7 +194,7 @@ class SkuFilterInput(StockLevelFilterInput):
             warehouse_id=self.warehouse_id,
             external_id=self.external_id.required() if self.external_id else None,
         )
-        return where if self.text is None else replace(where, words=_search_words(self.text))
+        return where if self.text is None else replace(where, words=search_words(self.text))
 
 
 @of_plain_values
@@ -249,7 +250,13 @@ def _period(
     return start.start if start else None, end.end if end else None
 
 
-def _search_words(text: str) -> tuple[str, ...]:
+def search_words(text: str) -> tuple[str, ...]:
+    """Words of a search by text.
+
+    Raises:
+        ValidationFailed: the text is too long, or has too few or too many words.
+
+    """
     words = words_of(text[: MAX_TEXT_LENGTH + 1])
     problem = search_problem(words)
     if len(text) > MAX_TEXT_LENGTH:

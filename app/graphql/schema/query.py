@@ -11,6 +11,12 @@ from app.domain.filters import AdjustmentFilter, ReservationFilter, SkuFilter
 from app.domain.object_details import ObjectKind
 from app.domain.records import LedgerTotals
 from app.domain.validation import normalized_code
+from app.graphql.schema.availability import (
+    Availability,
+    AvailabilityFilterInput,
+    AvailabilityPage,
+    page_of_availabilities,
+)
 from app.graphql.schema.budget import (
     ENTRIES_PER_UNIT,
     LEVEL_COST,
@@ -301,6 +307,34 @@ class Query(WebhookQuery):
         load = info.context.loaders.sku.load
         records = await gather_with_cancel(*(load(normalized_code(code)) for code in codes))
         return [Sku(record=record) if record else None for record in records]
+
+    @strawberry.field(
+        description="Availabilities of the SKUs that are not archived. Needs the scope "
+        "inventory:availability or any other."
+    )
+    async def availabilities(
+        self,
+        info: Info,
+        first: First = DEFAULT_PAGE,
+        after: After = None,
+        filter: Annotated[
+            AvailabilityFilterInput | None,
+            strawberry.argument(description="Filters; without them, all SKUs."),
+        ] = None,
+    ) -> AvailabilityPage | None:
+        """Page of availabilities."""
+        return await page_of_availabilities(info.context, first, after, filter)
+
+    @strawberry.field(
+        description="The availability of the SKU with a code; null if there is none, or if it is "
+        "archived. Needs the scope inventory:availability or any other."
+    )
+    async def availability(
+        self, info: Info, sku: Annotated[str, strawberry.argument(description="SKU code.")]
+    ) -> Availability | None:
+        """Availability of the SKU with a code."""
+        record = await info.context.loaders.availability.load(normalized_code(sku))
+        return Availability(record=record) if record else None
 
     @strawberry.field(description="The object with a global id; null if it does not exist.")
     async def node(

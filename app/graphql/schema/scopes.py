@@ -19,8 +19,10 @@ SCOPES: Final[Mapping[str, Mapping[str, Scope]]] = {
     "Query": {
         "__schema": Scope.READ,
         "__type": Scope.READ,
-        "__typename": Scope.READ,
+        "__typename": Scope.AVAILABILITY,
         "adjustments": Scope.READ,
+        "availabilities": Scope.AVAILABILITY,
+        "availability": Scope.AVAILABILITY,
         "changes": Scope.READ,
         "node": Scope.READ,
         "nodes": Scope.READ,
@@ -67,6 +69,7 @@ SCOPES: Final[Mapping[str, Mapping[str, Scope]]] = {
     },
     "Subscription": {
         "__typename": Scope.READ,
+        "availabilityChanged": Scope.AVAILABILITY,
         "changes": Scope.READ,
         "reservationChanged": Scope.READ,
         "statusChanged": Scope.READ,

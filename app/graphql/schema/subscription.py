@@ -1,7 +1,7 @@
 """The root type of the subscriptions."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from typing import Annotated, Any
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from typing import Annotated, Any, TypeVar
 
 import strawberry
 
@@ -9,6 +9,7 @@ from app.domain.changes import RESERVATION_CHANGES
 from app.domain.filters import ChangeFilter
 from app.domain.validation import normalized_code
 from app.errors import ValidationFailed, invalid_field
+from app.graphql.schema.availability import AvailabilityChange
 from app.graphql.schema.changes import Change, ChangeTypes, OfWarehouses
 from app.graphql.schema.context import Info
 from app.graphql.schema.enums import ChangeType
@@ -16,8 +17,10 @@ from app.graphql.schema.filters import refuse_empty
 from app.graphql.schema.lookups import require_warehouses
 from app.graphql.schema.relay import MAX_PAGE, check_number
 from app.graphql.schema.scalars import Quantity
-from app.live.streams import ChangeStream
+from app.live.streams import LiveStream
+from app.live.subscriber import Subscriber
 
+T = TypeVar("T")
 FollowedAfter = Annotated[
     Quantity | None,
     strawberry.argument(
@@ -37,23 +40,24 @@ OfReservations = Annotated[
 ]
 
 
-class FollowedChanges(AsyncIterable[Change]):
-    """The events of a subscription, and the stream that they come from."""
+class Followed(AsyncIterable[T]):
+    """The events of a subscription: the stream of their records, and the type of their objects."""
 
-    def __init__(self, stream: ChangeStream) -> None:
+    def __init__(self, stream: LiveStream, node_of: Callable[[Any], T]) -> None:
         self.stream = stream
+        self.node_of = node_of
 
-    async def __aiter__(self) -> AsyncIterator[Change]:
-        """Yield the changes."""
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """Yield the objects."""
         while True:
-            for change in await self.stream.next_batch():
-                yield Change(record=change.record)
+            for live in await self.stream.next_batch():
+                yield self.node_of(live.record)
 
 
 @strawberry.type(
     description="Streams of new changes, by server-sent events (GraphQL over SSE, distinct "
-    "connections mode). Each needs the scope inventory:read or inventory:write. The id of an event "
-    "is its position."
+    "connections mode). Each needs the scope inventory:read or inventory:write, unless its "
+    "description names another. The id of an event is its position."
 )
 class Subscription:
     """The root type of the subscriptions."""
@@ -119,6 +123,31 @@ class Subscription:
         """
         return await _follow(info, after, types=RESERVATION_CHANGES, ids=ids)
 
+    @strawberry.subscription(
+        description="The availability of SKUs: at first the present one of each, and then each "
+        "one that differs from the event before. Its events have no id; to resume, subscribe "
+        "again. Needs the scope inventory:availability or any other."
+    )
+    async def availability_changed(
+        self,
+        info: Info,
+        skus: Annotated[
+            list[str],
+            strawberry.argument(description=f"SKU codes, 1 to {MAX_PAGE}."),
+        ],
+    ) -> AsyncIterable[AvailabilityChange]:
+        """Follow the availability of SKUs.
+
+        Raises:
+            ValidationFailed, TooManyStreams.
+
+        """
+        refuse_empty(skus=skus)
+        check_number("skus", skus)
+        codes = [*dict.fromkeys(map(normalized_code, skus))]
+        stream = await _subscriber_of(info).follow_availability(codes)
+        return Followed(stream, lambda record: AvailabilityChange(record=record))
+
 
 async def _follow(
     info: strawberry.Info[Any, None],
@@ -128,7 +157,7 @@ async def _follow(
     skus: Sequence[str] | None = None,
     warehouse_ids: Sequence[str] | None = None,
     ids: Sequence[str] | None = None,
-) -> FollowedChanges:
+) -> Followed[Change]:
     """Check the conditions of a subscription, and open its stream."""
     context = info.context
     if after is not None and after < 0:
@@ -137,13 +166,19 @@ async def _follow(
     for name, keys in (("skus", skus), ("warehouseIds", warehouse_ids), ("ids", ids)):
         check_number(name, keys or ())
     warehouse_ids = await require_warehouses(context, warehouse_ids)
-    if context.follow is None:
-        message = "This operation cannot follow changes."
-        raise ValidationFailed(message)
     where = ChangeFilter(
         types=types,
         skus=None if skus is None else frozenset(map(normalized_code, skus)),
         warehouse_ids=None if warehouse_ids is None else frozenset(warehouse_ids),
         reservation_ids=None if ids is None else frozenset(ids),
     )
-    return FollowedChanges(await context.follow(where, after))
+    stream = await _subscriber_of(info).follow(where, after)
+    return Followed(stream, lambda record: Change(record=record))
+
+
+def _subscriber_of(info: strawberry.Info[Any, None]) -> Subscriber:
+    subscriber: Subscriber | None = info.context.subscriber
+    if subscriber is None:
+        message = "This operation cannot follow changes."
+        raise ValidationFailed(message)
+    return subscriber

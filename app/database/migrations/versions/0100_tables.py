@@ -53,6 +53,11 @@ def upgrade() -> None:
         sa.Column("permits_no_expiry_since", INSTANT, nullable=True),
         sa.Column("deleted_since", INSTANT, nullable=True),
         sa.Column("changes_deleted_until", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("availability_limit", sa.BigInteger(), server_default="10", nullable=False),
+        sa.CheckConstraint(
+            "availability_limit BETWEEN 0 AND 1000000000000",
+            name=op.f("tenant_availability_limit_check"),
+        ),
         sa.CheckConstraint(
             "changes_deleted_until BETWEEN 0 AND 4611686018427387904",
             name=op.f("tenant_changes_deleted_until_check"),
