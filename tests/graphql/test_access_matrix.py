@@ -229,7 +229,6 @@ def request(route: RestRoute) -> tuple[str, str, dict[str, Any]]:
 @pytest.fixture
 async def stocked(service: Service) -> Service:
     await load_objects(service)
-    await transact(service.database, partial(insert_external_ids, service, CODE, WAREHOUSE))
     await transact(service.database, partial(hold, service))
     await transact(service.database, partial(insert_change, service, WAREHOUSE))
     await transact(service.database, partial(insert_webhook, service, HOOK))
@@ -245,6 +244,7 @@ async def load_objects(service: Service) -> None:
     market = structs.replace(warehouse, id=MARKET, type=WarehouseType.FBA)
     counts = replace(level(warehouse, 500), history=[replace(counted(500), id=ENTRY)])
     await service.load([warehouse, other, market], [sku(CODE, counts, title="Title of A")])
+    await transact(service.database, partial(insert_external_ids, service, CODE, WAREHOUSE))
 
 
 async def hold(service: Service, connection: AsyncConnection) -> None:
