@@ -21,7 +21,9 @@ async def add_code_hints(
     refusals = [
         (str(refusal.details[0]["sku"]), refusal)
         for error in errors
+        # A refusal of an unknown external id has no code.
         if isinstance(refusal := _original(error), InventoryNotFound)
+        and "sku" in refusal.details[0]
     ]
     cost = STATEMENT_COST + len(refusals) * KEY_COST
     if not refusals or cost > budget.left:

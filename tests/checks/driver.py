@@ -22,7 +22,7 @@ from app.writes.idempotency_keys import delete_expired_keys
 from benchmarks.data import WAREHOUSES, code
 from rest_shim.routes import ROUTES
 from tests.engines import transact
-from tests.graphql import read_cases
+from tests.graphql import maintenance_cases, read_cases
 from tests.graphql.read_cases import MAIN, START, STEP, Data, ReadCase
 from tests.graphql.test_access_matrix import (
     CODE,
@@ -228,7 +228,7 @@ def _reads(tenant_id: str) -> Iterator[ReadCase]:
         yield from reads(data)
     for of_sku in (False, True):
         yield from read_cases.ledger_reads(data, of_sku=of_sku)
-    yield read_cases.verification_read(data)
+    yield maintenance_cases.verification_read(data)
 
 
 async def _read(database: Database, case: ReadCase) -> None:

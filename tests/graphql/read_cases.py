@@ -8,9 +8,6 @@ from itertools import product
 from types import SimpleNamespace
 from typing import Any, Final
 
-from sqlalchemy import Executable
-
-from app.database.snapshot import Snapshot
 from app.database.tables import LINK_COLUMNS
 from app.domain.changes import ChangeType
 from app.domain.filters import AdjustmentFilter, Order, ReservationFilter, Sign, SkuFilter
@@ -18,9 +15,6 @@ from app.domain.object_details import ExternalIdRecord, ObjectKind
 from app.domain.periods import Interval, PeriodRun
 from app.domain.quantities import Status
 from app.domain.records import ReservationStatus
-from app.ledger.derived_figures import wrong_sums
-from app.ledger.rollup import grown_groups, next_sums
-from app.ledger.totals import Group
 from app.reads.adjustment_totals import (
     count_adjustments,
     count_adjustments_of,
@@ -483,45 +477,6 @@ def webhook_reads(data: Data) -> Iterator[ReadCase]:
     for before in (None, "01J00000000000000000000000"):
         call = partial(list_attempts, **one, before=before, limit=PAGE)
         yield ReadCase(f"attempts {named(before=before)}", call)
-
-
-def rollup_reads(data: Data) -> Iterator[ReadCase]:
-    """Yield the reads of the rollup."""
-    part = {"since": data.position - 50, "until": data.position + 50}
-    for kind in Group:
-        conditions: dict[str, Any] = {"tenant_id": data.tenant, **part, "last": part["since"]}
-        conditions |= {
-            "drawn": "%",
-            "enough": 1,
-            "per_row": 1,
-            "sku": data.code,
-            "reference": OPENING,
-        }
-        for statement in (grown_groups(kind), next_sums(kind)):
-            call = partial(
-                read, statement=statement, tenant=conditions["tenant_id"], parameters=conditions
-            )
-            yield ReadCase(f"{statement.get_final_froms()[0].description} of {kind}", call)
-
-
-def verification_read(data: Data) -> ReadCase:
-    """Build the read that compares the rollup with the ledger."""
-    conditions = {"tenant_id": data.tenant}
-    call = partial(read, statement=wrong_sums(), tenant=data.tenant, parameters=conditions)
-    return ReadCase("wrong sums", partial(call, is_found=False))
-
-
-async def read(
-    snapshot: Snapshot,
-    *,
-    statement: Executable,
-    tenant: str,
-    parameters: dict[str, Any],
-    is_found: bool = True,
-) -> None:
-    """Run a statement of maintenance."""
-    rows = await snapshot.rows(statement, {**parameters, "tenant_id": tenant})
-    assert bool(rows) == is_found
 
 
 def named(**conditions: object) -> str:

@@ -232,7 +232,6 @@ def request(route: RestRoute) -> tuple[str, str, dict[str, Any]]:
 @pytest.fixture
 async def stocked(service: Service) -> Service:
     await load_objects(service)
-    await transact(service.database, partial(insert_external_ids, service, CODE, WAREHOUSE))
     await transact(service.database, partial(hold, service))
     await transact(service.database, partial(insert_change, service, WAREHOUSE))
     await transact(service.database, partial(insert_webhook, service, HOOK))
@@ -248,6 +247,7 @@ async def load_objects(service: Service) -> None:
     partner = structs.replace(warehouse, id=PARTNER, type=WarehouseType.THIRD_PARTY)
     counts = replace(level(warehouse, 500), history=[replace(counted(500), id=ENTRY)])
     await service.load([warehouse, other, partner], [sku(CODE, counts, title="Title of A")])
+    await transact(service.database, partial(insert_external_ids, service, CODE, WAREHOUSE))
 
 
 async def hold(service: Service, connection: AsyncConnection) -> None:

@@ -32,6 +32,7 @@ from app.writes.idempotency_keys import delete_expired_keys
 from benchmarks.data import OPENING, WAREHOUSES, Size, code, fill
 from tests.engines import transact
 from tests.graphql.explain import Cost, Engine, explaining
+from tests.graphql.maintenance_cases import rollup_reads, verification_read
 from tests.graphql.read_cases import (
     MAIN,
     START,
@@ -47,10 +48,8 @@ from tests.graphql.read_cases import (
     past_reads,
     read,
     reservation_reads,
-    rollup_reads,
     sign_reads,
     sku_reads,
-    verification_read,
     warehouse_reads,
 )
 from tests.graphql.recorder import recorded

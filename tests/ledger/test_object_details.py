@@ -357,15 +357,17 @@ async def test_details_of_another_tenant_are_not_found(service: Service) -> None
         service.app, service.client, service.database, await new_tenant(service.database)
     )
     assert await found(stranger, "erp", "1") == []
-    for query in (
-        '{ skuByExternalId(externalId: {namespace: "erp", value: "VALUE"}) { sku } }',
-        '{ warehouseByExternalId(externalId: {namespace: "erp", value: "VALUE"}) { id } }',
-    ):
+    look_ups = {
+        "INVENTORY_NOT_FOUND": "skuByExternalId(externalId: WANTED) { sku }",
+        "WAREHOUSE_NOT_FOUND": "warehouseByExternalId(externalId: WANTED) { id }",
+    }
+    for code, look_up in look_ups.items():
+        query = f"{{ {look_up} }}".replace("WANTED", '{namespace: "erp", value: "VALUE"}')
         known, unknown = [
             (await stranger.graphql(query.replace("VALUE", value)))["errors"][0]
             for value in ("1", "2")
         ]
-        assert known["extensions"]["code"] == unknown["extensions"]["code"]
+        assert {each["extensions"]["code"] for each in (known, unknown)} == {code}
         assert known["message"].replace("1", "2") == unknown["message"]
     # The same id is free in another tenant.
     made = await written(stranger, CREATE_SKU, sku="A", title="Box", externalIds=ids(erp=["1"]))

@@ -35,7 +35,7 @@ RESERVATION: Final = ReservationRecord(
 
 SKU_TEXT: Final = (
     '["A","Thing",4,null,[[7,2,1,4,3,"2026-12-01T08:30:00Z","2026-12-01T08:30:00Z",null,"wh_1","A",'
-    '["wh_1","Main","own",null,null,true,true]]],null]'
+    '["wh_1","Main","own",null,null,true,true,null]]],null,null]'
 )
 ENTRY_TEXT: Final = (
     '{"id":"adj_1","sku":"A","warehouse_id":"wh_1","sequence":3,"before_quantity":5,'
@@ -68,7 +68,11 @@ VERSION_1: Final[dict[str, tuple[Any, Any, str]]] = {
         f'"adjustments":[{ENTRY_TEXT}],"successor":null}}',
     ),
     "a SKU": (SkuRecord, SKU, f'"result":{SKU_TEXT}'),
-    "a warehouse": (WarehouseRecord, MAIN, '"result":["wh_1","Main","own",null,null,true,true]'),
+    "a warehouse": (
+        WarehouseRecord,
+        MAIN,
+        '"result":["wh_1","Main","own",null,null,true,true,null]',
+    ),
 }
 
 

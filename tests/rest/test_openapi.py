@@ -243,15 +243,6 @@ def test_writes_describe_the_header_of_a_replayed_response(route: RestRoute) -> 
     assert ("Idempotent-Replayed" in headers) is ("idempotency-key" in route.request_headers)
 
 
-def test_document_lists_every_error_code() -> None:
-    schema = DOCUMENT["components"]["schemas"]["ErrorCode"]
-
-    assert set(schema["enum"]) == {error.code for error in ERRORS}
-    for error in ERRORS:
-        assert f"`{error.code}`" in schema["description"]
-        assert f"{error.status}: {error.__doc__}" in schema["description"]
-
-
 def test_responses_have_every_error_code_of_rest() -> None:
     responses = [
         response

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from app.errors import ERRORS
 from rest_shim.openapi import openapi
 from tests.service import Service
 
@@ -45,3 +46,12 @@ def test_references_are_local_and_not_recursive() -> None:
         return 1 + follow(target, (*way, reference))
 
     assert follow(document["paths"]) > 100
+
+
+def test_document_lists_every_error_code() -> None:
+    schema = openapi()["components"]["schemas"]["ErrorCode"]
+
+    assert set(schema["enum"]) == {error.code for error in ERRORS}
+    for error in ERRORS:
+        assert f"`{error.code}`" in schema["description"]
+        assert f"{error.status}: {error.__doc__}" in schema["description"]
