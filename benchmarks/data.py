@@ -314,7 +314,8 @@ def _hash(dialect: str, entry: Mapping[str, str]) -> str:
         else f"({cells[name]})"
         if name in NUMERIC
         else f"'\"' || ({cells[name]}) || '\"'"
-        for name in HASHED_COLUMNS
+        # The last column, which no entry here has, is left out if it is null.
+        for name in HASHED_COLUMNS[:-1]
     ]
     rest = " || ',' || ".join([f"'\"' || {TENANT_SQL} || '\"'", *columns])
     last = LAST_OF_LEDGER.format(column="'\"' || hash || '\"'", default="'null'")

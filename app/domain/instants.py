@@ -32,6 +32,11 @@ def occurrence_problem(
     return None
 
 
+def to_millisecond(instant: datetime) -> datetime:
+    """Return an instant in the precision of stored instants."""
+    return instant.replace(microsecond=instant.microsecond // 1_000 * 1_000)
+
+
 def later(instant: datetime, span: timedelta) -> datetime:
     """Add a span to an instant; the last representable instant is the upper bound."""
     try:

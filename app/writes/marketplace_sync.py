@@ -17,7 +17,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from app.domain.caller import Caller, Scope, insufficient_scope
-from app.domain.instants import occurrence_problem
+from app.domain.instants import occurrence_problem, to_millisecond
 from app.domain.quantities import quantity_problem
 from app.domain.records import AdjustmentRecord, LevelRecord, SkuRecord, WarehouseRecord
 from app.domain.stock import (
@@ -169,7 +169,8 @@ def sync_level(
     refusal = check_new_on_hand(level.on_hand, record=record, level=old, by_marketplace=True)
     if refusal:
         return refusal
-    synced = replace(old, synced_at=report.reported_at)
+    reported_at = to_millisecond(report.reported_at)
+    synced = replace(old, synced_at=reported_at)
     if level.on_hand == old.on_hand:
         return SyncedLevel(SyncStatus.UNCHANGED, _with_sync(record, synced))
     change = change_on_hand(
@@ -179,7 +180,7 @@ def sync_level(
         at=stock.entry_time,
         reason=SYNC_REASON if warehouse.type.is_readonly else THIRD_PARTY_REASON,
         created_by=caller.email,
-        occurred_at=report.reported_at,
+        occurred_at=reported_at,
     )
     return SyncedLevel(SyncStatus.UPDATED, change.sku, change.adjustment)
 

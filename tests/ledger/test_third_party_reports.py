@@ -187,6 +187,12 @@ async def import_report(service: Service, content: str, time: str) -> ImportTall
     return result.tally
 
 
+async def test_a_file_has_reports_of_a_fraction_of_a_millisecond(stocked: Service) -> None:
+    content = f"sku,warehouse_id,quantity\nA,{PARTNER.id},3\n"
+    await import_report(stocked, content, "2026-03-12T09:00:00.123999+00:00")
+    await assert_proven(stocked)
+
+
 async def test_a_wrong_time_of_the_last_occurrence_is_repaired(stocked: Service) -> None:
     await carry_out(stocked, "set", at(10), 7)
     await carry_out(stocked, "adjust", at(9), 1)
