@@ -32,7 +32,7 @@ from app.writes.idempotency_keys import delete_expired_keys
 from benchmarks.data import OPENING, WAREHOUSES, Size, code, fill
 from tests.engines import transact
 from tests.graphql.explain import Cost, Engine, explaining
-from tests.graphql.maintenance_cases import rollup_reads, verification_read
+from tests.graphql.maintenance_cases import read, rollup_reads, verification_read
 from tests.graphql.read_cases import (
     MAIN,
     START,
@@ -46,7 +46,6 @@ from tests.graphql.read_cases import (
     link_reads,
     occurrence_reads,
     past_reads,
-    read,
     reservation_reads,
     sign_reads,
     sku_reads,
