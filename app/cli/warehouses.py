@@ -35,7 +35,12 @@ def warehouse_list(
         async with database.snapshot() as snapshot:
             return await list_warehouses(snapshot, tenant_id)
 
-    rows = [asdict(record) for record in run_with_database(work, settings_for(database_url))]
+    records = run_with_database(work, settings_for(database_url))
+    # The list does not read the details.
+    rows = [
+        {name: value for name, value in asdict(record).items() if name != "details"}
+        for record in records
+    ]
     print_rows(
         rows,
         json=json,

@@ -18,6 +18,7 @@ from graphql import (
     is_leaf_type,
     is_non_null_type,
     is_required_argument,
+    is_required_input_field,
 )
 
 # Draws a value for an argument, by the argument's name; None leaves it out.
@@ -127,7 +128,8 @@ class Document:
             return {
                 key: value
                 for key, value in values.items()
-                if value is not None and self.dice.random() < 0.4
+                if value is not None
+                and (is_required_input_field(named.fields[key]) or self.dice.random() < 0.4)
             }
         return None
 

@@ -239,6 +239,8 @@ async def real_values(service: Service, warehouse_ids: Sequence[str]) -> Values:
         "to": lambda dice: dice.choice(("2026-03-12", "2026-03-11T15:00:00Z", "2026-05-01")),
         "at": lambda dice: dice.choice(("2026-03-10", "2026-03-11T05:00:00Z")),
         "createdBy": mostly([EMAIL]),
+        "namespace": lambda _: "erp",
+        "value": mostly(["100"]),
         "startDate": seldom(["2026-03-10", "2026-03-11T05:00:00Z"]),
         "endDate": seldom(["2026-03-12"]),
     }

@@ -44,7 +44,7 @@ FIELDS: Final = {
     if field.args
 }
 SCALARS: Final = [
-    *("A", "", "5", "NORMAL", "ABORT", "2026-03-12", "wh_1"),
+    *("A", "", "5", "NORMAL", "ABORT", "2026-03-12T14:00:00Z", "wh_1"),
     *(0, 1, -1, 2**40, 2**80, 1.0, 1.5, True, False, None),
 ]
 

@@ -31,6 +31,9 @@ ARGUMENTS: Final[Mapping[tuple[str, str], list[str]]] = {
     ],
     ("Query", "sku"): ['(sku: "{code}")'],
     ("Query", "warehouse"): ['(id: "{one}")'],
+    ("Query", "skuByExternalId"): ['(externalId: {namespace: "erp", value: "{code}"})'],
+    ("Query", "warehouseByExternalId"): ['(externalId: {namespace: "erp", value: "one"})'],
+    ("Query", "availability"): ['(sku: "{code}")'],
     ("Query", "reservation"): ['(id: "{held}")'],
     ("Query", "node"): [
         '(id: "{one}")',
@@ -57,6 +60,14 @@ ARGUMENTS: Final[Mapping[tuple[str, str], list[str]]] = {
 # A series and the log of a webhook have no nodes.
 IGNORED: Final = {("Sku", "stockHistory"), ("Query", "webhookAttempts")}
 STEPS: Final = 2
+IDENTIFY: Final = """
+mutation ($sku: String!, $warehouse: ID!) {
+  updateSku(input: {sku: $sku, externalIds: [{namespace: "erp", values: [$sku]}]}) { sku { id } }
+  updateWarehouse(input: {id: $warehouse, externalIds: [{namespace: "erp", values: ["one"]}]}) {
+    warehouse { id }
+  }
+}
+"""
 
 
 def ways(parent: Composite, steps: int) -> Iterator[str]:
@@ -142,6 +153,7 @@ async def test_a_node_has_the_same_fields_by_every_way(stocked: Stocked) -> None
         "held": first["reservations"]["nodes"][0]["id"],
         "entry": first["adjustments"]["nodes"][0]["id"],
     }
+    await service.data(IDENTIFY, {"sku": names["code"], "warehouse": names["one"]}, token="admin")
     known: dict[tuple[str, str], dict[str, Any]] = {}
     reached: dict[str, set[str]] = {}
     query_type = TYPES["Query"]

@@ -133,7 +133,9 @@ async def test_no_label_has_a_text_of_a_client(service: Service) -> None:
     assert values["method"] <= {"GET", "HEAD", "POST", "PUT", "OPTIONS", OTHER_METHOD}
     assert values["code"] <= {code.value for code in ErrorCode} | {"ok"}
     assert all(status.isdigit() for status in values["status"] - {"None"})
-    assert set(values) <= {"route", "operation", "method", "code", "status", "cache", "le"}
+    assert values.get("outcome", set()) <= {"delivered", "failed"}
+    names = {"route", "operation", "method", "code", "status", "cache", "outcome", "le"}
+    assert set(values) <= names
 
 
 async def test_metrics_are_served_only_if_they_are_on(database_url: str) -> None:

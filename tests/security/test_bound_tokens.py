@@ -325,6 +325,8 @@ async def test_routes_are_open_or_refused_as_a_whole(stocked: Service) -> None:
         "ListAdjustments",
         "ListReservations",
         "GetReservation",
+        "GetSkuDetails",
+        "ListAvailabilities",
         *(f"{verb}Reservation" for verb in ("Commit", "Amend", "Extend", "Release")),
         "ReserveStock",
     }

@@ -86,7 +86,7 @@ async def test_the_reference_is_readable_on_a_phone_and_a_desktop_and_accessible
     await visit.page.set_viewport_size(PHONE)
     await visit.page.goto("/docs")
     operations = visit.page.locator(".opblock")
-    await expect(operations).to_have_count(17)
+    await expect(operations).to_have_count(19)
     elements = (
         visit.page.get_by_role("button", name="Authorize").first,
         visit.page.get_by_role("combobox", name="Server"),

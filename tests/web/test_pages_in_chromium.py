@@ -231,7 +231,7 @@ async def test_the_pages_link_to_each_other(visit: Visit) -> None:
 
 async def test_the_reference_lists_an_operation_and_tries_it_out(visit: Visit) -> None:
     await visit.page.goto("/docs")
-    await expect(visit.page.locator(".opblock")).to_have_count(17)
+    await expect(visit.page.locator(".opblock")).to_have_count(19)
     operation = visit.page.locator(".opblock-get", has=visit.page.locator(READ_ONE))
     await operation.locator(".opblock-summary-control").click()
     await operation.get_by_role("tab", name="Schema").first.click()

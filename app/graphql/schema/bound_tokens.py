@@ -26,11 +26,12 @@ BOUND_FIELDS: Final[Mapping[str, frozenset[str]]] = {
         "Query": "adjustments changes sku skusByCode warehouse warehouses",
         "Mutation": "adjustStock bulkSetStock setStock syncStock transferStock",
         "Subscription": "changes stockChanged",
-        "Warehouse": "adjustments address id isActive isReadonly marketplace name stock type",
-        "Sku": "archivedAt id isArchived safetyStock sku status stock stockLevel title "
-        "totalAvailable totalOnHand totalReserved version",
-        "StockLevel": "adjustedAt adjustments available code id onHand reserved safetyStock sku "
-        "status syncedAt title version warehouse",
+        "Warehouse": "adjustments address externalIds id isActive isReadonly isSellable "
+        "marketplace metadata name stock type",
+        "Sku": "archivedAt id isArchived reorderPoint safetyStock sku status stock stockLevel "
+        "title totalAvailable totalOnHand totalReserved version",
+        "StockLevel": "adjustedAt adjustments available code id onHand reorderPoint reserved "
+        "safetyStock sku status syncedAt title version warehouse",
         "StockLevelConnection": "edges feedPosition nodes pageInfo totalCount",
         "StockLevelEdge": "cursor node",
         "Adjustment": "afterQuantity beforeQuantity bulkId createdAt createdBy delta id note "
@@ -43,8 +44,12 @@ BOUND_FIELDS: Final[Mapping[str, frozenset[str]]] = {
         "ChangePage": "newestPosition nodes readTo",
         "Change": "adjustmentId after before code createdAt occurredAt position reason reference "
         "reservationId type warehouseId webhookId",
-        "ChangedValues": "address available expiresAt isActive isArchived marketplace name onHand "
-        "reservationStatus reserved safetyStock status title type version",
+        "ChangedValues": "address available expiresAt externalIds isActive isArchived "
+        "isSellable marketplace metadata name onHand reorderPoint reservationStatus reserved "
+        "safetyStock status title type version",
+        # Of its warehouses; changes of SKUs are not in its feed.
+        "ExternalId": "namespace value",
+        "MetadataEntry": "key value",
         "SetStockPayload": "adjustment replayed sku stockLevel",
         "AdjustStockPayload": "adjustment replayed sku stockLevel",
         "BulkSetStockPayload": "failed replayed results succeeded total",
