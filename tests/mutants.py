@@ -70,10 +70,10 @@ MUTANTS: Final = (
         (SEQUENCE,),
     ),
     Mutant(
-        "a closed warehouse not seen in its batch",
+        "a renamed warehouse not seen in its batch",
         "            self._set_warehouse(warehouse)\n",
         "            self.warehouses[warehouse.id] = warehouse\n",
-        (f"{LANE}::test_a_warehouse_that_is_closed_in_a_batch_takes_nothing_after_it",),
+        (f"{LANE}::test_a_write_after_a_rename_in_its_batch_has_the_new_name",),
     ),
     Mutant(
         "a refused write whose changes reach the next",
@@ -254,7 +254,7 @@ MUTANTS: Final = (
         "a bulk that continues after a refusal",
         "if on_error is OnError.ABORT and refusals:",
         "if False and refusals:",
-        (DERIVED,),
+        (f"{LANE}::test_a_refused_write_changes_nothing_for_the_others_of_its_batch",),
     ),
     Mutant(
         "sums stored despite a concurrent rollup",

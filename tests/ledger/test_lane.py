@@ -191,6 +191,19 @@ async def test_a_warehouse_that_is_closed_in_a_batch_takes_nothing_after_it(
     await assert_proven(stocked)
 
 
+async def test_a_write_after_a_rename_in_its_batch_has_the_new_name(stocked: Service) -> None:
+    outcomes = await together(
+        stocked,
+        write(stocked, adding(1)),
+        update_warehouse(context(stocked), MAIN.id, {"name": "Renamed"}),
+        write(stocked, adding(1)),
+    )
+
+    levels = [outcomes[index].result.sku.level_in(MAIN.id) for index in (0, 2)]
+    assert [level.warehouse.name for level in levels] == [MAIN.name, "Renamed"]
+    assert [level.on_hand for level in levels] == [6, 7]
+
+
 async def test_a_sku_that_is_archived_and_restored_in_a_batch_is_listed_with_its_levels(
     stocked: Service,
 ) -> None:
