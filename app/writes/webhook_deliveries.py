@@ -5,7 +5,7 @@ A claim has a lease. If its worker dies, any worker claims the same message afte
 
 import random
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Any, Final
 
@@ -82,9 +82,13 @@ async def finish_attempt(database: Database, message: Message, answer: Answer) -
     is_last = answer.status == GONE or (since is not None and message.at - since >= MAX_FAILING)
     if is_last and not answer.is_success:
         # The event of a webhook that is disabled needs the lock of the tenant.
-        await database.write(finish, message.tenant_id)
+        now = await database.write(finish, message.tenant_id)
     else:
-        await database.transaction(finish, tenant_id=message.tenant_id)
+        now = await database.transaction(finish, tenant_id=message.tenant_id)
+    if now is not None:
+        age = now - message.changes[0].created_at
+        outcome = "delivered" if answer.is_success else "failed"
+        WEBHOOK_DELAY.labels(outcome).observe(age.total_seconds())
 
 
 async def _claim(tenant_id: str, webhook_id: str, session: DriverSession) -> Message | None:
@@ -139,16 +143,14 @@ async def _claim(tenant_id: str, webhook_id: str, session: DriverSession) -> Mes
     )
 
 
-async def _finish(message: Message, answer: Answer, session: DriverSession) -> None:
+async def _finish(message: Message, answer: Answer, session: DriverSession) -> datetime | None:
+    """Store the outcome of an attempt. Returns the present, or None if the lease has passed."""
     tenant_id, webhook_id = message.tenant_id, message.webhook_id
     key = {"tenant_id": tenant_id, "webhook_id": webhook_id}
     rows = await session.rows(_leased_row(), {**key, "lease_id": message.lease_id})
     if not rows:
-        return
+        return None
     row = rows[0]
-    age = row.now - message.changes[0].created_at
-    outcome = "delivered" if answer.is_success else "failed"
-    WEBHOOK_DELAY.labels(outcome).observe(age.total_seconds())
     values: dict[str, Any] = {
         **_NO_LEASE,
         "last_attempt_at": message.at,
@@ -177,6 +179,8 @@ async def _finish(message: Message, answer: Answer, session: DriverSession) -> N
     await _store_attempt(session, message, answer)
     if reason is not None:
         await _disable(tenant_id, webhook_id, reason, session)
+    present: datetime = row.now
+    return present
 
 
 async def _store_attempt(session: DriverSession, message: Message, answer: Answer) -> None:
