@@ -50,9 +50,17 @@ const MISSING_TOKEN = "Write a token after Bearer in the Headers editor to load 
 
 const hasToken = (headers) => /^Bearer\s+\S/i.test(headers.Authorization ?? "");
 
+function findOperation({ query, operationName }) {
+  try {
+    return getOperationAST(parse(query), operationName);
+  } catch {
+    return null;
+  }
+}
+
 // For a moment after another tab was chosen, GraphiQL still has the operation of the one before.
 function withoutStaleName({ operationName, ...params }) {
-  return params.query.includes(operationName) ? { operationName, ...params } : params;
+  return findOperation({ operationName, ...params }) ? { operationName, ...params } : params;
 }
 
 async function execute(params, headers) {
@@ -63,22 +71,14 @@ async function execute(params, headers) {
       Accept: "application/graphql-response+json, application/json",
       ...headers,
     },
-    body: JSON.stringify(withoutStaleName(params)),
+    body: JSON.stringify(params),
   });
   return response.json();
 }
 
-function isSubscription({ query, operationName }) {
-  try {
-    return getOperationAST(parse(query), operationName)?.operation === "subscription";
-  } catch {
-    return false;
-  }
-}
-
 function subscribe(params, headers) {
   const client = createClient({ url: config.endpoint, headers, retryAttempts: 0 });
-  return client.iterate(withoutStaleName(params));
+  return client.iterate(params);
 }
 
 function Page() {
@@ -92,11 +92,12 @@ function Page() {
   // the fetcher depends on the token.
   const fetcher = useMemo(
     () =>
-      async (params, { headers } = {}) => {
+      async (sent, { headers } = {}) => {
+        const params = withoutStaleName(sent);
         // A token that was written in one tab counts in all tabs without one of their own.
         const all = hasToken(headers ?? {}) ? headers : { ...headers, Authorization: authorization };
         if (params.operationName !== "IntrospectionQuery" || hasToken(all)) {
-          return isSubscription(withoutStaleName(params))
+          return findOperation(params)?.operation === "subscription"
             ? subscribe(params, all)
             : execute(params, all);
         }
