@@ -62,6 +62,7 @@ class Totals(Struct, gc=False):
     reserved: int
     safety_stock: int
     for_sale: Figures
+    status: Status
 
     @property
     def available(self) -> int:
@@ -72,11 +73,6 @@ class Totals(Struct, gc=False):
     def reorder_point(self) -> int | None:
         """The sum of the reorder points of the stock for sale; None if no level has one."""
         return self.for_sale.reorder_point
-
-    @property
-    def status(self) -> Status:
-        """The status of the SKU."""
-        return self.for_sale.status
 
 
 def total_figures(levels: Iterable[Figures]) -> Totals:
@@ -101,7 +97,7 @@ def total_figures(levels: Iterable[Figures]) -> Totals:
         safety_stock - kept_safety_stock,
         reorder_point,
     )
-    return Totals(on_hand, reserved, safety_stock, for_sale)
+    return Totals(on_hand, reserved, safety_stock, for_sale, for_sale.status)
 
 
 def refuse_quantity(quantity: int) -> InventoryError | None:

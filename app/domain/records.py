@@ -5,10 +5,12 @@ a page has hundreds of them, and msgspec decodes them from the database's JSON a
 Python code. Records are not changed after they are read.
 """
 
+from bisect import insort
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Final
 
 from msgspec import Struct, structs
@@ -81,7 +83,7 @@ def empty_level(code: str, warehouse: WarehouseRecord) -> LevelRecord:
     )
 
 
-class SkuRecord(Struct, array_like=True, gc=False):
+class SkuRecord(Struct, array_like=True, dict=True):
     """A SKU and all its stock levels by warehouse id."""
 
     sku: str
@@ -102,7 +104,12 @@ class SkuRecord(Struct, array_like=True, gc=False):
     @property
     def figures(self) -> Totals:
         """The sums over the levels."""
-        return total_figures(self.levels)
+        # A write needs them several times. `cached_property` takes a lock in Python 3.11.
+        cache = self.__dict__
+        if "figures" not in cache:
+            cache["figures"] = total_figures(self.levels)
+        figures: Totals = cache["figures"]
+        return figures
 
     def within(self, warehouse_ids: Collection[str] | None) -> "SkuRecord":
         """Return the SKU as if there were only these warehouses; None: all."""
@@ -124,10 +131,14 @@ class SkuRecord(Struct, array_like=True, gc=False):
 
     def with_level(self, changed: LevelRecord) -> "SkuRecord":
         """Return the next version of the SKU, with one level replaced or added."""
-        levels = {level.warehouse_id: level for level in self.levels}
-        levels[changed.warehouse_id] = changed
-        ordered = [levels[warehouse_id] for warehouse_id in sorted(levels)]
-        return SkuRecord(self.sku, self.title, self.version + 1, self.archived_at, ordered)
+        levels = [*self.levels]
+        for index, level in enumerate(levels):
+            if level.warehouse_id == changed.warehouse_id:
+                levels[index] = changed
+                break
+        else:
+            insort(levels, changed, key=attrgetter("warehouse_id"))
+        return SkuRecord(self.sku, self.title, self.version + 1, self.archived_at, levels)
 
 
 @dataclass(slots=True)

@@ -49,11 +49,12 @@ def adjustment_rows(
 def sku_row(record: SkuRecord, now: datetime) -> TableRow:
     """Return the row of a SKU; a new one is created now."""
     written_at = format_instant(now)
+    figures = record.figures
     return {
         "sku": record.sku,
         "title": record.title,
-        "status": record.figures.status,
-        "available": record.figures.available,
+        "status": figures.status,
+        "available": figures.available,
         "version": record.version,
         "created_at": written_at,
         "updated_at": written_at,
