@@ -32,6 +32,7 @@ NODE_TOOLS: Final = (
     *("openapi-typescript@7", "openapi-fetch@0", "typescript@5", "graphql@16", "graphql-sse@2"),
     *("@graphql-codegen/cli@7", "@graphql-codegen/client-preset@6"),
     *("relay-compiler@20", "relay-runtime@20", "@types/node@24"),
+    *("@apollo/client@4", "@urql/core@6", "rxjs@7"),
 )
 GENERATORS: Final = ("python", "typescript-fetch", "go")
 # Java runs for seconds, in which the slower of its two compilers takes more time than it saves.
@@ -139,11 +140,16 @@ def check_typescript(workshop: Workshop) -> None:
 
 
 def check_relay(workshop: Workshop) -> None:
-    """relay-compiler: compile a connection, its refetch and a mutation."""
+    """relay-compiler: compile a connection, its refetch, a mutation and a subscription."""
     (workshop.folder / "relay").mkdir()
     shutil.copy(PROGRAMS / "StockList.js", workshop.folder / "relay")
     (workshop.folder / "relay.config.json").write_text(json.dumps(RELAY))
     workshop.run("relay-compiler", "relay.config.json")
+
+
+def check_subscriptions(workshop: Workshop) -> None:
+    """Apollo Client, urql, Relay: subscribe, break the connection, resume without a gap."""
+    workshop.run("node", "js/subscriptions.js", workshop.address, TOKEN)
 
 
 def check_go(workshop: Workshop) -> None:
@@ -168,6 +174,7 @@ CHECKS: Final[tuple[Callable[[Workshop], None], ...]] = (
     check_python,
     check_typescript,
     check_relay,
+    check_subscriptions,
     check_go,
 )
 

@@ -31,3 +31,14 @@ export const count = graphql`
     }
   }
 `;
+
+export const watch = graphql`
+  subscription StockListWatchSubscription($after: Quantity) {
+    stockChanged(skus: ["SKU-003"], after: $after) {
+      position
+      after {
+        onHand
+      }
+    }
+  }
+`;
