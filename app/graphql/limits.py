@@ -61,6 +61,7 @@ EXCESS: Final = {
     "repeats": "selects one response name {found} times in one place",
     "root_fields": "has {found} root fields",
     "mutations": "has {found} mutations",
+    "stream_fields": "selects {found} fields in a subscription",
     "directives": "has {found} directives",
     "cost": "costs up to {found}",
 }
@@ -82,6 +83,8 @@ class QueryLimits:
     root_fields: int = 50
     # Root fields of a mutation.
     mutations: int = 10
+    # Fields of a subscription, which are rendered again for every change and stream.
+    stream_fields: int = 200
     directives: int = 50
 
     @classmethod
@@ -329,6 +332,8 @@ def check_document(schema: GraphQLSchema, document: DocumentNode, limits: QueryL
             unreached = {name: unreached[name] for name in unreached if name in still}
             is_mutation = node.operation is OperationType.MUTATION
             limits.check("mutations" if is_mutation else "root_fields", size.width)
+            if node.operation is OperationType.SUBSCRIPTION:
+                limits.check("stream_fields", size.fields)
     rest = Count(schema, document, None, {})
     sizes += [rest.fragment(name) for name in unreached]
     limits.check("depth", max((size.depth for size in sizes), default=0))

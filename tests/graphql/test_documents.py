@@ -7,6 +7,7 @@ import tracemalloc
 from typing import Final
 
 import pytest
+from graphql import GraphQLObjectType, GraphQLOutputType, get_named_type, parse
 
 from app.errors import InventoryError
 from app.graphql import documents as execution
@@ -17,7 +18,8 @@ from app.graphql.documents import (
     document_bytes,
     prepared_operations,
 )
-from app.graphql.limits import CACHED_COSTS
+from app.graphql.limits import CACHED_COSTS, check_document
+from app.graphql.schema.schema import schema
 from app.settings import Settings
 from rest_shim.endpoint import OPERATIONS
 from tests.graphql.test_statements import DOCUMENTS
@@ -145,3 +147,18 @@ def test_a_cached_refusal_keeps_nothing_of_the_requests_that_it_refused(text: st
     [(cached, _)] = documents._cache.values()
     assert isinstance(cached, InventoryError)
     assert cached.__traceback__ is None
+
+
+def _every_field(type_: GraphQLOutputType) -> str:
+    named = get_named_type(type_)
+    if not isinstance(named, GraphQLObjectType):
+        return ""
+    fields = (f"{name} {_every_field(field.type)}" for name, field in named.fields.items())
+    return f"{{ {' '.join(fields)} }}"
+
+
+def test_a_subscription_may_select_every_field_of_a_change() -> None:
+    fields = _every_field(schema._schema.type_map["Change"])  # type: ignore[arg-type]
+    assert fields.count("externalIds") == 2
+    document = parse(f"subscription {{ changes {fields} }}")
+    check_document(schema._schema, document, RULES.limits)

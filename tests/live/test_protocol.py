@@ -43,6 +43,11 @@ REFUSED: Final[dict[str, tuple[str, dict[str, str], str]]] = {
         {},
         "VALIDATION_ERROR",
     ),
+    "many fields": (
+        "subscription {{ changes {{ {} }} }}".format(" ".join(f"a{n}: type" for n in range(200))),
+        {},
+        "QUERY_TOO_COMPLEX",
+    ),
     "an unknown warehouse": (
         'subscription { stockChanged(warehouseIds: ["wh_x"]) { type } }',
         {},
