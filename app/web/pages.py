@@ -130,8 +130,8 @@ _PAGE: Final = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <link rel="icon" href="{favicon}">
-{preloads}
 <link rel="stylesheet" href="static/{style}">
+{preloads}
 <script type="application/json" id="config">{config}</script>
 <script type="module" src="static/{script}"></script>
 </head>

@@ -98,9 +98,11 @@ def demo(directory: Path, *, prefix: str = "", **settings: str) -> Iterator[str]
         thread.start()
         while not server.started and thread.is_alive():
             time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}{prefix}"
-        server.should_exit = True
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}{prefix}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 async def _prepare(settings: Settings) -> None:
