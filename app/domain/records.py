@@ -83,7 +83,7 @@ def empty_level(code: str, warehouse: WarehouseRecord) -> LevelRecord:
     )
 
 
-class SkuRecord(Struct, array_like=True, dict=True):
+class SkuRecord(Struct, array_like=True, gc=False):
     """A SKU and all its stock levels by warehouse id."""
 
     sku: str
@@ -104,12 +104,7 @@ class SkuRecord(Struct, array_like=True, dict=True):
     @property
     def figures(self) -> Totals:
         """The sums over the levels."""
-        # A write needs them several times. `cached_property` takes a lock in Python 3.11.
-        cache = self.__dict__
-        if "figures" not in cache:
-            cache["figures"] = total_figures(self.levels)
-        figures: Totals = cache["figures"]
-        return figures
+        return total_figures(self.levels)
 
     def within(self, warehouse_ids: Collection[str] | None) -> "SkuRecord":
         """Return the SKU as if there were only these warehouses; None: all."""
